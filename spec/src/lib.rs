@@ -1,0 +1,24 @@
+//! Formats and decisions of Sealstone: bytes in, validated types and verdicts out.
+//!
+//! Invariants of this crate: no I/O, no async, no clock, no randomness, no `unsafe`.
+//! Whatever has been checked is a different type from what has not; the types that stand for a
+//! completed check have private fields and can only be made by that check.
+//!
+//! | module | chapter | what it owns |
+//! | --- | --- | --- |
+//! | [`digest`], [`tree`] | 01 | named digests, running hashes, the BLAKE3 group tree |
+//! | [`name`], [`image`], [`words`] | 01 | repositories, tags, references, names that people can say |
+//! | [`media`], [`manifest`], [`bundle`] | 02 | media types, manifests as received, bundles and their paths |
+//! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
+
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod canonical;
+pub mod digest;
+pub mod image;
+pub mod manifest;
+pub mod media;
+pub mod name;
+pub mod tree;
+pub mod words;
