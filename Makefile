@@ -1,0 +1,62 @@
+# The two that a newcomer needs: `make demo` and `make test`. Both install what is missing, where they may, and build.
+# Builds go to ~/.cache/sealstone/target (SEALSTONE_TARGET or CARGO_TARGET_DIR move them).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup build demo test unit interop conformance bench bench-quick fuzz fmt lint
+
+PATHS := . tests/setup/paths.sh
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what build, tests and demo need (names what it may not install)
+	@tests/setup/install.sh demo conformance clients
+
+build: ## compile everything (RocksDB once: 20 to 30 minutes on two cores)
+	@tests/setup/install.sh build
+	@tests/setup/build.sh
+
+demo: ## the main job on a real model: pack, push, sign, release, pull verified, and what is refused
+	@tests/setup/install.sh demo
+	@tests/setup/build.sh
+	@$(PATHS); deploy/demo/demo.sh
+
+test: ## all tests: unit, end to end, and real clients
+	@tests/setup/install.sh demo clients
+	@tests/setup/build.sh
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory interop
+
+unit: ## only cargo's tests
+	@$(PATHS); cargo test --workspace --locked --no-fail-fast </dev/null
+
+interop: ## only the real clients (needs `make build`)
+	@$(PATHS); python3 tests/interop/run.py $(ARGS)
+
+conformance: ## the OCI conformance suite against the real binary: zero failures, zero skips
+	@tests/setup/install.sh conformance
+	@tests/setup/build.sh
+	@tests/conformance/run.sh
+
+bench: ## the benchmark with its peers (over an hour; ARGS="--only push" for a part)
+	@tests/setup/install.sh build peers
+	@$(PATHS); python3 tests/bench/bench.py $(ARGS)
+
+bench-quick: ## the benchmark at small sizes, a few minutes
+	@tests/setup/install.sh build peers
+	@$(PATHS); python3 tests/bench/bench.py --quick $(ARGS)
+
+fuzz: ## the fuzz targets, a bounded time each
+	@tests/setup/install.sh build
+	@$(PATHS); tests/fuzz/run.sh $(ARGS)
+
+fmt: ## format the code
+	@cargo fmt --all
+
+lint: ## formatting and clippy, warnings denied
+	@cargo fmt --all --check
+	@tests/setup/install.sh build
+	@$(PATHS); cargo clippy --workspace --all-targets --locked -- -D warnings </dev/null

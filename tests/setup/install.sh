@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Installs what is missing for the groups named on the command line, where it may; names it exactly otherwise.
+#
+#   install.sh build         what `cargo build` needs                        (missing: fails)
+#   install.sh demo          build, and python3-venv for the demo's model    (missing: fails)
+#   install.sh conformance   the OCI conformance suite                       (missing: fails)
+#   install.sh clients       the clients that the interoperability tests drive (missing: listed, does not fail)
+#   install.sh peers         the registries that the benchmark compares with   (missing: listed, does not fail)
+#
+# It does not touch the system beyond packages: no service is started, no file outside the package manager's and
+# $SEALSTONE_TOOLS is written. Invariant: with everything there it takes well under a second and prints one line.
+set -uo pipefail
+# shellcheck source=tests/setup/paths.sh
+. "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
+
+BIN="$SEALSTONE_TOOLS/bin"
+LOG="$SEALSTONE_TOOLS/install.log"
+# Seconds that all Go builds of one run may take together; what does not fit is listed as missing.
+BUDGET="${SEALSTONE_SETUP_BUDGET:-1500}"
+missing=() ; required_missing=() ; installed=() ; present=0 ; apt_updated=
+
+mkdir -p "$BIN"
+say() { printf 'setup: %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+may_install() { [ "$(id -u)" = 0 ] && have apt-get && [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ]; }
+
+# apt_install PACKAGE...: true when all were installed.
+apt_install() {
+    may_install || return 1
+    if [ -z "$apt_updated" ]; then
+        say "updating the package lists"
+        apt-get update -qq </dev/null >>"$LOG" 2>&1
+        apt_updated=1
+    fi
+    say "installing $*"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >>"$LOG" 2>&1
+}
+
+# want SEVERITY NAME CHECK PACKAGE...: runs CHECK; installs PACKAGE... when it fails.
+want() {
+    local severity=$1 name=$2 check=$3
+    shift 3
+    if eval "$check" >/dev/null 2>&1; then
+        present=$((present + 1))
+        return
+    fi
+    if apt_install "$@" && eval "$check" >/dev/null 2>&1; then
+        installed+=("$name")
+        return
+    fi
+    lack "$severity" "$name (Debian: apt-get install $*)"
+}
+
+lack() {
+    missing+=("$2")
+    [ "$1" = required ] && required_missing+=("$2")
+    return 0
+}
+
+libclang() {
+    [ -n "${LIBCLANG_PATH:-}" ] && return 0
+    ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+venv_works() {
+    python3 -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 9))'
+}
+
+rust_works() {
+    cargo --version && rustc --version | awk '{split($2,v,"."); exit !(v[1]>1 || v[2]>=95)}'
+}
+
+# go_tool SEVERITY NAME: builds one line of tools.tsv and links it into $BIN.
+go_tool() {
+    local severity=$1 name=$2 package version line target started
+    line=$(awk -F'\t' -v n="$name" '$1==n' "$ROOT/tests/setup/tools.tsv")
+    package=$(cut -f2 <<<"$line")
+    version=$(cut -f3 <<<"$line")
+    target="$SEALSTONE_TOOLS/$name-$version"
+    if [ -x "$target" ]; then
+        present=$((present + 1))
+    elif ! have go; then
+        lack "$severity" "$name $version (needs Go 1.24 or later; Debian: apt-get install golang)"
+        return
+    elif [ -n "${SEALSTONE_SETUP_OFFLINE:-}" ] || [ $SECONDS -ge "$BUDGET" ]; then
+        lack "$severity" "$name $version (not built: ${SEALSTONE_SETUP_OFFLINE:+offline, }time for setup is ${BUDGET}s; go install $package@$version)"
+        return
+    else
+        say "building $name $version"
+        started=$SECONDS
+        mkdir -p "$SEALSTONE_TOOLS/build.$$"
+        if GOBIN="$SEALSTONE_TOOLS/build.$$" GOFLAGS="${GOFLAGS:-} -trimpath" \
+            timeout $((BUDGET - SECONDS)) nice -n 10 go install "$package@$version" </dev/null >>"$LOG" 2>&1; then
+            mv "$SEALSTONE_TOOLS/build.$$/$(basename "$package")" "$target"
+            installed+=("$name in $((SECONDS - started))s")
+        else
+            lack "$severity" "$name $version (go install $package@$version failed; see $LOG)"
+        fi
+        rm -rf "$SEALSTONE_TOOLS/build.$$"
+    fi
+    [ -x "$target" ] && ln -sfn "$target" "$BIN/$name"
+}
+
+# oras-py, a Python client, in a virtual environment of its own.
+oras_py() {
+    local version=0.2.43 venv="$SEALSTONE_TOOLS/oras-py-0.2.43"
+    if [ -f "$venv/ready" ]; then
+        present=$((present + 1))
+    elif [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ] && venv_works >/dev/null 2>&1 &&
+        python3 -m venv "$venv" >>"$LOG" 2>&1 &&
+        "$venv/bin/pip" install -q --disable-pip-version-check "oras==$version" </dev/null >>"$LOG" 2>&1; then
+        touch "$venv/ready"
+        installed+=("oras-py")
+    else
+        rm -rf "$venv"
+        lack optional "oras-py $version (python3-venv and the Python package oras)"
+        return
+    fi
+    ln -sfn "$venv" "$SEALSTONE_TOOLS/oras-py"
+}
+
+group_build() {
+    rust_works >/dev/null 2>&1 && present=$((present + 1)) || lack required "a Rust toolchain, 1.95 or later (cargo and rustc on the PATH)"
+    want required "a C compiler" 'have cc' gcc libc6-dev
+    want required "a C++ compiler" 'have c++' g++
+    want required "libclang, for RocksDB's bindings" libclang clang libclang-dev
+    want required python3 'have python3' python3
+}
+
+group_demo() {
+    group_build
+    want required "python3-venv" venv_works python3-venv
+    want required openssl 'have openssl' openssl
+}
+
+group_conformance() { go_tool required conformance; }
+
+group_clients() {
+    want optional python3-venv venv_works python3-venv
+    want optional skopeo 'have skopeo' skopeo
+    want optional podman 'have podman' podman
+    want optional "containerd (ctr)" 'have ctr && have containerd' containerd
+    want optional docker-registry 'have docker-registry' docker-registry
+    want optional curl 'have curl' curl
+    oras_py
+    local name
+    for name in oras crane regctl helm cosign; do go_tool optional "$name"; done
+}
+
+group_peers() {
+    want optional docker-registry 'have docker-registry' docker-registry
+    want optional skopeo 'have skopeo' skopeo
+    want optional strace 'have strace' strace
+    go_tool optional distribution
+}
+
+[ $# -gt 0 ] || set -- build
+for group in "$@"; do
+    case "$group" in
+    build | demo | conformance | clients | peers) "group_$group" ;;
+    *) say "unknown group '$group'; known: build demo conformance clients peers" >&2 && exit 2 ;;
+    esac
+done
+
+summary="$* ready: $present there, ${#installed[@]} installed, ${#missing[@]} missing"
+say "$summary"
+for name in "${installed[@]}"; do say "installed $name"; done
+for name in "${missing[@]}"; do say "MISSING $name"; done
+if [ ${#required_missing[@]} -gt 0 ]; then
+    say "cannot go on without: ${required_missing[*]}" >&2
+    exit 1
+fi
