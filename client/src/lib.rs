@@ -1,1 +1,28 @@
-//! x
+//! The Sealstone client as a library: pack a model into a bundle, move it between registries and OCI
+//! layouts, sign it, and judge it before any of its bytes has its final name.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`error`] | what can go wrong, by what the caller can do about it |
+//! | [`store`] | where bundles live: a registry's repository or a layout directory |
+//! | [`layout`] | OCI image layouts on disk |
+//! | [`pack`] | a directory made into a bundle, the same bytes on every machine |
+//! | [`keys`] | key files: made, read, unlocked |
+//! | [`trust`] | signing, gathering evidence, judging it |
+//! | [`transport`], [`credentials`] | the registry client and who it is |
+//! | [`transfer`] | push, pull and copy: parallel, resumable, verified |
+//!
+//! Invariant: no public function hands out bytes of a bundle that have not been checked against the
+//! digest that they were asked for by.
+
+pub mod credentials;
+pub mod error;
+pub mod keys;
+pub mod layout;
+pub mod pack;
+pub mod store;
+pub mod transfer;
+pub mod transport;
+pub mod trust;
+
+pub use error::{Error, Outcome, Result};

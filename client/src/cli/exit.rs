@@ -1,0 +1,64 @@
+//! Exit codes: what a script may branch on. They never change their meaning.
+
+use sealstone::Outcome;
+use std::process::ExitCode;
+
+/// The exit codes, as `sealstone --help` lists them.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  something else failed, for example the disk
+  2  the command line makes no sense
+  3  refused: a policy or a check of names said no
+  4  halted: a signature, digest or file is not what it should be; nothing was left to use
+  5  not found
+  6  not authorised: log in, or ask for the right
+  7  conflict: the name is taken and does not move
+  8  the network or the registry failed, also after retries
+
+Environment:
+  SEALSTONE_OUTPUT       human, plain or json
+  SEALSTONE_PASSPHRASE   passphrase of signing keys
+  SEALSTONE_LOG          filter of log lines, for example sealstone=debug
+  SOURCE_DATE_EPOCH      time of creation that `pack` writes; without it none is written
+  DOCKER_CONFIG          directory of config.json with credentials (default ~/.docker)";
+
+/// The number for an outcome.
+pub(crate) fn number(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Usage => 2,
+        Outcome::Refused => 3,
+        Outcome::Halted => 4,
+        Outcome::NotFound => 5,
+        Outcome::Unauthorised => 6,
+        Outcome::Conflict => 7,
+        Outcome::Network => 8,
+        _ => 1,
+    }
+}
+
+/// The exit code for an outcome.
+pub(crate) fn code(outcome: Outcome) -> ExitCode {
+    ExitCode::from(number(outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_help() {
+        for outcome in [
+            Outcome::Usage,
+            Outcome::Refused,
+            Outcome::Halted,
+            Outcome::NotFound,
+            Outcome::Unauthorised,
+            Outcome::Conflict,
+            Outcome::Network,
+            Outcome::Other,
+        ] {
+            assert!(HELP.contains(&format!("\n  {}  ", number(outcome))), "{outcome:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Blobs of a layout: written and hashed in one pass, read and checked in one pass.
+
+use crate::error::{Error, Result};
+use sealstone_spec::digest::{Algorithm, Digest, Hasher};
+use sealstone_spec::manifest::Descriptor;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Bytes read or written at once: larger brings no speed, smaller costs system calls.
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+/// A nameless file in `directory`, with the mode that the umask gives; gone when dropped.
+pub(crate) fn temporary_in(directory: &Path) -> io::Result<NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt as _;
+    tempfile::Builder::new()
+        .prefix(".partial-")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+}
+
+/// A blob that is being written. Dropped before it is sealed, it leaves nothing.
+#[derive(Debug)]
+pub struct BlobWriter {
+    file: NamedTempFile,
+    directory: PathBuf,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl BlobWriter {
+    pub(super) fn begin(root: &Path, algorithm: Algorithm) -> Result<BlobWriter> {
+        let directory = root.join("blobs").join(algorithm.as_str());
+        let begin = || {
+            fs::create_dir_all(&directory)?;
+            temporary_in(&directory)
+        };
+        let file = begin().map_err(|source| {
+            Error::io(format!("writing into \"{}\"", directory.display()), source)
+        })?;
+        Ok(BlobWriter {
+            file,
+            directory,
+            hasher: Hasher::new(algorithm),
+            size: 0,
+        })
+    }
+
+    /// Puts the blob on disk under the digest of what was written; returns digest and size.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn seal(self) -> Result<(Digest, u64)> {
+        let digest = self.hasher.finalize();
+        let publish = || -> io::Result<()> {
+            self.file.as_file().sync_data()?;
+            // Over one that is there already: that one may be damaged, this one is not.
+            let name = self.directory.join(digest.hex());
+            self.file.persist(name).map_err(|error| error.error)?;
+            File::open(&self.directory)?.sync_all()
+        };
+        publish().map_err(|source| Error::io(format!("storing blob {digest}"), source))?;
+        Ok((digest, self.size))
+    }
+
+    /// As [`BlobWriter::seal`], when the digest is known beforehand.
+    ///
+    /// # Errors
+    /// If something else was written; nothing is stored then.
+    pub fn seal_as(self, expected: &Digest) -> Result<()> {
+        let actual = self.hasher.clone().finalize();
+        if actual != *expected {
+            return Err(Error::halted(format!(
+                "blob {expected} has other content: its digest is {actual}"
+            )));
+        }
+        self.seal().map(|_| ())
+    }
+
+    /// Writes all of `source`; returns the number of bytes.
+    ///
+    /// # Errors
+    /// If reading or writing fails.
+    pub fn copy_from(&mut self, mut source: impl Read) -> io::Result<u64> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut total = 0;
+        loop {
+            let count = match source.read(&mut buffer) {
+                Ok(0) => return Ok(total),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.write_all(&buffer[..count])?;
+            total += count as u64;
+        }
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Reads a file of at most `limit` bytes.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let what = || format!("reading \"{}\"", path.display());
+    let file = File::open(path).map_err(|source| Error::io(what(), source))?;
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut content)
+        .map_err(|source| Error::io(what(), source))?;
+    if content.len() as u64 > limit {
+        return Err(Error::halted(format!(
+            "\"{}\" is larger than the {limit} bytes that are read",
+            path.display()
+        )));
+    }
+    Ok(content)
+}
+
+/// Reads a blob whole and checks size and digest.
+pub(super) fn read_checked(path: &Path, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    if descriptor.size > limit {
+        return Err(Error::halted(format!(
+            "blob {} has {} bytes where at most {limit} are read",
+            descriptor.digest, descriptor.size
+        )));
+    }
+    let content = read_bounded(path, descriptor.size)?;
+    let actual = Digest::of(descriptor.digest.algorithm(), &content);
+    judge(descriptor, &actual, content.len() as u64)?;
+    Ok(content)
+}
+
+/// Reads a blob of any size and checks size and digest.
+pub(super) fn check(path: &Path, descriptor: &Descriptor) -> Result<()> {
+    let what = || format!("reading \"{}\"", path.display());
+    let mut file = File::open(path).map_err(|source| Error::io(what(), source))?;
+    let (actual, size) = hash(&mut file, descriptor.digest.algorithm())
+        .map_err(|source| Error::io(what(), source))?;
+    judge(descriptor, &actual, size)
+}
+
+/// Digest and size of everything that `source` holds.
+pub(crate) fn hash(source: &mut impl Read, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut size = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finalize(), size)),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                size += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn judge(descriptor: &Descriptor, actual: &Digest, size: u64) -> Result<()> {
+    let expected = &descriptor.digest;
+    if size != descriptor.size {
+        return Err(Error::halted(format!(
+            "blob {expected} has {size} bytes where {} are due",
+            descriptor.size
+        )));
+    }
+    if actual != expected {
+        return Err(Error::halted(format!(
+            "blob {expected} has other content: its digest is {actual}"
+        )));
+    }
+    Ok(())
+}

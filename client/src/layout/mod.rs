@@ -1,0 +1,298 @@
+//! OCI image layouts: a bundle as a directory, to carry, to keep and to verify without a network.
+//!
+//! Source: OCI image specification, image-layout.md. Owns `oci-layout`, `index.json` and `blobs/`.
+//! Does not know what a bundle is, and collects no garbage.
+//! Invariant: whatever is read is checked against the digest that it was asked for by; whatever is
+//! written has its final name only when it is complete, checked and on disk.
+
+mod blob;
+mod index;
+mod store;
+
+pub use blob::BlobWriter;
+
+use crate::error::{Error, Result};
+use index::Index;
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
+use sealstone_spec::media;
+use sealstone_spec::name::{Reference, Tag};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+const MARKER: &str = "oci-layout";
+const MARKER_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// A layout directory. Cheap to clone; several may be open on one directory, also in several
+/// processes: changes of the index are made under a lock.
+#[derive(Clone, Debug)]
+pub struct LayoutStore {
+    root: PathBuf,
+}
+
+impl LayoutStore {
+    /// Opens an existing layout.
+    ///
+    /// # Errors
+    /// If the directory is no layout, or one of a version that is not known.
+    pub fn open(root: impl Into<PathBuf>) -> Result<LayoutStore> {
+        let root = root.into();
+        let marker = root.join(MARKER);
+        let text = fs::read(&marker).map_err(|source| {
+            Error::io(format!("opening the layout \"{}\"", root.display()), source).hint(
+                "a layout is a directory that `sealstone pack DIR -o LAYOUT` or `skopeo copy ... oci:LAYOUT` made",
+            )
+        })?;
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Marker {
+            image_layout_version: String,
+        }
+        let marker: Marker = sealstone_spec::canonical::parse_strict(&text, 4096).map_err(|error| {
+            Error::other(format!("\"{}\" is no layout", root.display())).source(error)
+        })?;
+        if !marker.image_layout_version.starts_with("1.") {
+            return Err(Error::other(format!(
+                "\"{}\" is a layout of version {}; only 1.x is known",
+                root.display(),
+                marker.image_layout_version
+            )));
+        }
+        Ok(LayoutStore { root })
+    }
+
+    /// Opens a layout, and makes an empty one first where there is nothing.
+    ///
+    /// # Errors
+    /// If the directory holds something that is no layout, or cannot be written.
+    pub fn open_or_create(root: impl Into<PathBuf>) -> Result<LayoutStore> {
+        let root = root.into();
+        if root.join(MARKER).exists() {
+            return LayoutStore::open(root);
+        }
+        let what = || format!("making the layout \"{}\"", root.display());
+        fs::create_dir_all(&root).map_err(|source| Error::io(what(), source))?;
+        let mut entries = fs::read_dir(&root).map_err(|source| Error::io(what(), source))?;
+        if entries.next().is_some() {
+            return Err(Error::conflict(format!(
+                "\"{}\" is neither empty nor a layout",
+                root.display()
+            ))
+            .hint("choose another directory: a layout shares its directory with nothing"));
+        }
+        for algorithm in [Algorithm::Sha256] {
+            fs::create_dir_all(root.join("blobs").join(algorithm.as_str()))
+                .map_err(|source| Error::io(what(), source))?;
+        }
+        // The index first: a directory with the marker is taken to be complete.
+        Index::default().write(&root)?;
+        write_whole(&root.join(MARKER), MARKER_TEXT.as_bytes())?;
+        Ok(LayoutStore { root })
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a blob lies, if it is there. What reads from there must hash what it reads: the disk's
+    /// word is not proof.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root
+            .join("blobs")
+            .join(digest.algorithm().as_str())
+            .join(digest.hex())
+    }
+
+    /// Whether a blob of that size is there; its content is not read.
+    pub fn holds(&self, descriptor: &Descriptor) -> bool {
+        fs::metadata(self.blob_path(&descriptor.digest))
+            .is_ok_and(|found| found.is_file() && found.len() == descriptor.size)
+    }
+
+    /// Begins a blob that is hashed while it is written; it gets its name when it is sealed.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn begin_blob(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        BlobWriter::begin(&self.root, algorithm)
+    }
+
+    /// Stores a small blob.
+    ///
+    /// # Errors
+    /// If the content has another digest, or the directory cannot be written.
+    pub fn write_blob(&self, digest: &Digest, content: &[u8]) -> Result<()> {
+        let mut writer = self.begin_blob(digest.algorithm())?;
+        writer
+            .write_all(content)
+            .map_err(|source| Error::io(format!("writing blob {digest}"), source))?;
+        writer.seal_as(digest)
+    }
+
+    /// Reads a small blob and checks it.
+    ///
+    /// # Errors
+    /// If it is not there, larger than `limit`, or not what its descriptor says.
+    pub fn read_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        blob::read_checked(&self.blob_path(&descriptor.digest), descriptor, limit)
+    }
+
+    /// Reads a blob of any size to its end and checks it, in bounded memory.
+    ///
+    /// # Errors
+    /// If it is not there or not what its descriptor says.
+    pub fn check_blob(&self, descriptor: &Descriptor) -> Result<()> {
+        blob::check(&self.blob_path(&descriptor.digest), descriptor)
+    }
+
+    /// The manifest under a tag or digest, checked.
+    ///
+    /// # Errors
+    /// If there is none, a tag stands twice, or the bytes are not what their digest says.
+    pub fn read_manifest(&self, reference: &Reference) -> Result<VerifiedManifest> {
+        match reference {
+            Reference::Digest(digest) => self.manifest_by_digest(digest, None),
+            Reference::Tag(tag) => {
+                let index = Index::read(&self.root)?;
+                let entry = index.tagged(tag)?.ok_or_else(|| {
+                    Error::not_found(format!(
+                        "tag \"{tag}\" is not in the layout \"{}\"",
+                        self.root.display()
+                    ))
+                    .hint(index.tags_hint())
+                })?;
+                self.manifest_by_digest(&entry.digest, Some(&entry.media_type))
+            }
+        }
+    }
+
+    /// The manifest that is meant when none is named: the only one that speaks of no other and is no
+    /// list of evidence; tagged ones win over others.
+    ///
+    /// # Errors
+    /// If there is none, or more than one.
+    pub fn only_manifest(&self) -> Result<VerifiedManifest> {
+        let index = Index::read(&self.root)?;
+        let mut tagged = Vec::new();
+        let mut others = Vec::new();
+        for entry in index.entries()? {
+            let tag = entry.annotations.get(media::ANNOTATION_REF_NAME);
+            if tag.is_some_and(|tag| tag.parse::<Tag>().is_ok_and(|tag| tag.is_evidence_list())) {
+                continue;
+            }
+            let manifest = self.manifest_by_digest(&entry.digest, Some(&entry.media_type))?;
+            let list = if tag.is_some() { &mut tagged } else { &mut others };
+            let is_known = |known: &VerifiedManifest| known.digest() == manifest.digest();
+            if manifest.subject().is_none() && !list.iter().any(is_known) {
+                list.push(manifest);
+            }
+        }
+        let mut candidates = if tagged.is_empty() { others } else { tagged };
+        let place = self.root.display();
+        match candidates.len() {
+            1 => Ok(candidates.remove(0)),
+            0 => Err(Error::not_found(format!("the layout \"{place}\" holds no bundle"))),
+            count => Err(Error::usage(format!(
+                "the layout \"{place}\" holds {count} bundles: say which"
+            ))
+            .hint(index.tags_hint())),
+        }
+    }
+
+    /// Stores a manifest, lists it in the index, and gives it `tag` if there is one. A tag that led
+    /// elsewhere moves: a layout is a working directory, it is the registry that keeps tags for ever.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn write_manifest(&self, manifest: &VerifiedManifest, tag: Option<&Tag>) -> Result<()> {
+        self.write_blob(manifest.digest(), manifest.bytes())?;
+        Index::change(&self.root, |index| index.list(&manifest.descriptor(), tag))
+    }
+
+    /// Descriptors of the listed manifests whose subject is `subject`.
+    ///
+    /// # Errors
+    /// If a listed manifest is missing or not what its digest says: what cannot be read may be the
+    /// very statement that matters.
+    pub fn read_referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>> {
+        let mut found: Vec<Descriptor> = Vec::new();
+        let mut entries = Index::read(&self.root)?.entries()?;
+        let mut next = 0;
+        while let Some(entry) = entries.get(next).cloned() {
+            next += 1;
+            let manifest = self.manifest_by_digest(&entry.digest, Some(&entry.media_type))?;
+            // The referrers fallback: an index under the tag `sha256-<hex>`, its children not listed.
+            let tag = entry.annotations.get(media::ANNOTATION_REF_NAME);
+            let is_fallback = tag.and_then(|tag| tag.parse::<Tag>().ok()).is_some_and(|tag| {
+                tag.evidence_subject().as_ref() == Some(subject) && !tag.as_str().contains('.')
+            });
+            if is_fallback && manifest.is_index() {
+                entries.extend(manifest.children().iter().cloned());
+                continue;
+            }
+            let speaks_of_it = manifest.subject().is_some_and(|s| s.digest == *subject);
+            let is_known = found.iter().any(|known| known.digest == *manifest.digest());
+            let is_wanted = artifact_type.is_none() || manifest.artifact_type() == artifact_type;
+            if speaks_of_it && is_wanted && !is_known {
+                found.push(manifest.descriptor());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every tag, sorted. Names in the index that are no tags are left out.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn read_tags(&self) -> Result<Vec<Tag>> {
+        let mut tags: Vec<Tag> = Index::read(&self.root)?.tags();
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
+    }
+
+    fn manifest_by_digest(
+        &self,
+        digest: &Digest,
+        media_type: Option<&str>,
+    ) -> Result<VerifiedManifest> {
+        let path = self.blob_path(digest);
+        let bytes = blob::read_bounded(&path, MAX_MANIFEST_BYTES as u64).map_err(|error| {
+            match error.outcome() {
+                crate::Outcome::NotFound => Error::not_found(format!(
+                    "manifest {digest} is not in the layout \"{}\"",
+                    self.root.display()
+                )),
+                _ => error,
+            }
+        })?;
+        VerifiedManifest::check(bytes, media_type, Some(digest), digest.algorithm()).map_err(
+            |error| {
+                Error::halted(format!("{} is not manifest {digest}", path.display())).source(error)
+            },
+        )
+    }
+}
+
+/// Writes a file so that readers see the old or the new content, and a crash keeps one of them.
+fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let what = || format!("writing \"{}\"", path.display());
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = blob::temporary_in(directory)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| Error::io(what(), source))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! What can go wrong between this client and a registry.
+//!
+//! Owns the decoding of OCI error bodies. Does not decide exit codes or hints: that is the command
+//! line's. Invariant: no variant ever holds a secret, a token or a header's value.
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+
+/// Largest error body that is read, in bytes.
+pub(crate) const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// Why a request to a registry did not give what it was sent for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The registry answered with an error. Branch on [`Refusal::reason`] and [`Refusal::status`].
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// The registry does not accept the credentials, or asks for some and none are known.
+    #[error("registry {registry} refused {what}: {problem}")]
+    Unauthorized {
+        /// Host and port.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// Why, with what to do.
+        problem: String,
+    },
+    /// No connection, or a connection that broke and could not be made again.
+    #[error("registry {registry} cannot be reached: {problem}")]
+    Unreachable {
+        /// Host and port.
+        registry: String,
+        /// The cause.
+        problem: String,
+    },
+    /// Nothing was received or taken for this long.
+    #[error("{what} at registry {registry} stood still for {} s", .idle.as_secs())]
+    Idle {
+        /// Host and port.
+        registry: String,
+        /// What was going on.
+        what: String,
+        /// For how long.
+        idle: Duration,
+    },
+    /// An answer that the OCI distribution specification does not allow.
+    #[error("registry {registry} answered {what} in a way that is no OCI registry's: {problem}")]
+    Protocol {
+        /// Host and port.
+        registry: String,
+        /// The request.
+        what: String,
+        /// What is wrong with the answer.
+        problem: String,
+    },
+    /// A text that names no registry, or settings that cannot be used.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// An error answer of a registry, decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Host and port.
+    pub registry: String,
+    /// The request, in words: `push of tag 1.0`.
+    pub what: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The OCI error code, such as `DENIED`; empty if the body held none.
+    pub code: String,
+    /// The registry's own words, shortened, without control characters.
+    pub message: String,
+    /// The `detail` of the first error, whatever it is.
+    pub detail: Value,
+}
+
+/// Refusals that callers treat differently, as Sealstone's registry names them in `detail.reason`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The tag exists with another digest and never moves.
+    TagImmutable {
+        /// What the tag names, if the registry said so.
+        existing: Option<String>,
+    },
+    /// The tag was deleted, and its name is never used again.
+    TagTombstoned,
+    /// The repository's policy does not hold; `detail` says what is missing.
+    ReleaseDenied,
+    /// The name, manifest or blob is not there.
+    NotFound,
+    /// Anything else.
+    Other,
+}
+
+impl Refusal {
+    /// What kind of refusal this is.
+    pub fn reason(&self) -> Reason {
+        match self.detail.get("reason").and_then(Value::as_str) {
+            Some("tag_immutable") => Reason::TagImmutable {
+                existing: self.detail.get("existing").and_then(Value::as_str).map(printable),
+            },
+            Some("tag_tombstoned") => Reason::TagTombstoned,
+            Some("release_denied") => Reason::ReleaseDenied,
+            // Other registries' words for the first of them: Quay, then Harbor.
+            _ if self.code == "TAG_IMMUTABLE" || (self.status == 412 && self.message.contains("immutable")) => {
+                Reason::TagImmutable { existing: None }
+            }
+            _ if self.status == 404 => Reason::NotFound,
+            _ => Reason::Other,
+        }
+    }
+
+    /// Reads an error body; one that is no OCI error leaves code and detail empty.
+    pub(crate) fn decode(registry: &str, what: &str, status: u16, body: &[u8]) -> Refusal {
+        #[derive(Deserialize)]
+        struct Body {
+            errors: Vec<Item>,
+        }
+        #[derive(Deserialize, Default)]
+        struct Item {
+            #[serde(default)]
+            code: Value,
+            #[serde(default)]
+            message: Value,
+            #[serde(default)]
+            detail: Value,
+        }
+        let item = serde_json::from_slice::<Body>(body)
+            .ok()
+            .and_then(|body| body.errors.into_iter().next())
+            .unwrap_or_default();
+        let text = |value: &Value| value.as_str().map(printable).unwrap_or_default();
+        Refusal {
+            registry: registry.to_owned(),
+            what: what.to_owned(),
+            status,
+            code: text(&item.code),
+            message: text(&item.message),
+            detail: item.detail,
+        }
+    }
+}
+
+/// At most 500 characters of a text from outside, safe to print on a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refusal { registry, what, status, code, message, .. } = self;
+        write!(f, "registry {registry} refused {what} (status {status}")?;
+        if !code.is_empty() {
+            write!(f, ", {code}")?;
+        }
+        f.write_str(")")?;
+        match self.reason() {
+            Reason::TagImmutable { existing: Some(existing) } => {
+                write!(f, ": the tag names {existing} already and never moves: choose another")
+            }
+            Reason::TagImmutable { existing: None } => {
+                f.write_str(": the tag exists already and never moves: choose another")
+            }
+            Reason::TagTombstoned => {
+                f.write_str(": the tag was deleted and its name is never used again: choose another")
+            }
+            Reason::ReleaseDenied => {
+                write!(f, ": the repository's policy does not hold: {message}")?;
+                for missing in missing_of(&self.detail) {
+                    write!(f, "\n  - {missing}")?;
+                }
+                Ok(())
+            }
+            _ if message.is_empty() => Ok(()),
+            _ => write!(f, ": {message}"),
+        }
+    }
+}
+
+/// The texts in a denial's `missing` list, whatever else stands in it.
+fn missing_of(detail: &Value) -> Vec<String> {
+    let Some(list) = detail.get("missing").and_then(Value::as_array) else { return Vec::new() };
+    list.iter()
+        .take(20)
+        .map(|item| match item {
+            Value::String(text) => printable(text),
+            Value::Object(fields) => ["message", "text", "problem", "rule"]
+                .iter()
+                .find_map(|name| fields.get(*name).and_then(Value::as_str))
+                .map_or_else(|| printable(&item.to_string()), printable),
+            _ => printable(&item.to_string()),
+        })
+        .collect()
+}
+
+impl TransportError {
+    /// The refusal, if a registry answered at all.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            TransportError::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the registry said that the thing is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.status == 404)
+    }
+
+    /// Whether the same request may well succeed a moment later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            TransportError::Unreachable { .. } | TransportError::Idle { .. } => true,
+            TransportError::Refused(refusal) => is_passing_status(refusal.status),
+            _ => false,
+        }
+    }
+}
+
+/// Statuses after which the same request is worth sending again.
+pub(crate) fn is_passing_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refusal(status: u16, body: &str) -> Refusal {
+        Refusal::decode("h.example", "push of tag 1.0", status, body.as_bytes())
+    }
+
+    #[test]
+    fn an_immutable_tag_is_told_from_other_denials() {
+        let body = r#"{"errors":[{"code":"DENIED","message":"m","detail":{"reason":"tag_immutable","existing":"sha256:ab","tag":"1.0"}}]}"#;
+        let found = refusal(409, body);
+        assert_eq!(found.reason(), Reason::TagImmutable { existing: Some("sha256:ab".into()) });
+        assert!(found.to_string().contains("sha256:ab"), "{found}");
+        assert_eq!(refusal(403, r#"{"errors":[{"code":"DENIED"}]}"#).reason(), Reason::Other);
+    }
+
+    #[test]
+    fn a_denied_release_lists_what_is_missing() {
+        let body = r#"{"errors":[{"code":"DENIED","message":"needs 1 more signature","detail":{"reason":"release_denied","missing":["a signature by \"ci\"",{"rule":"sbom"}]}}]}"#;
+        let found = refusal(403, body);
+        assert_eq!(found.reason(), Reason::ReleaseDenied);
+        let text = found.to_string();
+        assert!(text.contains("a signature by") && text.contains("sbom"), "{text}");
+    }
+
+    #[test]
+    fn bodies_that_are_no_oci_errors_do_no_harm() {
+        for body in ["", "<html>", "{}", r#"{"errors":[]}"#, r#"{"errors":"x"}"#, r#"{"errors":[{"code":7,"message":null}]}"#] {
+            let found = refusal(502, body);
+            assert_eq!((found.code.as_str(), found.message.as_str()), ("", ""), "{body}");
+            assert!(TransportError::Refused(Box::new(found)).is_passing());
+        }
+    }
+
+    #[test]
+    fn control_characters_of_a_registry_do_not_reach_the_terminal() {
+        let found = refusal(400, r#"{"errors":[{"code":"X","message":"a\u001b[2Jb"}]}"#);
+        assert!(!found.to_string().contains('\u{1b}'));
+    }
+}
