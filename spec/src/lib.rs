@@ -10,15 +10,22 @@
 //! | [`name`], [`image`], [`words`] | 01 | repositories, tags, references, names that people can say |
 //! | [`media`], [`manifest`], [`bundle`] | 02 | media types, manifests as received, bundles and their paths |
 //! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
+//! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
 
 #![forbid(unsafe_code)]
 
 pub mod bundle;
 pub mod canonical;
 pub mod digest;
+pub mod envelope;
+mod exact;
 pub mod image;
+pub mod key;
 pub mod manifest;
 pub mod media;
 pub mod name;
+pub mod range;
+pub mod sigstore;
+pub mod statement;
 pub mod tree;
 pub mod words;
