@@ -187,7 +187,7 @@ htpasswd = "{root}/htpasswd"
 ACCESS_USER = f"""
 [[access]]
 repositories = ["**"]
-who = ["{USER}"]
+who = ["user:{USER}"]
 verbs = ["pull", "push", "tag", "delete"]
 """
 

@@ -1,0 +1,14 @@
+"""The clients, one module each, in the order in which they run."""
+
+from .http import Http
+from .skopeo import Skopeo
+from .podman import Podman
+from .oras_py import OrasPy
+from .oras import Oras
+from .crane import Crane
+from .regctl import Regctl
+from .helm import Helm
+from .cosign import Cosign
+from .containerd import Containerd
+
+ALL = [Http, Skopeo, Podman, OrasPy, Oras, Crane, Regctl, Helm, Cosign, Containerd]
