@@ -59,6 +59,58 @@ pub enum TransportError {
     /// A text that names no registry, or settings that cannot be used.
     #[error("{0}")]
     Invalid(String),
+    /// Something on this machine: credentials that cannot be read.
+    #[error("{0}")]
+    Local(crate::Error),
+}
+
+impl From<crate::Error> for TransportError {
+    fn from(error: crate::Error) -> Self {
+        TransportError::Local(error)
+    }
+}
+
+impl From<TransportError> for crate::Error {
+    fn from(error: TransportError) -> Self {
+        use crate::{Error, Outcome};
+        let text = error.to_string();
+        match error {
+            TransportError::Local(error) => error,
+            TransportError::Invalid(_) => Error::usage(text),
+            TransportError::Unreachable { .. } | TransportError::Idle { .. } => {
+                Error::network(text).hint("check the name, the port and whether it speaks TLS (--plain-http if not)")
+            }
+            TransportError::Protocol { .. } => Error::network(text),
+            TransportError::Unauthorized { registry, .. } => {
+                Error::unauthorised(text).hint(format!("log in with: sealstone login {registry}"))
+            }
+            TransportError::Refused(refusal) => {
+                let outcome = match (refusal.reason(), refusal.status) {
+                    (Reason::ReleaseDenied, _) => Outcome::Refused,
+                    (Reason::TagImmutable { .. } | Reason::TagTombstoned, _) => Outcome::Conflict,
+                    (Reason::NotFound, _) => Outcome::NotFound,
+                    (Reason::Other, 401 | 403) => Outcome::Unauthorised,
+                    (Reason::Other, 409 | 412) => Outcome::Conflict,
+                    (Reason::Other, status) if is_passing_status(status) => Outcome::Network,
+                    (Reason::Other, _) if refusal.code == "DIGEST_INVALID" => Outcome::Halted,
+                    (Reason::Other, _) => Outcome::Other,
+                };
+                let mut mapped = Error::new(outcome, text);
+                if refusal.reason() == Reason::ReleaseDenied {
+                    for missing in missing_of(&refusal.detail) {
+                        mapped = mapped.hint(format!("missing: {missing}"));
+                    }
+                }
+                if outcome == Outcome::Unauthorised {
+                    mapped = mapped.hint(format!(
+                        "the account may lack the right; another one logs in with: sealstone login {}",
+                        refusal.registry
+                    ));
+                }
+                if refusal.detail.is_null() { mapped } else { mapped.detail(refusal.detail) }
+            }
+        }
+    }
 }
 
 /// An error answer of a registry, decoded.
@@ -170,11 +222,7 @@ impl fmt::Display for Refusal {
                 f.write_str(": the tag was deleted and its name is never used again: choose another")
             }
             Reason::ReleaseDenied => {
-                write!(f, ": the repository's policy does not hold: {message}")?;
-                for missing in missing_of(&self.detail) {
-                    write!(f, "\n  - {missing}")?;
-                }
-                Ok(())
+                write!(f, ": the repository's policy does not hold: {message}")
             }
             _ if message.is_empty() => Ok(()),
             _ => write!(f, ": {message}"),
@@ -250,8 +298,10 @@ mod tests {
         let body = r#"{"errors":[{"code":"DENIED","message":"needs 1 more signature","detail":{"reason":"release_denied","missing":["a signature by \"ci\"",{"rule":"sbom"}]}}]}"#;
         let found = refusal(403, body);
         assert_eq!(found.reason(), Reason::ReleaseDenied);
-        let text = found.to_string();
-        assert!(text.contains("a signature by") && text.contains("sbom"), "{text}");
+        let error = crate::Error::from(TransportError::Refused(Box::new(found)));
+        assert_eq!(error.outcome(), crate::Outcome::Refused);
+        assert_eq!(error.hints(), ["missing: a signature by \"ci\"", "missing: sbom"]);
+        assert!(error.details().is_some());
     }
 
     #[test]

@@ -1,35 +1,57 @@
-//! The registry client. (Being written.)
-use crate::error::Result;
+//! The registry client: what travels between this machine and any OCI registry.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `client` | connections; authenticated, redirected, repeated requests |
+//! | `address`, `challenge`, `link`, `backoff` | grammars and small decisions |
+//! | `auth` | Authorization headers and tokens |
+//! | `repository` | [`RegistryStore`]: manifests and small blobs of one repository |
+//! | `uploads`, `downloads` | large blobs, piece by piece |
+//! | `referrers` | the referrers listing and its fallback tag |
+//! | `listing` | tags and repositories |
+//! | `admin` | Sealstone's own administration API |
+//!
+//! Invariant: a manifest leaves this module only as a `VerifiedManifest`, a small blob only after its
+//! digest was compared. Streams of large blobs are for [`crate::transfer`] only, which checks them.
+
+mod address;
+mod admin;
+mod auth;
+mod backoff;
+pub(crate) mod challenge;
+mod client;
+mod downloads;
+mod error;
+mod link;
+mod listing;
+mod options;
+mod referrers;
+mod repository;
+mod uploads;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use admin::Admin;
+pub use backoff::Patience;
+pub use client::Registry;
+pub use error::{Reason, Refusal, TransportError};
+pub use listing::repositories;
+pub use options::ConnectOptions;
+pub use repository::RegistryStore;
+
+pub(crate) use client::Taken;
+pub(crate) use downloads::Download;
+pub(crate) use error::printable;
+pub(crate) use uploads::{Start, UploadSession};
+
 use sealstone_spec::image::ImageReference;
-
-/// How to reach a registry.
-#[derive(Clone, Debug, Default)]
-pub struct ConnectOptions {
-    /// Speak HTTP even to hosts other than loopback.
-    pub plain_http: bool,
-    /// PEM file with further certificate authorities.
-    pub ca_file: Option<std::path::PathBuf>,
-}
-
-/// A repository in a registry.
-#[derive(Debug)]
-pub struct RegistryStore;
 
 /// Opens a repository; asks nothing yet.
 ///
 /// # Errors
-/// If options or credentials cannot be read.
-pub fn connect(_image: &ImageReference, _options: &ConnectOptions) -> Result<RegistryStore> {
-    Err(crate::Error::other("transport is not written yet"))
-}
-
-impl crate::store::Store for RegistryStore {
-    fn place(&self) -> String { String::new() }
-    fn manifest<'a>(&'a self, _: &'a sealstone_spec::name::Reference) -> futures_util::future::BoxFuture<'a, Result<sealstone_spec::manifest::VerifiedManifest>> { unimplemented!() }
-    fn blob_bytes<'a>(&'a self, _: &'a sealstone_spec::manifest::Descriptor, _: u64) -> futures_util::future::BoxFuture<'a, Result<Vec<u8>>> { unimplemented!() }
-    fn has_blob<'a>(&'a self, _: &'a sealstone_spec::manifest::Descriptor) -> futures_util::future::BoxFuture<'a, Result<bool>> { unimplemented!() }
-    fn put_blob_bytes<'a>(&'a self, _: &'a sealstone_spec::digest::Digest, _: Vec<u8>) -> futures_util::future::BoxFuture<'a, Result<()>> { unimplemented!() }
-    fn put_manifest<'a>(&'a self, _: &'a sealstone_spec::manifest::VerifiedManifest, _: Option<&'a sealstone_spec::name::Tag>) -> futures_util::future::BoxFuture<'a, Result<()>> { unimplemented!() }
-    fn referrers<'a>(&'a self, _: &'a sealstone_spec::digest::Digest, _: Option<&'a str>) -> futures_util::future::BoxFuture<'a, Result<Vec<sealstone_spec::manifest::Descriptor>>> { unimplemented!() }
-    fn tags(&self) -> futures_util::future::BoxFuture<'_, Result<Vec<sealstone_spec::name::Tag>>> { unimplemented!() }
+/// If the registry's name is none, or the certificate authorities cannot be read.
+pub fn connect(image: &ImageReference, options: &ConnectOptions) -> crate::Result<RegistryStore> {
+    let registry = Registry::new(&image.registry, Some(&image.repository), options)?;
+    Ok(RegistryStore::new(registry, image.repository.clone()))
 }

@@ -1,0 +1,131 @@
+//! Who speaks of a manifest: the referrers listing, and the tag that stands for it in registries
+//! that have none.
+//!
+//! Source: OCI distribution specification 1.1, "Listing Referrers", "Referrers Tag Schema".
+//! Does not judge what referrers say. Invariant: a listing is a hint where to look; every manifest
+//! that it names is fetched and checked by digest before anybody believes it.
+
+use super::link;
+use super::repository::{Access, RegistryStore};
+use crate::error::{Error, Result};
+use crate::store::Store as _;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, LINK};
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
+use sealstone_spec::media;
+use sealstone_spec::name::{Reference, Tag};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+
+/// Most pages of one listing: a registry that never ends it is not followed for ever.
+const MAX_PAGES: usize = 1000;
+
+/// Attempts to add to a fallback list that others write to at the same time.
+const ATTEMPTS: usize = 8;
+
+impl RegistryStore {
+    pub(super) async fn list_referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>> {
+        let listed = match self.lists_referrers.load(Ordering::Relaxed) {
+            true => self.referrers_by_api(subject, artifact_type).await?,
+            false => None,
+        };
+        let mut found = match listed {
+            Some(listed) => listed,
+            None => {
+                let tag = fallback_tag(subject);
+                let index = self.find_manifest(&Reference::Tag(tag)).await?;
+                index.map(|index| index.children().to_vec()).unwrap_or_default()
+            }
+        };
+        if let Some(wanted) = artifact_type {
+            found.retain(|descriptor| descriptor.artifact_type.as_deref() == Some(wanted));
+        }
+        found.sort_by(|one, other| one.digest.cmp(&other.digest));
+        found.dedup_by(|one, other| one.digest == other.digest);
+        Ok(found)
+    }
+
+    /// `None` if the registry has no such API.
+    async fn referrers_by_api(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Option<Vec<Descriptor>>> {
+        let what = format!("the referrers of {subject}");
+        let mut call = self.call(Method::GET, &format!("referrers/{subject}"), Access::Read, what).await?;
+        if let Some(artifact_type) = artifact_type {
+            call.url.query_pairs_mut().append_pair("artifactType", artifact_type);
+        }
+        let mut found = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let answer = self.registry().send(&call).await?;
+            // Registries of the time before this API answer 404, some 400 or 405.
+            if matches!(answer.status(), 400 | 404 | 405) && found.is_empty() {
+                return Ok(None);
+            }
+            let answer = answer.expect(&[200]).await?;
+            let is_index = answer
+                .header(CONTENT_TYPE)
+                .is_some_and(|found| media::essence(found) == media::OCI_INDEX);
+            if !is_index {
+                // A front end that answers everything with its own page.
+                return Ok(None);
+            }
+            let next = link::next_page(answer.url(), &answer.lines(LINK));
+            let body = answer.bytes(MAX_MANIFEST_BYTES).await?;
+            let index = VerifiedManifest::check(body, Some(media::OCI_INDEX), None, Algorithm::Sha256)
+                .map_err(|error| {
+                    Error::network(format!("{} of {} are not an index", call.what, self.place())).source(error)
+                })?;
+            found.extend_from_slice(index.children());
+            match next {
+                Some(next) if next != call.url => call.url = next,
+                _ => return Ok(Some(found)),
+            }
+        }
+        Err(self.registry().protocol(&call.what, "the listing has more than 1,000 pages").into())
+    }
+
+    /// Adds a manifest to the fallback list of its subject.
+    ///
+    /// There is no lock on a tag, so what was written is read again, and written again if somebody
+    /// else's list has replaced it.
+    pub(super) async fn add_to_fallback(
+        &self,
+        subject: &Descriptor,
+        manifest: &VerifiedManifest,
+    ) -> Result<()> {
+        let tag = fallback_tag(&subject.digest);
+        let reference = Reference::Tag(tag.clone());
+        for attempt in 1..=ATTEMPTS {
+            let present = self.find_manifest(&reference).await?;
+            let mut listed = present.as_ref().map(|index| index.children().to_vec()).unwrap_or_default();
+            if listed.iter().any(|descriptor| descriptor.digest == *manifest.digest()) {
+                return Ok(());
+            }
+            if attempt == ATTEMPTS {
+                break;
+            }
+            listed.push(manifest.descriptor());
+            let index = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": listed});
+            let index = VerifiedManifest::check(index.to_string(), Some(media::OCI_INDEX), None, Algorithm::Sha256)
+                .map_err(|error| Error::other(format!("the list \"{tag}\" cannot be made")).source(error))?;
+            self.send_fallback(&index, &tag).await?;
+        }
+        Err(Error::conflict(format!(
+            "the list \"{tag}\" of {} is being changed by somebody else all the time",
+            self.place()
+        )))
+    }
+}
+
+/// The tag that lists the referrers of a digest where there is no API for it.
+pub(super) fn fallback_tag(subject: &Digest) -> Tag {
+    let text: String = format!("{}-{}", subject.algorithm(), subject.hex()).chars().take(128).collect();
+    text.parse().expect("an algorithm and hex digits make a tag")
+}
