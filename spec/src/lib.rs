@@ -11,21 +11,28 @@
 //! | [`media`], [`manifest`], [`bundle`] | 02 | media types, manifests as received, bundles and their paths |
 //! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
 //! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
+//! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod bundle;
 pub mod canonical;
 pub mod digest;
 pub mod envelope;
 mod exact;
+#[cfg(test)]
+mod fixtures;
 pub mod image;
 pub mod key;
 pub mod manifest;
 pub mod media;
 pub mod name;
+pub mod policy;
 pub mod range;
 pub mod sigstore;
 pub mod statement;
 pub mod tree;
+#[cfg(test)]
+mod vectors;
 pub mod words;

@@ -61,11 +61,17 @@ pub fn legacy_image(signatures: &[(Vec<u8>, Vec<u8>)]) -> LegacyImage {
         })
         .collect();
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
-    let config = json!({
-        "architecture": "", "config": {}, "created": "0001-01-01T00:00:00Z", "os": "",
-        "rootfs": {"type": "layers", "diff_ids": diff_ids},
-    });
-    let config = config.to_string().into_bytes();
+    let config = Config {
+        architecture: "",
+        config: BTreeMap::new(),
+        created: "0001-01-01T00:00:00Z",
+        os: "",
+        rootfs: RootFs {
+            kind: "layers",
+            diff_ids,
+        },
+    };
+    let config = serde_json::to_vec(&config).expect("a configuration is made of text");
     let manifest = Manifest {
         schema_version: 2,
         media_type: media::OCI_MANIFEST,
@@ -87,4 +93,21 @@ struct Manifest {
     media_type: &'static str,
     config: Descriptor,
     layers: Vec<Descriptor>,
+}
+
+/// What cosign writes for an image without a platform.
+#[derive(Serialize)]
+struct Config {
+    architecture: &'static str,
+    config: BTreeMap<&'static str, &'static str>,
+    created: &'static str,
+    os: &'static str,
+    rootfs: RootFs,
+}
+
+#[derive(Serialize)]
+struct RootFs {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    diff_ids: Vec<Digest>,
 }

@@ -1,0 +1,216 @@
+#![allow(clippy::unwrap_used)]
+//! What holds for any document; single verdicts and refusals are in `spec/vectors/policy`.
+
+use super::*;
+use crate::fixtures::{bundle, ed25519, evidence, identities, manifest, policy, referrer};
+use crate::key::Signer as _;
+use proptest::prelude::*;
+
+fn repo(name: &str) -> RepoName {
+    name.parse().unwrap()
+}
+
+fn case_with(bundles: &[Vec<u8>]) -> Case {
+    let subject = manifest();
+    let mut case = Case::new(&repo("models/x"), *subject.digest(), subject.size());
+    for bundle in bundles {
+        case.add(evidence(referrer(bundle), bundle.clone()));
+    }
+    case
+}
+
+fn scopes(text: &str) -> Policy {
+    Policy::parse(&format!("schema = \"sealstone-policy/v1\"\n{text}")).unwrap()
+}
+
+#[test]
+fn most_specific_scope_holds() {
+    let policy = scopes(
+        r#"
+        [[scope]]
+        repositories = ["**"]
+        staging = false
+        [[scope]]
+        repositories = ["models/**", "x"]
+        [[scope]]
+        repositories = ["models/prod-*", "models"]
+        tags = "mutable"
+        "#,
+    );
+    for (name, index) in [
+        ("other/a", 0),
+        ("models/a", 1),
+        ("models/prod-a/b", 1),
+        ("x", 1),
+        ("models/prod-a", 2),
+        ("models", 2),
+    ] {
+        let scope = policy.scope_for(&repo(name));
+        assert_eq!(scope, &policy.scopes()[index], "{name}");
+    }
+}
+
+#[test]
+fn patterns_that_cannot_meet_do_not_tie() {
+    let policy = scopes(
+        r#"
+        [[scope]]
+        repositories = ["models/*-prod"]
+        [[scope]]
+        repositories = ["models/*-dev", "models/*/x"]
+        "#,
+    );
+    assert_eq!(policy.scope_for(&repo("models/a-dev")), &policy.scopes()[1]);
+}
+
+#[test]
+fn without_a_scope_tags_are_immutable_and_content_is_staged() {
+    let policy = Policy::default_policy();
+    let scope = policy.scope_for(&repo("any/thing"));
+    assert_eq!(scope.tag_rule(), TagRule::Immutable);
+    assert!(scope.staging() && scope.rules().is_empty());
+    assert_eq!(policy.digest(), scopes("").digest());
+}
+
+#[test]
+fn digest_follows_the_meaning_and_not_the_text() {
+    let text = policy(1, "\"alice\"");
+    let first = Policy::parse(&text).unwrap();
+    let respelt = text
+        .replace("threshold = 1", "threshold = 0x1 # a comment")
+        .replace(
+            "repositories",
+            "staging = true\ntags = 'immutable'\nrepositories",
+        );
+    assert_eq!(Policy::parse(&respelt).unwrap().digest(), first.digest());
+    for (from, to) in [
+        ("models/**", "models/*"),
+        ("repositories", "staging = false\nrepositories"),
+        ("repositories", "tags = \"mutable\"\nrepositories"),
+        ("identities = [\"alice\"]", "identities = [\"bob\"]"),
+        ("name = \"bob\"", "name = \"robert\""),
+    ] {
+        let changed = Policy::parse(&text.replace(from, to)).unwrap();
+        assert_ne!(changed.digest(), first.digest(), "{to}");
+    }
+}
+
+#[test]
+fn scope_digest_changes_only_with_what_decides() {
+    let name = repo("models/x");
+    let first = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+    let digest = first.scope_digest(&name);
+    let text = policy(1, "\"alice\"");
+    let unrelated = text.replace("name = \"bob\"", "name = \"robert\"")
+        + "\n[[scope]]\nrepositories = [\"other/**\"]\n";
+    let unrelated = Policy::parse(&unrelated).unwrap();
+    assert_ne!(unrelated.digest(), first.digest());
+    assert_eq!(unrelated.scope_digest(&name), digest);
+    let key = ed25519(1).public_key().to_pem();
+    let other_key = ed25519(9).public_key().to_pem();
+    let rotated = Policy::parse(&text.replace(&key, &other_key)).unwrap();
+    assert_ne!(rotated.scope_digest(&name), digest);
+}
+
+#[test]
+fn a_case_of_another_repository_is_denied_whatever_it_holds() {
+    let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+    let case = case_with(&[bundle(&ed25519(1))]);
+    assert!(policy.judge(&repo("models/x"), &case).is_ok());
+    let denial = policy.judge(&repo("models/y"), &case).unwrap_err();
+    assert!(
+        denial.to_string().contains("collected for models/x"),
+        "{denial}"
+    );
+    // Also where no rule would ask for anything.
+    assert!(
+        Policy::default_policy()
+            .judge(&repo("models/y"), &case)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_denial_lists_every_rule_that_is_not_met() {
+    let text = format!(
+        "{}[[scope]]\nrepositories = [\"**\"]\n{}{}{}",
+        identities(),
+        "[[scope.require]]\nrule = \"signatures\"\nidentities = [\"alice\"]\n",
+        "[[scope.require]]\nrule = \"signatures\"\nidentities = [\"bob\"]\n",
+        "[[scope.require]]\nrule = \"signatures\"\nthreshold = 2\nidentities = [\"alice\", \"bob\"]\n",
+    );
+    let policy = Policy::parse(&text).unwrap();
+    let denial = policy
+        .judge(&repo("models/x"), &case_with(&[bundle(&ed25519(3))]))
+        .unwrap_err();
+    assert_eq!(denial.unmet.len(), 2);
+    assert!(
+        denial.unmet[0]
+            .reason
+            .contains("needs a signature by alice: none is there")
+    );
+    assert!(denial.unmet[1].reason.contains("signed by bob"));
+    assert!(denial.unmet[1].remedy.starts_with("alice must run"));
+    let evaluation = policy.evaluate(&repo("models/x"), &case_with(&[bundle(&ed25519(3))]));
+    let met: Vec<bool> = evaluation
+        .results
+        .iter()
+        .map(|result| result.satisfied)
+        .collect();
+    assert_eq!(met, [false, true, false]);
+}
+
+#[test]
+fn order_and_repetition_of_evidence_change_nothing() {
+    let policy = Policy::parse(&policy(2, "\"alice\", \"bob\"")).unwrap();
+    let (a, b, c) = (
+        bundle(&ed25519(1)),
+        bundle(&ed25519(3)),
+        bundle(&ed25519(4)),
+    );
+    let name = repo("models/x");
+    let one = policy
+        .judge(&name, &case_with(&[a.clone(), b.clone(), c.clone()]))
+        .unwrap();
+    let two = policy
+        .judge(&name, &case_with(&[c.clone(), b, c, a.clone(), a]))
+        .unwrap();
+    assert_eq!(one, two);
+    assert_eq!(one.evidence().len(), 2);
+}
+
+proptest! {
+    #[test]
+    fn parser_never_panics(text in "\\PC{0,200}") {
+        let _ = Policy::parse(&text);
+        let _ = Policy::parse(&format!("schema = \"sealstone-policy/v1\"\n{text}"));
+    }
+
+    #[test]
+    fn a_changed_document_is_refused_or_another_policy_or_means_the_same(
+        at in 0usize..4000, insert in "[a-z0-9\"\\[\\]=\n *]{0,3}", cut in 0usize..4,
+    ) {
+        let text = policy(1, "\"alice\"");
+        let at = at % text.len();
+        let end = (at + cut).min(text.len());
+        let changed = format!("{}{insert}{}", &text[..at], &text[end..]);
+        let original = Policy::parse(&text).unwrap();
+        if let Ok(policy) = Policy::parse(&changed) {
+            let same = policy.identities() == original.identities() && policy.scopes() == original.scopes();
+            prop_assert_eq!(policy.digest() == original.digest(), same);
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_of_evidence_admits_anything_else(position in 0usize..2000, byte in any::<u8>()) {
+        let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+        let good = bundle(&ed25519(1));
+        let mut changed = good.clone();
+        let position = position % changed.len();
+        changed[position] = byte;
+        // The referrer still names the good bytes, so any other are set aside.
+        let mut case = Case::new(&repo("models/x"), *manifest().digest(), manifest().size());
+        case.add(evidence(referrer(&good), changed.clone()));
+        prop_assert_eq!(policy.judge(&repo("models/x"), &case).is_ok(), changed == good);
+    }
+}

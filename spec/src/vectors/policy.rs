@@ -1,0 +1,824 @@
+use super::{agree, text};
+use crate::digest::{Algorithm, Digest};
+use crate::envelope::{pae, seal};
+use crate::fixtures::*;
+use crate::key::{SecretKey, Signer};
+use crate::manifest::{Descriptor, VerifiedManifest};
+use crate::media;
+use crate::policy::{Case, Evidence, Policy};
+use crate::sigstore::{SigstoreBundle, referrer_manifest};
+use crate::statement::{Statement, Subject, predicate};
+use data_encoding::{BASE64, HEXLOWER};
+use serde_json::{Map, Value, json};
+
+/// What is attached: the text of the referrer manifest and of the bundle.
+type Item = (Vec<u8>, Vec<u8>);
+
+enum Expected {
+    /// Admitted on the evidence at these places.
+    Admitted(&'static [usize]),
+    /// Denied, and the denial contains this text.
+    Denied(&'static str),
+}
+use Expected::{Admitted, Denied};
+
+struct Verdict {
+    name: &'static str,
+    policy: String,
+    repository: &'static str,
+    items: Vec<Item>,
+    expected: Expected,
+}
+
+fn attach(bundle: Vec<u8>) -> Item {
+    (referrer(&bundle), bundle)
+}
+
+fn attach_text(bundle: String) -> Item {
+    attach(bundle.into_bytes())
+}
+
+fn by(signer: &SecretKey) -> Item {
+    attach(bundle(signer))
+}
+
+fn good_text() -> String {
+    String::from_utf8(bundle(&ed25519(1))).unwrap()
+}
+
+fn signed(statement: &Statement) -> Item {
+    attach(
+        SigstoreBundle::sign(statement, &ed25519(1))
+            .unwrap()
+            .to_bytes(),
+    )
+}
+
+/// A bundle around any payload and signature, with the key id and hint given.
+fn forged(payload_type: &str, payload: &[u8], signature: &[u8], names: Option<&str>) -> Item {
+    let mut value = json!({
+        "mediaType": media::SIGSTORE_BUNDLE_V03,
+        "verificationMaterial": {"publicKey": {}},
+        "dsseEnvelope": {"payloadType": payload_type, "payload": BASE64.encode(payload),
+            "signatures": [{"sig": BASE64.encode(signature)}]},
+    });
+    if let Some(names) = names {
+        value["verificationMaterial"]["publicKey"]["hint"] = json!(names);
+        value["dsseEnvelope"]["signatures"][0]["keyid"] = json!(names);
+    }
+    attach_text(value.to_string())
+}
+
+fn payload() -> Vec<u8> {
+    statement(manifest().digest()).to_bytes()
+}
+
+fn sign_payload(signer: &SecretKey) -> Vec<u8> {
+    signer.sign(&pae(media::IN_TOTO, &payload())).unwrap()
+}
+
+fn id(signer: &SecretKey) -> String {
+    signer.public_key().id().to_string()
+}
+
+fn with_subject(digest: Digest, size: u64) -> Item {
+    let bundle = bundle(&ed25519(1));
+    let subject = Descriptor::new(media::OCI_MANIFEST, digest, size);
+    (referrer_to(&subject, &bundle), bundle)
+}
+
+/// S + L: the same scalar to a verifier that reduces.
+fn not_canonical() -> Vec<u8> {
+    let mut signature = sign_payload(&ed25519(1));
+    let order = b"edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+    let mut carry = 0u16;
+    for (byte, add) in signature[32..]
+        .iter_mut()
+        .zip(HEXLOWER.decode(order).unwrap())
+    {
+        let sum = u16::from(*byte) + u16::from(add) + carry;
+        *byte = sum.to_le_bytes()[0];
+        carry = sum >> 8;
+    }
+    signature
+}
+
+fn edited_referrer(from: &str, to: &str) -> Item {
+    let (referrer, bundle) = by(&ed25519(1));
+    let text = String::from_utf8(referrer).unwrap();
+    assert!(text.contains(from));
+    (text.replace(from, to).into_bytes(), bundle)
+}
+
+fn edited_bundle(from: &str, to: &str) -> Item {
+    let text = good_text();
+    assert!(text.contains(from), "{text}");
+    attach_text(text.replacen(from, to, 1))
+}
+
+/// Items under the policy "one signature by alice".
+fn one(name: &'static str, items: Vec<Item>, expected: Expected) -> Verdict {
+    let policy = policy(1, "\"alice\"");
+    Verdict {
+        name,
+        policy,
+        repository: "models/x",
+        items,
+        expected,
+    }
+}
+
+/// Items under the policy "signatures by alice and bob".
+fn both(name: &'static str, items: Vec<Item>, expected: Expected) -> Verdict {
+    let policy = policy(2, "\"alice\", \"bob\"");
+    Verdict {
+        name,
+        policy,
+        repository: "models/x",
+        items,
+        expected,
+    }
+}
+
+fn verdicts() -> Vec<Verdict> {
+    let (alice, alice_p256, bob, mallory) = (ed25519(1), p256(2), ed25519(3), ed25519(4));
+    let digest = *manifest().digest();
+    let size = manifest().size();
+    let other = Digest::sha256(b"other");
+    let provenance = Statement::new(
+        vec![Subject::new("x", &digest)],
+        predicate::SLSA_PROVENANCE,
+        Map::new(),
+    );
+    let mut old = statement(&digest);
+    old.statement_type = "https://in-toto.io/Statement/v0.1".into();
+    let other_type = seal("application/json", &payload(), &alice).unwrap();
+    let wrong_bytes = (referrer(&bundle(&alice)), bundle(&alice_p256));
+    let same_hex = Subject {
+        digest: [("blake3".to_owned(), digest.hex())].into(),
+        ..Subject::default()
+    };
+    let provenance_bundle = SigstoreBundle::sign(&provenance, &alice)
+        .unwrap()
+        .to_bytes();
+    let relabelled = referrer_manifest(
+        &manifest().descriptor(),
+        &provenance_bundle,
+        predicate::COSIGN_SIGN,
+        CREATED,
+    );
+    let pem_hint = "dGhpcyBoaW50IGlzIG9mIG5vIGtub3duIGZvcm0=";
+    let deep = format!("\"tlogEntries\":[{}{}]", "[".repeat(100), "]".repeat(100));
+    let no_scope = Verdict {
+        repository: "other/x",
+        ..one("no scope, no rule", vec![], Admitted(&[]))
+    };
+    vec![
+        one("ed25519 signature", vec![by(&alice)], Admitted(&[0])),
+        one("p-256 signature", vec![by(&alice_p256)], Admitted(&[0])),
+        one(
+            "two keys of one identity are evidence twice",
+            vec![by(&alice), by(&alice_p256)],
+            Admitted(&[0, 1]),
+        ),
+        one(
+            "no key id, as cosign writes it",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &sign_payload(&alice_p256),
+                None,
+            )],
+            Admitted(&[0]),
+        ),
+        one(
+            "no key id and a hint of an unknown form",
+            vec![attach_text(
+                String::from_utf8(
+                    forged(media::IN_TOTO, &payload(), &sign_payload(&alice), None).1,
+                )
+                .unwrap()
+                .replace(
+                    "\"publicKey\":{}",
+                    &format!("\"publicKey\":{{\"hint\":\"{pem_hint}\"}}"),
+                ),
+            )],
+            Admitted(&[0]),
+        ),
+        one(
+            "bad evidence does not spoil good",
+            vec![
+                by(&mallory),
+                edited_bundle("{", "{\"x\":1,"),
+                by(&alice),
+                with_subject(other, size),
+            ],
+            Admitted(&[2]),
+        ),
+        no_scope,
+        both(
+            "two identities",
+            vec![by(&alice), by(&bob)],
+            Admitted(&[0, 1]),
+        ),
+        both(
+            "one person with two keys counts once",
+            vec![by(&alice), by(&alice_p256)],
+            Denied("signed by alice"),
+        ),
+        both(
+            "one of two",
+            vec![by(&bob)],
+            Denied("alice must run \"sealstone sign models/x@"),
+        ),
+        one(
+            "nothing attached",
+            vec![],
+            Denied("needs a signature by alice: none is there"),
+        ),
+        one(
+            "signed by somebody else",
+            vec![by(&bob)],
+            Denied("signatures by bob do not count for this rule"),
+        ),
+        one(
+            "signed by a stranger",
+            vec![by(&mallory)],
+            Denied("which the policy does not know"),
+        ),
+        one(
+            "a stranger under alice's key id",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &sign_payload(&mallory),
+                Some(&id(&alice)),
+            )],
+            Denied("it names a key of alice, but signature does not verify with this key"),
+        ),
+        one(
+            "a stranger without key id",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &sign_payload(&mallory),
+                None,
+            )],
+            Denied("does not verify with any that the policy knows"),
+        ),
+        one(
+            "alice under a stranger's key id",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &sign_payload(&alice),
+                Some(&id(&mallory)),
+            )],
+            Denied("which the policy does not know"),
+        ),
+        one(
+            "key id that is none",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &sign_payload(&alice),
+                Some("alice"),
+            )],
+            Denied("signed by key alice, which the policy does not know"),
+        ),
+        one(
+            "hint and key id differ",
+            vec![edited_bundle(&id(&alice), &id(&bob))],
+            Denied("as hint, but"),
+        ),
+        one(
+            "p-256 signature under the ed25519 key id",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &sign_payload(&alice_p256),
+                Some(&id(&alice)),
+            )],
+            Denied("not in the strict form of ed25519"),
+        ),
+        one(
+            "ed25519 signature under the p-256 key id",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &sign_payload(&alice),
+                Some(&id(&alice_p256)),
+            )],
+            Denied("not in the strict form of ecdsa p-256"),
+        ),
+        one(
+            "ed25519 signature that is not canonical",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &not_canonical(),
+                Some(&id(&alice)),
+            )],
+            Denied("does not verify with this key"),
+        ),
+        one(
+            "ecdsa signature with a trailing byte",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &[sign_payload(&alice_p256), vec![0]].concat(),
+                Some(&id(&alice_p256)),
+            )],
+            Denied("not in the strict form of ecdsa p-256"),
+        ),
+        one(
+            "signature over the payload without its type",
+            vec![forged(
+                media::IN_TOTO,
+                &payload(),
+                &alice.sign(&payload()).unwrap(),
+                Some(&id(&alice)),
+            )],
+            Denied("does not verify with this key"),
+        ),
+        one(
+            "changed payload",
+            vec![forged(
+                media::IN_TOTO,
+                &String::from_utf8(payload())
+                    .unwrap()
+                    .replace("models/x", "models/y")
+                    .into_bytes(),
+                &sign_payload(&alice),
+                Some(&id(&alice)),
+            )],
+            Denied("does not verify with this key"),
+        ),
+        one(
+            "two signatures",
+            vec![edited_bundle(
+                "\"signatures\":[",
+                "\"signatures\":[{\"sig\":\"AAAA\"},",
+            )],
+            Denied("2 signatures where exactly one is due"),
+        ),
+        one(
+            "no signature",
+            vec![attach_text(
+                good_text()
+                    .split("\"signatures\"")
+                    .next()
+                    .unwrap()
+                    .to_owned()
+                    + "\"signatures\":[]}}",
+            )],
+            Denied("0 signatures where exactly one is due"),
+        ),
+        one(
+            "unknown field",
+            vec![edited_bundle("\"hint\"", "\"rawBytes\":\"\",\"hint\"")],
+            Denied("unknown field `rawBytes`"),
+        ),
+        one(
+            "a certificate in place of a key",
+            vec![attach_text(
+                good_text().replace("\"publicKey\"", "\"certificate\""),
+            )],
+            Denied("unknown field `certificate`"),
+        ),
+        one(
+            "duplicate key",
+            vec![edited_bundle(
+                "\"payloadType\"",
+                "\"payloadType\":\"x\",\"payloadType\"",
+            )],
+            Denied("stands twice in one object"),
+        ),
+        one(
+            "deep JSON",
+            vec![edited_bundle("\"tlogEntries\":[]", &deep)],
+            Denied("nested deeper"),
+        ),
+        one(
+            "loose base64",
+            vec![edited_bundle("\"sig\":\"", "\"sig\":\" ")],
+            Denied("not strict base64"),
+        ),
+        one(
+            "another bundle version",
+            vec![edited_bundle("bundle.v0.3", "bundle.v0.2")],
+            Denied("sigstore bundle has mediaType"),
+        ),
+        one(
+            "provenance is no release signature",
+            vec![signed(&provenance)],
+            Denied("signed by alice, but predicate type \"https://slsa.dev/provenance/v1\" is not"),
+        ),
+        one(
+            "provenance relabelled by its referrer",
+            vec![(relabelled, provenance_bundle)],
+            Denied("signed by alice, but predicate type \"https://slsa.dev/provenance/v1\" is not"),
+        ),
+        one(
+            "statement about another manifest",
+            vec![signed(&statement(&other))],
+            Denied("no subject of the statement is"),
+        ),
+        one(
+            "same hex under another algorithm",
+            vec![signed(&Statement::signature(vec![same_hex]))],
+            Denied("no subject of the statement is"),
+        ),
+        one(
+            "statement of an older version",
+            vec![signed(&old)],
+            Denied("statement _type is"),
+        ),
+        one(
+            "payload of another type",
+            vec![forged(
+                "application/json",
+                &payload(),
+                &BASE64
+                    .decode(
+                        serde_json::to_value(&other_type).unwrap()["signatures"][0]["sig"]
+                            .as_str()
+                            .unwrap()
+                            .as_bytes(),
+                    )
+                    .unwrap(),
+                Some(&id(&alice)),
+            )],
+            Denied("payload type is \"application/json\""),
+        ),
+        one(
+            "attached to another manifest",
+            vec![with_subject(other, size)],
+            Denied("another manifest"),
+        ),
+        one(
+            "right digest, wrong size",
+            vec![with_subject(digest, size + 1)],
+            Denied("its subject has the right digest, but"),
+        ),
+        one(
+            "bytes of another bundle",
+            vec![wrong_bytes],
+            Denied("the bytes given are"),
+        ),
+        one(
+            "no subject",
+            vec![edited_referrer("\"subject\"", "\"object\"")],
+            Denied("it has no subject"),
+        ),
+        one(
+            "another artifact type",
+            vec![edited_referrer(
+                "\"artifactType\":\"application/vnd.dev.sigstore.bundle.v0.3+json\"",
+                "\"artifactType\":\"application/vnd.example\"",
+            )],
+            Denied("its artifact type \"application/vnd.example\""),
+        ),
+        one(
+            "two layers",
+            vec![edited_referrer(
+                "\"layers\":[",
+                "\"layers\":[{\"mediaType\":\"a/b\",\"digest\":\"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\",\"size\":2},",
+            )],
+            Denied("it has 2 layers, not one"),
+        ),
+    ]
+}
+
+fn item(vector: &Value) -> Evidence {
+    let referrer = text(vector, "/referrer").to_owned();
+    let referrer = VerifiedManifest::check(referrer, None, None, Algorithm::Sha256).unwrap();
+    Evidence::new(referrer, text(vector, "/bundle"))
+}
+
+#[test]
+fn verdicts_on_evidence() {
+    let subject = manifest();
+    let built: Vec<Value> = verdicts()
+        .iter()
+        .map(|verdict| {
+            let items = verdict.items.iter().map(|(referrer, bundle)| {
+                json!({"referrer": std::str::from_utf8(referrer).unwrap(), "bundle": std::str::from_utf8(bundle).unwrap()})
+            });
+            json!({
+                "name": verdict.name,
+                "policy": verdict.policy,
+                "repository": verdict.repository,
+                "manifest": {"digest": subject.digest(), "size": subject.size()},
+                "evidence": items.collect::<Vec<Value>>(),
+                "verdict": match verdict.expected {
+                    Admitted(counted) => json!({"admitted": true, "counted": counted}),
+                    Denied(reason) => json!({"admitted": false, "because": reason}),
+                },
+            })
+        })
+        .collect();
+    for vector in agree("policy/verdicts.json", &json!(built))
+        .as_array()
+        .unwrap()
+    {
+        let name = text(vector, "/name");
+        let repo = text(vector, "/repository").parse().unwrap();
+        let digest = Digest::parse(text(vector, "/manifest/digest")).unwrap();
+        let mut case = Case::new(&repo, digest, vector["manifest"]["size"].as_u64().unwrap());
+        let items: Vec<Evidence> = vector["evidence"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(item)
+            .collect();
+        let digests: Vec<Digest> = vector["evidence"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| Digest::sha256(text(item, "/referrer").as_bytes()))
+            .collect();
+        items.into_iter().for_each(|item| case.add(item));
+        let policy = Policy::parse(text(vector, "/policy")).unwrap();
+        match policy.judge(&repo, &case) {
+            Ok(admission) => {
+                assert_eq!(
+                    vector["verdict"]["admitted"],
+                    json!(true),
+                    "{name} was admitted"
+                );
+                let counted = vector["verdict"]["counted"].as_array().unwrap().iter();
+                let mut wanted: Vec<Digest> = counted
+                    .map(|n| digests[n.as_u64().unwrap() as usize])
+                    .collect();
+                wanted.sort();
+                assert_eq!(admission.evidence(), wanted, "{name}");
+                assert_eq!(
+                    (admission.manifest(), admission.repo()),
+                    (&digest, &repo),
+                    "{name}"
+                );
+                assert_eq!(admission.policy(), policy.digest(), "{name}");
+            }
+            Err(denial) => {
+                assert_eq!(
+                    vector["verdict"]["admitted"],
+                    json!(false),
+                    "{name}: {denial}"
+                );
+                let because = text(vector, "/verdict/because");
+                assert!(denial.to_string().contains(because), "{name}: {denial}");
+                let again: crate::policy::Denial =
+                    serde_json::from_value(serde_json::to_value(&denial).unwrap()).unwrap();
+                assert_eq!(again, denial, "{name}");
+            }
+        }
+    }
+}
+
+struct Refused {
+    name: &'static str,
+    toml: String,
+    line: usize,
+    column: usize,
+    problem: &'static str,
+}
+
+fn refused(name: &'static str, toml: String, at: (usize, usize), problem: &'static str) -> Refused {
+    Refused {
+        name,
+        toml,
+        line: at.0,
+        column: at.1,
+        problem,
+    }
+}
+
+fn documents() -> Vec<Refused> {
+    let schema = "schema = \"sealstone-policy/v1\"\n";
+    let after = |text: &str| format!("{schema}{text}");
+    // identities() has 20 lines; its last is bob's key.
+    let rule = |text: &str| {
+        format!(
+            "{}[[scope]]\nrepositories = [\"a\"]\n[[scope.require]]\n{text}",
+            identities()
+        )
+    };
+    let first = identities().lines().count() + 1;
+    let line = move |n: usize| first + n;
+    let bob = ed25519(3).public_key().to_openssh();
+    vec![
+        refused(
+            "empty",
+            String::new(),
+            (1, 1),
+            "policy lacks the key \"schema\"",
+        ),
+        refused("not TOML", after("a = ["), (2, 6), ""),
+        refused(
+            "another version",
+            "schema = \"sealstone-policy/v2\"".into(),
+            (1, 10),
+            "is not known here: this version reads \"sealstone-policy/v1\"",
+        ),
+        refused(
+            "unknown section",
+            after("[[scopes]]"),
+            (2, 3),
+            "policy has no key \"scopes\": did you mean \"scope\"",
+        ),
+        refused("a key twice", after(schema), (2, 1), "duplicate key"),
+        refused(
+            "section that is no list",
+            after("[scope]"),
+            (2, 1),
+            "scope must be a list of tables: write [[scope]]",
+        ),
+        refused(
+            "unknown key",
+            after("[[scope]]\nrepository = [\"a\"]"),
+            (3, 1),
+            "scope has no key \"repository\": known are",
+        ),
+        refused(
+            "misspelt key",
+            after("[[scope]]\nrepositorys = [\"a\"]"),
+            (3, 1),
+            "did you mean \"repositories\"",
+        ),
+        refused(
+            "no pattern",
+            after("[[scope]]\nrepositories = []"),
+            (3, 16),
+            "at least one pattern",
+        ),
+        refused(
+            "bad pattern",
+            after("[[scope]]\nrepositories = [\"ok\", \"a/b**\"]"),
+            (3, 23),
+            "must be a whole path element",
+        ),
+        refused(
+            "unknown tag rule",
+            after("[[scope]]\nrepositories = [\"a\"]\ntags = \"mutabel\""),
+            (4, 8),
+            "tags cannot be \"mutabel\": did you mean \"mutable\"",
+        ),
+        refused(
+            "staging that is no flag",
+            after("[[scope]]\nrepositories = [\"a\"]\nstaging = \"no\""),
+            (4, 11),
+            "staging must be true or false, not this string",
+        ),
+        refused(
+            "scopes that tie",
+            after("[[scope]]\nrepositories = [\"a/**\"]\n[[scope]]\nrepositories = [\"a/*\"]"),
+            (5, 17),
+            "match the same names",
+        ),
+        refused(
+            "the same pattern in two scopes",
+            after("[[scope]]\nrepositories = [\"a\"]\n[[scope]]\nrepositories = [\"b\", \"a\"]"),
+            (5, 22),
+            "match the same names",
+        ),
+        refused(
+            "identity without keys",
+            after("[[identity]]\nname = \"a\"\nkeys = []"),
+            (4, 8),
+            "has no keys",
+        ),
+        refused(
+            "identity without a name",
+            after("[[identity]]\nkeys = []"),
+            (2, 1),
+            "identity lacks the key \"name\"",
+        ),
+        refused(
+            "key that is none",
+            after("[[identity]]\nname = \"a\"\nkeys = [\"ssh-rsa AAAA\"]"),
+            (4, 9),
+            "use Ed25519 or ECDSA P-256",
+        ),
+        refused(
+            "private key",
+            after("[[identity]]\nname = \"a\"\nkeys = [\"-----BEGIN PRIVATE KEY-----\"]"),
+            (4, 9),
+            "this is a private key",
+        ),
+        refused(
+            "one identity twice",
+            after(&format!(
+                "[[identity]]\nname = \"a\"\nkeys = [\"{bob}\"]\n[[identity]]\nname = \"a\"\nkeys = []"
+            )),
+            (6, 8),
+            "for the second time",
+        ),
+        refused(
+            "one key for two identities",
+            after(&format!(
+                "[[identity]]\nname = \"a\"\nkeys = [\"{bob}\"]\n[[identity]]\nname = \"b\"\nkeys = [\"{bob} other comment\"]"
+            )),
+            (7, 9),
+            "already belongs to \"a\"",
+        ),
+        refused(
+            "one key twice",
+            after(&format!(
+                "[[identity]]\nname = \"a\"\nkeys = [\"{bob}\", \"{bob}\"]"
+            )),
+            (4, 93),
+            "already belongs to \"a\"",
+        ),
+        refused(
+            "unknown rule",
+            rule("rule = \"signature\""),
+            (line(3), 8),
+            "rule \"signature\" is not known: did you mean \"signatures\"",
+        ),
+        refused(
+            "rule of a later version",
+            rule("rule = \"provenance\"\nbuilders = []"),
+            (line(3), 8),
+            "rule \"provenance\" is not known: known are \"signatures\"",
+        ),
+        refused(
+            "no rule",
+            rule("threshold = 1"),
+            (line(2), 1),
+            "require lacks the key \"rule\"",
+        ),
+        refused(
+            "unknown key of a rule",
+            rule("rule = \"signatures\"\nidentity = [\"bob\"]"),
+            (line(4), 1),
+            "require has no key \"identity\"",
+        ),
+        refused(
+            "unknown identity",
+            rule("rule = \"signatures\"\nidentities = [\"bob\", \"alic\"]"),
+            (line(4), 22),
+            "identity \"alic\" is not defined: did you mean \"alice\"",
+        ),
+        refused(
+            "identity named twice",
+            rule("rule = \"signatures\"\nidentities = [\"bob\", \"bob\"]"),
+            (line(4), 22),
+            "stands twice",
+        ),
+        refused(
+            "no identities",
+            rule("rule = \"signatures\"\nidentities = []"),
+            (line(4), 14),
+            "can never be met",
+        ),
+        refused(
+            "threshold zero",
+            rule("rule = \"signatures\"\nthreshold = 0\nidentities = [\"bob\"]"),
+            (line(4), 13),
+            "threshold must be a whole number from 1",
+        ),
+        refused(
+            "negative threshold",
+            rule("rule = \"signatures\"\nthreshold = -1\nidentities = [\"bob\"]"),
+            (line(4), 13),
+            "threshold must be a whole number from 1",
+        ),
+        refused(
+            "threshold out of reach",
+            rule("rule = \"signatures\"\nthreshold = 2\nidentities = [\"alice\"]"),
+            (line(4), 13),
+            "can never be met by 1 identities",
+        ),
+    ]
+}
+
+#[test]
+fn documents_that_are_not_read() {
+    let built: Vec<Value> = documents()
+        .iter()
+        .map(|document| {
+            json!({
+                "name": document.name, "policy": document.toml,
+                "line": document.line, "column": document.column, "problem": document.problem,
+            })
+        })
+        .collect();
+    for vector in agree("policy/refused.json", &json!(built))
+        .as_array()
+        .unwrap()
+    {
+        let name = text(vector, "/name");
+        let error = Policy::parse(text(vector, "/policy")).expect_err(name);
+        assert!(
+            error.to_string().contains(text(vector, "/problem")),
+            "{name}: {error}"
+        );
+        let place = json!([error.line, error.column]);
+        assert_eq!(
+            place,
+            json!([vector["line"], vector["column"]]),
+            "{name}: {error}"
+        );
+    }
+}
