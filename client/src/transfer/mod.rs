@@ -1,1 +1,136 @@
-//! Being written.
+//! Push, pull and copy: parallel, resumable, verified.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `push`, `pull`, `copy` | the three use cases and their order of steps |
+//! | `graph` | which manifests and blobs belong to one |
+//! | `upload`, `sessions`, `read_ahead` | one blob to a registry, over cuts and restarts |
+//! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
+//! | `staging` | a directory that appears whole or not at all |
+//! | [`progress`] | what is told while it goes on |
+//!
+//! Invariants: a file has its final name only after size and digest were compared; memory does not
+//! grow with the size of blobs; a mismatch ends everything and is never tried again.
+
+mod copy;
+mod fetch;
+mod graph;
+pub mod progress;
+mod pull;
+mod push;
+mod ranges;
+mod read_ahead;
+mod sessions;
+mod sink;
+mod staging;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub use copy::{Copied, copy};
+pub use pull::{Judge, Pulled, Requirement, pull};
+pub use push::push;
+pub use sessions::Sessions;
+
+use crate::error::{Error, Result};
+use crate::layout::LayoutStore;
+use crate::store::{Location, Store};
+use crate::transport::{self, ConnectOptions, RegistryStore};
+use progress::{Audience, Silent};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::RepoName;
+use serde_json::json;
+use std::sync::Arc;
+
+/// How transfers run.
+#[derive(Clone, Debug)]
+pub struct TransferOptions {
+    /// Blobs that move at the same time.
+    pub parallel: usize,
+    /// Ranges of one large blob that are fetched at the same time; 1 fetches every blob as one stream.
+    pub ranges: usize,
+    /// Bytes of one such range, a multiple of 256 KiB.
+    pub range_bytes: u64,
+    /// Blobs from this size on, in bytes, are fetched in ranges where the registry has their tree.
+    pub ranges_from: u64,
+    /// Blobs up to this size, in bytes, are sent with one request and from memory.
+    pub small: u64,
+    /// Repositories of the destination's registry from which blobs may be mounted instead of sent.
+    pub mount_from: Vec<RepoName>,
+    /// Whether signatures and other referrers go along.
+    pub referrers: bool,
+    /// Where unfinished uploads are remembered.
+    pub sessions: Sessions,
+    /// Who is told.
+    pub progress: Audience,
+}
+
+impl Default for TransferOptions {
+    fn default() -> Self {
+        TransferOptions {
+            parallel: 4,
+            ranges: 4,
+            range_bytes: 8 * 1024 * 1024,
+            ranges_from: 32 * 1024 * 1024,
+            small: 4 * 1024 * 1024,
+            mount_from: Vec::new(),
+            referrers: true,
+            sessions: Sessions::none(),
+            progress: Arc::new(Silent),
+        }
+    }
+}
+
+/// A place that large blobs move from or to.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A repository in a registry.
+    Registry(RegistryStore),
+    /// A layout directory.
+    Layout(LayoutStore),
+}
+
+impl Place {
+    /// Opens what is to be read.
+    ///
+    /// # Errors
+    /// If a layout is none; a registry is asked nothing yet.
+    pub fn open(location: &Location, options: &ConnectOptions) -> Result<Place> {
+        Ok(match location {
+            Location::Registry(image) => Place::Registry(transport::connect(image, options)?),
+            Location::Layout { path, .. } => Place::Layout(LayoutStore::open(path)?),
+        })
+    }
+
+    /// Opens what is to be written, and makes a layout where there is none.
+    ///
+    /// # Errors
+    /// If there is something else in a layout's place.
+    pub fn open_or_create(location: &Location, options: &ConnectOptions) -> Result<Place> {
+        match location {
+            Location::Layout { path, .. } => Ok(Place::Layout(LayoutStore::open_or_create(path)?)),
+            Location::Registry(_) => Place::open(location, options),
+        }
+    }
+
+    /// The same as a store.
+    pub fn store(&self) -> &dyn Store {
+        match self {
+            Place::Registry(store) => store,
+            Place::Layout(store) => store,
+        }
+    }
+}
+
+/// The error of a blob that is not what its descriptor says. It ends the whole transfer.
+pub(crate) fn mismatch(label: &str, expected: &Digest, actual: &str) -> Error {
+    Error::halted(format!("layer \"{label}\" is not what the manifest says: expected {expected}, got {actual}"))
+        .hint("nothing of it was kept; the copy that was asked is damaged or was tampered with: tell its operator")
+        .detail(json!({"layer": label, "expected": expected, "actual": actual}))
+}
+
+/// A task that ended without an answer: it was cancelled or has panicked.
+pub(crate) fn lost(error: tokio::task::JoinError) -> Error {
+    Error::other("a part of the transfer ended early").source(error)
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// One way to authenticate that a registry offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Challenge {
+pub(crate) enum Challenge {
     /// User name and secret with every request.
     Basic,
     /// A token from a token service.
@@ -17,19 +17,19 @@ pub enum Challenge {
 
 /// Where to get a token, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BearerChallenge {
+pub(crate) struct BearerChallenge {
     /// Absolute address of the token service.
-    pub realm: String,
+    pub(crate) realm: String,
     /// Name of the registry as the token service knows it.
-    pub service: Option<String>,
+    pub(crate) service: Option<String>,
     /// Space-separated scopes that the refused request would have needed.
-    pub scope: Option<String>,
+    pub(crate) scope: Option<String>,
     /// Why a token that was sent did not do: `invalid_token`, `insufficient_scope`.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// Reads every header line and returns the strongest challenge that is understood: Bearer before Basic.
-pub fn strongest<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Challenge> {
+pub(crate) fn strongest<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Challenge> {
     let mut basic = None;
     for (scheme, mut parameters) in lines.into_iter().flat_map(parse) {
         if scheme.eq_ignore_ascii_case("bearer") {
@@ -52,7 +52,7 @@ pub fn strongest<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Challen
 ///
 /// A comma parts both parameters and challenges; a word followed by `=` is a parameter, any other
 /// word begins a challenge.
-pub fn parse(line: &str) -> Vec<(String, BTreeMap<String, String>)> {
+pub(crate) fn parse(line: &str) -> Vec<(String, BTreeMap<String, String>)> {
     let mut challenges: Vec<(String, BTreeMap<String, String>)> = Vec::new();
     let mut rest = line;
     loop {

@@ -19,6 +19,8 @@ pub(crate) struct Download {
     answer: Answer,
     /// Where it starts. Zero although another start was asked for means: no ranges here.
     pub(crate) start: u64,
+    /// Whether it is the range that was asked for, not the whole blob.
+    pub(crate) is_range: bool,
     left: u64,
 }
 
@@ -26,7 +28,6 @@ impl Download {
     /// The next bytes; `None` when all that were asked for have come.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
         if self.left == 0 {
-            // One look further: a registry that sends more than it said must not be believed.
             return Ok(None);
         }
         match self.answer.chunk().await? {
@@ -74,7 +75,8 @@ impl RegistryStore {
             return Err(answer.protocol("the blob comes compressed, so its digest cannot be checked"));
         }
         let length: Option<u64> = answer.header(CONTENT_LENGTH).and_then(|text| text.parse().ok());
-        let (start, left) = if answer.status() == 206 {
+        let is_partial = answer.status() == 206;
+        let (start, left) = if is_partial {
             let range = answer.header(CONTENT_RANGE).and_then(content_range);
             if !is_range || range != Some((start, last - 1)) {
                 return Err(answer.protocol("it answers with another range than was asked for"));
@@ -88,7 +90,7 @@ impl RegistryStore {
         {
             return Err(answer.protocol(format!("blob {digest} has {length} bytes where its descriptor says {left}")));
         }
-        Ok(Download { answer, start, left })
+        Ok(Download { answer, start, is_range: is_partial, left })
     }
 
     /// The values of the blob's groups, where the registry keeps its BLAKE3 tree.

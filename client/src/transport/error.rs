@@ -230,18 +230,17 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The texts in a denial's `missing` list, whatever else stands in it.
+/// What a denied release lacks, from the denial's JSON: each unmet rule with its reason and remedy.
 fn missing_of(detail: &Value) -> Vec<String> {
-    let Some(list) = detail.get("missing").and_then(Value::as_array) else { return Vec::new() };
-    list.iter()
+    let Some(unmet) = detail.get("unmet").and_then(Value::as_array) else { return Vec::new() };
+    let text = |item: &Value, name: &str| item.get(name).and_then(Value::as_str).map(printable).unwrap_or_default();
+    unmet
+        .iter()
         .take(20)
-        .map(|item| match item {
-            Value::String(text) => printable(text),
-            Value::Object(fields) => ["message", "text", "problem", "rule"]
-                .iter()
-                .find_map(|name| fields.get(*name).and_then(Value::as_str))
-                .map_or_else(|| printable(&item.to_string()), printable),
-            _ => printable(&item.to_string()),
+        .map(|item| match (text(item, "reason"), text(item, "remedy")) {
+            (reason, _) if reason.is_empty() => printable(&item.to_string()),
+            (reason, remedy) if remedy.is_empty() => reason,
+            (reason, remedy) => format!("{reason}; {remedy}"),
         })
         .collect()
 }
@@ -295,12 +294,12 @@ mod tests {
 
     #[test]
     fn a_denied_release_lists_what_is_missing() {
-        let body = r#"{"errors":[{"code":"DENIED","message":"needs 1 more signature","detail":{"reason":"release_denied","missing":["a signature by \"ci\"",{"rule":"sbom"}]}}]}"#;
+        let body = r#"{"errors":[{"code":"DENIED","message":"needs 1 more signature","detail":{"reason":"release_denied","unmet":[{"rule":"k","reason":"1 of 2 signatures","remedy":"sign it"},{"rule":"sbom"}]}}]}"#;
         let found = refusal(403, body);
         assert_eq!(found.reason(), Reason::ReleaseDenied);
         let error = crate::Error::from(TransportError::Refused(Box::new(found)));
         assert_eq!(error.outcome(), crate::Outcome::Refused);
-        assert_eq!(error.hints(), ["missing: a signature by \"ci\"", "missing: sbom"]);
+        assert_eq!(error.hints(), ["missing: 1 of 2 signatures; sign it", "missing: {\"rule\":\"sbom\"}"]);
         assert!(error.details().is_some());
     }
 

@@ -9,14 +9,14 @@ use url::Url;
 /// The address of the next page, resolved against the page that named it.
 ///
 /// `None` if there is no next page, or if it is on another origin.
-pub fn next_page(page: &Url, headers: &[&str]) -> Option<Url> {
+pub(crate) fn next_page(page: &Url, headers: &[&str]) -> Option<Url> {
     let target = headers.iter().find_map(|line| next_target(line))?;
     let next = page.join(&target).ok()?;
     (next.origin() == page.origin()).then_some(next)
 }
 
 /// The target of the first link value with the relation `next`.
-pub fn next_target(line: &str) -> Option<String> {
+pub(crate) fn next_target(line: &str) -> Option<String> {
     let mut rest = line;
     loop {
         let start = rest.find('<')?;

@@ -1,0 +1,256 @@
+//! A manifest with everything that belongs to it, from one place to another.
+//!
+//! The order is what makes an interruption harmless: blobs, manifests with children first, what was
+//! said about them, and the tag last. Invariant: nothing is stored at the destination under a digest
+//! that was not compared; a tag never appears before what it leads to.
+
+use super::graph::{self, Graph, Seen};
+use super::progress::{Arrival, Track};
+use super::{Place, TransferOptions, fetch, lost, upload};
+use crate::error::{Error, Result};
+use crate::layout::LayoutStore;
+use crate::store::Store;
+use crate::transport::RegistryStore;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
+use sealstone_spec::name::Tag;
+use serde::Serialize;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// What a copy did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Copied {
+    /// The manifest.
+    pub digest: Digest,
+    /// The tag that was made, if one was.
+    pub tag: Option<Tag>,
+    /// Manifests that were stored, evidence included.
+    pub manifests: usize,
+    /// Referrers and signature lists among them.
+    pub evidence: usize,
+    /// Blobs that were moved.
+    pub blobs_moved: usize,
+    /// Blobs that were there already, or that the registry mounted.
+    pub blobs_present: usize,
+    /// Bytes of the blobs that were moved.
+    pub bytes_moved: u64,
+    /// Bytes of all blobs.
+    pub bytes_total: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    moved: AtomicUsize,
+    present: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+/// Copies `manifest`, which came from `source`, to `destination`, and tags it there.
+///
+/// # Errors
+/// If anything is missing or not what its digest says, or the destination refuses something; what
+/// was copied until then stays there without a tag.
+pub async fn copy(
+    source: &Place,
+    destination: &Place,
+    manifest: &VerifiedManifest,
+    tag: Option<&Tag>,
+    options: &TransferOptions,
+) -> Result<Copied> {
+    copy_as("copy", source, destination, manifest, tag, options).await
+}
+
+pub(super) async fn copy_as(
+    verb: &'static str,
+    source: &Place,
+    destination: &Place,
+    manifest: &VerifiedManifest,
+    tag: Option<&Tag>,
+    options: &TransferOptions,
+) -> Result<Copied> {
+    let mut options = options.clone();
+    if let Some(from) = mountable(source, destination)
+        && !options.mount_from.contains(from)
+    {
+        options.mount_from.push(from.clone());
+    }
+    let mut seen = Seen::default();
+    let content = graph::gather(source.store(), manifest, &mut seen).await?;
+    let evidence = match options.referrers {
+        true => graph::gather_evidence(source.store(), &content, &mut seen).await?,
+        false => graph::Evidence::default(),
+    };
+    let counts = Counts::default();
+    let mut manifests = 0;
+
+    // All blobs at once: those of signatures are small and would otherwise each wait for a turn.
+    let mut graphs: Vec<&Graph> = vec![&content];
+    graphs.extend(&evidence.referrers);
+    graphs.extend(evidence.lists.iter().map(|(_, graph)| graph));
+    let mut blobs: Vec<&(Descriptor, String)> = graphs.iter().flat_map(|graph| &graph.blobs).collect();
+    // Large ones first, so that none of them is left alone at the end.
+    blobs.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size));
+    futures_util::stream::iter(blobs)
+        .map(|(blob, label)| deliver(verb, source, destination, blob, label, &options, &counts))
+        .buffer_unordered(options.parallel.max(1))
+        .try_collect::<Vec<()>>()
+        .await?;
+
+    let target = destination.store();
+    for graph in std::iter::once(&content).chain(&evidence.referrers) {
+        for manifest in &graph.manifests {
+            target.put_manifest(manifest, None).await?;
+            manifests += 1;
+        }
+    }
+    for (list_tag, graph) in &evidence.lists {
+        let Some((list, children)) = graph.manifests.split_last() else { continue };
+        for child in children {
+            target.put_manifest(child, None).await?;
+        }
+        target.put_manifest(list, Some(list_tag)).await?;
+        manifests += graph.manifests.len();
+    }
+    if let Some(tag) = tag {
+        target.put_manifest(manifest, Some(tag)).await.map_err(|error| staged(error, destination, manifest))?;
+    }
+    Ok(Copied {
+        digest: *manifest.digest(),
+        tag: tag.cloned(),
+        manifests,
+        evidence: evidence.referrers.len() + evidence.lists.len(),
+        blobs_moved: counts.moved.into_inner(),
+        blobs_present: counts.present.into_inner(),
+        bytes_moved: counts.bytes.into_inner(),
+        bytes_total: graph::total(&graphs),
+    })
+}
+
+/// What a refused tag leaves behind, said where the refusal is read.
+fn staged(error: Error, destination: &Place, manifest: &VerifiedManifest) -> Error {
+    if error.outcome() != crate::Outcome::Refused {
+        return error;
+    }
+    let place = format!("{}@{}", destination.store().place(), manifest.digest());
+    error.hint(format!(
+        "everything was stored and waits without a tag: bring what is missing (sealstone sign {place}), then: sealstone release {place} TAG"
+    ))
+}
+
+/// The repository whose blobs the destination's registry may mount.
+fn mountable<'a>(source: &'a Place, destination: &Place) -> Option<&'a sealstone_spec::name::RepoName> {
+    match (source, destination) {
+        (Place::Registry(from), Place::Registry(to))
+            if from.registry().name() == to.registry().name() && from.name() != to.name() =>
+        {
+            Some(from.name())
+        }
+        _ => None,
+    }
+}
+
+async fn deliver(
+    verb: &'static str,
+    source: &Place,
+    destination: &Place,
+    blob: &Descriptor,
+    label: &str,
+    options: &TransferOptions,
+    counts: &Counts,
+) -> Result<()> {
+    let track: Arc<dyn Track> = Arc::from(options.progress.begin(verb, label, blob.size));
+    let arrival = match destination {
+        Place::Registry(to) => to_registry(source, to, blob, label, options, &track).await?,
+        Place::Layout(to) => to_layout(source, to, blob, label, options, &track).await?,
+    };
+    track.end(arrival);
+    if arrival == Arrival::Moved {
+        counts.moved.fetch_add(1, Ordering::Relaxed);
+        counts.bytes.fetch_add(blob.size, Ordering::Relaxed);
+    } else {
+        counts.present.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+async fn to_registry(
+    source: &Place,
+    to: &RegistryStore,
+    blob: &Descriptor,
+    label: &str,
+    options: &TransferOptions,
+    track: &Arc<dyn Track>,
+) -> Result<Arrival> {
+    if blob.size <= options.small {
+        if to.has_blob(blob).await? {
+            return Ok(Arrival::Present);
+        }
+        let content = source.store().blob_bytes(blob, options.small).await?;
+        return upload::upload_bytes(to, blob, Bytes::from(content), options, track).await;
+    }
+    match source {
+        Place::Layout(layout) => {
+            let path = layout.blob_path(&blob.digest);
+            let found = std::fs::metadata(&path).map_err(|error| Error::io(format!("reading \"{}\"", path.display()), error))?;
+            if found.len() != blob.size {
+                return Err(super::mismatch(label, &blob.digest, &format!("a file of {} bytes where {} are due", found.len(), blob.size)));
+            }
+            upload::upload_file(to, blob, &path, options, track.clone()).await
+        }
+        Place::Registry(_) => {
+            if to.has_blob(blob).await? {
+                return Ok(Arrival::Present);
+            }
+            for from in &options.mount_from {
+                match to.start_upload(&blob.digest, Some(from)).await? {
+                    crate::transport::Start::Mounted => return Ok(Arrival::Mounted),
+                    crate::transport::Start::Session(session) => to.cancel_upload(&session.location).await,
+                }
+            }
+            // By way of a file: it is verified before the first byte goes on, and either side can be
+            // resumed without the other.
+            let spool = tempfile::Builder::new()
+                .prefix("sealstone-copy-")
+                .tempdir()
+                .map_err(|error| Error::io("making a temporary directory", error))?;
+            let path = spool.path().join("blob");
+            let silent: Arc<dyn Track> = Arc::new(super::Silent);
+            fetch::fetch(source, blob, &path, label, options, silent).await?;
+            upload::upload_file(to, blob, &path, options, track.clone()).await
+        }
+    }
+}
+
+async fn to_layout(
+    source: &Place,
+    to: &LayoutStore,
+    blob: &Descriptor,
+    label: &str,
+    options: &TransferOptions,
+    track: &Arc<dyn Track>,
+) -> Result<Arrival> {
+    // What lies there may be damaged, so it is read before it counts.
+    if to.holds(blob) {
+        let (layout, descriptor) = (to.clone(), blob.clone());
+        let checked = tokio::task::spawn_blocking(move || layout.check_blob(&descriptor)).await.map_err(lost)?;
+        if checked.is_ok() {
+            return Ok(Arrival::Present);
+        }
+    }
+    let name = to.blob_path(&blob.digest);
+    let directory = name.parent().map(ToOwned::to_owned).unwrap_or_default();
+    let writing = |error| fetch::writing(&name, error);
+    std::fs::create_dir_all(&directory).map_err(writing)?;
+    // Beside its final name, in a directory of its own, which goes when this fails.
+    let staging = tempfile::Builder::new().prefix(".partial-").tempdir_in(&directory).map_err(writing)?;
+    let path = staging.path().join("blob");
+    fetch::fetch(source, blob, &path, label, options, track.clone()).await?;
+    std::fs::rename(&path, &name).map_err(writing)?;
+    File::open(&directory).and_then(|directory| directory.sync_all()).map_err(writing)?;
+    Ok(Arrival::Moved)
+}

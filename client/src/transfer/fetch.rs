@@ -1,0 +1,232 @@
+//! One blob from a registry or layout into a verified file.
+//!
+//! Owns the choice between one stream and parallel ranges, and going on after a cut.
+//! Invariant: on success the file has exactly the descriptor's size and digest; on failure whoever
+//! called removes it.
+
+use super::progress::Track;
+use super::sink::{Closed, Sink, create_new};
+use super::{Place, TransferOptions, lost, mismatch, ranges};
+use crate::error::{Error, Result};
+use crate::transport::{Download, RegistryStore, TransportError};
+use bytes::Bytes;
+use sealstone_spec::manifest::Descriptor;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Blobs up to this size are fetched with one request into memory.
+const IN_MEMORY: u64 = 1024 * 1024;
+
+/// Fetches a blob into a new file at `path`. `label` is its name in errors and reports.
+pub(crate) async fn fetch(
+    source: &Place,
+    descriptor: &Descriptor,
+    path: &Path,
+    label: &str,
+    options: &TransferOptions,
+    track: Arc<dyn Track>,
+) -> Result<()> {
+    if descriptor.size <= IN_MEMORY {
+        let content = source
+            .store()
+            .blob_bytes(descriptor, IN_MEMORY)
+            .await
+            .map_err(|error| in_layer(error, label, descriptor))?;
+        write_small(path, content).await?;
+        track.advance(descriptor.size);
+        return Ok(());
+    }
+    let file = create_new(path).map_err(|error| writing(path, error))?;
+    match source {
+        Place::Layout(layout) => {
+            let from = layout.blob_path(&descriptor.digest);
+            copy_file(from, file, path, descriptor, label, &track).await?;
+        }
+        Place::Registry(store) => {
+            let mut file = Some(file);
+            if options.ranges > 1
+                && descriptor.size >= options.ranges_from
+                && let Some(values) = tree_of(store, descriptor, label).await?
+            {
+                let taken = file.take().expect("the file was opened above");
+                let fetched = ranges::fetch(store, descriptor, values, taken, path, label, options, &track).await?;
+                if fetched == ranges::Fetched::NoRanges {
+                    track.stand_at(0);
+                    file = Some(File::options().read(true).write(true).truncate(true).open(path).map_err(|error| writing(path, error))?);
+                }
+            }
+            if let Some(file) = file {
+                fetch_stream(store, descriptor, file, path, label, &track).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The blob's tree, if the registry offers one. That it cannot be had is no failure: the digest
+/// decides in any case.
+async fn tree_of(
+    store: &RegistryStore,
+    descriptor: &Descriptor,
+    label: &str,
+) -> Result<Option<Vec<sealstone_spec::tree::ChainingValue>>> {
+    match store.blob_tree(descriptor).await {
+        Ok(tree) => Ok(tree),
+        Err(error @ TransportError::Protocol { .. }) => {
+            Err(Error::halted(format!("the tree of layer \"{label}\" is not sound")).source(error))
+        }
+        Err(error) if error.is_passing() => Err(error.into()),
+        Err(error) => {
+            tracing::debug!(%error, "no tree, fetching as one stream");
+            Ok(None)
+        }
+    }
+}
+
+/// A failed comparison of a small blob, in the words of the transfer.
+fn in_layer(error: Error, label: &str, descriptor: &Descriptor) -> Error {
+    if error.outcome() != crate::Outcome::Halted {
+        return error;
+    }
+    Error::halted(format!("layer \"{label}\" is not what the manifest says: expected {}", descriptor.digest)).source(error)
+}
+
+pub(super) fn writing(path: &Path, error: std::io::Error) -> Error {
+    Error::io(format!("writing \"{}\"", path.display()), error)
+}
+
+async fn write_small(path: &Path, content: Vec<u8>) -> Result<()> {
+    let target: PathBuf = path.to_owned();
+    let write = move || -> std::io::Result<()> {
+        let mut file = create_new(&target)?;
+        file.write_all(&content)?;
+        file.sync_all()
+    };
+    tokio::task::spawn_blocking(write).await.map_err(lost)?.map_err(|error| writing(path, error))
+}
+
+async fn copy_file(
+    from: PathBuf,
+    file: File,
+    path: &Path,
+    descriptor: &Descriptor,
+    label: &str,
+    track: &Arc<dyn Track>,
+) -> Result<()> {
+    let reading = |error| Error::io(format!("reading \"{}\"", from.display()), error);
+    let mut source = File::open(&from).map_err(reading)?;
+    let track = track.clone();
+    let algorithm = descriptor.digest.algorithm();
+    let limit = descriptor.size;
+    let copy = move || -> std::io::Result<(sealstone_spec::digest::Digest, u64)> {
+        let mut file = file;
+        let mut hasher = sealstone_spec::digest::Hasher::new(algorithm);
+        let mut buffer = vec![0; 1024 * 1024];
+        let mut size = 0;
+        loop {
+            let count = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            size += count as u64;
+            if size > limit {
+                break;
+            }
+            hasher.update(&buffer[..count]);
+            file.write_all(&buffer[..count])?;
+            track.advance(count as u64);
+        }
+        file.sync_all()?;
+        Ok((hasher.finalize(), size))
+    };
+    let (actual, size) = tokio::task::spawn_blocking(copy).await.map_err(lost)?.map_err(|error| writing(path, error))?;
+    if size != descriptor.size {
+        let found = format!("{} {size} bytes where {} are due", if size > limit { "more than" } else { "only" }, descriptor.size);
+        return Err(mismatch(label, &descriptor.digest, &found));
+    }
+    if actual != descriptor.digest {
+        return Err(mismatch(label, &descriptor.digest, &actual.to_string()));
+    }
+    Ok(())
+}
+
+/// Fetches a blob as one stream; after a cut it goes on where it stood.
+async fn fetch_stream(
+    store: &RegistryStore,
+    descriptor: &Descriptor,
+    file: File,
+    path: &Path,
+    label: &str,
+    track: &Arc<dyn Track>,
+) -> Result<()> {
+    let mut sink = Sink::begin(file, descriptor.digest.algorithm());
+    let mut position = 0;
+    let mut farthest = 0;
+    let mut attempt = 1;
+    let is_open = loop {
+        let failure = match store.open_blob(descriptor, position, None).await {
+            Ok(mut download) => {
+                if download.start != position {
+                    position = 0;
+                    track.stand_at(0);
+                    if sink.restart().await == Err(Closed) {
+                        break false;
+                    }
+                }
+                match pour(&mut download, &mut sink, &mut position, track).await {
+                    Ok(()) => break true,
+                    Err(Poured::Closed) => break false,
+                    Err(Poured::Transport(error)) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        if position > farthest {
+            (farthest, attempt) = (position, 1);
+        }
+        if let TransportError::Protocol { .. } = failure {
+            return Err(Error::halted(format!("layer \"{label}\" is not what the manifest says: expected {}", descriptor.digest))
+                .source(failure));
+        }
+        if !(failure.is_passing() && store.registry().options().patience.pause(attempt, None).await) {
+            return Err(Error::from(failure));
+        }
+        tracing::debug!(position, label, error = %failure, "going on after a cut");
+        attempt += 1;
+    };
+    let actual = sink.finish().await?.map_err(|error| writing(path, error))?;
+    if !is_open {
+        return Err(Error::other(format!("writing \"{}\" ended early", path.display())));
+    }
+    if actual != descriptor.digest {
+        return Err(mismatch(label, &descriptor.digest, &actual.to_string()));
+    }
+    Ok(())
+}
+
+enum Poured {
+    Closed,
+    Transport(TransportError),
+}
+
+async fn pour(
+    download: &mut Download,
+    sink: &mut Sink,
+    position: &mut u64,
+    track: &Arc<dyn Track>,
+) -> Result<(), Poured> {
+    loop {
+        let chunk: Bytes = match download.chunk().await.map_err(Poured::Transport)? {
+            Some(chunk) => chunk,
+            None => return Ok(()),
+        };
+        let length = chunk.len() as u64;
+        sink.write(chunk).await.map_err(|Closed| Poured::Closed)?;
+        *position += length;
+        track.advance(length);
+    }
+}

@@ -1,0 +1,191 @@
+//! Where a stream of bytes becomes a file: one blocking thread that writes and hashes.
+//!
+//! Invariant: the digest is of exactly the bytes that are in the file; the file is on disk when it is
+//! returned.
+
+use bytes::Bytes;
+use sealstone_spec::digest::{Algorithm, Digest, Hasher};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, Write as _};
+use std::path::Path;
+use std::sync::mpsc as std_mpsc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Bytes that are handed over together: a hand-over for each frame would cost more than the frame.
+const BATCH: usize = 512 * 1024;
+
+/// Batches that wait for the disk.
+const AHEAD: usize = 3;
+
+/// A thread that writes and hashes what it is given.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    sender: mpsc::Sender<Message>,
+    thread: JoinHandle<io::Result<Digest>>,
+    batch: Vec<Bytes>,
+    batched: usize,
+}
+
+#[derive(Debug)]
+enum Message {
+    Write(Vec<Bytes>),
+    Restart,
+}
+
+/// The thread ended early; [`Sink::finish`] says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// A new file that nobody else had, with the mode that the umask gives.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+impl Sink {
+    /// Begins to write a file.
+    pub(crate) fn begin(file: File, algorithm: Algorithm) -> Sink {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let thread = tokio::task::spawn_blocking(move || drain(file, algorithm, receiver));
+        Sink { sender, thread, batch: Vec::new(), batched: 0 }
+    }
+
+    /// Takes bytes.
+    pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<(), Closed> {
+        self.batched += bytes.len();
+        self.batch.push(bytes);
+        if self.batched >= BATCH { self.hand_over().await } else { Ok(()) }
+    }
+
+    /// Forgets everything that was written.
+    pub(crate) async fn restart(&mut self) -> Result<(), Closed> {
+        self.batch.clear();
+        self.batched = 0;
+        self.sender.send(Message::Restart).await.map_err(|_| Closed)
+    }
+
+    async fn hand_over(&mut self) -> Result<(), Closed> {
+        self.batched = 0;
+        let batch = std::mem::take(&mut self.batch);
+        self.sender.send(Message::Write(batch)).await.map_err(|_| Closed)
+    }
+
+    /// Puts the file on disk and returns its digest.
+    pub(crate) async fn finish(mut self) -> crate::Result<io::Result<Digest>> {
+        // If the thread has ended, it is its own result that counts.
+        let _ = self.hand_over().await;
+        drop(self.sender);
+        self.thread.await.map_err(super::lost)
+    }
+}
+
+fn drain(mut file: File, algorithm: Algorithm, mut receiver: mpsc::Receiver<Message>) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut early = EarlySync::begin(&file)?;
+    while let Some(message) = receiver.blocking_recv() {
+        match message {
+            Message::Write(batch) => {
+                for bytes in batch {
+                    hasher.update(&bytes);
+                    file.write_all(&bytes)?;
+                    early.wrote(bytes.len());
+                }
+            }
+            Message::Restart => {
+                hasher = Hasher::new(algorithm);
+                file.set_len(0)?;
+                file.rewind()?;
+            }
+        }
+    }
+    drop(early);
+    file.sync_all()?;
+    Ok(hasher.finalize())
+}
+
+/// Bytes after which the disk is set to work: a sync of everything at the end would wait for the
+/// disk after the network, instead of beside it.
+const SYNC_EVERY: usize = 64 * 1024 * 1024;
+
+/// A thread that syncs a file while it is being written. It only begins early: the sync that counts
+/// is the last one, by whoever writes.
+#[derive(Debug)]
+pub(crate) struct EarlySync {
+    signal: Option<std_mpsc::SyncSender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    file: File,
+    unsynced: usize,
+}
+
+impl EarlySync {
+    pub(crate) fn begin(file: &File) -> io::Result<EarlySync> {
+        Ok(EarlySync { signal: None, thread: None, file: file.try_clone()?, unsynced: 0 })
+    }
+
+    /// Counts bytes that were written.
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.unsynced += bytes;
+        if self.unsynced < SYNC_EVERY {
+            return;
+        }
+        self.unsynced = 0;
+        if self.signal.is_none() {
+            self.start();
+        }
+        if let Some(signal) = &self.signal {
+            // Full means that a sync is due already.
+            let _ = signal.try_send(());
+        }
+    }
+
+    fn start(&mut self) {
+        let Ok(file) = self.file.try_clone() else { return };
+        let (signal, due) = std_mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("early-sync".to_owned()).spawn(move || {
+            while due.recv().is_ok() {
+                // A disk that fails will fail again when the writer syncs, and be reported there.
+                let _ = file.sync_data();
+            }
+        });
+        if let Ok(thread) = thread {
+            (self.signal, self.thread) = (Some(signal), Some(thread));
+        }
+    }
+}
+
+impl Drop for EarlySync {
+    fn drop(&mut self) {
+        self.signal = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_after_a_restart_is_all_that_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let mut sink = Sink::begin(create_new(&path).unwrap(), Algorithm::Sha256);
+        sink.write(Bytes::from(vec![7; BATCH * 2])).await.unwrap();
+        sink.restart().await.unwrap();
+        sink.write(Bytes::from_static(b"hel")).await.unwrap();
+        sink.write(Bytes::from_static(b"lo")).await.unwrap();
+        let digest = sink.finish().await.unwrap().unwrap();
+        assert_eq!(digest, Digest::sha256(b"hello"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn a_file_that_exists_is_never_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        std::os::unix::fs::symlink(directory.path().join("elsewhere"), &path).unwrap();
+        assert!(create_new(&path).is_err());
+    }
+}
