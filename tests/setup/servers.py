@@ -170,7 +170,12 @@ def sealstone_command(server):
 # `open/**` is for plain container use: tags move, nothing needs a signature. Everything else keeps the default,
 # which is an immutable tag.
 POLICY = """\
-@POLICY@
+schema = "sealstone-policy/v1"
+
+[[scope]]
+repositories = ["open/**"]
+tags = "mutable"
+staging = false
 """
 
 SEALSTONE_CONFIG = """\

@@ -1,0 +1,126 @@
+"""What is measured: groups of steps, each on a fresh, empty server, in the order of the table that they feed.
+
+A step is one run of the load client. Invariant: sizes and counts are bounded here, and every step names its metric:
+`mb_per_s` and `per_s` are better when larger, `p50_us` when smaller.
+"""
+
+import dataclasses
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclasses.dataclass
+class Step:
+    name: str
+    words: list
+    metric: str
+    # Peers that have no such endpoint, or would take hours.
+    only: tuple = ()
+
+
+@dataclasses.dataclass
+class Group:
+    name: str
+    steps: list
+    # Rounds that are worth their time: seeding a list once is enough.
+    most_rounds: int = 99
+
+
+def large(label, size):
+    """One blob: pushed in both styles that clients use, pulled whole and in four ranges."""
+    return Group(
+        f"large-{label}",
+        [
+            Step(f"push {label}, one stream", ["push", "--bytes", size, "--seed", "SEED"], "mb_per_s"),
+            Step(f"pull {label}, one stream", ["pull", "--bytes", size, "--seed", "SEED"], "mb_per_s"),
+            Step(f"pull {label}, 4 ranges", ["pull", "--bytes", size, "--seed", "SEED", "--ranges", 4], "mb_per_s"),
+        ],
+    )
+
+
+def at_once(label, size):
+    return Group(
+        "at-once",
+        [
+            Step(f"push 4 x {label} at once", ["push", "--bytes", size, "--streams", 4, "--seed", "SEED"], "mb_per_s"),
+            Step(f"pull 4 x {label} at once", ["pull", "--bytes", size, "--streams", 4, "--seed", "SEED"], "mb_per_s"),
+            Step(f"push {label}, one stream, POST PATCH PUT", ["push", "--bytes", size, "--seed", "SEED2", "--style", "patch"], "mb_per_s"),
+        ],
+    )
+
+
+def small(few, many):
+    return Group(
+        "small",
+        [
+            Step("small artifacts, 1 client", ["small", "--count", few, "--seed", "SEED"], "per_s"),
+            Step("small artifacts, 8 clients", ["small", "--count", many, "--streams", 8, "--seed", "SEED2"], "per_s"),
+        ],
+    )
+
+
+def reads(count):
+    kinds = {
+        "manifest-tag": "GET manifest by tag",
+        "manifest-digest": "GET manifest by digest",
+        "head-tag": "HEAD manifest by tag",
+        "head-digest": "HEAD manifest by digest",
+        "blob": "GET 4 KiB blob",
+    }
+    return Group(
+        "reads",
+        [
+            Step(f"{text}, 8 clients", ["requests", "--kind", kind, "--count", count, "--streams", 8, "--seconds", 60], "per_s")
+            for kind, text in kinds.items()
+        ],
+    )
+
+
+def lists(sizes, peers_most, referrers, seconds):
+    steps, have = [], 0
+    for size in sizes:
+        only = () if size <= peers_most else ("sealstone",)
+        words = ["tags", "--count", size, "--have", have, "--samples", 300, "--seconds", seconds]
+        steps.append(Step(f"first page of {size} tags", words, "p50_us", only))
+        have = size
+    steps.append(Step(f"referrers, {referrers} of one subject", ["referrers", "--count", referrers, "--samples", 300, "--seconds", seconds], "p50_us", ("sealstone",)))
+    return Group("lists", steps, most_rounds=1)
+
+
+def memory(label, size, streams):
+    return Group(
+        "memory",
+        [
+            Step(f"memory, {number} x {label} pushed at once", ["push", "--bytes", size, "--streams", number, "--seed", f"MEMORY{number}"], "vmhwm_kib")
+            for number in streams
+        ],
+        most_rounds=1,
+    )
+
+
+def full():
+    return [
+        large("1 GiB", GIB),
+        large("8 GiB", 8 * GIB),
+        at_once("1 GiB", GIB),
+        small(300, 1500),
+        reads(20_000),
+        lists([100, 1_000, 10_000, 1_000_000], 10_000, 10_000, 1500),
+        memory("1 MiB", MIB, [1, 32]),
+        memory("1 GiB", GIB, [1, 2, 4, 8, 16, 32]),
+    ]
+
+
+def quick():
+    return [
+        large("64 MiB", 64 * MIB),
+        at_once("64 MiB", 64 * MIB),
+        small(50, 200),
+        reads(2_000),
+        lists([100, 1_000], 1_000, 100, 60),
+        memory("64 MiB", 64 * MIB, [1, 4]),
+    ]
+
+
+SMALLER_IS_BETTER = {"p50_us", "vmhwm_kib", "fsyncs"}
