@@ -174,6 +174,8 @@ def main():
 
     if not arguments.no_build:
         build()
+    # The peers log errors only.
+    os.environ.setdefault("SEALSTONE__LOG__FILTER", "warn")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sealstone-bench-", dir=arguments.directory) as temporary:
         directory = pathlib.Path(temporary)

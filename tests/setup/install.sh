@@ -83,8 +83,11 @@ go_tool() {
     elif ! have go; then
         lack "$severity" "$name $version (needs Go 1.24 or later; Debian: apt-get install golang)"
         return
-    elif [ -n "${SEALSTONE_SETUP_OFFLINE:-}" ] || [ $SECONDS -ge "$BUDGET" ]; then
-        lack "$severity" "$name $version (not built: ${SEALSTONE_SETUP_OFFLINE:+offline, }time for setup is ${BUDGET}s; go install $package@$version)"
+    elif [ -n "${SEALSTONE_SETUP_OFFLINE:-}" ]; then
+        lack "$severity" "$name $version (SEALSTONE_SETUP_OFFLINE is set; go install $package@$version)"
+        return
+    elif [ $SECONDS -ge "$BUDGET" ]; then
+        lack "$severity" "$name $version (the ${BUDGET} s of SEALSTONE_SETUP_BUDGET are used up; go install $package@$version)"
         return
     else
         say "building $name $version"

@@ -182,6 +182,7 @@ SEALSTONE_CONFIG = """\
 policy = "{root}/policy.toml"
 [server]
 listen = "{listen}"
+drain_seconds = 5
 [storage]
 path = "{root}/data"
 [auth]
@@ -193,7 +194,7 @@ ACCESS_USER = f"""
 [[access]]
 repositories = ["**"]
 who = ["user:{USER}"]
-verbs = ["pull", "push", "tag", "delete"]
+verbs = ["pull", "push", "tag", "delete", "sign"]
 """
 
 ACCESS_ANONYMOUS = """
