@@ -1,1 +1,25 @@
-//! x
+//! The Sealstone registry: an OCI registry that refuses what it cannot verify.
+//!
+//! Modules use only what stands before them in this line:
+//! `clock, metrics < auth < metadata, blobs < service < api, jobs < config, boot < main`.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`auth`] | who somebody is, and the proof that they may do something |
+//! | [`metadata`] | which repository has what, what tags name |
+//! | [`blobs`] | bytes under keys, hashed on the way in and checked on the way out |
+//! | [`service`] | the use cases; the only place where storage and trust meet |
+//! | [`api`] | HTTP: parses, authorises, calls one use case, renders |
+//! | [`jobs`] | what runs on a schedule |
+//! | [`config`], [`boot`] | from a file to a running server |
+
+pub mod api;
+pub mod auth;
+pub mod blobs;
+pub mod boot;
+pub mod clock;
+pub mod config;
+pub mod jobs;
+pub mod metadata;
+pub mod metrics;
+pub mod service;

@@ -1,0 +1,195 @@
+//! What each outcome looks like on the wire. The only file that maps errors to status codes.
+//!
+//! Codes follow the OCI distribution specification, "Error codes"; the list is closed, so reasons of our
+//! own stand in `detail.reason`. Never 5xx where a client's retry could not help: containerd and docker
+//! send whole layers again on those.
+
+use crate::auth::authorize::AdministratorRefusal;
+use crate::auth::challenge::{self, BearerError};
+use crate::auth::scope::Scope;
+use crate::auth::{AuthError, Refusal};
+use crate::service::Error;
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use sealstone_spec::range::UploadRange;
+use serde_json::{Value, json};
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    detail: Value,
+    headers: Vec<(http::HeaderName, HeaderValue)>,
+}
+
+/// What a challenge needs to know of the request.
+#[derive(Clone, Debug)]
+pub(super) struct Realm {
+    /// URL of the token endpoint.
+    pub(super) url: String,
+    /// The service's name.
+    pub(super) service: String,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError { status, code, message: message.into(), detail: Value::Null, headers: Vec::new() }
+    }
+
+    pub(super) fn detail(mut self, detail: Value) -> ApiError {
+        self.detail = detail;
+        self
+    }
+
+    pub(super) fn header(mut self, name: http::HeaderName, value: impl AsRef<str>) -> ApiError {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    pub(super) fn unsupported(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message)
+    }
+
+    pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// Asks for credentials.
+    pub(super) fn challenge(message: impl Into<String>, realm: &Realm, scopes: &[Scope], error: Option<BearerError>) -> ApiError {
+        let value = challenge::bearer(&realm.url, &realm.service, scopes, error);
+        let mut refused = ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
+        refused.headers.push((header::WWW_AUTHENTICATE, value));
+        refused
+    }
+
+    pub(super) fn from_refusal(refusal: &Refusal, realm: &Realm) -> ApiError {
+        match refusal {
+            Refusal::Unauthenticated { .. } => ApiError::challenge(refusal.to_string(), realm, &[refusal.scope()], None),
+            Refusal::InsufficientScope { .. } => {
+                ApiError::challenge(refusal.to_string(), realm, &[refusal.scope()], Some(BearerError::InsufficientScope))
+            }
+            Refusal::Forbidden { .. } => ApiError::new(StatusCode::FORBIDDEN, "DENIED", refusal.to_string()),
+        }
+    }
+
+    pub(super) fn from_administrator_refusal(refusal: &AdministratorRefusal) -> ApiError {
+        match refusal {
+            AdministratorRefusal::Unauthenticated => {
+                let mut error = ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", refusal.to_string());
+                error.headers.push((header::WWW_AUTHENTICATE, challenge::basic("sealstone administration")));
+                error
+            }
+            AdministratorRefusal::Forbidden(_) => ApiError::new(StatusCode::FORBIDDEN, "DENIED", refusal.to_string()),
+        }
+    }
+
+    pub(super) fn from_auth(error: &AuthError, realm: &Realm) -> ApiError {
+        let later = |status, code, seconds: u64| {
+            ApiError::new(status, code, error.to_string()).header(header::RETRY_AFTER, seconds.max(1).to_string())
+        };
+        match error {
+            AuthError::Malformed(_) | AuthError::InvalidCredentials => ApiError::challenge(error.to_string(), realm, &[], None),
+            AuthError::InvalidToken => ApiError::challenge(error.to_string(), realm, &[], Some(BearerError::InvalidToken)),
+            AuthError::TooManyAttempts { retry_after } => {
+                later(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", retry_after.as_secs())
+            }
+            AuthError::Busy { retry_after } => later(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", retry_after.as_secs()),
+            AuthError::Directory(_) => later(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", 5),
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut entry = json!({"code": self.code, "message": self.message});
+        if !self.detail.is_null() {
+            entry["detail"] = self.detail;
+        }
+        let body = json!({"errors": [entry]}).to_string();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl From<super::route::RouteError> for ApiError {
+    fn from(error: super::route::RouteError) -> Self {
+        use super::route::RouteError;
+        match error {
+            RouteError::Unknown => ApiError::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is nothing at this path"),
+            RouteError::Name(text) => ApiError::bad_request("NAME_INVALID", text),
+            RouteError::Digest(text) => ApiError::bad_request("DIGEST_INVALID", text),
+            RouteError::Tag(text) => ApiError::bad_request("MANIFEST_INVALID", text),
+            RouteError::Upload => {
+                ApiError::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "this is not an upload of this registry")
+            }
+        }
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let of = |status, code| ApiError::new(status, code, message.clone());
+        let not_found = |code| of(StatusCode::NOT_FOUND, code);
+        let bad = |code| of(StatusCode::BAD_REQUEST, code);
+        match error {
+            Error::ManifestUnknown(_) => not_found("MANIFEST_UNKNOWN"),
+            Error::TagRetracted { tag, existing } => {
+                not_found("MANIFEST_UNKNOWN").detail(json!({"reason": "tag_tombstoned", "tag": tag, "existing": existing}))
+            }
+            Error::BlobUnknown(digest) => not_found("BLOB_UNKNOWN").detail(json!({"digest": digest})),
+            Error::RepositoryUnknown => not_found("NAME_UNKNOWN"),
+            Error::UploadUnknown => not_found("BLOB_UPLOAD_UNKNOWN"),
+            Error::UploadBusy => of(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID"),
+            Error::OutOfOrder { offset } => of(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID")
+                .header(header::RANGE, UploadRange::received(offset))
+                .detail(json!({"reason": "out_of_order", "offset": offset})),
+            Error::BodyInterrupted(_) => bad("BLOB_UPLOAD_INVALID"),
+            Error::LengthMismatch { .. } => bad("SIZE_INVALID"),
+            Error::DigestMismatch { expected, actual } => {
+                bad("DIGEST_INVALID").detail(json!({"expected": expected, "actual": actual}))
+            }
+            Error::ManifestInvalid(_) => bad("MANIFEST_INVALID"),
+            Error::ManifestTooLarge(_) => of(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID"),
+            Error::Missing { blobs, manifests } => {
+                bad("MANIFEST_BLOB_UNKNOWN").detail(json!({"blobs": blobs, "manifests": manifests}))
+            }
+            Error::TagTaken { tag, existing } => of(StatusCode::CONFLICT, "DENIED")
+                .detail(json!({"reason": "tag_immutable", "tag": tag, "existing": existing})),
+            Error::TagBurnt { tag, existing } => of(StatusCode::CONFLICT, "DENIED")
+                .detail(json!({"reason": "tag_tombstoned", "tag": tag, "existing": existing})),
+            Error::ConditionFailed { tag, existing } => of(StatusCode::PRECONDITION_FAILED, "DENIED")
+                .detail(json!({"reason": "condition_failed", "tag": tag, "existing": existing})),
+            Error::EvidenceLost { tag, lost } => of(StatusCode::CONFLICT, "DENIED")
+                .detail(json!({"reason": "evidence_is_append_only", "tag": tag, "lost": lost})),
+            Error::Held => of(StatusCode::CONFLICT, "DENIED").detail(json!({"reason": "held_by_release"})),
+            Error::BlobInUse(count) => of(StatusCode::CONFLICT, "DENIED").detail(json!({"reason": "blob_in_use", "manifests": count})),
+            Error::Denied(denial) => {
+                let mut detail = serde_json::to_value(&*denial).unwrap_or(Value::Null);
+                if let Value::Object(fields) = &mut detail {
+                    fields.insert("reason".into(), "release_denied".into());
+                }
+                of(StatusCode::FORBIDDEN, "DENIED").detail(detail)
+            }
+            Error::NotEvidence | Error::MayNotTag(_) => of(StatusCode::FORBIDDEN, "DENIED"),
+            Error::Damaged(digest) => of(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN")
+                .detail(json!({"reason": "damaged", "digest": digest})),
+            Error::Full(_) => of(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE").detail(json!({"reason": "storage_full"})),
+            Error::Unavailable(_) => of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE").header(header::RETRY_AFTER, "2"),
+            Error::Internal(_) => {
+                tracing::error!(error = message, "request failed inside");
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the server failed; its log says why")
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Uploads: in one request, in one stream, in chunks; mounts; where one stands; giving one up.
+
+use crate::api::answer::{Answer, name, shown};
+use crate::api::context::Context;
+use crate::api::error::ApiError;
+use crate::auth::{Principal, Pull};
+use crate::metadata::UploadId;
+use crate::service::BeginUpload;
+use axum::body::Body;
+use http::{Response, StatusCode, header};
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::name::RepoName;
+use sealstone_spec::range::UploadRange;
+
+fn digest_parameter(context: &Context, parameter: &str) -> Result<Option<Digest>, ApiError> {
+    let digest = context.parameter(parameter).map(Digest::parse).transpose();
+    digest.map_err(|error| ApiError::bad_request("DIGEST_INVALID", error.to_string()))
+}
+
+fn created(repo: &RepoName, digest: &Digest) -> Response<Body> {
+    Answer::new(StatusCode::CREATED)
+        .header(header::LOCATION, format!("/v2/{repo}/blobs/{digest}"))
+        .header(name("docker-content-digest"), digest.to_string())
+        .build()
+}
+
+/// Where to go on. Relative: behind proxies, absolute locations are guesses.
+fn progress(context: &Context, status: StatusCode, repo: &RepoName, id: UploadId, offset: u64) -> Response<Body> {
+    let mut answer = Answer::new(status)
+        .header(header::LOCATION, format!("/v2/{repo}/blobs/uploads/{id}"))
+        .header(header::RANGE, UploadRange::received(offset))
+        .header(name("docker-upload-uuid"), id.to_string());
+    let least = context.app.inner.settings.chunk_min_bytes;
+    if least > 0 {
+        answer = answer.header(name("oci-chunk-min-length"), least.to_string());
+    }
+    answer.build()
+}
+
+/// An error, with where to go on.
+fn with_location(error: crate::service::Error, repo: &RepoName, id: UploadId) -> ApiError {
+    ApiError::from(error).header(header::LOCATION, format!("/v2/{repo}/blobs/uploads/{id}"))
+}
+
+pub(super) async fn begin(context: &Context, principal: &Principal, repo: &RepoName, body: Body) -> Result<Response<Body>, ApiError> {
+    let who = context.contributor(principal, repo)?;
+    if let Some(digest) = digest_parameter(context, "mount")? {
+        let mounted = match context.parameter("from") {
+            Some(from) => match from.parse::<RepoName>() {
+                Ok(from) => match context.optional_grant::<Pull>(principal, &from) {
+                    Some(source) => context.registry().mount_blob(&who, &source, &digest).await?,
+                    // Clients then upload: a refusal would only make them ask again without the mount.
+                    None => false,
+                },
+                Err(error) => return Err(ApiError::bad_request("NAME_INVALID", error.to_string())),
+            },
+            None => false,
+        };
+        if mounted || context.registry().has_blob(&who, &digest).await? {
+            return Ok(created(repo, &digest));
+        }
+    } else if let Some(digest) = digest_parameter(context, "digest")? {
+        context.registry().put_blob(&who, digest, context.content_length(), context.body(body)).await?;
+        return Ok(created(repo, &digest));
+    }
+    let algorithm = match context.parameter("digest-algorithm") {
+        None => None,
+        Some(text) => Some(text.parse::<Algorithm>().map_err(|error| ApiError::bad_request("DIGEST_INVALID", error.to_string()))?),
+    };
+    let begun = context.registry().begin_upload(&who, BeginUpload { algorithm }).await?;
+    Ok(progress(context, StatusCode::ACCEPTED, repo, begun.id, 0))
+}
+
+fn chunk(context: &Context) -> Result<Option<UploadRange>, ApiError> {
+    let range = context.header(&header::CONTENT_RANGE).map(str::parse::<UploadRange>).transpose();
+    range.map_err(|error| ApiError::bad_request("BLOB_UPLOAD_INVALID", error.to_string()))
+}
+
+pub(super) async fn patch(context: &Context, principal: &Principal, repo: &RepoName, id: uuid::Uuid, body: Body) -> Result<Response<Body>, ApiError> {
+    let (who, id) = (context.contributor(principal, repo)?, UploadId(id));
+    let (range, announced) = (chunk(context)?, context.content_length());
+    let received = context.registry().receive(&who, id, range, announced, context.body(body)).await;
+    let received = received.map_err(|error| with_location(error, repo, id))?;
+    Ok(progress(context, StatusCode::ACCEPTED, repo, id, received.offset))
+}
+
+pub(super) async fn put(context: &Context, principal: &Principal, repo: &RepoName, id: uuid::Uuid, body: Body) -> Result<Response<Body>, ApiError> {
+    let (who, id) = (context.contributor(principal, repo)?, UploadId(id));
+    let Some(digest) = digest_parameter(context, "digest")? else {
+        return Err(ApiError::bad_request("DIGEST_INVALID", format!("PUT ends an upload and needs ?digest=; {} has none", shown(&id.to_string()))));
+    };
+    let (range, announced) = (chunk(context)?, context.content_length());
+    let finished = context.registry().finish_upload(&who, id, digest, range, announced, context.body(body)).await;
+    finished.map_err(|error| with_location(error, repo, id))?;
+    Ok(created(repo, &digest))
+}
+
+pub(super) async fn status(context: &Context, principal: &Principal, repo: &RepoName, id: uuid::Uuid) -> Result<Response<Body>, ApiError> {
+    let (who, id) = (context.contributor(principal, repo)?, UploadId(id));
+    let received = context.registry().upload_status(&who, id).await?;
+    Ok(progress(context, StatusCode::NO_CONTENT, repo, id, received.offset))
+}
+
+pub(super) async fn cancel(context: &Context, principal: &Principal, repo: &RepoName, id: uuid::Uuid) -> Result<Response<Body>, ApiError> {
+    let who = context.contributor(principal, repo)?;
+    context.registry().cancel_upload(&who, UploadId(id)).await?;
+    Ok(Answer::new(StatusCode::NO_CONTENT).build())
+}

@@ -1,0 +1,188 @@
+//! Connections: accepted, encrypted if so configured, bounded, and drained at the end.
+//!
+//! Heads of requests have a deadline, so have handshakes and writes that make no progress; bodies only
+//! have one for each piece. There is no limit on the time of a whole transfer.
+
+use super::App;
+use axum::body::Body;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::future::Future as _;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Bounds on connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; further ones wait to be accepted.
+    pub connections: usize,
+    /// Longest wait for the head of a request, and for a handshake.
+    pub head: Duration,
+    /// Longest time in which a peer takes no byte that is ready for it.
+    pub write_idle: Duration,
+    /// How long a stopping server waits for requests to end.
+    pub drain: Duration,
+}
+
+/// A socket to serve on.
+pub struct Listening {
+    /// The socket.
+    pub listener: TcpListener,
+    /// The certificate, if connections are encrypted.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Listening({:?}, tls: {})", self.listener.local_addr(), self.tls.is_some())
+    }
+}
+
+/// Serves until `stop`, then lets running requests end.
+///
+/// # Errors
+/// Only if the socket itself fails.
+pub async fn serve(app: App, listening: Listening, limits: Limits, stop: CancellationToken) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    let acceptor = listening.tls.map(TlsAcceptor::from);
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place.map_err(io::Error::other)?,
+            () = stop.cancelled() => break,
+        };
+        let (stream, peer) = tokio::select! {
+            accepted = listening.listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Too many open files, mostly: the listener itself is sound.
+                    tracing::warn!(%error, "connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        let (app, acceptor, stop) = (app.clone(), acceptor.clone(), stop.clone());
+        connections.spawn(async move {
+            let _place = place;
+            if let Err(error) = connection(app, stream, peer, acceptor, limits, stop).await {
+                tracing::debug!(%peer, error, "connection ended");
+            }
+        });
+    }
+    connections.close();
+    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
+        tracing::warn!(open = connections.len(), "some requests did not end in time and are cut");
+    }
+    Ok(())
+}
+
+async fn connection(
+    app: App,
+    stream: TcpStream,
+    _peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    limits: Limits,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let stream = WriteDeadline::new(stream, limits.write_idle);
+    match acceptor {
+        None => requests(app, stream, limits, stop).await,
+        Some(acceptor) => {
+            let handshake = tokio::time::timeout(limits.head, acceptor.accept(stream));
+            let stream = handshake.await.map_err(|_| "handshake took too long")?.map_err(|error| error.to_string())?;
+            requests(app, stream, limits, stop).await
+        }
+    }
+}
+
+async fn requests<S>(app: App, stream: S, limits: Limits, stop: CancellationToken) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(256 * 1024);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64).adaptive_window(true);
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let app = app.clone();
+        async move { Ok::<_, std::convert::Infallible>(app.handle(request.map(Body::new)).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(|error| error.to_string())
+}
+
+/// A stream whose writes fail when the peer takes nothing for too long.
+struct WriteDeadline<S> {
+    stream: S,
+    idle: Duration,
+    waiting: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl<S> WriteDeadline<S> {
+    fn new(stream: S, idle: Duration) -> WriteDeadline<S> {
+        WriteDeadline { stream, idle, waiting: None }
+    }
+
+    /// Passes a result on; while it is pending, the clock runs.
+    fn watch<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.waiting = None;
+            return poll;
+        }
+        let idle = self.idle;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        ready!(waiting.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes")))
+    }
+}
+
+
+impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, poll)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watch(context, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch(context, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch(context, poll)
+    }
+}

@@ -1,0 +1,299 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::auth::principal::TokenScope;
+use crate::auth::testing::{
+    MemoryDirectory, TestClock, administrator, restricted, robot, session, user,
+};
+use crate::auth::verb::Verb;
+use crate::auth::{AccessRules, Authorizer};
+use std::sync::atomic::Ordering;
+
+struct House {
+    directory: MemoryDirectory,
+    passwords: Passwords,
+    clock: TestClock,
+    root: Administrator,
+}
+
+fn house() -> House {
+    let clock = TestClock::default();
+    House {
+        directory: MemoryDirectory::default(),
+        passwords: Passwords::new(&[], clock.clock(), &mut rand::rng()),
+        root: Authorizer::new(AccessRules::default())
+            .administrator(&administrator("root"))
+            .unwrap(),
+        clock,
+    }
+}
+
+impl House {
+    async fn bootstrap(&self) -> Result<Option<Secret>, AdministrationError> {
+        bootstrap(&self.directory, &self.passwords, fresh(), self.clock.now()).await
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        secret: Option<&str>,
+    ) -> Result<(Account, Secret), AdministrationError> {
+        let wanted = NewAccount {
+            name: name.parse().unwrap(),
+            kind: AccountKind::Robot,
+            admin: false,
+            secret: secret.map_or_else(fresh, Secret::new),
+            expires_at: None,
+        };
+        let (directory, passwords, now) = (&self.directory, &self.passwords, self.clock.now());
+        create_account(directory, passwords, &self.root, wanted, now).await
+    }
+
+    async fn token(
+        &self,
+        by: &Principal,
+        name: &str,
+        scopes: Vec<TokenScope>,
+        lifetime: Option<Duration>,
+    ) -> Result<(ApiToken, TokenSecret), AdministrationError> {
+        let (scopes, now) = (Restriction(scopes), self.clock.now());
+        create_token(
+            &self.directory,
+            by,
+            name,
+            scopes,
+            lifetime,
+            TokenSecret::generate(&mut rand::rng()),
+            now,
+        )
+        .await
+    }
+}
+
+fn fresh() -> Secret {
+    Secret::generate(&mut rand::rng())
+}
+
+fn scope() -> TokenScope {
+    TokenScope {
+        repositories: vec!["**".parse().unwrap()],
+        verbs: vec![Verb::Pull],
+    }
+}
+
+#[tokio::test]
+async fn the_first_administrator_is_made_once() {
+    let house = house();
+    let secret = house.bootstrap().await.unwrap().unwrap();
+    let admin = house.directory.accounts.lock().unwrap()["admin"].clone();
+    assert!(admin.admin && admin.kind == AccountKind::User);
+    assert!(admin.secret_hash.verify(&secret));
+    assert!(
+        !serde_json::to_string(&admin)
+            .unwrap()
+            .contains(secret.expose())
+    );
+    assert!(house.bootstrap().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn no_administrator_is_made_beside_other_accounts_or_without_an_answer() {
+    let house = house();
+    house.create("ci", None).await.unwrap();
+    assert!(house.bootstrap().await.unwrap().is_none());
+    house.directory.accounts.lock().unwrap().clear();
+    house.directory.broken.store(true, Ordering::SeqCst);
+    assert!(house.bootstrap().await.is_err());
+    assert!(house.directory.accounts.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn two_servers_that_start_together_make_one_administrator() {
+    let house = house();
+    let (a, b) = tokio::join!(house.bootstrap(), house.bootstrap());
+    let secrets: Vec<Secret> = [a.unwrap(), b.unwrap()].into_iter().flatten().collect();
+    assert_eq!(secrets.len(), 1);
+    let admin = house.directory.accounts.lock().unwrap()["admin"].clone();
+    assert!(admin.secret_hash.verify(&secrets[0]));
+}
+
+#[tokio::test]
+async fn accounts_are_made_once_per_name_with_a_good_secret() {
+    let house = house();
+    let (account, secret) = house.create("ci", None).await.unwrap();
+    assert!(account.secret_hash.verify(&secret));
+    assert!(matches!(
+        house.create("ci", None).await,
+        Err(AdministrationError::AccountExists(_))
+    ));
+    for bad in [
+        "short",
+        "",
+        "sst_aaaaaaaaaaaaaaa",
+        "with\ncontrol-character",
+        &"x".repeat(1025),
+    ] {
+        assert!(house.create("other", Some(bad)).await.is_err(), "{bad}");
+    }
+    assert_eq!(
+        house.directory.accounts.lock().unwrap().len(),
+        1,
+        "refusals store nothing"
+    );
+    let (_, secret) = house
+        .create("other", Some("long enough secret"))
+        .await
+        .unwrap();
+    assert_eq!(secret.expose(), "long enough secret");
+}
+
+#[tokio::test]
+async fn secrets_are_replaced_and_accounts_shut_out_and_removed() {
+    let house = house();
+    let (_, old) = house.create("ci", None).await.unwrap();
+    let ci: AccountName = "ci".parse().unwrap();
+    let (directory, passwords) = (&house.directory, &house.passwords);
+    let new = replace_secret(directory, passwords, &house.root, &ci, fresh())
+        .await
+        .unwrap();
+    let account = directory.account(&ci).await.unwrap().unwrap();
+    assert!(account.secret_hash.verify(&new) && !account.secret_hash.verify(&old));
+    assert!(
+        set_disabled(directory, &house.root, &ci, true)
+            .await
+            .unwrap()
+            .disabled
+    );
+    assert!(
+        !set_disabled(directory, &house.root, &ci, false)
+            .await
+            .unwrap()
+            .disabled
+    );
+    remove_account(directory, &house.root, &ci).await.unwrap();
+    for gone in [
+        remove_account(directory, &house.root, &ci)
+            .await
+            .unwrap_err(),
+        set_disabled(directory, &house.root, &ci, true)
+            .await
+            .unwrap_err(),
+        replace_secret(directory, passwords, &house.root, &ci, fresh())
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(matches!(gone, AdministrationError::NoAccount(_)));
+    }
+}
+
+#[tokio::test]
+async fn nobody_shuts_out_themself() {
+    let house = house();
+    house.create("root", None).await.unwrap();
+    let root: AccountName = "root".parse().unwrap();
+    for error in [
+        remove_account(&house.directory, &house.root, &root)
+            .await
+            .unwrap_err(),
+        set_disabled(&house.directory, &house.root, &root, true)
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(matches!(error, AdministrationError::Oneself));
+    }
+    assert_eq!(house.directory.accounts.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_are_made_for_oneself_and_kept_as_hashes() {
+    let house = house();
+    let hour = Duration::from_secs(3600);
+    let (token, secret) = house
+        .token(&robot("ci"), "build", vec![scope()], Some(hour))
+        .await
+        .unwrap();
+    assert_eq!(token.owner.as_str(), "ci");
+    assert!(token.hash.is(&secret.hash()));
+    assert!(
+        !serde_json::to_string(&token)
+            .unwrap()
+            .contains(secret.expose())
+    );
+    let kept = house.directory.token(&token.id).await.unwrap().unwrap();
+    assert_eq!(
+        kept.expires_at,
+        Some(house.clock.now().checked_add(hour).unwrap())
+    );
+}
+
+#[tokio::test]
+async fn limited_credentials_make_no_tokens() {
+    let house = house();
+    let wide = TokenScope {
+        verbs: vec![Verb::Admin],
+        ..scope()
+    };
+    for by in [
+        Principal::anonymous(),
+        restricted(user("alice"), vec![scope()]),
+        session(user("alice"), vec![]),
+    ] {
+        let error = house
+            .token(&by, "t", vec![wide.clone()], None)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, AdministrationError::LimitedCredentials(_)),
+            "{error}"
+        );
+    }
+    assert!(house.directory.tokens.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn wishes_that_will_not_do_store_nothing() {
+    let house = house();
+    let alice = user("alice");
+    let empty = TokenScope {
+        repositories: vec![],
+        ..scope()
+    };
+    let second = Some(Duration::from_secs(1));
+    for (name, scopes, lifetime) in [
+        ("", vec![scope()], None),
+        (" ", vec![scope()], None),
+        ("a\nb", vec![scope()], None),
+        (&"x".repeat(129), vec![scope()], None),
+        ("t", vec![], None),
+        ("t", vec![empty], second),
+        ("t", vec![scope(); 65], None),
+        ("t", vec![scope()], Some(Duration::ZERO)),
+        (
+            "t",
+            vec![scope()],
+            Some(Duration::from_secs(11 * 366 * 24 * 3600)),
+        ),
+        ("t", vec![scope()], Some(Duration::MAX)),
+    ] {
+        let error = house.token(&alice, name, scopes, lifetime).await;
+        assert!(error.is_err(), "{name}");
+    }
+    assert!(house.directory.tokens.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn tokens_are_removed_by_their_owner_or_an_administrator() {
+    let house = house();
+    let alice = user("alice");
+    let (a, _) = house.token(&alice, "a", vec![scope()], None).await.unwrap();
+    let (b, _) = house.token(&alice, "b", vec![scope()], None).await.unwrap();
+    let bob = remove_token(&house.directory, &user("bob"), None, &a.id).await;
+    assert!(matches!(bob, Err(AdministrationError::NoToken(_))));
+    remove_token(&house.directory, &alice, None, &a.id)
+        .await
+        .unwrap();
+    let root = administrator("root");
+    remove_token(&house.directory, &root, Some(&house.root), &b.id)
+        .await
+        .unwrap();
+    assert!(house.directory.tokens.lock().unwrap().is_empty());
+}

@@ -1,0 +1,369 @@
+//! Uploads on their way in: a part file, the running hashes, and the seal.
+//!
+//! Everything here blocks and belongs on a blocking thread. Received bytes are never thrown away: if the
+//! process dies, [`BlobStore::resume`](super::BlobStore::resume) finds them by the file's length and hashes the few that the saved
+//! state does not cover.
+
+use super::hashing::BlobHasher;
+use super::{Error, sys};
+use crate::metadata::{PhysicalKey, UploadId, UploadRow};
+use bytes::Bytes;
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::tree::{ChainingValue, GROUP_BYTES};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, IoSlice, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// After so many bytes the kernel is asked to begin writing them to disk: 8 MiB.
+const WRITEBACK_BYTES: u64 = 8 << 20;
+/// After so many bytes free space is looked at again: 32 MiB.
+const SPACE_CHECK_BYTES: u64 = 32 << 20;
+
+/// The directory of part files.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    directory: Arc<PathBuf>,
+    reserve: u64,
+}
+
+impl Staging {
+    pub(super) fn create(directory: PathBuf, reserve: u64) -> Result<Staging, Error> {
+        std::fs::create_dir_all(&directory).map_err(Error::io("create", directory.display()))?;
+        Ok(Staging { directory: Arc::new(directory), reserve })
+    }
+
+    pub(super) fn free_bytes(&self) -> Result<u64, Error> {
+        sys::free_bytes(&self.directory).map_err(Error::io("ask for free space of", self.directory.display()))
+    }
+
+    /// Refuses when an upload of `len` more bytes would use the reserve.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn check_space(&self, len: u64) -> Result<(), Error> {
+        let free = self.free_bytes()?;
+        if free < self.reserve.saturating_add(len) {
+            return Err(Error::Full { free, reserve: self.reserve });
+        }
+        Ok(())
+    }
+
+    fn data_path(&self, id: UploadId) -> PathBuf {
+        self.directory.join(format!("{id}.data"))
+    }
+
+    fn tree_path(&self, id: UploadId) -> PathBuf {
+        self.directory.join(format!("{id}.tree"))
+    }
+
+    /// Opens an upload where it stands: at its start, after the last request, or after a crash.
+    ///
+    /// # Errors
+    /// If its files cannot be opened or read.
+    pub(super) fn resume(&self, row: &UploadRow) -> Result<StagedUpload, Error> {
+        let open = |path: &PathBuf| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(path).map_err(Error::io("open", path.display()))
+        };
+        let data = open(&self.data_path(row.id))?;
+        let mut tree = open(&self.tree_path(row.id))?;
+        let io = |action| Error::io(action, row.id);
+        let mut received = data.metadata().map_err(io("measure"))?.len();
+        if row.sealing && received > row.offset {
+            // The tree was being written behind the last byte when the process ended.
+            data.set_len(row.offset).map_err(io("truncate"))?;
+            received = row.offset;
+        }
+
+        // Start from the saved state, or from nothing if the file is shorter than it (a power cut).
+        let saved = if received >= row.offset { row.offset } else { 0 };
+        let state: &[u8] = if saved == 0 { &[] } else { &row.hash_state };
+        let values = read_values(&mut tree, saved / GROUP_BYTES as u64).map_err(io("read the tree of"))?;
+        let values = &values[..values.len().min((saved / GROUP_BYTES as u64) as usize)];
+        tree.set_len(values.len() as u64 * 32).map_err(io("truncate the tree of"))?;
+        tree.seek(SeekFrom::End(0)).map_err(io("seek in"))?;
+        let hasher = BlobHasher::resume(row.algorithm.0, state, values)
+            .ok_or_else(|| Error::Damaged { key: row.key.to_string(), problem: "its saved hash state cannot be read".into() })?;
+
+        let mut upload = StagedUpload {
+            id: row.id,
+            key: row.key.clone(),
+            staging: self.clone(),
+            data,
+            tree,
+            hasher,
+            offset: 0,
+            flushed: received,
+            space_checked: received,
+            reserved: 0,
+        };
+        upload.rehash(values.len() as u64 * GROUP_BYTES as u64, saved, received)?;
+        Ok(upload)
+    }
+
+    /// Whether bytes of an upload are here.
+    pub(super) fn holds(&self, id: UploadId) -> bool {
+        self.data_path(id).exists()
+    }
+
+    pub(super) fn data_file(&self, id: UploadId) -> PathBuf {
+        self.data_path(id)
+    }
+
+    /// Removes the files of an upload.
+    ///
+    /// # Errors
+    /// If they are there and cannot be removed.
+    pub fn discard(&self, id: UploadId) -> Result<(), Error> {
+        for path in [self.data_path(id), self.tree_path(id)] {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::io("remove", path.display())(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The uploads that have files here.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn uploads(&self) -> Result<Vec<UploadId>, Error> {
+        let io = || Error::io("list", self.directory.display());
+        let mut found = std::collections::BTreeSet::new();
+        for entry in std::fs::read_dir(&*self.directory).map_err(io())? {
+            let name = entry.map_err(io())?.file_name();
+            let id = name.to_str().and_then(|name| name.split('.').next()).and_then(|id| id.parse().ok());
+            found.extend(id.map(UploadId));
+        }
+        Ok(found.into_iter().collect())
+    }
+}
+
+fn read_values(tree: &mut File, most: u64) -> std::io::Result<Vec<ChainingValue>> {
+    let mut bytes = Vec::new();
+    tree.seek(SeekFrom::Start(0))?;
+    tree.take(most * 32).read_to_end(&mut bytes)?;
+    Ok(bytes.chunks_exact(32).map(|value| value.try_into().expect("chunks have 32 bytes")).collect())
+}
+
+/// An upload that is being received.
+#[derive(Debug)]
+pub struct StagedUpload {
+    id: UploadId,
+    key: PhysicalKey,
+    staging: Staging,
+    data: File,
+    tree: File,
+    hasher: BlobHasher,
+    offset: u64,
+    flushed: u64,
+    space_checked: u64,
+    reserved: u64,
+}
+
+impl StagedUpload {
+    /// The session.
+    pub fn id(&self) -> UploadId {
+        self.id
+    }
+
+    /// Bytes received and hashed.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The named hash's state at [`StagedUpload::offset`].
+    pub fn hash_state(&self) -> Vec<u8> {
+        self.hasher.state()
+    }
+
+    /// Reserves disk space for `len` more bytes that are announced.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if they would not fit.
+    pub fn expect(&mut self, len: u64) -> Result<(), Error> {
+        self.staging.check_space(len)?;
+        sys::reserve(&self.data, self.offset, len).map_err(Error::io("reserve space for", self.id))?;
+        self.reserved = self.offset + len;
+        Ok(())
+    }
+
+    /// Adds bytes: to the file, to both hashes.
+    ///
+    /// # Errors
+    /// If they cannot be written. The upload then stands where it stood before the call.
+    pub fn append(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        if self.offset >= self.reserved && self.offset >= self.space_checked + SPACE_CHECK_BYTES {
+            self.staging.check_space(0)?;
+            self.space_checked = self.offset;
+        }
+        let start = self.offset;
+        if let Err(error) = self.write_all(pieces) {
+            // Bytes behind the offset would be taken for received ones after a restart.
+            let _ = self.data.set_len(start);
+            let _ = self.data.seek(SeekFrom::Start(start));
+            return Err(error);
+        }
+        for piece in pieces {
+            self.hasher.update(piece);
+            self.offset += piece.len() as u64;
+        }
+        self.write_values()?;
+        if self.offset - self.flushed >= WRITEBACK_BYTES {
+            sys::start_writeback(&self.data, self.flushed, self.offset - self.flushed);
+            self.flushed = self.offset;
+        }
+        Ok(())
+    }
+
+    fn write_all(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match self.data.write_vectored(rest) {
+                Ok(0) => return Err(Error::io("write", self.id)(ErrorKind::WriteZero.into())),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("write", self.id)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_values(&mut self) -> Result<(), Error> {
+        let values = self.hasher.take_values();
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.tree.write_all(values.as_flattened()).map_err(Error::io("write the tree of", self.id))
+    }
+
+    /// Feeds the hashes from the file: the tree from `tree_from`, the named hash from `saved`.
+    fn rehash(&mut self, tree_from: u64, saved: u64, received: u64) -> Result<(), Error> {
+        let mut buffer = vec![0; GROUP_BYTES];
+        let mut position = tree_from;
+        while position < received {
+            let end = if position < saved { saved } else { received };
+            let len = (end - position).min(GROUP_BYTES as u64) as usize;
+            let piece = &mut buffer[..len];
+            self.data.read_exact_at(piece, position).map_err(Error::io("read", self.id))?;
+            if position < saved { self.hasher.update_tree(piece) } else { self.hasher.update(piece) }
+            position += len as u64;
+        }
+        self.offset = received;
+        self.write_values()?;
+        self.data.seek(SeekFrom::Start(received)).map_err(Error::io("seek in", self.id))?;
+        Ok(())
+    }
+
+    /// Ends the upload: its bytes must have the digest that the client named.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`] if they have not.
+    pub fn seal(mut self, expected: &Digest) -> Result<SealedUpload, Error> {
+        if expected.algorithm() != self.hasher.algorithm() {
+            // The algorithm was not known before the last request; once more, then, from the file.
+            self.hasher = BlobHasher::new(expected.algorithm());
+            self.tree.set_len(0).map_err(Error::io("truncate the tree of", self.id))?;
+            self.tree.seek(SeekFrom::Start(0)).map_err(Error::io("seek in", self.id))?;
+            self.rehash(0, 0, self.offset)?;
+        }
+        let (digests, values) = self.hasher.finish();
+        if digests.named != *expected {
+            return Err(Error::DigestMismatch { expected: *expected, actual: digests.named });
+        }
+        self.tree.write_all(values.as_flattened()).map_err(Error::io("write the tree of", self.id))?;
+        Ok(SealedUpload {
+            id: self.id,
+            key: self.key,
+            digest: digests.named,
+            size: self.offset,
+            root: digests.root,
+            data: self.data,
+            data_path: self.staging.data_path(self.id),
+            tree: self.tree,
+        })
+    }
+}
+
+/// An upload whose bytes were compared with the digest that it came under. Only
+/// [`StagedUpload::seal`] makes one.
+///
+/// ```compile_fail
+/// fn publish_unsealed(open: sealstone_registry::blobs::StagedUpload) -> sealstone_registry::blobs::SealedUpload {
+///     open
+/// }
+/// ```
+#[derive(Debug)]
+pub struct SealedUpload {
+    pub(super) id: UploadId,
+    pub(super) key: PhysicalKey,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) root: ChainingValue,
+    pub(super) data: File,
+    pub(super) data_path: PathBuf,
+    pub(super) tree: File,
+}
+
+impl SealedUpload {
+    /// The digest that was checked.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Size, in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes of a small blob, for the metadata store.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read_all(&self) -> Result<Bytes, Error> {
+        let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(usize::MAX)];
+        self.data.read_exact_at(&mut bytes, 0).map_err(Error::io("read", self.id))?;
+        if Digest::of(self.digest.algorithm(), &bytes) != self.digest {
+            let problem = "its bytes changed while they were staged".to_owned();
+            return Err(Error::Damaged { key: self.key.to_string(), problem });
+        }
+        Ok(Bytes::from(bytes))
+    }
+}
+
+/// The digests of a small body that never touches a disk: the same gate for what stays in memory.
+#[derive(Debug)]
+pub struct SealedBytes {
+    digest: Digest,
+    bytes: Bytes,
+}
+
+impl SealedBytes {
+    /// Compares bytes with the digest that they came under.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`].
+    pub fn seal(bytes: Bytes, expected: &Digest) -> Result<SealedBytes, Error> {
+        let actual = Digest::of(expected.algorithm(), &bytes);
+        if actual != *expected {
+            return Err(Error::DigestMismatch { expected: *expected, actual });
+        }
+        Ok(SealedBytes { digest: actual, bytes })
+    }
+
+    /// Digest and bytes.
+    pub fn into_parts(self) -> (Digest, Bytes) {
+        (self.digest, self.bytes)
+    }
+}
+
+/// The algorithm that is hashed while nobody has said which it will be.
+pub(crate) const SPECULATIVE: Algorithm = Algorithm::Sha256;

@@ -1,0 +1,239 @@
+//! From a configuration to a running server, and down again. The only place that sees both ends.
+
+use crate::api::{self, App, Limits, Listening, Settings};
+use crate::auth::htpasswd::Htpasswd;
+use crate::auth::jwt::Sessions;
+use crate::auth::secret::Secret;
+use crate::auth::{Authenticator, Authorizer, Clock as AuthClock, Maintenance, administration};
+use crate::blobs::BlobStore;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::jobs::{self, Schedule};
+use crate::metadata::Metadata;
+use crate::metadata::kv::KvMetadata;
+use crate::metadata::kv::engine::Engine;
+use crate::metrics::Metrics;
+use crate::service::{Lifetimes, Registry};
+use anyhow::{Context as _, bail};
+use ed25519_dalek::SigningKey;
+use sealstone_spec::policy::Policy;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A server that is ready to serve.
+#[derive(Debug)]
+pub struct Server {
+    app: App,
+    registry: Registry,
+    listening: Listening,
+    limits: Limits,
+    schedule: Schedule,
+    /// Name and secret of the first administrator, if this start made one.
+    pub first_administrator: Option<String>,
+}
+
+/// Reads the policy that the configuration names.
+///
+/// # Errors
+/// If it cannot be read or is not valid: a server without its policy must not start.
+pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
+    let Some(path) = &config.policy else { return Ok(Policy::default_policy()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read policy {}", path.display()))?;
+    Policy::parse(&text).with_context(|| format!("policy {}", path.display()))
+}
+
+fn load_htpasswd(config: &Config) -> anyhow::Result<Htpasswd> {
+    let Some(path) = &config.auth.htpasswd else { return Ok(Htpasswd::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Htpasswd::parse(&text).with_context(|| path.display().to_string())
+}
+
+/// Reads everything that a start would read, without touching the stores.
+///
+/// # Errors
+/// Says what a start would stumble over.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    load_policy(config)?;
+    load_htpasswd(config)?;
+    tls(config)?;
+    Ok(())
+}
+
+fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    use rustls_pki_types::pem::PemObject as _;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+    let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key) else { return Ok(None) };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .with_context(|| format!("cannot read certificates from {}", certificate.display()))?;
+    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("cannot read a private key from {}", key.display()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("certificate and key do not belong together")?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(Arc::new(tls)))
+}
+
+/// The key that signs session tokens: made at the first start, kept in the metadata store.
+async fn session_key(metadata: &dyn Metadata) -> anyhow::Result<SigningKey> {
+    let seed: [u8; 32] = rand::random();
+    let kept = metadata.server_value("session-key", seed.to_vec()).await?;
+    let seed: [u8; 32] = kept.try_into().map_err(|_| anyhow::anyhow!("the stored session key has a wrong length"))?;
+    Ok(SigningKey::from_bytes(&seed))
+}
+
+/// Opens the metadata store in the data directory.
+#[cfg(feature = "rocksdb")]
+fn engine(directory: &Path) -> anyhow::Result<impl Engine> {
+    Ok(crate::metadata::kv::rocks::RocksEngine::open(&directory.join("metadata"))?)
+}
+
+/// Without RocksDB nothing is kept: for work on the rest of the server.
+#[cfg(not(feature = "rocksdb"))]
+fn engine(_directory: &Path) -> anyhow::Result<impl Engine> {
+    tracing::warn!("built without RocksDB: everything is forgotten when the server stops");
+    Ok(crate::metadata::kv::memory::MemoryEngine::default())
+}
+
+/// Opens the stores and puts policy and registry together.
+async fn open(config: &Config, right: &Maintenance) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>)> {
+    let directory = &config.storage.path;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make the data directory {}", directory.display()))?;
+    let metrics = Arc::new(Metrics::default());
+    let observed = metrics.clone();
+    let observe = move |time: Duration| observed.commit_seconds.observe(time.as_secs_f64());
+    let metadata = Arc::new(KvMetadata::start(engine(directory)?, observe).with_context(|| format!("metadata in {}", directory.display()))?);
+    let blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
+    let seconds = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
+    let collect = &config.collect;
+    let lifetimes = Lifetimes {
+        pin: seconds(collect.keep_unused_seconds),
+        upload: seconds(collect.keep_upload_seconds),
+        untagged: (collect.keep_untagged_seconds > 0).then(|| seconds(collect.keep_untagged_seconds)),
+        trash: seconds(collect.keep_trash_seconds),
+    };
+    let policy = load_policy(config)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let registry = Registry::new(metadata.clone(), blobs, policy.clone(), clock, metrics, lifetimes);
+    let changed = registry.adopt_policy(right, policy).await?;
+    if changed > 0 {
+        tracing::warn!(tags = changed, "the policy changed: these tags are shown or hidden now");
+    }
+    let removed = registry.repair_staging(right).await?;
+    if removed > 0 {
+        tracing::info!(uploads = removed, "removed staged files that no upload names");
+    }
+    Ok((registry, metadata))
+}
+
+impl Server {
+    /// Opens the stores, makes the first administrator if there is no account, and binds the socket.
+    ///
+    /// # Errors
+    /// Says what stands in the way.
+    pub async fn prepare(config: &Config) -> anyhow::Result<Server> {
+        let right = Maintenance::at_boot();
+        let (registry, metadata) = open(config, &right).await?;
+        let key = session_key(&*metadata).await?;
+        let service = config.auth.service.clone();
+        let sessions = Sessions::new(key, service.clone(), service, Duration::from_secs(config.auth.token_seconds));
+        let htpasswd = load_htpasswd(config)?;
+        let clock: AuthClock = Arc::new(jiff::Timestamp::now);
+        let (directory, auth_clock) = (metadata.clone(), clock.clone());
+        let authenticator = tokio::task::spawn_blocking(move || {
+            Authenticator::new(directory, Arc::new(sessions), htpasswd, auth_clock, &mut rand::rng())
+        })
+        .await?;
+        let secret = administration::bootstrap(&*metadata, authenticator.passwords(), Secret::generate(&mut rand::rng()), clock()).await?;
+        let settings = Settings {
+            public_url: config.server.public_url.clone(),
+            body_idle: config.body_idle(),
+            chunk_min_bytes: config.server.chunk_min_bytes,
+            tls: config.has_tls(),
+        };
+        let authorizer = Authorizer::new(config.access.clone());
+        let app = App::new(registry.clone(), authenticator, authorizer, metadata, right, clock, settings);
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+        let seconds = Duration::from_secs;
+        Ok(Server {
+            app,
+            registry,
+            listening: Listening { listener, tls: tls(config)? },
+            limits: Limits {
+                connections: config.server.max_connections,
+                head: seconds(config.server.head_timeout_seconds),
+                write_idle: config.body_idle(),
+                drain: seconds(config.server.drain_seconds),
+            },
+            schedule: Schedule {
+                collect_every: seconds(config.collect.every_seconds),
+                scrub_every: seconds(config.scrub.every_seconds),
+            },
+            first_administrator: secret.map(|secret| secret.expose().to_owned()),
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the socket does not tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listening.listener.local_addr()
+    }
+
+    /// Serves until `stop`, then drains: requests end, received bytes are written down.
+    ///
+    /// # Errors
+    /// If the socket fails.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let tracker = TaskTracker::new();
+        let (registry, schedule) = (self.registry.clone(), self.schedule);
+        tracker.spawn(jobs::collect(registry.clone(), Maintenance::at_boot(), schedule, stop.clone()));
+        tracker.spawn(jobs::scrub(registry.clone(), Maintenance::at_boot(), schedule, stop.clone()));
+        tracker.close();
+        api::serve(self.app, self.listening, self.limits, stop.clone()).await?;
+        stop.cancel();
+        registry.drain().await;
+        if tokio::time::timeout(Duration::from_secs(5), tracker.wait()).await.is_err() {
+            tracing::warn!("a job did not end in time; it goes on at the next start");
+        }
+        Ok(())
+    }
+}
+
+/// Reads every blob of a store that no server has open.
+///
+/// # Errors
+/// If the store cannot be opened; damage is reported at the end.
+pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
+    let right = Maintenance::at_boot();
+    let (registry, _metadata) = open(config, &right).await?;
+    let report = registry.scrub(&right).await?;
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    if !report.damaged.is_empty() || report.quarantined_before > 0 {
+        bail!("{} blobs are damaged, {} were in quarantine before", report.damaged.len(), report.quarantined_before);
+    }
+    Ok(())
+}
+
+/// Collects garbage in a store that no server has open.
+///
+/// # Errors
+/// If the store cannot be opened or changed.
+pub async fn collect_garbage(config: &Config, dry_run: bool) -> anyhow::Result<()> {
+    let right = Maintenance::at_boot();
+    let (registry, _metadata) = open(config, &right).await?;
+    let report = registry.collect(&right, dry_run).await?;
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(())
+}

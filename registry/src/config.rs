@@ -1,0 +1,408 @@
+//! The configuration: one TOML file, every key also an environment variable.
+//!
+//! `SEALSTONE__SECTION__KEY` overrides `key` of `[section]`. A key that is not known is an error, with its
+//! line. The commented reference is deploy/config/sealstone.toml; a test compares it with these defaults.
+
+use crate::auth::AccessRules;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How clients reach the server.
+    pub server: Server,
+    /// Where everything is kept.
+    pub storage: Storage,
+    /// Who may log in, besides accounts in the store.
+    pub auth: Auth,
+    /// Path of the release policy (TOML); without one every repository is immutable and asks for no signature.
+    pub policy: Option<PathBuf>,
+    /// Garbage collection.
+    pub collect: Collect,
+    /// Reading everything to find damage early.
+    pub scrub: Scrub,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Who may do what.
+    pub access: AccessRules,
+}
+
+/// How clients reach the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// URL under which clients reach the server, if it is behind a proxy.
+    pub public_url: Option<String>,
+    /// Certificate chain (PEM); with `tls_key`, connections are encrypted.
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    pub tls_key: Option<PathBuf>,
+    /// Lets other machines connect without encryption: for a proxy that encrypts, and nothing else.
+    pub allow_plain_http: bool,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Longest wait for the head of a request, in seconds.
+    pub head_timeout_seconds: u64,
+    /// Longest wait for the next bytes of a body, either way, in seconds. There is no limit on the whole.
+    pub idle_timeout_seconds: u64,
+    /// How long a stopping server waits for requests to end, in seconds.
+    pub drain_seconds: u64,
+    /// Smallest chunk that clients are asked to send, in bytes; 0 for no wish.
+    pub chunk_min_bytes: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            public_url: None,
+            tls_certificate: None,
+            tls_key: None,
+            allow_plain_http: false,
+            max_connections: 4096,
+            head_timeout_seconds: 30,
+            idle_timeout_seconds: 60,
+            drain_seconds: 30,
+            chunk_min_bytes: 0,
+        }
+    }
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// The data directory; one server at a time.
+    pub path: PathBuf,
+    /// Bytes of the disk that uploads leave free.
+    pub reserve_bytes: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage { path: PathBuf::from("/var/lib/sealstone"), reserve_bytes: 256 << 20 }
+    }
+}
+
+/// Who may log in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// An htpasswd file with bcrypt hashes.
+    pub htpasswd: Option<PathBuf>,
+    /// Name of this registry in tokens.
+    pub service: String,
+    /// Lifetime of a session token, in seconds.
+    pub token_seconds: u64,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Auth { htpasswd: None, service: "sealstone".into(), token_seconds: 300 }
+    }
+}
+
+/// Garbage collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Collect {
+    /// Between collections, in seconds; 0 for never.
+    pub every_seconds: u64,
+    /// How long a blob that no manifest names stays, in seconds.
+    pub keep_unused_seconds: u64,
+    /// How long an upload waits for its next byte, in seconds.
+    pub keep_upload_seconds: u64,
+    /// How long a manifest without tag, index and subject stays, in seconds; 0 for ever.
+    pub keep_untagged_seconds: u64,
+    /// How long bytes stay after nothing names them, in seconds, so that downloads can end.
+    pub keep_trash_seconds: u64,
+}
+
+impl Default for Collect {
+    fn default() -> Self {
+        Collect {
+            every_seconds: 3600,
+            keep_unused_seconds: 86_400,
+            keep_upload_seconds: 86_400,
+            keep_untagged_seconds: 0,
+            keep_trash_seconds: 172_800,
+        }
+    }
+}
+
+/// Reading everything to find damage early.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// Between scrubs, in seconds; 0 for never.
+    pub every_seconds: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Scrub { every_seconds: 604_800 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Levels, as `info` or `sealstone_registry=debug,info`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The forms of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            server: Server::default(),
+            storage: Storage::default(),
+            auth: Auth::default(),
+            policy: None,
+            collect: Collect::default(),
+            scrub: Scrub::default(),
+            log: Log::default(),
+            access: AccessRules::default(),
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not valid.
+    #[error("{path}: {problem}")]
+    Parse {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        problem: String,
+    },
+    /// An environment variable is not valid.
+    #[error("environment variable {name}: {problem}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The parts do not go together.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Prefix of environment variables.
+const PREFIX: &str = "SEALSTONE__";
+
+impl Config {
+    /// Reads the file, if one is given, and then the variables that begin with `SEALSTONE__`.
+    ///
+    /// # Errors
+    /// Says what is wrong, and where.
+    pub fn load(path: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        let shown = path.unwrap_or(Path::new("(defaults)"));
+        let text = match path {
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?
+            }
+            None => String::new(),
+        };
+        let parse_error = |problem: String| ConfigError::Parse { path: shown.to_owned(), problem };
+        // Once for the positions in messages, which a merged document no longer has.
+        toml::from_str::<Config>(&text).map_err(|error| parse_error(error.to_string()))?;
+        let mut document: toml::Table = toml::from_str(&text).map_err(|error| parse_error(error.to_string()))?;
+        let mut variables: Vec<(String, String)> =
+            variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        variables.sort();
+        for (name, value) in variables {
+            set(&mut document, &name, &value)?;
+        }
+        let mut config: Config = document.try_into().map_err(|error: toml::de::Error| parse_error(error.message().to_owned()))?;
+        if let Some(directory) = path.and_then(Path::parent) {
+            config.resolve(directory);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Paths in a file are relative to the file.
+    fn resolve(&mut self, directory: &Path) {
+        let paths = [&mut self.policy, &mut self.auth.htpasswd, &mut self.server.tls_certificate, &mut self.server.tls_key];
+        for path in paths.into_iter().flatten() {
+            *path = directory.join(&path);
+        }
+        self.storage.path = directory.join(&self.storage.path);
+    }
+
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.server.tls_certificate.is_some()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
+        let server = &self.server;
+        if server.tls_certificate.is_some() != server.tls_key.is_some() {
+            return invalid("server.tls_certificate and server.tls_key belong together: set both or none");
+        }
+        if !self.has_tls() && !server.listen.ip().is_loopback() && !server.allow_plain_http {
+            return Err(ConfigError::Invalid(format!(
+                "server.listen = \"{}\" can be reached from other machines, and passwords would cross the network in the clear: set server.tls_certificate and server.tls_key, or server.allow_plain_http = true behind a proxy that encrypts",
+                server.listen
+            )));
+        }
+        if server.max_connections == 0 || server.idle_timeout_seconds == 0 || server.head_timeout_seconds == 0 {
+            return invalid("server.max_connections, idle_timeout_seconds and head_timeout_seconds must be at least 1");
+        }
+        if self.auth.token_seconds < 60 {
+            return invalid("auth.token_seconds must be at least 60: clients take shorter ones for 60");
+        }
+        Ok(())
+    }
+
+    /// Longest wait for the next bytes of a body.
+    pub fn body_idle(&self) -> Duration {
+        Duration::from_secs(self.server.idle_timeout_seconds)
+    }
+}
+
+/// Sets `SEALSTONE__SECTION__KEY` in the document. Values are TOML where they can be, else text.
+fn set(document: &mut toml::Table, name: &str, value: &str) -> Result<(), ConfigError> {
+    let variable = |problem: String| ConfigError::Variable { name: name.to_owned(), problem };
+    let path: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
+    let (key, sections) = path.split_last().expect("splitting yields at least one part");
+    let mut table = document;
+    for section in sections {
+        let entry = table.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry.as_table_mut().ok_or_else(|| variable(format!("{section} is no section")))?;
+    }
+    // "5" is text for a path and a number for a limit: whatever the key takes is right.
+    let typed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
+    let text = toml::Value::String(value.to_owned());
+    let mut problem = String::from("is not valid");
+    for candidate in typed.into_iter().chain([text]) {
+        let mut alone = toml::Table::new();
+        nest(&mut alone, &path, candidate.clone());
+        match alone.try_into::<Config>() {
+            Ok(_) => {
+                table.insert(key.clone(), candidate);
+                return Ok(());
+            }
+            Err(error) => error.message().clone_into(&mut problem),
+        }
+    }
+    Err(variable(problem))
+}
+
+fn nest(table: &mut toml::Table, path: &[String], value: toml::Value) {
+    match path {
+        [key] => {
+            table.insert(key.clone(), value);
+        }
+        [section, rest @ ..] => {
+            let mut inner = toml::Table::new();
+            nest(&mut inner, rest, value);
+            table.insert(section.clone(), toml::Value::Table(inner));
+        }
+        [] => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sealstone.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path), variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_with_their_line() {
+        let error = load("[server]\nlissen = \"127.0.0.1:1\"\n", &[]).unwrap_err().to_string();
+        assert!(error.contains("lissen") && error.contains("line 2"), "{error}");
+        assert!(load("[sever]\n", &[]).is_err());
+        let error = load("", &[("SEALSTONE__SERVER__LISSEN", "x")]).unwrap_err().to_string();
+        assert!(error.contains("SEALSTONE__SERVER__LISSEN") && error.contains("lissen"), "{error}");
+    }
+
+    #[test]
+    fn variables_override_the_file_and_keep_their_type() {
+        let config = load(
+            "[server]\nlisten = \"127.0.0.1:1\"\n",
+            &[("SEALSTONE__SERVER__LISTEN", "127.0.0.1:7000"), ("SEALSTONE__STORAGE__RESERVE_BYTES", "7"),
+                ("SEALSTONE__POLICY", "/etc/policy.toml"), ("SEALSTONE__SERVER__ALLOW_PLAIN_HTTP", "true"),
+                ("SEALSTONE__AUTH__SERVICE", "5"), ("OTHER", "x")],
+        )
+        .unwrap();
+        assert_eq!(config.server.listen.port(), 7000);
+        assert_eq!(config.storage.reserve_bytes, 7);
+        assert_eq!(config.policy, Some("/etc/policy.toml".into()));
+        assert!(config.server.allow_plain_http);
+        assert_eq!(config.auth.service, "5");
+        assert!(load("", &[("SEALSTONE__STORAGE__RESERVE_BYTES", "much")]).is_err());
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_unless_allowed() {
+        assert!(load("[server]\nlisten = \"0.0.0.0:5000\"\n", &[]).unwrap_err().to_string().contains("allow_plain_http"));
+        assert!(load("[server]\nlisten = \"0.0.0.0:5000\"\nallow_plain_http = true\n", &[]).is_ok());
+        assert!(load("[server]\ntls_key = \"a\"\n", &[]).is_err());
+    }
+
+    #[test]
+    fn the_reference_file_states_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/sealstone.toml");
+        let mut config = Config::load(Some(&path), std::iter::empty()).unwrap();
+        let default = Config::default();
+        config.storage.path = default.storage.path.clone();
+        assert_eq!(config, default);
+        // And it names every key, commented out where there is no default.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let keys = toml::Table::try_from(&default).unwrap();
+        for (section, value) in keys {
+            let Some(table) = value.as_table() else { continue };
+            for key in table.keys() {
+                assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} ="))), "{section}.{key}");
+            }
+        }
+        for key in ["policy", "htpasswd", "public_url", "tls_certificate", "tls_key"] {
+            assert!(text.contains(&format!("# {key} =")), "{key}");
+        }
+    }
+}

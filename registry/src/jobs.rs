@@ -1,0 +1,64 @@
+//! What the server does by the clock: collecting and scrubbing. Each job calls one use case.
+
+use crate::auth::Maintenance;
+use crate::metrics::ResultLabel;
+use crate::service::Registry;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often jobs run; zero is never.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// Between collections.
+    pub collect_every: Duration,
+    /// Between scrubs of all blobs.
+    pub scrub_every: Duration,
+}
+
+/// Collects on schedule until `stop`.
+pub async fn collect(registry: Registry, right: Maintenance, schedule: Schedule, stop: CancellationToken) {
+    while wait(schedule.collect_every, &stop).await {
+        run_collection(&registry, &right).await;
+    }
+}
+
+async fn run_collection(registry: &Registry, right: &Maintenance) {
+    let metrics = registry.metrics();
+    match registry.collect(right, false).await {
+        Ok(report) => {
+            metrics.gc_runs.get_or_create(&ResultLabel { result: "ok" }).inc();
+            metrics.gc_last_success.set(jiff::Timestamp::now().as_second());
+            let bytes = report.bytes;
+            tracing::info!(blobs = report.blobs, manifests = report.manifests, uploads = report.uploads, size_bytes = bytes, "collected");
+        }
+        Err(error) => {
+            metrics.gc_runs.get_or_create(&ResultLabel { result: "error" }).inc();
+            tracing::error!(%error, "collection failed; it goes on at its next time");
+        }
+    }
+}
+
+/// Scrubs on schedule until `stop`.
+pub async fn scrub(registry: Registry, right: Maintenance, schedule: Schedule, stop: CancellationToken) {
+    while wait(schedule.scrub_every, &stop).await {
+        match registry.scrub(&right).await {
+            Ok(report) => {
+                let damaged = report.damaged.len();
+                tracing::info!(blobs = report.blobs, size_bytes = report.bytes, damaged, "scrubbed");
+            }
+            Err(error) => tracing::error!(%error, "scrub failed; it goes on at its next time"),
+        }
+    }
+}
+
+/// Waits for the next run; `false` when there is none.
+async fn wait(every: Duration, stop: &CancellationToken) -> bool {
+    if every.is_zero() {
+        stop.cancelled().await;
+        return false;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(every) => true,
+        () = stop.cancelled() => false,
+    }
+}

@@ -1,0 +1,142 @@
+//! The server's command line.
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use sealstone_registry::boot::{self, Server};
+use sealstone_registry::config::{Config, LogFormat};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// The Sealstone registry: models sealed by signature, digest and policy, for every OCI client.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT.
+    Serve(ConfigArgument),
+    /// About the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Read every stored byte and report what is damaged. The server must not be running.
+    VerifyStore(ConfigArgument),
+    /// Collect garbage once. The server must not be running; on a running one, POST /api/v1/gc.
+    Gc {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Only say what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read configuration, policy, htpasswd file and certificate, and say whether a start would take them.
+    Check(ConfigArgument),
+    /// Print the configuration in force, variables included.
+    Show(ConfigArgument),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration file. Every key can also be set as SEALSTONE__SECTION__KEY.
+    #[arg(long, value_name = "FILE", env = "SEALSTONE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgument {
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(self.config.as_deref(), std::env::vars())?)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let config = match &command {
+        Command::Serve(argument) | Command::VerifyStore(argument) => argument.load()?,
+        Command::Gc { config, .. } => config.load()?,
+        Command::Config(ConfigCommand::Check(argument) | ConfigCommand::Show(argument)) => argument.load()?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Serve(_) => runtime.block_on(serve(&config)),
+        Command::VerifyStore(_) => runtime.block_on(boot::verify_store(&config)),
+        Command::Gc { dry_run, .. } => runtime.block_on(boot::collect_garbage(&config, dry_run)),
+        Command::Config(ConfigCommand::Check(_)) => {
+            boot::check(&config)?;
+            println!("the configuration is valid");
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Show(_)) => {
+            print!("{}", toml::to_string_pretty(&config)?);
+            Ok(())
+        }
+    }
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log.filter).context("log.filter")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    start_log(config)?;
+    let server = Server::prepare(config).await?;
+    if let Some(secret) = &server.first_administrator {
+        // Not through the log: logs are kept and shipped.
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "first start: the administrator's account is\n  name:   admin\n  secret: {secret}\nThis is shown once. Make accounts with it, then keep it somewhere safe.")?;
+        out.flush()?;
+    }
+    let address = server.address()?;
+    let scheme = if config.has_tls() { "https" } else { "http" };
+    tracing::info!(%address, "serving on {scheme}://{address}");
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        tracing::info!("stopping: no new connections, running requests end");
+        stopped.cancel();
+        wait_for_signal().await;
+        tracing::warn!("second signal: stopping at once");
+        std::process::exit(1);
+    });
+    server.run(stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wait_for_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Without handlers the default holds: the process ends.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,191 @@
+//! Blobs, the repositories that have them, and the uploads that bring them.
+
+use super::Stop;
+use super::engine::Family;
+use super::keys::{self, ReviewKind};
+use super::txn::Txn;
+use crate::metadata::{
+    BlobPlace, BlobRow, CommitOutcome, Error, LinkRow, LinkedBlob, Millis, NewBlob, NewContent, PhysicalKey, Progress,
+    Refusal, UploadId, UploadRow,
+};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::RepoName;
+
+pub(super) fn upload_key(id: UploadId) -> Vec<u8> {
+    id.0.as_bytes().to_vec()
+}
+
+pub(super) fn key_bytes(key: &PhysicalKey) -> Vec<u8> {
+    key.as_str().as_bytes().to_vec()
+}
+
+pub(super) fn linked(blob: BlobRow, link: &LinkRow) -> LinkedBlob {
+    LinkedBlob { size: blob.size, place: blob.place, visible: link.visible > 0, quarantined: blob.quarantined }
+}
+
+/// Whether half of a pin's time is gone. Renewing only then makes existence checks cheap.
+pub(super) fn pin_is_old(link: &LinkRow, now: Millis, until: Millis) -> bool {
+    link.pin_until < now + (until - now) / 2
+}
+
+/// Finds a blob for somebody who will rely on it.
+pub(super) fn pin(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, now: Millis, until: Millis) -> Result<Option<LinkedBlob>, Error> {
+    let key = keys::repo_digest(repo, digest);
+    let Some(mut link) = txn.row::<LinkRow>(Family::Link, &key)? else { return Ok(None) };
+    let Some(blob) = txn.row::<BlobRow>(Family::Blob, &keys::digest(digest))? else {
+        return Err(Error::Damaged(format!("{repo} has {digest}, which nobody has")));
+    };
+    if pin_is_old(&link, now, until) {
+        link.pin_until = until;
+        txn.put_row(Family::Link, key, &link);
+    }
+    Ok(Some(linked(blob, &link)))
+}
+
+/// Gives a repository a blob that is in the store.
+fn link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, mut blob: BlobRow, until: Millis) -> Result<(), Error> {
+    let key = keys::repo_digest(repo, digest);
+    let row = match txn.row::<LinkRow>(Family::Link, &key)? {
+        Some(mut row) => {
+            row.pin_until = row.pin_until.max(until);
+            row
+        }
+        None => {
+            blob.links += 1;
+            txn.put(Family::Review, keys::review(ReviewKind::Link, &key), Vec::new());
+            LinkRow { refs: 0, visible: 0, pin_until: until }
+        }
+    };
+    txn.put_row(Family::Link, key, &row);
+    txn.put_row(Family::Blob, keys::digest(digest), &blob);
+    Ok(())
+}
+
+pub(super) fn mount(txn: &mut Txn<'_>, from: &RepoName, to: &RepoName, digest: &Digest, until: Millis) -> Result<bool, Error> {
+    let has = txn.has(Family::Link, &keys::repo_digest(from, digest))?;
+    match txn.row::<BlobRow>(Family::Blob, &keys::digest(digest))? {
+        Some(blob) if has && blob.quarantined.is_none() => {
+            link(txn, to, digest, blob, until)?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+pub(super) fn unlink(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<(), Stop> {
+    let key = keys::repo_digest(repo, digest);
+    let row = txn.row::<LinkRow>(Family::Link, &key)?.ok_or(Stop::Refused(Refusal::NotFound))?;
+    if row.refs > 0 {
+        return Err(Stop::Refused(Refusal::BlobInUse(row.refs)));
+    }
+    drop_link(txn, repo, digest)?;
+    Ok(())
+}
+
+/// Takes a blob that no manifest names from a repository.
+pub(super) fn drop_link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<(), Error> {
+    txn.delete(Family::Link, keys::repo_digest(repo, digest));
+    let key = keys::digest(digest);
+    if let Some(mut blob) = txn.row::<BlobRow>(Family::Blob, &key)? {
+        blob.links = blob.links.saturating_sub(1);
+        if blob.links == 0 {
+            txn.put(Family::Review, keys::review(ReviewKind::Blob, &key), Vec::new());
+        }
+        txn.put_row(Family::Blob, key, &blob);
+    }
+    Ok(())
+}
+
+pub(super) fn quarantine(txn: &mut Txn<'_>, digest: &Digest, reason: &str) -> Result<(), Error> {
+    let key = keys::digest(digest);
+    if let Some(mut blob) = txn.row::<BlobRow>(Family::Blob, &key)? {
+        blob.quarantined = Some(reason.to_owned());
+        txn.put_row(Family::Blob, key, &blob);
+    }
+    Ok(())
+}
+
+pub(super) fn begin_upload(txn: &mut Txn<'_>, row: &UploadRow) -> Result<(), Error> {
+    let key = key_bytes(&row.key);
+    if txn.has(Family::LiveKey, &key)? || txn.has(Family::Trash, &key)? {
+        return Err(Error::Damaged(format!("key {} was handed out twice", row.key)));
+    }
+    txn.put(Family::LiveKey, key, Vec::new());
+    txn.put_row(Family::Upload, upload_key(row.id), row);
+    Ok(())
+}
+
+pub(super) fn advance_upload(txn: &mut Txn<'_>, id: UploadId, progress: Progress) -> Result<bool, Error> {
+    let key = upload_key(id);
+    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else { return Ok(false) };
+    row.offset = progress.offset;
+    row.hash_state = progress.hash_state;
+    row.sealing = progress.sealing;
+    row.expires_at = progress.expires_at;
+    txn.put_row(Family::Upload, key, &row);
+    Ok(true)
+}
+
+pub(super) fn abort_upload(txn: &mut Txn<'_>, id: UploadId, now: Millis) -> Result<bool, Error> {
+    let key = upload_key(id);
+    let Some(row) = txn.row::<UploadRow>(Family::Upload, &key)? else { return Ok(false) };
+    txn.delete(Family::Upload, key);
+    // Nobody downloads from a key that was never a blob's, so there is nothing to wait for.
+    to_trash(txn, &row.key, now);
+    Ok(true)
+}
+
+pub(super) fn to_trash(txn: &mut Txn<'_>, key: &PhysicalKey, not_before: Millis) {
+    txn.delete(Family::LiveKey, key_bytes(key));
+    txn.put_row(Family::Trash, key_bytes(key), &not_before);
+}
+
+pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, Error> {
+    let mut reserved = None;
+    if let Some(id) = new.upload {
+        let Some(row) = txn.row::<UploadRow>(Family::Upload, &upload_key(id))? else {
+            return Ok(CommitOutcome::NoSession);
+        };
+        txn.delete(Family::Upload, upload_key(id));
+        reserved = Some(row.key);
+    }
+    let blob_key = keys::digest(&new.digest);
+    let known = txn.row::<BlobRow>(Family::Blob, &blob_key)?;
+    let mut blob = match known {
+        Some(blob) if blob.quarantined.is_none() => {
+            if let Some(key) = reserved {
+                to_trash(txn, &key, new.now);
+            }
+            blob
+        }
+        damaged_or_new => {
+            let place = match new.content {
+                NewContent::Inline(bytes) => {
+                    txn.put(Family::Inline, blob_key, bytes.to_vec());
+                    if let Some(key) = &reserved {
+                        // No object was ever written under it.
+                        txn.delete(Family::LiveKey, key_bytes(key));
+                    }
+                    BlobPlace::Inline
+                }
+                NewContent::Object(root) => {
+                    let key = reserved
+                        .ok_or_else(|| Error::Damaged("a blob came to the blob store without an upload".into()))?;
+                    BlobPlace::Object { key, root }
+                }
+            };
+            let mut links = 0;
+            if let Some(damaged) = damaged_or_new {
+                // The same content came again: it takes the place of the damaged copy.
+                links = damaged.links;
+                if let BlobPlace::Object { key, .. } = damaged.place {
+                    to_trash(txn, &key, new.now);
+                }
+            }
+            BlobRow { size: new.size, place, links, pin_until: new.pin_until, quarantined: None }
+        }
+    };
+    blob.pin_until = blob.pin_until.max(new.pin_until);
+    link(txn, &new.repo, &new.digest, blob, new.pin_until)?;
+    Ok(CommitOutcome::Committed)
+}

@@ -1,0 +1,172 @@
+//! The one thread that writes.
+//!
+//! Operations wait in a queue; the thread runs all that wait, one after the other, each seeing what
+//! the ones before it changed, and writes their changes as one batch with one sync. So operations are
+//! serial by construction - 64 writers of one tag are 64 steps in some order - and durability costs
+//! one sync for a whole group, however many wait.
+
+use super::engine::{Changes, Engine};
+use super::txn::Txn;
+use crate::metadata::Error;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// Most operations in one group. Bounds the time that the first of them waits for the last.
+const GROUP_LIMIT: usize = 256;
+/// Operations that can wait; further callers wait for a place.
+const QUEUE_LIMIT: usize = 4096;
+
+/// Tells the caller of an operation how the write of its group ended.
+type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
+type Job = Box<dyn FnOnce(&mut Txn<'_>) -> (bool, Reply) + Send>;
+
+struct Queued {
+    job: Job,
+    durable: bool,
+}
+
+/// Hands operations to the writing thread. Dropping it lets the thread finish what waits, and ends it.
+pub(super) struct Committer {
+    queue: Option<SyncSender<Queued>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    pub(super) fn start(engine: Arc<dyn Engine>, observe: Arc<dyn Fn(std::time::Duration) + Send + Sync>) -> std::io::Result<Committer> {
+        let (queue, jobs) = sync_channel(QUEUE_LIMIT);
+        let thread = std::thread::Builder::new()
+            .name("metadata-commit".into())
+            .spawn(move || run(&*engine, &jobs, &*observe))?;
+        Ok(Committer { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Runs `operation` in the writing thread. Its changes are kept if it returns `Ok`, and the answer
+    /// comes when they are written. With `durable` that means synced.
+    pub(super) async fn run<T, X, F>(&self, durable: bool, operation: F) -> Result<T, X>
+    where
+        T: Send + 'static,
+        X: From<Error> + Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<T, X> + Send + 'static,
+    {
+        let closed = || Error::Unavailable("it is closing".into());
+        let (sender, answer) = oneshot::channel();
+        let job: Job = Box::new(move |txn| {
+            let outcome = operation(txn);
+            let keep = outcome.is_ok();
+            let reply: Reply = Box::new(move |written| {
+                // Nobody waits any more when the client went away; the change holds all the same.
+                let _ = sender.send(outcome.and_then(|value| written.map(|()| value).map_err(X::from)));
+            });
+            (keep, reply)
+        });
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        let mut queued = Queued { job, durable };
+        loop {
+            match queue.try_send(queued) {
+                Ok(()) => break,
+                Err(std::sync::mpsc::TrySendError::Full(back)) => {
+                    queued = back;
+                    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                }
+                Err(std::sync::mpsc::TrySendError::Disconnected(_)) => return Err(closed().into()),
+            }
+        }
+        answer.await.unwrap_or_else(|_| Err(Error::Unavailable("an operation failed inside; see the log".into()).into()))
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(engine: &dyn Engine, jobs: &Receiver<Queued>, observe: &dyn Fn(std::time::Duration)) {
+    while let Ok(first) = jobs.recv() {
+        let started = std::time::Instant::now();
+        let mut group = Changes::new();
+        let mut durable = false;
+        let mut replies = Vec::new();
+        let mut next = Some(first);
+        while let Some(queued) = next.take() {
+            let mut txn = Txn::new(engine, &group);
+            // A bug in one operation must not take the others, or all later ones, with it.
+            let ran = std::panic::catch_unwind(AssertUnwindSafe(|| (queued.job)(&mut txn)));
+            match ran {
+                Ok((keep, reply)) => {
+                    if keep {
+                        let changes = txn.into_changes();
+                        durable |= queued.durable && !changes.is_empty();
+                        group.extend(changes);
+                    }
+                    replies.push(reply);
+                }
+                Err(_) => tracing::error!("an operation on the metadata store panicked; nothing of it was kept"),
+            }
+            if replies.len() < GROUP_LIMIT {
+                next = jobs.try_recv().ok();
+            }
+        }
+        let written = if group.is_empty() { Ok(()) } else { engine.write(&group, durable) };
+        if let Err(error) = &written {
+            tracing::error!(%error, "metadata could not be written");
+        }
+        observe(started.elapsed());
+        for reply in replies {
+            reply(written.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::engine::Family;
+    use super::super::memory::MemoryEngine;
+    use super::*;
+
+    fn committer() -> (Arc<MemoryEngine>, Committer) {
+        let engine = Arc::new(MemoryEngine::default());
+        let committer = Committer::start(engine.clone(), Arc::new(|_| {})).unwrap();
+        (engine, committer)
+    }
+
+    #[tokio::test]
+    async fn operations_are_serial_and_a_failed_one_leaves_nothing() {
+        let (engine, committer) = committer();
+        let committer = Arc::new(committer);
+        let mut tasks = Vec::new();
+        for number in 0..500_u32 {
+            let committer = committer.clone();
+            tasks.push(tokio::spawn(async move {
+                committer
+                    .run(true, move |txn| {
+                        let count = txn.get(Family::Server, b"n")?.map_or(0, |v| u32::from_le_bytes(v.try_into().unwrap()));
+                        txn.put(Family::Server, b"n".to_vec(), (count + 1).to_le_bytes().to_vec());
+                        if number % 5 == 0 { Err(Error::Damaged("no".into())) } else { Ok(()) }
+                    })
+                    .await
+            }));
+        }
+        let mut failed = 0;
+        for task in tasks {
+            failed += u32::from(task.await.unwrap().is_err());
+        }
+        assert_eq!(failed, 100);
+        assert_eq!(engine.get(Family::Server, b"n").unwrap().unwrap(), 400_u32.to_le_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_one_operation_ends_that_one_only() {
+        let (_, committer) = committer();
+        let broken = committer.run(true, |_| -> Result<(), Error> { panic!("a bug") }).await;
+        assert!(matches!(broken, Err(Error::Unavailable(_))));
+        assert!(committer.run(true, |_| Ok::<_, Error>(7)).await.is_ok());
+    }
+}

@@ -1,0 +1,102 @@
+//! The ordered key-value store under [`super::KvMetadata`]: families of sorted keys, and batches that
+//! are written whole and durably or not at all.
+
+use crate::metadata::Error;
+
+/// A group of keys with one meaning: a column family in RocksDB. The key layout stands at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// repository -> time of its first push.
+    Repository,
+    /// digest -> [`crate::metadata::BlobRow`].
+    Blob,
+    /// digest -> bytes of a small blob.
+    Inline,
+    /// repository 0 digest -> [`crate::metadata::LinkRow`].
+    Link,
+    /// repository 0 digest -> [`crate::metadata::ManifestRow`].
+    Manifest,
+    /// repository 0 digest -> bytes of the manifest.
+    Body,
+    /// repository 0 parent, kind, child -> nothing.
+    Edge,
+    /// repository 0 child, parent -> nothing: the indexes that list a manifest.
+    Parent,
+    /// repository 0 subject, referrer -> descriptor.
+    Referrer,
+    /// repository 0 tag -> [`crate::metadata::TagRow`].
+    Tag,
+    /// repository 0 digest 0 tag -> nothing: the live tags on a manifest.
+    TagOf,
+    /// upload id -> [`crate::metadata::UploadRow`].
+    Upload,
+    /// key -> nothing: keys that uploads or blobs hold.
+    LiveKey,
+    /// key -> time from which its object may be deleted.
+    Trash,
+    /// kind, rest of the row's key -> nothing: rows to look at for collection.
+    Review,
+    /// number -> [`crate::metadata::Event`].
+    Event,
+    /// name -> account.
+    Account,
+    /// id -> API token.
+    Token,
+    /// name -> value of the server's own.
+    Server,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Family; 19] = [
+        Family::Repository, Family::Blob, Family::Inline, Family::Link, Family::Manifest, Family::Body,
+        Family::Edge, Family::Parent, Family::Referrer, Family::Tag, Family::TagOf, Family::Upload,
+        Family::LiveKey, Family::Trash, Family::Review, Family::Event, Family::Account, Family::Token,
+        Family::Server,
+    ];
+
+    /// Its name on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Repository => "repository",
+            Family::Blob => "blob",
+            Family::Inline => "inline",
+            Family::Link => "link",
+            Family::Manifest => "manifest",
+            Family::Body => "body",
+            Family::Edge => "edge",
+            Family::Parent => "parent",
+            Family::Referrer => "referrer",
+            Family::Tag => "tag",
+            Family::TagOf => "tag_of",
+            Family::Upload => "upload",
+            Family::LiveKey => "live_key",
+            Family::Trash => "trash",
+            Family::Review => "review",
+            Family::Event => "event",
+            Family::Account => "account",
+            Family::Token => "token",
+            Family::Server => "server",
+        }
+    }
+}
+
+/// Changes by family and key; `None` deletes.
+pub type Changes = std::collections::BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>;
+
+/// An ordered store. Reads see every batch whose `write` has returned.
+pub trait Engine: Send + Sync + 'static {
+    /// The value of a key.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Calls `visit` with the entries whose key begins with `prefix` and is greater than or equal to
+    /// `from`, in byte order, until it returns `false`.
+    fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>;
+
+    /// The last key of a family.
+    fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Writes all changes as one; when it returns, they survive a power cut if `durable`, and the end
+    /// of the process in any case.
+    fn write(&self, changes: &Changes, durable: bool) -> Result<(), Error>;
+}

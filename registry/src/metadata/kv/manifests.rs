@@ -1,0 +1,254 @@
+//! Storing and removing manifests.
+//!
+//! A manifest becomes visible in the same step that counts every blob and manifest which it names, and
+//! goes in the same step that uncounts them. That is what the collector relies on.
+
+use super::Stop;
+use super::engine::Family;
+use super::keys::{self, EdgeKind, ReviewKind};
+use super::reach::{self, Reach};
+use super::tags;
+use super::txn::Txn;
+use crate::metadata::{
+    BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, PutManifest, PutOutcome, Refusal, TagClass, TagCondition,
+};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::name::{RepoName, Tag};
+use std::collections::BTreeSet;
+
+/// Name of the server value that holds the digest of the policy in force.
+pub(super) const POLICY: &[u8] = b"policy";
+
+/// Reads a manifest of the store back, checking it against its digest.
+pub(super) fn read(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<Option<VerifiedManifest>, Error> {
+    let key = keys::repo_digest(repo, digest);
+    let (Some(row), Some(bytes)) = (txn.row::<ManifestRow>(Family::Manifest, &key)?, txn.get(Family::Body, &key)?) else {
+        return Ok(None);
+    };
+    VerifiedManifest::check(bytes, Some(&row.media_type), Some(digest), digest.algorithm())
+        .map(Some)
+        .map_err(|error| Error::Damaged(format!("manifest {digest} of {repo}: {error}")))
+}
+
+pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Stop> {
+    let digest = *put.manifest.digest();
+    let key = keys::repo_digest(&put.repo, &digest);
+    check_admission(txn, &put)?;
+
+    let mut changed = false;
+    match txn.row::<ManifestRow>(Family::Manifest, &key)? {
+        Some(mut row) => {
+            if row.pin_until < put.pin_until {
+                row.pin_until = put.pin_until;
+                txn.put_row(Family::Manifest, key.clone(), &row);
+            }
+        }
+        None => {
+            insert(txn, &put, &key)?;
+            changed = true;
+        }
+    }
+    let change = tags::Change { repo: &put.repo, by: &put.by, now: put.now, admission: put.admission.as_ref() };
+    for tag in &put.tags {
+        changed |= tags::point(txn, change, tag, &put.manifest)?;
+    }
+    Ok(if changed { PutOutcome::Created } else { PutOutcome::Existed })
+}
+
+/// A tag that can be a release needs a proof that was made for this manifest, here, under the policy
+/// that is in force now, on evidence that is still there.
+fn check_admission(txn: &Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
+    if put.tags.iter().all(|tag| tag.class == TagClass::EvidenceList) {
+        return Ok(());
+    }
+    let rejudge = || Stop::Refused(Refusal::Rejudge);
+    let admission = put.admission.as_ref().ok_or_else(rejudge)?;
+    let policy = txn.get(Family::Server, POLICY)?;
+    let is_current = policy.as_deref() == Some(admission.policy().to_string().as_bytes());
+    let is_for_this = admission.repo() == &put.repo && admission.manifest() == put.manifest.digest();
+    if !is_current || !is_for_this {
+        return Err(rejudge());
+    }
+    for evidence in admission.evidence() {
+        if !txn.has(Family::Manifest, &keys::repo_digest(&put.repo, evidence))? {
+            return Err(rejudge());
+        }
+    }
+    Ok(())
+}
+
+fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> {
+    let (repo, manifest) = (&put.repo, &put.manifest);
+    let digest = *manifest.digest();
+    let blobs: BTreeSet<Digest> = manifest.blobs().map(|descriptor| descriptor.digest).collect();
+    let children: BTreeSet<Digest> = manifest.children().iter().map(|descriptor| descriptor.digest).collect();
+
+    let mut edges = Vec::new();
+    let (mut missing_blobs, mut missing_manifests) = (Vec::new(), Vec::new());
+    for blob in blobs {
+        if count_blob(txn, repo, &blob)? { edges.push((EdgeKind::Blob, blob)) } else { missing_blobs.push(blob) }
+    }
+    for child in children {
+        let child_key = keys::repo_digest(repo, &child);
+        if let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &child_key)? {
+            row.parents += 1;
+            txn.put_row(Family::Manifest, child_key, &row);
+            edges.push((EdgeKind::Manifest, child));
+        } else if !edges.contains(&(EdgeKind::Blob, child)) && count_blob(txn, repo, &child)? {
+            // Build caches of older BuildKits are indexes over layers.
+            edges.push((EdgeKind::Blob, child));
+        } else {
+            missing_manifests.push(child);
+        }
+    }
+    if !missing_blobs.is_empty() || !missing_manifests.is_empty() {
+        return Err(Stop::Refused(Refusal::Missing { blobs: missing_blobs, manifests: missing_manifests }));
+    }
+    for (kind, child) in &edges {
+        txn.put(Family::Edge, keys::edge(repo, &digest, *kind, child), Vec::new());
+        if *kind == EdgeKind::Manifest {
+            txn.put(Family::Parent, keys::repo_two(repo, child, &digest), Vec::new());
+        }
+    }
+
+    // Indexes and a subject may have been here first: an index whose child was deleted and comes back.
+    let parents = reach::parents(txn, repo, &digest)?;
+    let mut row = ManifestRow {
+        media_type: manifest.media_type().to_owned(),
+        size: manifest.size(),
+        subject: manifest.subject().map(|subject| subject.digest),
+        tags: 0,
+        parents: parents.len() as u64,
+        visible: 0,
+        held: 0,
+        evidence: 0,
+        pin_until: put.pin_until,
+        by: put.by.clone(),
+        at: put.now,
+    };
+    txn.put(Family::Body, key.to_vec(), manifest.bytes().to_vec());
+    let mut above = parents;
+    if let Some(subject) = row.subject {
+        let descriptor = manifest.descriptor();
+        txn.put_row(Family::Referrer, keys::repo_two(repo, &subject, &digest), &descriptor);
+        note_evidence(txn, repo, &subject)?;
+        above.push(subject);
+    }
+    row.evidence = reach::referrers(txn, repo, &digest)?.len() as u64;
+    txn.put_row(Family::Manifest, key.to_vec(), &row);
+    for parent in above {
+        let Some(parent) = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &parent))? else { continue };
+        for reach in [Reach::Visible, Reach::Held] {
+            if reach.of(&parent) > 0 {
+                reach::change(txn, repo, &digest, reach, true)?;
+            }
+        }
+    }
+    txn.put(Family::Review, keys::review(ReviewKind::Manifest, key), Vec::new());
+    let repo_key = keys::repo(repo);
+    if !txn.has(Family::Repository, &repo_key)? {
+        txn.put_row(Family::Repository, repo_key, &put.now);
+    }
+    Ok(())
+}
+
+/// Counts one more manifest that names a blob; `false` if the repository has it not, or its bytes are
+/// known to be damaged: then the client sends them again.
+fn count_blob(txn: &mut Txn<'_>, repo: &RepoName, blob: &Digest) -> Result<bool, Error> {
+    let key = keys::repo_digest(repo, blob);
+    let Some(mut link) = txn.row::<LinkRow>(Family::Link, &key)? else { return Ok(false) };
+    let sound = txn.row::<BlobRow>(Family::Blob, &keys::digest(blob))?.is_some_and(|row| row.quarantined.is_none());
+    if sound {
+        link.refs += 1;
+        txn.put_row(Family::Link, key, &link);
+    }
+    Ok(sound)
+}
+
+fn note_evidence(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<(), Error> {
+    let key = keys::repo_digest(repo, subject);
+    if let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? {
+        row.evidence += 1;
+        txn.put_row(Family::Manifest, key, &row);
+    }
+    Ok(())
+}
+
+/// Deletes a manifest with its mutable tags, because somebody asked for it.
+pub(super) fn delete(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, by: &str, now: Millis) -> Result<(), Stop> {
+    let key = keys::repo_digest(repo, digest);
+    let Some(row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
+        return Err(Stop::Refused(Refusal::NotFound));
+    };
+    if row.held > 0 {
+        return Err(Stop::Refused(Refusal::Held));
+    }
+    let change = tags::Change { repo, by, now, admission: None };
+    for tag in tags_of(txn, repo, digest)? {
+        tags::remove(txn, change, &tag, TagCondition::Any)?;
+    }
+    remove(txn, repo, digest)?;
+    let event = Event {
+        kind: EventKind::ManifestDeleted,
+        repo: repo.clone(),
+        tag: None,
+        digest: *digest,
+        policy: None,
+        evidence: Vec::new(),
+        by: by.to_owned(),
+        at: now,
+    };
+    super::events::append(txn, &event)?;
+    Ok(())
+}
+
+fn tags_of(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<Vec<Tag>, Error> {
+    let prefix = keys::repo_digest(repo, digest);
+    let entries = txn.scan(Family::TagOf, &prefix, &prefix, usize::MAX)?;
+    entries.iter().map(|(key, _)| super::read_tag(&key[prefix.len()..])).collect()
+}
+
+/// Takes a manifest without tags out of the store and uncounts all that it names.
+pub(super) fn remove(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<(), Error> {
+    let key = keys::repo_digest(repo, digest);
+    let Some(row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else { return Ok(()) };
+    // First nobody sees or holds it any more, nor what only it leads to.
+    for reach in [Reach::Visible, Reach::Held] {
+        for _ in 0..reach.of(&row) {
+            reach::change(txn, repo, digest, reach, false)?;
+        }
+    }
+    for (kind, child) in reach::children(txn, repo, digest)? {
+        txn.delete(Family::Edge, keys::edge(repo, digest, kind, &child));
+        let child_key = keys::repo_digest(repo, &child);
+        match kind {
+            EdgeKind::Blob => {
+                if let Some(mut link) = txn.row::<LinkRow>(Family::Link, &child_key)? {
+                    link.refs = link.refs.saturating_sub(1);
+                    txn.put(Family::Review, keys::review(ReviewKind::Link, &child_key), Vec::new());
+                    txn.put_row(Family::Link, child_key, &link);
+                }
+            }
+            EdgeKind::Manifest => {
+                txn.delete(Family::Parent, keys::repo_two(repo, &child, digest));
+                if let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &child_key)? {
+                    row.parents = row.parents.saturating_sub(1);
+                    txn.put(Family::Review, keys::review(ReviewKind::Manifest, &child_key), Vec::new());
+                    txn.put_row(Family::Manifest, child_key, &row);
+                }
+            }
+        }
+    }
+    if let Some(subject) = row.subject {
+        txn.delete(Family::Referrer, keys::repo_two(repo, &subject, digest));
+        note_evidence(txn, repo, &subject)?;
+    }
+    for referrer in reach::referrers(txn, repo, digest)? {
+        let review = keys::review(ReviewKind::Manifest, &keys::repo_digest(repo, &referrer));
+        txn.put(Family::Review, review, Vec::new());
+    }
+    txn.delete(Family::Manifest, key.clone());
+    txn.delete(Family::Body, key);
+    Ok(())
+}

@@ -1,0 +1,404 @@
+//! [`Metadata`] over an ordered key-value [`Engine`].
+//!
+//! Reads go straight to the engine, on the caller's thread: a point read takes microseconds. Writes are
+//! operations run one after the other by the [`committer`], so that no two of them ever interleave.
+
+mod blobs;
+mod collect;
+mod committer;
+mod directory;
+pub mod engine;
+mod events;
+mod keys;
+mod manifests;
+pub mod memory;
+mod reach;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
+mod tags;
+mod txn;
+
+use super::{
+    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, LinkRow, LinkedBlob, ManifestRow, Metadata,
+    Millis, NewBlob, PhysicalKey, Progress, PutManifest, PutOutcome, Referrer, Refusal, TagCondition, TagRow, TrashItem,
+    UploadId, UploadRow,
+};
+use bytes::Bytes;
+use committer::Committer;
+use engine::{Engine, Family};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::{RepoName, Tag};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+use txn::{Txn, decode};
+
+/// Version of the key layout. A server refuses a directory of another version instead of guessing.
+const SCHEMA: &[u8] = b"1";
+
+/// Why an operation is rolled back.
+enum Stop {
+    Failed(Error),
+    Refused(Refusal),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+fn answer<T>(outcome: Result<T, Stop>) -> Result<Result<T, Refusal>, Error> {
+    match outcome {
+        Ok(value) => Ok(Ok(value)),
+        Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+fn read_tag(bytes: &[u8]) -> Result<Tag, Error> {
+    let damaged = || Error::Damaged("a key holds no tag where one is due".into());
+    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(damaged)
+}
+
+/// The metadata store over `E`.
+pub struct KvMetadata<E: Engine> {
+    engine: Arc<E>,
+    committer: Committer,
+}
+
+impl<E: Engine> std::fmt::Debug for KvMetadata<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KvMetadata")
+    }
+}
+
+impl<E: Engine> KvMetadata<E> {
+    /// Starts the store over an engine. `observe` is told how long each group of writes took.
+    ///
+    /// # Errors
+    /// If the engine holds another version of the key layout, or no thread can be started.
+    pub fn start(engine: E, observe: impl Fn(Duration) + Send + Sync + 'static) -> Result<KvMetadata<E>, Error> {
+        let engine = Arc::new(engine);
+        match engine.get(Family::Server, b"schema")? {
+            None => {
+                let first = engine::Changes::from([((Family::Server, b"schema".to_vec()), Some(SCHEMA.to_vec()))]);
+                engine.write(&first, true)?;
+            }
+            Some(found) if found == SCHEMA => {}
+            Some(found) => {
+                let found = String::from_utf8_lossy(&found).into_owned();
+                return Err(Error::Damaged(format!(
+                    "the directory has layout version {found}, this server reads version 1: use the server that wrote it"
+                )));
+            }
+        }
+        let committer = Committer::start(engine.clone(), Arc::new(observe))
+            .map_err(|error| Error::Unavailable(format!("no thread for writing: {error}")))?;
+        Ok(KvMetadata { engine, committer })
+    }
+
+    fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
+        self.engine.get(family, key)?.map(|value| decode(family, &value)).transpose()
+    }
+
+    /// Collects what `read` makes of the entries, skipping those that it makes nothing of.
+    fn list<T>(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+        mut read: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        let mut failed = None;
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.engine.scan(family, prefix, from, &mut |key, value| match read(key, value) {
+            Ok(item) => {
+                found.extend(item);
+                found.len() < limit
+            }
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        })?;
+        failed.map_or(Ok(found), Err)
+    }
+
+    async fn write<T, F>(&self, operation: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.committer.run(true, operation).await
+    }
+}
+
+/// The first key after `key` and all that begin with it, as the start of a scan.
+fn after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+impl<E: Engine> Metadata for KvMetadata<E> {
+    fn blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<LinkedBlob>> {
+        Box::pin(async move {
+            let Some(link) = self.row::<LinkRow>(Family::Link, &keys::repo_digest(repo, digest))? else { return Ok(None) };
+            let blob = self.row::<BlobRow>(Family::Blob, &keys::digest(digest))?;
+            Ok(blob.map(|blob| blobs::linked(blob, &link)))
+        })
+    }
+
+    fn pin_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, Option<LinkedBlob>> {
+        Box::pin(async move {
+            // Most checks find a pin that is young enough, or no blob: then there is nothing to write.
+            let key = keys::repo_digest(repo, digest);
+            match self.row::<LinkRow>(Family::Link, &key)? {
+                None => return Ok(None),
+                Some(link) if !blobs::pin_is_old(&link, now, until) => return self.blob(repo, digest).await,
+                Some(_) => {}
+            }
+            let (repo, digest) = (repo.clone(), *digest);
+            self.write(move |txn| blobs::pin(txn, &repo, &digest, now, until)).await
+        })
+    }
+
+    fn mount_blob<'a>(&'a self, from: &'a RepoName, to: &'a RepoName, digest: &'a Digest, _now: Millis, until: Millis) -> Answer<'a, bool> {
+        let (from, to, digest) = (from.clone(), to.clone(), *digest);
+        Box::pin(async move { self.write(move |txn| blobs::mount(txn, &from, &to, &digest, until)).await })
+    }
+
+    fn unlink_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, _now: Millis) -> Answer<'a, Result<(), Refusal>> {
+        let (repo, digest) = (repo.clone(), *digest);
+        Box::pin(async move { answer(self.committer.run(true, move |txn| blobs::unlink(txn, &repo, &digest)).await) })
+    }
+
+    fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>> {
+        Box::pin(async move { Ok(self.engine.get(Family::Inline, &keys::digest(digest))?.map(Bytes::from)) })
+    }
+
+    fn quarantine_blob<'a>(&'a self, digest: &'a Digest, reason: &'a str) -> Answer<'a, ()> {
+        let (digest, reason) = (*digest, reason.to_owned());
+        Box::pin(async move { self.write(move |txn| blobs::quarantine(txn, &digest, &reason)).await })
+    }
+
+    fn all_blobs<'a>(&'a self, from: Option<Digest>, limit: usize) -> Answer<'a, Vec<(Digest, BlobRow)>> {
+        Box::pin(async move {
+            let from = from.map(|digest| after(keys::digest(&digest))).unwrap_or_default();
+            self.list(Family::Blob, b"", &from, limit, |key, value| {
+                Ok(Some((keys::read_digest(key)?.0, decode(Family::Blob, value)?)))
+            })
+        })
+    }
+
+    fn begin_upload(&self, row: UploadRow) -> Answer<'_, ()> {
+        // Not synced: a session that a power cut swallows is one that the client begins again.
+        Box::pin(async move { self.committer.run(false, move |txn| blobs::begin_upload(txn, &row)).await })
+    }
+
+    fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>> {
+        Box::pin(async move {
+            let row = self.row::<UploadRow>(Family::Upload, &blobs::upload_key(id))?;
+            Ok(row.filter(|row| row.repo == *repo))
+        })
+    }
+
+    fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool> {
+        Box::pin(async move { self.committer.run(false, move |txn| blobs::advance_upload(txn, id, progress)).await })
+    }
+
+    fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome> {
+        Box::pin(async move { self.write(move |txn| blobs::commit(txn, blob)).await })
+    }
+
+    fn abort_upload(&self, id: UploadId, now: Millis) -> Answer<'_, bool> {
+        Box::pin(async move { self.committer.run(false, move |txn| blobs::abort_upload(txn, id, now)).await })
+    }
+
+    fn has_upload(&self, id: UploadId) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.engine.get(Family::Upload, &blobs::upload_key(id))?.is_some()) })
+    }
+
+    fn open_uploads(&self) -> Answer<'_, u64> {
+        Box::pin(async move {
+            Ok(self.list(Family::Upload, b"", b"", usize::MAX, |_, _| Ok(Some(())))?.len() as u64)
+        })
+    }
+
+    fn manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<ManifestRow>> {
+        Box::pin(async move { self.row(Family::Manifest, &keys::repo_digest(repo, digest)) })
+    }
+
+    fn manifest_bytes<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<Bytes>> {
+        Box::pin(async move { Ok(self.engine.get(Family::Body, &keys::repo_digest(repo, digest))?.map(Bytes::from)) })
+    }
+
+    fn put_manifest(&self, put: PutManifest) -> Answer<'_, Result<PutOutcome, Refusal>> {
+        Box::pin(async move { answer(self.committer.run(true, move |txn| manifests::put(txn, put)).await) })
+    }
+
+    fn delete_manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>> {
+        let (repo, digest, by) = (repo.clone(), *digest, by.to_owned());
+        Box::pin(async move {
+            answer(self.committer.run(true, move |txn| manifests::delete(txn, &repo, &digest, &by, now)).await)
+        })
+    }
+
+    fn tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag) -> Answer<'a, Option<TagRow>> {
+        Box::pin(async move { self.row(Family::Tag, &keys::repo_text(repo, tag.as_str())) })
+    }
+
+    fn delete_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, condition: TagCondition, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>> {
+        let (repo, tag, by) = (repo.clone(), tag.clone(), by.to_owned());
+        Box::pin(async move {
+            let operation = move |txn: &mut Txn<'_>| {
+                let change = tags::Change { repo: &repo, by: &by, now, admission: None };
+                tags::remove(txn, change, &tag, condition)
+            };
+            answer(self.committer.run(true, operation).await)
+        })
+    }
+
+    fn tags<'a>(&'a self, repo: &'a RepoName, from: Option<&'a str>, limit: usize, only_visible: bool) -> Answer<'a, Vec<Tag>> {
+        Box::pin(async move {
+            let prefix = keys::repo(repo);
+            let from = from.map_or_else(|| prefix.clone(), |text| after(keys::repo_text(repo, text)));
+            self.list(Family::Tag, &prefix, &from, limit, |key, value| {
+                let row: TagRow = decode(Family::Tag, value)?;
+                let listed = !row.tombstone && (row.visible || !only_visible);
+                if listed { read_tag(&key[prefix.len()..]).map(Some) } else { Ok(None) }
+            })
+        })
+    }
+
+    fn referrers<'a>(&'a self, repo: &'a RepoName, subject: &'a Digest, artifact_type: Option<&'a str>, from: Option<Digest>, limit: usize) -> Answer<'a, Vec<Referrer>> {
+        Box::pin(async move {
+            let prefix = keys::repo_digest(repo, subject);
+            let from = from.map_or_else(|| prefix.clone(), |digest| after(keys::repo_two(repo, subject, &digest)));
+            self.list(Family::Referrer, &prefix, &from, limit, |_, value| {
+                let descriptor: Referrer = decode(Family::Referrer, value)?;
+                let wanted = artifact_type.is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted));
+                Ok(wanted.then_some(descriptor))
+            })
+        })
+    }
+
+    fn repositories<'a>(&'a self, from: Option<&'a str>, limit: usize) -> Answer<'a, Vec<RepoName>> {
+        Box::pin(async move {
+            // The zero that ends a name lies below every character of one, so this is byte order.
+            let from = from.map(|name| [name.as_bytes(), &[1]].concat()).unwrap_or_default();
+            self.list(Family::Repository, b"", &from, limit, |key, _| Ok(Some(keys::read_repo(key)?.0)))
+        })
+    }
+
+    fn has_repository<'a>(&'a self, repo: &'a RepoName) -> Answer<'a, bool> {
+        Box::pin(async move { Ok(self.engine.get(Family::Repository, &keys::repo(repo))?.is_some()) })
+    }
+
+    fn events(&self, from: u64, limit: usize) -> Answer<'_, Vec<(u64, Event)>> {
+        Box::pin(async move {
+            self.list(Family::Event, b"", &(from + 1).to_be_bytes(), limit, |key, value| {
+                let number = key.try_into().map_err(|_| Error::Damaged("an event has no number".into()))?;
+                Ok(Some((u64::from_be_bytes(number), decode(Family::Event, value)?)))
+            })
+        })
+    }
+
+    fn show_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, digest: Digest, visible: bool) -> Answer<'a, bool> {
+        let (repo, tag) = (repo.clone(), tag.clone());
+        Box::pin(async move { self.write(move |txn| tags::show(txn, &repo, &tag, &digest, visible)).await })
+    }
+
+    fn policy(&self) -> Answer<'_, Option<Digest>> {
+        Box::pin(async move {
+            let Some(text) = self.engine.get(Family::Server, manifests::POLICY)? else { return Ok(None) };
+            let damaged = || Error::Damaged("the policy's digest cannot be read".into());
+            let text = String::from_utf8(text).map_err(|_| damaged())?;
+            text.parse().map(Some).map_err(|_| damaged())
+        })
+    }
+
+    fn set_policy(&self, policy: Digest) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.write(move |txn| {
+                txn.put(Family::Server, manifests::POLICY.to_vec(), policy.to_string().into_bytes());
+                Ok(())
+            })
+            .await
+        })
+    }
+
+    fn collect(&self, rules: CollectRules, cursor: Option<Vec<u8>>, limit: usize) -> Answer<'_, Collected> {
+        Box::pin(async move {
+            if !rules.dry_run {
+                return self.write(move |txn| collect::pass(txn, rules, cursor, limit)).await;
+            }
+            // A view that is never written: all of it at once, since what one pass frees the next counts.
+            let engine = self.engine.clone();
+            tokio::task::spawn_blocking(move || {
+                let nothing = engine::Changes::new();
+                collect::pass(&mut Txn::new(&*engine, &nothing), rules, None, usize::MAX)
+            })
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?
+        })
+    }
+
+    fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>> {
+        Box::pin(async move {
+            self.list(Family::Trash, b"", b"", limit, |key, value| {
+                let not_before: Millis = decode(Family::Trash, value)?;
+                let key = serde_json::from_value(String::from_utf8_lossy(key).into_owned().into())
+                    .map_err(|_| Error::Damaged("the trash holds no key".into()))?;
+                Ok((not_before <= now).then_some(TrashItem { key, not_before }))
+            })
+        })
+    }
+
+    fn trash_done(&self, items: Vec<TrashItem>) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.write(move |txn| {
+                for item in items {
+                    txn.delete(Family::Trash, blobs::key_bytes(&item.key));
+                }
+                Ok(())
+            })
+            .await
+        })
+    }
+
+    fn knows_key<'a>(&'a self, key: &'a PhysicalKey) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let key = blobs::key_bytes(key);
+            Ok(self.engine.get(Family::LiveKey, &key)?.is_some() || self.engine.get(Family::Trash, &key)?.is_some())
+        })
+    }
+
+    fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>> {
+        let key = format!("value/{name}").into_bytes();
+        Box::pin(async move {
+            self.write(move |txn| {
+                if let Some(found) = txn.get(Family::Server, &key)? {
+                    return Ok(found);
+                }
+                txn.put(Family::Server, key, initial.clone());
+                Ok(initial)
+            })
+            .await
+        })
+    }
+
+    fn check_health(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.write(|txn| {
+                txn.put(Family::Server, b"health".to_vec(), b"ok".to_vec());
+                Ok(())
+            })
+            .await
+        })
+    }
+}

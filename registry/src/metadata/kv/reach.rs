@@ -1,0 +1,105 @@
+//! Who sees a manifest, and what keeps it: two counters that run from tags down to blobs.
+//!
+//! A manifest is *visible* through visible tags, visible indexes that list it and a visible subject;
+//! it is *held* in the same way by immutable tags. When a counter leaves or reaches zero, everything
+//! below counts it too. So whether a consumer may read a blob is one row, and no reader walks a graph.
+
+use super::engine::Family;
+use super::keys::{self, EdgeKind};
+use super::txn::Txn;
+use crate::metadata::{Error, LinkRow, ManifestRow};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::RepoName;
+
+/// The two counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    Visible,
+    Held,
+}
+
+impl Reach {
+    fn counter(self, row: &mut ManifestRow) -> &mut u64 {
+        match self {
+            Reach::Visible => &mut row.visible,
+            Reach::Held => &mut row.held,
+        }
+    }
+
+    pub(super) fn of(self, row: &ManifestRow) -> u64 {
+        match self {
+            Reach::Visible => row.visible,
+            Reach::Held => row.held,
+        }
+    }
+}
+
+/// Adds one way in which a manifest is reached, or takes one away.
+pub(super) fn change(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, reach: Reach, up: bool) -> Result<(), Error> {
+    // A list instead of recursion: chains of subjects can be as long as somebody cares to push them.
+    let mut work = vec![*digest];
+    while let Some(digest) = work.pop() {
+        let key = keys::repo_digest(repo, &digest);
+        let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else { continue };
+        let counter = reach.counter(&mut row);
+        let before = *counter;
+        *counter = step(before, up);
+        let crossed = (before == 0) != (*counter == 0);
+        txn.put_row(Family::Manifest, key, &row);
+        if !crossed {
+            continue;
+        }
+        for (kind, child) in children(txn, repo, &digest)? {
+            match kind {
+                EdgeKind::Manifest => work.push(child),
+                EdgeKind::Blob if reach == Reach::Visible => change_link(txn, repo, &child, up)?,
+                EdgeKind::Blob => {}
+            }
+        }
+        work.extend(referrers(txn, repo, &digest)?);
+    }
+    Ok(())
+}
+
+fn change_link(txn: &mut Txn<'_>, repo: &RepoName, blob: &Digest, up: bool) -> Result<(), Error> {
+    let key = keys::repo_digest(repo, blob);
+    if let Some(mut link) = txn.row::<LinkRow>(Family::Link, &key)? {
+        link.visible = step(link.visible, up);
+        txn.put_row(Family::Link, key, &link);
+    }
+    Ok(())
+}
+
+fn step(count: u64, up: bool) -> u64 {
+    if up { count + 1 } else { count.saturating_sub(1) }
+}
+
+/// What a manifest names: blobs and manifests.
+pub(super) fn children(txn: &Txn<'_>, repo: &RepoName, parent: &Digest) -> Result<Vec<(EdgeKind, Digest)>, Error> {
+    let prefix = keys::repo_digest(repo, parent);
+    let mut found = Vec::new();
+    for (key, _) in txn.scan(Family::Edge, &prefix, &prefix, usize::MAX)? {
+        let kind = match key[prefix.len()] {
+            kind if kind == EdgeKind::Blob as u8 => EdgeKind::Blob,
+            kind if kind == EdgeKind::Manifest as u8 => EdgeKind::Manifest,
+            other => return Err(Error::Damaged(format!("an edge has the unknown kind {other}"))),
+        };
+        found.push((kind, keys::read_digest(&key[prefix.len() + 1..])?.0));
+    }
+    Ok(found)
+}
+
+/// The manifests that speak of a manifest.
+pub(super) fn referrers(txn: &Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<Vec<Digest>, Error> {
+    last_digests(txn, Family::Referrer, &keys::repo_digest(repo, subject))
+}
+
+/// The indexes that list a manifest.
+pub(super) fn parents(txn: &Txn<'_>, repo: &RepoName, child: &Digest) -> Result<Vec<Digest>, Error> {
+    last_digests(txn, Family::Parent, &keys::repo_digest(repo, child))
+}
+
+fn last_digests(txn: &Txn<'_>, family: Family, prefix: &[u8]) -> Result<Vec<Digest>, Error> {
+    let entries = txn.scan(family, prefix, prefix, usize::MAX)?;
+    entries.iter().map(|(key, _)| Ok(keys::read_digest(&key[prefix.len()..])?.0)).collect()
+}

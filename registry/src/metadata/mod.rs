@@ -1,0 +1,328 @@
+//! The metadata store: which repository has what, what tags name, which uploads are under way.
+//!
+//! [`Metadata`] is a trait of domain operations, each one atomic, rather than of reads and writes:
+//! every store does an operation in its best form, and its safety does not hang on how callers
+//! combine smaller ones. An operation made of many
+//! small ones would need a transaction level that no two databases mean the same by.
+//!
+//! Three rules carry the whole:
+//! - a blob's bytes lie under a [`PhysicalKey`] that is unique for ever, not under their digest;
+//! - every decision is a predicate on a row that both sides update;
+//! - a key's life runs one way: reserved (in an upload), live (in a blob), trash, gone.
+//!
+//! Does not know HTTP, users' rights or policies: it compares what an [`Admission`] says with its
+//! own rows and leaves judging to others. Never touches the blob store. Accounts are a trait of their own,
+//! [`Directory`](crate::auth::Directory), which the same stores implement.
+
+pub mod kv;
+mod rows;
+#[cfg(test)]
+pub mod suite;
+
+pub use rows::{
+    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, Millis, PhysicalKey,
+    Referrer, StoredAlgorithm, TagRow, UploadId, UploadRow,
+};
+
+use bytes::Bytes;
+use sealstone_spec::admission::Admission;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::name::{RepoName, Tag};
+use std::future::Future;
+use std::pin::Pin;
+
+/// What every operation returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// Why an operation did not happen. Nothing was changed, unless it says that it is not known.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot serve now: it is closing, its disk is full, or it answers no more.
+    #[error("metadata store: {0}")]
+    Unavailable(String),
+    /// A row cannot be read, or contradicts another: an operator must look.
+    #[error("metadata store is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Which tags may change, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagClass {
+    /// Created once; never moved.
+    Immutable,
+    /// Moved at will.
+    Mutable,
+    /// A list of evidence under a digest's name: moved, but only to a manifest that holds
+    /// everything which the last one held.
+    EvidenceList,
+}
+
+/// A condition that the client put on a tag, from `If-Match` or `If-None-Match`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagCondition {
+    /// None.
+    Any,
+    /// The tag must not exist.
+    Absent,
+    /// The tag must name this digest.
+    Names(Digest),
+}
+
+/// A tag that a manifest is to get.
+#[derive(Debug)]
+pub struct NewTag {
+    /// The tag.
+    pub tag: Tag,
+    /// How it may change.
+    pub class: TagClass,
+    /// The client's condition.
+    pub condition: TagCondition,
+    /// Whether consumers see the manifest through it.
+    pub visible: bool,
+}
+
+/// A manifest to be stored, with the tags that it is to get in the same step.
+#[derive(Debug)]
+pub struct PutManifest {
+    /// Where.
+    pub repo: RepoName,
+    /// What; everything that it names must be there.
+    pub manifest: VerifiedManifest,
+    /// Its tags: all or none are set.
+    pub tags: Vec<NewTag>,
+    /// Proof that the repository's policy lets it have them; due unless every tag is a list of evidence.
+    pub admission: Option<Admission>,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub now: Millis,
+    /// Not collected before this time.
+    pub pin_until: Millis,
+}
+
+/// Why a manifest or tag was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The repository has not what the manifest names.
+    Missing {
+        /// Blobs that it names.
+        blobs: Vec<Digest>,
+        /// Manifests that it lists.
+        manifests: Vec<Digest>,
+    },
+    /// The tag is immutable and names another digest.
+    TagTaken {
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        existing: Digest,
+    },
+    /// The tag was deleted, and its name is never used again.
+    TagBurnt {
+        /// The tag.
+        tag: Tag,
+        /// What it named.
+        existing: Digest,
+    },
+    /// The tag does not fulfil the client's condition.
+    ConditionFailed {
+        /// The tag.
+        tag: Tag,
+        /// What it names, if it exists.
+        existing: Option<Digest>,
+    },
+    /// The new list of evidence has not everything that the old one had.
+    EvidenceLost {
+        /// The tag.
+        tag: Tag,
+        /// What is missing from it.
+        lost: Vec<Digest>,
+    },
+    /// The admission was made under other circumstances: judge again.
+    Rejudge,
+    /// An immutable tag names the manifest, or the index that lists it, or what it speaks of.
+    Held,
+    /// Manifests name the blob: this many.
+    BlobInUse(u64),
+    /// There is no such manifest or tag.
+    NotFound,
+}
+
+/// What storing a manifest did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It, or one of its tags, is new.
+    Created,
+    /// Everything was there already.
+    Existed,
+}
+
+/// A blob whose bytes are durable.
+#[derive(Clone, Debug)]
+pub struct NewBlob {
+    /// Where it is to belong.
+    pub repo: RepoName,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// Its bytes, or the key under which they are.
+    pub content: NewContent,
+    /// The session to end; `None` for a small blob that came in one piece.
+    pub upload: Option<UploadId>,
+    /// When.
+    pub now: Millis,
+    /// Not collected before this time.
+    pub pin_until: Millis,
+}
+
+/// Where the bytes of a [`NewBlob`] are.
+#[derive(Clone, Debug)]
+pub enum NewContent {
+    /// Here.
+    Inline(Bytes),
+    /// In the blob store, under the session's key, with this root of their BLAKE3 tree.
+    Object([u8; 32]),
+}
+
+/// What committing an upload did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// The blob is the repository's. If it was known already, the new copy is trash.
+    Committed,
+    /// The session ended before: nothing was changed.
+    NoSession,
+}
+
+/// How far an upload has come.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Bytes that the state covers.
+    pub offset: u64,
+    /// The running hash at that point.
+    pub hash_state: Vec<u8>,
+    /// Whether `offset` is the end of the blob.
+    pub sealing: bool,
+    /// When the session is given up unless more comes.
+    pub expires_at: Millis,
+}
+
+/// What one pass of the collector over due rows did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Collected {
+    /// Manifests removed.
+    pub manifests: u64,
+    /// Blobs taken from repositories.
+    pub links: u64,
+    /// Blobs removed altogether.
+    pub blobs: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Uploads given up: their staged bytes can be deleted.
+    pub uploads: Vec<UploadId>,
+    /// Where the next pass goes on; `None` when all rows were looked at.
+    #[serde(skip)]
+    pub next: Option<Vec<u8>>,
+}
+
+/// A key whose object can be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrashItem {
+    /// The key.
+    pub key: PhysicalKey,
+    /// Deleted at the earliest at this time.
+    pub not_before: Millis,
+}
+
+/// When rows may be collected.
+#[derive(Clone, Copy, Debug)]
+pub struct CollectRules {
+    /// The time.
+    pub now: Millis,
+    /// How long an object stays after it left the last row, in milliseconds, so that downloads which
+    /// have begun can end.
+    pub trash_for: Millis,
+    /// Whether manifests that no tag, index or subject names are removed.
+    pub untagged_manifests: bool,
+    /// Change nothing; only count.
+    pub dry_run: bool,
+}
+
+/// The store. Implementations: [`kv`] on RocksDB or in memory; PostgreSQL fits the same trait.
+pub trait Metadata: Send + Sync + 'static {
+    /// A blob of a repository.
+    fn blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<LinkedBlob>>;
+    /// The same for a writer who will rely on it: keeps it from being collected before `until`.
+    fn pin_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, Option<LinkedBlob>>;
+    /// Gives `to` a blob that another repository has; `false` if that has not got it.
+    fn mount_blob<'a>(&'a self, from: &'a RepoName, to: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, bool>;
+    /// Takes a blob from a repository; the collector removes it when nobody has it.
+    fn unlink_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis) -> Answer<'a, Result<(), Refusal>>;
+    /// Bytes of a blob in the store itself.
+    fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
+    /// Stops a blob from being read: its bytes are not what they were.
+    fn quarantine_blob<'a>(&'a self, digest: &'a Digest, reason: &'a str) -> Answer<'a, ()>;
+    /// Every blob, for scrubbing: digests after `after`, at most `limit`.
+    fn all_blobs<'a>(&'a self, after: Option<Digest>, limit: usize) -> Answer<'a, Vec<(Digest, BlobRow)>>;
+
+    /// Begins an upload; its key is reserved from here on.
+    fn begin_upload(&self, row: UploadRow) -> Answer<'_, ()>;
+    /// An upload under way.
+    fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>>;
+    /// Notes how far an upload has come; `false` if it is over.
+    fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool>;
+    /// Ends an upload with its blob.
+    fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome>;
+    /// Ends an upload without; `false` if it was over.
+    fn abort_upload(&self, id: UploadId, now: Millis) -> Answer<'_, bool>;
+    /// Whether an upload is under way.
+    fn has_upload(&self, id: UploadId) -> Answer<'_, bool>;
+    /// Number of uploads under way.
+    fn open_uploads(&self) -> Answer<'_, u64>;
+
+    /// A manifest's row.
+    fn manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<ManifestRow>>;
+    /// A manifest's bytes.
+    fn manifest_bytes<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
+    /// Stores a manifest and sets its tags, all or nothing.
+    fn put_manifest(&self, put: PutManifest) -> Answer<'_, Result<PutOutcome, Refusal>>;
+    /// Deletes a manifest and, if they are mutable, its tags.
+    fn delete_manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>>;
+    /// A tag or its tombstone.
+    fn tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag) -> Answer<'a, Option<TagRow>>;
+    /// Deletes a tag. An immutable one leaves a tombstone.
+    fn delete_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, condition: TagCondition, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>>;
+    /// Tags after `after` in byte order, at most `limit`; only visible ones if so asked.
+    fn tags<'a>(&'a self, repo: &'a RepoName, after: Option<&'a str>, limit: usize, only_visible: bool) -> Answer<'a, Vec<Tag>>;
+    /// Referrers of a manifest after `after`, at most `limit`.
+    fn referrers<'a>(&'a self, repo: &'a RepoName, subject: &'a Digest, artifact_type: Option<&'a str>, after: Option<Digest>, limit: usize) -> Answer<'a, Vec<Referrer>>;
+    /// Repositories after `after`, at most `limit`.
+    fn repositories<'a>(&'a self, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<RepoName>>;
+    /// Whether anything was ever pushed to a repository.
+    fn has_repository<'a>(&'a self, repo: &'a RepoName) -> Answer<'a, bool>;
+    /// Events after number `after`, at most `limit`, oldest first.
+    fn events(&self, after: u64, limit: usize) -> Answer<'_, Vec<(u64, Event)>>;
+    /// Shows a tag's manifest to consumers, or hides it, if the tag still names `digest`.
+    fn show_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, digest: Digest, visible: bool) -> Answer<'a, bool>;
+    /// Digest of the policy in force.
+    fn policy(&self) -> Answer<'_, Option<Digest>>;
+    /// Makes `policy` the one under which admissions count.
+    fn set_policy(&self, policy: Digest) -> Answer<'_, ()>;
+
+    /// Looks at up to `limit` rows from `cursor` on, removes those that are due and that nobody needs,
+    /// and moves their keys to the trash. A dry run looks at all rows at once.
+    fn collect(&self, rules: CollectRules, cursor: Option<Vec<u8>>, limit: usize) -> Answer<'_, Collected>;
+    /// Trash that is due.
+    fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>>;
+    /// The objects of these trash keys are deleted.
+    fn trash_done(&self, items: Vec<TrashItem>) -> Answer<'_, ()>;
+    /// Whether any row names the key.
+    fn knows_key<'a>(&'a self, key: &'a PhysicalKey) -> Answer<'a, bool>;
+
+    /// A small value of the server's own, such as its token signing key, made on first use: returns
+    /// what is stored, which is `initial` unless there was something before.
+    fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>>;
+    /// Writes nothing, but durably: whether commits work.
+    fn check_health(&self) -> Answer<'_, ()>;
+}

@@ -1,0 +1,162 @@
+//! What the server counts, under the names that deploy/prometheus and deploy/grafana use.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::borrow::Cow;
+
+/// Labels of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// HTTP method.
+    pub method: Cow<'static, str>,
+    /// The kind of route, never a name that a client chose.
+    pub route: &'static str,
+    /// Status code.
+    pub status: u16,
+}
+
+/// Label of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabel {
+    /// The kind of route.
+    pub route: &'static str,
+}
+
+/// Where damage was noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WhereLabel {
+    /// `push`, `pull` or `scrub`.
+    pub r#where: &'static str,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// `ok` or `error`.
+    pub result: &'static str,
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.0005, 2.5, 14))
+}
+
+/// Every metric.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Time until the head of the answer.
+    pub request_seconds: Family<RouteLabel, Histogram>,
+    /// Requests being answered.
+    pub in_flight: Gauge,
+    /// Bytes of blobs that came.
+    pub bytes_received: Counter,
+    /// Bytes of blobs that went.
+    pub bytes_sent: Counter,
+    /// Content that was not what its digest says.
+    pub verify_failures: Family<WhereLabel, Counter>,
+    /// Blobs in quarantine that this process put there.
+    pub quarantined: Gauge,
+    /// Uploads under way.
+    pub uploads_open: Gauge,
+    /// Pushes refused because the tag exists.
+    pub tag_conflicts: Counter,
+    /// Releases refused by policy.
+    pub release_denials: Counter,
+    /// Logins refused.
+    pub login_failures: Counter,
+    /// Collections run.
+    pub gc_runs: Family<ResultLabel, Counter>,
+    /// Bytes that collections freed.
+    pub gc_bytes_freed: Counter,
+    /// When a collection last succeeded, seconds since 1970.
+    pub gc_last_success: Gauge,
+    /// When a scrub last succeeded, seconds since 1970.
+    pub scrub_last_success: Gauge,
+    /// Time of a group of metadata writes.
+    pub commit_seconds: Histogram,
+    /// Free bytes of the disk.
+    pub disk_free: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("sealstone");
+        let requests = Family::default();
+        registry.register("http_requests", "Requests answered", requests.clone());
+        let request_seconds = Family::new_with_constructor(seconds as fn() -> Histogram);
+        registry.register("http_request_seconds", "Time until the head of the answer", request_seconds.clone());
+        let in_flight = Gauge::default();
+        registry.register("http_in_flight", "Requests being answered", in_flight.clone());
+        let bytes_received = Counter::default();
+        registry.register("blob_bytes_received", "Bytes of blobs that came", bytes_received.clone());
+        let bytes_sent = Counter::default();
+        registry.register("blob_bytes_sent", "Bytes of blobs that went", bytes_sent.clone());
+        let verify_failures: Family<WhereLabel, Counter> = Family::default();
+        registry.register("blob_verify_failures", "Content that was not what its digest says", verify_failures.clone());
+        for place in ["push", "pull", "scrub"] {
+            // So that an alert on a rate sees the first one.
+            drop(verify_failures.get_or_create(&WhereLabel { r#where: place }));
+        }
+        let quarantined = Gauge::default();
+        registry.register("blobs_quarantined", "Blobs put into quarantine since the start", quarantined.clone());
+        let uploads_open = Gauge::default();
+        registry.register("uploads_open", "Uploads under way", uploads_open.clone());
+        let tag_conflicts = Counter::default();
+        registry.register("tag_conflicts", "Pushes refused because the tag exists", tag_conflicts.clone());
+        let release_denials = Counter::default();
+        registry.register("release_denials", "Releases refused by policy", release_denials.clone());
+        let login_failures = Counter::default();
+        registry.register("login_failures", "Logins refused", login_failures.clone());
+        let gc_runs = Family::default();
+        registry.register("gc_runs", "Collections run", gc_runs.clone());
+        let gc_bytes_freed = Counter::default();
+        registry.register("gc_bytes_freed", "Bytes that collections freed", gc_bytes_freed.clone());
+        let gc_last_success = Gauge::default();
+        registry.register("gc_last_success_seconds", "When a collection last succeeded", gc_last_success.clone());
+        let scrub_last_success = Gauge::default();
+        registry.register("scrub_last_success_seconds", "When a scrub last succeeded", scrub_last_success.clone());
+        let commit_seconds = seconds();
+        registry.register("metadata_commit_seconds", "Time of a group of metadata writes", commit_seconds.clone());
+        let disk_free = Gauge::default();
+        registry.register("disk_free_bytes", "Free bytes of the disk", disk_free.clone());
+        registry.register("build", "The server", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        Metrics {
+            registry,
+            requests,
+            request_seconds,
+            in_flight,
+            bytes_received,
+            bytes_sent,
+            verify_failures,
+            quarantined,
+            uploads_open,
+            tag_conflicts,
+            release_denials,
+            login_failures,
+            gc_runs,
+            gc_bytes_freed,
+            gc_last_success,
+            scrub_last_success,
+            commit_seconds,
+            disk_free,
+        }
+    }
+}
+
+impl Metrics {
+    /// All of them in the text format of OpenMetrics.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,217 @@
+//! Reading and deleting blobs.
+
+use super::{Contributor, Error, Registry};
+use crate::auth::{Delete, Grant, Pull};
+use crate::blobs::{self, GroupStream};
+use crate::metadata::{BlobPlace, LinkedBlob, Refusal};
+use crate::metrics::WhereLabel;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use sealstone_spec::digest::Digest;
+use std::ops::Range;
+
+/// What a HEAD tells.
+#[derive(Clone, Copy, Debug)]
+pub struct BlobFacts {
+    /// Size, in bytes.
+    pub size: u64,
+}
+
+/// Bytes that may leave the server: each was compared with the blob's tree or digest since it left the
+/// disk. The service makes these and nobody else can.
+pub struct BlobBody {
+    stream: GroupStream,
+    len: u64,
+}
+
+impl std::fmt::Debug for BlobBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobBody({} bytes)", self.len)
+    }
+}
+
+impl BlobBody {
+    /// Number of bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes. An error ends them before the first that is not what it was.
+    pub fn into_stream(self) -> GroupStream {
+        self.stream
+    }
+}
+
+impl Registry {
+    /// Looks a blob up for a reader. Somebody who may push, and so may be about to rely on it, also keeps
+    /// it from being collected for a while.
+    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<BlobFacts, Error> {
+        let blob = self.find_blob(grant, digest).await?;
+        Ok(BlobFacts { size: blob.size })
+    }
+
+    async fn find_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<LinkedBlob, Error> {
+        let repo = grant.repository();
+        let found = if grant.sees_staging() {
+            self.metadata().pin_blob(repo, digest, self.now(), self.pin_until()).await?
+        } else {
+            let staging = self.policy().scope_for(repo).staging();
+            self.metadata().blob(repo, digest).await?.filter(|blob| blob.visible || !staging)
+        };
+        // A damaged blob is as good as absent: a pusher who asks sends it again, and so repairs it.
+        found.filter(|blob| blob.quarantined.is_none()).ok_or(Error::BlobUnknown(*digest))
+    }
+
+    /// Opens a blob, or the part of it that `choose` picks once its size is known.
+    pub async fn read_blob(
+        &self,
+        grant: &Grant<Pull>,
+        digest: &Digest,
+        choose: impl FnOnce(u64) -> Range<u64>,
+    ) -> Result<(BlobFacts, BlobBody), Error> {
+        let blob = self.find_blob(grant, digest).await?;
+        let range = choose(blob.size);
+        let len = range.end - range.start;
+        let stream: GroupStream = match &blob.place {
+            BlobPlace::Inline => {
+                let whole = self.read_inline(digest).await?;
+                let part = whole.slice(range.start as usize..range.end as usize);
+                Box::pin(stream::iter([Ok(part)]))
+            }
+            BlobPlace::Object { key, root } => {
+                let opened = self.blobs().read(key, blob.size, *root, range).await;
+                let mut stream = match opened {
+                    Ok(stream) => stream,
+                    Err(error) => return Err(self.fail_read(digest, error, "pull").await),
+                };
+                // The first bytes now: damage there still becomes a plain error instead of a cut answer.
+                let first = match stream.next().await {
+                    Some(Err(error)) => return Err(self.fail_read(digest, error, "pull").await),
+                    Some(Ok(first)) => Some(Ok(first)),
+                    None => None,
+                };
+                self.watch(*digest, Box::pin(stream::iter(first).chain(stream)))
+            }
+        };
+        self.inner.metrics.bytes_sent.inc_by(len);
+        Ok((BlobFacts { size: blob.size }, BlobBody { stream, len }))
+    }
+
+    /// The BLAKE3 tree of a blob, for clients that fetch its ranges in parallel; `None` for small ones.
+    pub async fn read_tree(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<Option<(BlobBody, [u8; 32])>, Error> {
+        let blob = self.find_blob(grant, digest).await?;
+        let BlobPlace::Object { key, root } = &blob.place else { return Ok(None) };
+        let len = sealstone_spec::tree::group_count(blob.size) * 32;
+        match self.blobs().read_tree(key, blob.size, *root).await {
+            Ok(stream) => Ok(Some((BlobBody { stream: self.watch(*digest, stream), len }, *root))),
+            Err(error) => Err(self.fail_read(digest, error, "pull").await),
+        }
+    }
+
+    /// Puts a blob into quarantine when its stream meets damage; the stream has ended by then.
+    fn watch(&self, digest: Digest, stream: GroupStream) -> GroupStream {
+        let registry = self.clone();
+        Box::pin(stream.then(move |item| {
+            let registry = registry.clone();
+            async move {
+                match item {
+                    Ok(bytes) => Ok(bytes),
+                    Err(error) => {
+                        let text = error.to_string();
+                        registry.fail_read(&digest, error, "pull").await;
+                        Err(blobs::Error::Damaged { key: digest.to_string(), problem: text })
+                    }
+                }
+            }
+        }))
+    }
+
+    pub(super) fn note_damage(&self, place: &'static str) {
+        self.inner.metrics.verify_failures.get_or_create(&WhereLabel { r#where: place }).inc();
+    }
+
+    /// What a failed read means; damage is counted, logged and quarantined.
+    pub(super) async fn fail_read(&self, digest: &Digest, error: blobs::Error, place: &'static str) -> Error {
+        let gone = matches!(&error, blobs::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+        let blobs::Error::Damaged { problem, .. } = &error else {
+            if gone {
+                return self.quarantine(digest, "its bytes are missing", place).await;
+            }
+            tracing::error!(blob.digest = %digest, %error, "blob could not be read");
+            return error.into();
+        };
+        self.quarantine(digest, problem, place).await
+    }
+
+    async fn quarantine(&self, digest: &Digest, problem: &str, place: &'static str) -> Error {
+        self.note_damage(place);
+        tracing::error!(blob.digest = %digest, problem, "stored blob is damaged; it is in quarantine now");
+        if let Err(error) = self.metadata().quarantine_blob(digest, problem).await {
+            tracing::error!(blob.digest = %digest, %error, "damaged blob could not be put into quarantine");
+        }
+        self.inner.metrics.quarantined.inc();
+        Error::Damaged(*digest)
+    }
+
+    pub(super) async fn read_inline(&self, digest: &Digest) -> Result<Bytes, Error> {
+        let Some(bytes) = self.metadata().inline_content(digest).await? else {
+            return Err(self.quarantine(digest, "its bytes are missing", "pull").await);
+        };
+        // At most 64 KiB: some 40 microseconds.
+        if Digest::of(digest.algorithm(), &bytes) != *digest {
+            return Err(self.quarantine(digest, "its bytes are not what they were", "pull").await);
+        }
+        Ok(bytes)
+    }
+
+    /// A small blob in one piece.
+    pub(super) async fn read_whole(&self, digest: &Digest, blob: &LinkedBlob) -> Result<Bytes, Error> {
+        match &blob.place {
+            BlobPlace::Inline => self.read_inline(digest).await,
+            BlobPlace::Object { key, root } => {
+                let mut whole = Vec::new();
+                let mut stream = match self.blobs().read(key, blob.size, *root, 0..blob.size).await {
+                    Ok(stream) => stream,
+                    Err(error) => return Err(self.fail_read(digest, error, "pull").await),
+                };
+                while let Some(piece) = stream.next().await {
+                    match piece {
+                        Ok(piece) => whole.extend_from_slice(&piece),
+                        Err(error) => return Err(self.fail_read(digest, error, "pull").await),
+                    }
+                }
+                Ok(Bytes::from(whole))
+            }
+        }
+    }
+
+    /// Takes a blob from a repository.
+    pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), Error> {
+        match self.metadata().unlink_blob(grant.repository(), digest, self.now()).await? {
+            Ok(()) => Ok(()),
+            Err(Refusal::NotFound) => Err(Error::BlobUnknown(*digest)),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Gives a repository a blob that another one has, which the caller must be able to read there.
+    /// `false` if it has it not.
+    pub async fn mount_blob(&self, to: &Contributor, from: &Grant<Pull>, digest: &Digest) -> Result<bool, Error> {
+        if self.find_blob(from, digest).await.is_err() {
+            return Ok(false);
+        }
+        let (now, until) = (self.now(), self.pin_until());
+        Ok(self.metadata().mount_blob(from.repository(), to.repository(), digest, now, until).await?)
+    }
+
+    /// Whether the repository itself has a blob already, so that an upload of it can be skipped.
+    pub async fn has_blob(&self, who: &Contributor, digest: &Digest) -> Result<bool, Error> {
+        let found = self.metadata().pin_blob(who.repository(), digest, self.now(), self.pin_until()).await?;
+        Ok(found.is_some_and(|blob| blob.quarantined.is_none()))
+    }
+}

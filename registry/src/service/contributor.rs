@@ -1,0 +1,48 @@
+//! Whoever may add content to a repository: a pusher, or a signer who adds evidence.
+
+use crate::auth::{Grant, Identity, Push, Sign};
+use sealstone_spec::name::RepoName;
+
+/// Made from a grant to push or a grant to sign, and from nothing else.
+///
+/// ```compile_fail
+/// use sealstone_registry::auth::{Grant, Pull};
+/// fn reader_pushes(grant: Grant<Pull>) -> sealstone_registry::service::Contributor {
+///     grant.into()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Contributor {
+    who: Identity,
+    repository: RepoName,
+    may_push: bool,
+}
+
+impl Contributor {
+    /// Where.
+    pub fn repository(&self) -> &RepoName {
+        &self.repository
+    }
+
+    /// Who, as text for rows and logs.
+    pub fn name(&self) -> String {
+        self.who.to_string()
+    }
+
+    /// Whether anything may be pushed, or only manifests that speak of others.
+    pub fn may_push(&self) -> bool {
+        self.may_push
+    }
+}
+
+impl From<Grant<Push>> for Contributor {
+    fn from(grant: Grant<Push>) -> Self {
+        Contributor { who: grant.principal().clone(), repository: grant.repository().clone(), may_push: true }
+    }
+}
+
+impl From<Grant<Sign>> for Contributor {
+    fn from(grant: Grant<Sign>) -> Self {
+        Contributor { who: grant.principal().clone(), repository: grant.repository().clone(), may_push: false }
+    }
+}

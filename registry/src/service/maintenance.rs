@@ -1,0 +1,227 @@
+//! What the server does with its stores on its own account: collecting, scrubbing, repairing at start.
+
+use super::{Error, Registry};
+use crate::auth::Maintenance;
+use crate::metadata::{BlobPlace, CollectRules, Collected, TagRow};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::policy::Policy;
+use serde::Serialize;
+use std::sync::{Arc, PoisonError};
+
+/// Rows looked at in one step of a collection, so that writers never wait long.
+const STEP: usize = 200;
+
+/// What a collection did, or would do.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SweepReport {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Manifests removed.
+    pub manifests: u64,
+    /// Blobs taken from repositories.
+    pub links: u64,
+    /// Blobs removed altogether.
+    pub blobs: u64,
+    /// Bytes of these; they leave the disk when their time in the trash is over.
+    pub bytes: u64,
+    /// Uploads given up.
+    pub uploads: u64,
+    /// Objects deleted from the trash.
+    pub objects_deleted: u64,
+}
+
+/// What a scrub found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ScrubReport {
+    /// Blobs read.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blobs that are not what they were; they are in quarantine.
+    pub damaged: Vec<Digest>,
+    /// Blobs in quarantine since before.
+    pub quarantined_before: u64,
+    /// Manifests read.
+    pub manifests: u64,
+}
+
+impl Registry {
+    /// Removes what nobody needs. Runs beside readers and writers; takes no lock.
+    pub async fn collect(&self, _right: &Maintenance, dry_run: bool) -> Result<SweepReport, Error> {
+        let rules = CollectRules {
+            now: self.now(),
+            trash_for: self.inner.lifetimes.trash,
+            untagged_manifests: self.inner.lifetimes.untagged.is_some(),
+            dry_run,
+        };
+        let mut report = SweepReport { dry_run, ..SweepReport::default() };
+        let mut cursor = None;
+        loop {
+            let Collected { manifests, links, blobs, bytes, uploads, next } =
+                self.metadata().collect(rules, cursor, STEP).await?;
+            report.manifests += manifests;
+            report.links += links;
+            report.blobs += blobs;
+            report.bytes += bytes;
+            report.uploads += uploads.len() as u64;
+            if !dry_run {
+                for id in uploads {
+                    self.inner.metrics.uploads_open.dec();
+                    let staging = self.blobs().staging().clone();
+                    tokio::task::spawn_blocking(move || staging.discard(id)).await.map_err(|e| Error::Unavailable(e.to_string()))??;
+                }
+            }
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if !dry_run {
+            report.objects_deleted = self.empty_trash().await?;
+            self.inner.metrics.gc_bytes_freed.inc_by(report.bytes);
+        }
+        Ok(report)
+    }
+
+    async fn empty_trash(&self) -> Result<u64, Error> {
+        let mut deleted = 0;
+        loop {
+            let due = self.metadata().trash_due(self.now(), STEP).await?;
+            if due.is_empty() {
+                return Ok(deleted);
+            }
+            for item in &due {
+                // First the object, then the row: a crash between them deletes it once more.
+                self.blobs().delete(&item.key).await?;
+                deleted += 1;
+            }
+            self.metadata().trash_done(due).await?;
+        }
+    }
+
+    /// Reads every blob, and puts what is damaged into quarantine.
+    pub async fn scrub(&self, _right: &Maintenance) -> Result<ScrubReport, Error> {
+        let mut report = ScrubReport::default();
+        let mut after = None;
+        loop {
+            let page = self.metadata().all_blobs(after, 100).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (digest, blob) in page {
+                if blob.quarantined.is_some() {
+                    report.quarantined_before += 1;
+                    continue;
+                }
+                report.blobs += 1;
+                report.bytes += blob.size;
+                if self.scrub_blob(&digest, &blob.place, blob.size).await.is_err() {
+                    report.damaged.push(digest);
+                }
+            }
+        }
+        let now = self.now() / 1000;
+        self.inner.metrics.scrub_last_success.set(now);
+        Ok(report)
+    }
+
+    async fn scrub_blob(&self, digest: &Digest, place: &BlobPlace, size: u64) -> Result<(), Error> {
+        match place {
+            BlobPlace::Inline => self.read_inline(digest).await.map(drop),
+            BlobPlace::Object { key, root } => match self.blobs().scrub(key, size, *root).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.fail_read(digest, error, "scrub").await),
+            },
+        }
+    }
+
+    /// Removes staged files of uploads that no row names, after a restart. Never removes a row.
+    pub async fn repair_staging(&self, _right: &Maintenance) -> Result<u64, Error> {
+        let staging = self.blobs().staging().clone();
+        let listed = {
+            let staging = staging.clone();
+            tokio::task::spawn_blocking(move || staging.uploads()).await.map_err(|e| Error::Unavailable(e.to_string()))??
+        };
+        let mut removed = 0;
+        for id in listed {
+            if !self.metadata().has_upload(id).await? {
+                let staging = staging.clone();
+                tokio::task::spawn_blocking(move || staging.discard(id)).await.map_err(|e| Error::Unavailable(e.to_string()))??;
+                removed += 1;
+            }
+        }
+        self.inner.metrics.uploads_open.set(i64::try_from(self.metadata().open_uploads().await?).unwrap_or(i64::MAX));
+        Ok(removed)
+    }
+
+    /// Puts a policy in force and judges every release again under it: what it no longer admits is
+    /// hidden from consumers before they are served.
+    pub async fn adopt_policy(&self, _right: &Maintenance, policy: Policy) -> Result<u64, Error> {
+        let digest = *policy.digest();
+        if self.metadata().policy().await? == Some(digest) {
+            *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+            return Ok(0);
+        }
+        // From here on no admission made under the old policy counts any more.
+        self.metadata().set_policy(digest).await?;
+        *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let mut changed = 0;
+        let mut after_repo: Option<String> = None;
+        loop {
+            let repos = self.metadata().repositories(after_repo.as_deref(), 100).await?;
+            let Some(last) = repos.last() else { return Ok(changed) };
+            after_repo = Some(last.to_string());
+            for repo in repos {
+                changed += self.reassess(&repo).await?;
+            }
+        }
+    }
+
+    async fn reassess(&self, repo: &RepoName) -> Result<u64, Error> {
+        let mut changed = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let tags = self.metadata().tags(repo, after.as_deref(), 100, false).await?;
+            let Some(last) = tags.last() else { return Ok(changed) };
+            after = Some(last.to_string());
+            for tag in tags {
+                if !tag.is_evidence_list() {
+                    changed += u64::from(self.reassess_tag(repo, &tag).await?);
+                }
+            }
+        }
+    }
+
+    async fn reassess_tag(&self, repo: &RepoName, tag: &Tag) -> Result<bool, Error> {
+        let Some(TagRow { digest, visible, tombstone: false, .. }) = self.metadata().tag(repo, tag).await? else {
+            return Ok(false);
+        };
+        let Some(row) = self.metadata().manifest(repo, &digest).await? else { return Ok(false) };
+        let admitted = match self.judge(repo, &digest, row.size).await {
+            Ok(_) => true,
+            Err(Error::Denied(denial)) => {
+                tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
+                false
+            }
+            // What cannot be judged is not shown.
+            Err(error) => {
+                tracing::error!(repo.name = %repo, tag = %tag, %error, "release cannot be judged; it is hidden");
+                false
+            }
+        };
+        if admitted == visible {
+            return Ok(false);
+        }
+        self.metadata().show_tag(repo, tag, digest, admitted).await?;
+        Ok(true)
+    }
+
+    /// Whether the stores answer and there is room.
+    pub async fn check_ready(&self) -> Result<(), Error> {
+        self.metadata().check_health().await?;
+        let free = self.blobs().free_bytes()?;
+        self.inner.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        self.blobs().staging().check_space(0)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! The use cases: the only place where storage and trust meet.
+//!
+//! Every function takes a grant first and reads the repository from it; there is no second name that it
+//! could be confused with. `api` holds a [`Registry`] and cannot reach the stores behind it.
+
+mod blob;
+mod contributor;
+mod error;
+mod judge;
+mod maintenance;
+mod pull;
+mod push;
+mod upload;
+
+pub use blob::{BlobBody, BlobFacts};
+pub use contributor::Contributor;
+pub use error::Error;
+pub use maintenance::{ScrubReport, SweepReport};
+pub use pull::{ReferrerPage, ServedManifest};
+pub use push::{PushManifest, Pushed};
+pub use upload::{BeginUpload, Begun, Body, Received};
+
+use crate::blobs::BlobStore;
+use crate::clock::Clock;
+use crate::metadata::{Metadata, Millis};
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use judge::VerdictKey;
+use moka::sync::Cache;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::RepoName;
+use sealstone_spec::policy::{Denial, Policy};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio_util::task::TaskTracker;
+
+/// Memory for manifests that were read lately, in bytes.
+const MANIFEST_CACHE_BYTES: u64 = 4 << 20;
+/// Verdicts kept.
+const VERDICTS: u64 = 10_000;
+
+/// Times that the operator can set, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// How long an existence check or an upload keeps a blob that nothing names yet.
+    pub pin: Millis,
+    /// How long an upload waits for its next byte.
+    pub upload: Millis,
+    /// How long a manifest without a tag stays, where such are collected.
+    pub untagged: Option<Millis>,
+    /// How long bytes stay after nothing names them any more.
+    pub trash: Millis,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        const HOUR: Millis = 3_600_000;
+        Lifetimes { pin: 24 * HOUR, upload: 24 * HOUR, untagged: None, trash: 48 * HOUR }
+    }
+}
+
+/// The registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    metadata: Arc<dyn Metadata>,
+    blobs: BlobStore,
+    policy: RwLock<Arc<Policy>>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    lifetimes: Lifetimes,
+    manifests: Cache<(RepoName, Digest), Bytes>,
+    verdicts: Cache<VerdictKey, Arc<Result<(), Denial>>>,
+    locks: upload::Locks,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+impl Registry {
+    /// Puts a registry together from its parts. `policy` must be the one that `metadata` was told.
+    pub fn new(
+        metadata: Arc<dyn Metadata>,
+        blobs: BlobStore,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        lifetimes: Lifetimes,
+    ) -> Registry {
+        let manifests = Cache::builder()
+            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len() + 300).unwrap_or(u32::MAX))
+            .max_capacity(MANIFEST_CACHE_BYTES)
+            .build();
+        let inner = Inner {
+            metadata,
+            blobs,
+            policy: RwLock::new(Arc::new(policy)),
+            clock,
+            metrics,
+            lifetimes,
+            manifests,
+            verdicts: Cache::new(VERDICTS),
+            locks: upload::Locks::default(),
+            tasks: TaskTracker::new(),
+        };
+        Registry { inner: Arc::new(inner) }
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.inner.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until every upload that is being received has been written down.
+    pub async fn drain(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    fn metadata(&self) -> &dyn Metadata {
+        &*self.inner.metadata
+    }
+
+    fn blobs(&self) -> &BlobStore {
+        &self.inner.blobs
+    }
+
+    fn now(&self) -> Millis {
+        self.inner.clock.now()
+    }
+
+    fn pin_until(&self) -> Millis {
+        self.now() + self.inner.lifetimes.pin
+    }
+}

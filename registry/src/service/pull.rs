@@ -1,0 +1,176 @@
+//! Reading manifests, tags, referrers and the catalog.
+
+use super::{Error, Registry};
+use crate::auth::{Delete, Grant, Pull};
+use crate::metadata::{Event, ManifestRow, Referrer, Refusal, TagCondition};
+use bytes::Bytes;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::{Reference, RepoName, Tag};
+
+/// A manifest that may be sent.
+#[derive(Clone, Debug)]
+pub struct ServedManifest {
+    /// Its bytes, exactly as they were pushed, checked since they left the disk.
+    pub bytes: Bytes,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Whether consumers see it: released, or else staged.
+    pub released: bool,
+    /// Digest of the policy in force.
+    pub policy: Digest,
+}
+
+/// A page of referrers.
+#[derive(Clone, Debug)]
+pub struct ReferrerPage {
+    /// Their descriptors.
+    pub referrers: Vec<Referrer>,
+    /// The last of them, if there may be more.
+    pub next: Option<Digest>,
+}
+
+impl Registry {
+    /// A manifest by tag or digest.
+    pub async fn manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<ServedManifest, Error> {
+        let repo = grant.repository();
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => self.resolve(repo, tag).await?,
+        };
+        let unknown = || Error::ManifestUnknown(reference.to_string());
+        let row = self.metadata().manifest(repo, &digest).await?.ok_or_else(unknown)?;
+        self.check_visible(grant, &digest, &row, reference).await?;
+        let key = (repo.clone(), digest);
+        let bytes = match self.inner.manifests.get(&key) {
+            Some(bytes) => bytes,
+            None => {
+                let manifest = self.read_manifest(repo, &digest, Some(&row.media_type)).await?;
+                self.inner.manifests.insert(key, manifest.bytes().clone());
+                manifest.bytes().clone()
+            }
+        };
+        Ok(ServedManifest {
+            bytes,
+            digest,
+            media_type: row.media_type,
+            released: row.visible > 0,
+            policy: *self.policy().digest(),
+        })
+    }
+
+    async fn resolve(&self, repo: &RepoName, tag: &Tag) -> Result<Digest, Error> {
+        match self.metadata().tag(repo, tag).await? {
+            Some(row) if row.tombstone => Err(Error::TagRetracted { tag: tag.clone(), existing: row.digest }),
+            Some(row) => Ok(row.digest),
+            None => Err(Error::ManifestUnknown(tag.to_string())),
+        }
+    }
+
+    /// Whether this reader may see a manifest. Who writes to the repository sees its staging; everybody
+    /// else needs a release through which it is visible, and which the policy still admits.
+    async fn check_visible(&self, grant: &Grant<Pull>, digest: &Digest, row: &ManifestRow, reference: &Reference) -> Result<(), Error> {
+        if grant.sees_staging() || !self.policy().scope_for(grant.repository()).staging() {
+            return Ok(());
+        }
+        if row.visible == 0 {
+            return Err(Error::ManifestUnknown(reference.to_string()));
+        }
+        // What is seen only through something else was admitted with that.
+        if row.tags > 0 && row.held > 0 && row.subject.is_none() {
+            self.rejudge(grant.repository(), digest, row).await?;
+        }
+        Ok(())
+    }
+
+    /// Tags after `after`, at most `limit`. An unknown repository is an error only if nothing was ever
+    /// pushed to it.
+    pub async fn tags(&self, grant: &Grant<Pull>, after: Option<&str>, limit: usize) -> Result<Vec<Tag>, Error> {
+        let repo = grant.repository();
+        let staging = self.policy().scope_for(repo).staging();
+        let tags = self.metadata().tags(repo, after, limit, staging && !grant.sees_staging()).await?;
+        if tags.is_empty() && !self.metadata().has_repository(repo).await? {
+            return Err(Error::RepositoryUnknown);
+        }
+        Ok(tags)
+    }
+
+    /// Deletes a tag. That of a release leaves a tombstone: the release is retracted.
+    pub async fn delete_tag(&self, grant: &Grant<Delete>, tag: &Tag, condition: TagCondition) -> Result<(), Error> {
+        let by = grant.principal().to_string();
+        match self.metadata().delete_tag(grant.repository(), tag, condition, &by, self.now()).await? {
+            Ok(()) => {
+                tracing::info!(repo.name = %grant.repository(), tag = %tag, by, "tag deleted");
+                Ok(())
+            }
+            Err(Refusal::NotFound) => Err(Error::ManifestUnknown(tag.to_string())),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Deletes a manifest that no release keeps.
+    pub async fn delete_manifest(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), Error> {
+        let by = grant.principal().to_string();
+        match self.metadata().delete_manifest(grant.repository(), digest, &by, self.now()).await? {
+            Ok(()) => {
+                tracing::info!(repo.name = %grant.repository(), manifest.digest = %digest, by, "manifest deleted");
+                Ok(())
+            }
+            Err(Refusal::NotFound) => Err(Error::ManifestUnknown(digest.to_string())),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Manifests that speak of `subject`, which need not exist.
+    pub async fn referrers(
+        &self,
+        grant: &Grant<Pull>,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Result<ReferrerPage, Error> {
+        let repo = grant.repository();
+        if !grant.sees_staging() && self.policy().scope_for(repo).staging() {
+            let visible = self.metadata().manifest(repo, subject).await?.is_some_and(|row| row.visible > 0);
+            if !visible {
+                return Ok(ReferrerPage { referrers: Vec::new(), next: None });
+            }
+        }
+        let mut referrers = self.metadata().referrers(repo, subject, artifact_type, after, limit + 1).await?;
+        let more = referrers.len() > limit;
+        referrers.truncate(limit);
+        let next = referrers.last().filter(|_| more).map(|referrer| referrer.digest);
+        Ok(ReferrerPage { referrers, next })
+    }
+
+    /// What happened after event number `after`, for auditors.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, Error> {
+        Ok(self.metadata().events(after, limit).await?)
+    }
+
+    /// Repositories after `after` that `may_read` lets through, at most `limit`.
+    pub async fn repositories(
+        &self,
+        after: Option<String>,
+        limit: usize,
+        may_read: impl Fn(&RepoName) -> bool,
+    ) -> Result<Vec<RepoName>, Error> {
+        let mut found = Vec::new();
+        let mut after = after;
+        loop {
+            let page = self.metadata().repositories(after.as_deref(), 1000).await?;
+            let Some(last) = page.last() else { return Ok(found) };
+            after = Some(last.to_string());
+            for repo in page {
+                if may_read(&repo) {
+                    found.push(repo);
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+    }
+}

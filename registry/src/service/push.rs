@@ -1,0 +1,172 @@
+//! Storing manifests and setting tags.
+
+use super::{Contributor, Error, Registry};
+use crate::auth::{Grant, Tag as TagAction};
+use crate::metadata::{NewTag, PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
+use bytes::Bytes;
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::manifest::{Descriptor, ManifestError, VerifiedManifest};
+use sealstone_spec::name::{Reference, RepoName, Tag};
+use sealstone_spec::policy::TagRule;
+
+/// How often a push is judged again when policy or evidence change under it.
+const JUDGEMENTS: usize = 3;
+/// From this size on a manifest is parsed on a blocking thread.
+const LARGE: usize = 128 * 1024;
+
+/// A manifest as a client pushes it.
+#[derive(Clone, Debug)]
+pub struct PushManifest {
+    /// The tag or digest in the path.
+    pub reference: Reference,
+    /// Further tags, from the query.
+    pub tags: Vec<Tag>,
+    /// Content-Type.
+    pub content_type: Option<String>,
+    /// The bytes.
+    pub bytes: Bytes,
+    /// From `If-Match` and `If-None-Match`.
+    pub condition: TagCondition,
+}
+
+/// A manifest that was stored.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it speaks of.
+    pub subject: Option<Digest>,
+    /// The tags that it has now.
+    pub tags: Vec<Tag>,
+}
+
+impl Registry {
+    /// Stores a manifest and sets its tags, all or nothing.
+    ///
+    /// A tag that can be a release is set only with an admission, which the repository's policy gives
+    /// for this very manifest.
+    pub async fn push_manifest(&self, who: &Contributor, tagger: Option<&Grant<TagAction>>, push: PushManifest) -> Result<Pushed, Error> {
+        let repo = who.repository();
+        let claimed = match &push.reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => None,
+        };
+        let manifest = check(push.bytes, push.content_type, claimed).await?;
+        if manifest.subject().is_none() && !who.may_push() {
+            return Err(Error::NotEvidence);
+        }
+        if Bundle::is_claimed_by(&manifest) {
+            Bundle::read(&manifest).map_err(|error| Error::ManifestInvalid(error.to_string()))?;
+        }
+        self.check_sizes(repo, &manifest).await?;
+
+        let mut tags = push.tags;
+        if let Reference::Tag(tag) = push.reference
+            && !tags.contains(&tag)
+        {
+            tags.insert(0, tag);
+        }
+        if let Some(tag) = tags.iter().find(|tag| !tag.is_evidence_list())
+            && tagger.is_none_or(|grant| grant.repository() != repo)
+        {
+            return Err(Error::MayNotTag(tag.clone()));
+        }
+
+        let (digest, subject) = (*manifest.digest(), manifest.subject().map(|subject| subject.digest));
+        for attempt in 1.. {
+            let put = self.admitted(who, &manifest, &tags, push.condition).await?;
+            match self.metadata().put_manifest(put).await? {
+                Ok(outcome) => {
+                    if outcome == PutOutcome::Created {
+                        let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
+                        tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
+                    }
+                    return Ok(Pushed { digest, subject, tags });
+                }
+                Err(Refusal::Rejudge) if attempt < JUDGEMENTS => {}
+                Err(refusal) => {
+                    if matches!(refusal, Refusal::TagTaken { .. } | Refusal::TagBurnt { .. }) {
+                        self.inner.metrics.tag_conflicts.inc();
+                    }
+                    return Err(refusal.into());
+                }
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// The write, with the policy's admission where one is due.
+    async fn admitted(&self, who: &Contributor, manifest: &VerifiedManifest, tags: &[Tag], condition: TagCondition) -> Result<PutManifest, Error> {
+        let repo = who.repository();
+        let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
+        let admission = if needs_admission {
+            match self.judge(repo, manifest.digest(), manifest.size()).await {
+                Ok(admission) => Some(admission),
+                Err(error) => {
+                    if matches!(error, Error::Denied(_)) {
+                        self.inner.metrics.release_denials.inc();
+                    }
+                    return Err(error);
+                }
+            }
+        } else {
+            None
+        };
+        let rule = self.policy().scope_for(repo).tag_rule();
+        let class = |tag: &Tag| match rule {
+            _ if tag.is_evidence_list() => TagClass::EvidenceList,
+            TagRule::Mutable => TagClass::Mutable,
+            // Also for whatever rule this code does not know yet.
+            _ => TagClass::Immutable,
+        };
+        let new_tag = |tag: &Tag| NewTag { tag: tag.clone(), class: class(tag), condition, visible: true };
+        Ok(PutManifest {
+            repo: repo.clone(),
+            manifest: manifest.clone(),
+            tags: tags.iter().map(new_tag).collect(),
+            admission,
+            by: who.name(),
+            now: self.now(),
+            pin_until: self.now() + self.inner.lifetimes.untagged.unwrap_or(self.inner.lifetimes.pin),
+        })
+    }
+
+    /// What a descriptor says of a size must be true: a signature over the manifest vouches for it.
+    async fn check_sizes(&self, repo: &RepoName, manifest: &VerifiedManifest) -> Result<(), Error> {
+        let wrong = |descriptor: &Descriptor, size: u64| {
+            let Descriptor { digest, size: stated, .. } = descriptor;
+            Error::ManifestInvalid(format!("manifest says that {digest} has {stated} bytes, it has {size}"))
+        };
+        for descriptor in manifest.blobs() {
+            if let Some(blob) = self.metadata().blob(repo, &descriptor.digest).await?
+                && blob.size != descriptor.size
+            {
+                return Err(wrong(descriptor, blob.size));
+            }
+        }
+        for descriptor in manifest.children().iter().chain(manifest.subject()) {
+            if let Some(row) = self.metadata().manifest(repo, &descriptor.digest).await?
+                && row.size != descriptor.size
+            {
+                return Err(wrong(descriptor, row.size));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn check(bytes: Bytes, content_type: Option<String>, claimed: Option<Digest>) -> Result<VerifiedManifest, Error> {
+    let large = bytes.len() > LARGE;
+    let work = move || VerifiedManifest::check(bytes, content_type.as_deref(), claimed.as_ref(), Algorithm::Sha256);
+    let checked = if large {
+        tokio::task::spawn_blocking(work).await.map_err(|error| Error::Unavailable(error.to_string()))?
+    } else {
+        work()
+    };
+    checked.map_err(|error| match error {
+        ManifestError::DigestMismatch { actual, claimed } => Error::DigestMismatch { expected: claimed, actual },
+        ManifestError::TooLarge(_) => Error::ManifestTooLarge(error.to_string()),
+        other => Error::ManifestInvalid(other.to_string()),
+    })
+}

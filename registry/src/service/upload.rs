@@ -1,0 +1,401 @@
+//! Receiving blobs: sessions that survive broken connections and restarts.
+
+use super::{Contributor, Error, Registry};
+use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
+use crate::metadata::{
+    CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, StoredAlgorithm, UploadId, UploadRow,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::range::UploadRange;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// Bytes collected before they go to a blocking thread: enough that the hop costs nothing.
+const BATCH_BYTES: usize = 768 * 1024;
+/// Bytes after which progress is noted: what a restart hashes again at most.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// How long a request waits for another that writes to the same upload, before it is told so. A client
+/// whose connection broke comes back sooner than the server sees the break.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+
+/// Pieces of a request's body. The error is the reason why it ended early.
+pub type Body = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
+
+/// How a client begins an upload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BeginUpload {
+    /// The algorithm of the digest that it will name, if it says.
+    pub algorithm: Option<Algorithm>,
+}
+
+/// An upload that was begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// Its session.
+    pub id: UploadId,
+}
+
+/// Where an upload stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes received.
+    pub offset: u64,
+}
+
+/// One writer at a time for each upload.
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    locks: Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Locks {
+    async fn acquire(&self, id: UploadId) -> Result<tokio::sync::OwnedMutexGuard<()>, Error> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            let lock = locks.get(&id).and_then(Weak::upgrade).unwrap_or_default();
+            locks.insert(id, Arc::downgrade(&lock));
+            lock
+        };
+        tokio::time::timeout(BUSY_WAIT, lock.lock_owned()).await.map_err(|_| Error::UploadBusy)
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, blobs::Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::from(blobs::Error::Stopping))?.map_err(Error::from)
+}
+
+impl Registry {
+    /// Begins an upload. Its key is reserved from here on.
+    pub async fn begin_upload(&self, who: &Contributor, begin: BeginUpload) -> Result<Begun, Error> {
+        self.blobs().staging().check_space(0)?;
+        let id = UploadId(uuid::Uuid::now_v7());
+        let row = UploadRow {
+            id,
+            repo: who.repository().clone(),
+            key: PhysicalKey::of_upload(id),
+            algorithm: StoredAlgorithm(begin.algorithm.unwrap_or(blobs::SPECULATIVE)),
+            offset: 0,
+            hash_state: Vec::new(),
+            sealing: false,
+            by: who.name(),
+            expires_at: self.now() + self.inner.lifetimes.upload,
+        };
+        self.metadata().begin_upload(row).await?;
+        self.inner.metrics.uploads_open.inc();
+        Ok(Begun { id })
+    }
+
+    /// Where an upload stands.
+    pub async fn upload_status(&self, who: &Contributor, id: UploadId) -> Result<Received, Error> {
+        // Behind a writer that is still being received, so that the answer stays true.
+        let _lock = self.inner.locks.acquire(id).await?;
+        let row = self.upload_row(who, id).await?;
+        if !self.blobs().has_staged(&row) {
+            return Ok(Received { offset: 0 });
+        }
+        let upload = self.resume(&row).await?;
+        Ok(Received { offset: upload.offset() })
+    }
+
+    /// Gives an upload up.
+    pub async fn cancel_upload(&self, who: &Contributor, id: UploadId) -> Result<(), Error> {
+        let _lock = self.inner.locks.acquire(id).await?;
+        self.upload_row(who, id).await?;
+        self.abort(id).await
+    }
+
+    async fn abort(&self, id: UploadId) -> Result<(), Error> {
+        if self.metadata().abort_upload(id, self.now()).await? {
+            self.inner.metrics.uploads_open.dec();
+        }
+        self.discard(id).await;
+        Ok(())
+    }
+
+    async fn upload_row(&self, who: &Contributor, id: UploadId) -> Result<UploadRow, Error> {
+        self.metadata().upload(who.repository(), id).await?.ok_or(Error::UploadUnknown)
+    }
+
+    async fn resume(&self, row: &UploadRow) -> Result<StagedUpload, Error> {
+        let (store, row) = (self.blobs().clone(), row.clone());
+        blocking(move || store.resume(&row)).await
+    }
+
+    /// Adds a body to an upload. Runs to its end even if the caller goes away: what was received is kept.
+    pub async fn receive(
+        &self,
+        who: &Contributor,
+        id: UploadId,
+        range: Option<UploadRange>,
+        announced: Option<u64>,
+        body: Body,
+    ) -> Result<Received, Error> {
+        let (registry, who) = (self.clone(), who.clone());
+        let task = async move {
+            let _lock = registry.inner.locks.acquire(id).await?;
+            let row = registry.upload_row(&who, id).await?;
+            let mut upload = registry.resume(&row).await?;
+            check_order(range.as_ref(), upload.offset())?;
+            if let Some(len) = announced {
+                upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
+            }
+            let start = upload.offset();
+            let (upload, ended) = registry.take_body(upload, Vec::new(), body).await;
+            let upload = upload?;
+            registry.checkpoint(id, &upload, false).await?;
+            ended?;
+            check_length(range.as_ref(), upload.offset() - start)?;
+            Ok(Received { offset: upload.offset() })
+        };
+        self.inner.tasks.spawn(task).await.map_err(|_| Error::from(blobs::Error::Stopping))?
+    }
+
+    /// Ends an upload with the rest of its bytes and its digest.
+    pub async fn finish_upload(
+        &self,
+        who: &Contributor,
+        id: UploadId,
+        digest: Digest,
+        range: Option<UploadRange>,
+        announced: Option<u64>,
+        body: Body,
+    ) -> Result<(), Error> {
+        let (registry, who) = (self.clone(), who.clone());
+        let task = async move {
+            let _lock = registry.inner.locks.acquire(id).await?;
+            let row = registry.upload_row(&who, id).await?;
+            registry.finish(&who, row, digest, range, announced, body).await
+        };
+        let finished = self.inner.tasks.spawn(task).await.map_err(|_| Error::from(blobs::Error::Stopping))?;
+        if let Err(Error::DigestMismatch { .. }) = finished {
+            // Nothing that follows could mend it, and nobody should find half a blob later.
+            self.note_damage("push");
+            self.abort(id).await?;
+        }
+        finished
+    }
+
+    async fn finish(
+        &self,
+        who: &Contributor,
+        mut row: UploadRow,
+        digest: Digest,
+        range: Option<UploadRange>,
+        announced: Option<u64>,
+        mut body: Body,
+    ) -> Result<(), Error> {
+        let mut first = Vec::new();
+        if !self.blobs().has_staged(&row) {
+            check_order(range.as_ref(), 0)?;
+            // Now the algorithm is certain, and no byte has been hashed with another.
+            row.algorithm = StoredAlgorithm(digest.algorithm());
+            match read_small(&mut body).await? {
+                Small::Whole(bytes) => {
+                    check_length(range.as_ref(), bytes.len() as u64)?;
+                    return self.commit_small(who, Some(row.id), bytes, digest).await;
+                }
+                Small::Longer(pieces) => first = pieces,
+            }
+        }
+        let already: u64 = first.iter().map(|piece| piece.len() as u64).sum();
+        let mut upload = self.resume(&row).await?;
+        check_order(range.as_ref(), upload.offset())?;
+        if let Some(len) = announced.filter(|len| *len > 0) {
+            upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
+        }
+        let start = upload.offset();
+        debug_assert!(already == 0 || start == 0);
+        let (upload, ended) = self.take_body(upload, first, body).await;
+        let upload = upload?;
+        if ended.is_err() {
+            self.checkpoint(row.id, &upload, false).await?;
+        }
+        ended?;
+        check_length(range.as_ref(), upload.offset() - start)?;
+        self.checkpoint(row.id, &upload, true).await?;
+        let sealed = blocking(move || upload.seal(&digest)).await?;
+        if sealed.size() <= INLINE_LIMIT {
+            let bytes = blocking(move || sealed.read_all()).await?;
+            self.commit_small(who, Some(row.id), bytes, digest).await?;
+        } else {
+            let published = self.blobs().publish(sealed).await?;
+            let content = NewContent::Object(published.root());
+            self.commit(who, Some(row.id), *published.digest(), published.size(), content).await?;
+        }
+        self.discard(row.id).await;
+        Ok(())
+    }
+
+    /// Stores a blob that came with one request, without a session if it is small.
+    pub async fn put_blob(&self, who: &Contributor, digest: Digest, announced: Option<u64>, mut body: Body) -> Result<(), Error> {
+        if announced.is_some_and(|len| len <= INLINE_LIMIT) {
+            self.blobs().staging().check_space(0)?;
+            match read_small(&mut body).await? {
+                Small::Whole(bytes) => {
+                    let stored = self.commit_small(who, None, bytes, digest).await;
+                    if matches!(stored, Err(Error::DigestMismatch { .. })) {
+                        self.note_damage("push");
+                    }
+                    return stored;
+                }
+                Small::Longer(_) => {
+                    return Err(Error::LengthMismatch { found: INLINE_LIMIT + 1, announced: announced.unwrap_or(0) });
+                }
+            }
+        }
+        let begun = self.begin_upload(who, BeginUpload { algorithm: Some(digest.algorithm()) }).await?;
+        let stored = self.finish_upload(who, begun.id, digest, None, announced, body).await;
+        if stored.is_err() {
+            // The client was never told of the session, so nobody can go on with it.
+            self.abort(begun.id).await?;
+        }
+        stored
+    }
+
+    async fn commit_small(&self, who: &Contributor, upload: Option<UploadId>, bytes: Bytes, digest: Digest) -> Result<(), Error> {
+        let len = bytes.len() as u64;
+        let (digest, bytes) = SealedBytes::seal(bytes, &digest)?.into_parts();
+        if upload.is_none() {
+            self.inner.metrics.bytes_received.inc_by(len);
+        }
+        self.commit(who, upload, digest, len, NewContent::Inline(bytes)).await
+    }
+
+    async fn commit(&self, who: &Contributor, upload: Option<UploadId>, digest: Digest, size: u64, content: NewContent) -> Result<(), Error> {
+        let blob = NewBlob {
+            repo: who.repository().clone(),
+            digest,
+            size,
+            content,
+            upload,
+            now: self.now(),
+            pin_until: self.pin_until(),
+        };
+        match self.metadata().commit_blob(blob).await? {
+            CommitOutcome::Committed => {
+                if upload.is_some() {
+                    self.inner.metrics.uploads_open.dec();
+                }
+                Ok(())
+            }
+            CommitOutcome::NoSession => Err(Error::UploadUnknown),
+        }
+    }
+
+    async fn checkpoint(&self, id: UploadId, upload: &StagedUpload, sealing: bool) -> Result<(), Error> {
+        let progress = Progress {
+            offset: upload.offset(),
+            hash_state: upload.hash_state(),
+            sealing,
+            expires_at: self.now() + self.inner.lifetimes.upload,
+        };
+        if self.metadata().advance_upload(id, progress).await? { Ok(()) } else { Err(Error::UploadUnknown) }
+    }
+
+    async fn discard(&self, id: UploadId) {
+        let staging = self.blobs().staging().clone();
+        if let Err(error) = blocking(move || staging.discard(id)).await {
+            tracing::warn!(upload.id = %id, %error, "staged files of an ended upload stay until the next start");
+        }
+    }
+
+    /// Writes a body to the upload, collecting the next batch while the last is hashed and written.
+    /// The second result says whether the body came to its end.
+    async fn take_body(&self, upload: StagedUpload, first: Vec<Bytes>, mut body: Body) -> (Result<StagedUpload, Error>, Result<(), Error>) {
+        let id = upload.id();
+        let mut noted = upload.offset();
+        let mut batch_len = first.iter().map(Bytes::len).sum();
+        let mut batch = first;
+        let mut writer = Writer::Idle(upload);
+        let mut ended = Ok(());
+        loop {
+            let next = if batch_len < BATCH_BYTES { body.next().await } else { None };
+            let at_end = batch_len < BATCH_BYTES && !matches!(next, Some(Ok(_)));
+            match next {
+                Some(Ok(piece)) => {
+                    batch_len += piece.len();
+                    batch.push(piece);
+                    continue;
+                }
+                Some(Err(reason)) => ended = Err(Error::BodyInterrupted(reason)),
+                None => {}
+            }
+            let upload = match writer.wait().await {
+                Ok(upload) => upload,
+                Err(error) => return (Err(error), ended),
+            };
+            if upload.offset() - noted >= CHECKPOINT_BYTES {
+                noted = upload.offset();
+                if let Err(error) = self.checkpoint(id, &upload, false).await {
+                    return (Err(error), ended);
+                }
+            }
+            self.inner.metrics.bytes_received.inc_by(batch_len as u64);
+            writer = Writer::start(upload, std::mem::take(&mut batch));
+            batch_len = 0;
+            if at_end {
+                return (writer.wait().await, ended);
+            }
+        }
+    }
+}
+
+/// The upload, here or with the blocking thread that writes to it.
+enum Writer {
+    Idle(StagedUpload),
+    Busy(tokio::task::JoinHandle<Result<StagedUpload, blobs::Error>>),
+}
+
+impl Writer {
+    fn start(mut upload: StagedUpload, batch: Vec<Bytes>) -> Writer {
+        Writer::Busy(tokio::task::spawn_blocking(move || upload.append(&batch).map(|()| upload)))
+    }
+
+    async fn wait(self) -> Result<StagedUpload, Error> {
+        match self {
+            Writer::Idle(upload) => Ok(upload),
+            Writer::Busy(task) => Ok(task.await.map_err(|_| blobs::Error::Stopping)??),
+        }
+    }
+}
+
+enum Small {
+    Whole(Bytes),
+    Longer(Vec<Bytes>),
+}
+
+/// Reads a body as long as it fits into the metadata store.
+async fn read_small(body: &mut Body) -> Result<Small, Error> {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut len = 0;
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(Error::BodyInterrupted)?;
+        len += piece.len() as u64;
+        pieces.push(piece);
+        if len > INLINE_LIMIT {
+            return Ok(Small::Longer(pieces));
+        }
+    }
+    Ok(Small::Whole(match pieces.len() {
+        1 => pieces.remove(0),
+        _ => Bytes::from(pieces.concat()),
+    }))
+}
+
+fn check_order(range: Option<&UploadRange>, offset: u64) -> Result<(), Error> {
+    match range {
+        Some(range) if range.start() != offset => Err(Error::OutOfOrder { offset }),
+        _ => Ok(()),
+    }
+}
+
+fn check_length(range: Option<&UploadRange>, found: u64) -> Result<(), Error> {
+    match range {
+        Some(range) if range.len() != found => Err(Error::LengthMismatch { found, announced: range.len() }),
+        _ => Ok(()),
+    }
+}
