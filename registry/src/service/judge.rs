@@ -37,7 +37,7 @@ impl Registry {
                 }
             }
         }
-        policy.judge(repo, &case).map_err(Error::Denied)
+        policy.judge(repo, &case).map_err(|denial| Error::Denied(Box::from(denial)))
     }
 
     /// A referrer with its one layer; `None` if it is not of that shape, and so no evidence.
