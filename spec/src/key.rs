@@ -87,9 +87,9 @@ enum Point {
 ///
 /// ```
 /// use sealstone_spec::key::PublicKey;
-/// let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D28c me@host";
+/// let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO1JKMYo0cLG6ukDOJBZlWEpWSc6XGP5NjbBRhSshzfR me@host";
 /// let key: PublicKey = line.parse().unwrap();
-/// assert_eq!(key.id().to_string(), "SHA256:ATxyw8I9SeolWVePWqK7nNIfK94zhi6TlfZbwYy5Otk");
+/// assert_eq!(key.id().to_string(), "SHA256:zbv/nU7iZdO0fB0DalMI70dP6/yFD8sctXvvW4+OokY");
 /// assert_eq!(key.to_pem().parse::<PublicKey>().unwrap(), key);
 /// ```
 #[derive(Clone, PartialEq, Eq)]

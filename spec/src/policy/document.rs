@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 const MAX_NAME_CHARS: usize = 100;
+/// Most patterns in one document: all pairs of them are compared.
+const MAX_PATTERNS: usize = 1000;
 
 pub(super) fn read(toml: &str) -> Result<(Vec<Identity>, Vec<Scope>), PolicyError> {
     let source = Source(toml);
@@ -100,6 +102,10 @@ fn scopes<'a>(
                 .text(node, "a pattern")?
                 .parse()
                 .map_err(|error| source.error(node.span(), format!("{error}"), None))?;
+            if patterns.len() == MAX_PATTERNS {
+                let problem = format!("more than {MAX_PATTERNS} patterns in one policy");
+                return Err(source.error(node.span(), problem, None));
+            }
             patterns.push((index, glob.clone(), node.span()));
             repositories.push(glob);
         }

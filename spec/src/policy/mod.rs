@@ -239,6 +239,7 @@ impl Policy {
     /// # Errors
     /// A [`Denial`] with every rule that is not met and what would meet it. A case made for another
     /// repository is denied whatever it holds.
+    #[allow(clippy::result_large_err)] // a refusal is rare, and its caller decides where it lives
     pub fn judge(&self, repo: &RepoName, case: &Case) -> Result<Admission, Denial> {
         let evaluation = self.evaluate(repo, case);
         if evaluation.satisfied() {

@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod policy;
+mod documents;
+mod forgery;
 mod signing;
+mod verdicts;
 
 use serde_json::Value;
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! Keys, signed bundles and legacy images, byte by byte.
+
 use super::{agree, text};
 use crate::digest::Digest;
 use crate::envelope::pae;

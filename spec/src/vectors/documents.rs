@@ -1,0 +1,254 @@
+//! Policy documents that are refused, and the place that the refusal names.
+
+use super::{agree, text};
+use crate::fixtures::{ed25519, identities};
+use crate::key::Signer;
+use crate::policy::Policy;
+use serde_json::{Value, json};
+
+struct Refused {
+    name: &'static str,
+    toml: String,
+    line: usize,
+    column: usize,
+    problem: &'static str,
+}
+
+fn refused(name: &'static str, toml: String, at: (usize, usize), problem: &'static str) -> Refused {
+    Refused {
+        name,
+        toml,
+        line: at.0,
+        column: at.1,
+        problem,
+    }
+}
+
+fn documents() -> Vec<Refused> {
+    let schema = "schema = \"sealstone-policy/v1\"\n";
+    let after = |text: &str| format!("{schema}{text}");
+    // identities() has 20 lines; its last is bob's key.
+    let rule = |text: &str| {
+        format!(
+            "{}[[scope]]\nrepositories = [\"a\"]\n[[scope.require]]\n{text}",
+            identities()
+        )
+    };
+    let first = identities().lines().count() + 1;
+    let line = move |n: usize| first + n;
+    let bob = ed25519(3).public_key().to_openssh();
+    vec![
+        refused(
+            "empty",
+            String::new(),
+            (1, 1),
+            "policy lacks the key \"schema\"",
+        ),
+        refused("not TOML", after("a = ["), (2, 6), ""),
+        refused(
+            "another version",
+            "schema = \"sealstone-policy/v2\"".into(),
+            (1, 10),
+            "is not known here: this version reads \"sealstone-policy/v1\"",
+        ),
+        refused(
+            "unknown section",
+            after("[[scopes]]"),
+            (2, 3),
+            "policy has no key \"scopes\": did you mean \"scope\"",
+        ),
+        refused("a key twice", after(schema), (2, 1), "duplicate key"),
+        refused(
+            "section that is no list",
+            after("[scope]"),
+            (2, 1),
+            "scope must be a list of tables: write [[scope]]",
+        ),
+        refused(
+            "unknown key",
+            after("[[scope]]\nrepository = [\"a\"]"),
+            (3, 1),
+            "scope has no key \"repository\": known are",
+        ),
+        refused(
+            "misspelt key",
+            after("[[scope]]\nrepositorys = [\"a\"]"),
+            (3, 1),
+            "did you mean \"repositories\"",
+        ),
+        refused(
+            "no pattern",
+            after("[[scope]]\nrepositories = []"),
+            (3, 16),
+            "at least one pattern",
+        ),
+        refused(
+            "bad pattern",
+            after("[[scope]]\nrepositories = [\"ok\", \"a/b**\"]"),
+            (3, 23),
+            "must be a whole path element",
+        ),
+        refused(
+            "unknown tag rule",
+            after("[[scope]]\nrepositories = [\"a\"]\ntags = \"mutabel\""),
+            (4, 8),
+            "tags cannot be \"mutabel\": did you mean \"mutable\"",
+        ),
+        refused(
+            "staging that is no flag",
+            after("[[scope]]\nrepositories = [\"a\"]\nstaging = \"no\""),
+            (4, 11),
+            "staging must be true or false, not this string",
+        ),
+        refused(
+            "scopes that tie",
+            after("[[scope]]\nrepositories = [\"a/**\"]\n[[scope]]\nrepositories = [\"a/*\"]"),
+            (5, 17),
+            "match the same names",
+        ),
+        refused(
+            "the same pattern in two scopes",
+            after("[[scope]]\nrepositories = [\"a\"]\n[[scope]]\nrepositories = [\"b\", \"a\"]"),
+            (5, 22),
+            "match the same names",
+        ),
+        refused(
+            "identity without keys",
+            after("[[identity]]\nname = \"a\"\nkeys = []"),
+            (4, 8),
+            "has no keys",
+        ),
+        refused(
+            "identity without a name",
+            after("[[identity]]\nkeys = []"),
+            (2, 1),
+            "identity lacks the key \"name\"",
+        ),
+        refused(
+            "key that is none",
+            after("[[identity]]\nname = \"a\"\nkeys = [\"ssh-rsa AAAA\"]"),
+            (4, 9),
+            "use Ed25519 or ECDSA P-256",
+        ),
+        refused(
+            "private key",
+            after("[[identity]]\nname = \"a\"\nkeys = [\"-----BEGIN PRIVATE KEY-----\"]"),
+            (4, 9),
+            "this is a private key",
+        ),
+        refused(
+            "one identity twice",
+            after(&format!(
+                "[[identity]]\nname = \"a\"\nkeys = [\"{bob}\"]\n[[identity]]\nname = \"a\"\nkeys = []"
+            )),
+            (6, 8),
+            "for the second time",
+        ),
+        refused(
+            "one key for two identities",
+            after(&format!(
+                "[[identity]]\nname = \"a\"\nkeys = [\"{bob}\"]\n[[identity]]\nname = \"b\"\nkeys = [\"{bob} other comment\"]"
+            )),
+            (7, 9),
+            "already belongs to \"a\"",
+        ),
+        refused(
+            "one key twice",
+            after(&format!(
+                "[[identity]]\nname = \"a\"\nkeys = [\"{bob}\", \"{bob}\"]"
+            )),
+            (4, 93),
+            "already belongs to \"a\"",
+        ),
+        refused(
+            "unknown rule",
+            rule("rule = \"signature\""),
+            (line(3), 8),
+            "rule \"signature\" is not known: did you mean \"signatures\"",
+        ),
+        refused(
+            "rule of a later version",
+            rule("rule = \"provenance\"\nbuilders = []"),
+            (line(3), 8),
+            "rule \"provenance\" is not known: known are \"signatures\"",
+        ),
+        refused(
+            "no rule",
+            rule("threshold = 1"),
+            (line(2), 1),
+            "require lacks the key \"rule\"",
+        ),
+        refused(
+            "unknown key of a rule",
+            rule("rule = \"signatures\"\nidentity = [\"bob\"]"),
+            (line(4), 1),
+            "require has no key \"identity\"",
+        ),
+        refused(
+            "unknown identity",
+            rule("rule = \"signatures\"\nidentities = [\"bob\", \"alic\"]"),
+            (line(4), 22),
+            "identity \"alic\" is not defined: did you mean \"alice\"",
+        ),
+        refused(
+            "identity named twice",
+            rule("rule = \"signatures\"\nidentities = [\"bob\", \"bob\"]"),
+            (line(4), 22),
+            "stands twice",
+        ),
+        refused(
+            "no identities",
+            rule("rule = \"signatures\"\nidentities = []"),
+            (line(4), 14),
+            "can never be met",
+        ),
+        refused(
+            "threshold zero",
+            rule("rule = \"signatures\"\nthreshold = 0\nidentities = [\"bob\"]"),
+            (line(4), 13),
+            "threshold must be a whole number from 1",
+        ),
+        refused(
+            "negative threshold",
+            rule("rule = \"signatures\"\nthreshold = -1\nidentities = [\"bob\"]"),
+            (line(4), 13),
+            "threshold must be a whole number from 1",
+        ),
+        refused(
+            "threshold out of reach",
+            rule("rule = \"signatures\"\nthreshold = 2\nidentities = [\"alice\"]"),
+            (line(4), 13),
+            "can never be met by 1 identities",
+        ),
+    ]
+}
+
+#[test]
+fn documents_that_are_not_read() {
+    let built: Vec<Value> = documents()
+        .iter()
+        .map(|document| {
+            json!({
+                "name": document.name, "policy": document.toml,
+                "line": document.line, "column": document.column, "problem": document.problem,
+            })
+        })
+        .collect();
+    for vector in agree("policy/refused.json", &json!(built))
+        .as_array()
+        .unwrap()
+    {
+        let name = text(vector, "/name");
+        let error = Policy::parse(text(vector, "/policy")).expect_err(name);
+        assert!(
+            error.to_string().contains(text(vector, "/problem")),
+            "{name}: {error}"
+        );
+        let place = json!([error.line, error.column]);
+        assert_eq!(
+            place,
+            json!([vector["line"], vector["column"]]),
+            "{name}: {error}"
+        );
+    }
+}
