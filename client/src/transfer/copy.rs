@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::store::Store;
 use crate::transport::RegistryStore;
+use crate::trust::{denial_of, denied};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sealstone_spec::digest::Digest;
@@ -137,6 +138,7 @@ fn staged(error: Error, destination: &Place, manifest: &VerifiedManifest) -> Err
         return error;
     }
     let place = format!("{}@{}", destination.store().place(), manifest.digest());
+    let error = denial_of(&error).map_or(error, |denial| denied(&denial));
     error.hint(format!(
         "everything was stored and waits without a tag: bring what is missing (sealstone sign {place}), then: sealstone release {place} TAG"
     ))

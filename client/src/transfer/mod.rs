@@ -29,7 +29,7 @@ mod upload;
 mod tests;
 
 pub use copy::{Copied, copy};
-pub use pull::{Judge, Pulled, Requirement, pull};
+pub use pull::{Pulled, Requirement, pull};
 pub use push::push;
 pub use sessions::Sessions;
 

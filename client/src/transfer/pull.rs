@@ -8,35 +8,41 @@ use super::progress::{Arrival, Track};
 use super::staging::Staging;
 use super::{Place, TransferOptions, fetch, lost};
 use crate::error::{Error, Result};
-use crate::store::Store;
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use sealstone_spec::admission::Admission;
 use sealstone_spec::bundle::{Bundle, BundleFile};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use serde::Serialize;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Decides whether a bundle may be used.
-pub trait Judge: Send + Sync + fmt::Debug {
-    /// Judges a manifest by what `store` holds about it; an error is a refusal.
-    fn judge<'a>(
-        &'a self,
-        store: &'a dyn Store,
-        manifest: &'a VerifiedManifest,
-    ) -> BoxFuture<'a, Result<()>>;
-}
 
 /// What must hold before a bundle is fetched.
 #[derive(Clone, Copy, Debug)]
 pub enum Requirement<'a> {
-    /// This judge must agree.
-    Judged(&'a dyn Judge),
+    /// A policy or keys have admitted this very manifest.
+    Admitted(&'a Admission),
     /// Nothing: the user has said that signatures do not matter. Digests and paths are checked all
     /// the same.
     NoSignatures,
+}
+
+impl Requirement<'_> {
+    /// Checks that the admission, if one is required, is for this manifest.
+    ///
+    /// # Errors
+    /// [`Outcome::Halted`](crate::Outcome::Halted) if it is for another.
+    pub fn check(&self, manifest: &VerifiedManifest) -> Result<()> {
+        match self {
+            Requirement::NoSignatures => Ok(()),
+            Requirement::Admitted(admission) if admission.manifest() == manifest.digest() => Ok(()),
+            Requirement::Admitted(admission) => Err(Error::halted(format!(
+                "manifest {} was admitted, but {} is to be pulled",
+                admission.manifest(),
+                manifest.digest()
+            ))),
+        }
+    }
 }
 
 /// What a pull brought.
@@ -59,8 +65,8 @@ pub struct Pulled {
 /// everything was verified.
 ///
 /// # Errors
-/// [`Outcome::Halted`](crate::Outcome::Halted) if anything is not what it should be, whatever the
-/// judge says otherwise; nothing is left then.
+/// [`Outcome::Halted`](crate::Outcome::Halted) if anything is not what it should be, admitted or not;
+/// nothing is left then.
 pub async fn pull(
     source: &Place,
     manifest: &VerifiedManifest,
@@ -69,9 +75,7 @@ pub async fn pull(
     overwrite: bool,
     options: &TransferOptions,
 ) -> Result<Pulled> {
-    if let Requirement::Judged(judge) = requirement {
-        judge.judge(source.store(), manifest).await?;
-    }
+    requirement.check(manifest)?;
     let bundle = Bundle::read(manifest).map_err(|error| {
         Error::halted(format!("manifest {} cannot be unpacked", manifest.digest()))
             .source(error)

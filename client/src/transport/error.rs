@@ -96,11 +96,6 @@ impl From<TransportError> for crate::Error {
                     (Reason::Other, _) => Outcome::Other,
                 };
                 let mut mapped = Error::new(outcome, text);
-                if refusal.reason() == Reason::ReleaseDenied {
-                    for missing in missing_of(&refusal.detail) {
-                        mapped = mapped.hint(format!("missing: {missing}"));
-                    }
-                }
                 if outcome == Outcome::Unauthorised {
                     mapped = mapped.hint(format!(
                         "the account may lack the right; another one logs in with: sealstone login {}",
@@ -230,21 +225,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a denied release lacks, from the denial's JSON: each unmet rule with its reason and remedy.
-fn missing_of(detail: &Value) -> Vec<String> {
-    let Some(unmet) = detail.get("unmet").and_then(Value::as_array) else { return Vec::new() };
-    let text = |item: &Value, name: &str| item.get(name).and_then(Value::as_str).map(printable).unwrap_or_default();
-    unmet
-        .iter()
-        .take(20)
-        .map(|item| match (text(item, "reason"), text(item, "remedy")) {
-            (reason, _) if reason.is_empty() => printable(&item.to_string()),
-            (reason, remedy) if remedy.is_empty() => reason,
-            (reason, remedy) => format!("{reason}; {remedy}"),
-        })
-        .collect()
-}
-
 impl TransportError {
     /// The refusal, if a registry answered at all.
     pub fn refusal(&self) -> Option<&Refusal> {
@@ -293,14 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_release_lists_what_is_missing() {
+    fn a_denied_release_is_a_refusal_with_its_detail() {
         let body = r#"{"errors":[{"code":"DENIED","message":"needs 1 more signature","detail":{"reason":"release_denied","unmet":[{"rule":"k","reason":"1 of 2 signatures","remedy":"sign it"},{"rule":"sbom"}]}}]}"#;
         let found = refusal(403, body);
         assert_eq!(found.reason(), Reason::ReleaseDenied);
         let error = crate::Error::from(TransportError::Refused(Box::new(found)));
         assert_eq!(error.outcome(), crate::Outcome::Refused);
-        assert_eq!(error.hints(), ["missing: 1 of 2 signatures; sign it", "missing: {\"rule\":\"sbom\"}"]);
-        assert!(error.details().is_some());
+        assert_eq!(error.details().unwrap()["unmet"][0]["rule"], "k");
     }
 
     #[test]

@@ -1,0 +1,59 @@
+//! Arguments that say how blobs move; shared by push, pull and copy.
+
+use super::Context;
+use super::output::Format;
+use sealstone::transfer::progress::{Audience, Bars, Events, Lines};
+use sealstone::transfer::{Sessions, TransferOptions};
+use sealstone::{Error, Result};
+use std::future::Future;
+use std::sync::Arc;
+
+/// How blobs move.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Transfer")]
+pub(crate) struct TransferArgs {
+    /// Blobs that move at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallel: u16,
+
+    /// Ranges of one large blob that are fetched at the same time; 1 fetches each as one stream
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    ranges: u16,
+}
+
+impl TransferArgs {
+    /// The same, for the library.
+    pub(crate) fn options(&self, context: &Context) -> TransferOptions {
+        let progress: Audience = match context.output.format() {
+            Format::Human => Arc::new(Bars::default()),
+            Format::Plain => Arc::new(Lines),
+            Format::Json => Arc::new(Events),
+        };
+        TransferOptions {
+            parallel: self.parallel.into(),
+            ranges: self.ranges.into(),
+            sessions: Sessions::in_user_cache(),
+            progress,
+            ..TransferOptions::default()
+        }
+    }
+}
+
+/// Runs a transfer to its end or to Ctrl-C or SIGTERM, and cleans up after itself in both cases:
+/// whatever was in the making is dropped and with it removed.
+pub(crate) async fn interruptible<T>(transfer: impl Future<Output = Result<T>>) -> Result<T> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error| Error::io("waiting for signals", error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        result = transfer => result,
+        _ = interrupt.recv() => Err(interrupted()),
+        _ = terminate.recv() => Err(interrupted()),
+    }
+}
+
+fn interrupted() -> Error {
+    Error::other("interrupted; nothing half-done was left under its final name")
+        .hint("the same command again goes on: an upload where the registry stands, a download with what is missing")
+}
