@@ -1,3 +1,4 @@
 //! x
 
+pub mod fuzzing;
 pub mod model;
