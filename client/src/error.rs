@@ -136,10 +136,7 @@ impl Error {
 
     /// Adds the error that caused this one.
     #[must_use]
-    pub fn source(
-        mut self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Error {
+    pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         self.0.source = Some(source.into());
         self
     }

@@ -25,10 +25,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The manifest under a tag or digest; [`Outcome::NotFound`](crate::Outcome::NotFound) if there
     /// is none.
-    fn manifest<'a>(
-        &'a self,
-        reference: &'a Reference,
-    ) -> BoxFuture<'a, Result<VerifiedManifest>>;
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<VerifiedManifest>>;
 
     /// The content of a small blob; an error if its size is over `limit` bytes.
     fn blob_bytes<'a>(
@@ -155,8 +152,10 @@ impl Location {
             if let Some(layout) = store.as_layout() {
                 return layout.only_manifest();
             }
-            return Err(Error::usage(format!("\"{self}\" names no tag and no digest"))
-                .hint(format!("write {self}:TAG, or {self}@sha256:...")));
+            return Err(
+                Error::usage(format!("\"{self}\" names no tag and no digest"))
+                    .hint(format!("write {self}:TAG, or {self}@sha256:...")),
+            );
         };
         let manifest = store.manifest(&reference).await?;
         if let (Reference::Digest(digest), Location::Registry(image)) = (&reference, self)
@@ -252,7 +251,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_a_usage_error() {
-        for bad in ["", "oci:", "oci::tag", "model", "oci:a:-bad", "oci:a@sha256:12"] {
+        for bad in [
+            "",
+            "oci:",
+            "oci::tag",
+            "model",
+            "oci:a:-bad",
+            "oci:a@sha256:12",
+        ] {
             let error = bad.parse::<Location>().unwrap_err();
             assert_eq!(error.outcome(), crate::Outcome::Usage, "{bad}");
         }

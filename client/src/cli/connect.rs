@@ -11,7 +11,12 @@ pub(crate) struct ConnectArgs {
     plain_http: bool,
 
     /// PEM file with further certificate authorities to trust
-    #[arg(long, value_name = "FILE", env = "SEALSTONE_CA_FILE", help_heading = "Registry")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALSTONE_CA_FILE",
+        help_heading = "Registry"
+    )]
     ca_file: Option<PathBuf>,
 }
 

@@ -58,7 +58,10 @@ mod tests {
             Outcome::Network,
             Outcome::Other,
         ] {
-            assert!(HELP.contains(&format!("\n  {}  ", number(outcome))), "{outcome:?}");
+            assert!(
+                HELP.contains(&format!("\n  {}  ", number(outcome))),
+                "{outcome:?}"
+            );
         }
     }
 }

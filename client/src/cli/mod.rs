@@ -16,10 +16,13 @@ mod list;
 mod login;
 mod output;
 mod pack;
+mod passphrase;
 mod pull;
 mod push;
 mod release;
 mod sign;
+mod transfer;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -36,7 +39,7 @@ pub(crate) struct Context {
 /// A registry for machine-learning models whose releases are sealed: packed the same on every
 /// machine, signed, judged by a policy, and verified before one byte of them is used.
 #[derive(Debug, Parser)]
-#[command(name = "sealstone", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "sealstone", version, max_term_width = 100)]
 #[command(arg_required_else_help = true, subcommand_required = true)]
 #[command(after_long_help = exit::HELP, after_help = FIRST_STEPS)]
 struct Cli {
@@ -67,8 +70,10 @@ The main job:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Log in to a registry, and out again
+    /// Log in to a registry
     Login(login::Args),
+    /// Forget what is kept for a registry
+    Logout(login::LogoutArgs),
     /// Make a signing key: Ed25519 and its P-256 companion
     Keygen(keygen::Args),
     /// Make a bundle of a directory, in an OCI layout
@@ -99,6 +104,7 @@ impl Command {
     async fn run(self, context: &Context) -> Result<()> {
         match self {
             Command::Login(args) => login::run(args, context).await,
+            Command::Logout(args) => login::run_logout(args, context).await,
             Command::Keygen(args) => keygen::run(args, context),
             Command::Pack(args) => pack::run(args, context).await,
             Command::Push(args) => push::run(args, context).await,
@@ -120,7 +126,10 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.output);
     start_log(cli.verbose);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(source) => {
             let error = sealstone::Error::io("starting the runtime", source);
@@ -172,7 +181,10 @@ mod tests {
                 continue;
             }
             let help = command.clone().render_long_help().to_string();
-            assert!(help.contains(&format!("sealstone {name}")), "{name} has no example");
+            assert!(
+                help.contains(&format!("sealstone {name}")),
+                "{name} has no example"
+            );
         }
     }
 }

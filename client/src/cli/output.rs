@@ -51,7 +51,10 @@ impl Output {
         let _ = match self.format {
             Format::Json => match serde_json::to_string(value) {
                 Ok(line) => writeln!(std::io::stdout().lock(), "{line}"),
-                Err(error) => writeln!(std::io::stderr().lock(), "error: cannot write JSON: {error}"),
+                Err(error) => writeln!(
+                    std::io::stderr().lock(),
+                    "error: cannot write JSON: {error}"
+                ),
             },
             Format::Human => writeln!(anstream::stdout().lock(), "{text}"),
             Format::Plain => writeln!(anstream::StripStream::new(std::io::stdout()), "{text}"),

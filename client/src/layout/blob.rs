@@ -111,6 +111,61 @@ impl Write for BlobWriter {
     }
 }
 
+/// See [`super::LayoutStore::link_blob`].
+pub(super) fn link(
+    root: &Path,
+    source: &Path,
+    algorithm: Algorithm,
+    advance: &mut dyn FnMut(u64),
+) -> Result<Option<(Digest, u64)>> {
+    let directory = root.join("blobs").join(algorithm.as_str());
+    let what = || {
+        format!(
+            "linking \"{}\" into \"{}\"",
+            source.display(),
+            directory.display()
+        )
+    };
+    let failed = |source: io::Error| Error::io(what(), source);
+    fs::create_dir_all(&directory).map_err(failed)?;
+    // A link to the link's target: hard links to symbolic links stay symbolic.
+    let real = fs::canonicalize(source).map_err(failed)?;
+    let linked = tempfile::Builder::new()
+        .prefix(".partial-")
+        .make_in(&directory, |path| fs::hard_link(&real, path));
+    let Ok(linked) = linked else {
+        return Ok(None);
+    };
+    // The linked name is hashed, not the original: it cannot be replaced by another file.
+    let file = File::open(linked.path()).map_err(failed)?;
+    let mut counted = Counted {
+        inner: &file,
+        advance,
+    };
+    let (digest, size) = hash(&mut counted, algorithm).map_err(failed)?;
+    file.sync_data().map_err(failed)?;
+    let name = directory.join(digest.hex());
+    linked.persist(name).map_err(|error| failed(error.error))?;
+    File::open(&directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(failed)?;
+    Ok(Some((digest, size)))
+}
+
+/// A reader that tells how much has been read.
+struct Counted<'a, R> {
+    inner: R,
+    advance: &'a mut dyn FnMut(u64),
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        (self.advance)(count as u64);
+        Ok(count)
+    }
+}
+
 /// Reads a file of at most `limit` bytes.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let what = || format!("reading \"{}\"", path.display());
@@ -152,7 +207,7 @@ pub(super) fn check(path: &Path, descriptor: &Descriptor) -> Result<()> {
 }
 
 /// Digest and size of everything that `source` holds.
-pub(crate) fn hash(source: &mut impl Read, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
+fn hash(source: &mut impl Read, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::new(algorithm);
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut size = 0;
@@ -167,6 +222,11 @@ pub(crate) fn hash(source: &mut impl Read, algorithm: Algorithm) -> io::Result<(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Digest and size of a file, from where it stands to its end.
+pub(crate) fn hash_file(mut file: &File, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
+    hash(&mut file, algorithm)
 }
 
 fn judge(descriptor: &Descriptor, actual: &Digest, size: u64) -> Result<()> {

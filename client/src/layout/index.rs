@@ -36,7 +36,10 @@ impl Index {
         let path = root.join(NAME);
         let bytes = blob::read_bounded(&path, MAX_BYTES)?;
         let broken = |problem: String| {
-            Error::other(format!("\"{}\" is no layout index: {problem}", path.display()))
+            Error::other(format!(
+                "\"{}\" is no layout index: {problem}",
+                path.display()
+            ))
         };
         let document =
             parse_value(&bytes, MAX_BYTES as usize).map_err(|error| broken(error.to_string()))?;
@@ -63,7 +66,9 @@ impl Index {
     }
 
     fn list_of_manifests(&self) -> &[Value] {
-        self.document["manifests"].as_array().map_or(&[], Vec::as_slice)
+        self.document["manifests"]
+            .as_array()
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Every entry.
@@ -84,7 +89,10 @@ impl Index {
     pub(super) fn tagged(&self, tag: &Tag) -> Result<Option<Descriptor>> {
         let mut found: Option<Descriptor> = None;
         for entry in self.entries()? {
-            if entry.annotations.get(media::ANNOTATION_REF_NAME).map(String::as_str)
+            if entry
+                .annotations
+                .get(media::ANNOTATION_REF_NAME)
+                .map(String::as_str)
                 != Some(tag.as_str())
             {
                 continue;
@@ -135,11 +143,17 @@ impl Index {
         let digest = entry.digest.to_string();
         let name = tag.map(Tag::as_str);
         if let Some(name) = name {
-            entry.annotations.insert(media::ANNOTATION_REF_NAME.to_owned(), name.to_owned());
+            entry
+                .annotations
+                .insert(media::ANNOTATION_REF_NAME.to_owned(), name.to_owned());
         }
         let Some(list) = self.document["manifests"].as_array_mut() else {
             return; // read() has made sure that it is a list
         };
+        // A list of evidence that is replaced is nothing on its own any more.
+        if tag.is_some_and(Tag::is_evidence_list) {
+            list.retain(|other| other["annotations"][media::ANNOTATION_REF_NAME].as_str() != name);
+        }
         for other in list.iter_mut() {
             let is_named = other["annotations"][media::ANNOTATION_REF_NAME].as_str();
             if name.is_some()
@@ -152,8 +166,7 @@ impl Index {
         // One entry per (digest, tag); an entry without a tag gives way to one with it.
         let is_same = |other: &Value| other["digest"].as_str() == Some(&digest);
         let is_listed = list.iter().any(is_same);
-        let is_tagged =
-            |other: &Value| !other["annotations"][media::ANNOTATION_REF_NAME].is_null();
+        let is_tagged = |other: &Value| !other["annotations"][media::ANNOTATION_REF_NAME].is_null();
         if name.is_none() && is_listed {
             return;
         }

@@ -10,6 +10,7 @@ mod index;
 mod store;
 
 pub use blob::BlobWriter;
+pub(crate) use blob::hash_file;
 
 use crate::error::{Error, Result};
 use index::Index;
@@ -49,9 +50,10 @@ impl LayoutStore {
         struct Marker {
             image_layout_version: String,
         }
-        let marker: Marker = sealstone_spec::canonical::parse_strict(&text, 4096).map_err(|error| {
-            Error::other(format!("\"{}\" is no layout", root.display())).source(error)
-        })?;
+        let marker: Marker =
+            sealstone_spec::canonical::parse_strict(&text, 4096).map_err(|error| {
+                Error::other(format!("\"{}\" is no layout", root.display())).source(error)
+            })?;
         if !marker.image_layout_version.starts_with("1.") {
             return Err(Error::other(format!(
                 "\"{}\" is a layout of version {}; only 1.x is known",
@@ -119,6 +121,21 @@ impl LayoutStore {
         BlobWriter::begin(&self.root, algorithm)
     }
 
+    /// Stores a file as a blob by a hard link, hashing it on the way; `None` where it cannot be linked,
+    /// for example from another file system. Whoever changes the file in place afterwards breaks the
+    /// blob, which is found when it is read.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the layout not be written.
+    pub fn link_blob(
+        &self,
+        source: &Path,
+        algorithm: Algorithm,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<Option<(Digest, u64)>> {
+        blob::link(&self.root, source, algorithm, advance)
+    }
+
     /// Stores a small blob.
     ///
     /// # Errors
@@ -183,7 +200,11 @@ impl LayoutStore {
                 continue;
             }
             let manifest = self.manifest_by_digest(&entry.digest, Some(&entry.media_type))?;
-            let list = if tag.is_some() { &mut tagged } else { &mut others };
+            let list = if tag.is_some() {
+                &mut tagged
+            } else {
+                &mut others
+            };
             let is_known = |known: &VerifiedManifest| known.digest() == manifest.digest();
             if manifest.subject().is_none() && !list.iter().any(is_known) {
                 list.push(manifest);
@@ -193,7 +214,9 @@ impl LayoutStore {
         let place = self.root.display();
         match candidates.len() {
             1 => Ok(candidates.remove(0)),
-            0 => Err(Error::not_found(format!("the layout \"{place}\" holds no bundle"))),
+            0 => Err(Error::not_found(format!(
+                "the layout \"{place}\" holds no bundle"
+            ))),
             count => Err(Error::usage(format!(
                 "the layout \"{place}\" holds {count} bundles: say which"
             ))
@@ -229,9 +252,11 @@ impl LayoutStore {
             let manifest = self.manifest_by_digest(&entry.digest, Some(&entry.media_type))?;
             // The referrers fallback: an index under the tag `sha256-<hex>`, its children not listed.
             let tag = entry.annotations.get(media::ANNOTATION_REF_NAME);
-            let is_fallback = tag.and_then(|tag| tag.parse::<Tag>().ok()).is_some_and(|tag| {
-                tag.evidence_subject().as_ref() == Some(subject) && !tag.as_str().contains('.')
-            });
+            let is_fallback = tag
+                .and_then(|tag| tag.parse::<Tag>().ok())
+                .is_some_and(|tag| {
+                    tag.evidence_subject().as_ref() == Some(subject) && !tag.as_str().contains('.')
+                });
             if is_fallback && manifest.is_index() {
                 entries.extend(manifest.children().iter().cloned());
                 continue;

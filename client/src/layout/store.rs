@@ -28,10 +28,7 @@ impl Store for LayoutStore {
         format!("oci:{}", self.root().display())
     }
 
-    fn manifest<'a>(
-        &'a self,
-        reference: &'a Reference,
-    ) -> BoxFuture<'a, Result<VerifiedManifest>> {
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<VerifiedManifest>> {
         let reference = reference.clone();
         self.blocking(move |layout| layout.read_manifest(&reference))
     }

@@ -30,13 +30,19 @@ fn manifest(note: &str, subject: Option<&VerifiedManifest>) -> VerifiedManifest 
 fn what_is_written_is_read_again() {
     let (_directory, layout) = layout();
     let one = manifest("one", None);
-    layout.write_manifest(&one, Some(&"1.0".parse().unwrap())).unwrap();
+    layout
+        .write_manifest(&one, Some(&"1.0".parse().unwrap()))
+        .unwrap();
     let again = LayoutStore::open(layout.root()).unwrap();
-    let found = again.read_manifest(&Reference::parse("1.0").unwrap()).unwrap();
+    let found = again
+        .read_manifest(&Reference::parse("1.0").unwrap())
+        .unwrap();
     assert_eq!(found.bytes(), one.bytes());
     assert_eq!(again.only_manifest().unwrap().digest(), one.digest());
     assert_eq!(again.read_tags().unwrap(), ["1.0".parse().unwrap()]);
-    let error = again.read_manifest(&Reference::parse("2.0").unwrap()).unwrap_err();
+    let error = again
+        .read_manifest(&Reference::parse("2.0").unwrap())
+        .unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotFound);
     assert!(error.hints()[0].contains("1.0"));
 }
@@ -45,7 +51,9 @@ fn what_is_written_is_read_again() {
 fn a_changed_byte_is_never_returned() {
     let (_directory, layout) = layout();
     let one = manifest("one", None);
-    layout.write_manifest(&one, Some(&"1.0".parse().unwrap())).unwrap();
+    layout
+        .write_manifest(&one, Some(&"1.0".parse().unwrap()))
+        .unwrap();
     let path = layout.blob_path(one.digest());
     let good = fs::read(&path).unwrap();
     for position in [0, good.len() / 2, good.len() - 1] {
@@ -53,10 +61,18 @@ fn a_changed_byte_is_never_returned() {
         bad[position] ^= 1;
         fs::write(&path, &bad).unwrap();
         let descriptor = one.descriptor();
-        let error = layout.read_manifest(&Reference::Digest(*one.digest())).unwrap_err();
+        let error = layout
+            .read_manifest(&Reference::Digest(*one.digest()))
+            .unwrap_err();
         assert_eq!(error.outcome(), Outcome::Halted);
-        assert_eq!(layout.read_blob(&descriptor, 10_000).unwrap_err().outcome(), Outcome::Halted);
-        assert_eq!(layout.check_blob(&descriptor).unwrap_err().outcome(), Outcome::Halted);
+        assert_eq!(
+            layout.read_blob(&descriptor, 10_000).unwrap_err().outcome(),
+            Outcome::Halted
+        );
+        assert_eq!(
+            layout.check_blob(&descriptor).unwrap_err().outcome(),
+            Outcome::Halted
+        );
         assert!(layout.read_referrers(one.digest(), None).is_err());
     }
     for cut in [&good[..good.len() - 1], &[&good[..], b" "].concat()] {
@@ -79,7 +95,9 @@ fn a_blob_gets_no_name_but_its_own() {
     let mut unfinished = layout.begin_blob(Algorithm::Sha256).unwrap();
     unfinished.write_all(b"right").unwrap();
     drop(unfinished);
-    let left: Vec<_> = fs::read_dir(layout.root().join("blobs/sha256")).unwrap().collect();
+    let left: Vec<_> = fs::read_dir(layout.root().join("blobs/sha256"))
+        .unwrap()
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -91,15 +109,33 @@ fn referrers_are_found_by_subject_and_type() {
     for written in [&one, &two, &speech, &speech] {
         layout.write_manifest(written, None).unwrap();
     }
-    let found = layout.read_referrers(one.digest(), Some("application/x-test")).unwrap();
+    let found = layout
+        .read_referrers(one.digest(), Some("application/x-test"))
+        .unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].digest, *speech.digest());
     assert_eq!(found[0].annotations["note"], "about one");
-    assert_eq!(found[0].artifact_type.as_deref(), Some("application/x-test"));
-    assert!(layout.read_referrers(one.digest(), Some("other")).unwrap().is_empty());
-    assert!(layout.read_referrers(two.digest(), None).unwrap().is_empty());
+    assert_eq!(
+        found[0].artifact_type.as_deref(),
+        Some("application/x-test")
+    );
+    assert!(
+        layout
+            .read_referrers(one.digest(), Some("other"))
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        layout
+            .read_referrers(two.digest(), None)
+            .unwrap()
+            .is_empty()
+    );
     // Two bundles without a tag: none is meant.
-    assert_eq!(layout.only_manifest().unwrap_err().outcome(), Outcome::Usage);
+    assert_eq!(
+        layout.only_manifest().unwrap_err().outcome(),
+        Outcome::Usage
+    );
 }
 
 #[test]
@@ -111,7 +147,12 @@ fn a_tag_has_one_manifest_and_a_manifest_may_have_several_tags() {
     layout.write_manifest(&one, Some(&a)).unwrap();
     layout.write_manifest(&one, Some(&b)).unwrap();
     layout.write_manifest(&two, Some(&a)).unwrap();
-    let digest = |tag: &Tag| *layout.read_manifest(&Reference::Tag(tag.clone())).unwrap().digest();
+    let digest = |tag: &Tag| {
+        *layout
+            .read_manifest(&Reference::Tag(tag.clone()))
+            .unwrap()
+            .digest()
+    };
     assert_eq!(digest(&a), *two.digest());
     assert_eq!(digest(&b), *one.digest());
     assert_eq!(layout.read_tags().unwrap().len(), 2);
@@ -122,7 +163,9 @@ fn fields_of_other_tools_are_kept_and_a_tag_that_stands_twice_is_refused() {
     let (_directory, layout) = layout();
     let path = layout.root().join("index.json");
     let (one, two) = (manifest("one", None), manifest("two", None));
-    layout.write_manifest(&one, Some(&"x".parse().unwrap())).unwrap();
+    layout
+        .write_manifest(&one, Some(&"x".parse().unwrap()))
+        .unwrap();
     layout.write_manifest(&two, None).unwrap();
     let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     index["theirs"] = json!({"kept": true});
@@ -132,7 +175,9 @@ fn fields_of_other_tools_are_kept_and_a_tag_that_stands_twice_is_refused() {
     assert_eq!(index["theirs"]["kept"], true);
     index["manifests"][1]["annotations"] = index["manifests"][0]["annotations"].clone();
     fs::write(&path, index.to_string()).unwrap();
-    let error = layout.read_manifest(&Reference::parse("x").unwrap()).unwrap_err();
+    let error = layout
+        .read_manifest(&Reference::parse("x").unwrap())
+        .unwrap_err();
     assert!(error.to_string().contains("twice"), "{error}");
 }
 

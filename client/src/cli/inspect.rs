@@ -1,0 +1,278 @@
+//! `sealstone inspect`: what a bundle is, what lies in it, and what has been said about it.
+//!
+//! Shows claims, and says so: nothing that it prints about signatures has been verified.
+
+use super::Context;
+use super::connect::ConnectArgs;
+use super::output::readable_size;
+use sealstone::store::{Location, Store};
+use sealstone::trust::expect_name;
+use sealstone::{Outcome, Result};
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
+use sealstone_spec::media;
+use sealstone_spec::name::Reference;
+use sealstone_spec::sigstore::{
+    ANNOTATION_PREDICATE_TYPE, KeyChoice, MAX_BUNDLE_BYTES, SigstoreBundle, legacy_tag,
+};
+use sealstone_spec::words::three_words;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Arguments of `sealstone inspect`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Shows what is claimed; nothing about signatures is verified here: `sealstone verify` does.
+
+Examples:
+  sealstone inspect oci:bundle:1.0.0
+  sealstone inspect registry.example/models/m:1.0.0 --name brisk-otter-quartz
+  sealstone inspect registry.example/models/m:1.0.0 --output json | jq .files")]
+pub(crate) struct Args {
+    /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR[:TAG]
+    #[arg(value_name = "LOCATION")]
+    location: Location,
+
+    /// The three words that the bundle must have as its name
+    #[arg(long, value_name = "THREE-WORDS")]
+    name: Option<String>,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let store = args.location.open(&args.connect.options())?;
+    let manifest = args.location.resolve(store.as_ref()).await?;
+    if let Some(name) = &args.name {
+        expect_name(name, manifest.digest(), &args.location.to_string())?;
+    }
+    let referrers = store.referrers(manifest.digest(), None).await?;
+    let mut claims = Vec::new();
+    for referrer in &referrers {
+        claims.push(claim(store.as_ref(), referrer).await?);
+    }
+    let legacy = legacy_signatures(store.as_ref(), &manifest).await?;
+    let model = model_config(store.as_ref(), &manifest).await?;
+
+    let value = value(&args.location, &manifest, &model, &claims, &legacy);
+    let text = text(&args.location, &manifest, &model, &claims, &legacy);
+    context.output.result(&value, text);
+    Ok(())
+}
+
+/// Something that refers to the bundle, as it presents itself.
+struct Claim {
+    referrer: Descriptor,
+    artifact_type: String,
+    predicate_type: Option<String>,
+    key: Option<String>,
+    problem: Option<String>,
+}
+
+async fn claim(store: &dyn Store, referrer: &Descriptor) -> Result<Claim> {
+    let artifact_type = referrer
+        .artifact_type
+        .clone()
+        .unwrap_or_else(|| "unknown".to_owned());
+    let mut claim = Claim {
+        predicate_type: referrer.annotations.get(ANNOTATION_PREDICATE_TYPE).cloned(),
+        referrer: referrer.clone(),
+        key: None,
+        problem: None,
+        artifact_type,
+    };
+    if claim.artifact_type != media::SIGSTORE_BUNDLE_V03 {
+        return Ok(claim);
+    }
+    match bundle_of(store, referrer).await {
+        Ok(bundle) => {
+            claim.key = Some(match bundle.key_choice() {
+                KeyChoice::Named(key) => key.to_owned(),
+                KeyChoice::Any => "names no key".to_owned(),
+            });
+        }
+        Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {
+            claim.problem = Some(error.to_string());
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(claim)
+}
+
+async fn bundle_of(store: &dyn Store, referrer: &Descriptor) -> Result<SigstoreBundle> {
+    let manifest = store.manifest(&Reference::Digest(referrer.digest)).await?;
+    let Some(layer) = manifest.layers().first() else {
+        return Err(sealstone::Error::halted("it has no layer"));
+    };
+    let bytes = store.blob_bytes(layer, MAX_BUNDLE_BYTES as u64).await?;
+    SigstoreBundle::parse(&bytes).map_err(|error| sealstone::Error::halted(error.to_string()))
+}
+
+/// The tag with signatures in cosign's older form and their number, if it exists.
+async fn legacy_signatures(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+) -> Result<Option<(String, usize)>> {
+    let Some(tag) = legacy_tag(manifest.digest()) else {
+        return Ok(None);
+    };
+    let Ok(parsed) = tag.parse() else {
+        return Ok(None);
+    };
+    match store.manifest(&Reference::Tag(parsed)).await {
+        Ok(list) => Ok(Some((tag, list.layers().len()))),
+        Err(error) if error.outcome() == Outcome::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The model's configuration, when this is a bundle.
+async fn model_config(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Value> {
+    match manifest.config() {
+        Some(config) if config.media_type == media::MODEL_CONFIG => {
+            let bytes = store.blob_bytes(config, MAX_CONFIG_BYTES).await?;
+            Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        }
+        _ => Ok(Value::Null),
+    }
+}
+
+fn value(
+    location: &Location,
+    manifest: &VerifiedManifest,
+    model: &Value,
+    claims: &[Claim],
+    legacy: &Option<(String, usize)>,
+) -> Value {
+    let bundle = Bundle::read(manifest);
+    let files = bundle.as_ref().map(Bundle::files).unwrap_or_default();
+    let referrers: Vec<Value> = claims
+        .iter()
+        .map(|claim| {
+            json!({"digest": claim.referrer.digest, "artifactType": claim.artifact_type,
+                "claimedPredicateType": claim.predicate_type, "claimedKey": claim.key,
+                "problem": claim.problem, "annotations": claim.referrer.annotations})
+        })
+        .collect();
+    json!({
+        "location": location.to_string(),
+        "name": three_words(manifest.digest()),
+        "digest": manifest.digest(),
+        "mediaType": manifest.media_type(),
+        "artifactType": manifest.artifact_type(),
+        "size": manifest.blobs().map(|blob| blob.size).sum::<u64>(),
+        "annotations": manifest.annotations(),
+        "model": model,
+        "files": files,
+        "layers": manifest.layers(),
+        "children": manifest.children(),
+        "referrers": referrers,
+        "legacySignatures": legacy.as_ref().map(|(tag, count)| json!({"tag": tag, "count": count})),
+        "notABundle": bundle.as_ref().err().map(ToString::to_string),
+    })
+}
+
+fn text(
+    location: &Location,
+    manifest: &VerifiedManifest,
+    model: &Value,
+    claims: &[Claim],
+    legacy: &Option<(String, usize)>,
+) -> String {
+    let mut text = String::new();
+    let digest = manifest.digest();
+    let total: u64 = manifest.blobs().map(|blob| blob.size).sum();
+    let _ = writeln!(text, "{}  ({location})", three_words(digest));
+    let _ = writeln!(text, "  digest   {digest}");
+    let _ = writeln!(
+        text,
+        "  type     {}",
+        manifest.artifact_type().unwrap_or(manifest.media_type())
+    );
+    let _ = writeln!(text, "  size     {}", readable_size(total));
+    if let Some(descriptor) = model["descriptor"].as_object() {
+        for (key, value) in descriptor {
+            let shown = match value {
+                Value::String(shown) => clean(shown),
+                other => clean(&other.to_string()),
+            };
+            let _ = writeln!(text, "  {:<8} {shown}", clean(key));
+        }
+    }
+    for (key, value) in manifest.annotations() {
+        let _ = writeln!(text, "  note     {} = {}", clean(key), clean(value));
+    }
+    match Bundle::read(manifest) {
+        Ok(bundle) => {
+            let _ = writeln!(text, "files");
+            for file in bundle.files() {
+                let mark = if file.executable { " (executable)" } else { "" };
+                let _ = writeln!(
+                    text,
+                    "  {:<14} {:>10}  {}{mark}",
+                    file.kind.as_str(),
+                    readable_size(file.size),
+                    file.path
+                );
+            }
+        }
+        Err(_) if manifest.is_index() => {
+            let _ = writeln!(text, "manifests");
+            for child in manifest.children() {
+                let _ = writeln!(text, "  {}  {}", child.digest, clean(&child.media_type));
+            }
+        }
+        Err(problem) => {
+            let _ = writeln!(text, "no bundle of files: {problem}");
+            for layer in manifest.layers() {
+                let _ = writeln!(
+                    text,
+                    "  {:>10}  {}  {}",
+                    readable_size(layer.size),
+                    layer.digest,
+                    clean(&layer.media_type)
+                );
+            }
+        }
+    }
+    let _ = writeln!(
+        text,
+        "said about it (claims; `sealstone verify` checks them)"
+    );
+    for claim in claims {
+        let kind = claim
+            .predicate_type
+            .as_deref()
+            .unwrap_or(&claim.artifact_type);
+        let _ = writeln!(text, "  {}  {}", claim.referrer.digest, clean(kind));
+        if let Some(key) = &claim.key {
+            let _ = writeln!(text, "    key {}", clean(key));
+        }
+        if let Some(problem) = &claim.problem {
+            let _ = writeln!(text, "    cannot be read: {}", clean(problem));
+        }
+    }
+    if let Some((tag, count)) = legacy {
+        let _ = writeln!(
+            text,
+            "  {count} signatures in cosign's older form under {tag}"
+        );
+    }
+    if claims.is_empty() && legacy.is_none() {
+        let _ = writeln!(text, "  nothing");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Text of others for a terminal: without control characters, which could rewrite what is shown.
+fn clean(text: &str) -> String {
+    text.chars()
+        .take(300)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}

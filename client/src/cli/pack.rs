@@ -1,0 +1,274 @@
+//! `sealstone pack`: a directory made into a bundle, in an OCI layout.
+
+use super::Context;
+use super::output::{Format, readable_size};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use sealstone::layout::LayoutStore;
+use sealstone::pack::{Description, KindRule, PackOptions, PackProgress, Packed, pack};
+use sealstone::store::Location;
+use sealstone::{Error, Result};
+use sealstone_spec::words::three_words;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Arguments of `sealstone pack`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each file becomes one layer as it is, so its digest is the layer's. The same files give the same
+digest on every machine: times, owners and umask do not matter; whether the owner may run a file
+does. Left out: .git, signature files, and what .sealstoneignore names (patterns as in .gitignore).
+
+Examples:
+  sealstone pack ./my-model -o bundle:1.0.0
+  sealstone pack ./my-model -o bundle:1.0.0 --name my-model --version 1.0.0 --license Apache-2.0
+  sealstone pack ./my-model -o bundle --kind 'weights=*.dat' --ignore '/checkpoints/'
+  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) sealstone pack . -o ../bundle")]
+pub(crate) struct Args {
+    /// The directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+
+    /// The layout to write, and the tag in it
+    #[arg(long, short = 'o', value_name = "OUT[:TAG]")]
+    out: String,
+
+    /// What files are for: weights, config, doc, code or dataset, by pattern; else by extension
+    #[arg(long, value_name = "KIND=PATTERN")]
+    kind: Vec<KindRule>,
+
+    /// Leave out what the pattern names, as if it stood in .sealstoneignore
+    #[arg(long, value_name = "PATTERN")]
+    ignore: Vec<String>,
+
+    /// Take symbolic links as what they lead to, within the directory
+    #[arg(long)]
+    follow: bool,
+
+    /// Hard-link instead of copying: saves disk, but the files must not be changed in place any more
+    #[arg(long)]
+    link: bool,
+
+    #[command(flatten)]
+    about: About,
+}
+
+/// What is said about the model; all of it becomes part of the digest.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "About the model (part of the digest)")]
+struct About {
+    /// Name
+    #[arg(long)]
+    name: Option<String>,
+    /// Version
+    #[arg(long)]
+    version: Option<String>,
+    /// Title, for people
+    #[arg(long)]
+    title: Option<String>,
+    /// A sentence about it
+    #[arg(long)]
+    description: Option<String>,
+    /// Author; may be repeated
+    #[arg(long)]
+    author: Vec<String>,
+    /// Organisation that gives it out
+    #[arg(long)]
+    vendor: Option<String>,
+    /// Family that it belongs to
+    #[arg(long)]
+    family: Option<String>,
+    /// Licence as an SPDX expression; may be repeated
+    #[arg(long)]
+    license: Vec<String>,
+    /// Where its source is
+    #[arg(long, value_name = "URL")]
+    source_url: Option<String>,
+    /// Revision of the source
+    #[arg(long)]
+    revision: Option<String>,
+    /// Architecture, such as transformer
+    #[arg(long)]
+    architecture: Option<String>,
+    /// Format of the weights; else the one that all of them have
+    #[arg(long)]
+    format: Option<String>,
+    /// Number of parameters, such as 8b
+    #[arg(long)]
+    param_size: Option<String>,
+    /// Precision, such as bfloat16
+    #[arg(long)]
+    precision: Option<String>,
+    /// Quantization, such as awq
+    #[arg(long)]
+    quantization: Option<String>,
+    /// Annotation of the manifest; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
+    annotation: Vec<(String, String)>,
+}
+
+fn annotation(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+impl About {
+    fn describe(self, created: Option<String>) -> Description {
+        Description {
+            created,
+            name: self.name,
+            version: self.version,
+            title: self.title,
+            description: self.description,
+            authors: self.author,
+            vendor: self.vendor,
+            family: self.family,
+            licenses: self.license,
+            source_url: self.source_url,
+            revision: self.revision,
+            architecture: self.architecture,
+            format: self.format,
+            param_size: self.param_size,
+            precision: self.precision,
+            quantization: self.quantization,
+            annotations: self.annotation.into_iter().collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let out = match args.out.strip_prefix("oci:") {
+        Some(_) => args.out.clone(),
+        None => format!("oci:{}", args.out),
+    };
+    let location: Location = out.parse()?;
+    let Location::Layout { path, .. } = &location else {
+        return Err(Error::usage(format!("\"{}\" is no layout", args.out)));
+    };
+    if location.reference().is_some() && location.tag().is_none() {
+        return Err(Error::usage(
+            "a bundle's digest is made from its content: give a tag or nothing",
+        ));
+    }
+    let created = creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
+    let options = PackOptions {
+        description: args.about.describe(created),
+        kinds: args.kind,
+        ignore: args.ignore,
+        follow: args.follow,
+        link: args.link,
+        ..PackOptions::default()
+    };
+    let (path, tag) = (path.clone(), location.tag().cloned());
+    let progress = Bar::new(context.output.format());
+    let packed = tokio::task::spawn_blocking(move || {
+        let layout = LayoutStore::open_or_create(path)?;
+        let packed = pack(&args.directory, &layout, &options, tag.as_ref(), &progress);
+        progress.0.finish_and_clear();
+        packed
+    })
+    .await
+    .map_err(|error| Error::other("packing ended early").source(error))??;
+    report(&packed, &location, context);
+    Ok(())
+}
+
+/// `SOURCE_DATE_EPOCH` as RFC 3339.
+pub(super) fn creation_time(seconds: Option<&str>) -> Result<Option<String>> {
+    let Some(text) = seconds.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let time = text
+        .parse()
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    match time {
+        Some(time) => Ok(Some(time.to_string())),
+        None => Err(Error::usage(format!(
+            "SOURCE_DATE_EPOCH \"{text}\" is no number of seconds"
+        ))),
+    }
+}
+
+fn report(packed: &Packed, location: &Location, context: &Context) {
+    let digest = packed.manifest.digest();
+    let bytes: u64 = packed.files.iter().map(|file| file.size).sum();
+    let name = three_words(digest);
+    let mut text = format!("packed {name}\n  {digest}\n");
+    for file in &packed.files {
+        let kind = file.kind.as_str();
+        text.push_str(&format!(
+            "  {kind:<14} {:>10}  {}\n",
+            readable_size(file.size),
+            file.path
+        ));
+    }
+    text.push_str(&format!(
+        "{} files, {} in {location}",
+        packed.files.len(),
+        readable_size(bytes)
+    ));
+    if !packed.ignored.is_empty() {
+        context
+            .output
+            .note(format!("left out: {}", packed.ignored.join(", ")));
+    }
+    let files: Vec<_> = packed
+        .files
+        .iter()
+        .map(|file| {
+            json!({"path": file.path, "kind": file.kind, "digest": file.digest, "size": file.size,
+                "executable": file.executable})
+        })
+        .collect();
+    let value = json!({"digest": digest, "name": name, "location": location.to_string(),
+        "size": bytes, "files": files, "ignored": packed.ignored});
+    context.output.result(&value, text);
+}
+
+/// A progress bar on a terminal, nothing elsewhere: packing is quick where nobody looks.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(format: Format) -> Bar {
+        if format != Format::Human {
+            return Bar(ProgressBar::hidden());
+        }
+        let style =
+            ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+        Bar(ProgressBar::new(0).with_style(style))
+    }
+}
+
+impl PackProgress for Bar {
+    fn begin(&self, files: usize, bytes: u64) {
+        self.0.set_length(bytes);
+        self.0.set_message(format!("{files} files"));
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_source_date_is_written_as_rfc_3339() {
+        assert_eq!(creation_time(None).unwrap(), None);
+        assert_eq!(
+            creation_time(Some("1767225600")).unwrap().unwrap(),
+            "2026-01-01T00:00:00Z"
+        );
+        assert!(creation_time(Some("yesterday")).is_err());
+        assert!(creation_time(Some("99999999999999999")).is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! Arguments that say whom to trust; shared by commands that verify.
+
+use sealstone::store::Location;
+use sealstone::trust::Judge;
+use sealstone::{Error, Result};
+use sealstone_spec::name::RepoName;
+use std::path::PathBuf;
+
+/// Whom to trust.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct TrustArgs {
+    /// Policy that must hold
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SEALSTONE_POLICY",
+        conflicts_with = "key"
+    )]
+    policy: Option<PathBuf>,
+
+    /// Public key that must have signed; may be repeated. NAME.pub and NAME-p256.pub are one signer
+    #[arg(long, value_name = "FILE.pub")]
+    key: Vec<PathBuf>,
+
+    /// How many of the signers must have signed
+    #[arg(long, value_name = "N", requires = "key", default_value_t = 1)]
+    threshold: u32,
+
+    /// Repository whose rules hold, for layouts, which have no repository of their own
+    #[arg(long, value_name = "NAME")]
+    repository: Option<RepoName>,
+}
+
+impl TrustArgs {
+    /// The judge, if one was named.
+    pub(crate) fn judge(&self) -> Result<Option<Judge>> {
+        match &self.policy {
+            Some(path) => Judge::from_policy_file(path).map(Some),
+            None if self.key.is_empty() => Ok(None),
+            None => Judge::from_key_files(&self.key, self.threshold).map(Some),
+        }
+    }
+
+    /// The repository whose rules hold for what lies at `location`.
+    pub(crate) fn repository(&self, location: &Location) -> Result<RepoName> {
+        match (location, &self.repository) {
+            (Location::Registry(image), None) => Ok(image.repository.clone()),
+            (Location::Registry(image), Some(stated)) if *stated == image.repository => {
+                Ok(stated.clone())
+            }
+            (Location::Registry(image), Some(stated)) => Err(Error::usage(format!(
+                "--repository says \"{stated}\", but the bundle lies in \"{}\"",
+                image.repository
+            ))),
+            (Location::Layout { .. }, Some(stated)) => Ok(stated.clone()),
+            // Keys count everywhere, so any name will do; a policy's rules depend on the name.
+            (Location::Layout { .. }, None) if self.policy.is_none() => Ok("layout"
+                .parse()
+                .expect("a lowercase word is a repository name")),
+            (Location::Layout { .. }, None) => Err(Error::usage(
+                "a layout has no repository, so the policy cannot say which rules hold",
+            )
+            .hint("add --repository NAME: where the bundle came from or is to go")),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `sealstone verify`: a bundle judged, rule by rule, and if wanted a directory compared with it.
+
+use super::Context;
+use super::connect::ConnectArgs;
+use super::trust::TrustArgs;
+use sealstone::store::{Location, Store};
+use sealstone::trust::{compare_files, evidence_of, expect_name};
+use sealstone::{Error, Result};
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::policy::Evaluation;
+use sealstone_spec::words::three_words;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `sealstone verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Judges with your own policy or keys; the registry's word plays no part. A layout is verified without
+a network, all its files included. From a registry only manifest and signatures are read: its files
+are verified when they are pulled, or with --files where they are already.
+
+Examples:
+  sealstone verify registry.example/models/m:1.0.0 --policy policy.toml
+  sealstone verify oci:bundle:1.0.0 --key alice.pub
+  sealstone verify oci:bundle:1.0.0 --policy policy.toml --repository models/m
+  sealstone verify registry.example/models/m:1.0.0 --key alice.pub --files ./my-model
+  sealstone verify registry.example/models/m:1.0.0 --key a.pub --key b.pub --threshold 2 --name brisk-otter-quartz")]
+pub(crate) struct Args {
+    /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR[:TAG]
+    #[arg(value_name = "LOCATION")]
+    location: Location,
+
+    #[command(flatten)]
+    trust: TrustArgs,
+
+    /// The three words that the bundle must have as its name
+    #[arg(long, value_name = "THREE-WORDS")]
+    name: Option<String>,
+
+    /// Compare the files in this directory with the bundle
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let Some(judge) = args.trust.judge()? else {
+        return Err(Error::usage("nobody to trust was named")
+            .hint("give --policy FILE, or --key FILE.pub for each signer"));
+    };
+    let repository = args.trust.repository(&args.location)?;
+    let store = args.location.open(&args.connect.options())?;
+    let manifest = args.location.resolve(store.as_ref()).await?;
+    if let Some(name) = &args.name {
+        expect_name(name, manifest.digest(), &args.location.to_string())?;
+    }
+    let evidence = evidence_of(store.as_ref(), &manifest).await?;
+    for (digest, reason) in &evidence.unreadable {
+        context.output.note(format!(
+            "cannot be read and does not count: {digest}: {reason}"
+        ));
+    }
+    let judgement = match judge.judge(&repository, &manifest, &evidence) {
+        Ok(judgement) => judgement,
+        Err(refusal) => {
+            let evaluation = judge.evaluate(&repository, &manifest, &evidence);
+            context.output.note(rules_text(&evaluation));
+            return Err(refusal);
+        }
+    };
+    let blobs = check_blobs(store, &manifest).await?;
+    let files = match &args.files {
+        Some(directory) => Some(check_files(&manifest, directory).await?),
+        None => None,
+    };
+
+    let digest = manifest.digest();
+    let mut text = format!("verified {}\n  {digest}\n", three_words(digest));
+    text.push_str(&rules_text(&judgement.evaluation));
+    if let Some(count) = blobs {
+        text.push_str(&format!("\n  ok       files: {count} blobs in the layout have the digests that the manifest states"));
+    }
+    if let (Some(count), Some(directory)) = (files, &args.files) {
+        text.push_str(&format!(
+            "\n  ok       files: {count} in \"{}\" are those of the bundle",
+            directory.display()
+        ));
+    }
+    let value = json!({"verified": true, "location": args.location.to_string(), "digest": digest,
+        "name": three_words(digest), "policy": judge.policy().digest(),
+        "evaluation": judgement.evaluation, "evidence": judgement.admission.evidence(),
+        "blobsChecked": blobs, "filesChecked": files});
+    context.output.result(&value, text);
+    Ok(())
+}
+
+/// Each rule and its result, a line each.
+fn rules_text(evaluation: &Evaluation) -> String {
+    let mut lines = Vec::new();
+    for result in &evaluation.results {
+        let mark = if result.satisfied {
+            "ok      "
+        } else {
+            "NOT MET "
+        };
+        lines.push(format!(
+            "  {mark} {}: {}",
+            result.rule,
+            result.reasons.join("; ")
+        ));
+    }
+    for ignored in &evaluation.ignored {
+        lines.push(format!(
+            "  ignored  {}: {}",
+            ignored.evidence, ignored.reason
+        ));
+    }
+    lines.join("\n")
+}
+
+/// Reads every blob of a layout and checks it; a registry's are checked when they are pulled.
+async fn check_blobs(
+    store: std::sync::Arc<dyn Store>,
+    manifest: &VerifiedManifest,
+) -> Result<Option<usize>> {
+    let Some(layout) = store.as_layout().cloned() else {
+        return Ok(None);
+    };
+    let blobs: Vec<_> = manifest.blobs().cloned().collect();
+    let count = blobs.len();
+    let check = move || blobs.iter().try_for_each(|blob| layout.check_blob(blob));
+    tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|error| Error::other("checking the blobs ended early").source(error))??;
+    Ok(Some(count))
+}
+
+/// Compares a directory with the bundle; returns the number of files.
+async fn check_files(manifest: &VerifiedManifest, directory: &Path) -> Result<usize> {
+    let bundle = Bundle::read(manifest)
+        .map_err(|error| Error::halted("this manifest is no bundle of files").source(error))?;
+    let count = bundle.files().len();
+    let owned = directory.to_owned();
+    let problems = tokio::task::spawn_blocking(move || compare_files(&bundle, &owned))
+        .await
+        .map_err(|error| Error::other("comparing the files ended early").source(error))??;
+    if problems.is_empty() {
+        return Ok(count);
+    }
+    let mut error = Error::halted(format!(
+        "\"{}\" differs from the bundle in {} places",
+        directory.display(),
+        problems.len()
+    ));
+    for problem in problems.iter().take(20) {
+        error = error.hint(problem.to_string());
+    }
+    Err(match serde_json::to_value(&problems) {
+        Ok(detail) => error.detail(json!({"problems": detail})),
+        Err(_) => error,
+    })
+}

@@ -1,0 +1,317 @@
+//! A directory made into a bundle: one raw layer per file, and the same digest on every machine.
+//!
+//! Source: ModelPack docs/spec.md. What the digest depends on: the files' bytes, their paths, whether
+//! their owner may run them, and the [`Description`]. What it does not: times, owners, groups, umask,
+//! the order in which a file system lists names, the directory's own name, the number of threads.
+//! Invariant: the bytes that are hashed are the bytes that are stored; they are read once.
+
+mod document;
+mod glob;
+mod kind;
+mod walk;
+
+pub use kind::KindRule;
+
+use crate::error::{Error, Result};
+use crate::layout::LayoutStore;
+use sealstone_spec::bundle::{Bundle, BundlePath, FileKind};
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::name::Tag;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use walk::Found;
+
+/// What is said about a model beside its files. Everything is optional: what is not given is not
+/// written, so that nothing of the machine slips into the digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Time of creation, RFC 3339 in UTC.
+    pub created: Option<String>,
+    /// The model's name.
+    pub name: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Its title, for people.
+    pub title: Option<String>,
+    /// A sentence about it.
+    pub description: Option<String>,
+    /// Who made it.
+    pub authors: Vec<String>,
+    /// The organisation that gives it out.
+    pub vendor: Option<String>,
+    /// The family that it belongs to, such as `llama3`.
+    pub family: Option<String>,
+    /// Licences, as SPDX expressions.
+    pub licenses: Vec<String>,
+    /// Where its source is.
+    pub source_url: Option<String>,
+    /// The revision of that source.
+    pub revision: Option<String>,
+    /// Architecture, such as `transformer`.
+    pub architecture: Option<String>,
+    /// Format of the weights; without it, the one that all of them have.
+    pub format: Option<String>,
+    /// Number of parameters, such as `8b`.
+    pub param_size: Option<String>,
+    /// Precision, such as `bfloat16`.
+    pub precision: Option<String>,
+    /// Quantization, such as `awq`.
+    pub quantization: Option<String>,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How to pack.
+#[derive(Clone, Debug)]
+pub struct PackOptions {
+    /// What is said about the model.
+    pub description: Description,
+    /// Rules for what files are for; the last that fits wins, then the extension.
+    pub kinds: Vec<KindRule>,
+    /// Patterns of what to leave out, beside those in `.sealstoneignore`.
+    pub ignore: Vec<String>,
+    /// Take symbolic links as what they lead to, inside the directory only.
+    pub follow: bool,
+    /// Hard-link files into the layout instead of copying them. Saves disk; whoever changes the file
+    /// in place afterwards breaks the layout, which is found when it is read.
+    pub link: bool,
+    /// Files that are hashed at once.
+    pub threads: usize,
+}
+
+impl Default for PackOptions {
+    fn default() -> PackOptions {
+        PackOptions {
+            description: Description::default(),
+            kinds: Vec::new(),
+            ignore: Vec::new(),
+            follow: false,
+            link: false,
+            threads: 2,
+        }
+    }
+}
+
+/// One file as it went into the bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedFile {
+    /// Where it lies in the bundle.
+    pub path: BundlePath,
+    /// What it is for.
+    pub kind: FileKind,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+    /// Whether its owner may run it.
+    pub executable: bool,
+}
+
+/// A bundle that has been packed into a layout.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// Its manifest.
+    pub manifest: VerifiedManifest,
+    /// Its files, in the manifest's order.
+    pub files: Vec<PackedFile>,
+    /// Paths that patterns left out; a directory stands for all that lies in it.
+    pub ignored: Vec<String>,
+}
+
+/// What a caller hears while files are packed; called from several threads.
+pub trait PackProgress: Sync {
+    /// This many files with this many bytes will be packed.
+    fn begin(&self, files: usize, bytes: u64) {
+        let _ = (files, bytes);
+    }
+    /// So many bytes more are done.
+    fn advance(&self, bytes: u64) {
+        let _ = bytes;
+    }
+}
+
+/// Says nothing.
+impl PackProgress for () {}
+
+/// Packs `directory` into `layout`, under `tag` if there is one.
+///
+/// # Errors
+/// If the directory holds something that does not belong in a bundle (links, devices, names that
+/// some machine could not store), a file changes while it is read, or the layout cannot be written.
+/// The layout may hold blobs then, but no manifest names them.
+pub fn pack(
+    directory: &Path,
+    layout: &LayoutStore,
+    options: &PackOptions,
+    tag: Option<&Tag>,
+    progress: &dyn PackProgress,
+) -> Result<Packed> {
+    refuse_layout_inside(directory, layout)?;
+    let tree = walk::walk(directory, options.follow, &options.ignore)?;
+    if tree.files.is_empty() {
+        return Err(Error::usage(format!(
+            "\"{}\" holds no files to pack",
+            directory.display()
+        )));
+    }
+    progress.begin(
+        tree.files.len(),
+        tree.files.iter().map(|file| file.size).sum(),
+    );
+    let mut files = store_all(&tree.files, layout, options, progress)?;
+    // The order of layers: weights first, because whoever streams a bundle wants them first.
+    files.sort_by(|one, two| (one.kind, &one.path).cmp(&(two.kind, &two.path)));
+
+    let config = document::config(&options.description, &files);
+    let manifest = document::manifest(&options.description, &config, &files)?;
+    // What is written must be readable by the rules that everyone else reads it by.
+    Bundle::read(&manifest).map_err(|error| Error::usage(error.to_string()))?;
+    layout.write_blob(&Digest::sha256(&config), &config)?;
+    layout.write_manifest(&manifest, tag)?;
+    Ok(Packed {
+        manifest,
+        files,
+        ignored: tree.ignored,
+    })
+}
+
+fn refuse_layout_inside(directory: &Path, layout: &LayoutStore) -> Result<()> {
+    let real = |path: &Path| {
+        fs::canonicalize(path)
+            .map_err(|source| Error::io(format!("opening \"{}\"", path.display()), source))
+    };
+    if real(layout.root())?.starts_with(real(directory)?) {
+        return Err(Error::usage(format!(
+            "the layout \"{}\" lies inside the directory that is packed",
+            layout.root().display()
+        ))
+        .hint("write it beside the directory: the next pack would pack the bundle itself"));
+    }
+    Ok(())
+}
+
+/// Stores every file, several at once, the largest first so that none is left alone at the end.
+fn store_all(
+    found: &[Found],
+    layout: &LayoutStore,
+    options: &PackOptions,
+    progress: &dyn PackProgress,
+) -> Result<Vec<PackedFile>> {
+    let mut queue: Vec<&Found> = found.iter().collect();
+    queue.sort_by_key(|file| file.size);
+    let queue = Mutex::new(queue);
+    let done = Mutex::new(Vec::with_capacity(found.len()));
+    let failed = AtomicBool::new(false);
+    let next = || {
+        queue
+            .lock()
+            .expect("no thread panics while it holds the queue")
+            .pop()
+    };
+    let work = || -> Result<()> {
+        while !failed.load(Ordering::Relaxed)
+            && let Some(file) = next()
+        {
+            let stored = store_file(file, layout, options, progress)
+                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            done.lock()
+                .expect("no thread panics while it holds the list")
+                .push(stored);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.threads.max(1))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut outcome = Ok(());
+        for worker in workers {
+            let ended = worker
+                .join()
+                .unwrap_or_else(|_| Err(Error::other("a thread that packs files panicked")));
+            outcome = outcome.and(ended);
+        }
+        outcome
+    })?;
+    Ok(done
+        .into_inner()
+        .expect("no thread panics while it holds the list"))
+}
+
+struct Counted<'a> {
+    file: &'a File,
+    progress: &'a dyn PackProgress,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.progress.advance(count as u64);
+        Ok(count)
+    }
+}
+
+fn store_file(
+    found: &Found,
+    layout: &LayoutStore,
+    options: &PackOptions,
+    progress: &dyn PackProgress,
+) -> Result<PackedFile> {
+    let what = || format!("packing \"{}\"", found.path);
+    let failed = |source: io::Error| Error::io(what(), source);
+    let changed = || {
+        Error::conflict(format!("\"{}\" changed while it was read", found.path))
+            .hint("pack when nothing writes into the directory any more")
+    };
+    // Between the walk and here, the name may have become a link or a pipe.
+    let flags = if options.follow { 0 } else { libc::O_NOFOLLOW };
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags | libc::O_NONBLOCK)
+        .open(&found.source)
+        .map_err(failed)?;
+    let before = file.metadata().map_err(failed)?;
+    if !before.is_file() || before.len() != found.size {
+        return Err(changed());
+    }
+    let linked = if options.link {
+        let mut advance = |bytes| progress.advance(bytes);
+        layout.link_blob(&found.source, Algorithm::Sha256, &mut advance)?
+    } else {
+        None
+    };
+    let (digest, size) = match linked {
+        Some(stored) => stored,
+        None => {
+            let mut writer = layout.begin_blob(Algorithm::Sha256)?;
+            writer
+                .copy_from(Counted {
+                    file: &file,
+                    progress,
+                })
+                .map_err(failed)?;
+            writer.seal()?
+        }
+    };
+    let after = file.metadata().map_err(failed)?;
+    let stamp = |metadata: &fs::Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    if size != found.size || stamp(&before) != stamp(&after) {
+        return Err(changed());
+    }
+    Ok(PackedFile {
+        path: found.path.clone(),
+        kind: kind::kind_of(found.path.as_str(), &options.kinds),
+        digest,
+        size,
+        executable: found.executable,
+    })
+}
+
+#[cfg(test)]
+mod tests;

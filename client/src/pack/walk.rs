@@ -1,0 +1,222 @@
+//! The files of a directory that go into a bundle, found the same on every machine.
+//!
+//! Names are composed (NFC), because macOS hands out the decomposed form of what Linux stores.
+//! Invariant: everything that is found is a plain file inside the root; what is neither file nor
+//! directory is refused by name, and never left out in silence.
+
+use super::glob::Glob;
+use crate::error::{Error, Result};
+use sealstone_spec::bundle::{BundlePath, check_paths};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use unicode_normalization::UnicodeNormalization as _;
+
+/// The file with patterns of what to leave out.
+pub(super) const IGNORE_FILE: &str = ".sealstoneignore";
+/// What is never packed: version control and signatures, which speak of the bundle from outside.
+const ALWAYS_IGNORED: [&str; 9] = [
+    "/.git",
+    "/.gitignore",
+    "/.gitattributes",
+    "/.github",
+    "/.sealstoneignore",
+    "model.sig",
+    "*.sigstore",
+    "*.sigstore.json",
+    "/claims.jsonl",
+];
+/// Deepest nesting of directories.
+const MAX_DEPTH: usize = 64;
+
+/// A file to pack.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) path: BundlePath,
+    pub(super) source: PathBuf,
+    pub(super) size: u64,
+    pub(super) executable: bool,
+}
+
+/// What a walk found.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    /// Sorted by path.
+    pub(super) files: Vec<Found>,
+    /// Paths that patterns left out; a directory stands for all that lies in it.
+    pub(super) ignored: Vec<String>,
+}
+
+struct Rule {
+    glob: Glob,
+    keeps: bool,
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    canonical_root: PathBuf,
+    follow: bool,
+    rules: Vec<Rule>,
+    tree: Tree,
+    /// Directories above the current one, by their real paths: a link to one of them is a cycle.
+    above: Vec<PathBuf>,
+}
+
+/// Finds the files below `root`. With `follow`, symbolic links are taken as what they lead to,
+/// inside the root only.
+pub(super) fn walk(root: &Path, follow: bool, ignore: &[String]) -> Result<Tree> {
+    let canonical_root = fs::canonicalize(root)
+        .map_err(|source| Error::io(format!("opening \"{}\"", root.display()), source))?;
+    if !canonical_root.is_dir() {
+        return Err(Error::usage(format!(
+            "\"{}\" is no directory",
+            root.display()
+        )));
+    }
+    let mut walk = Walk {
+        root,
+        above: vec![canonical_root.clone()],
+        canonical_root,
+        follow,
+        rules: rules(root, ignore)?,
+        tree: Tree::default(),
+    };
+    walk.directory(root, "")?;
+    let mut tree = walk.tree;
+    tree.files.sort_by(|one, two| one.path.cmp(&two.path));
+    tree.ignored.sort();
+    check_paths(tree.files.iter().map(|file| &file.path))
+        .map_err(|error| Error::usage(error.to_string()))?;
+    Ok(tree)
+}
+
+fn rules(root: &Path, ignore: &[String]) -> Result<Vec<Rule>> {
+    let mut lines: Vec<String> = ALWAYS_IGNORED.map(str::to_owned).to_vec();
+    let path = root.join(IGNORE_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => lines.extend(text.lines().map(str::to_owned)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::io(format!("reading \"{}\"", path.display()), source)),
+    }
+    lines.extend_from_slice(ignore);
+    let mut rules = Vec::new();
+    for line in lines {
+        let line = line.trim_end();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (keeps, pattern) = match line.strip_prefix('!') {
+            Some(pattern) => (true, pattern),
+            None => (false, line),
+        };
+        rules.push(Rule {
+            glob: Glob::parse(pattern)?,
+            keeps,
+        });
+    }
+    Ok(rules)
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, directory: &Path, prefix: &str) -> Result<()> {
+        let what = || format!("reading the directory \"{}\"", directory.display());
+        if self.above.len() > MAX_DEPTH {
+            return Err(Error::usage(format!(
+                "\"{}\" lies deeper than {MAX_DEPTH} directories",
+                directory.display()
+            )));
+        }
+        for entry in fs::read_dir(directory).map_err(|source| Error::io(what(), source))? {
+            let entry = entry.map_err(|source| Error::io(what(), source))?;
+            let source = entry.path();
+            let name = entry.file_name().into_string().map_err(|name| {
+                Error::usage(format!(
+                    "file name {name:?} in \"{}\" is not UTF-8",
+                    directory.display()
+                ))
+                .hint("rename it: not every machine could store it")
+            })?;
+            let name: String = name.nfc().collect();
+            let path = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}/{name}")
+            };
+            self.entry(source, path)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, source: PathBuf, path: String) -> Result<()> {
+        let what = || format!("reading \"{}\"", source.display());
+        let mut metadata =
+            fs::symlink_metadata(&source).map_err(|error| Error::io(what(), error))?;
+        // The rules come first: a link that is left out anyway is nobody's problem.
+        if self.is_ignored(&path, metadata.is_dir()) {
+            self.tree.ignored.push(path);
+            return Ok(());
+        }
+        if metadata.is_symlink() {
+            metadata = self.target(&source, &path)?;
+        }
+        if metadata.is_dir() {
+            let real = fs::canonicalize(&source).map_err(|error| Error::io(what(), error))?;
+            if self.above.contains(&real) {
+                return Err(Error::usage(format!(
+                    "\"{path}\" leads back to a directory above it"
+                )));
+            }
+            self.above.push(real);
+            self.directory(&source, &path)?;
+            self.above.pop();
+            return Ok(());
+        }
+        if !metadata.is_file() {
+            return Err(
+                Error::usage(format!("\"{path}\" is neither a file nor a directory")).hint(
+                    format!("remove it, or leave it out with a line /{path} in {IGNORE_FILE}"),
+                ),
+            );
+        }
+        let path: BundlePath =
+            path.parse()
+                .map_err(|error: sealstone_spec::bundle::BundleError| {
+                    Error::usage(error.to_string())
+                })?;
+        self.tree.files.push(Found {
+            path,
+            source,
+            size: metadata.len(),
+            executable: metadata.permissions().mode() & 0o100 != 0,
+        });
+        Ok(())
+    }
+
+    /// What a link leads to, if it may be followed.
+    fn target(&self, source: &Path, path: &str) -> Result<Metadata> {
+        if !self.follow {
+            return Err(Error::usage(format!("\"{path}\" is a symbolic link"))
+                .hint("pack what it leads to with --follow, or leave it out with --ignore"));
+        }
+        let what = || format!("following the link \"{}\"", source.display());
+        let real = fs::canonicalize(source).map_err(|error| Error::io(what(), error))?;
+        if !real.starts_with(&self.canonical_root) {
+            return Err(Error::usage(format!(
+                "\"{path}\" is a symbolic link to \"{}\", outside of \"{}\"",
+                real.display(),
+                self.root.display()
+            ))
+            .hint("copy the file in: a bundle holds only what lies in its directory"));
+        }
+        fs::metadata(&real).map_err(|error| Error::io(what(), error))
+    }
+
+    fn is_ignored(&self, path: &str, is_directory: bool) -> bool {
+        let last = self
+            .rules
+            .iter()
+            .rev()
+            .find(|rule| rule.glob.matches(path, is_directory));
+        last.is_some_and(|rule| !rule.keeps)
+    }
+}

@@ -1,0 +1,107 @@
+//! What has been said about a manifest, fetched from where the manifest lies.
+//!
+//! Nothing fetched here is believed. A referrer that cannot be read is set aside with the reason: it
+//! never counts, and it spoils nothing. A place that cannot be asked is an error.
+
+use crate::error::{Error, Outcome, Result};
+use crate::store::Store;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
+use sealstone_spec::media;
+use sealstone_spec::name::{Reference, RepoName};
+use sealstone_spec::policy::{Case, Evidence as CaseEvidence};
+use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
+
+/// Most signature bundles that are fetched for one manifest. More are refused and not cut off: the
+/// one that counts could be behind the cut.
+const MAX_REFERRERS: usize = 2000;
+/// Fetches at once.
+const PARALLEL: usize = 8;
+
+/// A signature bundle that is attached to a manifest, not yet verified.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The manifest that attaches it.
+    pub referrer: VerifiedManifest,
+    /// The bundle's bytes, of the digest that the referrer states.
+    pub bundle: Vec<u8>,
+}
+
+/// Everything of the kind that policies read, attached to one manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// What could be read.
+    pub attached: Vec<Attached>,
+    /// What could not, and why.
+    pub unreadable: Vec<(Digest, String)>,
+}
+
+impl Evidence {
+    /// The case that a policy judges, for `repository`.
+    pub fn case(&self, repository: &RepoName, manifest: &VerifiedManifest) -> Case {
+        let mut case = Case::new(repository, *manifest.digest(), manifest.size());
+        for item in &self.attached {
+            case.add(CaseEvidence::new(
+                item.referrer.clone(),
+                item.bundle.clone(),
+            ));
+        }
+        case
+    }
+}
+
+/// Fetches the signature bundles that are attached to `manifest` in `store`.
+///
+/// # Errors
+/// If the place cannot be asked, or lists more than anyone would attach.
+pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Evidence> {
+    let listed = store
+        .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
+        .await?;
+    if listed.len() > MAX_REFERRERS {
+        return Err(Error::halted(format!(
+            "{} signature bundles are attached to {}, at most {MAX_REFERRERS} are read",
+            listed.len(),
+            manifest.digest()
+        ))
+        .hint("somebody floods this manifest: ask who may push to the repository"));
+    }
+    let fetched: Vec<(Digest, Result<Attached, String>)> = stream::iter(listed)
+        .map(|descriptor| async move {
+            let digest = descriptor.digest;
+            match fetch(store, &descriptor).await {
+                Ok(attached) => Ok((digest, Ok(attached))),
+                // Missing or damaged: of this referrer. Anything else: of the place.
+                Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {
+                    Ok((digest, Err(error.to_string())))
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    let mut evidence = Evidence::default();
+    for (digest, result) in fetched {
+        match result {
+            Ok(attached) => evidence.attached.push(attached),
+            Err(reason) => evidence.unreadable.push((digest, reason)),
+        }
+    }
+    Ok(evidence)
+}
+
+async fn fetch(store: &dyn Store, descriptor: &Descriptor) -> Result<Attached> {
+    let referrer = store
+        .manifest(&Reference::Digest(descriptor.digest))
+        .await?;
+    let [layer] = referrer.layers() else {
+        return Err(Error::halted(format!(
+            "it has {} layers, not one",
+            referrer.layers().len()
+        )));
+    };
+    let bundle = store.blob_bytes(layer, MAX_BUNDLE_BYTES as u64).await?;
+    Ok(Attached { referrer, bundle })
+}

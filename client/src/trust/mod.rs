@@ -1,0 +1,33 @@
+//! Signing, and judging what others have signed.
+//!
+//! | file | what it owns |
+//! | --- | --- |
+//! | `sign` | signature bundles as referrers of a manifest |
+//! | `legacy` | cosign's older `.sig` tag, for the tools that read nothing else |
+//! | `evidence` | fetching what has been said about a manifest |
+//! | `verify` | the judgement by a policy or by keys, offline |
+//! | `denied` | a refusal in words |
+//! | `name` | the three words that people say |
+//! | `files` | a directory compared with a bundle |
+//!
+//! What a signature must look like, and what a policy asks for, is decided in `sealstone_spec`, by the
+//! same functions that the registry calls. Nothing here believes a registry's word.
+
+mod denied;
+mod evidence;
+mod files;
+mod legacy;
+mod name;
+mod sign;
+mod verify;
+
+pub use denied::{denial_of, denied};
+pub use evidence::{Attached, Evidence, evidence_of};
+pub use files::{FileProblem, compare_files};
+pub use legacy::sign_legacy;
+pub use name::expect_name;
+pub use sign::{Signed, sign};
+pub use verify::{Judge, Judgement, TrustSource};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,360 @@
+//! Signing and judging through a layout: what holds, and everything that must not.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::Outcome;
+use crate::layout::LayoutStore;
+use crate::pack::{PackOptions, pack};
+use crate::store::Store;
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::key::{SecretKey, Signer};
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
+use sealstone_spec::name::{Reference, RepoName};
+use sealstone_spec::sigstore::legacy_tag;
+use sealstone_spec::words::three_words;
+use std::fs;
+use std::path::PathBuf;
+
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
+struct World {
+    directory: tempfile::TempDir,
+    layout: LayoutStore,
+    manifest: VerifiedManifest,
+}
+
+fn world() -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let model = directory.path().join("model");
+    fs::create_dir(&model).unwrap();
+    fs::write(model.join("model.safetensors"), b"weights").unwrap();
+    fs::write(model.join("config.json"), b"{}").unwrap();
+    let layout = LayoutStore::open_or_create(directory.path().join("out")).unwrap();
+    let packed = pack(&model, &layout, &PackOptions::default(), None, &()).unwrap();
+    World {
+        directory,
+        layout,
+        manifest: packed.manifest,
+    }
+}
+
+fn ed25519(seed: u8) -> SecretKey {
+    SecretKey::ed25519_from_seed(&[seed; 32]).unwrap()
+}
+
+fn p256(seed: u8) -> SecretKey {
+    SecretKey::p256_from_seed(&[seed; 32]).unwrap()
+}
+
+fn repository() -> RepoName {
+    "models/x".parse().unwrap()
+}
+
+fn judge(keys: &[(&str, &SecretKey)], threshold: u32) -> Judge {
+    let keys = keys
+        .iter()
+        .map(|(name, key)| (*name, key.public_key().clone()));
+    Judge::from_keys(keys, threshold).unwrap()
+}
+
+impl World {
+    async fn sign(&self, key: &SecretKey) -> Signed {
+        sign(
+            &self.layout,
+            &self.manifest,
+            "r.example/models/x",
+            key,
+            CREATED,
+        )
+        .await
+        .unwrap()
+    }
+
+    async fn outcome(&self, judge: &Judge) -> Result<(), Outcome> {
+        let evidence = evidence_of(&self.layout, &self.manifest).await.unwrap();
+        let judged = judge.judge(&repository(), &self.manifest, &evidence);
+        judged.map(|_| ()).map_err(|error| error.outcome())
+    }
+}
+
+#[tokio::test]
+async fn a_signature_holds_for_its_key_and_no_other() {
+    let world = world();
+    let (alice, mallory) = (ed25519(1), ed25519(4));
+    assert_eq!(
+        world.outcome(&judge(&[("alice", &alice)], 1)).await,
+        Err(Outcome::Refused)
+    );
+    let signed = world.sign(&alice).await;
+    assert!(!signed.was_there);
+    assert_eq!(world.outcome(&judge(&[("alice", &alice)], 1)).await, Ok(()));
+    assert_eq!(
+        world.outcome(&judge(&[("mallory", &mallory)], 1)).await,
+        Err(Outcome::Refused)
+    );
+    // Again, and at another time: nothing is added.
+    let again = sign(
+        &world.layout,
+        &world.manifest,
+        "r.example/models/x",
+        &alice,
+        "2027-01-01T00:00:00Z",
+    );
+    let again = again.await.unwrap();
+    assert!(again.was_there);
+    assert_eq!(again.referrer, signed.referrer);
+}
+
+#[tokio::test]
+async fn two_keys_of_one_signer_are_one_signature() {
+    let world = world();
+    let (alice, companion, bob) = (ed25519(1), p256(2), ed25519(3));
+    world.sign(&alice).await;
+    world.sign(&companion).await;
+    let two_of_two = judge(
+        &[("alice", &alice), ("alice", &companion), ("bob", &bob)],
+        2,
+    );
+    assert_eq!(world.outcome(&two_of_two).await, Err(Outcome::Refused));
+    world.sign(&bob).await;
+    assert_eq!(world.outcome(&two_of_two).await, Ok(()));
+    assert!(Judge::from_keys([("a", alice.public_key().clone())], 2).is_err());
+    assert!(Judge::from_keys(Vec::<(String, _)>::new(), 1).is_err());
+}
+
+#[test]
+fn key_files_of_one_name_are_one_signer() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, key: &SecretKey| -> PathBuf {
+        let path = directory.path().join(name);
+        fs::write(&path, key.public_key().to_pem()).unwrap();
+        path
+    };
+    let paths = [write("a.pub", &ed25519(1)), write("a-p256.pub", &p256(2))];
+    assert!(
+        Judge::from_key_files(&paths, 2).is_err(),
+        "one signer cannot be two"
+    );
+    let both = [paths[0].clone(), write("b.pub", &ed25519(3))];
+    assert!(Judge::from_key_files(&both, 2).is_ok());
+}
+
+#[tokio::test]
+async fn no_changed_byte_of_the_evidence_is_accepted() {
+    let world = world();
+    let alice = ed25519(1);
+    let signed = world.sign(&alice).await;
+    let judge = judge(&[("alice", &alice)], 1);
+    let referrer = world
+        .layout
+        .read_manifest(&Reference::Digest(signed.referrer))
+        .unwrap();
+    let bundle = world.layout.blob_path(&referrer.layers()[0].digest);
+    let good = fs::read(&bundle).unwrap();
+    for position in (0..good.len()).step_by(29) {
+        let mut bad = good.clone();
+        bad[position] ^= 1;
+        fs::write(&bundle, bad).unwrap();
+        assert_eq!(
+            world.outcome(&judge).await,
+            Err(Outcome::Refused),
+            "byte {position}"
+        );
+    }
+    fs::remove_file(&bundle).unwrap();
+    assert_eq!(world.outcome(&judge).await, Err(Outcome::Refused));
+    fs::write(&bundle, &good).unwrap();
+    assert_eq!(world.outcome(&judge).await, Ok(()));
+    // A damaged referrer cannot be told from one that matters: the layout itself is refused.
+    fs::write(world.layout.blob_path(&signed.referrer), b"{}").unwrap();
+    let error = evidence_of(&world.layout, &world.manifest)
+        .await
+        .unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Halted);
+}
+
+#[tokio::test]
+async fn broken_evidence_of_others_spoils_nothing() {
+    let world = world();
+    let alice = ed25519(1);
+    world.sign(&alice).await;
+    let garbage = b"not a bundle".to_vec();
+    let document = sealstone_spec::sigstore::referrer_manifest(
+        &world.manifest.descriptor(),
+        &garbage,
+        "https://sigstore.dev/cosign/sign/v1",
+        CREATED,
+    );
+    let referrer = VerifiedManifest::check(document, None, None, Algorithm::Sha256).unwrap();
+    world.layout.write_manifest(&referrer, None).unwrap();
+    let judge = judge(&[("alice", &alice)], 1);
+    assert_eq!(world.outcome(&judge).await, Ok(()), "its blob is missing");
+    world
+        .layout
+        .write_blob(&Digest::sha256(&garbage), &garbage)
+        .unwrap();
+    assert_eq!(world.outcome(&judge).await, Ok(()), "its blob is no bundle");
+}
+
+#[tokio::test]
+async fn a_policy_that_asks_for_nothing_verifies_nothing() {
+    let world = world();
+    let path = world.directory.path().join("policy.toml");
+    let key = ed25519(1).public_key().to_openssh();
+    let text = format!(
+        "schema = \"sealstone-policy/v1\"\n[[identity]]\nname = \"alice\"\nkeys = [\"{key}\"]\n\
+         [[scope]]\nrepositories = [\"prod/**\"]\n[[scope.require]]\nrule = \"signatures\"\nidentities = [\"alice\"]\n"
+    );
+    fs::write(&path, text).unwrap();
+    let judge = Judge::from_policy_file(&path).unwrap();
+    world.sign(&ed25519(1)).await;
+    let evidence = evidence_of(&world.layout, &world.manifest).await.unwrap();
+    let error = judge
+        .judge(&repository(), &world.manifest, &evidence)
+        .unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.to_string().contains("asks for nothing"), "{error}");
+    let prod: RepoName = "prod/x".parse().unwrap();
+    assert!(judge.judge(&prod, &world.manifest, &evidence).is_ok());
+    fs::write(&path, "schema = \"sealstone-policy/v1\"\nunknown = 1\n").unwrap();
+    assert_eq!(
+        Judge::from_policy_file(&path).unwrap_err().outcome(),
+        Outcome::Usage
+    );
+}
+
+#[tokio::test]
+async fn a_denial_says_what_is_missing_and_can_be_read_back() {
+    let world = world();
+    let alice = ed25519(1);
+    let evidence = evidence_of(&world.layout, &world.manifest).await.unwrap();
+    let error = judge(&[("alice", &alice)], 1)
+        .judge(&repository(), &world.manifest, &evidence)
+        .unwrap_err();
+    assert!(
+        error.hints().iter().any(|hint| hint.contains("alice")),
+        "{:?}",
+        error.hints()
+    );
+    let denial = denial_of(&error).unwrap();
+    assert_eq!(denial.manifest, *world.manifest.digest());
+    // As a registry sends it: with one more field.
+    let mut detail = error.details().unwrap().clone();
+    detail["reason"] = "release_denied".into();
+    let sent = crate::Error::refused("denied").detail(detail);
+    assert_eq!(denial_of(&sent).unwrap(), denial);
+}
+
+#[tokio::test]
+async fn the_older_list_grows_and_keeps_what_it_has() {
+    let world = world();
+    let (alice, bob) = (ed25519(1), p256(2));
+    let store = &world.layout;
+    let name = "r.example/models/x";
+    let read = || {
+        let tag = legacy_tag(world.manifest.digest())
+            .unwrap()
+            .parse()
+            .unwrap();
+        world.layout.read_manifest(&Reference::Tag(tag)).unwrap()
+    };
+    sign_legacy(store, &world.manifest, name, &[&alice])
+        .await
+        .unwrap()
+        .unwrap();
+    let first = read();
+    sign_legacy(store, &world.manifest, name, &[&alice])
+        .await
+        .unwrap();
+    assert_eq!(
+        read().digest(),
+        first.digest(),
+        "the same signature is not added twice"
+    );
+    sign_legacy(store, &world.manifest, name, &[&alice, &bob])
+        .await
+        .unwrap();
+    let second = read();
+    assert_eq!(second.layers().len(), 2);
+    assert_eq!(second.layers()[0], first.layers()[0]);
+    for (layer, key) in second.layers().iter().zip([&alice, &bob]) {
+        let payload = store.read_blob(layer, 10_000).unwrap();
+        let signature = &layer.annotations["dev.cosignproject.cosign/signature"];
+        let signature = data_encoding::BASE64.decode(signature.as_bytes()).unwrap();
+        key.public_key().verify(&payload, &signature).unwrap();
+    }
+    let config = store.read_blob(second.config().unwrap(), 10_000).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
+    // The bundle is still the only one that a layout without a tag can mean.
+    assert_eq!(
+        store.only_manifest().unwrap().digest(),
+        world.manifest.digest()
+    );
+}
+
+#[tokio::test]
+async fn signatures_are_referrers_in_the_form_that_others_read() {
+    let world = world();
+    let signed = world.sign(&p256(2)).await;
+    let listed = world
+        .layout
+        .referrers(world.manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
+        .await
+        .unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].digest, signed.referrer);
+    assert_eq!(
+        listed[0].annotations["dev.sigstore.bundle.predicateType"],
+        "https://sigstore.dev/cosign/sign/v1"
+    );
+}
+
+#[test]
+fn a_wrong_pair_of_tag_and_name_is_refused() {
+    let digest = Digest::sha256(b"x");
+    let name = three_words(&digest);
+    expect_name(&name, &digest, "place").unwrap();
+    expect_name(&name.replace('-', " ").to_uppercase(), &digest, "place").unwrap();
+    for wrong in [
+        "",
+        "brisk-otter",
+        &format!("{name}-x"),
+        &three_words(&Digest::sha256(b"y")),
+    ] {
+        let error = expect_name(wrong, &digest, "place").unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Refused, "{wrong}");
+    }
+}
+
+#[test]
+fn a_directory_is_compared_file_by_file() {
+    let world = world();
+    let model = world.directory.path().join("model");
+    let bundle = Bundle::read(&world.manifest).unwrap();
+    assert_eq!(compare_files(&bundle, &model).unwrap(), []);
+
+    fs::write(model.join("model.safetensors"), b"weightz").unwrap();
+    fs::rename(model.join("config.json"), model.join("other.json")).unwrap();
+    let problems = compare_files(&bundle, &model).unwrap();
+    assert!(
+        matches!(&problems[..], [
+        FileProblem::Missing { path: missing },
+        FileProblem::Differs { path: changed, .. },
+        FileProblem::Added { path: added },
+    ] if missing == "config.json" && changed == "model.safetensors" && added == "other.json"),
+        "{problems:?}"
+    );
+
+    // A link to the right bytes is no file: it can be turned after it was verified.
+    fs::write(world.directory.path().join("elsewhere"), b"weights").unwrap();
+    fs::remove_file(model.join("model.safetensors")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", model.join("model.safetensors")).unwrap();
+    let problems = compare_files(&bundle, &model).unwrap();
+    let missing = FileProblem::Missing {
+        path: "model.safetensors".into(),
+    };
+    assert!(problems.contains(&missing), "{problems:?}");
+}

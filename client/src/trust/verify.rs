@@ -1,0 +1,210 @@
+//! The judgement: evidence against a policy of the caller's own, or against keys.
+//!
+//! Keys are turned into a policy document and go through the same evaluator: there is one function
+//! that decides. The registry's verdict plays no part.
+//! Invariant: a judge that asks for nothing is refused, because its yes would be worth nothing.
+
+use super::evidence::Evidence;
+use crate::error::{Error, Result};
+use crate::keys::read_public;
+use sealstone_spec::admission::Admission;
+use sealstone_spec::key::PublicKey;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::name::RepoName;
+use sealstone_spec::policy::{Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Who decides whether a bundle may be used.
+///
+/// ```
+/// use sealstone::trust::Judge;
+/// use sealstone_spec::key::{SecretKey, Signer};
+/// let key = SecretKey::ed25519_from_seed(&[7; 32])?;
+/// let judge = Judge::from_keys([("alice", key.public_key().clone())], 1)?;
+/// assert!(judge.requirements(&"models/x".parse()?).join("").contains("alice"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Judge {
+    policy: Policy,
+    source: TrustSource,
+}
+
+/// Where a judge's rules come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustSource {
+    /// A policy document.
+    Policy,
+    /// Keys that were named one by one.
+    Keys,
+}
+
+/// A bundle that passed.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What every rule found.
+    pub evaluation: Evaluation,
+    /// The proof that the policy holds.
+    pub admission: Admission,
+}
+
+impl Judge {
+    /// Judges by a policy.
+    pub fn from_policy(policy: Policy) -> Judge {
+        Judge {
+            policy,
+            source: TrustSource::Policy,
+        }
+    }
+
+    /// Judges by the policy in a TOML file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no policy; names line and column.
+    pub fn from_policy_file(path: &Path) -> Result<Judge> {
+        let what = || format!("reading the policy \"{}\"", path.display());
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| {
+                file.take(MAX_POLICY_BYTES as u64 + 1)
+                    .read_to_string(&mut text)
+            })
+            .map_err(|source| Error::io(what(), source))?;
+        let policy = Policy::parse(&text).map_err(|error| {
+            Error::usage(format!(
+                "\"{}\" is no policy that can be used",
+                path.display()
+            ))
+            .source(error)
+        })?;
+        Ok(Judge::from_policy(policy))
+    }
+
+    /// Judges by keys: `threshold` different names must have signed. Keys of the same name are one
+    /// signer.
+    ///
+    /// # Errors
+    /// If there are no keys, a key stands under two names, or fewer names than `threshold`.
+    pub fn from_keys<N: Into<String>>(
+        keys: impl IntoIterator<Item = (N, PublicKey)>,
+        threshold: u32,
+    ) -> Result<Judge> {
+        let mut identities: BTreeMap<String, Vec<PublicKey>> = BTreeMap::new();
+        for (name, key) in keys {
+            let known = identities.entry(name.into()).or_default();
+            if !known.contains(&key) {
+                known.push(key);
+            }
+        }
+        if identities.is_empty() {
+            return Err(Error::usage("no key to verify with").hint("give --key FILE.pub"));
+        }
+        let policy = Policy::parse(&document(&identities, threshold))
+            .map_err(|error| Error::usage("these keys make no policy").source(error))?;
+        Ok(Judge {
+            policy,
+            source: TrustSource::Keys,
+        })
+    }
+
+    /// Judges by key files; `NAME.pub` and `NAME-p256.pub` in one directory are one signer.
+    ///
+    /// # Errors
+    /// As [`Judge::from_keys`], and if a file holds no public key.
+    pub fn from_key_files(paths: &[PathBuf], threshold: u32) -> Result<Judge> {
+        let mut keys = Vec::new();
+        for path in paths {
+            keys.push((signer_name(path), read_public(path)?));
+        }
+        Judge::from_keys(keys, threshold)
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Where the rules come from.
+    pub fn source(&self) -> &TrustSource {
+        &self.source
+    }
+
+    /// What is asked for in a repository, in plain words.
+    pub fn requirements(&self, repository: &RepoName) -> Vec<String> {
+        let rules = self.policy.scope_for(repository).rules();
+        rules.iter().map(|rule| rule.describe()).collect()
+    }
+
+    /// What every rule finds, without deciding.
+    pub fn evaluate(
+        &self,
+        repository: &RepoName,
+        manifest: &VerifiedManifest,
+        evidence: &Evidence,
+    ) -> Evaluation {
+        self.policy
+            .evaluate(repository, &evidence.case(repository, manifest))
+    }
+
+    /// Decides.
+    ///
+    /// # Errors
+    /// [`Outcome::Refused`](crate::Outcome::Refused) with what is missing as hints and the whole
+    /// denial in [`Error::details`]; also if the rules ask for nothing in this repository.
+    pub fn judge(
+        &self,
+        repository: &RepoName,
+        manifest: &VerifiedManifest,
+        evidence: &Evidence,
+    ) -> Result<Judgement> {
+        if self.policy.scope_for(repository).rules().is_empty() {
+            return Err(Error::refused(format!(
+                "the policy asks for nothing in repository \"{repository}\", so nothing would be verified"
+            ))
+            .hint("is the repository's name right? add a scope with a rule, or verify with --key"));
+        }
+        let case = evidence.case(repository, manifest);
+        let admission = self
+            .policy
+            .judge(repository, &case)
+            .map_err(|denial| super::denied(&denial))?;
+        Ok(Judgement {
+            evaluation: self.policy.evaluate(repository, &case),
+            admission,
+        })
+    }
+}
+
+/// The signer whose key lies at `path`: the path without `.pub` and without the companion's mark.
+fn signer_name(path: &Path) -> String {
+    let text = path.display().to_string();
+    let text = text.strip_suffix(".pub").unwrap_or(&text);
+    text.strip_suffix("-p256").unwrap_or(text).to_owned()
+}
+
+/// A policy in which these signers count, everywhere.
+fn document(identities: &BTreeMap<String, Vec<PublicKey>>, threshold: u32) -> String {
+    // A JSON string is a TOML string too.
+    let quote = |text: &str| serde_json::Value::from(text).to_string();
+    let list = |texts: Vec<String>| texts.join(", ");
+    let mut text = format!("schema = {}\n", quote(SCHEMA));
+    for (name, keys) in identities {
+        let keys = list(keys.iter().map(|key| quote(&key.to_openssh())).collect());
+        let _ = write!(
+            text,
+            "[[identity]]\nname = {}\nkeys = [{keys}]\n",
+            quote(name)
+        );
+    }
+    let names = list(identities.keys().map(|name| quote(name)).collect());
+    let _ = write!(
+        text,
+        "[[scope]]\nrepositories = [\"**\"]\n[[scope.require]]\nrule = \"signatures\"\n\
+         threshold = {threshold}\nidentities = [{names}]\n"
+    );
+    text
+}
