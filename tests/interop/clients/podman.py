@@ -3,7 +3,7 @@
 import json
 
 import servers
-from harness import IMMUTABLE, Client, CheckFailed, contains, same, sealstone_only
+from harness import IMMUTABLE, Client, contains, same, sealstone_only
 
 
 class Podman(Client):
@@ -57,10 +57,5 @@ class Podman(Client):
     def check_an_immutable_tag_stays(self):
         target = self.reference("v1", IMMUTABLE)
         self.run(*self.podman("push", "-q", "--tls-verify=false", self.reference("one"), target))
-        self.run(*self.podman("pull", "-q", f"oci:{self.images.directory}:two"))
-        images = json.loads(self.run(*self.podman("images", "--format", "json")))
-        kept = json.loads(self.run(*self.podman("inspect", self.reference("one"))))[0]["Id"]
-        other = [image["Id"] for image in images if image["Id"] != kept and not image.get("IsManifestList")]
-        if not other:
-            raise CheckFailed(f"no second image among {images!r}")
-        self.refused(*self.podman("push", "-q", "--tls-verify=false", other[0], target))
+        other = self.run(*self.podman("pull", "-q", f"oci:{self.images.directory}:two")).split()[-1]
+        self.refused(*self.podman("push", "-q", "--tls-verify=false", other, target))
