@@ -36,6 +36,8 @@ def build():
 def take_binaries(directory):
     """Copies the binaries away, so that a build in the meantime changes nothing."""
     target = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "debug"
+    directory = directory / "bin"
+    directory.mkdir()
     for name, variable in (("sealstone-registry", "SEALSTONE_REGISTRY_BIN"), ("sealstone", "SEALSTONE_BIN"), ("sealbench", "SEALBENCH_BIN")):
         source = pathlib.Path(os.environ.get(variable) or target / name)
         if source.exists():
