@@ -1,4 +1,6 @@
 //! x
 
+#[cfg(test)]
+mod deploy;
 pub mod fuzzing;
 pub mod model;

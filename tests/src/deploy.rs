@@ -1,0 +1,85 @@
+//! The files in `deploy/` against the server that they are for.
+//!
+//! Owns the comparison of names: an alert on a metric that does not exist never fires, and nobody notices.
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sealstone_registry::metrics::{Metrics, RequestLabels, ResultLabel, RouteLabel};
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::PathBuf;
+
+    const FILES: [&str; 3] = [
+        "prometheus/alerts.yaml",
+        "prometheus/alerts-test.yaml",
+        "grafana/sealstone.json",
+    ];
+
+    fn read(file: &str) -> String {
+        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "deploy", file]
+            .iter()
+            .collect();
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Everything in `text` that reads like the name of one of our metrics.
+    fn metric_names(text: &str) -> BTreeSet<&str> {
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        text.split(|c| !is_name(c))
+            .filter(|word| word.starts_with("sealstone_"))
+            .collect()
+    }
+
+    /// One sample of every metric, as the server shows them.
+    fn rendered() -> String {
+        let metrics = Metrics::default();
+        let request = RequestLabels {
+            method: "GET".into(),
+            route: "manifest",
+            status: 200,
+        };
+        metrics.requests.get_or_create(&request).inc();
+        metrics
+            .request_seconds
+            .get_or_create(&RouteLabel { route: "manifest" })
+            .observe(0.1);
+        metrics
+            .gc_runs
+            .get_or_create(&ResultLabel { result: "ok" })
+            .inc();
+        metrics.render()
+    }
+
+    #[test]
+    fn alerts_and_dashboard_use_metrics_that_exist() {
+        let rendered = rendered();
+        let lines = rendered.lines().filter(|line| !line.starts_with('#'));
+        let known: BTreeSet<&str> = lines
+            .flat_map(|line| line.split(['{', ' ']).next())
+            .collect();
+        for file in FILES {
+            let text = read(file);
+            let used = metric_names(&text);
+            assert!(!used.is_empty(), "{file} uses no metric");
+            let unknown: Vec<_> = used.difference(&known).collect();
+            assert!(
+                unknown.is_empty(),
+                "{file} uses {unknown:?}, the server has {known:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_dashboard_shows_every_metric() {
+        let rendered = rendered();
+        let dashboard = read("grafana/sealstone.json");
+        for line in rendered
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+        {
+            let name = line.split(' ').next().unwrap();
+            assert!(dashboard.contains(name), "no panel shows {name}");
+        }
+    }
+}
