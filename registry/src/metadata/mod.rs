@@ -257,6 +257,8 @@ pub trait Metadata: Send + Sync + 'static {
     fn pin_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, Option<LinkedBlob>>;
     /// Gives `to` a blob that another repository has; `false` if that has not got it.
     fn mount_blob<'a>(&'a self, from: &'a RepoName, to: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, bool>;
+    /// Repositories that have a blob, at most `limit`.
+    fn blob_holders<'a>(&'a self, digest: &'a Digest, limit: usize) -> Answer<'a, Vec<RepoName>>;
     /// Takes a blob from a repository; the collector removes it when nobody has it.
     fn unlink_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis) -> Answer<'a, Result<(), Refusal>>;
     /// Bytes of a blob in the store itself.

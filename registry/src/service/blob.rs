@@ -8,7 +8,11 @@ use crate::metrics::WhereLabel;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::name::RepoName;
 use std::ops::Range;
+
+/// Repositories that are tried when a client names none to mount from.
+const MOST_SOURCES: usize = 50;
 
 /// What a HEAD tells.
 #[derive(Clone, Copy, Debug)]
@@ -207,6 +211,11 @@ impl Registry {
         }
         let (now, until) = (self.now(), self.pin_until());
         Ok(self.metadata().mount_blob(from.repository(), to.repository(), digest, now, until).await?)
+    }
+
+    /// Repositories from which a blob could be mounted. Whether the caller may read them is still to be asked.
+    pub async fn mount_sources(&self, _who: &Contributor, digest: &Digest) -> Result<Vec<RepoName>, Error> {
+        Ok(self.metadata().blob_holders(digest, MOST_SOURCES).await?)
     }
 
     /// Whether the repository itself has a blob already, so that an upload of it can be skipped.

@@ -3,9 +3,11 @@
 use crate::api::answer::{Answer, name, shown};
 use crate::api::context::Context;
 use crate::api::error::ApiError;
-use crate::auth::{Principal, Pull};
+use crate::auth::challenge::BearerError;
+use crate::auth::scope::Scope;
+use crate::auth::{Principal, Pull, Refusal, Verb};
 use crate::metadata::UploadId;
-use crate::service::BeginUpload;
+use crate::service::{BeginUpload, Contributor};
 use axum::body::Body;
 use http::{Response, StatusCode, header};
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -45,18 +47,7 @@ fn with_location(error: crate::service::Error, repo: &RepoName, id: UploadId) ->
 pub(super) async fn begin(context: &Context, principal: &Principal, repo: &RepoName, body: Body) -> Result<Response<Body>, ApiError> {
     let who = context.contributor(principal, repo)?;
     if let Some(digest) = digest_parameter(context, "mount")? {
-        let mounted = match context.parameter("from") {
-            Some(from) => match from.parse::<RepoName>() {
-                Ok(from) => match context.optional_grant::<Pull>(principal, &from) {
-                    Some(source) => context.registry().mount_blob(&who, &source, &digest).await?,
-                    // Clients then upload: a refusal would only make them ask again without the mount.
-                    None => false,
-                },
-                Err(error) => return Err(ApiError::bad_request("NAME_INVALID", error.to_string())),
-            },
-            None => false,
-        };
-        if mounted || context.registry().has_blob(&who, &digest).await? {
+        if context.registry().has_blob(&who, &digest).await? || mount(context, principal, &who, &digest).await? {
             return Ok(created(repo, &digest));
         }
     } else if let Some(digest) = digest_parameter(context, "digest")? {
@@ -69,6 +60,31 @@ pub(super) async fn begin(context: &Context, principal: &Principal, repo: &RepoN
     };
     let begun = context.registry().begin_upload(&who, BeginUpload { algorithm }).await?;
     Ok(progress(context, StatusCode::ACCEPTED, repo, begun.id, 0))
+}
+
+/// Tries the repository that the client names, or all that have the blob. One that the account may read but
+/// the session does not cover is asked for; any other that it may not read does not exist for it, and the
+/// client then uploads.
+async fn mount(context: &Context, principal: &Principal, who: &Contributor, digest: &Digest) -> Result<bool, ApiError> {
+    let sources = match context.parameter("from") {
+        Some(from) => vec![from.parse::<RepoName>().map_err(|error| ApiError::bad_request("NAME_INVALID", error.to_string()))?],
+        None => context.registry().mount_sources(who, digest).await?,
+    };
+    let mut beyond_session = None;
+    for source in sources {
+        match context.app.inner.authorizer.grant::<Pull>(principal, &source) {
+            Ok(grant) => {
+                if context.registry().mount_blob(who, &grant, digest).await? {
+                    return Ok(true);
+                }
+            }
+            Err(refusal @ Refusal::InsufficientScope { .. }) => beyond_session = Some(refusal),
+            Err(_) => {}
+        }
+    }
+    let Some(refusal) = beyond_session else { return Ok(false) };
+    let scopes = [Scope::for_verb(Verb::Push, who.repository()), refusal.scope()];
+    Err(ApiError::challenge(refusal.to_string(), &context.realm, &scopes, Some(BearerError::InsufficientScope)))
 }
 
 fn chunk(context: &Context) -> Result<Option<UploadRange>, ApiError> {

@@ -52,6 +52,7 @@ fn link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, mut blob: BlobRow, 
         }
         None => {
             blob.links += 1;
+            txn.put(Family::Holder, keys::digest_repo(digest, repo), Vec::new());
             txn.put(Family::Review, keys::review(ReviewKind::Link, &key), Vec::new());
             LinkRow { refs: 0, visible: 0, pin_until: until }
         }
@@ -85,6 +86,7 @@ pub(super) fn unlink(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Res
 /// Takes a blob that no manifest names from a repository.
 pub(super) fn drop_link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<(), Error> {
     txn.delete(Family::Link, keys::repo_digest(repo, digest));
+    txn.delete(Family::Holder, keys::digest_repo(digest, repo));
     let key = keys::digest(digest);
     if let Some(mut blob) = txn.row::<BlobRow>(Family::Blob, &key)? {
         blob.links = blob.links.saturating_sub(1);

@@ -14,6 +14,8 @@ pub enum Family {
     Inline,
     /// repository 0 digest -> [`crate::metadata::LinkRow`].
     Link,
+    /// digest, repository 0 -> nothing: the repositories that have a blob.
+    Holder,
     /// repository 0 digest -> [`crate::metadata::ManifestRow`].
     Manifest,
     /// repository 0 digest -> bytes of the manifest.
@@ -48,8 +50,8 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 19] = [
-        Family::Repository, Family::Blob, Family::Inline, Family::Link, Family::Manifest, Family::Body,
+    pub const ALL: [Family; 20] = [
+        Family::Repository, Family::Blob, Family::Inline, Family::Link, Family::Holder, Family::Manifest, Family::Body,
         Family::Edge, Family::Parent, Family::Referrer, Family::Tag, Family::TagOf, Family::Upload,
         Family::LiveKey, Family::Trash, Family::Review, Family::Event, Family::Account, Family::Token,
         Family::Server,
@@ -62,6 +64,7 @@ impl Family {
             Family::Blob => "blob",
             Family::Inline => "inline",
             Family::Link => "link",
+            Family::Holder => "holder",
             Family::Manifest => "manifest",
             Family::Body => "body",
             Family::Edge => "edge",

@@ -55,6 +55,12 @@ pub(super) fn repo_digest(repo_name: &RepoName, digest: &Digest) -> Vec<u8> {
     key
 }
 
+pub(super) fn digest_repo(digest: &Digest, repo_name: &RepoName) -> Vec<u8> {
+    let mut key = self::digest(digest);
+    key.extend_from_slice(&repo(repo_name));
+    key
+}
+
 pub(super) fn repo_two(repo_name: &RepoName, first: &Digest, second: &Digest) -> Vec<u8> {
     let mut key = repo_digest(repo_name, first);
     push_digest(&mut key, second);

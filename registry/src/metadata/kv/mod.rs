@@ -172,6 +172,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         Box::pin(async move { self.write(move |txn| blobs::mount(txn, &from, &to, &digest, until)).await })
     }
 
+    fn blob_holders<'a>(&'a self, digest: &'a Digest, limit: usize) -> Answer<'a, Vec<RepoName>> {
+        Box::pin(async move {
+            let prefix = keys::digest(digest);
+            self.list(Family::Holder, &prefix, &prefix, limit, |key, _| Ok(Some(keys::read_repo(&key[prefix.len()..])?.0)))
+        })
+    }
+
     fn unlink_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, _now: Millis) -> Answer<'a, Result<(), Refusal>> {
         let (repo, digest) = (repo.clone(), *digest);
         Box::pin(async move { answer(self.committer.run(true, move |txn| blobs::unlink(txn, &repo, &digest)).await) })

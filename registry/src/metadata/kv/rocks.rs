@@ -118,7 +118,7 @@ impl Engine for RocksEngine {
         }
         let mut options = WriteOptions::default();
         options.set_sync(durable);
-        self.db.write_opt(&batch, &options).map_err(unavailable)
+        self.db.write_opt(batch, &options).map_err(unavailable)
     }
 }
 
