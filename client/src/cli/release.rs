@@ -51,10 +51,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     if let Some(name) = &args.expect_name {
         expect_name(name, digest, &args.location.to_string())?;
     }
+    let place = format!("{}/{}@{digest}", image.registry, image.repository);
     store
         .put_manifest(&manifest, Some(&args.tag))
         .await
-        .map_err(|error| explain(error, &args))?;
+        .map_err(|error| explain(error, &place, &args.tag))?;
     let reference = format!("{}/{}:{}", image.registry, image.repository, args.tag);
     let name = three_words(digest);
     let value = json!({"released": reference, "digest": digest, "name": name});
@@ -66,10 +67,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 /// A registry's refusal in words.
-fn explain(error: Error, args: &Args) -> Error {
+fn explain(error: Error, place: &str, tag: &Tag) -> Error {
     match error.outcome() {
         Outcome::Refused => match denial_of(&error) {
-            Some(denial) => denied(&denial),
+            Some(denial) => denied(&denial, place),
             None => error,
         },
         Outcome::Conflict => {
@@ -77,14 +78,10 @@ fn explain(error: Error, args: &Args) -> Error {
             let hint = match reason {
                 Some("tag_tombstoned") => {
                     format!(
-                        "\"{}\" was deleted once, and its name is never used again: choose another",
-                        args.tag
+                        "\"{tag}\" was deleted once, and its name is never used again: choose another"
                     )
                 }
-                _ => format!(
-                    "\"{}\" names another bundle and never moves: choose another tag",
-                    args.tag
-                ),
+                _ => format!("\"{tag}\" names another bundle and never moves: choose another tag"),
             };
             error.hint(hint)
         }

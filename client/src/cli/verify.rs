@@ -8,6 +8,7 @@ use sealstone::trust::{compare_files, evidence_of, expect_name};
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
 use sealstone_spec::policy::Evaluation;
 use sealstone_spec::words::three_words;
 use serde_json::json;
@@ -132,7 +133,18 @@ async fn check_blobs(
     };
     let blobs: Vec<_> = manifest.blobs().cloned().collect();
     let count = blobs.len();
-    let check = move || blobs.iter().try_for_each(|blob| layout.check_blob(blob));
+    let check = move || {
+        blobs.iter().try_for_each(|blob| {
+            layout.check_blob(blob).map_err(|error| {
+                match blob.annotations.get(media::ANNOTATION_FILEPATH) {
+                    Some(path) => {
+                        error.hint(format!("the blob is the file {path:?} of the bundle"))
+                    }
+                    None => error,
+                }
+            })
+        })
+    };
     tokio::task::spawn_blocking(check)
         .await
         .map_err(|error| Error::other("checking the blobs ended early").source(error))??;
@@ -152,7 +164,7 @@ async fn check_files(manifest: &VerifiedManifest, directory: &Path) -> Result<us
         return Ok(count);
     }
     let mut error = Error::halted(format!(
-        "\"{}\" differs from the bundle in {} places",
+        "\"{}\" differs from the bundle; differences: {}",
         directory.display(),
         problems.len()
     ));

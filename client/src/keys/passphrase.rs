@@ -50,9 +50,11 @@ impl fmt::Debug for Passphrase {
     }
 }
 
+type Ask<'a> = Box<dyn FnMut(&Path) -> Result<Passphrase> + Send + 'a>;
+
 /// Where passphrases come from: asks for one when a key needs it and remembers it for the next key.
 pub struct Passphrases<'a> {
-    ask: Box<dyn FnMut(&Path) -> Result<Passphrase> + Send + 'a>,
+    ask: Ask<'a>,
     last: Option<Passphrase>,
 }
 

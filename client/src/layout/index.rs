@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// Largest index that is read: room for some 100,000 entries.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
-const NAME: &str = "index.json";
+pub(super) const NAME: &str = "index.json";
 
 #[derive(Debug)]
 pub(super) struct Index {

@@ -75,20 +75,26 @@ impl LayoutStore {
         }
         let what = || format!("making the layout \"{}\"", root.display());
         fs::create_dir_all(&root).map_err(|source| Error::io(what(), source))?;
-        let mut entries = fs::read_dir(&root).map_err(|source| Error::io(what(), source))?;
-        if entries.next().is_some() {
+        // What an interrupted making leaves is taken up; anything else is somebody's.
+        let is_ours =
+            |name: &str| name == "blobs" || name == index::NAME || name.starts_with(".partial-");
+        for entry in fs::read_dir(&root).map_err(|source| Error::io(what(), source))? {
+            let entry = entry.map_err(|source| Error::io(what(), source))?;
+            if entry.file_name().to_str().is_some_and(is_ours) {
+                continue;
+            }
             return Err(Error::conflict(format!(
                 "\"{}\" is neither empty nor a layout",
                 root.display()
             ))
             .hint("choose another directory: a layout shares its directory with nothing"));
         }
-        for algorithm in [Algorithm::Sha256] {
-            fs::create_dir_all(root.join("blobs").join(algorithm.as_str()))
-                .map_err(|source| Error::io(what(), source))?;
-        }
+        fs::create_dir_all(root.join("blobs").join(Algorithm::Sha256.as_str()))
+            .map_err(|source| Error::io(what(), source))?;
         // The index first: a directory with the marker is taken to be complete.
-        Index::default().write(&root)?;
+        if !root.join(index::NAME).exists() {
+            Index::default().write(&root)?;
+        }
         write_whole(&root.join(MARKER), MARKER_TEXT.as_bytes())?;
         Ok(LayoutStore { root })
     }

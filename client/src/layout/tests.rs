@@ -208,3 +208,16 @@ fn a_directory_with_other_things_is_left_alone() {
     assert!(LayoutStore::open(directory.path()).is_err());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn an_interrupted_making_is_taken_up() {
+    let (_directory, layout) = layout();
+    let one = manifest("one", None);
+    layout
+        .write_manifest(&one, Some(&"x".parse().unwrap()))
+        .unwrap();
+    fs::remove_file(layout.root().join(MARKER)).unwrap();
+    assert!(LayoutStore::open(layout.root()).is_err());
+    let again = LayoutStore::open_or_create(layout.root()).unwrap();
+    assert_eq!(again.only_manifest().unwrap().digest(), one.digest());
+}

@@ -4,15 +4,19 @@ use crate::error::Error;
 use sealstone_spec::policy::Denial;
 
 /// The error for a denial: what is missing, who can mend it, what was set aside and why.
-pub fn denied(denial: &Denial) -> Error {
-    let mut error = Error::refused(format!(
-        "{}@{} does not hold the policy",
-        denial.repo, denial.manifest
-    ));
+///
+/// `place` names the bundle in the words of the command line, `registry.example/models/m@sha256:...`, so
+/// that the remedy can be copied: a denial itself knows only the repository's name, not whose.
+pub fn denied(denial: &Denial, place: &str) -> Error {
+    let stated = format!("{}@{}", denial.repo, denial.manifest);
+    let mut error = Error::refused(format!("the policy does not hold for {place}"));
     for unmet in &denial.unmet {
         error = error.hint(format!("missing: {}: {}", unmet.rule, unmet.reason));
         if !unmet.remedy.is_empty() {
-            error = error.hint(format!("to mend it: {}", unmet.remedy));
+            error = error.hint(format!(
+                "to mend it: {}",
+                unmet.remedy.replace(&stated, place)
+            ));
         }
     }
     for ignored in &denial.ignored {

@@ -31,6 +31,8 @@ pub struct Attached {
 /// Everything of the kind that policies read, attached to one manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
+    /// Where it was found, without tag or digest: for messages.
+    pub place: String,
     /// What could be read.
     pub attached: Vec<Attached>,
     /// What could not, and why.
@@ -82,7 +84,10 @@ pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Resu
         .buffered(PARALLEL)
         .try_collect()
         .await?;
-    let mut evidence = Evidence::default();
+    let mut evidence = Evidence {
+        place: store.place(),
+        ..Evidence::default()
+    };
     for (digest, result) in fetched {
         match result {
             Ok(attached) => evidence.attached.push(attached),

@@ -168,10 +168,11 @@ impl Judge {
             .hint("is the repository's name right? add a scope with a rule, or verify with --key"));
         }
         let case = evidence.case(repository, manifest);
+        let place = format!("{}@{}", evidence.place, manifest.digest());
         let admission = self
             .policy
             .judge(repository, &case)
-            .map_err(|denial| super::denied(&denial))?;
+            .map_err(|denial| super::denied(&denial, &place))?;
         Ok(Judgement {
             evaluation: self.policy.evaluate(repository, &case),
             admission,
