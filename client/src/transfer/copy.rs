@@ -138,7 +138,7 @@ fn staged(error: Error, destination: &Place, manifest: &VerifiedManifest) -> Err
         return error;
     }
     let place = format!("{}@{}", destination.store().place(), manifest.digest());
-    let error = denial_of(&error).map_or(error, |denial| denied(&denial));
+    let error = denial_of(&error).map_or(error, |denial| denied(&denial, &place));
     error.hint(format!(
         "everything was stored and waits without a tag: bring what is missing (sealstone sign {place}), then: sealstone release {place} TAG"
     ))

@@ -30,7 +30,15 @@ enum Cut {
     Put,
 }
 
-/// Sends a small blob from memory. It must have been checked.
+/// What a request did.
+enum Step {
+    /// The registry has further bytes.
+    Sent,
+    /// It has the blob.
+    Finished,
+}
+
+/// Sends a small blob from memory. It must have been checked, and be known to be missing.
 pub(crate) async fn upload_bytes(
     store: &RegistryStore,
     descriptor: &Descriptor,
@@ -38,9 +46,6 @@ pub(crate) async fn upload_bytes(
     options: &TransferOptions,
     track: &Arc<dyn Track>,
 ) -> Result<Arrival> {
-    if store.has_blob(descriptor).await? {
-        return Ok(Arrival::Present);
-    }
     for from in &options.mount_from {
         match store.start_upload(&descriptor.digest, Some(from)).await? {
             Start::Mounted => return Ok(Arrival::Mounted),
@@ -115,13 +120,14 @@ impl Upload<'_> {
         loop {
             self.remember(&session);
             let outcome = if session.offset >= size {
-                self.store.finish_upload(&session.location, &self.descriptor.digest, Bytes::new()).await
+                let digest = &self.descriptor.digest;
+                self.store.finish_upload(&session.location, digest, Bytes::new()).await.map(|()| Step::Finished)
             } else {
                 self.send(&mut session).await?
             };
             let failure = match outcome {
-                Ok(()) if session.offset >= size => return Ok(Arrival::Moved),
-                Ok(()) => {
+                Ok(Step::Finished) => return Ok(Arrival::Moved),
+                Ok(Step::Sent) => {
                     (farthest, attempt) = (session.offset, 1);
                     continue;
                 }
@@ -190,7 +196,7 @@ impl Upload<'_> {
     }
 
     /// Sends the next request's worth of bytes. The outer error is this machine's.
-    async fn send(&mut self, session: &mut UploadSession) -> Result<Result<(), TransportError>> {
+    async fn send(&mut self, session: &mut UploadSession) -> Result<Result<Step, TransportError>> {
         let size = self.descriptor.size;
         let left = size - session.offset;
         let length = match self.cut {
@@ -202,10 +208,10 @@ impl Upload<'_> {
         let outcome = if self.cut == Cut::Put {
             let digest = &self.descriptor.digest;
             let put = self.store.put_whole(session, digest, part.body, length, &taken).await;
-            put.map(|()| session.offset = size)
+            put.map(|()| Step::Finished)
         } else {
             let is_bare = length == size;
-            self.store.send_part(session, part.body, length, &taken, is_bare).await
+            self.store.send_part(session, part.body, length, &taken, is_bare).await.map(|()| Step::Sent)
         };
         if outcome.is_err()
             && let Some(error) = take_failure(&part.failure)

@@ -31,6 +31,8 @@ mod uploads;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use admin::Admin;
 pub use backoff::Patience;
