@@ -10,7 +10,8 @@ Exit codes:
   1  something else failed, for example the disk
   2  the command line makes no sense
   3  refused: a policy or a check of names said no
-  4  halted: a signature, digest or file is not what it should be; nothing was left to use
+  4  halted: bytes are not what their digest says, or files not what the bundle says; nothing was
+     left to use
   5  not found
   6  not authorised: log in, or ask for the right
   7  conflict: the name is taken and does not move
@@ -19,6 +20,7 @@ Exit codes:
 Environment:
   SEALSTONE_OUTPUT       human, plain or json
   SEALSTONE_PASSPHRASE   passphrase of signing keys
+  SEALSTONE_POLICY       policy to verify by where neither --policy nor --key is given
   SEALSTONE_LOG          filter of log lines, for example sealstone=debug
   SOURCE_DATE_EPOCH      time of creation that `pack` writes; without it none is written
   DOCKER_CONFIG          directory of config.json with credentials (default ~/.docker)";

@@ -6,17 +6,14 @@ use sealstone::{Error, Result};
 use sealstone_spec::name::RepoName;
 use std::path::PathBuf;
 
+const VARIABLE: &str = "SEALSTONE_POLICY";
+
 /// Whom to trust.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Trust")]
 pub(crate) struct TrustArgs {
-    /// Policy that must hold
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SEALSTONE_POLICY",
-        conflicts_with = "key"
-    )]
+    /// Policy that must hold; without it and without --key, the file in SEALSTONE_POLICY
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
     policy: Option<PathBuf>,
 
     /// Public key that must have signed; may be repeated. NAME.pub and NAME-p256.pub are one signer
@@ -35,10 +32,20 @@ pub(crate) struct TrustArgs {
 impl TrustArgs {
     /// The judge, if one was named.
     pub(crate) fn judge(&self) -> Result<Option<Judge>> {
-        match &self.policy {
-            Some(path) => Judge::from_policy_file(path).map(Some),
+        match self.policy_file() {
+            Some(path) => Judge::from_policy_file(&path).map(Some),
             None if self.key.is_empty() => Ok(None),
             None => Judge::from_key_files(&self.key, self.threshold).map(Some),
+        }
+    }
+
+    /// The policy named, else that of the environment; keys that are named win over the latter, which
+    /// is why clap does not read it: to clap, it would contradict them.
+    fn policy_file(&self) -> Option<PathBuf> {
+        let from_environment = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+        match &self.policy {
+            None if self.key.is_empty() => from_environment().map(PathBuf::from),
+            stated => stated.clone(),
         }
     }
 
@@ -55,7 +62,7 @@ impl TrustArgs {
             ))),
             (Location::Layout { .. }, Some(stated)) => Ok(stated.clone()),
             // Keys count everywhere, so any name will do; a policy's rules depend on the name.
-            (Location::Layout { .. }, None) if self.policy.is_none() => Ok("layout"
+            (Location::Layout { .. }, None) if self.policy_file().is_none() => Ok("layout"
                 .parse()
                 .expect("a lowercase word is a repository name")),
             (Location::Layout { .. }, None) => Err(Error::usage(
