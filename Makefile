@@ -49,9 +49,9 @@ bench-quick: ## the benchmark at small sizes, a few minutes
 	@tests/setup/install.sh build peers
 	@$(PATHS); python3 tests/bench/bench.py --quick $(ARGS)
 
-fuzz: ## the fuzz targets, a bounded time each
+fuzz: ## the fuzz targets, 20 s each (FUZZ_SECONDS, ARGS=TARGET)
 	@tests/setup/install.sh build
-	@$(PATHS); tests/fuzz/run.sh $(ARGS)
+	@tests/setup/fuzz.sh $(ARGS)
 
 fmt: ## format the code
 	@cargo fmt --all
