@@ -134,14 +134,22 @@ enum Verb {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let (target, request) = args.command.request()?;
     let registry = Registry::new(&target.registry, None, &target.connect.options())?;
-    let answer = Admin::new(registry).ask(request.method, &request.path, request.body.as_ref()).await?;
+    let answer = Admin::new(registry)
+        .ask(request.method, &request.path, request.body.as_ref())
+        .await?;
     let mut text = render(&answer, 0);
     if let Some(done) = request.done {
-        text = if text.is_empty() { done } else { format!("{done}\n{text}") };
+        text = if text.is_empty() {
+            done
+        } else {
+            format!("{done}\n{text}")
+        };
     }
     context.output.result(&answer, text);
     if answer.get("secret").is_some() {
-        context.output.note("the secret is not shown again: keep it now");
+        context
+            .output
+            .note("the secret is not shown again: keep it now");
     }
     Ok(())
 }
@@ -155,7 +163,12 @@ struct Request {
 
 impl Request {
     fn new(method: reqwest::Method, path: impl Into<String>) -> Request {
-        Request { method, path: path.into(), body: None, done: None }
+        Request {
+            method,
+            path: path.into(),
+            body: None,
+            done: None,
+        }
     }
 
     fn with(mut self, body: Value) -> Request {
@@ -177,26 +190,54 @@ impl Command {
         Ok(match self {
             Command::Whoami(target) => (target, get("whoami")),
             Command::Scrub(target) => (target, post("scrub")),
-            Command::Gc { target, dry_run: true } => (target, post("gc?dry_run=true")),
-            Command::Gc { target, dry_run: false } => (target, post("gc")),
+            Command::Gc {
+                target,
+                dry_run: true,
+            } => (target, post("gc?dry_run=true")),
+            Command::Gc {
+                target,
+                dry_run: false,
+            } => (target, post("gc")),
             Command::Account(AccountCommand::List(target)) => (target, get("accounts")),
-            Command::Account(AccountCommand::Add { target, name, kind, admin }) => {
+            Command::Account(AccountCommand::Add {
+                target,
+                name,
+                kind,
+                admin,
+            }) => {
                 let kind = match kind {
                     Kind::User => "user",
                     Kind::Robot => "robot",
                 };
                 let body = json!({"name": name, "kind": kind, "admin": admin});
-                (target, post("accounts").with(body).says(format!("added account \"{name}\"")))
+                (
+                    target,
+                    post("accounts")
+                        .with(body)
+                        .says(format!("added account \"{name}\"")),
+                )
             }
             Command::Account(AccountCommand::Remove { target, name }) => {
-                let request = Request::new(Method::DELETE, format!("accounts/{}", path_part(&name)?));
+                let request =
+                    Request::new(Method::DELETE, format!("accounts/{}", path_part(&name)?));
                 (target, request.says(format!("removed account \"{name}\"")))
             }
             Command::Token(TokenCommand::List(target)) => (target, get("tokens")),
-            Command::Token(TokenCommand::Add { target, name, repository, verb, days }) => {
+            Command::Token(TokenCommand::Add {
+                target,
+                name,
+                repository,
+                verb,
+                days,
+            }) => {
                 let body = json!({"name": name, "scopes": [{"repositories": repository, "verbs": verb}],
                     "expires_in_seconds": u64::from(days) * 86_400});
-                (target, post("tokens").with(body).says(format!("made token \"{name}\" for {days} days")))
+                (
+                    target,
+                    post("tokens")
+                        .with(body)
+                        .says(format!("made token \"{name}\" for {days} days")),
+                )
             }
             Command::Token(TokenCommand::Remove { target, id }) => {
                 let request = Request::new(Method::DELETE, format!("tokens/{}", path_part(&id)?));
@@ -208,11 +249,15 @@ impl Command {
 
 /// A name that is one element of a path and stays one.
 fn path_part(name: &str) -> Result<&str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+' | '$');
+    let is_plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+' | '$');
     if !name.is_empty() && name.chars().all(is_plain) && !matches!(name, "." | "..") {
         Ok(name)
     } else {
-        Err(Error::usage(format!("\"{}\" is not a name that a registry gives", name.escape_debug())))
+        Err(Error::usage(format!(
+            "\"{}\" is not a name that a registry gives",
+            name.escape_debug()
+        )))
     }
 }
 
@@ -235,8 +280,10 @@ fn render(value: &Value, depth: usize) -> String {
             .iter()
             .map(|item| match item {
                 Value::Object(fields) => {
-                    let line: Vec<String> =
-                        fields.iter().map(|(name, value)| format!("{name}={}", flat(value))).collect();
+                    let line: Vec<String> = fields
+                        .iter()
+                        .map(|(name, value)| format!("{name}={}", flat(value)))
+                        .collect();
                     format!("{indent}{}", line.join("  "))
                 }
                 _ => format!("{indent}{}", flat(item)),
@@ -248,7 +295,9 @@ fn render(value: &Value, depth: usize) -> String {
 }
 
 fn is_flat(value: &Value) -> bool {
-    value.as_array().is_some_and(|items| items.iter().all(|item| !item.is_object()))
+    value
+        .as_array()
+        .is_some_and(|items| items.iter().all(|item| !item.is_object()))
 }
 
 fn flat(value: &Value) -> String {
@@ -276,7 +325,10 @@ mod tests {
     fn answers_are_readable() {
         let value = json!({"accounts": [{"name": "a", "admin": true}], "count": 1, "verbs": ["pull", "push"]});
         let text = render(&value, 0);
-        assert!(text.contains("  admin=true  name=a") || text.contains("  name=a  admin=true"), "{text}");
+        assert!(
+            text.contains("  admin=true  name=a") || text.contains("  name=a  admin=true"),
+            "{text}"
+        );
         assert!(text.contains("verbs: pull,push"), "{text}");
     }
 }

@@ -47,8 +47,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         && from.registry != to.registry
         && Keyring::from_environment().is_unbound()
     {
-        return Err(Error::usage("SEALSTONE_USERNAME and SEALSTONE_PASSWORD would be sent to two registries")
-            .hint("set SEALSTONE_REGISTRY to the one that they are for, and log in to the other"));
+        return Err(Error::usage(
+            "SEALSTONE_USERNAME and SEALSTONE_PASSWORD would be sent to two registries",
+        )
+        .hint("set SEALSTONE_REGISTRY to the one that they are for, and log in to the other"));
     }
     let source = Place::open(&args.source, &options)?;
     let manifest = args.source.resolve(source.store()).await?;
@@ -56,13 +58,23 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         && let Some(digest) = image.digest
         && digest != *manifest.digest()
     {
-        return Err(Error::refused(format!("{} is {}, not {digest}", args.source, manifest.digest())));
+        return Err(Error::refused(format!(
+            "{} is {}, not {digest}",
+            args.source,
+            manifest.digest()
+        )));
     }
     let destination = Place::open_or_create(&args.destination, &options)?;
     let mut transfer = args.transfer.options(context);
     transfer.referrers = !args.without_referrers;
-    let copied =
-        interruptible(copy(&source, &destination, &manifest, args.destination.tag(), &transfer)).await?;
+    let copied = interruptible(copy(
+        &source,
+        &destination,
+        &manifest,
+        args.destination.tag(),
+        &transfer,
+    ))
+    .await?;
     report(context, "copied", &args.destination, &copied);
     Ok(())
 }

@@ -42,12 +42,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let location: Location = args.place.parse()?;
     if location.reference().is_some() {
-        return Err(Error::usage(format!("\"{location}\" names one bundle, not a place with several"))
-            .hint(format!("show it with: sealstone inspect {location}")));
+        return Err(Error::usage(format!(
+            "\"{location}\" names one bundle, not a place with several"
+        ))
+        .hint(format!("show it with: sealstone inspect {location}")));
     }
     let mut tags = location.open(&options)?.tags().await?;
     tags.retain(|tag| args.all || !tag.is_evidence_list());
     let lines: Vec<&str> = tags.iter().map(|tag| tag.as_str()).collect();
-    context.output.result(&json!({"place": args.place, "tags": tags}), lines.join("\n"));
+    context.output.result(
+        &json!({"place": args.place, "tags": tags}),
+        lines.join("\n"),
+    );
     Ok(())
 }

@@ -58,12 +58,24 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         Some(username) => username,
         None => ask_username(&args.registry)?,
     };
-    let secret = if args.password_stdin { read_secret()? } else { ask_secret(&args.registry, &username)? };
+    let secret = if args.password_stdin {
+        read_secret()?
+    } else {
+        ask_secret(&args.registry, &username)?
+    };
     let mut options = args.connect.options();
-    options.credentials = Some(Arc::new(Fixed(Some(Credential::basic(&username, secret.reveal())))));
-    Registry::new(&args.registry, None, &options)?.ping().await.map_err(Error::from)?;
+    options.credentials = Some(Arc::new(Fixed(Some(Credential::basic(
+        &username,
+        secret.reveal(),
+    )))));
+    Registry::new(&args.registry, None, &options)?
+        .ping()
+        .await
+        .map_err(Error::from)?;
 
-    let kept = Keyring::from_environment().keep(&args.registry, &username, &secret).await?;
+    let kept = Keyring::from_environment()
+        .keep(&args.registry, &username, &secret)
+        .await?;
     let (place, warning) = match &kept {
         Kept::Helper(name) => (format!("with docker-credential-{name}"), ""),
         Kept::File(path) => (
@@ -75,7 +87,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         Kept::Helper(name) => json!({"helper": name}),
         Kept::File(path) => json!({"file": path}),
     }});
-    context.output.result(&value, format!("logged in to {} as {username}, kept {place}{warning}", args.registry));
+    context.output.result(
+        &value,
+        format!(
+            "logged in to {} as {username}, kept {place}{warning}",
+            args.registry
+        ),
+    );
     Ok(())
 }
 
@@ -86,7 +104,10 @@ pub(crate) async fn run_logout(args: LogoutArgs, context: &Context) -> Result<()
         true => format!("logged out of {}", args.registry),
         false => format!("nothing was kept for {}", args.registry),
     };
-    context.output.result(&json!({"registry": args.registry, "wasLoggedIn": was_known}), text);
+    context.output.result(
+        &json!({"registry": args.registry, "wasLoggedIn": was_known}),
+        text,
+    );
     Ok(())
 }
 
@@ -96,7 +117,9 @@ fn ask_username(registry: &str) -> Result<String> {
     }
     let _ = write!(std::io::stderr(), "User name at {registry}: ");
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|error| Error::io("reading the user name", error))?;
+    std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Error::io("reading the user name", error))?;
     match line.trim() {
         "" => Err(Error::usage("no user name was given")),
         name => Ok(name.to_owned()),
@@ -105,8 +128,10 @@ fn ask_username(registry: &str) -> Result<String> {
 
 fn ask_secret(registry: &str, username: &str) -> Result<Secret> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::usage("there is no terminal to ask for the password on")
-            .hint("give it on standard input: --password-stdin"));
+        return Err(
+            Error::usage("there is no terminal to ask for the password on")
+                .hint("give it on standard input: --password-stdin"),
+        );
     }
     rpassword::prompt_password(format!("Password or token of {username} at {registry}: "))
         .map(Secret::new)
@@ -126,5 +151,9 @@ fn read_secret() -> Result<Secret> {
 }
 
 fn not_empty(secret: Secret) -> Result<Secret> {
-    if secret.reveal().is_empty() { Err(Error::usage("the password is empty")) } else { Ok(secret) }
+    if secret.reveal().is_empty() {
+        Err(Error::usage("the password is empty"))
+    } else {
+        Ok(secret)
+    }
 }

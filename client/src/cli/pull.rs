@@ -93,7 +93,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     match &args.oci {
         Some(layout) => into_layout(&args, context, &source, &manifest, requirement, layout).await,
-        None => into_directory(&args, context, &source, &manifest, requirement, judgement.as_ref()).await,
+        None => {
+            into_directory(
+                &args,
+                context,
+                &source,
+                &manifest,
+                requirement,
+                judgement.as_ref(),
+            )
+            .await
+        }
     }
 }
 
@@ -108,11 +118,16 @@ async fn into_layout(
     requirement.check(manifest)?;
     let destination = Location::Layout {
         path: layout.to_owned(),
-        reference: args.location.tag().cloned().map(sealstone_spec::name::Reference::Tag),
+        reference: args
+            .location
+            .tag()
+            .cloned()
+            .map(sealstone_spec::name::Reference::Tag),
     };
     let place = Place::open_or_create(&destination, &args.connect.options())?;
     let transfer = args.transfer.options(context);
-    let copied = interruptible(copy(source, &place, manifest, destination.tag(), &transfer)).await?;
+    let copied =
+        interruptible(copy(source, &place, manifest, destination.tag(), &transfer)).await?;
     report(context, "pulled", &destination, &copied);
     Ok(())
 }
@@ -133,12 +148,23 @@ async fn into_directory(
         }
     };
     let transfer = args.transfer.options(context);
-    let pulled =
-        interruptible(pull(source, manifest, requirement, &directory, args.overwrite, &transfer)).await?;
+    let pulled = interruptible(pull(
+        source,
+        manifest,
+        requirement,
+        &directory,
+        args.overwrite,
+        &transfer,
+    ))
+    .await?;
     let name = three_words(&pulled.digest);
     let trust = match judgement {
         Some(judgement) => {
-            let met = judgement.evaluation.results.iter().map(|result| format!("\n  {}: {}", result.rule, result.reasons.join("; ")));
+            let met = judgement
+                .evaluation
+                .results
+                .iter()
+                .map(|result| format!("\n  {}: {}", result.rule, result.reasons.join("; ")));
             format!("verified{}", met.collect::<String>())
         }
         None => "digests verified, signatures not asked for".to_owned(),

@@ -56,20 +56,34 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             .hint("push takes a layout, oci:DIR; between registries use: sealstone copy"));
     };
     let Place::Registry(store) = Place::open(&args.destination, &options)? else {
-        return Err(Error::usage(format!("\"{}\" is no repository of a registry", args.destination))
-            .hint("write HOST/REPOSITORY[:TAG]"));
+        return Err(Error::usage(format!(
+            "\"{}\" is no repository of a registry",
+            args.destination
+        ))
+        .hint("write HOST/REPOSITORY[:TAG]"));
     };
     let manifest = args.source.resolve(&layout).await?;
     if let Location::Registry(image) = &args.destination
         && let Some(digest) = image.digest
         && digest != *manifest.digest()
     {
-        return Err(Error::refused(format!("{} is {}, not {digest}", args.source, manifest.digest())));
+        return Err(Error::refused(format!(
+            "{} is {}, not {digest}",
+            args.source,
+            manifest.digest()
+        )));
     }
     let mut transfer = args.transfer.options(context);
     transfer.mount_from = args.mount_from;
     transfer.referrers = !args.without_referrers;
-    let pushed = interruptible(push(&layout, &store, &manifest, args.destination.tag(), &transfer)).await?;
+    let pushed = interruptible(push(
+        &layout,
+        &store,
+        &manifest,
+        args.destination.tag(),
+        &transfer,
+    ))
+    .await?;
     report(context, "pushed", &args.destination, &pushed);
     Ok(())
 }
@@ -94,7 +108,10 @@ pub(super) fn report(context: &Context, verb: &str, destination: &Location, copi
         copied.blobs_present
     ));
     if copied.evidence > 0 {
-        text.push_str(&format!("\n  {} signatures and other statements came along", copied.evidence));
+        text.push_str(&format!(
+            "\n  {} signatures and other statements came along",
+            copied.evidence
+        ));
     }
     let mut value = json!(copied);
     value["name"] = name.into();

@@ -20,7 +20,10 @@ pub(crate) struct ConfigFile {
 impl ConfigFile {
     /// Reads a file; one that is not there is empty.
     pub(crate) fn read(path: &Path) -> Result<ConfigFile> {
-        let empty = |path: &Path| ConfigFile { path: path.to_owned(), fields: Map::new() };
+        let empty = |path: &Path| ConfigFile {
+            path: path.to_owned(),
+            fields: Map::new(),
+        };
         let text = match std::fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(empty(path)),
@@ -31,7 +34,10 @@ impl ConfigFile {
         }
         // serde_json's error is not passed on: its text could quote a part of a secret.
         match serde_json::from_slice(&text) {
-            Ok(Value::Object(fields)) => Ok(ConfigFile { path: path.to_owned(), fields }),
+            Ok(Value::Object(fields)) => Ok(ConfigFile {
+                path: path.to_owned(),
+                fields,
+            }),
             _ => Err(Error::other(format!(
                 "credentials file \"{}\" is not a JSON object: repair or remove it",
                 path.display()
@@ -64,16 +70,22 @@ impl ConfigFile {
             if let Some(found) = auths.get(&place).and_then(read_entry) {
                 return Some(found);
             }
-            let Some((shorter, _)) = place.rsplit_once('/') else { break };
+            let Some((shorter, _)) = place.rsplit_once('/') else {
+                break;
+            };
             place = shorter.to_owned();
         }
-        auths.iter().filter(|(key, _)| host_of(key) == registry && is_whole_host(key)).find_map(|(_, value)| read_entry(value))
+        auths
+            .iter()
+            .filter(|(key, _)| host_of(key) == registry && is_whole_host(key))
+            .find_map(|(_, value)| read_entry(value))
     }
 
     /// Sets the entry for a registry.
     pub(crate) fn set(&mut self, registry: &str, username: &str, secret: &str) {
         let auth = BASE64.encode(format!("{username}:{secret}").as_bytes());
-        self.auths().insert(registry.to_owned(), json!({ "auth": auth }));
+        self.auths()
+            .insert(registry.to_owned(), json!({ "auth": auth }));
     }
 
     /// Removes every entry for a registry; false if there was none.
@@ -106,7 +118,9 @@ impl ConfigFile {
             .prefix(".config.json.")
             .tempfile_in(directory)
             .map_err(failed)?;
-        file.write_all(&text).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
+        file.write_all(&text)
+            .and_then(|()| file.write_all(b"\n"))
+            .map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         file.persist(&target).map_err(|error| failed(error.error))?;
         Ok(())
@@ -128,18 +142,30 @@ fn create_private_directory(path: &Path) -> std::io::Result<()> {
 pub(crate) fn host_of(key: &str) -> &str {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or_default();
-    if host == "index.docker.io" || host == "registry-1.docker.io" { "docker.io" } else { host }
+    if host == "index.docker.io" || host == "registry-1.docker.io" {
+        "docker.io"
+    } else {
+        host
+    }
 }
 
 /// Whether a key stands for a host, not for a namespace in it. Docker's own have `/v1/` or `/v2/`.
 fn is_whole_host(key: &str) -> bool {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
-    let path = rest.split_once('/').map_or("", |(_, path)| path).trim_end_matches('/');
+    let path = rest
+        .split_once('/')
+        .map_or("", |(_, path)| path)
+        .trim_end_matches('/');
     matches!(path, "" | "v1" | "v2")
 }
 
 fn read_entry(entry: &Value) -> Option<Credential> {
-    let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text = |name: &str| {
+        entry
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
     if let Some(token) = text("identitytoken") {
         return Some(Credential::Identity(super::Secret::new(token)));
     }
@@ -169,24 +195,46 @@ mod tests {
 
     #[test]
     fn reads_every_kind_of_entry() {
-        let config = file(r#"{"auths": {
+        let config = file(
+            r#"{"auths": {
             "a.example": {"auth": "dXNlcjpwYTpzcw=="},
             "https://b.example/v1/": {"username": "u", "password": "p"},
             "c.example": {"identitytoken": "t"}, "empty.example": {},
-            "https://index.docker.io/v1/": {"auth": "ZDpw"}}}"#);
-        assert_eq!(config.find("a.example", None), Some(Credential::basic("user", "pa:ss")));
-        assert_eq!(config.find("b.example", Some("x/y")), Some(Credential::basic("u", "p")));
-        assert!(matches!(config.find("c.example", None), Some(Credential::Identity(_))));
+            "https://index.docker.io/v1/": {"auth": "ZDpw"}}}"#,
+        );
+        assert_eq!(
+            config.find("a.example", None),
+            Some(Credential::basic("user", "pa:ss"))
+        );
+        assert_eq!(
+            config.find("b.example", Some("x/y")),
+            Some(Credential::basic("u", "p"))
+        );
+        assert!(matches!(
+            config.find("c.example", None),
+            Some(Credential::Identity(_))
+        ));
         assert_eq!(config.find("empty.example", None), None);
-        assert_eq!(config.find("docker.io", None), Some(Credential::basic("d", "p")));
+        assert_eq!(
+            config.find("docker.io", None),
+            Some(Credential::basic("d", "p"))
+        );
     }
 
     #[test]
     fn the_longest_namespace_wins_and_never_leaks_to_a_neighbour() {
-        let config = file(r#"{"auths": {"h.example/team": {"username": "team", "password": "1"},
-            "h.example": {"username": "host", "password": "2"}, "only.example/a": {"username": "a", "password": "3"}}}"#);
-        assert_eq!(config.find("h.example", Some("team/x")), Some(Credential::basic("team", "1")));
-        assert_eq!(config.find("h.example", Some("teams/x")), Some(Credential::basic("host", "2")));
+        let config = file(
+            r#"{"auths": {"h.example/team": {"username": "team", "password": "1"},
+            "h.example": {"username": "host", "password": "2"}, "only.example/a": {"username": "a", "password": "3"}}}"#,
+        );
+        assert_eq!(
+            config.find("h.example", Some("team/x")),
+            Some(Credential::basic("team", "1"))
+        );
+        assert_eq!(
+            config.find("h.example", Some("teams/x")),
+            Some(Credential::basic("host", "2"))
+        );
         assert_eq!(config.find("only.example", Some("b/x")), None);
         assert_eq!(config.find("only.example", None), None);
     }
@@ -203,19 +251,29 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sub/config.json");
         std::fs::create_dir(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, r#"{"HttpHeaders": {"x": [1]}, "auths": {"old.example": {"auth": "YTpi"}}}"#).unwrap();
+        std::fs::write(
+            &path,
+            r#"{"HttpHeaders": {"x": [1]}, "auths": {"old.example": {"auth": "YTpi"}}}"#,
+        )
+        .unwrap();
         let mut config = ConfigFile::read(&path).unwrap();
         config.set("new.example:5000", "user", "secret");
         config.write().unwrap();
 
         let mut config = ConfigFile::read(&path).unwrap();
         assert_eq!(config.fields["HttpHeaders"], json!({"x": [1]}));
-        assert_eq!(config.find("new.example:5000", None), Some(Credential::basic("user", "secret")));
+        assert_eq!(
+            config.find("new.example:5000", None),
+            Some(Credential::basic("user", "secret"))
+        );
         assert!(config.find("old.example", None).is_some());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
         assert!(config.remove("old.example"));
         assert!(!config.remove("old.example"));

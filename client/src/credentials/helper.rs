@@ -32,10 +32,18 @@ pub(crate) async fn get(name: &str, registry: &str) -> Result<Option<Credential>
         Ok(answer) => answer,
         Err(message) => {
             // The protocol has no code for this; these texts are fixed in its client library.
-            let is_absent = ["credentials not found", "no credentials server URL", "no credentials username"]
-                .iter()
-                .any(|text| message.contains(text));
-            return if is_absent { Ok(None) } else { Err(failed(name, "get", &message)) };
+            let is_absent = [
+                "credentials not found",
+                "no credentials server URL",
+                "no credentials username",
+            ]
+            .iter()
+            .any(|text| message.contains(text));
+            return if is_absent {
+                Ok(None)
+            } else {
+                Err(failed(name, "get", &message))
+            };
         }
     };
     let entry: Entry = serde_json::from_slice(&answer)
@@ -51,7 +59,12 @@ pub(crate) async fn get(name: &str, registry: &str) -> Result<Option<Credential>
 }
 
 /// Hands a credential to the helper to keep.
-pub(crate) async fn store(name: &str, registry: &str, username: &str, secret: &Secret) -> Result<()> {
+pub(crate) async fn store(
+    name: &str,
+    registry: &str,
+    username: &str,
+    secret: &Secret,
+) -> Result<()> {
     let entry = Entry {
         server_url: registry.to_owned(),
         username: username.to_owned(),
@@ -60,7 +73,10 @@ pub(crate) async fn store(name: &str, registry: &str, username: &str, secret: &S
     let input = zeroize::Zeroizing::new(
         serde_json::to_vec(&entry).map_err(|error| failed(name, "store", &error.to_string()))?,
     );
-    run(name, "store", &input).await?.map(drop).map_err(|message| failed(name, "store", &message))
+    run(name, "store", &input)
+        .await?
+        .map(drop)
+        .map_err(|message| failed(name, "store", &message))
 }
 
 /// Lets the helper forget a registry; one that it does not know is no error.
@@ -80,7 +96,10 @@ fn failed(name: &str, verb: &str, problem: &str) -> Error {
 /// Runs the helper; its error text, which it prints on standard output, is the inner error.
 async fn run(name: &str, verb: &str, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
     if name.contains(['/', '\\']) || name.contains(char::is_control) {
-        return Err(Error::other(format!("\"{}\" is not the name of a credential helper", name.escape_debug())));
+        return Err(Error::other(format!(
+            "\"{}\" is not the name of a credential helper",
+            name.escape_debug()
+        )));
     }
     let program = format!("docker-credential-{name}");
     let mut child = tokio::process::Command::new(&program)

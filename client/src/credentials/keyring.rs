@@ -44,13 +44,21 @@ impl Keyring {
     pub fn new(variable: impl Fn(&str) -> Option<String>) -> Keyring {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let home = variable("HOME").map(PathBuf::from);
-        let (environment, problem) =
-            match (variable("SEALSTONE_USERNAME"), variable("SEALSTONE_PASSWORD")) {
-                (Some(username), Some(secret)) => (Some(Credential::basic(username, secret)), None),
-                (None, None) => (None, None),
-                (Some(_), None) => (None, Some("SEALSTONE_USERNAME is set without SEALSTONE_PASSWORD")),
-                (None, Some(_)) => (None, Some("SEALSTONE_PASSWORD is set without SEALSTONE_USERNAME")),
-            };
+        let (environment, problem) = match (
+            variable("SEALSTONE_USERNAME"),
+            variable("SEALSTONE_PASSWORD"),
+        ) {
+            (Some(username), Some(secret)) => (Some(Credential::basic(username, secret)), None),
+            (None, None) => (None, None),
+            (Some(_), None) => (
+                None,
+                Some("SEALSTONE_USERNAME is set without SEALSTONE_PASSWORD"),
+            ),
+            (None, Some(_)) => (
+                None,
+                Some("SEALSTONE_PASSWORD is set without SEALSTONE_USERNAME"),
+            ),
+        };
         let docker = variable("DOCKER_CONFIG")
             .map(PathBuf::from)
             .or_else(|| home.as_ref().map(|home| home.join(".docker")))
@@ -78,13 +86,20 @@ impl Keyring {
         self.environment.is_some() && self.environment_registry.is_none()
     }
 
-    async fn lookup(&self, registry: &str, repository: Option<&RepoName>) -> Result<Option<Credential>> {
+    async fn lookup(
+        &self,
+        registry: &str,
+        repository: Option<&RepoName>,
+    ) -> Result<Option<Credential>> {
         if let Some(problem) = &self.problem {
             return Err(Error::usage(problem.clone()).hint("set both or none"));
         }
         let registry = host_of(registry);
         if let Some(credential) = &self.environment
-            && self.environment_registry.as_deref().is_none_or(|bound| bound == registry)
+            && self
+                .environment_registry
+                .as_deref()
+                .is_none_or(|bound| bound == registry)
         {
             return Ok(Some(credential.clone()));
         }

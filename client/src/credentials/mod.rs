@@ -58,7 +58,10 @@ pub enum Credential {
 impl Credential {
     /// A user name with its secret.
     pub fn basic(username: impl Into<String>, secret: impl Into<String>) -> Credential {
-        Credential::Basic { username: username.into(), secret: Secret::new(secret) }
+        Credential::Basic {
+            username: username.into(),
+            secret: Secret::new(secret),
+        }
     }
 }
 

@@ -93,7 +93,8 @@ pub(super) async fn copy_as(
     let mut graphs: Vec<&Graph> = vec![&content];
     graphs.extend(&evidence.referrers);
     graphs.extend(evidence.lists.iter().map(|(_, graph)| graph));
-    let mut blobs: Vec<&(Descriptor, String)> = graphs.iter().flat_map(|graph| &graph.blobs).collect();
+    let mut blobs: Vec<&(Descriptor, String)> =
+        graphs.iter().flat_map(|graph| &graph.blobs).collect();
     // Large ones first, so that none of them is left alone at the end.
     blobs.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size));
     futures_util::stream::iter(blobs)
@@ -110,7 +111,9 @@ pub(super) async fn copy_as(
         }
     }
     for (list_tag, graph) in &evidence.lists {
-        let Some((list, children)) = graph.manifests.split_last() else { continue };
+        let Some((list, children)) = graph.manifests.split_last() else {
+            continue;
+        };
         for child in children {
             target.put_manifest(child, None).await?;
         }
@@ -118,7 +121,10 @@ pub(super) async fn copy_as(
         manifests += graph.manifests.len();
     }
     if let Some(tag) = tag {
-        target.put_manifest(manifest, Some(tag)).await.map_err(|error| staged(error, destination, manifest))?;
+        target
+            .put_manifest(manifest, Some(tag))
+            .await
+            .map_err(|error| staged(error, destination, manifest))?;
     }
     Ok(Copied {
         digest: *manifest.digest(),
@@ -145,7 +151,10 @@ fn staged(error: Error, destination: &Place, manifest: &VerifiedManifest) -> Err
 }
 
 /// The repository whose blobs the destination's registry may mount.
-fn mountable<'a>(source: &'a Place, destination: &Place) -> Option<&'a sealstone_spec::name::RepoName> {
+fn mountable<'a>(
+    source: &'a Place,
+    destination: &Place,
+) -> Option<&'a sealstone_spec::name::RepoName> {
     match (source, destination) {
         (Place::Registry(from), Place::Registry(to))
             if from.registry().name() == to.registry().name() && from.name() != to.name() =>
@@ -198,9 +207,18 @@ async fn to_registry(
     match source {
         Place::Layout(layout) => {
             let path = layout.blob_path(&blob.digest);
-            let found = std::fs::metadata(&path).map_err(|error| Error::io(format!("reading \"{}\"", path.display()), error))?;
+            let found = std::fs::metadata(&path)
+                .map_err(|error| Error::io(format!("reading \"{}\"", path.display()), error))?;
             if found.len() != blob.size {
-                return Err(super::mismatch(label, &blob.digest, &format!("a file of {} bytes where {} are due", found.len(), blob.size)));
+                return Err(super::mismatch(
+                    label,
+                    &blob.digest,
+                    &format!(
+                        "a file of {} bytes where {} are due",
+                        found.len(),
+                        blob.size
+                    ),
+                ));
             }
             upload::upload_file(to, blob, &path, options, track.clone()).await
         }
@@ -211,7 +229,9 @@ async fn to_registry(
             for from in &options.mount_from {
                 match to.start_upload(&blob.digest, Some(from)).await? {
                     crate::transport::Start::Mounted => return Ok(Arrival::Mounted),
-                    crate::transport::Start::Session(session) => to.cancel_upload(&session.location).await,
+                    crate::transport::Start::Session(session) => {
+                        to.cancel_upload(&session.location).await
+                    }
                 }
             }
             // By way of a file: it is verified before the first byte goes on, and either side can be
@@ -239,7 +259,9 @@ async fn to_layout(
     // What lies there may be damaged, so it is read before it counts.
     if to.holds(blob) {
         let (layout, descriptor) = (to.clone(), blob.clone());
-        let checked = tokio::task::spawn_blocking(move || layout.check_blob(&descriptor)).await.map_err(lost)?;
+        let checked = tokio::task::spawn_blocking(move || layout.check_blob(&descriptor))
+            .await
+            .map_err(lost)?;
         if checked.is_ok() {
             return Ok(Arrival::Present);
         }
@@ -249,10 +271,15 @@ async fn to_layout(
     let writing = |error| fetch::writing(&name, error);
     std::fs::create_dir_all(&directory).map_err(writing)?;
     // Beside its final name, in a directory of its own, which goes when this fails.
-    let staging = tempfile::Builder::new().prefix(".partial-").tempdir_in(&directory).map_err(writing)?;
+    let staging = tempfile::Builder::new()
+        .prefix(".partial-")
+        .tempdir_in(&directory)
+        .map_err(writing)?;
     let path = staging.path().join("blob");
     fetch::fetch(source, blob, &path, label, options, track.clone()).await?;
     std::fs::rename(&path, &name).map_err(writing)?;
-    File::open(&directory).and_then(|directory| directory.sync_all()).map_err(writing)?;
+    File::open(&directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(writing)?;
     Ok(Arrival::Moved)
 }

@@ -51,10 +51,20 @@ pub(crate) async fn fetch(
                 && let Some(values) = tree_of(store, descriptor, label).await?
             {
                 let taken = file.take().expect("the file was opened above");
-                let fetched = ranges::fetch(store, descriptor, values, taken, path, label, options, &track).await?;
+                let fetched = ranges::fetch(
+                    store, descriptor, values, taken, path, label, options, &track,
+                )
+                .await?;
                 if fetched == ranges::Fetched::NoRanges {
                     track.stand_at(0);
-                    file = Some(File::options().read(true).write(true).truncate(true).open(path).map_err(|error| writing(path, error))?);
+                    file = Some(
+                        File::options()
+                            .read(true)
+                            .write(true)
+                            .truncate(true)
+                            .open(path)
+                            .map_err(|error| writing(path, error))?,
+                    );
                 }
             }
             if let Some(file) = file {
@@ -90,7 +100,11 @@ fn in_layer(error: Error, label: &str, descriptor: &Descriptor) -> Error {
     if error.outcome() != crate::Outcome::Halted {
         return error;
     }
-    Error::halted(format!("layer \"{label}\" is not what the manifest says: expected {}", descriptor.digest)).source(error)
+    Error::halted(format!(
+        "layer \"{label}\" is not what the manifest says: expected {}",
+        descriptor.digest
+    ))
+    .source(error)
 }
 
 pub(super) fn writing(path: &Path, error: std::io::Error) -> Error {
@@ -104,7 +118,10 @@ async fn write_small(path: &Path, content: Vec<u8>) -> Result<()> {
         file.write_all(&content)?;
         file.sync_all()
     };
-    tokio::task::spawn_blocking(write).await.map_err(lost)?.map_err(|error| writing(path, error))
+    tokio::task::spawn_blocking(write)
+        .await
+        .map_err(lost)?
+        .map_err(|error| writing(path, error))
 }
 
 async fn copy_file(
@@ -143,9 +160,16 @@ async fn copy_file(
         file.sync_all()?;
         Ok((hasher.finalize(), size))
     };
-    let (actual, size) = tokio::task::spawn_blocking(copy).await.map_err(lost)?.map_err(|error| writing(path, error))?;
+    let (actual, size) = tokio::task::spawn_blocking(copy)
+        .await
+        .map_err(lost)?
+        .map_err(|error| writing(path, error))?;
     if size != descriptor.size {
-        let found = format!("{} {size} bytes where {} are due", if size > limit { "more than" } else { "only" }, descriptor.size);
+        let found = format!(
+            "{} {size} bytes where {} are due",
+            if size > limit { "more than" } else { "only" },
+            descriptor.size
+        );
         return Err(mismatch(label, &descriptor.digest, &found));
     }
     if actual != descriptor.digest {
@@ -189,10 +213,20 @@ async fn fetch_stream(
             (farthest, attempt) = (position, 1);
         }
         if let TransportError::Protocol { .. } = failure {
-            return Err(Error::halted(format!("layer \"{label}\" is not what the manifest says: expected {}", descriptor.digest))
-                .source(failure));
+            return Err(Error::halted(format!(
+                "layer \"{label}\" is not what the manifest says: expected {}",
+                descriptor.digest
+            ))
+            .source(failure));
         }
-        if !(failure.is_passing() && store.registry().options().patience.pause(attempt, None).await) {
+        if !(failure.is_passing()
+            && store
+                .registry()
+                .options()
+                .patience
+                .pause(attempt, None)
+                .await)
+        {
             return Err(Error::from(failure));
         }
         tracing::debug!(position, label, error = %failure, "going on after a cut");
@@ -200,7 +234,10 @@ async fn fetch_stream(
     };
     let actual = sink.finish().await?.map_err(|error| writing(path, error))?;
     if !is_open {
-        return Err(Error::other(format!("writing \"{}\" ended early", path.display())));
+        return Err(Error::other(format!(
+            "writing \"{}\" ended early",
+            path.display()
+        )));
     }
     if actual != descriptor.digest {
         return Err(mismatch(label, &descriptor.digest, &actual.to_string()));

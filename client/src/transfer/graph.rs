@@ -43,7 +43,11 @@ pub(crate) struct Seen {
 }
 
 /// Gathers `root` with its children and blobs, without what `seen` holds.
-pub(crate) async fn gather(source: &dyn Store, root: &VerifiedManifest, seen: &mut Seen) -> Result<Graph> {
+pub(crate) async fn gather(
+    source: &dyn Store,
+    root: &VerifiedManifest,
+    seen: &mut Seen,
+) -> Result<Graph> {
     let mut graph = Graph::default();
     if !seen.manifests.insert(*root.digest()) {
         return Ok(graph);
@@ -53,7 +57,10 @@ pub(crate) async fn gather(source: &dyn Store, root: &VerifiedManifest, seen: &m
     while let Some((manifest, next)) = stack.pop() {
         if let Some(child) = manifest.children().get(next).cloned() {
             if stack.len() >= MAX_DEPTH {
-                return Err(Error::halted(format!("manifest {} nests more than {MAX_DEPTH} indexes", root.digest())));
+                return Err(Error::halted(format!(
+                    "manifest {} nests more than {MAX_DEPTH} indexes",
+                    root.digest()
+                )));
             }
             let parent_media_type = manifest.media_type().to_owned();
             stack.push((manifest, next + 1));
@@ -62,7 +69,10 @@ pub(crate) async fn gather(source: &dyn Store, root: &VerifiedManifest, seen: &m
                 add_blob(&mut graph, seen, &child, &parent_media_type);
             } else if seen.manifests.insert(child.digest) {
                 if seen.manifests.len() > MAX_MANIFESTS {
-                    return Err(Error::halted(format!("more than {MAX_MANIFESTS} manifests belong to {}", root.digest())));
+                    return Err(Error::halted(format!(
+                        "more than {MAX_MANIFESTS} manifests belong to {}",
+                        root.digest()
+                    )));
                 }
                 let found = source.manifest(&Reference::Digest(child.digest)).await?;
                 if found.size() != child.size {
@@ -86,7 +96,11 @@ pub(crate) async fn gather(source: &dyn Store, root: &VerifiedManifest, seen: &m
 }
 
 fn is_manifest(media_type: &str) -> bool {
-    let manifests = [media::OCI_MANIFEST, media::OCI_ARTIFACT, media::DOCKER_MANIFEST];
+    let manifests = [
+        media::OCI_MANIFEST,
+        media::OCI_ARTIFACT,
+        media::DOCKER_MANIFEST,
+    ];
     media::is_index(media_type) || manifests.contains(&media_type)
 }
 
@@ -99,20 +113,35 @@ fn add_blob(graph: &mut Graph, seen: &mut Seen, blob: &Descriptor, parent: &str)
 
 /// A blob's name for people: its path in the bundle, else its title, else its digest.
 pub(crate) fn label(blob: &Descriptor) -> String {
-    let named = blob.annotations.get(media::ANNOTATION_FILEPATH).or_else(|| blob.annotations.get(media::ANNOTATION_TITLE));
+    let named = blob
+        .annotations
+        .get(media::ANNOTATION_FILEPATH)
+        .or_else(|| blob.annotations.get(media::ANNOTATION_TITLE));
     match named {
         Some(name) => crate::transport::printable(name),
         None => {
-            let kind = if blob.media_type.contains("config") { "config" } else { "blob" };
+            let kind = if blob.media_type.contains("config") {
+                "config"
+            } else {
+                "blob"
+            };
             format!("{kind} {}", &blob.digest.hex()[..12])
         }
     }
 }
 
 /// Gathers what was said about the manifests of `graph`, and about what was said, and so on.
-pub(crate) async fn gather_evidence(source: &dyn Store, graph: &Graph, seen: &mut Seen) -> Result<Evidence> {
+pub(crate) async fn gather_evidence(
+    source: &dyn Store,
+    graph: &Graph,
+    seen: &mut Seen,
+) -> Result<Evidence> {
     let mut evidence = Evidence::default();
-    let mut subjects: Vec<(Digest, usize)> = graph.manifests.iter().map(|manifest| (*manifest.digest(), 0)).collect();
+    let mut subjects: Vec<(Digest, usize)> = graph
+        .manifests
+        .iter()
+        .map(|manifest| (*manifest.digest(), 0))
+        .collect();
     let mut next = 0;
     while let Some((subject, depth)) = subjects.get(next).copied() {
         next += 1;
@@ -124,14 +153,19 @@ pub(crate) async fn gather_evidence(source: &dyn Store, graph: &Graph, seen: &mu
                 Err(error) if error.outcome() == Outcome::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            if referrer.subject().is_none_or(|stated| stated.digest != subject) {
+            if referrer
+                .subject()
+                .is_none_or(|stated| stated.digest != subject)
+            {
                 return Err(Error::halted(format!(
                     "{} is listed as speaking of {subject}, but does not",
                     descriptor.digest
                 )));
             }
             if depth >= MAX_DEPTH {
-                return Err(Error::halted(format!("a chain of more than {MAX_DEPTH} referrers leads from {subject}")));
+                return Err(Error::halted(format!(
+                    "a chain of more than {MAX_DEPTH} referrers leads from {subject}"
+                )));
             }
             let gathered = gather(source, &referrer, seen).await?;
             if !gathered.manifests.is_empty() {
@@ -145,14 +179,20 @@ pub(crate) async fn gather_evidence(source: &dyn Store, graph: &Graph, seen: &mu
 }
 
 /// cosign's older lists: a tag for each kind of evidence, made from the digest.
-async fn gather_lists(source: &dyn Store, graph: &Graph, seen: &mut Seen) -> Result<Vec<(Tag, Graph)>> {
+async fn gather_lists(
+    source: &dyn Store,
+    graph: &Graph,
+    seen: &mut Seen,
+) -> Result<Vec<(Tag, Graph)>> {
     let mut lists = Vec::new();
     for manifest in &graph.manifests {
         for suffix in ["sig", "att", "sbom"] {
             let digest = manifest.digest();
             let text = format!("{}-{}.{suffix}", digest.algorithm(), digest.hex());
             // Longer digests make no tag, and cosign has none for them.
-            let Ok(tag) = text.parse::<Tag>() else { continue };
+            let Ok(tag) = text.parse::<Tag>() else {
+                continue;
+            };
             match source.manifest(&Reference::Tag(tag.clone())).await {
                 Ok(list) => {
                     let mut gathered = gather(source, &list, seen).await?;
@@ -171,7 +211,12 @@ async fn gather_lists(source: &dyn Store, graph: &Graph, seen: &mut Seen) -> Res
 
 /// Sizes of the blobs, added up by digest.
 pub(crate) fn total(graphs: &[&Graph]) -> u64 {
-    let sizes: BTreeMap<Digest, u64> =
-        graphs.iter().flat_map(|graph| &graph.blobs).map(|(blob, _)| (blob.digest, blob.size)).collect();
-    sizes.values().fold(0, |sum, size| sum.saturating_add(*size))
+    let sizes: BTreeMap<Digest, u64> = graphs
+        .iter()
+        .flat_map(|graph| &graph.blobs)
+        .map(|(blob, _)| (blob.digest, blob.size))
+        .collect();
+    sizes
+        .values()
+        .fold(0, |sum, size| sum.saturating_add(*size))
 }

@@ -92,7 +92,10 @@ impl Progress for Bars {
         let bar = self.0.add(ProgressBar::new(size).with_style(style));
         bar.set_prefix(verb);
         bar.set_message(shorten(label));
-        Box::new(Bar { bar, all: self.0.clone() })
+        Box::new(Bar {
+            bar,
+            all: self.0.clone(),
+        })
     }
 
     fn note(&self, text: &str) {
@@ -186,7 +189,10 @@ enum State {
 
 impl fmt::Debug for Reported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reported").field("verb", &self.verb).field("label", &self.label).finish_non_exhaustive()
+        f.debug_struct("Reported")
+            .field("verb", &self.verb)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
     }
 }
 
@@ -194,7 +200,15 @@ impl Reported {
     fn new(verb: &'static str, label: &str, size: u64, write: fn(&Reported, State)) -> Reported {
         let now = Instant::now();
         let label = label.to_owned();
-        Reported { verb, label, size, moved: AtomicU64::new(0), began: now, told: Mutex::new(now), write }
+        Reported {
+            verb,
+            label,
+            size,
+            moved: AtomicU64::new(0),
+            began: now,
+            told: Mutex::new(now),
+            write,
+        }
     }
 }
 
@@ -202,7 +216,9 @@ impl Track for Reported {
     fn advance(&self, bytes: u64) {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
         // Never waited for: whoever holds it is writing this very report.
-        let Ok(mut told) = self.told.try_lock() else { return };
+        let Ok(mut told) = self.told.try_lock() else {
+            return;
+        };
         if told.elapsed() >= INTERVAL {
             *told = Instant::now();
             (self.write)(self, State::Moving);
@@ -220,12 +236,18 @@ impl Track for Reported {
 }
 
 fn write_line(report: &Reported, state: State) {
-    let Reported { verb, label, size, .. } = report;
+    let Reported {
+        verb, label, size, ..
+    } = report;
     let moved = report.moved.load(Ordering::Relaxed);
     say(&match state {
         State::Moving => format!("{verb} {label}: {} of {}", mib(moved), mib(*size)),
         State::Done(Arrival::Moved) => {
-            format!("{verb} {label}: {} in {:.1} s", mib(*size), report.began.elapsed().as_secs_f64())
+            format!(
+                "{verb} {label}: {} in {:.1} s",
+                mib(*size),
+                report.began.elapsed().as_secs_f64()
+            )
         }
         State::Done(how) => format!("{verb} {label}: {}, {}", how.as_str(), mib(*size)),
     });
@@ -245,9 +267,11 @@ fn write_event(report: &Reported, state: State) {
         State::Done(how) => how.as_str().into(),
     };
     let seconds = (report.began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    say(&json!({"event": "blob", "verb": report.verb, "name": report.label, "size": report.size,
+    say(
+        &json!({"event": "blob", "verb": report.verb, "name": report.label, "size": report.size,
         "bytes": report.moved.load(Ordering::Relaxed), "state": state, "seconds": seconds})
-    .to_string());
+        .to_string(),
+    );
 }
 
 fn say(line: &str) {

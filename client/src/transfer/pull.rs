@@ -79,7 +79,9 @@ pub async fn pull(
     let bundle = Bundle::read(manifest).map_err(|error| {
         Error::halted(format!("manifest {} cannot be unpacked", manifest.digest()))
             .source(error)
-            .hint("anything can be pulled into a layout as it is, without unpacking: --oci DIRECTORY")
+            .hint(
+                "anything can be pulled into a layout as it is, without unpacking: --oci DIRECTORY",
+            )
     })?;
     if let Some(archive) = bundle.files().iter().find(|file| file.archive) {
         return Err(Error::other(format!(
@@ -97,18 +99,25 @@ pub async fn pull(
         .buffer_unordered(options.parallel.max(1))
         .try_collect::<Vec<()>>()
         .await?;
-    tokio::task::spawn_blocking(move || staging.publish()).await.map_err(lost)??;
+    tokio::task::spawn_blocking(move || staging.publish())
+        .await
+        .map_err(lost)??;
     Ok(Pulled {
         digest: *manifest.digest(),
         directory: destination.to_owned(),
         files: bundle.files().len(),
-        bytes: bundle.files().iter().fold(0, |sum, file| sum.saturating_add(file.size)),
+        bytes: bundle
+            .files()
+            .iter()
+            .fold(0, |sum, file| sum.saturating_add(file.size)),
     })
 }
 
 async fn begin(destination: &Path, overwrite: bool) -> Result<Staging> {
     let destination = destination.to_owned();
-    tokio::task::spawn_blocking(move || Staging::begin(&destination, overwrite)).await.map_err(lost)?
+    tokio::task::spawn_blocking(move || Staging::begin(&destination, overwrite))
+        .await
+        .map_err(lost)?
 }
 
 async fn fetch_file(
@@ -124,10 +133,23 @@ async fn fetch_file(
         .layers()
         .get(number)
         .filter(|layer| layer.digest == file.digest && layer.size == file.size)
-        .ok_or_else(|| Error::halted(format!("file \"{}\" is not the layer it was read from", file.path)))?;
+        .ok_or_else(|| {
+            Error::halted(format!(
+                "file \"{}\" is not the layer it was read from",
+                file.path
+            ))
+        })?;
     let label = file.path.as_str();
     let track: Arc<dyn Track> = Arc::from(options.progress.begin("pull", label, file.size));
-    fetch::fetch(source, descriptor, &staging.incoming(number), label, options, track.clone()).await?;
+    fetch::fetch(
+        source,
+        descriptor,
+        &staging.incoming(number),
+        label,
+        options,
+        track.clone(),
+    )
+    .await?;
     staging.settle(number, &file.path, file.executable)?;
     track.end(Arrival::Moved);
     Ok(())

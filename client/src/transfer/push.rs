@@ -18,6 +18,9 @@ pub async fn push(
     tag: Option<&Tag>,
     options: &TransferOptions,
 ) -> Result<Copied> {
-    let (source, destination) = (Place::Layout(layout.clone()), Place::Registry(store.clone()));
+    let (source, destination) = (
+        Place::Layout(layout.clone()),
+        Place::Registry(store.clone()),
+    );
     copy::copy_as("push", &source, &destination, manifest, tag, options).await
 }

@@ -59,7 +59,11 @@ enum Stop {
 enum Fault {
     Disk(io::Error),
     /// A group that is not what the tree says.
-    Group { index: u64, expected: ChainingValue, actual: ChainingValue },
+    Group {
+        index: u64,
+        expected: ChainingValue,
+        actual: ChainingValue,
+    },
 }
 
 impl From<io::Error> for Fault {
@@ -97,14 +101,20 @@ pub(super) async fn fetch(
     let spares = Arc::new(std::sync::Mutex::new(spares));
     let algorithm = descriptor.digest.algorithm();
     let hashed_file = file.clone();
-    let hashing = tokio::task::spawn_blocking(move || hash_in_order(&hashed_file, size, algorithm, &to_hash, &spare));
+    let hashing = tokio::task::spawn_blocking(move || {
+        hash_in_order(&hashed_file, size, algorithm, &to_hash, &spare)
+    });
 
-    let workers = options.ranges.min(size.div_ceil(range_bytes) as usize).max(1);
+    let workers = options
+        .ranges
+        .min(size.div_ceil(range_bytes) as usize)
+        .max(1);
     let mut threads = Vec::new();
     let mut streams = Vec::new();
     for _ in 0..workers {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let (file, values, landed, spares) = (file.clone(), values.clone(), landed.clone(), spares.clone());
+        let (file, values, landed, spares) =
+            (file.clone(), values.clone(), landed.clone(), spares.clone());
         threads.push(tokio::task::spawn_blocking(move || {
             check_and_write(&file, size, &values, receiver, &landed, &spares)
         }));
@@ -123,7 +133,11 @@ pub(super) async fn fetch(
     let hashed = hashing.await.map_err(lost)?;
     match fault {
         Some(Fault::Disk(error)) => return Err(writing(path, error)),
-        Some(Fault::Group { index, expected, actual }) => {
+        Some(Fault::Group {
+            index,
+            expected,
+            actual,
+        }) => {
             let found = format!(
                 "bytes from {} on with BLAKE3 group value {} where the registry's own tree says {}",
                 index * GROUP_BYTES as u64,
@@ -138,15 +152,28 @@ pub(super) async fn fetch(
         Ok(_) => {}
         Err(Stop::NoRanges) => return Ok(Fetched::NoRanges),
         Err(Stop::Transport(error @ TransportError::Protocol { .. })) => {
-            return Err(Error::halted(format!("layer \"{label}\" is not what the manifest says: expected {}", descriptor.digest)).source(error));
+            return Err(Error::halted(format!(
+                "layer \"{label}\" is not what the manifest says: expected {}",
+                descriptor.digest
+            ))
+            .source(error));
         }
         Err(Stop::Transport(error)) => return Err(error.into()),
-        Err(Stop::Closed) => return Err(Error::other(format!("writing \"{}\" ended early", path.display()))),
+        Err(Stop::Closed) => {
+            return Err(Error::other(format!(
+                "writing \"{}\" ended early",
+                path.display()
+            )));
+        }
     }
     match hashed.map_err(|error| writing(path, error))? {
         Some(actual) if actual == descriptor.digest => Ok(Fetched::Whole),
         Some(actual) => Err(mismatch(label, &descriptor.digest, &actual.to_string())),
-        None => Err(mismatch(label, &descriptor.digest, "fewer bytes than its size")),
+        None => Err(mismatch(
+            label,
+            &descriptor.digest,
+            "fewer bytes than its size",
+        )),
     }
 }
 
@@ -207,7 +234,14 @@ async fn work(
             if position > farthest {
                 (farthest, attempt) = (position, 1);
             }
-            if !(failure.is_passing() && store.registry().options().patience.pause(attempt, None).await) {
+            if !(failure.is_passing()
+                && store
+                    .registry()
+                    .options()
+                    .patience
+                    .pause(attempt, None)
+                    .await)
+            {
                 return Err(Stop::Transport(failure));
             }
             attempt += 1;
@@ -239,7 +273,11 @@ fn check_and_write(
             let expected = values.get(index as usize).copied().unwrap_or_default();
             let actual = group_value(index, group, size <= GROUP_BYTES as u64);
             if actual != expected {
-                return Err(Fault::Group { index, expected, actual });
+                return Err(Fault::Group {
+                    index,
+                    expected,
+                    actual,
+                });
             }
         }
         file.write_all_at(&block, offset)?;
@@ -367,9 +405,21 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let (sender, receiver) = std_mpsc::channel();
         let (spare, _spares) = std_mpsc::channel();
-        sender.send(Landed { offset: BLOCK as u64, block: vec![1; BLOCK] }).unwrap();
+        sender
+            .send(Landed {
+                offset: BLOCK as u64,
+                block: vec![1; BLOCK],
+            })
+            .unwrap();
         drop(sender);
-        let digest = hash_in_order(&file, 2 * BLOCK as u64, Algorithm::Sha256, &receiver, &spare).unwrap();
+        let digest = hash_in_order(
+            &file,
+            2 * BLOCK as u64,
+            Algorithm::Sha256,
+            &receiver,
+            &spare,
+        )
+        .unwrap();
         assert_eq!(digest, None);
     }
 }

@@ -30,7 +30,10 @@ pub(crate) struct ReadAhead {
 
 /// The file's failure, taken out of its slot.
 pub(crate) fn take_failure(failure: &Mutex<Option<io::Error>>) -> Option<io::Error> {
-    failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
 }
 
 /// A buffer that returns to its pool when the connection has sent it.
@@ -69,22 +72,29 @@ pub(crate) fn read_ahead(
         }
     });
     let state = (receiver, taken, track, 0u64);
-    let stream = futures_util::stream::unfold(state, move |(mut receiver, taken, track, sent)| async move {
-        match receiver.recv().await {
-            Some(piece) => {
-                let sent = sent + piece.len() as u64;
-                taken.add(piece.len() as u64);
-                track.advance(piece.len() as u64);
-                Some((Ok(piece), (receiver, taken, track, sent)))
+    let stream = futures_util::stream::unfold(
+        state,
+        move |(mut receiver, taken, track, sent)| async move {
+            match receiver.recv().await {
+                Some(piece) => {
+                    let sent = sent + piece.len() as u64;
+                    taken.add(piece.len() as u64);
+                    track.advance(piece.len() as u64);
+                    Some((Ok(piece), (receiver, taken, track, sent)))
+                }
+                // The reader went away: its failure ends the body early, which the registry sees as a cut.
+                None if sent < length => Some((
+                    Err(io::Error::other("the file could not be read")),
+                    (receiver, taken, track, length),
+                )),
+                None => None,
             }
-            // The reader went away: its failure ends the body early, which the registry sees as a cut.
-            None if sent < length => {
-                Some((Err(io::Error::other("the file could not be read")), (receiver, taken, track, length)))
-            }
-            None => None,
-        }
-    });
-    ReadAhead { body: reqwest::Body::wrap_stream(stream), failure }
+        },
+    );
+    ReadAhead {
+        body: reqwest::Body::wrap_stream(stream),
+        failure,
+    }
 }
 
 fn pump(path: &Path, offset: u64, length: u64, sender: &mpsc::Sender<Bytes>) -> io::Result<()> {
@@ -98,7 +108,10 @@ fn pump(path: &Path, offset: u64, length: u64, sender: &mpsc::Sender<Bytes>) -> 
         buffer.resize(take, 0);
         file.read_exact(&mut buffer)?;
         left -= take as u64;
-        let piece = Bytes::from_owner(Pooled { buffer, pool: pool.clone() });
+        let piece = Bytes::from_owner(Pooled {
+            buffer,
+            pool: pool.clone(),
+        });
         if sender.blocking_send(piece).is_err() {
             // The request ended before its body did: its answer says why.
             return Ok(());

@@ -43,7 +43,9 @@ impl Sessions {
 
     /// Remembers in this directory, which is made when it is needed.
     pub fn in_directory(directory: impl Into<PathBuf>) -> Sessions {
-        Sessions { directory: Some(directory.into()) }
+        Sessions {
+            directory: Some(directory.into()),
+        }
     }
 
     /// Remembers in the user's cache: `$XDG_CACHE_HOME/sealstone/uploads`, else below `~/.cache`.
@@ -52,7 +54,9 @@ impl Sessions {
         let cache = variable("XDG_CACHE_HOME")
             .map(PathBuf::from)
             .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
-        Sessions { directory: cache.map(|cache| cache.join("sealstone/uploads")) }
+        Sessions {
+            directory: cache.map(|cache| cache.join("sealstone/uploads")),
+        }
     }
 
     /// Claims a blob. `None` if nothing is remembered here, or another process uploads it now: it is
@@ -71,7 +75,13 @@ impl Sessions {
             .ok()
             .filter(|found| found.place == place && found.digest == *digest)
             .and_then(|found| Url::parse(&found.location).ok());
-        Some(Claim { path, file, place: place.to_owned(), digest: *digest, location })
+        Some(Claim {
+            path,
+            file,
+            place: place.to_owned(),
+            digest: *digest,
+            location,
+        })
     }
 }
 
@@ -102,12 +112,21 @@ impl Claim {
 
 fn open_private(path: &Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 fn create_private_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 #[cfg(test)]
@@ -124,16 +143,27 @@ mod tests {
 
         let mut claim = sessions.claim("h.example/r", &digest).unwrap();
         assert_eq!(claim.location, None);
-        claim.remember(&Url::parse("http://h.example/a/much/longer/address/than/the/second/one").unwrap());
+        claim.remember(
+            &Url::parse("http://h.example/a/much/longer/address/than/the/second/one").unwrap(),
+        );
         claim.remember(&location);
-        assert!(sessions.claim("h.example/r", &digest).is_none(), "it is locked");
-        assert_eq!(sessions.claim("h.example/other", &digest).unwrap().location, None);
+        assert!(
+            sessions.claim("h.example/r", &digest).is_none(),
+            "it is locked"
+        );
+        assert_eq!(
+            sessions.claim("h.example/other", &digest).unwrap().location,
+            None
+        );
         drop(claim);
 
         let claim = sessions.claim("h.example/r", &digest).unwrap();
         assert_eq!(claim.location, Some(location));
         claim.forget();
-        assert_eq!(sessions.claim("h.example/r", &digest).unwrap().location, None);
+        assert_eq!(
+            sessions.claim("h.example/r", &digest).unwrap().location,
+            None
+        );
     }
 
     #[test]

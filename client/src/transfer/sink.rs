@@ -39,7 +39,11 @@ pub(crate) struct Closed;
 
 /// A new file that nobody else had, with the mode that the umask gives.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)
 }
 
 impl Sink {
@@ -47,14 +51,23 @@ impl Sink {
     pub(crate) fn begin(file: File, algorithm: Algorithm) -> Sink {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let thread = tokio::task::spawn_blocking(move || drain(file, algorithm, receiver));
-        Sink { sender, thread, batch: Vec::new(), batched: 0 }
+        Sink {
+            sender,
+            thread,
+            batch: Vec::new(),
+            batched: 0,
+        }
     }
 
     /// Takes bytes.
     pub(crate) async fn write(&mut self, bytes: Bytes) -> Result<(), Closed> {
         self.batched += bytes.len();
         self.batch.push(bytes);
-        if self.batched >= BATCH { self.hand_over().await } else { Ok(()) }
+        if self.batched >= BATCH {
+            self.hand_over().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Forgets everything that was written.
@@ -67,7 +80,10 @@ impl Sink {
     async fn hand_over(&mut self) -> Result<(), Closed> {
         self.batched = 0;
         let batch = std::mem::take(&mut self.batch);
-        self.sender.send(Message::Write(batch)).await.map_err(|_| Closed)
+        self.sender
+            .send(Message::Write(batch))
+            .await
+            .map_err(|_| Closed)
     }
 
     /// Puts the file on disk and returns its digest.
@@ -79,7 +95,11 @@ impl Sink {
     }
 }
 
-fn drain(mut file: File, algorithm: Algorithm, mut receiver: mpsc::Receiver<Message>) -> io::Result<Digest> {
+fn drain(
+    mut file: File,
+    algorithm: Algorithm,
+    mut receiver: mpsc::Receiver<Message>,
+) -> io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
     let mut early = EarlySync::begin(&file)?;
     while let Some(message) = receiver.blocking_recv() {
@@ -119,7 +139,12 @@ pub(crate) struct EarlySync {
 
 impl EarlySync {
     pub(crate) fn begin(file: &File) -> io::Result<EarlySync> {
-        Ok(EarlySync { signal: None, thread: None, file: file.try_clone()?, unsynced: 0 })
+        Ok(EarlySync {
+            signal: None,
+            thread: None,
+            file: file.try_clone()?,
+            unsynced: 0,
+        })
     }
 
     /// Counts bytes that were written.
@@ -139,14 +164,18 @@ impl EarlySync {
     }
 
     fn start(&mut self) {
-        let Ok(file) = self.file.try_clone() else { return };
+        let Ok(file) = self.file.try_clone() else {
+            return;
+        };
         let (signal, due) = std_mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("early-sync".to_owned()).spawn(move || {
-            while due.recv().is_ok() {
-                // A disk that fails will fail again when the writer syncs, and be reported there.
-                let _ = file.sync_data();
-            }
-        });
+        let thread = std::thread::Builder::new()
+            .name("early-sync".to_owned())
+            .spawn(move || {
+                while due.recv().is_ok() {
+                    // A disk that fails will fail again when the writer syncs, and be reported there.
+                    let _ = file.sync_data();
+                }
+            });
         if let Ok(thread) = thread {
             (self.signal, self.thread) = (Some(signal), Some(thread));
         }

@@ -29,7 +29,10 @@ impl Staging {
     /// `overwrite`, be any directory.
     pub(crate) fn begin(destination: &Path, overwrite: bool) -> Result<Staging> {
         let name = destination.file_name().ok_or_else(|| {
-            Error::usage(format!("\"{}\" is no name for a new directory", destination.display()))
+            Error::usage(format!(
+                "\"{}\" is no name for a new directory",
+                destination.display()
+            ))
         })?;
         let parent = match destination.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -48,18 +51,28 @@ impl Staging {
             .map_err(|error| Error::io(what(), error))?;
         let prepare = || -> io::Result<File> {
             let lock = File::create(directory.path().join(LOCK))?;
-            lock.try_lock().map_err(|_| io::Error::other("the lock is taken"))?;
+            lock.try_lock()
+                .map_err(|_| io::Error::other("the lock is taken"))?;
             fs::create_dir(directory.path().join("incoming"))?;
             fs::create_dir(directory.path().join("tree"))?;
             Ok(lock)
         };
         let lock = prepare().map_err(|error| Error::io(what(), error))?;
-        Ok(Staging { directory, destination: destination.to_owned(), parent, overwrite, _lock: lock })
+        Ok(Staging {
+            directory,
+            destination: destination.to_owned(),
+            parent,
+            overwrite,
+            _lock: lock,
+        })
     }
 
     /// Where to write the file with this number: a name that says nothing.
     pub(crate) fn incoming(&self, number: usize) -> PathBuf {
-        self.directory.path().join("incoming").join(number.to_string())
+        self.directory
+            .path()
+            .join("incoming")
+            .join(number.to_string())
     }
 
     /// Gives a verified file its path in the tree.
@@ -76,7 +89,10 @@ impl Staging {
             // The tree is new and only this process knows its name; a file that is there already
             // would mean that two paths are one here.
             if fs::symlink_metadata(&to).is_ok() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "two files of the bundle have one name here"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "two files of the bundle have one name here",
+                ));
             }
             fs::rename(&from, &to)
         };
@@ -103,10 +119,13 @@ impl Staging {
             File::open(&self.parent)?.sync_all()
         };
         publish().map_err(|error| match error.kind() {
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-                taken(&self.destination)
-            }
-            _ => Error::io(format!("putting \"{}\" in place", self.destination.display()), error),
+            io::ErrorKind::DirectoryNotEmpty
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists => taken(&self.destination),
+            _ => Error::io(
+                format!("putting \"{}\" in place", self.destination.display()),
+                error,
+            ),
         })
     }
 }
@@ -122,25 +141,46 @@ fn check_free(destination: &Path, overwrite: bool) -> Result<()> {
     let metadata = match fs::symlink_metadata(destination) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io(format!("reading \"{}\"", destination.display()), error)),
+        Err(error) => {
+            return Err(Error::io(
+                format!("reading \"{}\"", destination.display()),
+                error,
+            ));
+        }
     };
     if !metadata.is_dir() {
-        return Err(Error::conflict(format!("\"{}\" exists and is no directory", destination.display()))
-            .hint("choose another directory: files and links are never replaced"));
+        return Err(Error::conflict(format!(
+            "\"{}\" exists and is no directory",
+            destination.display()
+        ))
+        .hint("choose another directory: files and links are never replaced"));
     }
     let is_empty = fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
-    if is_empty || overwrite { Ok(()) } else { Err(taken(destination)) }
+    if is_empty || overwrite {
+        Ok(())
+    } else {
+        Err(taken(destination))
+    }
 }
 
 /// Removes what a process that was killed has left: directories whose lock nobody holds.
 fn remove_left_overs(parent: &Path, prefix: &OsString) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    let Some(prefix) = prefix.to_str() else { return };
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    let Some(prefix) = prefix.to_str() else {
+        return;
+    };
     for entry in entries.flatten() {
-        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix))
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(prefix))
             && entry.file_type().is_ok_and(|kind| kind.is_dir());
         // Without a lock file it is just being made, or is none of ours.
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else { continue };
+        let Ok(lock) = File::open(entry.path().join(LOCK)) else {
+            continue;
+        };
         // A copy of what was replaced is a user's data: it is never removed here.
         if is_ours && lock.try_lock().is_ok() && !entry.path().join("old").exists() {
             let _ = fs::remove_dir_all(entry.path());
@@ -152,7 +192,10 @@ fn remove_left_overs(parent: &Path, prefix: &OsString) {
 fn make_executable(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(path)?.permissions().mode();
-    fs::set_permissions(path, fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2)))
+    fs::set_permissions(
+        path,
+        fs::Permissions::from_mode(mode | ((mode & 0o444) >> 2)),
+    )
 }
 
 /// Puts directories on disk, deepest first; their files are there already.
@@ -172,15 +215,19 @@ mod tests {
     use super::*;
 
     fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
 
     fn add(staging: &Staging, number: usize, path: &str, text: &str) {
         fs::write(staging.incoming(number), text).unwrap();
-        staging.settle(number, &path.parse().unwrap(), number == 1).unwrap();
+        staging
+            .settle(number, &path.parse().unwrap(), number == 1)
+            .unwrap();
     }
 
     #[test]
@@ -194,8 +241,22 @@ mod tests {
         assert!(!destination.exists());
         staging.publish().unwrap();
         assert_eq!(fs::read_to_string(destination.join("a/b/c")).unwrap(), "x");
-        assert_ne!(fs::metadata(destination.join("run")).unwrap().permissions().mode() & 0o100, 0);
-        assert_eq!(fs::metadata(destination.join("a/b/c")).unwrap().permissions().mode() & 0o111, 0);
+        assert_ne!(
+            fs::metadata(destination.join("run"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o100,
+            0
+        );
+        assert_eq!(
+            fs::metadata(destination.join("a/b/c"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o111,
+            0
+        );
         assert_eq!(names(&root.path().join("sub")), ["model"]);
     }
 
@@ -232,7 +293,10 @@ mod tests {
         add(&staging, 0, "new", "new");
         fs::create_dir(&destination).unwrap();
         fs::write(destination.join("theirs"), "x").unwrap();
-        assert_eq!(staging.publish().unwrap_err().outcome(), crate::Outcome::Conflict);
+        assert_eq!(
+            staging.publish().unwrap_err().outcome(),
+            crate::Outcome::Conflict
+        );
         assert_eq!(names(&destination), ["theirs"]);
     }
 

@@ -69,7 +69,14 @@ pub(crate) async fn upload_file(
         return Ok(Arrival::Present);
     }
     let claim = claim(store, descriptor, options).await?;
-    let mut upload = Upload { store, descriptor, path, track, claim, cut: Cut::Whole };
+    let mut upload = Upload {
+        store,
+        descriptor,
+        path,
+        track,
+        claim,
+        cut: Cut::Whole,
+    };
     let arrival = upload.run(&options.mount_from).await?;
     if let Some(claim) = upload.claim.take() {
         claim.forget();
@@ -83,7 +90,9 @@ async fn claim(
     options: &TransferOptions,
 ) -> Result<Option<Claim>> {
     let (sessions, place, digest) = (options.sessions.clone(), store.place(), descriptor.digest);
-    tokio::task::spawn_blocking(move || sessions.claim(&place, &digest)).await.map_err(lost)
+    tokio::task::spawn_blocking(move || sessions.claim(&place, &digest))
+        .await
+        .map_err(lost)
 }
 
 struct Upload<'a> {
@@ -102,7 +111,11 @@ impl Upload<'_> {
             None => {
                 let mut opened = None;
                 for from in mount_from {
-                    match self.store.start_upload(&self.descriptor.digest, Some(from)).await? {
+                    match self
+                        .store
+                        .start_upload(&self.descriptor.digest, Some(from))
+                        .await?
+                    {
                         Start::Mounted => return Ok(Arrival::Mounted),
                         Start::Session(session) => opened = Some(session),
                     }
@@ -121,7 +134,10 @@ impl Upload<'_> {
             self.remember(&session);
             let outcome = if session.offset >= size {
                 let digest = &self.descriptor.digest;
-                self.store.finish_upload(&session.location, digest, Bytes::new()).await.map(|()| Step::Finished)
+                self.store
+                    .finish_upload(&session.location, digest, Bytes::new())
+                    .await
+                    .map(|()| Step::Finished)
             } else {
                 self.send(&mut session).await?
             };
@@ -137,7 +153,14 @@ impl Upload<'_> {
             if !self.adapt(&failure) {
                 return Err(failure.into());
             }
-            if !self.store.registry().options().patience.pause(attempt, None).await {
+            if !self
+                .store
+                .registry()
+                .options()
+                .patience
+                .pause(attempt, None)
+                .await
+            {
                 return Err(failure.into());
             }
             attempt += 1;
@@ -183,9 +206,15 @@ impl Upload<'_> {
     }
 
     async fn start(&self) -> Result<UploadSession> {
-        match self.store.start_upload(&self.descriptor.digest, None).await? {
+        match self
+            .store
+            .start_upload(&self.descriptor.digest, None)
+            .await?
+        {
             Start::Session(session) => Ok(session),
-            Start::Mounted => Err(Error::network("the registry mounted a blob that it was not asked to mount")),
+            Start::Mounted => Err(Error::network(
+                "the registry mounted a blob that it was not asked to mount",
+            )),
         }
     }
 
@@ -201,36 +230,59 @@ impl Upload<'_> {
         let left = size - session.offset;
         let length = match self.cut {
             Cut::Whole | Cut::Put => left,
-            Cut::Chunks(index) => CHUNKS[index].max(session.least_chunk.unwrap_or(0)).min(left),
+            Cut::Chunks(index) => CHUNKS[index]
+                .max(session.least_chunk.unwrap_or(0))
+                .min(left),
         };
         let taken = Taken::default();
-        let part = read_ahead(self.path, session.offset, length, taken.clone(), self.track.clone());
+        let part = read_ahead(
+            self.path,
+            session.offset,
+            length,
+            taken.clone(),
+            self.track.clone(),
+        );
         let outcome = if self.cut == Cut::Put {
             let digest = &self.descriptor.digest;
-            let put = self.store.put_whole(session, digest, part.body, length, &taken).await;
+            let put = self
+                .store
+                .put_whole(session, digest, part.body, length, &taken)
+                .await;
             put.map(|()| Step::Finished)
         } else {
             let is_bare = length == size;
-            self.store.send_part(session, part.body, length, &taken, is_bare).await.map(|()| Step::Sent)
+            self.store
+                .send_part(session, part.body, length, &taken, is_bare)
+                .await
+                .map(|()| Step::Sent)
         };
         if outcome.is_err()
             && let Some(error) = take_failure(&part.failure)
         {
-            return Err(Error::io(format!("reading \"{}\"", self.path.display()), error));
+            return Err(Error::io(
+                format!("reading \"{}\"", self.path.display()),
+                error,
+            ));
         }
         Ok(outcome)
     }
 
     /// Whether to try again after a failure, and in another way if it asks for one.
     fn adapt(&mut self, failure: &TransportError) -> bool {
-        let Some(refusal) = failure.refusal() else { return failure.is_passing() };
+        let Some(refusal) = failure.refusal() else {
+            return failure.is_passing();
+        };
         match (refusal.status, self.cut) {
             (413, Cut::Whole) => self.cut = Cut::Chunks(0),
-            (413, Cut::Chunks(index)) if index + 1 < CHUNKS.len() => self.cut = Cut::Chunks(index + 1),
+            (413, Cut::Chunks(index)) if index + 1 < CHUNKS.len() => {
+                self.cut = Cut::Chunks(index + 1)
+            }
             (405 | 501, Cut::Whole | Cut::Chunks(_)) => self.cut = Cut::Put,
             // The session stands elsewhere, or is gone: both are asked before going on.
             (404 | 409 | 416, _) => {}
-            (400, _) if refusal.code == "BLOB_UPLOAD_UNKNOWN" || refusal.code == "BLOB_UPLOAD_INVALID" => {}
+            (400, _)
+                if refusal.code == "BLOB_UPLOAD_UNKNOWN"
+                    || refusal.code == "BLOB_UPLOAD_INVALID" => {}
             _ => return failure.is_passing(),
         }
         true

@@ -10,12 +10,20 @@ use url::{Host, Url};
 
 /// Addresses at which to look for a registry, best first, each ending in `/`.
 pub(crate) fn candidates(registry: &str, plain_http: bool) -> Result<Vec<Url>, TransportError> {
-    let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+    let host = if registry == "docker.io" {
+        "registry-1.docker.io"
+    } else {
+        registry
+    };
     let at = |scheme: &str| {
         Url::parse(&format!("{scheme}://{host}/"))
             .ok()
             .filter(|url| url.path() == "/" && url.username().is_empty() && url.query().is_none())
-            .ok_or_else(|| TransportError::Invalid(format!("\"{registry}\" is not a registry: use host or host:port")))
+            .ok_or_else(|| {
+                TransportError::Invalid(format!(
+                    "\"{registry}\" is not a registry: use host or host:port"
+                ))
+            })
     };
     let https = at("https")?;
     Ok(if plain_http {
@@ -42,11 +50,10 @@ fn is_loopback(url: &Url) -> bool {
 pub(crate) fn resolve(asked: &Url, location: &str) -> Option<Url> {
     let mut url = asked.join(location).ok()?;
     url.set_fragment(None);
-    let is_safe = match (asked.scheme(), url.scheme()) {
-        (_, "https") => true,
-        ("http", "http") => true,
-        _ => false,
-    };
+    let is_safe = matches!(
+        (asked.scheme(), url.scheme()),
+        (_, "https") | ("http", "http")
+    );
     // User and password in an address would be sent to whoever wrote the Location.
     (is_safe && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
@@ -70,12 +77,21 @@ mod tests {
     use super::*;
 
     fn schemes(registry: &str, plain_http: bool) -> Vec<String> {
-        candidates(registry, plain_http).unwrap().iter().map(|url| url.scheme().to_owned()).collect()
+        candidates(registry, plain_http)
+            .unwrap()
+            .iter()
+            .map(|url| url.scheme().to_owned())
+            .collect()
     }
 
     #[test]
     fn http_is_for_loopback_unless_asked_for() {
-        for registry in ["localhost:5000", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000"] {
+        for registry in [
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "127.9.9.9",
+            "[::1]:5000",
+        ] {
             assert_eq!(schemes(registry, false), ["http", "https"], "{registry}");
         }
         for registry in ["h.example", "10.0.0.1:5000", "localhost.example", "[::2]"] {
@@ -90,9 +106,18 @@ mod tests {
     fn locations_may_be_relative_or_absolute_and_keep_their_query() {
         let asked = Url::parse("https://h.example/v2/a/blobs/uploads/").unwrap();
         let at = |location| resolve(&asked, location).map(String::from);
-        assert_eq!(at("/v2/a/blobs/uploads/1?_state=a%2Fb%3D"), Some("https://h.example/v2/a/blobs/uploads/1?_state=a%2Fb%3D".into()));
-        assert_eq!(at("1"), Some("https://h.example/v2/a/blobs/uploads/1".into()));
-        assert_eq!(at("https://s3.example/x?y"), Some("https://s3.example/x?y".into()));
+        assert_eq!(
+            at("/v2/a/blobs/uploads/1?_state=a%2Fb%3D"),
+            Some("https://h.example/v2/a/blobs/uploads/1?_state=a%2Fb%3D".into())
+        );
+        assert_eq!(
+            at("1"),
+            Some("https://h.example/v2/a/blobs/uploads/1".into())
+        );
+        assert_eq!(
+            at("https://s3.example/x?y"),
+            Some("https://s3.example/x?y".into())
+        );
         assert_eq!(at("http://h.example/x"), None);
         assert_eq!(at("file:///etc/passwd"), None);
         assert_eq!(at("https://user:pw@h.example/x"), None);
@@ -101,7 +126,10 @@ mod tests {
     #[test]
     fn a_query_is_added_to_and_not_rewritten() {
         let url = Url::parse("https://h.example/x?_state=a%2fb~+c").unwrap();
-        assert_eq!(with_query(&url, "digest", "sha256:ab").query(), Some("_state=a%2fb~+c&digest=sha256%3Aab"));
+        assert_eq!(
+            with_query(&url, "digest", "sha256:ab").query(),
+            Some("_state=a%2fb~+c&digest=sha256%3Aab")
+        );
         let bare = Url::parse("https://h.example/x").unwrap();
         assert_eq!(with_query(&bare, "n", "1").query(), Some("n=1"));
     }

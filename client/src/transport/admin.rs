@@ -28,12 +28,21 @@ impl Admin {
     ///
     /// # Errors
     /// What the registry refuses, and if it is no Sealstone registry.
-    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> crate::Result<Value> {
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> crate::Result<Value> {
         let what = format!("{method} /api/v1/{path}");
-        let mut call = self.registry.call(method.clone(), &format!("api/v1/{path}"), &what).await?;
+        let mut call = self
+            .registry
+            .call(method.clone(), &format!("api/v1/{path}"), &what)
+            .await?;
         call.wait = self.registry.options().settle;
         if let Some(body) = body {
-            call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            call.headers
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             call.body = Bytes::from(body.to_string());
         }
         let is_repeatable = method != Method::POST;
@@ -42,7 +51,11 @@ impl Admin {
             false => self.registry.send_unrepeated(&call).await,
         }?;
         let answer = match answer.expect(&[200, 201, 202, 204]).await {
-            Err(error) if error.refusal().is_some_and(|refusal| refusal.status == 404 && refusal.code.is_empty()) => {
+            Err(error)
+                if error
+                    .refusal()
+                    .is_some_and(|refusal| refusal.status == 404 && refusal.code.is_empty()) =>
+            {
                 return Err(crate::Error::not_found(format!(
                     "registry {} has no {what}: it is no Sealstone registry, or an older one",
                     self.registry.name()

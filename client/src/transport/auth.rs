@@ -50,9 +50,10 @@ impl Authoriser {
         let challenge = lock(&self.challenge).clone();
         match (challenge, credential) {
             (_, Some(Credential::Registry(token))) => bearer(token.reveal()).map(Some),
-            (Some(Challenge::Bearer(bearer)), credential) => {
-                self.token(registry, &bearer, credential.as_ref(), scopes).await.map(Some)
-            }
+            (Some(Challenge::Bearer(bearer)), credential) => self
+                .token(registry, &bearer, credential.as_ref(), scopes)
+                .await
+                .map(Some),
             // Without a challenge too: a registry that lets anybody in would otherwise show a user
             // who has rights no more than it shows to nobody.
             (_, Some(Credential::Basic { username, secret })) => {
@@ -74,8 +75,15 @@ impl Authoriser {
     }
 
     /// Takes up a challenge that came with a 401 answer to a request with `sent`.
-    pub(crate) async fn learn(&self, challenge: Challenge, scopes: &[String], sent: Option<&HeaderValue>) {
-        if let Challenge::Bearer(BearerChallenge { scope: Some(scope), .. }) = &challenge
+    pub(crate) async fn learn(
+        &self,
+        challenge: Challenge,
+        scopes: &[String],
+        sent: Option<&HeaderValue>,
+    ) {
+        if let Challenge::Bearer(BearerChallenge {
+            scope: Some(scope), ..
+        }) = &challenge
             && sent.is_some()
         {
             lock(&self.wider).insert(scopes.to_vec(), scope.clone());
@@ -83,7 +91,10 @@ impl Authoriser {
         *lock(&self.challenge) = Some(challenge);
         let mut tokens = self.tokens.lock().await;
         // Another task may have renewed it meanwhile: only the one that was refused is dropped.
-        if tokens.get(scopes).is_some_and(|token| Some(&token.header) == sent) {
+        if tokens
+            .get(scopes)
+            .is_some_and(|token| Some(&token.header) == sent)
+        {
             tokens.remove(scopes);
         }
     }
@@ -104,7 +115,12 @@ impl Authoriser {
         }
         let wider = lock(&self.wider).get(scopes).cloned();
         let mut asked = scopes.to_vec();
-        asked.extend(wider.iter().flat_map(|text| text.split(' ')).map(str::to_owned));
+        asked.extend(
+            wider
+                .iter()
+                .flat_map(|text| text.split(' '))
+                .map(str::to_owned),
+        );
         asked.retain(|scope| !scope.is_empty());
         asked.dedup();
         let token = fetch(registry, challenge, credential, &asked).await?;
@@ -119,8 +135,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn sensitive(text: String) -> Result<HeaderValue, TransportError> {
     let text = zeroize::Zeroizing::new(text);
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| TransportError::Invalid("a credential has characters that no header can hold".to_owned()))?;
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        TransportError::Invalid("a credential has characters that no header can hold".to_owned())
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -131,7 +148,9 @@ fn bearer(token: &str) -> Result<HeaderValue, TransportError> {
 
 fn basic(username: &str, secret: &str) -> Result<HeaderValue, TransportError> {
     if username.contains(':') {
-        return Err(TransportError::Invalid(format!("user name \"{username}\" has a colon, which Basic authentication cannot send")));
+        return Err(TransportError::Invalid(format!(
+            "user name \"{username}\" has a colon, which Basic authentication cannot send"
+        )));
     }
     let pair = zeroize::Zeroizing::new(format!("{username}:{secret}"));
     sensitive(format!("Basic {}", BASE64.encode(pair.as_bytes())))
@@ -154,7 +173,9 @@ async fn fetch(
     let mut attempt = 1;
     let (status, body) = loop {
         let request = match credential {
-            Some(Credential::Identity(refresh)) => refresh_request(registry, &realm, challenge, scopes, refresh.reveal()),
+            Some(Credential::Identity(refresh)) => {
+                refresh_request(registry, &realm, challenge, scopes, refresh.reveal())
+            }
             _ => {
                 let mut url = realm.clone();
                 {
@@ -191,36 +212,42 @@ async fn fetch(
     if status != 200 {
         return Err(refused(registry, credential, status, &body));
     }
-    let what = format!("a request for a token at {}", realm.origin().ascii_serialization());
+    let what = format!(
+        "a request for a token at {}",
+        realm.origin().ascii_serialization()
+    );
     let protocol = |problem: &str| TransportError::Protocol {
         registry: registry.name().to_owned(),
         what: what.clone(),
         problem: problem.to_owned(),
     };
     // The body holds the token: no part of it goes into an error.
-    let answer: Answer =
-        serde_json::from_slice(&body).map_err(|_| protocol("the answer is not the JSON of a token"))?;
+    let answer: Answer = serde_json::from_slice(&body)
+        .map_err(|_| protocol("the answer is not the JSON of a token"))?;
     let token = answer
         .token
         .or(answer.access_token)
         .filter(|token| !token.is_empty())
         .ok_or_else(|| protocol("the answer has no token"))?;
-    let stated = answer.expires_in.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+    let stated = answer
+        .expires_in
+        .filter(|seconds| seconds.is_finite() && *seconds > 0.0);
     let life = Duration::from_secs_f64(stated.unwrap_or(0.0).min(86_400.0)).max(SHORTEST_LIFE);
-    Ok(Token { header: bearer(&token)?, renew_at: Instant::now() + life - MARGIN })
+    Ok(Token {
+        header: bearer(&token)?,
+        renew_at: Instant::now() + life - MARGIN,
+    })
 }
 
 async fn realm_of(registry: &Registry, challenge: &BearerChallenge) -> Result<Url, TransportError> {
     let base = registry.base().await?;
-    super::address::resolve(&base, &challenge.realm).ok_or_else(|| {
-        TransportError::Protocol {
-            registry: registry.name().to_owned(),
-            what: "a request".to_owned(),
-            problem: format!(
-                "its token service \"{}\" cannot be used: it is no address, or without TLS",
-                printable(&challenge.realm)
-            ),
-        }
+    super::address::resolve(&base, &challenge.realm).ok_or_else(|| TransportError::Protocol {
+        registry: registry.name().to_owned(),
+        what: "a request".to_owned(),
+        problem: format!(
+            "its token service \"{}\" cannot be used: it is no address, or without TLS",
+            printable(&challenge.realm)
+        ),
     })
 }
 
@@ -246,7 +273,12 @@ fn refresh_request(
         .body(form.finish())
 }
 
-fn refused(registry: &Registry, credential: Option<&Credential>, status: u16, body: &[u8]) -> TransportError {
+fn refused(
+    registry: &Registry,
+    credential: Option<&Credential>,
+    status: u16,
+    body: &[u8],
+) -> TransportError {
     let refusal = super::Refusal::decode(registry.name(), "a token", status, body);
     if !matches!(status, 400 | 401 | 403) {
         return TransportError::Refused(Box::new(refusal));
@@ -254,9 +286,16 @@ fn refused(registry: &Registry, credential: Option<&Credential>, status: u16, bo
     let problem = match credential {
         None => "it gives no token to an anonymous caller".to_owned(),
         Some(Credential::Basic { username, .. }) => {
-            format!("the secret of user \"{}\" is wrong, has expired or was withdrawn", printable(username))
+            format!(
+                "the secret of user \"{}\" is wrong, has expired or was withdrawn",
+                printable(username)
+            )
         }
         Some(_) => "the token that was kept for it has expired or was withdrawn".to_owned(),
     };
-    TransportError::Unauthorized { registry: registry.name().to_owned(), what: "a token".to_owned(), problem }
+    TransportError::Unauthorized {
+        registry: registry.name().to_owned(),
+        what: "a token".to_owned(),
+        problem,
+    }
 }

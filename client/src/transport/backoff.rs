@@ -31,13 +31,24 @@ impl Patience {
     /// The wait after failed attempt number `attempt` (from 1), or `None` if that was the last.
     ///
     /// `asked` is what the registry's Retry-After said. `jitter` is a number from 0 to 1.
-    pub fn wait_after(&self, attempt: u32, asked: Option<Duration>, jitter: f64) -> Option<Duration> {
+    pub fn wait_after(
+        &self,
+        attempt: u32,
+        asked: Option<Duration>,
+        jitter: f64,
+    ) -> Option<Duration> {
         if attempt >= self.attempts {
             return None;
         }
-        let doubled = self.first_wait.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+        let doubled = self
+            .first_wait
+            .saturating_mul(1 << attempt.saturating_sub(1).min(16));
         let jittered = doubled.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
-        Some(jittered.max(asked.unwrap_or_default()).min(self.longest_wait))
+        Some(
+            jittered
+                .max(asked.unwrap_or_default())
+                .min(self.longest_wait),
+        )
     }
 
     /// Sleeps as [`Patience::wait_after`] says; false if there is no further attempt.
@@ -66,7 +77,9 @@ mod tests {
     #[test]
     fn waits_grow_and_end() {
         let patience = Patience::default();
-        let waits: Vec<_> = (1..10).map_while(|n| patience.wait_after(n, None, 1.0)).collect();
+        let waits: Vec<_> = (1..10)
+            .map_while(|n| patience.wait_after(n, None, 1.0))
+            .collect();
         assert_eq!(waits.len(), 5);
         assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
         assert!(patience.wait_after(1, None, 0.0) < patience.wait_after(1, None, 1.0));
@@ -76,8 +89,14 @@ mod tests {
     fn a_registry_may_ask_for_more_but_not_without_bound() {
         let patience = Patience::default();
         let second = Duration::from_secs(1);
-        assert_eq!(patience.wait_after(1, Some(second * 7), 0.5), Some(second * 7));
-        assert_eq!(patience.wait_after(1, Some(second * 7000), 0.5), Some(second * 30));
+        assert_eq!(
+            patience.wait_after(1, Some(second * 7), 0.5),
+            Some(second * 7)
+        );
+        assert_eq!(
+            patience.wait_after(1, Some(second * 7000), 0.5),
+            Some(second * 30)
+        );
         assert_eq!(patience.wait_after(6, Some(second), 0.5), None);
     }
 

@@ -120,7 +120,9 @@ mod tests {
     #[test]
     fn reads_quoted_parameters_with_commas_inside() {
         let line = r#"Bearer realm="https://h.example/token?a=1,2",service="s",scope="repository:a/b:pull,push",error="insufficient_scope""#;
-        let Some(Challenge::Bearer(bearer)) = strongest([line]) else { panic!("bearer") };
+        let Some(Challenge::Bearer(bearer)) = strongest([line]) else {
+            panic!("bearer")
+        };
         assert_eq!(bearer.realm, "https://h.example/token?a=1,2");
         assert_eq!(bearer.service.as_deref(), Some("s"));
         assert_eq!(bearer.scope.as_deref(), Some("repository:a/b:pull,push"));
@@ -131,8 +133,14 @@ mod tests {
     fn prefers_bearer_whether_in_one_line_or_two() {
         let one = r#"Basic realm="x", Bearer realm="https://t""#;
         assert!(matches!(strongest([one]), Some(Challenge::Bearer(_))));
-        assert!(matches!(strongest([r#"basic realm="x""#, r#"BEARER Realm=https://t"#]), Some(Challenge::Bearer(_))));
-        assert_eq!(strongest([r#"Digest realm="x", nonce="y""#, "Basic"]), Some(Challenge::Basic));
+        assert!(matches!(
+            strongest([r#"basic realm="x""#, r#"BEARER Realm=https://t"#]),
+            Some(Challenge::Bearer(_))
+        ));
+        assert_eq!(
+            strongest([r#"Digest realm="x", nonce="y""#, "Basic"]),
+            Some(Challenge::Basic)
+        );
     }
 
     #[test]

@@ -18,8 +18,8 @@ use reqwest::header::{
 };
 use reqwest::{Method, RequestBuilder};
 use sealstone_spec::name::RepoName;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use url::Url;
@@ -117,7 +117,12 @@ impl Registry {
             let certificates = reqwest::Certificate::from_pem_bundle(&pem)
                 .ok()
                 .filter(|certificates| !certificates.is_empty())
-                .ok_or_else(|| crate::Error::usage(format!("\"{}\" holds no certificate in PEM form", path.display())))?;
+                .ok_or_else(|| {
+                    crate::Error::usage(format!(
+                        "\"{}\" holds no certificate in PEM form",
+                        path.display()
+                    ))
+                })?;
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder
@@ -155,7 +160,11 @@ impl Registry {
     }
 
     pub(crate) async fn find_credential(&self) -> Result<Option<Credential>, TransportError> {
-        Ok(self.0.source.find(self.name(), self.0.repository.as_ref()).await?)
+        Ok(self
+            .0
+            .source
+            .find(self.name(), self.0.repository.as_ref())
+            .await?)
     }
 
     /// Whether a credential is known for this registry.
@@ -168,16 +177,24 @@ impl Registry {
 
     /// The registry's address, found by asking for `/v2/` once.
     pub(crate) async fn base(&self) -> Result<Url, TransportError> {
-        self.0.base.get_or_try_init(|| self.find_base()).await.cloned()
+        self.0
+            .base
+            .get_or_try_init(|| self.find_base())
+            .await
+            .cloned()
     }
 
     async fn find_base(&self) -> Result<Url, TransportError> {
         let last = self.0.candidates.len() - 1;
         for (index, candidate) in self.0.candidates.iter().enumerate() {
-            let url = candidate.join("v2/").expect("a base address can be joined to");
+            let url = candidate
+                .join("v2/")
+                .expect("a base address can be joined to");
             let mut attempt = 1;
             loop {
-                let found = self.follow(&self.call_at(Method::GET, url.clone(), "/v2/"), None).await;
+                let found = self
+                    .follow(&self.call_at(Method::GET, url.clone(), "/v2/"), None)
+                    .await;
                 let failure = match found {
                     Ok(answer) if matches!(answer.status(), 200 | 401 | 403) => {
                         if let Some(challenge) = answer.challenge() {
@@ -204,7 +221,10 @@ impl Registry {
                 attempt += 1;
             }
         }
-        Err(TransportError::Invalid(format!("\"{}\" has no address", self.0.name)))
+        Err(TransportError::Invalid(format!(
+            "\"{}\" has no address",
+            self.0.name
+        )))
     }
 
     /// Asks `/v2/` as whoever the credentials say: what `login` tries before it keeps them.
@@ -276,7 +296,10 @@ impl Registry {
             && let Some(challenge) = answer.challenge()
         {
             let previous = sent.clone();
-            self.0.authoriser.learn(challenge, &call.scopes, sent.as_ref()).await;
+            self.0
+                .authoriser
+                .learn(challenge, &call.scopes, sent.as_ref())
+                .await;
             sent = self.authorization(call).await?;
             // The same secret again would be refused again, and might lock the account.
             if sent.is_some() && sent != previous {
@@ -344,7 +367,10 @@ impl Registry {
                 .header(LOCATION)
                 .and_then(|location| address::resolve(&url, location));
             let Some(next) = next else {
-                return Err(self.protocol(&call.what, "a redirect to no address, or from TLS to plain HTTP"));
+                return Err(self.protocol(
+                    &call.what,
+                    "a redirect to no address, or from TLS to plain HTTP",
+                ));
             };
             url = next;
         }
@@ -359,7 +385,10 @@ impl Registry {
         length: u64,
         taken: &Taken,
     ) -> Result<Answer, TransportError> {
-        let mut request = self.request(call, &call.url).body(body).header(reqwest::header::CONTENT_LENGTH, length);
+        let mut request = self
+            .request(call, &call.url)
+            .body(body)
+            .header(reqwest::header::CONTENT_LENGTH, length);
         let authorization = self.authorization(call).await?;
         if let Some(value) = &authorization {
             request = request.header(AUTHORIZATION, value.clone());
@@ -391,7 +420,10 @@ impl Registry {
         // go on, with a new token.
         match answer.challenge() {
             Some(challenge) if authorization.is_some() => {
-                self.0.authoriser.learn(challenge, &call.scopes, authorization.as_ref()).await;
+                self.0
+                    .authoriser
+                    .learn(challenge, &call.scopes, authorization.as_ref())
+                    .await;
                 Err(TransportError::Unreachable {
                     registry: self.0.name.clone(),
                     problem: "the token ran out before the upload went on".to_owned(),
@@ -450,7 +482,11 @@ impl Registry {
     }
 
     fn idle(&self, what: &str, idle: Duration) -> TransportError {
-        TransportError::Idle { registry: self.0.name.clone(), what: what.to_owned(), idle }
+        TransportError::Idle {
+            registry: self.0.name.clone(),
+            what: what.to_owned(),
+            idle,
+        }
     }
 
     fn failure(&self, what: &str, error: &reqwest::Error) -> TransportError {
@@ -468,7 +504,9 @@ fn failure(registry: &str, what: &str, error: &reqwest::Error) -> TransportError
             problem.push_str(": ");
         }
         let text = error.to_string();
-        is_parse_error |= text.contains("invalid HTTP") || text.contains("InvalidCertificate") || text.contains("invalid peer certificate");
+        is_parse_error |= text.contains("invalid HTTP")
+            || text.contains("InvalidCertificate")
+            || text.contains("invalid peer certificate");
         problem.push_str(&text);
         cause = error.source();
     }
@@ -478,9 +516,16 @@ fn failure(registry: &str, what: &str, error: &reqwest::Error) -> TransportError
     }
     if is_parse_error {
         let what = what.to_owned();
-        return TransportError::Protocol { registry: registry.to_owned(), what, problem };
+        return TransportError::Protocol {
+            registry: registry.to_owned(),
+            what,
+            problem,
+        };
     }
-    TransportError::Unreachable { registry: registry.to_owned(), problem }
+    TransportError::Unreachable {
+        registry: registry.to_owned(),
+        problem,
+    }
 }
 
 impl Answer {
@@ -499,7 +544,12 @@ impl Answer {
 
     /// Every line of a header.
     pub(crate) fn lines(&self, name: HeaderName) -> Vec<&str> {
-        self.response.headers().get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+        self.response
+            .headers()
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect()
     }
 
     /// The address that answered, after redirects.
@@ -528,7 +578,11 @@ impl Answer {
 
     /// The answer itself if its status is one of these, else the refusal in its body.
     pub(crate) async fn expect(self, statuses: &[u16]) -> Result<Answer, TransportError> {
-        if statuses.contains(&self.status()) { Ok(self) } else { Err(self.refusal().await) }
+        if statuses.contains(&self.status()) {
+            Ok(self)
+        } else {
+            Err(self.refusal().await)
+        }
     }
 
     /// Reads the body as an OCI error.

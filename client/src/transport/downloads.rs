@@ -58,7 +58,9 @@ impl RegistryStore {
     ) -> Result<Download, TransportError> {
         let Descriptor { digest, size, .. } = descriptor;
         let what = format!("blob {digest}");
-        let mut call = self.call(Method::GET, &format!("blobs/{digest}"), Access::Read, what).await?;
+        let mut call = self
+            .call(Method::GET, &format!("blobs/{digest}"), Access::Read, what)
+            .await?;
         let is_range = start > 0 || end.is_some();
         let last = end.unwrap_or(*size);
         if is_range {
@@ -66,15 +68,27 @@ impl RegistryStore {
                 Some(end) => format!("bytes={start}-{}", end - 1),
                 None => format!("bytes={start}-"),
             };
-            call.headers.insert(RANGE, HeaderValue::from_str(&range).expect("digits make a header"));
+            call.headers.insert(
+                RANGE,
+                HeaderValue::from_str(&range).expect("digits make a header"),
+            );
         }
-        let answer = self.registry().send(&call).await?.expect(&[200, 206]).await?;
+        let answer = self
+            .registry()
+            .send(&call)
+            .await?
+            .expect(&[200, 206])
+            .await?;
         if let Some(encoding) = answer.header(CONTENT_ENCODING)
             && encoding != "identity"
         {
-            return Err(answer.protocol("the blob comes compressed, so its digest cannot be checked"));
+            return Err(
+                answer.protocol("the blob comes compressed, so its digest cannot be checked")
+            );
         }
-        let length: Option<u64> = answer.header(CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let length: Option<u64> = answer
+            .header(CONTENT_LENGTH)
+            .and_then(|text| text.parse().ok());
         let is_partial = answer.status() == 206;
         let (start, left) = if is_partial {
             let range = answer.header(CONTENT_RANGE).and_then(content_range);
@@ -88,9 +102,16 @@ impl RegistryStore {
         if let Some(length) = length
             && length != left
         {
-            return Err(answer.protocol(format!("blob {digest} has {length} bytes where its descriptor says {left}")));
+            return Err(answer.protocol(format!(
+                "blob {digest} has {length} bytes where its descriptor says {left}"
+            )));
         }
-        Ok(Download { answer, start, is_range: is_partial, left })
+        Ok(Download {
+            answer,
+            start,
+            is_range: is_partial,
+            left,
+        })
     }
 
     /// The values of the blob's groups, where the registry keeps its BLAKE3 tree.
@@ -111,13 +132,19 @@ impl RegistryStore {
         {
             return Ok(None);
         }
-        let stated_root = answer.named_header("sealstone-tree-root").map(str::to_owned);
+        let stated_root = answer
+            .named_header("sealstone-tree-root")
+            .map(str::to_owned);
         let groups = tree::group_count(*size) as usize;
-        let Some(limit) = groups.checked_mul(32) else { return Ok(None) };
+        let Some(limit) = groups.checked_mul(32) else {
+            return Ok(None);
+        };
         let protocol = |problem: &str| self.registry().protocol(&call.what, problem);
         let body = answer.bytes(limit).await?;
         if body.len() != limit {
-            return Err(protocol("the tree has another number of groups than the blob"));
+            return Err(protocol(
+                "the tree has another number of groups than the blob",
+            ));
         }
         let values: Vec<ChainingValue> = body
             .chunks_exact(32)
@@ -125,7 +152,9 @@ impl RegistryStore {
             .collect();
         let root = data_encoding::HEXLOWER.encode(&tree::root(&values));
         if stated_root.is_some_and(|stated| stated != root) {
-            return Err(protocol("the tree does not have the root that is stated for it"));
+            return Err(protocol(
+                "the tree does not have the root that is stated for it",
+            ));
         }
         if *digest.algorithm().as_str() == *"blake3" && root != digest.hex() {
             return Err(protocol("the tree does not belong to the blob"));
@@ -136,7 +165,11 @@ impl RegistryStore {
 
 /// First and last byte of a Content-Range header.
 fn content_range(text: &str) -> Option<(u64, u64)> {
-    let (range, _) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (range, _) = text
+        .trim()
+        .strip_prefix("bytes")?
+        .trim_start()
+        .split_once('/')?;
     let (first, last) = range.split_once('-')?;
     Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
 }

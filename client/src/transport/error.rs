@@ -77,9 +77,10 @@ impl From<TransportError> for crate::Error {
         match error {
             TransportError::Local(error) => error,
             TransportError::Invalid(_) => Error::usage(text),
-            TransportError::Unreachable { .. } | TransportError::Idle { .. } => {
-                Error::network(text).hint("check the name, the port and whether it speaks TLS (--plain-http if not)")
-            }
+            TransportError::Unreachable { .. } | TransportError::Idle { .. } => Error::network(
+                text,
+            )
+            .hint("check the name, the port and whether it speaks TLS (--plain-http if not)"),
             TransportError::Protocol { .. } => Error::network(text),
             TransportError::Unauthorized { registry, .. } => {
                 Error::unauthorised(text).hint(format!("log in with: sealstone login {registry}"))
@@ -102,7 +103,11 @@ impl From<TransportError> for crate::Error {
                         refusal.registry
                     ));
                 }
-                if refusal.detail.is_null() { mapped } else { mapped.detail(refusal.detail) }
+                if refusal.detail.is_null() {
+                    mapped
+                } else {
+                    mapped.detail(refusal.detail)
+                }
             }
         }
     }
@@ -149,12 +154,18 @@ impl Refusal {
     pub fn reason(&self) -> Reason {
         match self.detail.get("reason").and_then(Value::as_str) {
             Some("tag_immutable") => Reason::TagImmutable {
-                existing: self.detail.get("existing").and_then(Value::as_str).map(printable),
+                existing: self
+                    .detail
+                    .get("existing")
+                    .and_then(Value::as_str)
+                    .map(printable),
             },
             Some("tag_tombstoned") => Reason::TagTombstoned,
             Some("release_denied") => Reason::ReleaseDenied,
             // Other registries' words for the first of them: Quay, then Harbor.
-            _ if self.code == "TAG_IMMUTABLE" || (self.status == 412 && self.message.contains("immutable")) => {
+            _ if self.code == "TAG_IMMUTABLE"
+                || (self.status == 412 && self.message.contains("immutable")) =>
+            {
                 Reason::TagImmutable { existing: None }
             }
             _ if self.status == 404 => Reason::NotFound,
@@ -200,22 +211,34 @@ pub(crate) fn printable(text: &str) -> String {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refusal { registry, what, status, code, message, .. } = self;
+        let Refusal {
+            registry,
+            what,
+            status,
+            code,
+            message,
+            ..
+        } = self;
         write!(f, "registry {registry} refused {what} (status {status}")?;
         if !code.is_empty() {
             write!(f, ", {code}")?;
         }
         f.write_str(")")?;
         match self.reason() {
-            Reason::TagImmutable { existing: Some(existing) } => {
-                write!(f, ": the tag names {existing} already and never moves: choose another")
+            Reason::TagImmutable {
+                existing: Some(existing),
+            } => {
+                write!(
+                    f,
+                    ": the tag names {existing} already and never moves: choose another"
+                )
             }
             Reason::TagImmutable { existing: None } => {
                 f.write_str(": the tag exists already and never moves: choose another")
             }
-            Reason::TagTombstoned => {
-                f.write_str(": the tag was deleted and its name is never used again: choose another")
-            }
+            Reason::TagTombstoned => f.write_str(
+                ": the tag was deleted and its name is never used again: choose another",
+            ),
             Reason::ReleaseDenied => {
                 write!(f, ": the repository's policy does not hold: {message}")
             }
@@ -267,9 +290,17 @@ mod tests {
     fn an_immutable_tag_is_told_from_other_denials() {
         let body = r#"{"errors":[{"code":"DENIED","message":"m","detail":{"reason":"tag_immutable","existing":"sha256:ab","tag":"1.0"}}]}"#;
         let found = refusal(409, body);
-        assert_eq!(found.reason(), Reason::TagImmutable { existing: Some("sha256:ab".into()) });
+        assert_eq!(
+            found.reason(),
+            Reason::TagImmutable {
+                existing: Some("sha256:ab".into())
+            }
+        );
         assert!(found.to_string().contains("sha256:ab"), "{found}");
-        assert_eq!(refusal(403, r#"{"errors":[{"code":"DENIED"}]}"#).reason(), Reason::Other);
+        assert_eq!(
+            refusal(403, r#"{"errors":[{"code":"DENIED"}]}"#).reason(),
+            Reason::Other
+        );
     }
 
     #[test]
@@ -284,9 +315,20 @@ mod tests {
 
     #[test]
     fn bodies_that_are_no_oci_errors_do_no_harm() {
-        for body in ["", "<html>", "{}", r#"{"errors":[]}"#, r#"{"errors":"x"}"#, r#"{"errors":[{"code":7,"message":null}]}"#] {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"errors":[]}"#,
+            r#"{"errors":"x"}"#,
+            r#"{"errors":[{"code":7,"message":null}]}"#,
+        ] {
             let found = refusal(502, body);
-            assert_eq!((found.code.as_str(), found.message.as_str()), ("", ""), "{body}");
+            assert_eq!(
+                (found.code.as_str(), found.message.as_str()),
+                ("", ""),
+                "{body}"
+            );
             assert!(TransportError::Refused(Box::new(found)).is_passing());
         }
     }

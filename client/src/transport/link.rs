@@ -47,7 +47,10 @@ fn parameters(text: &str) -> (bool, &str) {
                 start = index + 1;
             }
             ',' if !quoted => {
-                return (is_next | is_next_relation(&text[start..index]), &text[index + 1..]);
+                return (
+                    is_next | is_next_relation(&text[start..index]),
+                    &text[index + 1..],
+                );
             }
             _ => {}
         }
@@ -56,7 +59,9 @@ fn parameters(text: &str) -> (bool, &str) {
 }
 
 fn is_next_relation(parameter: &str) -> bool {
-    let Some((name, value)) = parameter.split_once('=') else { return false };
+    let Some((name, value)) = parameter.split_once('=') else {
+        return false;
+    };
     name.trim().eq_ignore_ascii_case("rel")
         && value
             .trim()
@@ -76,7 +81,10 @@ mod tests {
         let page = Url::parse("http://h.example:5000/v2/a/tags/list?n=2").unwrap();
         let line = r#"</first,a>; rel="first", </v2/a/tags/list?n=2&last=b%2C1>; title="x, y"; rel="prev next""#;
         let next = next_page(&page, &[line]).unwrap();
-        assert_eq!(next.as_str(), "http://h.example:5000/v2/a/tags/list?n=2&last=b%2C1");
+        assert_eq!(
+            next.as_str(),
+            "http://h.example:5000/v2/a/tags/list?n=2&last=b%2C1"
+        );
         assert_eq!(next_page(&page, &["</x>; rel=next"]).unwrap().path(), "/x");
         assert_eq!(next_page(&page, &["</x>; rel=\"last\""]), None);
         assert_eq!(next_page(&page, &["</x>"]), None);
@@ -86,8 +94,14 @@ mod tests {
     #[test]
     fn a_page_on_another_registry_is_not_followed() {
         let page = Url::parse("https://h.example/v2/_catalog").unwrap();
-        assert_eq!(next_page(&page, &["<https://evil.example/v2/_catalog>; rel=next"]), None);
-        assert_eq!(next_page(&page, &["<http://h.example/v2/_catalog>; rel=next"]), None);
+        assert_eq!(
+            next_page(&page, &["<https://evil.example/v2/_catalog>; rel=next"]),
+            None
+        );
+        assert_eq!(
+            next_page(&page, &["<http://h.example/v2/_catalog>; rel=next"]),
+            None
+        );
         assert_eq!(next_page(&page, &["<//evil.example/>; rel=next"]), None);
     }
 

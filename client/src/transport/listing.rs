@@ -40,7 +40,9 @@ impl RegistryStore {
 /// If the registry cannot be reached or offers no such list.
 pub async fn repositories(registry: &Registry) -> Result<Vec<RepoName>> {
     let what = format!("the repositories of {}", registry.name());
-    let mut call = registry.call(Method::GET, &format!("v2/_catalog?n={PAGE}"), what).await?;
+    let mut call = registry
+        .call(Method::GET, &format!("v2/_catalog?n={PAGE}"), what)
+        .await?;
     call.scopes.push("registry:catalog:*".to_owned());
     list(registry, call, |page| page.repositories).await
 }
@@ -55,13 +57,18 @@ async fn list<T: FromStr + Ord>(
         let answer = registry.send(&call).await?.expect(&[200]).await?;
         let next = link::next_page(answer.url(), &answer.lines(LINK));
         let body = answer.bytes(MAX_PAGE_BYTES).await?;
-        let page: Page = serde_json::from_slice(&body)
-            .map_err(|error| registry.protocol(&call.what, format!("the list is not JSON: {error}")))?;
+        let page: Page = serde_json::from_slice(&body).map_err(|error| {
+            registry.protocol(&call.what, format!("the list is not JSON: {error}"))
+        })?;
         for name in names(page).unwrap_or_default() {
             // A name that no OCI registry can have is left out, not a reason to show none.
             match name.parse() {
                 Ok(name) => found.push(name),
-                Err(_) => tracing::warn!("{} has a name that is left out: {:?}", call.what, super::printable(&name)),
+                Err(_) => tracing::warn!(
+                    "{} has a name that is left out: {:?}",
+                    call.what,
+                    super::printable(&name)
+                ),
             }
         }
         match next {
@@ -73,5 +80,8 @@ async fn list<T: FromStr + Ord>(
             }
         }
     }
-    Err(Error::network(format!("{} have more than {MAX_PAGES} pages", call.what)))
+    Err(Error::network(format!(
+        "{} have more than {MAX_PAGES} pages",
+        call.what
+    )))
 }

@@ -39,13 +39,15 @@ impl RegistryStore {
             None => {
                 let tag = fallback_tag(subject);
                 let index = self.find_manifest(&Reference::Tag(tag)).await?;
-                index.map(|index| index.children().to_vec()).unwrap_or_default()
+                index
+                    .map(|index| index.children().to_vec())
+                    .unwrap_or_default()
             }
         };
         if let Some(wanted) = artifact_type {
             found.retain(|descriptor| descriptor.artifact_type.as_deref() == Some(wanted));
         }
-        found.sort_by(|one, other| one.digest.cmp(&other.digest));
+        found.sort_by_key(|descriptor| descriptor.digest);
         found.dedup_by(|one, other| one.digest == other.digest);
         Ok(found)
     }
@@ -57,9 +59,18 @@ impl RegistryStore {
         artifact_type: Option<&str>,
     ) -> Result<Option<Vec<Descriptor>>> {
         let what = format!("the referrers of {subject}");
-        let mut call = self.call(Method::GET, &format!("referrers/{subject}"), Access::Read, what).await?;
+        let mut call = self
+            .call(
+                Method::GET,
+                &format!("referrers/{subject}"),
+                Access::Read,
+                what,
+            )
+            .await?;
         if let Some(artifact_type) = artifact_type {
-            call.url.query_pairs_mut().append_pair("artifactType", artifact_type);
+            call.url
+                .query_pairs_mut()
+                .append_pair("artifactType", artifact_type);
         }
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
@@ -78,17 +89,26 @@ impl RegistryStore {
             }
             let next = link::next_page(answer.url(), &answer.lines(LINK));
             let body = answer.bytes(MAX_MANIFEST_BYTES).await?;
-            let index = VerifiedManifest::check(body, Some(media::OCI_INDEX), None, Algorithm::Sha256)
-                .map_err(|error| {
-                    Error::network(format!("{} of {} are not an index", call.what, self.place())).source(error)
-                })?;
+            let index =
+                VerifiedManifest::check(body, Some(media::OCI_INDEX), None, Algorithm::Sha256)
+                    .map_err(|error| {
+                        Error::network(format!(
+                            "{} of {} are not an index",
+                            call.what,
+                            self.place()
+                        ))
+                        .source(error)
+                    })?;
             found.extend_from_slice(index.children());
             match next {
                 Some(next) if next != call.url => call.url = next,
                 _ => return Ok(Some(found)),
             }
         }
-        Err(self.registry().protocol(&call.what, "the listing has more than 1,000 pages").into())
+        Err(self
+            .registry()
+            .protocol(&call.what, "the listing has more than 1,000 pages")
+            .into())
     }
 
     /// Adds a manifest to the fallback list of its subject.
@@ -104,17 +124,31 @@ impl RegistryStore {
         let reference = Reference::Tag(tag.clone());
         for attempt in 1..=ATTEMPTS {
             let present = self.find_manifest(&reference).await?;
-            let mut listed = present.as_ref().map(|index| index.children().to_vec()).unwrap_or_default();
-            if listed.iter().any(|descriptor| descriptor.digest == *manifest.digest()) {
+            let mut listed = present
+                .as_ref()
+                .map(|index| index.children().to_vec())
+                .unwrap_or_default();
+            if listed
+                .iter()
+                .any(|descriptor| descriptor.digest == *manifest.digest())
+            {
                 return Ok(());
             }
             if attempt == ATTEMPTS {
                 break;
             }
             listed.push(manifest.descriptor());
-            let index = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": listed});
-            let index = VerifiedManifest::check(index.to_string(), Some(media::OCI_INDEX), None, Algorithm::Sha256)
-                .map_err(|error| Error::other(format!("the list \"{tag}\" cannot be made")).source(error))?;
+            let index =
+                json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": listed});
+            let index = VerifiedManifest::check(
+                index.to_string(),
+                Some(media::OCI_INDEX),
+                None,
+                Algorithm::Sha256,
+            )
+            .map_err(|error| {
+                Error::other(format!("the list \"{tag}\" cannot be made")).source(error)
+            })?;
             self.send_fallback(&index, &tag).await?;
         }
         Err(Error::conflict(format!(
@@ -126,6 +160,10 @@ impl RegistryStore {
 
 /// The tag that lists the referrers of a digest where there is no API for it.
 pub(super) fn fallback_tag(subject: &Digest) -> Tag {
-    let text: String = format!("{}-{}", subject.algorithm(), subject.hex()).chars().take(128).collect();
-    text.parse().expect("an algorithm and hex digits make a tag")
+    let text: String = format!("{}-{}", subject.algorithm(), subject.hex())
+        .chars()
+        .take(128)
+        .collect();
+    text.parse()
+        .expect("an algorithm and hex digits make a tag")
 }

@@ -43,7 +43,11 @@ pub(super) enum Access {
 impl RegistryStore {
     /// The repository `name` of a registry.
     pub fn new(registry: Registry, name: RepoName) -> RegistryStore {
-        RegistryStore { registry, name, lists_referrers: Arc::new(AtomicBool::new(true)) }
+        RegistryStore {
+            registry,
+            name,
+            lists_referrers: Arc::new(AtomicBool::new(true)),
+        }
     }
 
     /// The registry.
@@ -73,7 +77,10 @@ impl RegistryStore {
         access: Access,
         what: impl Into<String>,
     ) -> Result<Call, TransportError> {
-        let mut call = self.registry.call(method, &format!("v2/{}/{path}", self.name), what).await?;
+        let mut call = self
+            .registry
+            .call(method, &format!("v2/{}/{path}", self.name), what)
+            .await?;
         call.scopes.push(self.scope(access));
         Ok(call)
     }
@@ -94,9 +101,16 @@ impl RegistryStore {
             Reference::Tag(tag) => format!("tag \"{tag}\" of {}", self.place()),
             Reference::Digest(digest) => format!("manifest {digest} of {}", self.place()),
         };
-        let mut call =
-            self.call(Method::GET, &format!("manifests/{reference}"), Access::Read, what.clone()).await?;
-        call.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+        let mut call = self
+            .call(
+                Method::GET,
+                &format!("manifests/{reference}"),
+                Access::Read,
+                what.clone(),
+            )
+            .await?;
+        call.headers
+            .insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
         let answer = self.registry.send(&call).await?;
         if answer.status() == 404 {
             return Ok(None);
@@ -109,9 +123,14 @@ impl RegistryStore {
         };
         let content_type = answer.header(CONTENT_TYPE).map(str::to_owned);
         let body = answer.bytes(MAX_MANIFEST_BYTES).await?;
-        VerifiedManifest::check(body, content_type.as_deref(), claimed.as_ref(), Algorithm::Sha256)
-            .map(Some)
-            .map_err(|error| Error::halted(format!("{what} is not what it should be")).source(error))
+        VerifiedManifest::check(
+            body,
+            content_type.as_deref(),
+            claimed.as_ref(),
+            Algorithm::Sha256,
+        )
+        .map(Some)
+        .map_err(|error| Error::halted(format!("{what} is not what it should be")).source(error))
     }
 
     /// Stores a manifest under a tag or its digest. Says whether the registry took note of its
@@ -120,18 +139,27 @@ impl RegistryStore {
         let digest = manifest.digest();
         let (path, what) = match tag {
             // A PUT by tag is hashed with sha256, so another digest has to be said.
-            Some(tag) if digest.algorithm() != Algorithm::Sha256 => {
-                (format!("manifests/{digest}?tag={tag}"), format!("push of tag \"{tag}\""))
-            }
+            Some(tag) if digest.algorithm() != Algorithm::Sha256 => (
+                format!("manifests/{digest}?tag={tag}"),
+                format!("push of tag \"{tag}\""),
+            ),
             Some(tag) => (format!("manifests/{tag}"), format!("push of tag \"{tag}\"")),
-            None => (format!("manifests/{digest}"), format!("push of manifest {digest}")),
+            None => (
+                format!("manifests/{digest}"),
+                format!("push of manifest {digest}"),
+            ),
         };
         let mut call = self.call(Method::PUT, &path, Access::Write, what).await?;
         let media_type = HeaderValue::from_str(manifest.media_type())
             .map_err(|_| Error::usage("the manifest's media type cannot be sent"))?;
         call.headers.insert(CONTENT_TYPE, media_type);
         call.body = manifest.bytes().clone();
-        let answer = self.registry.send(&call).await?.expect(&[201, 200, 202]).await?;
+        let answer = self
+            .registry
+            .send(&call)
+            .await?
+            .expect(&[201, 200, 202])
+            .await?;
         if let Some(stored) = stated_digest(&answer)?
             && stored != *digest
             && stored.algorithm() == digest.algorithm()
@@ -160,18 +188,33 @@ impl RegistryStore {
     /// If it is not there, or the registry does not let this caller delete it.
     pub async fn delete_manifest(&self, reference: &Reference) -> Result<()> {
         let what = format!("deletion of \"{reference}\"");
-        let call = self.call(Method::DELETE, &format!("manifests/{reference}"), Access::Delete, what).await?;
-        self.registry.send(&call).await?.expect(&[202, 200, 204]).await?;
+        let call = self
+            .call(
+                Method::DELETE,
+                &format!("manifests/{reference}"),
+                Access::Delete,
+                what,
+            )
+            .await?;
+        self.registry
+            .send(&call)
+            .await?
+            .expect(&[202, 200, 204])
+            .await?;
         Ok(())
     }
 
     async fn read_small_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
         let Descriptor { digest, size, .. } = descriptor;
         if *size > limit {
-            return Err(Error::halted(format!("blob {digest} has {size} bytes, at most {limit} are read here")));
+            return Err(Error::halted(format!(
+                "blob {digest} has {size} bytes, at most {limit} are read here"
+            )));
         }
         let what = format!("blob {digest} of {}", self.place());
-        let call = self.call(Method::GET, &format!("blobs/{digest}"), Access::Read, what).await?;
+        let call = self
+            .call(Method::GET, &format!("blobs/{digest}"), Access::Read, what)
+            .await?;
         let answer = self.registry.send(&call).await?.expect(&[200]).await?;
         let content = answer.bytes(*size as usize + 1).await?;
         check_content(&content, digest, *size)?;
@@ -181,13 +224,17 @@ impl RegistryStore {
     async fn find_blob(&self, descriptor: &Descriptor) -> Result<bool> {
         let Descriptor { digest, size, .. } = descriptor;
         let what = format!("blob {digest} of {}", self.place());
-        let call = self.call(Method::HEAD, &format!("blobs/{digest}"), Access::Read, what).await?;
+        let call = self
+            .call(Method::HEAD, &format!("blobs/{digest}"), Access::Read, what)
+            .await?;
         let answer = self.registry.send(&call).await?;
         if answer.status() == 404 {
             return Ok(false);
         }
         let answer = answer.expect(&[200]).await?;
-        let found: Option<u64> = answer.header(CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let found: Option<u64> = answer
+            .header(CONTENT_LENGTH)
+            .and_then(|text| text.parse().ok());
         match found {
             Some(found) if found != *size => Err(Error::halted(format!(
                 "registry {} has blob {digest} with {found} bytes, its descriptor says {size}",
@@ -201,11 +248,16 @@ impl RegistryStore {
 /// Compares content with digest and size.
 pub(super) fn check_content(content: &[u8], digest: &Digest, size: u64) -> Result<()> {
     if content.len() as u64 != size {
-        return Err(Error::halted(format!("blob {digest} has {} bytes, its descriptor says {size}", content.len())));
+        return Err(Error::halted(format!(
+            "blob {digest} has {} bytes, its descriptor says {size}",
+            content.len()
+        )));
     }
     let actual = Digest::of(digest.algorithm(), content);
     if actual != *digest {
-        return Err(Error::halted(format!("blob was asked for as {digest}, but what came has {actual}")));
+        return Err(Error::halted(format!(
+            "blob was asked for as {digest}, but what came has {actual}"
+        )));
     }
     Ok(())
 }
@@ -222,14 +274,12 @@ impl Store for RegistryStore {
         format!("{}/{}", self.registry.name(), self.name)
     }
 
-    fn manifest<'a>(
-        &'a self,
-        reference: &'a Reference,
-    ) -> BoxFuture<'a, Result<VerifiedManifest>> {
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<VerifiedManifest>> {
         Box::pin(async move {
             self.find_manifest(reference).await?.ok_or_else(|| {
-                Error::not_found(format!("\"{reference}\" is not in {}", self.place()))
-                    .hint(format!("list what is there with: sealstone list {}", self.place()))
+                Error::not_found(format!("\"{reference}\" is not in {}", self.place())).hint(
+                    format!("list what is there with: sealstone list {}", self.place()),
+                )
             })
         })
     }

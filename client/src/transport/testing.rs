@@ -87,7 +87,12 @@ struct Reply {
 
 impl Reply {
     fn new(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Vec::new(), cut_after: None }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            cut_after: None,
+        }
     }
 
     fn with(mut self, name: &str, value: impl ToString) -> Reply {
@@ -102,7 +107,9 @@ impl Reply {
 
     fn error(status: u16, code: &str, detail: Value) -> Reply {
         let body = json!({"errors": [{"code": code, "message": "no", "detail": detail}]});
-        Reply::new(status).with("Content-Type", "application/json").body(body.to_string())
+        Reply::new(status)
+            .with("Content-Type", "application/json")
+            .body(body.to_string())
     }
 }
 
@@ -110,7 +117,10 @@ impl FakeRegistry {
     pub(crate) async fn start(quirks: Quirks) -> FakeRegistry {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { quirks, ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            quirks,
+            ..State::default()
+        }));
         let registry = FakeRegistry { address, state };
         let served = registry.clone();
         tokio::spawn(async move {
@@ -150,7 +160,10 @@ impl FakeRegistry {
 
     pub(crate) fn store_as(&self, repository: &str, user: &str, secret: &str) -> RegistryStore {
         let credentials = Fixed(Some(Credential::basic(user, secret)));
-        let options = ConnectOptions { credentials: Some(Arc::new(credentials)), ..FakeRegistry::options() };
+        let options = ConnectOptions {
+            credentials: Some(Arc::new(credentials)),
+            ..FakeRegistry::options()
+        };
         self.store_with(repository, &options)
     }
 
@@ -161,24 +174,45 @@ impl FakeRegistry {
 
     pub(crate) fn put_blob(&self, repository: &str, content: &[u8]) -> Digest {
         let digest = Digest::sha256(content);
-        self.state().blobs.insert((repository.to_owned(), digest.to_string()), content.to_vec());
+        self.state().blobs.insert(
+            (repository.to_owned(), digest.to_string()),
+            content.to_vec(),
+        );
         digest
     }
 
     /// Changes what is stored under a digest.
-    pub(crate) fn corrupt(&self, repository: &str, digest: &Digest, change: impl FnOnce(&mut Vec<u8>)) {
-        change(self.state().blobs.get_mut(&(repository.to_owned(), digest.to_string())).unwrap());
+    pub(crate) fn corrupt(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) {
+        change(
+            self.state()
+                .blobs
+                .get_mut(&(repository.to_owned(), digest.to_string()))
+                .unwrap(),
+        );
     }
 
     pub(crate) fn count(&self, prefix: &str) -> usize {
-        self.state().log.iter().filter(|line| line.starts_with(prefix)).count()
+        self.state()
+            .log
+            .iter()
+            .filter(|line| line.starts_with(prefix))
+            .count()
     }
 
     async fn serve(&self, stream: TcpStream) -> Option<()> {
         let mut stream = BufReader::new(stream);
         loop {
             let head = read_head(&mut stream).await?;
-            let length: usize = head.headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+            let length: usize = head
+                .headers
+                .get("content-length")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0);
             let cut = {
                 let mut state = self.state();
                 let is_upload = head.path.contains("/uploads/") && length > state.quirks.cut_after;
@@ -200,13 +234,20 @@ impl FakeRegistry {
             for (name, value) in &reply.headers {
                 text.push_str(&format!("{name}: {value}\r\n"));
             }
-            if !reply.headers.iter().any(|(name, _)| name == "Content-Length") {
+            if !reply
+                .headers
+                .iter()
+                .any(|(name, _)| name == "Content-Length")
+            {
                 text.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
             }
             text.push_str("\r\n");
             stream.write_all(text.as_bytes()).await.ok()?;
             if head.method != "HEAD" {
-                let end = reply.cut_after.unwrap_or(reply.body.len()).min(reply.body.len());
+                let end = reply
+                    .cut_after
+                    .unwrap_or(reply.body.len())
+                    .min(reply.body.len());
                 stream.write_all(&reply.body[..end]).await.ok()?;
                 if reply.cut_after.is_some() {
                     stream.flush().await.ok()?;
@@ -230,7 +271,9 @@ impl FakeRegistry {
         let mut guard = self.state();
         let state = &mut *guard;
         state.log.push(format!("{} {}", head.method, head.path));
-        state.authorizations.push(head.headers.get("authorization").cloned());
+        state
+            .authorizations
+            .push(head.headers.get("authorization").cloned());
         if head.path == "/token" {
             return token(state, head);
         }
@@ -239,7 +282,10 @@ impl FakeRegistry {
             return Reply::new(503).with("Retry-After", 0);
         }
         if let Some(uses) = state.quirks.token_uses {
-            let sent = head.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
+            let sent = head
+                .headers
+                .get("authorization")
+                .and_then(|value| value.strip_prefix("Bearer "));
             let is_good = sent.is_some_and(|token| match state.tokens.get_mut(token) {
                 Some(left) if *left > 0 || uses == 0 => {
                     *left = left.saturating_sub(1);
@@ -248,8 +294,12 @@ impl FakeRegistry {
                 _ => false,
             });
             if !is_good {
-                let challenge = format!("Bearer realm=\"http://{}/token\",service=\"fake\"", self.address);
-                return Reply::error(401, "UNAUTHORIZED", Value::Null).with("WWW-Authenticate", challenge);
+                let challenge = format!(
+                    "Bearer realm=\"http://{}/token\",service=\"fake\"",
+                    self.address
+                );
+                return Reply::error(401, "UNAUTHORIZED", Value::Null)
+                    .with("WWW-Authenticate", challenge);
             }
         }
         if head.path == "/v2/" {
@@ -259,7 +309,9 @@ impl FakeRegistry {
             let names: BTreeSet<&String> = state.manifests.keys().map(|(name, _)| name).collect();
             return Reply::new(200).body(json!({"repositories": names}).to_string());
         }
-        let Some(rest) = head.path.strip_prefix("/v2/") else { return Reply::new(404) };
+        let Some(rest) = head.path.strip_prefix("/v2/") else {
+            return Reply::new(404);
+        };
         for (mark, handle) in ROUTES {
             if let Some((name, rest)) = rest.split_once(mark) {
                 return handle(state, head, name, rest, body);
@@ -290,12 +342,19 @@ async fn read_head(stream: &mut BufReader<TcpStream>) -> Option<Head> {
     let mut first = lines.next()?.split(' ');
     let (method, target) = (first.next()?.to_owned(), first.next()?);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let query = url::form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect();
     let headers = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    Some(Head { method, path: path.to_owned(), query, headers })
+    Some(Head {
+        method,
+        path: path.to_owned(),
+        query,
+        headers,
+    })
 }
 
 fn token(state: &mut State, head: &Head) -> Reply {
@@ -305,7 +364,9 @@ fn token(state: &mut State, head: &Head) -> Reply {
         _ => {
             state.next_token += 1;
             let token = format!("token{}", state.next_token);
-            state.tokens.insert(token.clone(), state.quirks.token_uses.unwrap_or(0));
+            state
+                .tokens
+                .insert(token.clone(), state.quirks.token_uses.unwrap_or(0));
             Reply::new(200).body(json!({"token": token, "expires_in": 300}).to_string())
         }
     }
@@ -313,7 +374,9 @@ fn token(state: &mut State, head: &Head) -> Reply {
 
 fn get_tree(state: &mut State, _: &Head, name: &str, digest: &str, _: Vec<u8>) -> Reply {
     let blob = state.blobs.get(&(name.to_owned(), digest.to_owned()));
-    let Some(blob) = blob.filter(|_| !state.quirks.no_tree) else { return Reply::new(404) };
+    let Some(blob) = blob.filter(|_| !state.quirks.no_tree) else {
+        return Reply::new(404);
+    };
     let is_only = blob.len() <= tree::GROUP_BYTES;
     let mut values: Vec<[u8; 32]> = (0..)
         .zip(blob.chunks(tree::GROUP_BYTES))
@@ -324,30 +387,47 @@ fn get_tree(state: &mut State, _: &Head, name: &str, digest: &str, _: Vec<u8>) -
     }
     Reply::new(200)
         .with("Sealstone-Group-Bytes", tree::GROUP_BYTES)
-        .with("Sealstone-Tree-Root", data_encoding::HEXLOWER.encode(&tree::root(&values)))
+        .with(
+            "Sealstone-Tree-Root",
+            data_encoding::HEXLOWER.encode(&tree::root(&values)),
+        )
         .body(values.concat())
 }
 
 fn blob(state: &mut State, head: &Head, name: &str, digest: &str, _: Vec<u8>) -> Reply {
-    let Some(content) = state.blobs.get(&(name.to_owned(), digest.to_owned())).cloned() else {
+    let Some(content) = state
+        .blobs
+        .get(&(name.to_owned(), digest.to_owned()))
+        .cloned()
+    else {
         return Reply::error(404, "BLOB_UNKNOWN", Value::Null);
     };
     if let (Some(host), "GET") = (&state.quirks.redirect_blobs, head.method.as_str()) {
         return Reply::new(307).with("Location", format!("{host}{}", head.path));
     }
     if head.method == "HEAD" {
-        return Reply::new(200).with("Content-Length", content.len()).with("Docker-Content-Digest", digest);
+        return Reply::new(200)
+            .with("Content-Length", content.len())
+            .with("Docker-Content-Digest", digest);
     }
-    let range = head.headers.get("range").and_then(|range| range.strip_prefix("bytes="));
+    let range = head
+        .headers
+        .get("range")
+        .and_then(|range| range.strip_prefix("bytes="));
     let mut reply = match range.filter(|_| !state.quirks.no_ranges) {
         None => Reply::new(200).body(content),
         Some(range) => {
             let (start, end) = range.split_once('-').unwrap();
             let start: usize = start.parse().unwrap();
-            let end: usize = end.parse().map_or(content.len(), |last: usize| (last + 1).min(content.len()));
+            let end: usize = end
+                .parse()
+                .map_or(content.len(), |last: usize| (last + 1).min(content.len()));
             let total = content.len();
             Reply::new(206)
-                .with("Content-Range", format!("bytes {start}-{}/{total}", end - 1))
+                .with(
+                    "Content-Range",
+                    format!("bytes {start}-{}/{total}", end - 1),
+                )
                 .body(&content[start..end])
         }
     };
@@ -360,14 +440,20 @@ fn blob(state: &mut State, head: &Head, name: &str, digest: &str, _: Vec<u8>) ->
 
 fn upload(state: &mut State, head: &Head, name: &str, id: &str, body: Vec<u8>) -> Reply {
     state.received += body.len();
-    if state.quirks.largest_body.is_some_and(|limit| body.len() > limit) {
+    if state
+        .quirks
+        .largest_body
+        .is_some_and(|limit| body.len() > limit)
+    {
         return Reply::new(413);
     }
     let store = |state: &mut State, digest: &str, content: Vec<u8>| {
         if Digest::sha256(&content).to_string() != digest {
             return Reply::error(400, "DIGEST_INVALID", Value::Null);
         }
-        state.blobs.insert((name.to_owned(), digest.to_owned()), content);
+        state
+            .blobs
+            .insert((name.to_owned(), digest.to_owned()), content);
         Reply::new(201).with("Location", format!("/v2/{name}/blobs/{digest}"))
     };
     if id.is_empty() {
@@ -385,16 +471,24 @@ fn upload(state: &mut State, head: &Head, name: &str, id: &str, body: Vec<u8>) -
         state.next_upload += 1;
         let path = format!("/v2/{name}/blobs/uploads/{}", state.next_upload);
         state.uploads.insert(path.clone(), Vec::new());
-        return Reply::new(202).with("Location", format!("{path}?_state=a%2Fb")).with("Range", "0-0");
+        return Reply::new(202)
+            .with("Location", format!("{path}?_state=a%2Fb"))
+            .with("Range", "0-0");
     }
     if head.query.get("_state").map(String::as_str) != Some("a/b") {
-        return Reply::error(400, "BLOB_UPLOAD_INVALID", json!("the query of the Location was changed"));
+        return Reply::error(
+            400,
+            "BLOB_UPLOAD_INVALID",
+            json!("the query of the Location was changed"),
+        );
     }
     let Some(have) = state.uploads.get(&head.path).map(Vec::len) else {
         return Reply::error(404, "BLOB_UPLOAD_UNKNOWN", Value::Null);
     };
     let stands = |reply: Reply, have: usize| {
-        reply.with("Location", format!("{}?_state=a%2Fb", head.path)).with("Range", format!("0-{}", have.saturating_sub(1)))
+        reply
+            .with("Location", format!("{}?_state=a%2Fb", head.path))
+            .with("Range", format!("0-{}", have.saturating_sub(1)))
     };
     match head.method.as_str() {
         "GET" => stands(Reply::new(204), have),
@@ -404,7 +498,10 @@ fn upload(state: &mut State, head: &Head, name: &str, id: &str, body: Vec<u8>) -
         }
         "PATCH" if state.quirks.no_patch => Reply::new(405),
         "PATCH" => {
-            let start = head.headers.get("content-range").map(|range| range.split('-').next().unwrap().parse::<usize>().unwrap());
+            let start = head
+                .headers
+                .get("content-range")
+                .map(|range| range.split('-').next().unwrap().parse::<usize>().unwrap());
             if start.unwrap_or(0) != have {
                 return stands(Reply::new(416), have);
             }
@@ -439,11 +536,17 @@ fn manifest(state: &mut State, head: &Head, name: &str, reference: &str, body: V
                 return Reply::error(404, "MANIFEST_BLOB_UNKNOWN", json!(blob));
             }
         }
-        state.manifests.insert((name.clone(), digest.clone()), (media_type, body));
+        state
+            .manifests
+            .insert((name.clone(), digest.clone()), (media_type, body));
         if is_tag {
-            state.tags.insert((name, reference.to_owned()), digest.clone());
+            state
+                .tags
+                .insert((name, reference.to_owned()), digest.clone());
         }
-        let reply = Reply::new(201).with("Docker-Content-Digest", &digest).with("Location", "/x");
+        let reply = Reply::new(201)
+            .with("Docker-Content-Digest", &digest)
+            .with("Location", "/x");
         return match subject {
             Some(subject) if !state.quirks.no_referrers => reply.with("OCI-Subject", subject),
             _ => reply,
@@ -454,21 +557,32 @@ fn manifest(state: &mut State, head: &Head, name: &str, reference: &str, body: V
         None => reference.to_owned(),
     };
     match state.manifests.get(&(name, digest.clone())) {
-        Some((media_type, body)) => {
-            Reply::new(200).with("Content-Type", media_type).with("Docker-Content-Digest", digest).body(body.clone())
-        }
+        Some((media_type, body)) => Reply::new(200)
+            .with("Content-Type", media_type)
+            .with("Docker-Content-Digest", digest)
+            .body(body.clone()),
         None => Reply::error(404, "MANIFEST_UNKNOWN", Value::Null),
     }
 }
 
 fn tags(state: &mut State, head: &Head, name: &str, _: &str, _: Vec<u8>) -> Reply {
     let last = head.query.get("last").cloned().unwrap_or_default();
-    let all: Vec<&String> =
-        state.tags.keys().filter(|(place, tag)| place == name && *tag > last).map(|(_, tag)| tag).collect();
+    let all: Vec<&String> = state
+        .tags
+        .keys()
+        .filter(|(place, tag)| place == name && *tag > last)
+        .map(|(_, tag)| tag)
+        .collect();
     let page = state.quirks.page.unwrap_or(all.len()).min(all.len());
     let reply = Reply::new(200).body(json!({"name": name, "tags": all[..page]}).to_string());
     if page < all.len() {
-        return reply.with("Link", format!("</v2/{name}/tags/list?n=2&last={}>; rel=\"next\"", all[page - 1]));
+        return reply.with(
+            "Link",
+            format!(
+                "</v2/{name}/tags/list?n=2&last={}>; rel=\"next\"",
+                all[page - 1]
+            ),
+        );
     }
     reply
 }
@@ -479,12 +593,23 @@ fn referrers(state: &mut State, _: &Head, name: &str, subject: &str, _: Vec<u8>)
     }
     let mut found = Vec::new();
     for ((place, _), (media_type, body)) in &state.manifests {
-        let manifest = VerifiedManifest::check(body.clone(), Some(media_type), None, sealstone_spec::digest::Algorithm::Sha256);
+        let manifest = VerifiedManifest::check(
+            body.clone(),
+            Some(media_type),
+            None,
+            sealstone_spec::digest::Algorithm::Sha256,
+        );
         let Ok(manifest) = manifest else { continue };
-        if place == name && manifest.subject().is_some_and(|found| found.digest.to_string() == subject) {
+        if place == name
+            && manifest
+                .subject()
+                .is_some_and(|found| found.digest.to_string() == subject)
+        {
             found.push(manifest.descriptor());
         }
     }
     let index = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": found});
-    Reply::new(200).with("Content-Type", media::OCI_INDEX).body(index.to_string())
+    Reply::new(200)
+        .with("Content-Type", media::OCI_INDEX)
+        .body(index.to_string())
 }

@@ -15,7 +15,11 @@ fn manifest(annotation: &str, subject: Option<&VerifiedManifest>) -> VerifiedMan
         "config": {"mediaType": media::OCI_EMPTY, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
         "layers": [], "annotations": {"a": annotation}});
     if let Some(subject) = subject {
-        document["subject"] = json!(Descriptor::new(subject.media_type(), *subject.digest(), subject.size()));
+        document["subject"] = json!(Descriptor::new(
+            subject.media_type(),
+            *subject.digest(),
+            subject.size()
+        ));
     }
     VerifiedManifest::check(document.to_string(), None, None, Algorithm::Sha256).unwrap()
 }
@@ -26,7 +30,11 @@ fn octets(digest: Digest, size: usize) -> Descriptor {
 
 #[tokio::test]
 async fn one_token_serves_many_requests_and_is_renewed_when_it_runs_out() {
-    let fake = FakeRegistry::start(Quirks { token_uses: Some(3), ..Quirks::default() }).await;
+    let fake = FakeRegistry::start(Quirks {
+        token_uses: Some(3),
+        ..Quirks::default()
+    })
+    .await;
     let store = fake.store_as("a/b", "user", "right");
     let digest = fake.put_blob("a/b", b"hello");
     let descriptor = octets(digest, 5);
@@ -37,14 +45,20 @@ async fn one_token_serves_many_requests_and_is_renewed_when_it_runs_out() {
     // Nobody but the token service has seen the secret.
     let state = fake.state();
     for (line, sent) in state.log.iter().zip(&state.authorizations) {
-        let is_basic = sent.as_deref().is_some_and(|sent| sent.starts_with("Basic"));
+        let is_basic = sent
+            .as_deref()
+            .is_some_and(|sent| sent.starts_with("Basic"));
         assert_eq!(is_basic, line == "GET /token", "{line}");
     }
 }
 
 #[tokio::test]
 async fn many_tasks_at_once_ask_for_one_token() {
-    let fake = FakeRegistry::start(Quirks { token_uses: Some(1000), ..Quirks::default() }).await;
+    let fake = FakeRegistry::start(Quirks {
+        token_uses: Some(1000),
+        ..Quirks::default()
+    })
+    .await;
     let store = fake.store_as("a/b", "user", "right");
     let descriptor = octets(fake.put_blob("a/b", b"hello"), 5);
     let reads = (0..20).map(|_| store.blob_bytes(&descriptor, 10));
@@ -56,8 +70,16 @@ async fn many_tasks_at_once_ask_for_one_token() {
 
 #[tokio::test]
 async fn a_wrong_secret_is_tried_once_and_never_shown() {
-    let fake = FakeRegistry::start(Quirks { token_uses: Some(3), ..Quirks::default() }).await;
-    let error = fake.store_as("a/b", "user", "hunter2").tags().await.unwrap_err();
+    let fake = FakeRegistry::start(Quirks {
+        token_uses: Some(3),
+        ..Quirks::default()
+    })
+    .await;
+    let error = fake
+        .store_as("a/b", "user", "hunter2")
+        .tags()
+        .await
+        .unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unauthorised);
     assert_eq!(fake.count("GET /token"), 1);
     assert!(!format!("{error:?}{:?}", error.hints()).contains("hunter2"));
@@ -65,7 +87,11 @@ async fn a_wrong_secret_is_tried_once_and_never_shown() {
 
 #[tokio::test]
 async fn an_expired_token_that_stays_refused_ends() {
-    let fake = FakeRegistry::start(Quirks { token_uses: Some(0), ..Quirks::default() }).await;
+    let fake = FakeRegistry::start(Quirks {
+        token_uses: Some(0),
+        ..Quirks::default()
+    })
+    .await;
     // Every token is good, then all of them are withdrawn.
     let store = fake.store_as("a/b", "user", "right");
     store.tags().await.unwrap();
@@ -73,7 +99,11 @@ async fn an_expired_token_that_stays_refused_ends() {
     fake.state().quirks.busy = 0;
     let before = fake.count("GET /token");
     store.tags().await.unwrap();
-    assert_eq!(fake.count("GET /token"), before + 1, "one refresh, then it works");
+    assert_eq!(
+        fake.count("GET /token"),
+        before + 1,
+        "one refresh, then it works"
+    );
 }
 
 #[tokio::test]
@@ -88,15 +118,25 @@ async fn authorization_does_not_follow_a_redirect_to_another_host() {
     let digest = fake.put_blob("a/b", b"hello");
     elsewhere.put_blob("a/b", b"hello");
     let store = fake.store_as("a/b", "user", "right");
-    assert_eq!(store.blob_bytes(&octets(digest, 5), 10).await.unwrap(), b"hello");
+    assert_eq!(
+        store.blob_bytes(&octets(digest, 5), 10).await.unwrap(),
+        b"hello"
+    );
     assert_eq!(elsewhere.count("GET /v2/a/b/blobs/"), 1);
     assert_eq!(elsewhere.state().authorizations, [None]);
 }
 
 #[tokio::test]
 async fn a_challenge_from_another_host_gets_no_credentials() {
-    let elsewhere = FakeRegistry::start(Quirks { token_uses: Some(5), ..Quirks::default() }).await;
-    let quirks = Quirks { redirect_blobs: Some(format!("http://{}", elsewhere.address)), ..Quirks::default() };
+    let elsewhere = FakeRegistry::start(Quirks {
+        token_uses: Some(5),
+        ..Quirks::default()
+    })
+    .await;
+    let quirks = Quirks {
+        redirect_blobs: Some(format!("http://{}", elsewhere.address)),
+        ..Quirks::default()
+    };
     let fake = FakeRegistry::start(quirks).await;
     let digest = fake.put_blob("a/b", b"hello");
     elsewhere.put_blob("a/b", b"hello");
@@ -108,9 +148,17 @@ async fn a_challenge_from_another_host_gets_no_credentials() {
 
 #[tokio::test]
 async fn a_busy_registry_is_asked_again_and_then_given_up() {
-    let fake = FakeRegistry::start(Quirks { busy: 3, ..Quirks::default() }).await;
+    let fake = FakeRegistry::start(Quirks {
+        busy: 3,
+        ..Quirks::default()
+    })
+    .await;
     fake.store("a/b").tags().await.unwrap();
-    let fake = FakeRegistry::start(Quirks { busy: 100, ..Quirks::default() }).await;
+    let fake = FakeRegistry::start(Quirks {
+        busy: 100,
+        ..Quirks::default()
+    })
+    .await;
     let error = fake.store("a/b").tags().await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Network);
     assert_eq!(fake.state().log.len(), 4);
@@ -122,32 +170,61 @@ async fn nobody_there_is_a_network_error() {
     let name = listener.local_addr().unwrap().to_string();
     drop(listener);
     let registry = Registry::new(&name, None, &FakeRegistry::options()).unwrap();
-    let error = RegistryStore::new(registry, "a".parse().unwrap()).tags().await.unwrap_err();
+    let error = RegistryStore::new(registry, "a".parse().unwrap())
+        .tags()
+        .await
+        .unwrap_err();
     assert_eq!(error.outcome(), Outcome::Network);
 }
 
 #[tokio::test]
 async fn pages_are_followed_to_the_end() {
-    let fake = FakeRegistry::start(Quirks { page: Some(2), ..Quirks::default() }).await;
+    let fake = FakeRegistry::start(Quirks {
+        page: Some(2),
+        ..Quirks::default()
+    })
+    .await;
     let store = fake.store("a/b");
     let manifest = manifest("x", None);
     for tag in ["1", "2", "3", "4", "5"] {
-        store.put_manifest(&manifest, Some(&tag.parse().unwrap())).await.unwrap();
+        store
+            .put_manifest(&manifest, Some(&tag.parse().unwrap()))
+            .await
+            .unwrap();
     }
-    let tags: Vec<String> = store.tags().await.unwrap().iter().map(ToString::to_string).collect();
+    let tags: Vec<String> = store
+        .tags()
+        .await
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(tags, ["1", "2", "3", "4", "5"]);
     assert_eq!(fake.count("GET /v2/a/b/tags/list"), 3);
-    assert_eq!(repositories(store.registry()).await.unwrap(), ["a/b".parse().unwrap()]);
+    assert_eq!(
+        repositories(store.registry()).await.unwrap(),
+        ["a/b".parse().unwrap()]
+    );
 }
 
 #[tokio::test]
 async fn referrers_are_listed_with_and_without_the_api() {
     for no_referrers in [false, true] {
-        let fake = FakeRegistry::start(Quirks { no_referrers, ..Quirks::default() }).await;
+        let fake = FakeRegistry::start(Quirks {
+            no_referrers,
+            ..Quirks::default()
+        })
+        .await;
         let store = fake.store("a/b");
         let subject = manifest("subject", None);
         let (one, two) = (manifest("1", Some(&subject)), manifest("2", Some(&subject)));
-        assert!(store.referrers(subject.digest(), None).await.unwrap().is_empty());
+        assert!(
+            store
+                .referrers(subject.digest(), None)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         for manifest in [&subject, &one, &two, &one] {
             store.put_manifest(manifest, None).await.unwrap();
         }
@@ -159,11 +236,29 @@ async fn referrers_are_listed_with_and_without_the_api() {
             digests.sort();
             expected.sort();
             assert_eq!(digests, expected, "{no_referrers}");
-            assert_eq!(store.referrers(subject.digest(), Some("application/x")).await.unwrap().len(), 2);
-            assert!(store.referrers(subject.digest(), Some("application/y")).await.unwrap().is_empty());
+            assert_eq!(
+                store
+                    .referrers(subject.digest(), Some("application/x"))
+                    .await
+                    .unwrap()
+                    .len(),
+                2
+            );
+            assert!(
+                store
+                    .referrers(subject.digest(), Some("application/y"))
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
         }
         let fallback = format!("sha256-{}", subject.digest().hex());
-        assert_eq!(fake.state().tags.contains_key(&("a/b".to_owned(), fallback)), no_referrers);
+        assert_eq!(
+            fake.state()
+                .tags
+                .contains_key(&("a/b".to_owned(), fallback)),
+            no_referrers
+        );
     }
 }
 
@@ -172,50 +267,95 @@ async fn bytes_that_are_not_the_digests_never_come_back() {
     let fake = FakeRegistry::start(Quirks::default()).await;
     let store = fake.store("a/b");
     let manifest = manifest("x", None);
-    store.put_manifest(&manifest, Some(&"1".parse().unwrap())).await.unwrap();
+    store
+        .put_manifest(&manifest, Some(&"1".parse().unwrap()))
+        .await
+        .unwrap();
     let key = ("a/b".to_owned(), manifest.digest().to_string());
     fake.state().manifests.get_mut(&key).unwrap().1[10] ^= 1;
-    for reference in [Reference::Digest(*manifest.digest()), Reference::Tag("1".parse().unwrap())] {
+    for reference in [
+        Reference::Digest(*manifest.digest()),
+        Reference::Tag("1".parse().unwrap()),
+    ] {
         let error = store.manifest(&reference).await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::Halted, "{reference}");
     }
 
     let digest = fake.put_blob("a/b", b"hello");
     fake.corrupt("a/b", &digest, |content| content[0] ^= 1);
-    assert_eq!(store.blob_bytes(&octets(digest, 5), 10).await.unwrap_err().outcome(), Outcome::Halted);
+    assert_eq!(
+        store
+            .blob_bytes(&octets(digest, 5), 10)
+            .await
+            .unwrap_err()
+            .outcome(),
+        Outcome::Halted
+    );
     fake.corrupt("a/b", &digest, |content| content.push(0));
     assert!(store.blob_bytes(&octets(digest, 5), 10).await.is_err());
-    assert_eq!(store.has_blob(&octets(digest, 5)).await.unwrap_err().outcome(), Outcome::Halted);
+    assert_eq!(
+        store
+            .has_blob(&octets(digest, 5))
+            .await
+            .unwrap_err()
+            .outcome(),
+        Outcome::Halted
+    );
 }
 
 #[tokio::test]
 async fn small_blobs_go_with_one_request_where_the_registry_takes_it() {
     for no_single_post in [false, true] {
-        let fake = FakeRegistry::start(Quirks { no_single_post, ..Quirks::default() }).await;
+        let fake = FakeRegistry::start(Quirks {
+            no_single_post,
+            ..Quirks::default()
+        })
+        .await;
         let store = fake.store("a/b");
         for content in [b"one", b"two"] {
-            store.put_blob_bytes(&Digest::sha256(content), content.to_vec()).await.unwrap();
+            store
+                .put_blob_bytes(&Digest::sha256(content), content.to_vec())
+                .await
+                .unwrap();
         }
         assert_eq!(fake.state().blobs.len(), 2);
         // The second one is not sent in vain.
         assert_eq!(fake.state().received, if no_single_post { 9 } else { 6 });
     }
     let fake = FakeRegistry::start(Quirks::default()).await;
-    let error = fake.store("a/b").put_blob_bytes(&Digest::sha256(b"x"), b"y".to_vec()).await.unwrap_err();
+    let error = fake
+        .store("a/b")
+        .put_blob_bytes(&Digest::sha256(b"x"), b"y".to_vec())
+        .await
+        .unwrap_err();
     assert_eq!(error.outcome(), Outcome::Halted);
 }
 
 #[tokio::test]
 async fn refusals_keep_their_detail() {
     for (detail, outcome) in [
-        (json!({"reason": "release_denied", "unmet": []}), Outcome::Refused),
-        (json!({"reason": "tag_immutable", "existing": "sha256:00"}), Outcome::Conflict),
+        (
+            json!({"reason": "release_denied", "unmet": []}),
+            Outcome::Refused,
+        ),
+        (
+            json!({"reason": "tag_immutable", "existing": "sha256:00"}),
+            Outcome::Conflict,
+        ),
         (json!({"reason": "tag_tombstoned"}), Outcome::Conflict),
         (Value::Null, Outcome::Unauthorised),
     ] {
-        let fake = FakeRegistry::start(Quirks { refuse_tags: Some(detail.clone()), ..Quirks::default() }).await;
+        let fake = FakeRegistry::start(Quirks {
+            refuse_tags: Some(detail.clone()),
+            ..Quirks::default()
+        })
+        .await;
         let put = manifest("x", None);
-        let error = fake.store("a/b").put_manifest(&put, Some(&"1".parse().unwrap())).await.unwrap_err();
+        let error = fake
+            .store("a/b")
+            .put_manifest(&put, Some(&"1".parse().unwrap()))
+            .await
+            .unwrap_err();
         assert_eq!(error.outcome(), outcome, "{detail}");
         assert_eq!(error.details().cloned().unwrap_or_default(), detail);
     }
@@ -224,6 +364,10 @@ async fn refusals_keep_their_detail() {
 #[tokio::test]
 async fn a_missing_manifest_is_not_found() {
     let fake = FakeRegistry::start(Quirks::default()).await;
-    let error = fake.store("a/b").manifest(&Reference::Tag("1".parse().unwrap())).await.unwrap_err();
+    let error = fake
+        .store("a/b")
+        .manifest(&Reference::Tag("1".parse().unwrap()))
+        .await
+        .unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotFound);
 }

@@ -67,7 +67,9 @@ impl RegistryStore {
         mount_from: Option<&RepoName>,
     ) -> Result<Start, TransportError> {
         let what = format!("upload of blob {digest}");
-        let mut call = self.call(Method::POST, "blobs/uploads/", Access::Write, what).await?;
+        let mut call = self
+            .call(Method::POST, "blobs/uploads/", Access::Write, what)
+            .await?;
         if let Some(from) = mount_from {
             call.url = with_query(&call.url, "mount", &digest.to_string());
             call.url = with_query(&call.url, "from", from.as_str());
@@ -75,7 +77,12 @@ impl RegistryStore {
         } else if digest.algorithm() != Algorithm::Sha256 {
             call.url = with_query(&call.url, "digest-algorithm", digest.algorithm().as_str());
         }
-        let answer = self.registry().send(&call).await?.expect(&[201, 202]).await?;
+        let answer = self
+            .registry()
+            .send(&call)
+            .await?
+            .expect(&[201, 202])
+            .await?;
         if answer.status() == 201 {
             return match mount_from {
                 Some(_) => Ok(Start::Mounted),
@@ -95,11 +102,18 @@ impl RegistryStore {
         let mut session = None;
         if at_once.load(Ordering::Relaxed) {
             let what = format!("upload of blob {digest}");
-            let mut call = self.call(Method::POST, "blobs/uploads/", Access::Write, what).await?;
+            let mut call = self
+                .call(Method::POST, "blobs/uploads/", Access::Write, what)
+                .await?;
             call.url = with_query(&call.url, "digest", &digest.to_string());
             call.headers.insert(CONTENT_TYPE, OCTETS);
             call.body = content.clone();
-            let answer = self.registry().send(&call).await?.expect(&[201, 202]).await?;
+            let answer = self
+                .registry()
+                .send(&call)
+                .await?
+                .expect(&[201, 202])
+                .await?;
             if answer.status() == 201 {
                 return Ok(());
             }
@@ -134,15 +148,27 @@ impl RegistryStore {
         call.wait = self.registry().options().settle;
         if !is_bare {
             let range = format!("{}-{}", session.offset, session.offset + length - 1);
-            call.headers.insert(CONTENT_RANGE, HeaderValue::from_str(&range).expect("digits make a header"));
+            call.headers.insert(
+                CONTENT_RANGE,
+                HeaderValue::from_str(&range).expect("digits make a header"),
+            );
         }
-        let answer = self.registry().send_stream(&call, body, length, taken).await?;
+        let answer = self
+            .registry()
+            .send_stream(&call, body, length, taken)
+            .await?;
         let answer = answer.expect(&[202, 201, 204]).await?;
         session.location = answer.location()?;
         let sent = session.offset + length;
-        session.offset = answer.header(RANGE).map_or(Some(sent), received).unwrap_or(sent);
+        session.offset = answer
+            .header(RANGE)
+            .map_or(Some(sent), received)
+            .unwrap_or(sent);
         if session.offset != sent {
-            return Err(answer.protocol(format!("{sent} bytes were sent, it says that it has {}", session.offset)));
+            return Err(answer.protocol(format!(
+                "{sent} bytes were sent, it says that it has {}",
+                session.offset
+            )));
         }
         Ok(())
     }
@@ -160,7 +186,10 @@ impl RegistryStore {
         let mut call = self.call_at(Method::PUT, url, format!("upload of blob {digest}"));
         call.headers.insert(CONTENT_TYPE, OCTETS);
         call.wait = self.registry().options().settle;
-        let answer = self.registry().send_stream(&call, body, length, taken).await?;
+        let answer = self
+            .registry()
+            .send_stream(&call, body, length, taken)
+            .await?;
         answer.expect(&[201, 204]).await.map(drop)
     }
 
@@ -176,7 +205,12 @@ impl RegistryStore {
         call.headers.insert(CONTENT_TYPE, OCTETS);
         call.body = last;
         call.wait = self.registry().options().settle;
-        self.registry().send(&call).await?.expect(&[201, 204]).await.map(drop)
+        self.registry()
+            .send(&call)
+            .await?
+            .expect(&[201, 204])
+            .await
+            .map(drop)
     }
 
     /// Where a session stands; `None` if the registry does not know it any more.
@@ -191,9 +225,15 @@ impl RegistryStore {
             return Ok(None);
         }
         let answer = answer.expect(&[204, 202, 200]).await?;
-        let Some(offset) = answer.header(RANGE).and_then(received) else { return Ok(None) };
+        let Some(offset) = answer.header(RANGE).and_then(received) else {
+            return Ok(None);
+        };
         let location = answer.location().unwrap_or_else(|_| location.clone());
-        Ok(Some(UploadSession { location, offset, least_chunk: least_chunk(&answer) }))
+        Ok(Some(UploadSession {
+            location,
+            offset,
+            least_chunk: least_chunk(&answer),
+        }))
     }
 
     /// Gives a session up. That this may fail does no harm: registries clear old ones.
@@ -214,7 +254,10 @@ fn least_chunk(answer: &Answer) -> Option<u64> {
 /// anew.)
 fn received(text: &str) -> Option<u64> {
     let text = text.trim();
-    let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
+    let (first, last) = text
+        .strip_prefix("bytes=")
+        .unwrap_or(text)
+        .split_once('-')?;
     let last: i64 = match last.trim() {
         "" => return None,
         last => last.parse().ok()?,

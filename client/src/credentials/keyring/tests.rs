@@ -11,7 +11,10 @@ impl Home {
     fn new() -> Home {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path().display().to_string();
-        Home { directory, variables: BTreeMap::from([("HOME".to_owned(), home)]) }
+        Home {
+            directory,
+            variables: BTreeMap::from([("HOME".to_owned(), home)]),
+        }
     }
 
     fn set(mut self, name: &str, value: &str) -> Home {
@@ -36,8 +39,14 @@ async fn login_keeps_and_logout_forgets() {
     let home = Home::new();
     let keyring = home.keyring();
     assert_eq!(keyring.find("h.example:5000", None).await.unwrap(), None);
-    let kept = keyring.keep("h.example:5000", "user", &Secret::new("s3cret")).await.unwrap();
-    assert_eq!(kept, Kept::File(home.directory.path().join(".docker/config.json")));
+    let kept = keyring
+        .keep("h.example:5000", "user", &Secret::new("s3cret"))
+        .await
+        .unwrap();
+    assert_eq!(
+        kept,
+        Kept::File(home.directory.path().join(".docker/config.json"))
+    );
     let found = keyring.find("h.example:5000", None).await.unwrap();
     assert_eq!(found, Some(Credential::basic("user", "s3cret")));
     assert_eq!(keyring.find("h.example", None).await.unwrap(), None);
@@ -49,15 +58,27 @@ async fn login_keeps_and_logout_forgets() {
 #[tokio::test]
 async fn the_environment_wins_and_can_be_bound_to_one_registry() {
     let home = Home::new()
-        .write(".docker/config.json", r#"{"auths": {"other.example": {"auth": "YTpi"}}}"#)
+        .write(
+            ".docker/config.json",
+            r#"{"auths": {"other.example": {"auth": "YTpi"}}}"#,
+        )
         .set("SEALSTONE_USERNAME", "ci")
         .set("SEALSTONE_PASSWORD", "p");
     assert!(home.keyring().is_unbound());
-    assert_eq!(home.keyring().find("other.example", None).await.unwrap(), Some(Credential::basic("ci", "p")));
+    assert_eq!(
+        home.keyring().find("other.example", None).await.unwrap(),
+        Some(Credential::basic("ci", "p"))
+    );
     let home = home.set("SEALSTONE_REGISTRY", "h.example");
     assert!(!home.keyring().is_unbound());
-    assert_eq!(home.keyring().find("h.example", None).await.unwrap(), Some(Credential::basic("ci", "p")));
-    assert_eq!(home.keyring().find("other.example", None).await.unwrap(), Some(Credential::basic("a", "b")));
+    assert_eq!(
+        home.keyring().find("h.example", None).await.unwrap(),
+        Some(Credential::basic("ci", "p"))
+    );
+    assert_eq!(
+        home.keyring().find("other.example", None).await.unwrap(),
+        Some(Credential::basic("a", "b"))
+    );
 }
 
 #[tokio::test]
@@ -68,24 +89,39 @@ async fn half_a_credential_in_the_environment_is_an_error() {
 
 #[tokio::test]
 async fn containers_auth_file_is_read() {
-    let home = Home::new()
-        .write(".config/containers/auth.json", r#"{"auths": {"h.example/team": {"auth": "YTpi"}}}"#);
+    let home = Home::new().write(
+        ".config/containers/auth.json",
+        r#"{"auths": {"h.example/team": {"auth": "YTpi"}}}"#,
+    );
     let repository: RepoName = "team/model".parse().unwrap();
-    let found = home.keyring().find("h.example", Some(&repository)).await.unwrap();
+    let found = home
+        .keyring()
+        .find("h.example", Some(&repository))
+        .await
+        .unwrap();
     assert_eq!(found, Some(Credential::basic("a", "b")));
     assert_eq!(home.keyring().find("h.example", None).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_helper_that_is_missing_is_an_error_and_names_itself() {
-    let home = Home::new()
-        .write(".docker/config.json", r#"{"credHelpers": {"h.example": "sealstone-test-absent"}}"#);
+    let home = Home::new().write(
+        ".docker/config.json",
+        r#"{"credHelpers": {"h.example": "sealstone-test-absent"}}"#,
+    );
     let error = home.keyring().find("h.example", None).await.unwrap_err();
-    assert!(error.message().contains("docker-credential-sealstone-test-absent"), "{error:?}");
+    assert!(
+        error
+            .message()
+            .contains("docker-credential-sealstone-test-absent"),
+        "{error:?}"
+    );
 }
 
 #[test]
 fn secrets_do_not_show() {
-    let home = Home::new().set("SEALSTONE_USERNAME", "ci").set("SEALSTONE_PASSWORD", "hunter2");
+    let home = Home::new()
+        .set("SEALSTONE_USERNAME", "ci")
+        .set("SEALSTONE_PASSWORD", "hunter2");
     assert!(!format!("{:?}", home.keyring()).contains("hunter2"));
 }
