@@ -42,14 +42,20 @@ pub struct Server {
 /// # Errors
 /// If it cannot be read or is not valid: a server without its policy must not start.
 pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
-    let Some(path) = &config.policy else { return Ok(Policy::default_policy()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read policy {}", path.display()))?;
+    let Some(path) = &config.policy else {
+        return Ok(Policy::default_policy());
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read policy {}", path.display()))?;
     Policy::parse(&text).with_context(|| format!("policy {}", path.display()))
 }
 
 fn load_htpasswd(config: &Config) -> anyhow::Result<Htpasswd> {
-    let Some(path) = &config.auth.htpasswd else { return Ok(Htpasswd::default()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let Some(path) = &config.auth.htpasswd else {
+        return Ok(Htpasswd::default());
+    };
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Htpasswd::parse(&text).with_context(|| path.display().to_string())
 }
 
@@ -67,11 +73,15 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
     use rustls_pki_types::pem::PemObject as _;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-    let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key) else { return Ok(None) };
+    let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key)
+    else {
+        return Ok(None);
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .with_context(|| format!("cannot read certificates from {}", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("cannot read a private key from {}", key.display()))?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("cannot read a private key from {}", key.display()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -86,14 +96,18 @@ fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
 async fn session_key(metadata: &dyn Metadata) -> anyhow::Result<SigningKey> {
     let seed: [u8; 32] = rand::random();
     let kept = metadata.server_value("session-key", seed.to_vec()).await?;
-    let seed: [u8; 32] = kept.try_into().map_err(|_| anyhow::anyhow!("the stored session key has a wrong length"))?;
+    let seed: [u8; 32] = kept
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("the stored session key has a wrong length"))?;
     Ok(SigningKey::from_bytes(&seed))
 }
 
 /// Opens the metadata store in the data directory.
 #[cfg(feature = "rocksdb")]
 fn engine(directory: &Path) -> anyhow::Result<impl Engine> {
-    Ok(crate::metadata::kv::rocks::RocksEngine::open(&directory.join("metadata"))?)
+    Ok(crate::metadata::kv::rocks::RocksEngine::open(
+        &directory.join("metadata"),
+    )?)
 }
 
 /// Without RocksDB nothing is kept: for work on the rest of the server.
@@ -104,32 +118,54 @@ fn engine(_directory: &Path) -> anyhow::Result<impl Engine> {
 }
 
 /// Opens the stores and puts policy and registry together.
-async fn open(config: &Config, right: &Maintenance) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>)> {
+async fn open(
+    config: &Config,
+    right: &Maintenance,
+) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>)> {
     let directory = &config.storage.path;
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot make the data directory {}", directory.display()))?;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
     let metrics = Arc::new(Metrics::default());
     let observed = metrics.clone();
     let observe = move |time: Duration| observed.commit_seconds.observe(time.as_secs_f64());
-    let metadata = Arc::new(KvMetadata::start(engine(directory)?, observe).with_context(|| format!("metadata in {}", directory.display()))?);
+    let metadata = Arc::new(
+        KvMetadata::start(engine(directory)?, observe)
+            .with_context(|| format!("metadata in {}", directory.display()))?,
+    );
     let blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
-    let seconds = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
+    let seconds =
+        |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
     let collect = &config.collect;
     let lifetimes = Lifetimes {
         pin: seconds(collect.keep_unused_seconds),
         upload: seconds(collect.keep_upload_seconds),
-        untagged: (collect.keep_untagged_seconds > 0).then(|| seconds(collect.keep_untagged_seconds)),
+        untagged: (collect.keep_untagged_seconds > 0)
+            .then(|| seconds(collect.keep_untagged_seconds)),
         trash: seconds(collect.keep_trash_seconds),
     };
     let policy = load_policy(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let registry = Registry::new(metadata.clone(), blobs, policy.clone(), clock, metrics, lifetimes);
+    let registry = Registry::new(
+        metadata.clone(),
+        blobs,
+        policy.clone(),
+        clock,
+        metrics,
+        lifetimes,
+    );
     let changed = registry.adopt_policy(right, policy).await?;
     if changed > 0 {
-        tracing::warn!(tags = changed, "the policy changed: these tags are shown or hidden now");
+        tracing::warn!(
+            tags = changed,
+            "the policy changed: these tags are shown or hidden now"
+        );
     }
     let removed = registry.repair_staging(right).await?;
     if removed > 0 {
-        tracing::info!(uploads = removed, "removed staged files that no upload names");
+        tracing::info!(
+            uploads = removed,
+            "removed staged files that no upload names"
+        );
     }
     Ok((registry, metadata))
 }
@@ -144,15 +180,32 @@ impl Server {
         let (registry, metadata) = open(config, &right).await?;
         let key = session_key(&*metadata).await?;
         let service = config.auth.service.clone();
-        let sessions = Sessions::new(key, service.clone(), service, Duration::from_secs(config.auth.token_seconds));
+        let sessions = Sessions::new(
+            key,
+            service.clone(),
+            service,
+            Duration::from_secs(config.auth.token_seconds),
+        );
         let htpasswd = load_htpasswd(config)?;
         let clock: AuthClock = Arc::new(jiff::Timestamp::now);
         let (directory, auth_clock) = (metadata.clone(), clock.clone());
         let authenticator = tokio::task::spawn_blocking(move || {
-            Authenticator::new(directory, Arc::new(sessions), htpasswd, auth_clock, &mut rand::rng())
+            Authenticator::new(
+                directory,
+                Arc::new(sessions),
+                htpasswd,
+                auth_clock,
+                &mut rand::rng(),
+            )
         })
         .await?;
-        let secret = administration::bootstrap(&*metadata, authenticator.passwords(), Secret::generate(&mut rand::rng()), clock()).await?;
+        let secret = administration::bootstrap(
+            &*metadata,
+            authenticator.passwords(),
+            Secret::generate(&mut rand::rng()),
+            clock(),
+        )
+        .await?;
         let settings = Settings {
             public_url: config.server.public_url.clone(),
             body_idle: config.body_idle(),
@@ -160,7 +213,15 @@ impl Server {
             tls: config.has_tls(),
         };
         let authorizer = Authorizer::new(config.access.clone());
-        let app = App::new(registry.clone(), authenticator, authorizer, metadata, right, clock, settings);
+        let app = App::new(
+            registry.clone(),
+            authenticator,
+            authorizer,
+            metadata,
+            right,
+            clock,
+            settings,
+        );
         let listener = TcpListener::bind(config.server.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.server.listen))?;
@@ -168,7 +229,10 @@ impl Server {
         Ok(Server {
             app,
             registry,
-            listening: Listening { listener, tls: tls(config)? },
+            listening: Listening {
+                listener,
+                tls: tls(config)?,
+            },
             limits: Limits {
                 connections: config.server.max_connections,
                 head: seconds(config.server.head_timeout_seconds),
@@ -198,13 +262,26 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let tracker = TaskTracker::new();
         let (registry, schedule) = (self.registry.clone(), self.schedule);
-        tracker.spawn(jobs::collect(registry.clone(), Maintenance::at_boot(), schedule, stop.clone()));
-        tracker.spawn(jobs::scrub(registry.clone(), Maintenance::at_boot(), schedule, stop.clone()));
+        tracker.spawn(jobs::collect(
+            registry.clone(),
+            Maintenance::at_boot(),
+            schedule,
+            stop.clone(),
+        ));
+        tracker.spawn(jobs::scrub(
+            registry.clone(),
+            Maintenance::at_boot(),
+            schedule,
+            stop.clone(),
+        ));
         tracker.close();
         api::serve(self.app, self.listening, self.limits, stop.clone()).await?;
         stop.cancel();
         registry.drain().await;
-        if tokio::time::timeout(Duration::from_secs(5), tracker.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(5), tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("a job did not end in time; it goes on at the next start");
         }
         Ok(())
@@ -221,7 +298,11 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     let report = registry.scrub(&right).await?;
     println!("{}", serde_json::to_string_pretty(&report)?);
     if !report.damaged.is_empty() || report.quarantined_before > 0 {
-        bail!("{} blobs are damaged, {} were in quarantine before", report.damaged.len(), report.quarantined_before);
+        bail!(
+            "{} blobs are damaged, {} were in quarantine before",
+            report.damaged.len(),
+            report.quarantined_before
+        );
     }
     Ok(())
 }

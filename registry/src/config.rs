@@ -86,7 +86,10 @@ pub struct Storage {
 
 impl Default for Storage {
     fn default() -> Self {
-        Storage { path: PathBuf::from("/var/lib/sealstone"), reserve_bytes: 256 << 20 }
+        Storage {
+            path: PathBuf::from("/var/lib/sealstone"),
+            reserve_bytes: 256 << 20,
+        }
     }
 }
 
@@ -104,7 +107,11 @@ pub struct Auth {
 
 impl Default for Auth {
     fn default() -> Self {
-        Auth { htpasswd: None, service: "sealstone".into(), token_seconds: 300 }
+        Auth {
+            htpasswd: None,
+            service: "sealstone".into(),
+            token_seconds: 300,
+        }
     }
 }
 
@@ -146,7 +153,9 @@ pub struct Scrub {
 
 impl Default for Scrub {
     fn default() -> Self {
-        Scrub { every_seconds: 604_800 }
+        Scrub {
+            every_seconds: 604_800,
+        }
     }
 }
 
@@ -162,7 +171,10 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { filter: "info".into(), format: LogFormat::Text }
+        Log {
+            filter: "info".into(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -231,25 +243,36 @@ impl Config {
     ///
     /// # Errors
     /// Says what is wrong, and where.
-    pub fn load(path: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    pub fn load(
+        path: Option<&Path>,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
         let shown = path.unwrap_or(Path::new("(defaults)"));
         let text = match path {
-            Some(path) => {
-                std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?
-            }
+            Some(path) => std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            })?,
             None => String::new(),
         };
-        let parse_error = |problem: String| ConfigError::Parse { path: shown.to_owned(), problem };
+        let parse_error = |problem: String| ConfigError::Parse {
+            path: shown.to_owned(),
+            problem,
+        };
         // Once for the positions in messages, which a merged document no longer has.
         toml::from_str::<Config>(&text).map_err(|error| parse_error(error.to_string()))?;
-        let mut document: toml::Table = toml::from_str(&text).map_err(|error| parse_error(error.to_string()))?;
-        let mut variables: Vec<(String, String)> =
-            variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        let mut document: toml::Table =
+            toml::from_str(&text).map_err(|error| parse_error(error.to_string()))?;
+        let mut variables: Vec<(String, String)> = variables
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .collect();
         variables.sort();
         for (name, value) in variables {
             set(&mut document, &name, &value)?;
         }
-        let mut config: Config = document.try_into().map_err(|error: toml::de::Error| parse_error(error.message().to_owned()))?;
+        let mut config: Config = document
+            .try_into()
+            .map_err(|error: toml::de::Error| parse_error(error.message().to_owned()))?;
         if let Some(directory) = path.and_then(Path::parent) {
             config.resolve(directory);
         }
@@ -259,7 +282,12 @@ impl Config {
 
     /// Paths in a file are relative to the file.
     fn resolve(&mut self, directory: &Path) {
-        let paths = [&mut self.policy, &mut self.auth.htpasswd, &mut self.server.tls_certificate, &mut self.server.tls_key];
+        let paths = [
+            &mut self.policy,
+            &mut self.auth.htpasswd,
+            &mut self.server.tls_certificate,
+            &mut self.server.tls_key,
+        ];
         for path in paths.into_iter().flatten() {
             *path = directory.join(&path);
         }
@@ -275,7 +303,9 @@ impl Config {
         let invalid = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
         let server = &self.server;
         if server.tls_certificate.is_some() != server.tls_key.is_some() {
-            return invalid("server.tls_certificate and server.tls_key belong together: set both or none");
+            return invalid(
+                "server.tls_certificate and server.tls_key belong together: set both or none",
+            );
         }
         if !self.has_tls() && !server.listen.ip().is_loopback() && !server.allow_plain_http {
             return Err(ConfigError::Invalid(format!(
@@ -283,11 +313,18 @@ impl Config {
                 server.listen
             )));
         }
-        if server.max_connections == 0 || server.idle_timeout_seconds == 0 || server.head_timeout_seconds == 0 {
-            return invalid("server.max_connections, idle_timeout_seconds and head_timeout_seconds must be at least 1");
+        if server.max_connections == 0
+            || server.idle_timeout_seconds == 0
+            || server.head_timeout_seconds == 0
+        {
+            return invalid(
+                "server.max_connections, idle_timeout_seconds and head_timeout_seconds must be at least 1",
+            );
         }
         if self.auth.token_seconds < 60 {
-            return invalid("auth.token_seconds must be at least 60: clients take shorter ones for 60");
+            return invalid(
+                "auth.token_seconds must be at least 60: clients take shorter ones for 60",
+            );
         }
         Ok(())
     }
@@ -300,16 +337,30 @@ impl Config {
 
 /// Sets `SEALSTONE__SECTION__KEY` in the document. Values are TOML where they can be, else text.
 fn set(document: &mut toml::Table, name: &str, value: &str) -> Result<(), ConfigError> {
-    let variable = |problem: String| ConfigError::Variable { name: name.to_owned(), problem };
-    let path: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
-    let (key, sections) = path.split_last().expect("splitting yields at least one part");
+    let variable = |problem: String| ConfigError::Variable {
+        name: name.to_owned(),
+        problem,
+    };
+    let path: Vec<String> = name[PREFIX.len()..]
+        .split("__")
+        .map(str::to_ascii_lowercase)
+        .collect();
+    let (key, sections) = path
+        .split_last()
+        .expect("splitting yields at least one part");
     let mut table = document;
     for section in sections {
-        let entry = table.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        table = entry.as_table_mut().ok_or_else(|| variable(format!("{section} is no section")))?;
+        let entry = table
+            .entry(section.clone())
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry
+            .as_table_mut()
+            .ok_or_else(|| variable(format!("{section} is no section")))?;
     }
     // "5" is text for a path and a number for a limit: whatever the key takes is right.
-    let typed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut table| table.remove("value"));
+    let typed = toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"));
     let text = toml::Value::String(value.to_owned());
     let mut problem = String::from("is not valid");
     for candidate in typed.into_iter().chain([text]) {
@@ -349,25 +400,45 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sealstone.toml");
         std::fs::write(&path, text).unwrap();
-        Config::load(Some(&path), variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+        Config::load(
+            Some(&path),
+            variables
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+        )
     }
 
     #[test]
     fn unknown_keys_are_errors_with_their_line() {
-        let error = load("[server]\nlissen = \"127.0.0.1:1\"\n", &[]).unwrap_err().to_string();
-        assert!(error.contains("lissen") && error.contains("line 2"), "{error}");
+        let error = load("[server]\nlissen = \"127.0.0.1:1\"\n", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("lissen") && error.contains("line 2"),
+            "{error}"
+        );
         assert!(load("[sever]\n", &[]).is_err());
-        let error = load("", &[("SEALSTONE__SERVER__LISSEN", "x")]).unwrap_err().to_string();
-        assert!(error.contains("SEALSTONE__SERVER__LISSEN") && error.contains("lissen"), "{error}");
+        let error = load("", &[("SEALSTONE__SERVER__LISSEN", "x")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("SEALSTONE__SERVER__LISSEN") && error.contains("lissen"),
+            "{error}"
+        );
     }
 
     #[test]
     fn variables_override_the_file_and_keep_their_type() {
         let config = load(
             "[server]\nlisten = \"127.0.0.1:1\"\n",
-            &[("SEALSTONE__SERVER__LISTEN", "127.0.0.1:7000"), ("SEALSTONE__STORAGE__RESERVE_BYTES", "7"),
-                ("SEALSTONE__POLICY", "/etc/policy.toml"), ("SEALSTONE__SERVER__ALLOW_PLAIN_HTTP", "true"),
-                ("SEALSTONE__AUTH__SERVICE", "5"), ("OTHER", "x")],
+            &[
+                ("SEALSTONE__SERVER__LISTEN", "127.0.0.1:7000"),
+                ("SEALSTONE__STORAGE__RESERVE_BYTES", "7"),
+                ("SEALSTONE__POLICY", "/etc/policy.toml"),
+                ("SEALSTONE__SERVER__ALLOW_PLAIN_HTTP", "true"),
+                ("SEALSTONE__AUTH__SERVICE", "5"),
+                ("OTHER", "x"),
+            ],
         )
         .unwrap();
         assert_eq!(config.server.listen.port(), 7000);
@@ -380,8 +451,19 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_loopback_unless_allowed() {
-        assert!(load("[server]\nlisten = \"0.0.0.0:5000\"\n", &[]).unwrap_err().to_string().contains("allow_plain_http"));
-        assert!(load("[server]\nlisten = \"0.0.0.0:5000\"\nallow_plain_http = true\n", &[]).is_ok());
+        assert!(
+            load("[server]\nlisten = \"0.0.0.0:5000\"\n", &[])
+                .unwrap_err()
+                .to_string()
+                .contains("allow_plain_http")
+        );
+        assert!(
+            load(
+                "[server]\nlisten = \"0.0.0.0:5000\"\nallow_plain_http = true\n",
+                &[]
+            )
+            .is_ok()
+        );
         assert!(load("[server]\ntls_key = \"a\"\n", &[]).is_err());
     }
 
@@ -396,12 +478,25 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let keys = toml::Table::try_from(&default).unwrap();
         for (section, value) in keys {
-            let Some(table) = value.as_table() else { continue };
+            let Some(table) = value.as_table() else {
+                continue;
+            };
             for key in table.keys() {
-                assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} ="))), "{section}.{key}");
+                assert!(
+                    text.lines().any(|line| line
+                        .trim_start_matches("# ")
+                        .starts_with(&format!("{key} ="))),
+                    "{section}.{key}"
+                );
             }
         }
-        for key in ["policy", "htpasswd", "public_url", "tls_certificate", "tls_key"] {
+        for key in [
+            "policy",
+            "htpasswd",
+            "public_url",
+            "tls_certificate",
+            "tls_key",
+        ] {
             assert!(text.contains(&format!("# {key} =")), "{key}");
         }
     }

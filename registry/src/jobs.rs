@@ -16,7 +16,12 @@ pub struct Schedule {
 }
 
 /// Collects on schedule until `stop`.
-pub async fn collect(registry: Registry, right: Maintenance, schedule: Schedule, stop: CancellationToken) {
+pub async fn collect(
+    registry: Registry,
+    right: Maintenance,
+    schedule: Schedule,
+    stop: CancellationToken,
+) {
     while wait(schedule.collect_every, &stop).await {
         run_collection(&registry, &right).await;
     }
@@ -26,25 +31,49 @@ async fn run_collection(registry: &Registry, right: &Maintenance) {
     let metrics = registry.metrics();
     match registry.collect(right, false).await {
         Ok(report) => {
-            metrics.gc_runs.get_or_create(&ResultLabel { result: "ok" }).inc();
-            metrics.gc_last_success.set(jiff::Timestamp::now().as_second());
+            metrics
+                .gc_runs
+                .get_or_create(&ResultLabel { result: "ok" })
+                .inc();
+            metrics
+                .gc_last_success
+                .set(jiff::Timestamp::now().as_second());
             let bytes = report.bytes;
-            tracing::info!(blobs = report.blobs, manifests = report.manifests, uploads = report.uploads, size_bytes = bytes, "collected");
+            tracing::info!(
+                blobs = report.blobs,
+                manifests = report.manifests,
+                uploads = report.uploads,
+                size_bytes = bytes,
+                "collected"
+            );
         }
         Err(error) => {
-            metrics.gc_runs.get_or_create(&ResultLabel { result: "error" }).inc();
+            metrics
+                .gc_runs
+                .get_or_create(&ResultLabel { result: "error" })
+                .inc();
             tracing::error!(%error, "collection failed; it goes on at its next time");
         }
     }
 }
 
 /// Scrubs on schedule until `stop`.
-pub async fn scrub(registry: Registry, right: Maintenance, schedule: Schedule, stop: CancellationToken) {
+pub async fn scrub(
+    registry: Registry,
+    right: Maintenance,
+    schedule: Schedule,
+    stop: CancellationToken,
+) {
     while wait(schedule.scrub_every, &stop).await {
         match registry.scrub(&right).await {
             Ok(report) => {
                 let damaged = report.damaged.len();
-                tracing::info!(blobs = report.blobs, size_bytes = report.bytes, damaged, "scrubbed");
+                tracing::info!(
+                    blobs = report.blobs,
+                    size_bytes = report.bytes,
+                    damaged,
+                    "scrubbed"
+                );
             }
             Err(error) => tracing::error!(%error, "scrub failed; it goes on at its next time"),
         }

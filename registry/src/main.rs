@@ -74,9 +74,13 @@ fn run(command: Command) -> anyhow::Result<()> {
     let config = match &command {
         Command::Serve(argument) | Command::VerifyStore(argument) => argument.load()?,
         Command::Gc { config, .. } => config.load()?,
-        Command::Config(ConfigCommand::Check(argument) | ConfigCommand::Show(argument)) => argument.load()?,
+        Command::Config(ConfigCommand::Check(argument) | ConfigCommand::Show(argument)) => {
+            argument.load()?
+        }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     match command {
         Command::Serve(_) => runtime.block_on(serve(&config)),
         Command::VerifyStore(_) => runtime.block_on(boot::verify_store(&config)),
@@ -95,7 +99,9 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log.filter).context("log.filter")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -109,7 +115,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     if let Some(secret) = &server.first_administrator {
         // Not through the log: logs are kept and shipped.
         let mut out = std::io::stdout().lock();
-        writeln!(out, "first start: the administrator's account is\n  name:   admin\n  secret: {secret}\nThis is shown once. Make accounts with it, then keep it somewhere safe.")?;
+        writeln!(
+            out,
+            "first start: the administrator's account is\n  name:   admin\n  secret: {secret}\nThis is shown once. Make accounts with it, then keep it somewhere safe."
+        )?;
         out.flush()?;
     }
     let address = server.address()?;
@@ -131,7 +140,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn wait_for_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         // Without handlers the default holds: the process ends.
         return std::future::pending().await;
     };

@@ -92,42 +92,98 @@ impl Default for Metrics {
         let requests = Family::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         let request_seconds = Family::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register("http_request_seconds", "Time until the head of the answer", request_seconds.clone());
+        registry.register(
+            "http_request_seconds",
+            "Time until the head of the answer",
+            request_seconds.clone(),
+        );
         let in_flight = Gauge::default();
-        registry.register("http_in_flight", "Requests being answered", in_flight.clone());
+        registry.register(
+            "http_in_flight",
+            "Requests being answered",
+            in_flight.clone(),
+        );
         let bytes_received = Counter::default();
-        registry.register("blob_bytes_received", "Bytes of blobs that came", bytes_received.clone());
+        registry.register(
+            "blob_bytes_received",
+            "Bytes of blobs that came",
+            bytes_received.clone(),
+        );
         let bytes_sent = Counter::default();
-        registry.register("blob_bytes_sent", "Bytes of blobs that went", bytes_sent.clone());
+        registry.register(
+            "blob_bytes_sent",
+            "Bytes of blobs that went",
+            bytes_sent.clone(),
+        );
         let verify_failures: Family<WhereLabel, Counter> = Family::default();
-        registry.register("blob_verify_failures", "Content that was not what its digest says", verify_failures.clone());
+        registry.register(
+            "blob_verify_failures",
+            "Content that was not what its digest says",
+            verify_failures.clone(),
+        );
         for place in ["push", "pull", "scrub"] {
             // So that an alert on a rate sees the first one.
             drop(verify_failures.get_or_create(&WhereLabel { r#where: place }));
         }
         let quarantined = Gauge::default();
-        registry.register("blobs_quarantined", "Blobs put into quarantine since the start", quarantined.clone());
+        registry.register(
+            "blobs_quarantined",
+            "Blobs put into quarantine since the start",
+            quarantined.clone(),
+        );
         let uploads_open = Gauge::default();
         registry.register("uploads_open", "Uploads under way", uploads_open.clone());
         let tag_conflicts = Counter::default();
-        registry.register("tag_conflicts", "Pushes refused because the tag exists", tag_conflicts.clone());
+        registry.register(
+            "tag_conflicts",
+            "Pushes refused because the tag exists",
+            tag_conflicts.clone(),
+        );
         let release_denials = Counter::default();
-        registry.register("release_denials", "Releases refused by policy", release_denials.clone());
+        registry.register(
+            "release_denials",
+            "Releases refused by policy",
+            release_denials.clone(),
+        );
         let login_failures = Counter::default();
         registry.register("login_failures", "Logins refused", login_failures.clone());
         let gc_runs = Family::default();
         registry.register("gc_runs", "Collections run", gc_runs.clone());
         let gc_bytes_freed = Counter::default();
-        registry.register("gc_bytes_freed", "Bytes that collections freed", gc_bytes_freed.clone());
+        registry.register(
+            "gc_bytes_freed",
+            "Bytes that collections freed",
+            gc_bytes_freed.clone(),
+        );
         let gc_last_success = Gauge::default();
-        registry.register("gc_last_success_seconds", "When a collection last succeeded", gc_last_success.clone());
+        registry.register(
+            "gc_last_success_seconds",
+            "When a collection last succeeded",
+            gc_last_success.clone(),
+        );
         let scrub_last_success = Gauge::default();
-        registry.register("scrub_last_success_seconds", "When a scrub last succeeded", scrub_last_success.clone());
+        registry.register(
+            "scrub_last_success_seconds",
+            "When a scrub last succeeded",
+            scrub_last_success.clone(),
+        );
         let commit_seconds = seconds();
-        registry.register("metadata_commit_seconds", "Time of a group of metadata writes", commit_seconds.clone());
+        registry.register(
+            "metadata_commit_seconds",
+            "Time of a group of metadata writes",
+            commit_seconds.clone(),
+        );
         let disk_free = Gauge::default();
-        registry.register("disk_free_bytes", "Free bytes of the disk", disk_free.clone());
-        registry.register("build", "The server", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register(
+            "disk_free_bytes",
+            "Free bytes of the disk",
+            disk_free.clone(),
+        );
+        registry.register(
+            "build",
+            "The server",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         Metrics {
             registry,
             requests,

@@ -24,24 +24,40 @@ type Outcome = Result<Response<Body>, ApiError>;
 
 pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome {
     let principal = context.principal().await?;
-    let path = request.uri().path().trim_start_matches("/api/v1/").to_owned();
+    let path = request
+        .uri()
+        .path()
+        .trim_start_matches("/api/v1/")
+        .to_owned();
     let method = request.method().clone();
     let parts: Vec<&str> = path.split('/').collect();
     match (method, parts.as_slice()) {
         (Method::GET, ["whoami"]) => Ok(Answer::json(StatusCode::OK, &whoami(&principal)).build()),
         (Method::GET, ["accounts"]) => list_accounts(context, &principal).await,
-        (Method::POST, ["accounts"]) => create_account(context, &principal, request.into_body()).await,
+        (Method::POST, ["accounts"]) => {
+            create_account(context, &principal, request.into_body()).await
+        }
         (Method::DELETE, ["accounts", name]) => remove_account(context, &principal, name).await,
-        (Method::POST, ["accounts", name, "secret"]) => replace_secret(context, &principal, name).await,
-        (Method::POST, ["accounts", name, "disable"]) => set_disabled(context, &principal, name, true).await,
-        (Method::POST, ["accounts", name, "enable"]) => set_disabled(context, &principal, name, false).await,
+        (Method::POST, ["accounts", name, "secret"]) => {
+            replace_secret(context, &principal, name).await
+        }
+        (Method::POST, ["accounts", name, "disable"]) => {
+            set_disabled(context, &principal, name, true).await
+        }
+        (Method::POST, ["accounts", name, "enable"]) => {
+            set_disabled(context, &principal, name, false).await
+        }
         (Method::GET, ["tokens"]) => list_tokens(context, &principal).await,
         (Method::POST, ["tokens"]) => create_token(context, &principal, request.into_body()).await,
         (Method::DELETE, ["tokens", id]) => remove_token(context, &principal, id).await,
         (Method::GET, ["events"]) => events(context, &principal).await,
         (Method::POST, ["gc"]) => gc(context, &principal).await,
         (Method::POST, ["scrub"]) => scrub(context, &principal).await,
-        (method, _) => Err(ApiError::new(StatusCode::NOT_FOUND, "UNSUPPORTED", format!("{method} is not possible at this path"))),
+        (method, _) => Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "UNSUPPORTED",
+            format!("{method} is not possible at this path"),
+        )),
     }
 }
 
@@ -54,7 +70,10 @@ fn invalid(message: impl ToString) -> ApiError {
     ApiError::bad_request("UNSUPPORTED", message.to_string())
 }
 
-async fn read<T: serde::de::DeserializeOwned>(context: &Context, body: Body) -> Result<T, ApiError> {
+async fn read<T: serde::de::DeserializeOwned>(
+    context: &Context,
+    body: Body,
+) -> Result<T, ApiError> {
     let bytes = context.small_body(body, BODY_LIMIT, "UNSUPPORTED").await?;
     sealstone_spec::canonical::parse_strict(&bytes, BODY_LIMIT).map_err(invalid)
 }
@@ -66,9 +85,15 @@ fn fresh_secret() -> Secret {
 fn failed(error: AdministrationError) -> ApiError {
     let text = error.to_string();
     match error {
-        AdministrationError::AccountExists(_) => ApiError::new(StatusCode::CONFLICT, "DENIED", text),
-        AdministrationError::NoAccount(_) | AdministrationError::NoToken(_) => ApiError::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", text),
-        AdministrationError::Oneself | AdministrationError::LimitedCredentials(_) => ApiError::new(StatusCode::FORBIDDEN, "DENIED", text),
+        AdministrationError::AccountExists(_) => {
+            ApiError::new(StatusCode::CONFLICT, "DENIED", text)
+        }
+        AdministrationError::NoAccount(_) | AdministrationError::NoToken(_) => {
+            ApiError::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", text)
+        }
+        AdministrationError::Oneself | AdministrationError::LimitedCredentials(_) => {
+            ApiError::new(StatusCode::FORBIDDEN, "DENIED", text)
+        }
         AdministrationError::Busy(_) | AdministrationError::Directory(_) => {
             tracing::error!(error = text, "accounts cannot be changed");
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text)
@@ -93,8 +118,17 @@ fn shown_token(token: &ApiToken) -> Value {
 
 async fn list_accounts(context: &Context, principal: &Principal) -> Outcome {
     administrator(context, principal)?;
-    let after = context.parameter("last").map(str::parse::<AccountName>).transpose().map_err(invalid)?;
-    let accounts = context.app.inner.directory.accounts(after.as_ref(), PAGE).await;
+    let after = context
+        .parameter("last")
+        .map(str::parse::<AccountName>)
+        .transpose()
+        .map_err(invalid)?;
+    let accounts = context
+        .app
+        .inner
+        .directory
+        .accounts(after.as_ref(), PAGE)
+        .await;
     let accounts = accounts.map_err(|error| failed(AdministrationError::Directory(error)))?;
     let accounts: Vec<Value> = accounts.iter().map(shown_account).collect();
     Ok(Answer::json(StatusCode::OK, &json!({"accounts": accounts})).build())
@@ -116,7 +150,9 @@ async fn create_account(context: &Context, principal: &Principal, body: Body) ->
     let wanted: AccountRequest = read(context, body).await?;
     let inner = &context.app.inner;
     let now = (inner.clock)();
-    let expires_at = wanted.expires_in_seconds.map(|seconds| now.checked_add(Duration::from_secs(seconds)));
+    let expires_at = wanted
+        .expires_in_seconds
+        .map(|seconds| now.checked_add(Duration::from_secs(seconds)));
     let new = NewAccount {
         name: wanted.name,
         kind: wanted.kind,
@@ -136,7 +172,9 @@ async fn create_account(context: &Context, principal: &Principal, body: Body) ->
 async fn remove_account(context: &Context, principal: &Principal, name: &str) -> Outcome {
     let by = administrator(context, principal)?;
     let name: AccountName = name.parse().map_err(invalid)?;
-    administration::remove_account(&*context.app.inner.directory, &by, &name).await.map_err(failed)?;
+    administration::remove_account(&*context.app.inner.directory, &by, &name)
+        .await
+        .map_err(failed)?;
     tracing::info!(account = %name, by = %by.identity(), "account removed");
     Ok(Answer::new(StatusCode::NO_CONTENT).build())
 }
@@ -146,15 +184,29 @@ async fn replace_secret(context: &Context, principal: &Principal, name: &str) ->
     let name: AccountName = name.parse().map_err(invalid)?;
     let inner = &context.app.inner;
     let passwords = inner.authenticator.passwords();
-    let secret = administration::replace_secret(&*inner.directory, passwords, &by, &name, fresh_secret()).await.map_err(failed)?;
+    let secret =
+        administration::replace_secret(&*inner.directory, passwords, &by, &name, fresh_secret())
+            .await
+            .map_err(failed)?;
     tracing::info!(account = %name, by = %by.identity(), "secret replaced");
-    Ok(Answer::json(StatusCode::OK, &json!({"name": name, "secret": secret.expose()})).build())
+    Ok(Answer::json(
+        StatusCode::OK,
+        &json!({"name": name, "secret": secret.expose()}),
+    )
+    .build())
 }
 
-async fn set_disabled(context: &Context, principal: &Principal, name: &str, disabled: bool) -> Outcome {
+async fn set_disabled(
+    context: &Context,
+    principal: &Principal,
+    name: &str,
+    disabled: bool,
+) -> Outcome {
     let by = administrator(context, principal)?;
     let name: AccountName = name.parse().map_err(invalid)?;
-    let account = administration::set_disabled(&*context.app.inner.directory, &by, &name, disabled).await.map_err(failed)?;
+    let account = administration::set_disabled(&*context.app.inner.directory, &by, &name, disabled)
+        .await
+        .map_err(failed)?;
     tracing::info!(account = %name, by = %by.identity(), disabled, "account changed");
     Ok(Answer::json(StatusCode::OK, &shown_account(&account)).build())
 }
@@ -162,7 +214,12 @@ async fn set_disabled(context: &Context, principal: &Principal, name: &str, disa
 async fn list_tokens(context: &Context, principal: &Principal) -> Outcome {
     let everybody = administrator(context, principal).is_ok() && context.parameter("all").is_some();
     let Some(own) = principal.identity().name() else {
-        return Err(ApiError::challenge("tokens belong to accounts: log in", &context.realm, &[], None));
+        return Err(ApiError::challenge(
+            "tokens belong to accounts: log in",
+            &context.realm,
+            &[],
+            None,
+        ));
     };
     let owner = (!everybody).then_some(own);
     let tokens = context.app.inner.directory.tokens(owner, None, PAGE).await;
@@ -184,7 +241,13 @@ async fn create_token(context: &Context, principal: &Principal, body: Body) -> O
     let inner = &context.app.inner;
     let lifetime = wanted.expires_in_seconds.map(Duration::from_secs);
     let made = administration::create_token(
-        &*inner.directory, principal, &wanted.name, wanted.scopes, lifetime, TokenSecret::generate(&mut rand::rng()), (inner.clock)(),
+        &*inner.directory,
+        principal,
+        &wanted.name,
+        wanted.scopes,
+        lifetime,
+        TokenSecret::generate(&mut rand::rng()),
+        (inner.clock)(),
     );
     let (token, secret) = made.await.map_err(failed)?;
     tracing::info!(token = %token.id, owner = %token.owner, "token made");
@@ -196,14 +259,20 @@ async fn create_token(context: &Context, principal: &Principal, body: Body) -> O
 async fn remove_token(context: &Context, principal: &Principal, id: &str) -> Outcome {
     let id: TokenId = id.parse().map_err(invalid)?;
     let by = administrator(context, principal).ok();
-    administration::remove_token(&*context.app.inner.directory, principal, by.as_ref(), &id).await.map_err(failed)?;
+    administration::remove_token(&*context.app.inner.directory, principal, by.as_ref(), &id)
+        .await
+        .map_err(failed)?;
     tracing::info!(token = %id, by = %principal.identity(), "token removed");
     Ok(Answer::new(StatusCode::NO_CONTENT).build())
 }
 
 async fn events(context: &Context, principal: &Principal) -> Outcome {
     administrator(context, principal)?;
-    let after = context.parameter("after").unwrap_or("0").parse::<u64>().map_err(invalid)?;
+    let after = context
+        .parameter("after")
+        .unwrap_or("0")
+        .parse::<u64>()
+        .map_err(invalid)?;
     let size = context.page_size(PAGE, PAGE)?;
     let events = context.registry().events(after, size).await?;
     let events: Vec<Value> = events
@@ -215,13 +284,21 @@ async fn events(context: &Context, principal: &Principal) -> Outcome {
 
 async fn gc(context: &Context, principal: &Principal) -> Outcome {
     administrator(context, principal)?;
-    let dry_run = context.parameter("dry_run").is_some_and(|text| text == "true" || text == "1");
-    let report = context.registry().collect(&context.app.inner.maintenance, dry_run).await?;
+    let dry_run = context
+        .parameter("dry_run")
+        .is_some_and(|text| text == "true" || text == "1");
+    let report = context
+        .registry()
+        .collect(&context.app.inner.maintenance, dry_run)
+        .await?;
     Ok(Answer::json(StatusCode::OK, &report).build())
 }
 
 async fn scrub(context: &Context, principal: &Principal) -> Outcome {
     administrator(context, principal)?;
-    let report = context.registry().scrub(&context.app.inner.maintenance).await?;
+    let report = context
+        .registry()
+        .scrub(&context.app.inner.maintenance)
+        .await?;
     Ok(Answer::json(StatusCode::OK, &report).build())
 }

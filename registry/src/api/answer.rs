@@ -18,7 +18,10 @@ pub(super) struct VerifiedBody {
 
 impl From<BlobBody> for VerifiedBody {
     fn from(body: BlobBody) -> Self {
-        VerifiedBody { left: body.len(), stream: body.into_stream() }
+        VerifiedBody {
+            left: body.len(),
+            stream: body.into_stream(),
+        }
     }
 }
 
@@ -26,7 +29,10 @@ impl http_body::Body for VerifiedBody {
     type Data = Bytes;
     type Error = blobs::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, blobs::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, blobs::Error>>> {
         let next = ready!(self.stream.as_mut().poll_next(context));
         if let Some(Ok(bytes)) = &next {
             self.left = self.left.saturating_sub(bytes.len() as u64);
@@ -61,7 +67,9 @@ impl Answer {
 
     pub(super) fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
         let text = serde_json::to_vec(value).expect("answers have text keys only");
-        Answer::new(status).header(header::CONTENT_TYPE, "application/json").body(Body::from(text))
+        Answer::new(status)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(text))
     }
 
     pub(super) fn header(mut self, name: impl Into<HeaderName>, value: impl AsRef<str>) -> Answer {
@@ -88,5 +96,9 @@ pub(super) const fn name(text: &'static str) -> HeaderName {
 
 /// Text of a client in a message: short, and without control characters.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().take(80).collect::<String>().escape_debug().to_string()
+    text.chars()
+        .take(80)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }

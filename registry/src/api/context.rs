@@ -23,18 +23,27 @@ impl Context {
     pub(super) fn new(app: App, request: &Request<Body>) -> Context {
         let headers = request.headers().clone();
         let query = request.uri().query().unwrap_or_default();
-        let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let query = url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
         let settings = &app.inner.settings;
         let base = settings.public_url.clone().unwrap_or_else(|| {
             let host = request.uri().authority().map(ToString::to_string);
-            let host = host.or_else(|| text(&headers, &header::HOST).map(ToOwned::to_owned)).unwrap_or_default();
+            let host = host
+                .or_else(|| text(&headers, &header::HOST).map(ToOwned::to_owned))
+                .unwrap_or_default();
             format!("{}://{host}", if settings.tls { "https" } else { "http" })
         });
         let realm = Realm {
             url: format!("{}/token", base.trim_end_matches('/')),
             service: app.inner.authenticator.sessions().service().to_owned(),
         };
-        Context { app, headers, query, realm }
+        Context {
+            app,
+            headers,
+            query,
+            realm,
+        }
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -43,12 +52,18 @@ impl Context {
 
     /// The first value of a query parameter.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All values of a query parameter.
     pub(super) fn parameters(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A header, if it is there once and printable.
@@ -62,7 +77,13 @@ impl Context {
             None => Ok(default),
             Some(text) => {
                 let number: usize = text.parse().map_err(|_| {
-                    ApiError::bad_request("UNSUPPORTED", format!("n=\"{}\" is not a number of entries", super::answer::shown(text)))
+                    ApiError::bad_request(
+                        "UNSUPPORTED",
+                        format!(
+                            "n=\"{}\" is not a number of entries",
+                            super::answer::shown(text)
+                        ),
+                    )
                 })?;
                 Ok(number.min(most))
             }
@@ -78,42 +99,69 @@ impl Context {
         let mut values = self.headers.get_all(header::AUTHORIZATION).iter();
         let value = values.next();
         if values.next().is_some() {
-            return Err(ApiError::bad_request("UNAUTHORIZED", "more than one Authorization header"));
+            return Err(ApiError::bad_request(
+                "UNAUTHORIZED",
+                "more than one Authorization header",
+            ));
         }
         let value = value.map(|value| value.to_str().unwrap_or("(not printable)"));
-        self.app.inner.authenticator.authenticate(value).await.map_err(|error| {
-            if matches!(error, AuthError::InvalidCredentials | AuthError::TooManyAttempts { .. }) {
-                self.registry().metrics().login_failures.inc();
-            }
-            if let AuthError::Directory(_) = &error {
-                tracing::error!(%error, "accounts cannot be looked up; nobody is let in");
-            }
-            ApiError::from_auth(&error, &self.realm)
-        })
+        self.app
+            .inner
+            .authenticator
+            .authenticate(value)
+            .await
+            .map_err(|error| {
+                if matches!(
+                    error,
+                    AuthError::InvalidCredentials | AuthError::TooManyAttempts { .. }
+                ) {
+                    self.registry().metrics().login_failures.inc();
+                }
+                if let AuthError::Directory(_) = &error {
+                    tracing::error!(%error, "accounts cannot be looked up; nobody is let in");
+                }
+                ApiError::from_auth(&error, &self.realm)
+            })
     }
 
     /// Proof that the sender may do `A`.
-    pub(super) fn grant<A: Action>(&self, principal: &Principal, repo: &RepoName) -> Result<Grant<A>, ApiError> {
+    pub(super) fn grant<A: Action>(
+        &self,
+        principal: &Principal,
+        repo: &RepoName,
+    ) -> Result<Grant<A>, ApiError> {
         let granted = self.app.inner.authorizer.grant::<A>(principal, repo);
         granted.map_err(|refusal| ApiError::from_refusal(&refusal, &self.realm))
     }
 
     /// The same, where a refusal only narrows what is done.
-    pub(super) fn optional_grant<A: Action>(&self, principal: &Principal, repo: &RepoName) -> Option<Grant<A>> {
+    pub(super) fn optional_grant<A: Action>(
+        &self,
+        principal: &Principal,
+        repo: &RepoName,
+    ) -> Option<Grant<A>> {
         self.app.inner.authorizer.grant::<A>(principal, repo).ok()
     }
 
     /// Proof that the sender may add content.
-    pub(super) fn contributor(&self, principal: &Principal, repo: &RepoName) -> Result<Contributor, ApiError> {
+    pub(super) fn contributor(
+        &self,
+        principal: &Principal,
+        repo: &RepoName,
+    ) -> Result<Contributor, ApiError> {
         match self.grant::<Push>(principal, repo) {
             Ok(grant) => Ok(grant.into()),
-            Err(refused) => self.optional_grant::<Sign>(principal, repo).map(Contributor::from).ok_or(refused),
+            Err(refused) => self
+                .optional_grant::<Sign>(principal, repo)
+                .map(Contributor::from)
+                .ok_or(refused),
         }
     }
 
     /// The length that the client announced.
     pub(super) fn content_length(&self) -> Option<u64> {
-        self.header(&header::CONTENT_LENGTH).and_then(|text| text.parse().ok())
+        self.header(&header::CONTENT_LENGTH)
+            .and_then(|text| text.parse().ok())
     }
 
     /// A body of unbounded length, as pieces. Each must come within the idle time; there is no limit on all.
@@ -123,7 +171,12 @@ impl Context {
             let mut body = body?;
             loop {
                 match tokio::time::timeout(idle, body.frame()).await {
-                    Err(_) => return Some((Err(format!("no bytes for {} seconds", idle.as_secs())), None)),
+                    Err(_) => {
+                        return Some((
+                            Err(format!("no bytes for {} seconds", idle.as_secs())),
+                            None,
+                        ));
+                    }
                     Ok(None) => return None,
                     Ok(Some(Err(error))) => return Some((Err(error.to_string()), None)),
                     Ok(Some(Ok(frame))) => {
@@ -140,15 +193,28 @@ impl Context {
     }
 
     /// A whole body of at most `limit` bytes.
-    pub(super) async fn small_body(&self, body: Body, limit: usize, code: &'static str) -> Result<Bytes, ApiError> {
-        let too_large = || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, format!("the body is longer than {limit} bytes"));
+    pub(super) async fn small_body(
+        &self,
+        body: Body,
+        limit: usize,
+        code: &'static str,
+    ) -> Result<Bytes, ApiError> {
+        let too_large = || {
+            ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                code,
+                format!("the body is longer than {limit} bytes"),
+            )
+        };
         if self.content_length().is_some_and(|len| len > limit as u64) {
             return Err(too_large());
         }
         let mut whole = BytesMut::new();
         let mut pieces = self.body(body);
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| ApiError::bad_request(code, format!("the body ended early: {error}")))?;
+            let piece = piece.map_err(|error| {
+                ApiError::bad_request(code, format!("the body ended early: {error}"))
+            })?;
             if whole.len() + piece.len() > limit {
                 return Err(too_large());
             }

@@ -34,8 +34,18 @@ pub(super) struct Realm {
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, message: message.into(), detail: Value::Null, headers: Vec::new() }
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> ApiError {
+        ApiError {
+            status,
+            code,
+            message: message.into(),
+            detail: Value::Null,
+            headers: Vec::new(),
+        }
     }
 
     pub(super) fn detail(mut self, detail: Value) -> ApiError {
@@ -59,7 +69,12 @@ impl ApiError {
     }
 
     /// Asks for credentials.
-    pub(super) fn challenge(message: impl Into<String>, realm: &Realm, scopes: &[Scope], error: Option<BearerError>) -> ApiError {
+    pub(super) fn challenge(
+        message: impl Into<String>,
+        realm: &Realm,
+        scopes: &[Scope],
+        error: Option<BearerError>,
+    ) -> ApiError {
         let value = challenge::bearer(&realm.url, &realm.service, scopes, error);
         let mut refused = ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
         refused.headers.push((header::WWW_AUTHENTICATE, value));
@@ -68,36 +83,66 @@ impl ApiError {
 
     pub(super) fn from_refusal(refusal: &Refusal, realm: &Realm) -> ApiError {
         match refusal {
-            Refusal::Unauthenticated { .. } => ApiError::challenge(refusal.to_string(), realm, &[refusal.scope()], None),
-            Refusal::InsufficientScope { .. } => {
-                ApiError::challenge(refusal.to_string(), realm, &[refusal.scope()], Some(BearerError::InsufficientScope))
+            Refusal::Unauthenticated { .. } => {
+                ApiError::challenge(refusal.to_string(), realm, &[refusal.scope()], None)
             }
-            Refusal::Forbidden { .. } => ApiError::new(StatusCode::FORBIDDEN, "DENIED", refusal.to_string()),
+            Refusal::InsufficientScope { .. } => ApiError::challenge(
+                refusal.to_string(),
+                realm,
+                &[refusal.scope()],
+                Some(BearerError::InsufficientScope),
+            ),
+            Refusal::Forbidden { .. } => {
+                ApiError::new(StatusCode::FORBIDDEN, "DENIED", refusal.to_string())
+            }
         }
     }
 
     pub(super) fn from_administrator_refusal(refusal: &AdministratorRefusal) -> ApiError {
         match refusal {
             AdministratorRefusal::Unauthenticated => {
-                let mut error = ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", refusal.to_string());
-                error.headers.push((header::WWW_AUTHENTICATE, challenge::basic("sealstone administration")));
+                let mut error = ApiError::new(
+                    StatusCode::UNAUTHORIZED,
+                    "UNAUTHORIZED",
+                    refusal.to_string(),
+                );
+                error.headers.push((
+                    header::WWW_AUTHENTICATE,
+                    challenge::basic("sealstone administration"),
+                ));
                 error
             }
-            AdministratorRefusal::Forbidden(_) => ApiError::new(StatusCode::FORBIDDEN, "DENIED", refusal.to_string()),
+            AdministratorRefusal::Forbidden(_) => {
+                ApiError::new(StatusCode::FORBIDDEN, "DENIED", refusal.to_string())
+            }
         }
     }
 
     pub(super) fn from_auth(error: &AuthError, realm: &Realm) -> ApiError {
         let later = |status, code, seconds: u64| {
-            ApiError::new(status, code, error.to_string()).header(header::RETRY_AFTER, seconds.max(1).to_string())
+            ApiError::new(status, code, error.to_string())
+                .header(header::RETRY_AFTER, seconds.max(1).to_string())
         };
         match error {
-            AuthError::Malformed(_) | AuthError::InvalidCredentials => ApiError::challenge(error.to_string(), realm, &[], None),
-            AuthError::InvalidToken => ApiError::challenge(error.to_string(), realm, &[], Some(BearerError::InvalidToken)),
-            AuthError::TooManyAttempts { retry_after } => {
-                later(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", retry_after.as_secs())
+            AuthError::Malformed(_) | AuthError::InvalidCredentials => {
+                ApiError::challenge(error.to_string(), realm, &[], None)
             }
-            AuthError::Busy { retry_after } => later(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", retry_after.as_secs()),
+            AuthError::InvalidToken => ApiError::challenge(
+                error.to_string(),
+                realm,
+                &[],
+                Some(BearerError::InvalidToken),
+            ),
+            AuthError::TooManyAttempts { retry_after } => later(
+                StatusCode::TOO_MANY_REQUESTS,
+                "TOOMANYREQUESTS",
+                retry_after.as_secs(),
+            ),
+            AuthError::Busy { retry_after } => later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "UNAVAILABLE",
+                retry_after.as_secs(),
+            ),
             AuthError::Directory(_) => later(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", 5),
         }
     }
@@ -115,7 +160,10 @@ impl ApiError {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         headers.extend(self.headers);
         response
     }
@@ -125,13 +173,19 @@ impl From<super::route::RouteError> for ApiError {
     fn from(error: super::route::RouteError) -> Self {
         use super::route::RouteError;
         match error {
-            RouteError::Unknown => ApiError::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is nothing at this path"),
+            RouteError::Unknown => ApiError::new(
+                StatusCode::NOT_FOUND,
+                "UNSUPPORTED",
+                "there is nothing at this path",
+            ),
             RouteError::Name(text) => ApiError::bad_request("NAME_INVALID", text),
             RouteError::Digest(text) => ApiError::bad_request("DIGEST_INVALID", text),
             RouteError::Tag(text) => ApiError::bad_request("MANIFEST_INVALID", text),
-            RouteError::Upload => {
-                ApiError::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "this is not an upload of this registry")
-            }
+            RouteError::Upload => ApiError::new(
+                StatusCode::NOT_FOUND,
+                "BLOB_UPLOAD_UNKNOWN",
+                "this is not an upload of this registry",
+            ),
         }
     }
 }
@@ -144,16 +198,19 @@ impl From<Error> for ApiError {
         let bad = |code| of(StatusCode::BAD_REQUEST, code);
         match error {
             Error::ManifestUnknown(_) => not_found("MANIFEST_UNKNOWN"),
-            Error::TagRetracted { tag, existing } => {
-                not_found("MANIFEST_UNKNOWN").detail(json!({"reason": "tag_tombstoned", "tag": tag, "existing": existing}))
+            Error::TagRetracted { tag, existing } => not_found("MANIFEST_UNKNOWN")
+                .detail(json!({"reason": "tag_tombstoned", "tag": tag, "existing": existing})),
+            Error::BlobUnknown(digest) => {
+                not_found("BLOB_UNKNOWN").detail(json!({"digest": digest}))
             }
-            Error::BlobUnknown(digest) => not_found("BLOB_UNKNOWN").detail(json!({"digest": digest})),
             Error::RepositoryUnknown => not_found("NAME_UNKNOWN"),
             Error::UploadUnknown => not_found("BLOB_UPLOAD_UNKNOWN"),
             Error::UploadBusy => of(StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID"),
-            Error::OutOfOrder { offset } => of(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID")
-                .header(header::RANGE, UploadRange::received(offset))
-                .detail(json!({"reason": "out_of_order", "offset": offset})),
+            Error::OutOfOrder { offset } => {
+                of(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID")
+                    .header(header::RANGE, UploadRange::received(offset))
+                    .detail(json!({"reason": "out_of_order", "offset": offset}))
+            }
             Error::BodyInterrupted(_) => bad("BLOB_UPLOAD_INVALID"),
             Error::LengthMismatch { .. } => bad("SIZE_INVALID"),
             Error::DigestMismatch { expected, actual } => {
@@ -168,12 +225,17 @@ impl From<Error> for ApiError {
                 .detail(json!({"reason": "tag_immutable", "tag": tag, "existing": existing})),
             Error::TagBurnt { tag, existing } => of(StatusCode::CONFLICT, "DENIED")
                 .detail(json!({"reason": "tag_tombstoned", "tag": tag, "existing": existing})),
-            Error::ConditionFailed { tag, existing } => of(StatusCode::PRECONDITION_FAILED, "DENIED")
-                .detail(json!({"reason": "condition_failed", "tag": tag, "existing": existing})),
+            Error::ConditionFailed { tag, existing } => {
+                of(StatusCode::PRECONDITION_FAILED, "DENIED")
+                    .detail(json!({"reason": "condition_failed", "tag": tag, "existing": existing}))
+            }
             Error::EvidenceLost { tag, lost } => of(StatusCode::CONFLICT, "DENIED")
                 .detail(json!({"reason": "evidence_is_append_only", "tag": tag, "lost": lost})),
-            Error::Held => of(StatusCode::CONFLICT, "DENIED").detail(json!({"reason": "held_by_release"})),
-            Error::BlobInUse(count) => of(StatusCode::CONFLICT, "DENIED").detail(json!({"reason": "blob_in_use", "manifests": count})),
+            Error::Held => {
+                of(StatusCode::CONFLICT, "DENIED").detail(json!({"reason": "held_by_release"}))
+            }
+            Error::BlobInUse(count) => of(StatusCode::CONFLICT, "DENIED")
+                .detail(json!({"reason": "blob_in_use", "manifests": count})),
             Error::Denied(denial) => {
                 let mut detail = serde_json::to_value(&*denial).unwrap_or(Value::Null);
                 if let Value::Object(fields) = &mut detail {
@@ -184,11 +246,18 @@ impl From<Error> for ApiError {
             Error::NotEvidence | Error::MayNotTag(_) => of(StatusCode::FORBIDDEN, "DENIED"),
             Error::Damaged(digest) => of(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN")
                 .detail(json!({"reason": "damaged", "digest": digest})),
-            Error::Full(_) => of(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE").detail(json!({"reason": "storage_full"})),
-            Error::Unavailable(_) => of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE").header(header::RETRY_AFTER, "2"),
+            Error::Full(_) => of(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE")
+                .detail(json!({"reason": "storage_full"})),
+            Error::Unavailable(_) => {
+                of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE").header(header::RETRY_AFTER, "2")
+            }
             Error::Internal(_) => {
                 tracing::error!(error = message, "request failed inside");
-                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the server failed; its log says why")
+                ApiError::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "UNKNOWN",
+                    "the server failed; its log says why",
+                )
             }
         }
     }

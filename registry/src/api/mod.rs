@@ -70,8 +70,18 @@ impl App {
         clock: Clock,
         settings: Settings,
     ) -> App {
-        let inner = Inner { registry, authenticator, authorizer, directory, maintenance, clock, settings };
-        App { inner: Arc::new(inner) }
+        let inner = Inner {
+            registry,
+            authenticator,
+            authorizer,
+            directory,
+            maintenance,
+            clock,
+            settings,
+        };
+        App {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Answers a request.
@@ -86,13 +96,26 @@ impl App {
         });
         let (label, mut response) = self.dispatch(request).await;
         let headers = response.headers_mut();
-        headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        headers.insert(
+            "docker-distribution-api-version",
+            HeaderValue::from_static("registry/2.0"),
+        );
+        headers.insert(
+            "x-content-type-options",
+            HeaderValue::from_static("nosniff"),
+        );
         let status = response.status();
-        let labels = RequestLabels { method: method_label(&method), route: label, status: status.as_u16() };
+        let labels = RequestLabels {
+            method: method_label(&method),
+            route: label,
+            status: status.as_u16(),
+        };
         metrics.requests.get_or_create(&labels).inc();
         let elapsed = started.elapsed();
-        metrics.request_seconds.get_or_create(&RouteLabel { route: label }).observe(elapsed.as_secs_f64());
+        metrics
+            .request_seconds
+            .get_or_create(&RouteLabel { route: label })
+            .observe(elapsed.as_secs_f64());
         if status.is_server_error() {
             tracing::warn!(http.method = %method, http.route = label, http.status = status.as_u16(), "request failed");
         } else {
@@ -108,12 +131,29 @@ impl App {
             "/livez" => ("livez", Ok(ops::livez())),
             "/readyz" => ("readyz", Ok(ops::readyz(&self.inner.registry).await)),
             "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry))),
-            "/token" => ("token", token::token(&Context::new(self.clone(), &request), request).await),
-            _ if path.starts_with("/api/v1/") => ("api", admin::handle(&Context::new(self.clone(), &request), request).await),
+            "/token" => (
+                "token",
+                token::token(&Context::new(self.clone(), &request), request).await,
+            ),
+            _ if path.starts_with("/api/v1/") => (
+                "api",
+                admin::handle(&Context::new(self.clone(), &request), request).await,
+            ),
             "/" => ("root", Ok(ops::root())),
             _ => match route::OciRoute::parse(&path) {
-                Ok(route) => (route.label(), oci::handle(&Context::new(self.clone(), &request), route, request).await),
-                Err(error) => ("none", oci::refuse_route(&Context::new(self.clone(), &request), request.method(), error).await),
+                Ok(route) => (
+                    route.label(),
+                    oci::handle(&Context::new(self.clone(), &request), route, request).await,
+                ),
+                Err(error) => (
+                    "none",
+                    oci::refuse_route(
+                        &Context::new(self.clone(), &request),
+                        request.method(),
+                        error,
+                    )
+                    .await,
+                ),
             },
         };
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
@@ -127,7 +167,11 @@ impl App {
 /// Methods that a client invents must not make new time series.
 fn method_label(method: &Method) -> std::borrow::Cow<'static, str> {
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other").into()
+    known
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("other")
+        .into()
 }
 
 struct OnDrop<F: FnMut()>(F);

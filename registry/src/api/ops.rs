@@ -6,7 +6,10 @@ use axum::body::Body;
 use http::{Response, StatusCode, header};
 
 pub(super) fn livez() -> Response<Body> {
-    Answer::new(StatusCode::OK).header(header::CONTENT_TYPE, "text/plain").body("ok\n").build()
+    Answer::new(StatusCode::OK)
+        .header(header::CONTENT_TYPE, "text/plain")
+        .body("ok\n")
+        .build()
 }
 
 pub(super) async fn readyz(registry: &Registry) -> Response<Body> {
@@ -14,18 +17,30 @@ pub(super) async fn readyz(registry: &Registry) -> Response<Body> {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n"))
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {error}\n"),
+            )
         }
     };
-    Answer::new(status).header(header::CONTENT_TYPE, "text/plain").body(text).build()
+    Answer::new(status)
+        .header(header::CONTENT_TYPE, "text/plain")
+        .body(text)
+        .build()
 }
 
 pub(super) fn metrics(registry: &Registry) -> Response<Body> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Answer::new(StatusCode::OK).header(header::CONTENT_TYPE, kind).body(registry.metrics().render()).build()
+    Answer::new(StatusCode::OK)
+        .header(header::CONTENT_TYPE, kind)
+        .body(registry.metrics().render())
+        .build()
 }
 
 pub(super) fn root() -> Response<Body> {
     let text = "This is a Sealstone registry. Container tools reach it as host/repository:tag; see /v2/.\n";
-    Answer::new(StatusCode::OK).header(header::CONTENT_TYPE, "text/plain").body(text).build()
+    Answer::new(StatusCode::OK)
+        .header(header::CONTENT_TYPE, "text/plain")
+        .body(text)
+        .build()
 }

@@ -57,12 +57,18 @@ impl OciRoute {
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return Ok(OciRoute::Tags(repo(name)?));
         }
-        if let Some(name) = rest.strip_suffix("/blobs/uploads/").or_else(|| rest.strip_suffix("/blobs/uploads")) {
+        if let Some(name) = rest
+            .strip_suffix("/blobs/uploads/")
+            .or_else(|| rest.strip_suffix("/blobs/uploads"))
+        {
             return Ok(OciRoute::Uploads(repo(name)?));
         }
         let (before, last) = rest.rsplit_once('/').ok_or(RouteError::Unknown)?;
         if let Some(name) = before.strip_suffix("/blobs/uploads") {
-            return Ok(OciRoute::Upload(repo(name)?, last.parse().map_err(|_| RouteError::Upload)?));
+            return Ok(OciRoute::Upload(
+                repo(name)?,
+                last.parse().map_err(|_| RouteError::Upload)?,
+            ));
         }
         if let Some(name) = before.strip_suffix("/_sealstone/tree") {
             return Ok(OciRoute::Tree(repo(name)?, digest(last)?));
@@ -99,7 +105,8 @@ impl OciRoute {
 }
 
 fn repo(name: &str) -> Result<RepoName, RouteError> {
-    name.parse().map_err(|error: NameError| RouteError::Name(error.to_string()))
+    name.parse()
+        .map_err(|error: NameError| RouteError::Name(error.to_string()))
 }
 
 fn digest(text: &str) -> Result<Digest, RouteError> {
@@ -149,11 +156,26 @@ mod tests {
             (format!("/v2/a/blobs/{d}"), OciRoute::Blob(name("a"), d)),
             ("/v2/a/blobs/uploads/".into(), OciRoute::Uploads(name("a"))),
             ("/v2/a/blobs/uploads".into(), OciRoute::Uploads(name("a"))),
-            ("/v2/blobs/uploads/blobs/uploads/".into(), OciRoute::Uploads(name("blobs/uploads"))),
-            (format!("/v2/manifests/blobs/manifests/{d}"), OciRoute::Manifest(name("manifests/blobs"), Reference::Digest(d))),
-            ("/v2/a/manifests/uploads".into(), OciRoute::Manifest(name("a"), Reference::parse("uploads").unwrap())),
-            (format!("/v2/a/referrers/{}", d.to_string().replace(':', "%3A")), OciRoute::Referrers(name("a"), d)),
-            (format!("/v2/a/_sealstone/tree/{d}"), OciRoute::Tree(name("a"), d)),
+            (
+                "/v2/blobs/uploads/blobs/uploads/".into(),
+                OciRoute::Uploads(name("blobs/uploads")),
+            ),
+            (
+                format!("/v2/manifests/blobs/manifests/{d}"),
+                OciRoute::Manifest(name("manifests/blobs"), Reference::Digest(d)),
+            ),
+            (
+                "/v2/a/manifests/uploads".into(),
+                OciRoute::Manifest(name("a"), Reference::parse("uploads").unwrap()),
+            ),
+            (
+                format!("/v2/a/referrers/{}", d.to_string().replace(':', "%3A")),
+                OciRoute::Referrers(name("a"), d),
+            ),
+            (
+                format!("/v2/a/_sealstone/tree/{d}"),
+                OciRoute::Tree(name("a"), d),
+            ),
         ] {
             assert_eq!(OciRoute::parse(&path), Ok(route), "{path}");
         }
@@ -161,10 +183,24 @@ mod tests {
 
     #[test]
     fn what_could_mean_two_things_means_nothing() {
-        for path in ["/v2/a%2Fb/tags/list", "/v2/../tags/list", "/v2/a/../b/tags/list", "/v2//tags/list", "/v2/A/tags/list",
-            "/v2/a/blobs/sha256:x", "/v2/a/manifests/", "/v2/a/manifests/.x", "/v2/a/blobs/uploads/x", "/v3/", "/v2/a", "/v2x",
-            "/v2/a/b/c", "/v2/a/tags/list/", "/v2/a%zz/tags/list", "/v2/a/_sealstone/other/x"]
-        {
+        for path in [
+            "/v2/a%2Fb/tags/list",
+            "/v2/../tags/list",
+            "/v2/a/../b/tags/list",
+            "/v2//tags/list",
+            "/v2/A/tags/list",
+            "/v2/a/blobs/sha256:x",
+            "/v2/a/manifests/",
+            "/v2/a/manifests/.x",
+            "/v2/a/blobs/uploads/x",
+            "/v3/",
+            "/v2/a",
+            "/v2x",
+            "/v2/a/b/c",
+            "/v2/a/tags/list/",
+            "/v2/a%zz/tags/list",
+            "/v2/a/_sealstone/other/x",
+        ] {
             assert!(OciRoute::parse(path).is_err(), "{path}");
         }
     }

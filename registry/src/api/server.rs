@@ -45,7 +45,12 @@ pub struct Listening {
 
 impl std::fmt::Debug for Listening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Listening({:?}, tls: {})", self.listener.local_addr(), self.tls.is_some())
+        write!(
+            f,
+            "Listening({:?}, tls: {})",
+            self.listener.local_addr(),
+            self.tls.is_some()
+        )
     }
 }
 
@@ -53,7 +58,12 @@ impl std::fmt::Debug for Listening {
 ///
 /// # Errors
 /// Only if the socket itself fails.
-pub async fn serve(app: App, listening: Listening, limits: Limits, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    app: App,
+    listening: Listening,
+    limits: Limits,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     let acceptor = listening.tls.map(TlsAcceptor::from);
@@ -83,8 +93,14 @@ pub async fn serve(app: App, listening: Listening, limits: Limits, stop: Cancell
         });
     }
     connections.close();
-    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "some requests did not end in time and are cut");
+    if tokio::time::timeout(limits.drain, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            open = connections.len(),
+            "some requests did not end in time and are cut"
+        );
     }
     Ok(())
 }
@@ -97,25 +113,43 @@ async fn connection(
     limits: Limits,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    stream
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
     let stream = WriteDeadline::new(stream, limits.write_idle);
     match acceptor {
         None => requests(app, stream, limits, stop).await,
         Some(acceptor) => {
             let handshake = tokio::time::timeout(limits.head, acceptor.accept(stream));
-            let stream = handshake.await.map_err(|_| "handshake took too long")?.map_err(|error| error.to_string())?;
+            let stream = handshake
+                .await
+                .map_err(|_| "handshake took too long")?
+                .map_err(|error| error.to_string())?;
             requests(app, stream, limits, stop).await
         }
     }
 }
 
-async fn requests<S>(app: App, stream: S, limits: Limits, stop: CancellationToken) -> Result<(), String>
+async fn requests<S>(
+    app: App,
+    stream: S,
+    limits: Limits,
+    stop: CancellationToken,
+) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(256 * 1024);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64).adaptive_window(true);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(256 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(64)
+        .adaptive_window(true);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let app = app.clone();
         async move { Ok::<_, std::convert::Infallible>(app.handle(request.map(Body::new)).await) }
@@ -138,36 +172,60 @@ struct WriteDeadline<S> {
 
 impl<S> WriteDeadline<S> {
     fn new(stream: S, idle: Duration) -> WriteDeadline<S> {
-        WriteDeadline { stream, idle, waiting: None }
+        WriteDeadline {
+            stream,
+            idle,
+            waiting: None,
+        }
     }
 
     /// Passes a result on; while it is pending, the clock runs.
-    fn watch<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
             self.waiting = None;
             return poll;
         }
         let idle = self.idle;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         ready!(waiting.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer takes no bytes",
+        )))
     }
 }
 
-
 impl<S: AsyncRead + Unpin> AsyncRead for WriteDeadline<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch(context, poll)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.watch(context, poll)
     }

@@ -8,24 +8,42 @@ use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::json;
 
-pub(super) async fn token(context: &Context, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+pub(super) async fn token(
+    context: &Context,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         // On 404 clients of the OAuth2 form fall back to this one.
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "ask for tokens with GET"));
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "UNSUPPORTED",
+            "ask for tokens with GET",
+        ));
     }
     let principal = context.principal().await?;
     let inner = &context.app.inner;
     let scopes = Scope::parse_all(context.parameters("scope"));
     let access = inner.authorizer.narrow(&principal, &scopes);
     if principal.is_anonymous() && access.is_empty() {
-        return Err(ApiError::challenge("log in to get a token", &context.realm, &[], None));
+        return Err(ApiError::challenge(
+            "log in to get a token",
+            &context.realm,
+            &[],
+            None,
+        ));
     }
-    let issued = inner.authenticator.sessions().issue(&principal, access, (inner.clock)(), &mut rand::rng());
+    let issued =
+        inner
+            .authenticator
+            .sessions()
+            .issue(&principal, access, (inner.clock)(), &mut rand::rng());
     let body = json!({
         "token": issued.token,
         "access_token": issued.token,
         "expires_in": issued.expires_in,
         "issued_at": issued.issued_at,
     });
-    Ok(Answer::json(StatusCode::OK, &body).header(header::CACHE_CONTROL, "no-store").build())
+    Ok(Answer::json(StatusCode::OK, &body)
+        .header(header::CACHE_CONTROL, "no-store")
+        .build())
 }

@@ -27,8 +27,14 @@ impl BufferPool {
     pub(super) fn take(&self, len: usize) -> Buffer {
         assert!(len <= BUFFER_BYTES, "buffers have a fixed size");
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = free.pop().unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
-        Buffer { bytes: Some(bytes), len, pool: self.clone() }
+        let bytes = free
+            .pop()
+            .unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice());
+        Buffer {
+            bytes: Some(bytes),
+            len,
+            pool: self.clone(),
+        }
     }
 }
 
@@ -50,7 +56,11 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .pool
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if free.len() < KEPT {
             free.extend(self.bytes.take());
         }

@@ -60,17 +60,34 @@ pub enum Error {
 
 impl Error {
     /// Turns an operating system's error into an outcome; for `map_err`.
-    pub(crate) fn io(action: &'static str, what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Error {
+    pub(crate) fn io(
+        action: &'static str,
+        what: impl std::fmt::Display,
+    ) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.to_string();
         move |source| match source.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT) => Error::Full { free: 0, reserve: 0 },
+            Some(libc::ENOSPC | libc::EDQUOT) => Error::Full {
+                free: 0,
+                reserve: 0,
+            },
             Some(libc::EMFILE | libc::ENFILE) => Error::TooManyFiles,
-            _ => Error::Io { action, what, source },
+            _ => Error::Io {
+                action,
+                what,
+                source,
+            },
         }
     }
 
-    pub(crate) fn object(action: &'static str, what: impl std::fmt::Display) -> impl FnOnce(object_store::Error) -> Error {
+    pub(crate) fn object(
+        action: &'static str,
+        what: impl std::fmt::Display,
+    ) -> impl FnOnce(object_store::Error) -> Error {
         let what = what.to_string();
-        move |source| Error::Object { action, what, source }
+        move |source| Error::Object {
+            action,
+            what,
+            source,
+        }
     }
 }

@@ -30,18 +30,32 @@ impl BlobHasher {
     /// A hash of nothing yet.
     pub fn new(algorithm: Algorithm) -> BlobHasher {
         let named = (algorithm != Algorithm::Blake3).then(|| Hasher::new(algorithm));
-        BlobHasher { named, algorithm, tree: TreeHasher::default(), values: Vec::new() }
+        BlobHasher {
+            named,
+            algorithm,
+            tree: TreeHasher::default(),
+            values: Vec::new(),
+        }
     }
 
     /// Goes on from a saved state of the named hash and the values of finished groups; the tree still
     /// has to be fed what lies between the last of these and the state with [`BlobHasher::update_tree`].
-    pub(super) fn resume(algorithm: Algorithm, state: &[u8], values: &[ChainingValue]) -> Option<BlobHasher> {
+    pub(super) fn resume(
+        algorithm: Algorithm,
+        state: &[u8],
+        values: &[ChainingValue],
+    ) -> Option<BlobHasher> {
         let named = match algorithm {
             Algorithm::Blake3 => None,
             _ if state.is_empty() => Some(Hasher::new(algorithm)),
             _ => Some(Hasher::restore(algorithm, state)?),
         };
-        Some(BlobHasher { named, algorithm, tree: TreeHasher::resume(values), values: Vec::new() })
+        Some(BlobHasher {
+            named,
+            algorithm,
+            tree: TreeHasher::resume(values),
+            values: Vec::new(),
+        })
     }
 
     /// The algorithm of the named digest.
@@ -65,7 +79,10 @@ impl BlobHasher {
 
     /// The named hash's state.
     pub(super) fn state(&self) -> Vec<u8> {
-        self.named.as_ref().and_then(Hasher::save).unwrap_or_default()
+        self.named
+            .as_ref()
+            .and_then(Hasher::save)
+            .unwrap_or_default()
     }
 
     /// Values of groups finished since the last call.
@@ -80,7 +97,9 @@ impl BlobHasher {
         values.extend(last);
         let named = match self.named {
             Some(hasher) => hasher.finalize(),
-            None => Digest::from_bytes(Algorithm::Blake3, &root).expect("a BLAKE3 root has 32 bytes"),
+            None => {
+                Digest::from_bytes(Algorithm::Blake3, &root).expect("a BLAKE3 root has 32 bytes")
+            }
         };
         (BlobDigests { named, root }, values)
     }

@@ -15,7 +15,9 @@ pub struct LocalDirectory {
 impl LocalDirectory {
     pub(super) fn create(root: &Path) -> Result<LocalDirectory, Error> {
         std::fs::create_dir_all(root).map_err(Error::io("create", root.display()))?;
-        Ok(LocalDirectory { root: root.to_owned() })
+        Ok(LocalDirectory {
+            root: root.to_owned(),
+        })
     }
 
     /// The file of a key.
@@ -48,5 +50,7 @@ impl LocalDirectory {
 }
 
 pub(super) fn sync_directory(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path.display()))
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(Error::io("sync", path.display()))
 }

@@ -76,16 +76,36 @@ impl BlobStore {
     ///
     /// # Errors
     /// If the staging directory cannot be made.
-    pub fn remote(objects: Arc<dyn ObjectStore>, staging: PathBuf, reserve: u64) -> Result<BlobStore, Error> {
-        Ok(BlobStore::over(objects, None, Staging::create(staging, reserve)?))
+    pub fn remote(
+        objects: Arc<dyn ObjectStore>,
+        staging: PathBuf,
+        reserve: u64,
+    ) -> Result<BlobStore, Error> {
+        Ok(BlobStore::over(
+            objects,
+            None,
+            Staging::create(staging, reserve)?,
+        ))
     }
 
-    fn over(objects: Arc<dyn ObjectStore>, local: Option<LocalDirectory>, staging: Staging) -> BlobStore {
+    fn over(
+        objects: Arc<dyn ObjectStore>,
+        local: Option<LocalDirectory>,
+        staging: Staging,
+    ) -> BlobStore {
         let trees = Cache::builder()
-            .weigher(|_, index: &Arc<SegmentIndex>| u32::try_from(index.groups() / 32 + 200).unwrap_or(u32::MAX))
+            .weigher(|_, index: &Arc<SegmentIndex>| {
+                u32::try_from(index.groups() / 32 + 200).unwrap_or(u32::MAX)
+            })
             .max_capacity(TREE_CACHE_BYTES)
             .build();
-        BlobStore { objects, local, staging, buffers: BufferPool::default(), trees }
+        BlobStore {
+            objects,
+            local,
+            staging,
+            buffers: BufferPool::default(),
+            trees,
+        }
     }
 
     /// Where uploads are staged.
@@ -95,7 +115,12 @@ impl BlobStore {
 
     /// Whether bytes of an upload are staged, or were moved to its key without being committed.
     pub fn has_staged(&self, row: &UploadRow) -> bool {
-        self.staging.holds(row.id) || (row.sealing && self.local.as_ref().is_some_and(|local| local.path(&row.key).exists()))
+        self.staging.holds(row.id)
+            || (row.sealing
+                && self
+                    .local
+                    .as_ref()
+                    .is_some_and(|local| local.path(&row.key).exists()))
     }
 
     /// Opens an upload where it stands: at its start, after the last request, or after a crash. Blocks.
@@ -107,7 +132,8 @@ impl BlobStore {
             let object = local.path(&row.key);
             if object.exists() {
                 // The process ended between the move and the commit: go back by one step.
-                std::fs::rename(object, self.staging.data_file(row.id)).map_err(Error::io("take back", &row.key))?;
+                std::fs::rename(object, self.staging.data_file(row.id))
+                    .map_err(Error::io("take back", &row.key))?;
             }
         }
         self.staging.resume(row)

@@ -49,15 +49,25 @@ impl BlobStore {
     /// # Errors
     /// If they cannot be written; the upload can then be resumed.
     pub async fn publish(&self, sealed: SealedUpload) -> Result<PublishedBlob, Error> {
-        let published = PublishedBlob { upload: sealed.id, digest: sealed.digest, size: sealed.size, root: sealed.root };
+        let published = PublishedBlob {
+            upload: sealed.id,
+            digest: sealed.digest,
+            size: sealed.size,
+            root: sealed.root,
+        };
         match self.local.clone() {
             Some(local) => {
                 let move_into_place = move || {
                     append_tree(&sealed)?;
-                    sealed.data.sync_data().map_err(Error::io("sync", sealed.id))?;
+                    sealed
+                        .data
+                        .sync_data()
+                        .map_err(Error::io("sync", sealed.id))?;
                     local.adopt(&sealed.data_path, &sealed.key)
                 };
-                tokio::task::spawn_blocking(move_into_place).await.map_err(|_| Error::Stopping)??;
+                tokio::task::spawn_blocking(move_into_place)
+                    .await
+                    .map_err(|_| Error::Stopping)??;
             }
             None => self.copy_to_objects(sealed).await?,
         }
@@ -75,9 +85,16 @@ impl BlobStore {
             for (tree, len) in parts {
                 whole.extend(read_part(&sealed, tree, 0, len as usize).await?);
             }
-            self.objects.put(&path, PutPayload::from(whole)).await.map_err(object("write"))?;
+            self.objects
+                .put(&path, PutPayload::from(whole))
+                .await
+                .map_err(object("write"))?;
         } else {
-            let upload = self.objects.put_multipart(&path).await.map_err(object("begin"))?;
+            let upload = self
+                .objects
+                .put_multipart(&path)
+                .await
+                .map_err(object("begin"))?;
             let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
             for (tree, len) in parts {
                 let mut offset = 0;
@@ -110,20 +127,29 @@ fn append_tree(sealed: &SealedUpload) -> Result<(), Error> {
     if tree_bytes(sealed.size) == 0 {
         return Ok(());
     }
-    data.seek(SeekFrom::Start(sealed.size)).map_err(io("seek in"))?;
+    data.seek(SeekFrom::Start(sealed.size))
+        .map_err(io("seek in"))?;
     let mut tree = &sealed.tree;
     tree.seek(SeekFrom::Start(0)).map_err(io("seek in"))?;
     std::io::copy(&mut tree, &mut data).map_err(io("write the tree of"))?;
     data.flush().map_err(io("write the tree of"))
 }
 
-async fn read_part(sealed: &std::sync::Arc<SealedUpload>, tree: bool, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+async fn read_part(
+    sealed: &std::sync::Arc<SealedUpload>,
+    tree: bool,
+    offset: u64,
+    len: usize,
+) -> Result<Vec<u8>, Error> {
     let sealed = sealed.clone();
     let read = move || {
         let mut part = vec![0; len];
         let file = if tree { &sealed.tree } else { &sealed.data };
-        file.read_exact_at(&mut part, offset).map_err(Error::io("read", sealed.id))?;
+        file.read_exact_at(&mut part, offset)
+            .map_err(Error::io("read", sealed.id))?;
         Ok(part)
     };
-    tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopping)?
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| Error::Stopping)?
 }

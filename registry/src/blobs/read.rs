@@ -49,7 +49,13 @@ impl BlobStore {
     /// # Errors
     /// If the object cannot be opened, or its tree is damaged. Damage of the bytes themselves ends the
     /// stream.
-    pub async fn read(&self, key: &PhysicalKey, size: u64, root: ChainingValue, range: Range<u64>) -> Result<GroupStream, Error> {
+    pub async fn read(
+        &self,
+        key: &PhysicalKey,
+        size: u64,
+        root: ChainingValue,
+        range: Range<u64>,
+    ) -> Result<GroupStream, Error> {
         let object = self.open(key, size, root).await?;
         let first = range.start / BUFFER_BYTES as u64;
         let last = range.end.div_ceil(BUFFER_BYTES as u64).max(first);
@@ -72,12 +78,21 @@ impl BlobStore {
     ///
     /// # Errors
     /// If the object cannot be opened, or its tree is damaged.
-    pub async fn read_tree(&self, key: &PhysicalKey, size: u64, root: ChainingValue) -> Result<TreeStream, Error> {
+    pub async fn read_tree(
+        &self,
+        key: &PhysicalKey,
+        size: u64,
+        root: ChainingValue,
+    ) -> Result<TreeStream, Error> {
         let object = self.open(key, size, root).await?;
         let segments = group_count(size).div_ceil(SEGMENT_GROUPS as u64);
         let pieces = stream::iter(0..segments).then(move |number| {
             let object = object.clone();
-            async move { Ok(Bytes::from(object.segment_values(number).await?.as_flattened().to_vec())) }
+            async move {
+                Ok(Bytes::from(
+                    object.segment_values(number).await?.as_flattened().to_vec(),
+                ))
+            }
         });
         Ok(Box::pin(pieces))
     }
@@ -86,7 +101,12 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`Error::Damaged`] at the first group that is not.
-    pub async fn scrub(&self, key: &PhysicalKey, size: u64, root: ChainingValue) -> Result<u64, Error> {
+    pub async fn scrub(
+        &self,
+        key: &PhysicalKey,
+        size: u64,
+        root: ChainingValue,
+    ) -> Result<u64, Error> {
         // Not from the cache: the point is what lies on the disk.
         self.trees.invalidate(key);
         let mut stream = self.read(key, size, root, 0..size).await?;
@@ -97,11 +117,18 @@ impl BlobStore {
         Ok(read)
     }
 
-    async fn open(&self, key: &PhysicalKey, size: u64, root: ChainingValue) -> Result<CheckedObject, Error> {
+    async fn open(
+        &self,
+        key: &PhysicalKey,
+        size: u64,
+        root: ChainingValue,
+    ) -> Result<CheckedObject, Error> {
         let source = match &self.local {
             Some(local) => {
                 let (local, key) = (local.clone(), key.clone());
-                let file = tokio::task::spawn_blocking(move || local.open(&key)).await.map_err(|_| Error::Stopping)??;
+                let file = tokio::task::spawn_blocking(move || local.open(&key))
+                    .await
+                    .map_err(|_| Error::Stopping)??;
                 Source::File(Arc::new(file))
             }
             None => Source::Object(self.objects.clone(), object_path(key)),
@@ -127,11 +154,19 @@ impl BlobStore {
 }
 
 fn damaged(key: &PhysicalKey, problem: impl Into<String>) -> Error {
-    Error::Damaged { key: key.to_string(), problem: problem.into() }
+    Error::Damaged {
+        key: key.to_string(),
+        problem: problem.into(),
+    }
 }
 
 /// Reads the tree piece by piece and folds it; it must lead to the root that the metadata store holds.
-async fn check_tree(source: &Source, key: &PhysicalKey, size: u64, root: ChainingValue) -> Result<SegmentIndex, Error> {
+async fn check_tree(
+    source: &Source,
+    key: &PhysicalKey,
+    size: u64,
+    root: ChainingValue,
+) -> Result<SegmentIndex, Error> {
     let groups = group_count(size);
     let mut segments = Vec::new();
     for number in 0..groups.div_ceil(SEGMENT_GROUPS as u64) {
@@ -140,11 +175,19 @@ async fn check_tree(source: &Source, key: &PhysicalKey, size: u64, root: Chainin
         // The outboard of a very large blob is folded as it is read: 32 KiB at a time would do, but
         // 2 GiB of blob are 256 KiB here.
     }
-    SegmentIndex::check(size, &root, |number| Ok::<_, Error>(std::mem::take(&mut segments[number as usize])))?
-        .ok_or_else(|| damaged(key, "its tree does not lead to its root"))
+    SegmentIndex::check(size, &root, |number| {
+        Ok::<_, Error>(std::mem::take(&mut segments[number as usize]))
+    })?
+    .ok_or_else(|| damaged(key, "its tree does not lead to its root"))
 }
 
-async fn read_segment(source: &Source, key: &PhysicalKey, size: u64, root: ChainingValue, number: u64) -> Result<Vec<ChainingValue>, Error> {
+async fn read_segment(
+    source: &Source,
+    key: &PhysicalKey,
+    size: u64,
+    root: ChainingValue,
+    number: u64,
+) -> Result<Vec<ChainingValue>, Error> {
     if tree_bytes(size) == 0 {
         return Ok(vec![root]);
     }
@@ -158,28 +201,40 @@ async fn read_segment(source: &Source, key: &PhysicalKey, size: u64, root: Chain
                 read_exact(&file, &mut bytes, start, &key)?;
                 Ok::<_, Error>(bytes)
             };
-            tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopping)??
+            tokio::task::spawn_blocking(read)
+                .await
+                .map_err(|_| Error::Stopping)??
         }
-        Source::Object(objects, path) => {
-            objects.get_range(path, start..start + len).await.map_err(Error::object("read", key))?.to_vec()
-        }
+        Source::Object(objects, path) => objects
+            .get_range(path, start..start + len)
+            .await
+            .map_err(Error::object("read", key))?
+            .to_vec(),
     };
     if bytes.len() as u64 != len {
         return Err(damaged(key, "its tree is cut short"));
     }
-    Ok(bytes.chunks_exact(32).map(|value| value.try_into().expect("chunks have 32 bytes")).collect())
+    Ok(bytes
+        .chunks_exact(32)
+        .map(|value| value.try_into().expect("chunks have 32 bytes"))
+        .collect())
 }
 
 fn read_exact(file: &File, buffer: &mut [u8], offset: u64, key: &PhysicalKey) -> Result<(), Error> {
-    file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => damaged(key, "it is shorter than it was"),
-        _ => Error::io("read", key)(error),
-    })
+    file.read_exact_at(buffer, offset)
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged(key, "it is shorter than it was"),
+            _ => Error::io("read", key)(error),
+        })
 }
 
 impl CheckedObject {
     async fn segment_values(&self, number: u64) -> Result<Arc<Vec<ChainingValue>>, Error> {
-        let held = self.segment.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = self
+            .segment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some((found, values)) = held
             && found == number
         {
@@ -187,10 +242,14 @@ impl CheckedObject {
         }
         let values = read_segment(&self.source, &self.key, self.size, self.root, number).await?;
         if !self.index.holds(number, &values) {
-            return Err(damaged(&self.key, format!("segment {number} of its tree is not what it was")));
+            return Err(damaged(
+                &self.key,
+                format!("segment {number} of its tree is not what it was"),
+            ));
         }
         let values = Arc::new(values);
-        *self.segment.lock().unwrap_or_else(PoisonError::into_inner) = Some((number, values.clone()));
+        *self.segment.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((number, values.clone()));
         Ok(values)
     }
 
@@ -204,11 +263,18 @@ impl CheckedObject {
         let is_only = self.index.groups() == 1;
         let key = self.key.clone();
         let check = move |bytes: &[u8]| -> Result<(), Error> {
-            let groups: Vec<&[u8]> = if bytes.is_empty() { vec![bytes] } else { bytes.chunks(GROUP_BYTES).collect() };
+            let groups: Vec<&[u8]> = if bytes.is_empty() {
+                vec![bytes]
+            } else {
+                bytes.chunks(GROUP_BYTES).collect()
+            };
             for (number, group) in groups.into_iter().enumerate() {
                 let index = first_group + number as u64;
                 if values.get(within + number) != Some(&group_value(index, group, is_only)) {
-                    return Err(damaged(&key, format!("bytes of group {index} (256 KiB each) are not what they were")));
+                    return Err(damaged(
+                        &key,
+                        format!("bytes of group {index} (256 KiB each) are not what they were"),
+                    ));
                 }
             }
             Ok(())
@@ -216,7 +282,8 @@ impl CheckedObject {
         let len = (range.end - range.start) as usize;
         let blocking: Box<dyn FnOnce() -> Result<Bytes, Error> + Send> = match &self.source {
             Source::File(file) => {
-                let (file, mut buffer, key) = (file.clone(), self.buffers.take(len), self.key.clone());
+                let (file, mut buffer, key) =
+                    (file.clone(), self.buffers.take(len), self.key.clone());
                 Box::new(move || {
                     read_exact(&file, buffer.as_mut(), range.start, &key)?;
                     check(buffer.as_ref())?;
@@ -224,10 +291,15 @@ impl CheckedObject {
                 })
             }
             Source::Object(objects, path) => {
-                let bytes = objects.get_range(path, range).await.map_err(Error::object("read", &self.key))?;
+                let bytes = objects
+                    .get_range(path, range)
+                    .await
+                    .map_err(Error::object("read", &self.key))?;
                 Box::new(move || check(&bytes).map(|()| bytes))
             }
         };
-        tokio::task::spawn_blocking(blocking).await.map_err(|_| Error::Stopping)?
+        tokio::task::spawn_blocking(blocking)
+            .await
+            .map_err(|_| Error::Stopping)?
     }
 }

@@ -31,11 +31,15 @@ pub struct Staging {
 impl Staging {
     pub(super) fn create(directory: PathBuf, reserve: u64) -> Result<Staging, Error> {
         std::fs::create_dir_all(&directory).map_err(Error::io("create", directory.display()))?;
-        Ok(Staging { directory: Arc::new(directory), reserve })
+        Ok(Staging {
+            directory: Arc::new(directory),
+            reserve,
+        })
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, Error> {
-        sys::free_bytes(&self.directory).map_err(Error::io("ask for free space of", self.directory.display()))
+        sys::free_bytes(&self.directory)
+            .map_err(Error::io("ask for free space of", self.directory.display()))
     }
 
     /// Refuses when an upload of `len` more bytes would use the reserve.
@@ -45,7 +49,10 @@ impl Staging {
     pub fn check_space(&self, len: u64) -> Result<(), Error> {
         let free = self.free_bytes()?;
         if free < self.reserve.saturating_add(len) {
-            return Err(Error::Full { free, reserve: self.reserve });
+            return Err(Error::Full {
+                free,
+                reserve: self.reserve,
+            });
         }
         Ok(())
     }
@@ -66,7 +73,9 @@ impl Staging {
         let open = |path: &PathBuf| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
-            options.open(path).map_err(Error::io("open", path.display()))
+            options
+                .open(path)
+                .map_err(Error::io("open", path.display()))
         };
         let data = open(&self.data_path(row.id))?;
         let mut tree = open(&self.tree_path(row.id))?;
@@ -79,14 +88,23 @@ impl Staging {
         }
 
         // Start from the saved state, or from nothing if the file is shorter than it (a power cut).
-        let saved = if received >= row.offset { row.offset } else { 0 };
+        let saved = if received >= row.offset {
+            row.offset
+        } else {
+            0
+        };
         let state: &[u8] = if saved == 0 { &[] } else { &row.hash_state };
-        let values = read_values(&mut tree, saved / GROUP_BYTES as u64).map_err(io("read the tree of"))?;
+        let values =
+            read_values(&mut tree, saved / GROUP_BYTES as u64).map_err(io("read the tree of"))?;
         let values = &values[..values.len().min((saved / GROUP_BYTES as u64) as usize)];
-        tree.set_len(values.len() as u64 * 32).map_err(io("truncate the tree of"))?;
+        tree.set_len(values.len() as u64 * 32)
+            .map_err(io("truncate the tree of"))?;
         tree.seek(SeekFrom::End(0)).map_err(io("seek in"))?;
-        let hasher = BlobHasher::resume(row.algorithm.0, state, values)
-            .ok_or_else(|| Error::Damaged { key: row.key.to_string(), problem: "its saved hash state cannot be read".into() })?;
+        let hasher =
+            BlobHasher::resume(row.algorithm.0, state, values).ok_or_else(|| Error::Damaged {
+                key: row.key.to_string(),
+                problem: "its saved hash state cannot be read".into(),
+            })?;
 
         let mut upload = StagedUpload {
             id: row.id,
@@ -138,7 +156,10 @@ impl Staging {
         let mut found = std::collections::BTreeSet::new();
         for entry in std::fs::read_dir(&*self.directory).map_err(io())? {
             let name = entry.map_err(io())?.file_name();
-            let id = name.to_str().and_then(|name| name.split('.').next()).and_then(|id| id.parse().ok());
+            let id = name
+                .to_str()
+                .and_then(|name| name.split('.').next())
+                .and_then(|id| id.parse().ok());
             found.extend(id.map(UploadId));
         }
         Ok(found.into_iter().collect())
@@ -149,7 +170,10 @@ fn read_values(tree: &mut File, most: u64) -> std::io::Result<Vec<ChainingValue>
     let mut bytes = Vec::new();
     tree.seek(SeekFrom::Start(0))?;
     tree.take(most * 32).read_to_end(&mut bytes)?;
-    Ok(bytes.chunks_exact(32).map(|value| value.try_into().expect("chunks have 32 bytes")).collect())
+    Ok(bytes
+        .chunks_exact(32)
+        .map(|value| value.try_into().expect("chunks have 32 bytes"))
+        .collect())
 }
 
 /// An upload that is being received.
@@ -189,7 +213,8 @@ impl StagedUpload {
     /// [`Error::Full`] if they would not fit.
     pub fn expect(&mut self, len: u64) -> Result<(), Error> {
         self.staging.check_space(len)?;
-        sys::reserve(&self.data, self.offset, len).map_err(Error::io("reserve space for", self.id))?;
+        sys::reserve(&self.data, self.offset, len)
+            .map_err(Error::io("reserve space for", self.id))?;
         self.reserved = self.offset + len;
         Ok(())
     }
@@ -242,7 +267,9 @@ impl StagedUpload {
         if values.is_empty() {
             return Ok(());
         }
-        self.tree.write_all(values.as_flattened()).map_err(Error::io("write the tree of", self.id))
+        self.tree
+            .write_all(values.as_flattened())
+            .map_err(Error::io("write the tree of", self.id))
     }
 
     /// Feeds the hashes from the file: the tree from `tree_from`, the named hash from `saved`.
@@ -253,13 +280,21 @@ impl StagedUpload {
             let end = if position < saved { saved } else { received };
             let len = (end - position).min(GROUP_BYTES as u64) as usize;
             let piece = &mut buffer[..len];
-            self.data.read_exact_at(piece, position).map_err(Error::io("read", self.id))?;
-            if position < saved { self.hasher.update_tree(piece) } else { self.hasher.update(piece) }
+            self.data
+                .read_exact_at(piece, position)
+                .map_err(Error::io("read", self.id))?;
+            if position < saved {
+                self.hasher.update_tree(piece)
+            } else {
+                self.hasher.update(piece)
+            }
             position += len as u64;
         }
         self.offset = received;
         self.write_values()?;
-        self.data.seek(SeekFrom::Start(received)).map_err(Error::io("seek in", self.id))?;
+        self.data
+            .seek(SeekFrom::Start(received))
+            .map_err(Error::io("seek in", self.id))?;
         Ok(())
     }
 
@@ -271,15 +306,24 @@ impl StagedUpload {
         if expected.algorithm() != self.hasher.algorithm() {
             // The algorithm was not known before the last request; once more, then, from the file.
             self.hasher = BlobHasher::new(expected.algorithm());
-            self.tree.set_len(0).map_err(Error::io("truncate the tree of", self.id))?;
-            self.tree.seek(SeekFrom::Start(0)).map_err(Error::io("seek in", self.id))?;
+            self.tree
+                .set_len(0)
+                .map_err(Error::io("truncate the tree of", self.id))?;
+            self.tree
+                .seek(SeekFrom::Start(0))
+                .map_err(Error::io("seek in", self.id))?;
             self.rehash(0, 0, self.offset)?;
         }
         let (digests, values) = self.hasher.finish();
         if digests.named != *expected {
-            return Err(Error::DigestMismatch { expected: *expected, actual: digests.named });
+            return Err(Error::DigestMismatch {
+                expected: *expected,
+                actual: digests.named,
+            });
         }
-        self.tree.write_all(values.as_flattened()).map_err(Error::io("write the tree of", self.id))?;
+        self.tree
+            .write_all(values.as_flattened())
+            .map_err(Error::io("write the tree of", self.id))?;
         Ok(SealedUpload {
             id: self.id,
             key: self.key,
@@ -330,10 +374,15 @@ impl SealedUpload {
     /// If they cannot be read.
     pub fn read_all(&self) -> Result<Bytes, Error> {
         let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(usize::MAX)];
-        self.data.read_exact_at(&mut bytes, 0).map_err(Error::io("read", self.id))?;
+        self.data
+            .read_exact_at(&mut bytes, 0)
+            .map_err(Error::io("read", self.id))?;
         if Digest::of(self.digest.algorithm(), &bytes) != self.digest {
             let problem = "its bytes changed while they were staged".to_owned();
-            return Err(Error::Damaged { key: self.key.to_string(), problem });
+            return Err(Error::Damaged {
+                key: self.key.to_string(),
+                problem,
+            });
         }
         Ok(Bytes::from(bytes))
     }
@@ -354,9 +403,15 @@ impl SealedBytes {
     pub fn seal(bytes: Bytes, expected: &Digest) -> Result<SealedBytes, Error> {
         let actual = Digest::of(expected.algorithm(), &bytes);
         if actual != *expected {
-            return Err(Error::DigestMismatch { expected: *expected, actual });
+            return Err(Error::DigestMismatch {
+                expected: *expected,
+                actual,
+            });
         }
-        Ok(SealedBytes { digest: actual, bytes })
+        Ok(SealedBytes {
+            digest: actual,
+            bytes,
+        })
     }
 
     /// Digest and bytes.

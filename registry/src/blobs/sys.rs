@@ -32,7 +32,8 @@ pub(super) fn reserve(file: &File, offset: u64, len: u64) -> io::Result<()> {
         && len > 0
     {
         // SAFETY: the descriptor is open for as long as `file` is borrowed; no memory is passed.
-        let result = unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, offset, len) };
+        let result =
+            unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, offset, len) };
         if result != 0 {
             let error = io::Error::last_os_error();
             if error.raw_os_error() == Some(libc::ENOSPC) {

@@ -252,21 +252,44 @@ pub struct CollectRules {
 /// The store. Implementations: [`kv`] on RocksDB or in memory; PostgreSQL fits the same trait.
 pub trait Metadata: Send + Sync + 'static {
     /// A blob of a repository.
-    fn blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<LinkedBlob>>;
+    fn blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest)
+    -> Answer<'a, Option<LinkedBlob>>;
     /// The same for a writer who will rely on it: keeps it from being collected before `until`.
-    fn pin_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, Option<LinkedBlob>>;
+    fn pin_blob<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
+    ) -> Answer<'a, Option<LinkedBlob>>;
     /// Gives `to` a blob that another repository has; `false` if that has not got it.
-    fn mount_blob<'a>(&'a self, from: &'a RepoName, to: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, bool>;
+    fn mount_blob<'a>(
+        &'a self,
+        from: &'a RepoName,
+        to: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
+    ) -> Answer<'a, bool>;
     /// Repositories that have a blob, at most `limit`.
     fn blob_holders<'a>(&'a self, digest: &'a Digest, limit: usize) -> Answer<'a, Vec<RepoName>>;
     /// Takes a blob from a repository; the collector removes it when nobody has it.
-    fn unlink_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis) -> Answer<'a, Result<(), Refusal>>;
+    fn unlink_blob<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+    ) -> Answer<'a, Result<(), Refusal>>;
     /// Bytes of a blob in the store itself.
     fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
     /// Stops a blob from being read: its bytes are not what they were.
     fn quarantine_blob<'a>(&'a self, digest: &'a Digest, reason: &'a str) -> Answer<'a, ()>;
     /// Every blob, for scrubbing: digests after `after`, at most `limit`.
-    fn all_blobs<'a>(&'a self, after: Option<Digest>, limit: usize) -> Answer<'a, Vec<(Digest, BlobRow)>>;
+    fn all_blobs<'a>(
+        &'a self,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Answer<'a, Vec<(Digest, BlobRow)>>;
 
     /// Begins an upload; its key is reserved from here on.
     fn begin_upload(&self, row: UploadRow) -> Answer<'_, ()>;
@@ -284,29 +307,73 @@ pub trait Metadata: Send + Sync + 'static {
     fn open_uploads(&self) -> Answer<'_, u64>;
 
     /// A manifest's row.
-    fn manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<ManifestRow>>;
+    fn manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+    ) -> Answer<'a, Option<ManifestRow>>;
     /// A manifest's bytes.
-    fn manifest_bytes<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
+    fn manifest_bytes<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+    ) -> Answer<'a, Option<Bytes>>;
     /// Stores a manifest and sets its tags, all or nothing.
     fn put_manifest(&self, put: PutManifest) -> Answer<'_, Result<PutOutcome, Refusal>>;
     /// Deletes a manifest and, if they are mutable, its tags.
-    fn delete_manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>>;
+    fn delete_manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        by: &'a str,
+        now: Millis,
+    ) -> Answer<'a, Result<(), Refusal>>;
     /// A tag or its tombstone.
     fn tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag) -> Answer<'a, Option<TagRow>>;
     /// Deletes a tag. An immutable one leaves a tombstone.
-    fn delete_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, condition: TagCondition, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>>;
+    fn delete_tag<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        tag: &'a Tag,
+        condition: TagCondition,
+        by: &'a str,
+        now: Millis,
+    ) -> Answer<'a, Result<(), Refusal>>;
     /// Tags after `after` in byte order, at most `limit`; only visible ones if so asked.
-    fn tags<'a>(&'a self, repo: &'a RepoName, after: Option<&'a str>, limit: usize, only_visible: bool) -> Answer<'a, Vec<Tag>>;
+    fn tags<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        after: Option<&'a str>,
+        limit: usize,
+        only_visible: bool,
+    ) -> Answer<'a, Vec<Tag>>;
     /// Referrers of a manifest after `after`, at most `limit`.
-    fn referrers<'a>(&'a self, repo: &'a RepoName, subject: &'a Digest, artifact_type: Option<&'a str>, after: Option<Digest>, limit: usize) -> Answer<'a, Vec<Referrer>>;
+    fn referrers<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        subject: &'a Digest,
+        artifact_type: Option<&'a str>,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Referrer>>;
     /// Repositories after `after`, at most `limit`.
-    fn repositories<'a>(&'a self, after: Option<&'a str>, limit: usize) -> Answer<'a, Vec<RepoName>>;
+    fn repositories<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<RepoName>>;
     /// Whether anything was ever pushed to a repository.
     fn has_repository<'a>(&'a self, repo: &'a RepoName) -> Answer<'a, bool>;
     /// Events after number `after`, at most `limit`, oldest first.
     fn events(&self, after: u64, limit: usize) -> Answer<'_, Vec<(u64, Event)>>;
     /// Shows a tag's manifest to consumers, or hides it, if the tag still names `digest`.
-    fn show_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, digest: Digest, visible: bool) -> Answer<'a, bool>;
+    fn show_tag<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        tag: &'a Tag,
+        digest: Digest,
+        visible: bool,
+    ) -> Answer<'a, bool>;
     /// Digest of the policy in force.
     fn policy(&self) -> Answer<'_, Option<Digest>>;
     /// Makes `policy` the one under which admissions count.
@@ -314,7 +381,12 @@ pub trait Metadata: Send + Sync + 'static {
 
     /// Looks at up to `limit` rows from `cursor` on, removes those that are due and that nobody needs,
     /// and moves their keys to the trash. A dry run looks at all rows at once.
-    fn collect(&self, rules: CollectRules, cursor: Option<Vec<u8>>, limit: usize) -> Answer<'_, Collected>;
+    fn collect(
+        &self,
+        rules: CollectRules,
+        cursor: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Answer<'_, Collected>;
     /// Trash that is due.
     fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>>;
     /// The objects of these trash keys are deleted.

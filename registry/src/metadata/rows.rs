@@ -81,7 +81,9 @@ impl Serialize for StoredAlgorithm {
 impl<'de> Deserialize<'de> for StoredAlgorithm {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(StoredAlgorithm).map_err(serde::de::Error::custom)
+        text.parse()
+            .map(StoredAlgorithm)
+            .map_err(serde::de::Error::custom)
     }
 }
 

@@ -54,7 +54,11 @@ impl BlobBody {
 impl Registry {
     /// Looks a blob up for a reader. Somebody who may push, and so may be about to rely on it, also keeps
     /// it from being collected for a while.
-    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<BlobFacts, Error> {
+    pub async fn stat_blob(
+        &self,
+        grant: &Grant<Pull>,
+        digest: &Digest,
+    ) -> Result<BlobFacts, Error> {
         let blob = self.find_blob(grant, digest).await?;
         Ok(BlobFacts { size: blob.size })
     }
@@ -62,13 +66,20 @@ impl Registry {
     async fn find_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<LinkedBlob, Error> {
         let repo = grant.repository();
         let found = if grant.sees_staging() {
-            self.metadata().pin_blob(repo, digest, self.now(), self.pin_until()).await?
+            self.metadata()
+                .pin_blob(repo, digest, self.now(), self.pin_until())
+                .await?
         } else {
             let staging = self.policy().scope_for(repo).staging();
-            self.metadata().blob(repo, digest).await?.filter(|blob| blob.visible || !staging)
+            self.metadata()
+                .blob(repo, digest)
+                .await?
+                .filter(|blob| blob.visible || !staging)
         };
         // A damaged blob is as good as absent: a pusher who asks sends it again, and so repairs it.
-        found.filter(|blob| blob.quarantined.is_none()).ok_or(Error::BlobUnknown(*digest))
+        found
+            .filter(|blob| blob.quarantined.is_none())
+            .ok_or(Error::BlobUnknown(*digest))
     }
 
     /// Opens a blob, or the part of it that `choose` picks once its size is known.
@@ -107,12 +118,24 @@ impl Registry {
     }
 
     /// The BLAKE3 tree of a blob, for clients that fetch its ranges in parallel; `None` for small ones.
-    pub async fn read_tree(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<Option<(BlobBody, [u8; 32])>, Error> {
+    pub async fn read_tree(
+        &self,
+        grant: &Grant<Pull>,
+        digest: &Digest,
+    ) -> Result<Option<(BlobBody, [u8; 32])>, Error> {
         let blob = self.find_blob(grant, digest).await?;
-        let BlobPlace::Object { key, root } = &blob.place else { return Ok(None) };
+        let BlobPlace::Object { key, root } = &blob.place else {
+            return Ok(None);
+        };
         let len = sealstone_spec::tree::group_count(blob.size) * 32;
         match self.blobs().read_tree(key, blob.size, *root).await {
-            Ok(stream) => Ok(Some((BlobBody { stream: self.watch(*digest, stream), len }, *root))),
+            Ok(stream) => Ok(Some((
+                BlobBody {
+                    stream: self.watch(*digest, stream),
+                    len,
+                },
+                *root,
+            ))),
             Err(error) => Err(self.fail_read(digest, error, "pull").await),
         }
     }
@@ -128,7 +151,10 @@ impl Registry {
                     Err(error) => {
                         let text = error.to_string();
                         registry.fail_read(&digest, error, "pull").await;
-                        Err(blobs::Error::Damaged { key: digest.to_string(), problem: text })
+                        Err(blobs::Error::Damaged {
+                            key: digest.to_string(),
+                            problem: text,
+                        })
                     }
                 }
             }
@@ -136,15 +162,26 @@ impl Registry {
     }
 
     pub(super) fn note_damage(&self, place: &'static str) {
-        self.inner.metrics.verify_failures.get_or_create(&WhereLabel { r#where: place }).inc();
+        self.inner
+            .metrics
+            .verify_failures
+            .get_or_create(&WhereLabel { r#where: place })
+            .inc();
     }
 
     /// What a failed read means; damage is counted, logged and quarantined.
-    pub(super) async fn fail_read(&self, digest: &Digest, error: blobs::Error, place: &'static str) -> Error {
+    pub(super) async fn fail_read(
+        &self,
+        digest: &Digest,
+        error: blobs::Error,
+        place: &'static str,
+    ) -> Error {
         let gone = matches!(&error, blobs::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
         let blobs::Error::Damaged { problem, .. } = &error else {
             if gone {
-                return self.quarantine(digest, "its bytes are missing", place).await;
+                return self
+                    .quarantine(digest, "its bytes are missing", place)
+                    .await;
             }
             tracing::error!(blob.digest = %digest, %error, "blob could not be read");
             return error.into();
@@ -164,22 +201,31 @@ impl Registry {
 
     pub(super) async fn read_inline(&self, digest: &Digest) -> Result<Bytes, Error> {
         let Some(bytes) = self.metadata().inline_content(digest).await? else {
-            return Err(self.quarantine(digest, "its bytes are missing", "pull").await);
+            return Err(self
+                .quarantine(digest, "its bytes are missing", "pull")
+                .await);
         };
         // At most 64 KiB: some 40 microseconds.
         if Digest::of(digest.algorithm(), &bytes) != *digest {
-            return Err(self.quarantine(digest, "its bytes are not what they were", "pull").await);
+            return Err(self
+                .quarantine(digest, "its bytes are not what they were", "pull")
+                .await);
         }
         Ok(bytes)
     }
 
     /// A small blob in one piece.
-    pub(super) async fn read_whole(&self, digest: &Digest, blob: &LinkedBlob) -> Result<Bytes, Error> {
+    pub(super) async fn read_whole(
+        &self,
+        digest: &Digest,
+        blob: &LinkedBlob,
+    ) -> Result<Bytes, Error> {
         match &blob.place {
             BlobPlace::Inline => self.read_inline(digest).await,
             BlobPlace::Object { key, root } => {
                 let mut whole = Vec::new();
-                let mut stream = match self.blobs().read(key, blob.size, *root, 0..blob.size).await {
+                let mut stream = match self.blobs().read(key, blob.size, *root, 0..blob.size).await
+                {
                     Ok(stream) => stream,
                     Err(error) => return Err(self.fail_read(digest, error, "pull").await),
                 };
@@ -196,7 +242,11 @@ impl Registry {
 
     /// Takes a blob from a repository.
     pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), Error> {
-        match self.metadata().unlink_blob(grant.repository(), digest, self.now()).await? {
+        match self
+            .metadata()
+            .unlink_blob(grant.repository(), digest, self.now())
+            .await?
+        {
             Ok(()) => Ok(()),
             Err(Refusal::NotFound) => Err(Error::BlobUnknown(*digest)),
             Err(other) => Err(other.into()),
@@ -205,22 +255,37 @@ impl Registry {
 
     /// Gives a repository a blob that another one has, which the caller must be able to read there.
     /// `false` if it has it not.
-    pub async fn mount_blob(&self, to: &Contributor, from: &Grant<Pull>, digest: &Digest) -> Result<bool, Error> {
+    pub async fn mount_blob(
+        &self,
+        to: &Contributor,
+        from: &Grant<Pull>,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
         if self.find_blob(from, digest).await.is_err() {
             return Ok(false);
         }
         let (now, until) = (self.now(), self.pin_until());
-        Ok(self.metadata().mount_blob(from.repository(), to.repository(), digest, now, until).await?)
+        Ok(self
+            .metadata()
+            .mount_blob(from.repository(), to.repository(), digest, now, until)
+            .await?)
     }
 
     /// Repositories from which a blob could be mounted. Whether the caller may read them is still to be asked.
-    pub async fn mount_sources(&self, _who: &Contributor, digest: &Digest) -> Result<Vec<RepoName>, Error> {
+    pub async fn mount_sources(
+        &self,
+        _who: &Contributor,
+        digest: &Digest,
+    ) -> Result<Vec<RepoName>, Error> {
         Ok(self.metadata().blob_holders(digest, MOST_SOURCES).await?)
     }
 
     /// Whether the repository itself has a blob already, so that an upload of it can be skipped.
     pub async fn has_blob(&self, who: &Contributor, digest: &Digest) -> Result<bool, Error> {
-        let found = self.metadata().pin_blob(who.repository(), digest, self.now(), self.pin_until()).await?;
+        let found = self
+            .metadata()
+            .pin_blob(who.repository(), digest, self.now(), self.pin_until())
+            .await?;
         Ok(found.is_some_and(|blob| blob.quarantined.is_none()))
     }
 }

@@ -37,12 +37,20 @@ impl Contributor {
 
 impl From<Grant<Push>> for Contributor {
     fn from(grant: Grant<Push>) -> Self {
-        Contributor { who: grant.principal().clone(), repository: grant.repository().clone(), may_push: true }
+        Contributor {
+            who: grant.principal().clone(),
+            repository: grant.repository().clone(),
+            may_push: true,
+        }
     }
 }
 
 impl From<Grant<Sign>> for Contributor {
     fn from(grant: Grant<Sign>) -> Self {
-        Contributor { who: grant.principal().clone(), repository: grant.repository().clone(), may_push: false }
+        Contributor {
+            who: grant.principal().clone(),
+            repository: grant.repository().clone(),
+            may_push: false,
+        }
     }
 }

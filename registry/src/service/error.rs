@@ -30,7 +30,9 @@ pub enum Error {
     #[error("upload is not known: it ended, expired or never was; begin another")]
     UploadUnknown,
     /// Another request writes to the upload.
-    #[error("another request is writing to this upload: wait for it to end, then ask where the upload stands")]
+    #[error(
+        "another request is writing to this upload: wait for it to end, then ask where the upload stands"
+    )]
     UploadBusy,
     /// The bytes are not those that follow.
     #[error("upload has {offset} bytes, so the next one is number {offset}")]
@@ -113,13 +115,17 @@ pub enum Error {
     #[error("{0}")]
     Denied(Box<Denial>),
     /// The caller may push evidence, and this is none.
-    #[error("signers push manifests that have a subject; this one has none, so it needs the right to push")]
+    #[error(
+        "signers push manifests that have a subject; this one has none, so it needs the right to push"
+    )]
     NotEvidence,
     /// The caller may push, but not tag.
     #[error("setting tag {0} needs the right to tag in this repository")]
     MayNotTag(Tag),
     /// What is stored is not what was stored; the caller gets nothing of it.
-    #[error("stored content of {0} is damaged and was put into quarantine; push it again to repair it")]
+    #[error(
+        "stored content of {0} is damaged and was put into quarantine; push it again to repair it"
+    )]
     Damaged(Digest),
     /// The disk is full.
     #[error("{0}")]
@@ -133,7 +139,12 @@ pub enum Error {
 }
 
 fn list(one: &[Digest], two: &[Digest]) -> String {
-    let mut shown: Vec<String> = one.iter().chain(two).take(5).map(Digest::to_string).collect();
+    let mut shown: Vec<String> = one
+        .iter()
+        .chain(two)
+        .take(5)
+        .map(Digest::to_string)
+        .collect();
     let all = one.len() + two.len();
     if all > shown.len() {
         shown.push(format!("and {} more", all - shown.len()));
@@ -153,9 +164,13 @@ impl From<metadata::Error> for Error {
 impl From<blobs::Error> for Error {
     fn from(error: blobs::Error) -> Self {
         match error {
-            blobs::Error::DigestMismatch { expected, actual } => Error::DigestMismatch { expected, actual },
+            blobs::Error::DigestMismatch { expected, actual } => {
+                Error::DigestMismatch { expected, actual }
+            }
             blobs::Error::Full { .. } => Error::Full(error.to_string()),
-            blobs::Error::TooManyFiles | blobs::Error::Stopping => Error::Unavailable(error.to_string()),
+            blobs::Error::TooManyFiles | blobs::Error::Stopping => {
+                Error::Unavailable(error.to_string())
+            }
             other => Error::Internal(other.to_string()),
         }
     }
@@ -170,7 +185,9 @@ impl From<metadata::Refusal> for Error {
             Refusal::TagBurnt { tag, existing } => Error::TagBurnt { tag, existing },
             Refusal::ConditionFailed { tag, existing } => Error::ConditionFailed { tag, existing },
             Refusal::EvidenceLost { tag, lost } => Error::EvidenceLost { tag, lost },
-            Refusal::Rejudge => Error::Unavailable("the policy or the evidence changed meanwhile: try again".into()),
+            Refusal::Rejudge => {
+                Error::Unavailable("the policy or the evidence changed meanwhile: try again".into())
+            }
             Refusal::Held => Error::Held,
             Refusal::BlobInUse(count) => Error::BlobInUse(count),
             Refusal::NotFound => Error::ManifestUnknown("named".into()),

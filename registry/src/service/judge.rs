@@ -26,39 +26,72 @@ pub(super) struct VerdictKey {
 
 impl Registry {
     /// Judges a manifest on the evidence that the repository has now.
-    pub(super) async fn judge(&self, repo: &RepoName, manifest: &Digest, size: u64) -> Result<Admission, Error> {
+    pub(super) async fn judge(
+        &self,
+        repo: &RepoName,
+        manifest: &Digest,
+        size: u64,
+    ) -> Result<Admission, Error> {
         let policy = self.policy();
         let mut case = Case::new(repo, *manifest, size);
         if !policy.scope_for(repo).rules().is_empty() {
-            let found = self.metadata().referrers(repo, manifest, Some(media::SIGSTORE_BUNDLE_V03), None, MOST_EVIDENCE);
+            let found = self.metadata().referrers(
+                repo,
+                manifest,
+                Some(media::SIGSTORE_BUNDLE_V03),
+                None,
+                MOST_EVIDENCE,
+            );
             for referrer in found.await? {
                 if let Some(evidence) = self.read_evidence(repo, &referrer).await? {
                     case.add(evidence);
                 }
             }
         }
-        policy.judge(repo, &case).map_err(|denial| Error::Denied(Box::from(denial)))
+        policy
+            .judge(repo, &case)
+            .map_err(|denial| Error::Denied(Box::from(denial)))
     }
 
     /// A referrer with its one layer; `None` if it is not of that shape, and so no evidence.
-    async fn read_evidence(&self, repo: &RepoName, referrer: &Referrer) -> Result<Option<Evidence>, Error> {
-        let manifest = self.read_manifest(repo, &referrer.digest, Some(&referrer.media_type)).await?;
-        let [layer] = manifest.layers() else { return Ok(None) };
+    async fn read_evidence(
+        &self,
+        repo: &RepoName,
+        referrer: &Referrer,
+    ) -> Result<Option<Evidence>, Error> {
+        let manifest = self
+            .read_manifest(repo, &referrer.digest, Some(&referrer.media_type))
+            .await?;
+        let [layer] = manifest.layers() else {
+            return Ok(None);
+        };
         if layer.size > LARGEST_EVIDENCE {
             return Ok(None);
         }
-        let Some(blob) = self.metadata().blob(repo, &layer.digest).await? else { return Ok(None) };
+        let Some(blob) = self.metadata().blob(repo, &layer.digest).await? else {
+            return Ok(None);
+        };
         let bytes = self.read_whole(&layer.digest, &blob).await?;
         Ok(Some(Evidence::new(manifest, bytes)))
     }
 
     /// Judges a release again for somebody who pulls it. Nothing is judged twice on the same inputs.
-    pub(super) async fn rejudge(&self, repo: &RepoName, manifest: &Digest, row: &ManifestRow) -> Result<(), Error> {
+    pub(super) async fn rejudge(
+        &self,
+        repo: &RepoName,
+        manifest: &Digest,
+        row: &ManifestRow,
+    ) -> Result<(), Error> {
         let policy = self.policy();
         if policy.scope_for(repo).rules().is_empty() {
             return Ok(());
         }
-        let key = VerdictKey { repo: repo.clone(), manifest: *manifest, policy: *policy.digest(), evidence: row.evidence };
+        let key = VerdictKey {
+            repo: repo.clone(),
+            manifest: *manifest,
+            policy: *policy.digest(),
+            evidence: row.evidence,
+        };
         let verdict = match self.inner.verdicts.get(&key) {
             Some(verdict) => verdict,
             None => {
@@ -80,8 +113,17 @@ impl Registry {
     }
 
     /// A manifest of the store, checked since it left the disk.
-    pub(super) async fn read_manifest(&self, repo: &RepoName, digest: &Digest, media_type: Option<&str>) -> Result<VerifiedManifest, Error> {
-        let bytes = self.metadata().manifest_bytes(repo, digest).await?.ok_or_else(|| Error::ManifestUnknown(digest.to_string()))?;
+    pub(super) async fn read_manifest(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        media_type: Option<&str>,
+    ) -> Result<VerifiedManifest, Error> {
+        let bytes = self
+            .metadata()
+            .manifest_bytes(repo, digest)
+            .await?
+            .ok_or_else(|| Error::ManifestUnknown(digest.to_string()))?;
         VerifiedManifest::check(bytes, media_type, Some(digest), digest.algorithm()).map_err(|error| {
             self.note_damage("pull");
             tracing::error!(repo.name = %repo, manifest.digest = %digest, %error, "stored manifest is damaged");

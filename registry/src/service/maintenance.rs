@@ -55,11 +55,20 @@ impl Registry {
             untagged_manifests: self.inner.lifetimes.untagged.is_some(),
             dry_run,
         };
-        let mut report = SweepReport { dry_run, ..SweepReport::default() };
+        let mut report = SweepReport {
+            dry_run,
+            ..SweepReport::default()
+        };
         let mut cursor = None;
         loop {
-            let Collected { manifests, links, blobs, bytes, uploads, next } =
-                self.metadata().collect(rules, cursor, STEP).await?;
+            let Collected {
+                manifests,
+                links,
+                blobs,
+                bytes,
+                uploads,
+                next,
+            } = self.metadata().collect(rules, cursor, STEP).await?;
             report.manifests += manifests;
             report.links += links;
             report.blobs += blobs;
@@ -69,7 +78,9 @@ impl Registry {
                 for id in uploads {
                     self.inner.metrics.uploads_open.dec();
                     let staging = self.blobs().staging().clone();
-                    tokio::task::spawn_blocking(move || staging.discard(id)).await.map_err(|e| Error::Unavailable(e.to_string()))??;
+                    tokio::task::spawn_blocking(move || staging.discard(id))
+                        .await
+                        .map_err(|e| Error::Unavailable(e.to_string()))??;
                 }
             }
             cursor = next;
@@ -115,7 +126,11 @@ impl Registry {
                 }
                 report.blobs += 1;
                 report.bytes += blob.size;
-                if self.scrub_blob(&digest, &blob.place, blob.size).await.is_err() {
+                if self
+                    .scrub_blob(&digest, &blob.place, blob.size)
+                    .await
+                    .is_err()
+                {
                     report.damaged.push(digest);
                 }
             }
@@ -140,17 +155,24 @@ impl Registry {
         let staging = self.blobs().staging().clone();
         let listed = {
             let staging = staging.clone();
-            tokio::task::spawn_blocking(move || staging.uploads()).await.map_err(|e| Error::Unavailable(e.to_string()))??
+            tokio::task::spawn_blocking(move || staging.uploads())
+                .await
+                .map_err(|e| Error::Unavailable(e.to_string()))??
         };
         let mut removed = 0;
         for id in listed {
             if !self.metadata().has_upload(id).await? {
                 let staging = staging.clone();
-                tokio::task::spawn_blocking(move || staging.discard(id)).await.map_err(|e| Error::Unavailable(e.to_string()))??;
+                tokio::task::spawn_blocking(move || staging.discard(id))
+                    .await
+                    .map_err(|e| Error::Unavailable(e.to_string()))??;
                 removed += 1;
             }
         }
-        self.inner.metrics.uploads_open.set(i64::try_from(self.metadata().open_uploads().await?).unwrap_or(i64::MAX));
+        self.inner
+            .metrics
+            .uploads_open
+            .set(i64::try_from(self.metadata().open_uploads().await?).unwrap_or(i64::MAX));
         Ok(removed)
     }
 
@@ -159,17 +181,30 @@ impl Registry {
     pub async fn adopt_policy(&self, _right: &Maintenance, policy: Policy) -> Result<u64, Error> {
         let digest = *policy.digest();
         if self.metadata().policy().await? == Some(digest) {
-            *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+            *self
+                .inner
+                .policy
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
             return Ok(0);
         }
         // From here on no admission made under the old policy counts any more.
         self.metadata().set_policy(digest).await?;
-        *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        *self
+            .inner
+            .policy
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         let mut changed = 0;
         let mut after_repo: Option<String> = None;
         loop {
-            let repos = self.metadata().repositories(after_repo.as_deref(), 100).await?;
-            let Some(last) = repos.last() else { return Ok(changed) };
+            let repos = self
+                .metadata()
+                .repositories(after_repo.as_deref(), 100)
+                .await?;
+            let Some(last) = repos.last() else {
+                return Ok(changed);
+            };
             after_repo = Some(last.to_string());
             for repo in repos {
                 changed += self.reassess(&repo).await?;
@@ -181,8 +216,13 @@ impl Registry {
         let mut changed = 0;
         let mut after: Option<String> = None;
         loop {
-            let tags = self.metadata().tags(repo, after.as_deref(), 100, false).await?;
-            let Some(last) = tags.last() else { return Ok(changed) };
+            let tags = self
+                .metadata()
+                .tags(repo, after.as_deref(), 100, false)
+                .await?;
+            let Some(last) = tags.last() else {
+                return Ok(changed);
+            };
             after = Some(last.to_string());
             for tag in tags {
                 if !tag.is_evidence_list() {
@@ -193,10 +233,18 @@ impl Registry {
     }
 
     async fn reassess_tag(&self, repo: &RepoName, tag: &Tag) -> Result<bool, Error> {
-        let Some(TagRow { digest, visible, tombstone: false, .. }) = self.metadata().tag(repo, tag).await? else {
+        let Some(TagRow {
+            digest,
+            visible,
+            tombstone: false,
+            ..
+        }) = self.metadata().tag(repo, tag).await?
+        else {
             return Ok(false);
         };
-        let Some(row) = self.metadata().manifest(repo, &digest).await? else { return Ok(false) };
+        let Some(row) = self.metadata().manifest(repo, &digest).await? else {
+            return Ok(false);
+        };
         let admitted = match self.judge(repo, &digest, row.size).await {
             Ok(_) => true,
             Err(Error::Denied(denial)) => {
@@ -212,7 +260,9 @@ impl Registry {
         if admitted == visible {
             return Ok(false);
         }
-        self.metadata().show_tag(repo, tag, digest, admitted).await?;
+        self.metadata()
+            .show_tag(repo, tag, digest, admitted)
+            .await?;
         Ok(true)
     }
 
@@ -220,7 +270,10 @@ impl Registry {
     pub async fn check_ready(&self) -> Result<(), Error> {
         self.metadata().check_health().await?;
         let free = self.blobs().free_bytes()?;
-        self.inner.metrics.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        self.inner
+            .metrics
+            .disk_free
+            .set(i64::try_from(free).unwrap_or(i64::MAX));
         self.blobs().staging().check_space(0)?;
         Ok(())
     }

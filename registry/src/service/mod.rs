@@ -54,7 +54,12 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     fn default() -> Self {
         const HOUR: Millis = 3_600_000;
-        Lifetimes { pin: 24 * HOUR, upload: 24 * HOUR, untagged: None, trash: 48 * HOUR }
+        Lifetimes {
+            pin: 24 * HOUR,
+            upload: 24 * HOUR,
+            untagged: None,
+            trash: 48 * HOUR,
+        }
     }
 }
 
@@ -109,7 +114,9 @@ impl Registry {
             locks: upload::Locks::default(),
             tasks: TaskTracker::new(),
         };
-        Registry { inner: Arc::new(inner) }
+        Registry {
+            inner: Arc::new(inner),
+        }
     }
 
     /// What is counted.
@@ -119,7 +126,11 @@ impl Registry {
 
     /// The policy in force.
     pub fn policy(&self) -> Arc<Policy> {
-        self.inner.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner
+            .policy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits until every upload that is being received has been written down.

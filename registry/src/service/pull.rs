@@ -33,20 +33,30 @@ pub struct ReferrerPage {
 
 impl Registry {
     /// A manifest by tag or digest.
-    pub async fn manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<ServedManifest, Error> {
+    pub async fn manifest(
+        &self,
+        grant: &Grant<Pull>,
+        reference: &Reference,
+    ) -> Result<ServedManifest, Error> {
         let repo = grant.repository();
         let digest = match reference {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => self.resolve(repo, tag).await?,
         };
         let unknown = || Error::ManifestUnknown(reference.to_string());
-        let row = self.metadata().manifest(repo, &digest).await?.ok_or_else(unknown)?;
+        let row = self
+            .metadata()
+            .manifest(repo, &digest)
+            .await?
+            .ok_or_else(unknown)?;
         self.check_visible(grant, &digest, &row, reference).await?;
         let key = (repo.clone(), digest);
         let bytes = match self.inner.manifests.get(&key) {
             Some(bytes) => bytes,
             None => {
-                let manifest = self.read_manifest(repo, &digest, Some(&row.media_type)).await?;
+                let manifest = self
+                    .read_manifest(repo, &digest, Some(&row.media_type))
+                    .await?;
                 self.inner.manifests.insert(key, manifest.bytes().clone());
                 manifest.bytes().clone()
             }
@@ -62,7 +72,10 @@ impl Registry {
 
     async fn resolve(&self, repo: &RepoName, tag: &Tag) -> Result<Digest, Error> {
         match self.metadata().tag(repo, tag).await? {
-            Some(row) if row.tombstone => Err(Error::TagRetracted { tag: tag.clone(), existing: row.digest }),
+            Some(row) if row.tombstone => Err(Error::TagRetracted {
+                tag: tag.clone(),
+                existing: row.digest,
+            }),
             Some(row) => Ok(row.digest),
             None => Err(Error::ManifestUnknown(tag.to_string())),
         }
@@ -70,7 +83,13 @@ impl Registry {
 
     /// Whether this reader may see a manifest. Who writes to the repository sees its staging; everybody
     /// else needs a release through which it is visible, and which the policy still admits.
-    async fn check_visible(&self, grant: &Grant<Pull>, digest: &Digest, row: &ManifestRow, reference: &Reference) -> Result<(), Error> {
+    async fn check_visible(
+        &self,
+        grant: &Grant<Pull>,
+        digest: &Digest,
+        row: &ManifestRow,
+        reference: &Reference,
+    ) -> Result<(), Error> {
         if grant.sees_staging() || !self.policy().scope_for(grant.repository()).staging() {
             return Ok(());
         }
@@ -86,10 +105,18 @@ impl Registry {
 
     /// Tags after `after`, at most `limit`. An unknown repository is an error only if nothing was ever
     /// pushed to it.
-    pub async fn tags(&self, grant: &Grant<Pull>, after: Option<&str>, limit: usize) -> Result<Vec<Tag>, Error> {
+    pub async fn tags(
+        &self,
+        grant: &Grant<Pull>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Tag>, Error> {
         let repo = grant.repository();
         let staging = self.policy().scope_for(repo).staging();
-        let tags = self.metadata().tags(repo, after, limit, staging && !grant.sees_staging()).await?;
+        let tags = self
+            .metadata()
+            .tags(repo, after, limit, staging && !grant.sees_staging())
+            .await?;
         if tags.is_empty() && !self.metadata().has_repository(repo).await? {
             return Err(Error::RepositoryUnknown);
         }
@@ -97,9 +124,18 @@ impl Registry {
     }
 
     /// Deletes a tag. That of a release leaves a tombstone: the release is retracted.
-    pub async fn delete_tag(&self, grant: &Grant<Delete>, tag: &Tag, condition: TagCondition) -> Result<(), Error> {
+    pub async fn delete_tag(
+        &self,
+        grant: &Grant<Delete>,
+        tag: &Tag,
+        condition: TagCondition,
+    ) -> Result<(), Error> {
         let by = grant.principal().to_string();
-        match self.metadata().delete_tag(grant.repository(), tag, condition, &by, self.now()).await? {
+        match self
+            .metadata()
+            .delete_tag(grant.repository(), tag, condition, &by, self.now())
+            .await?
+        {
             Ok(()) => {
                 tracing::info!(repo.name = %grant.repository(), tag = %tag, by, "tag deleted");
                 Ok(())
@@ -110,9 +146,17 @@ impl Registry {
     }
 
     /// Deletes a manifest that no release keeps.
-    pub async fn delete_manifest(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), Error> {
+    pub async fn delete_manifest(
+        &self,
+        grant: &Grant<Delete>,
+        digest: &Digest,
+    ) -> Result<(), Error> {
         let by = grant.principal().to_string();
-        match self.metadata().delete_manifest(grant.repository(), digest, &by, self.now()).await? {
+        match self
+            .metadata()
+            .delete_manifest(grant.repository(), digest, &by, self.now())
+            .await?
+        {
             Ok(()) => {
                 tracing::info!(repo.name = %grant.repository(), manifest.digest = %digest, by, "manifest deleted");
                 Ok(())
@@ -133,15 +177,28 @@ impl Registry {
     ) -> Result<ReferrerPage, Error> {
         let repo = grant.repository();
         if !grant.sees_staging() && self.policy().scope_for(repo).staging() {
-            let visible = self.metadata().manifest(repo, subject).await?.is_some_and(|row| row.visible > 0);
+            let visible = self
+                .metadata()
+                .manifest(repo, subject)
+                .await?
+                .is_some_and(|row| row.visible > 0);
             if !visible {
-                return Ok(ReferrerPage { referrers: Vec::new(), next: None });
+                return Ok(ReferrerPage {
+                    referrers: Vec::new(),
+                    next: None,
+                });
             }
         }
-        let mut referrers = self.metadata().referrers(repo, subject, artifact_type, after, limit + 1).await?;
+        let mut referrers = self
+            .metadata()
+            .referrers(repo, subject, artifact_type, after, limit + 1)
+            .await?;
         let more = referrers.len() > limit;
         referrers.truncate(limit);
-        let next = referrers.last().filter(|_| more).map(|referrer| referrer.digest);
+        let next = referrers
+            .last()
+            .filter(|_| more)
+            .map(|referrer| referrer.digest);
         Ok(ReferrerPage { referrers, next })
     }
 
@@ -161,7 +218,9 @@ impl Registry {
         let mut after = after;
         loop {
             let page = self.metadata().repositories(after.as_deref(), 1000).await?;
-            let Some(last) = page.last() else { return Ok(found) };
+            let Some(last) = page.last() else {
+                return Ok(found);
+            };
             after = Some(last.to_string());
             for repo in page {
                 if may_read(&repo) {

@@ -46,7 +46,12 @@ impl Registry {
     ///
     /// A tag that can be a release is set only with an admission, which the repository's policy gives
     /// for this very manifest.
-    pub async fn push_manifest(&self, who: &Contributor, tagger: Option<&Grant<TagAction>>, push: PushManifest) -> Result<Pushed, Error> {
+    pub async fn push_manifest(
+        &self,
+        who: &Contributor,
+        tagger: Option<&Grant<TagAction>>,
+        push: PushManifest,
+    ) -> Result<Pushed, Error> {
         let repo = who.repository();
         let claimed = match &push.reference {
             Reference::Digest(digest) => Some(*digest),
@@ -73,7 +78,10 @@ impl Registry {
             return Err(Error::MayNotTag(tag.clone()));
         }
 
-        let (digest, subject) = (*manifest.digest(), manifest.subject().map(|subject| subject.digest));
+        let (digest, subject) = (
+            *manifest.digest(),
+            manifest.subject().map(|subject| subject.digest),
+        );
         for attempt in 1.. {
             let put = self.admitted(who, &manifest, &tags, push.condition).await?;
             match self.metadata().put_manifest(put).await? {
@@ -82,7 +90,11 @@ impl Registry {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
                         tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
                     }
-                    return Ok(Pushed { digest, subject, tags });
+                    return Ok(Pushed {
+                        digest,
+                        subject,
+                        tags,
+                    });
                 }
                 Err(Refusal::Rejudge) if attempt < JUDGEMENTS => {}
                 Err(refusal) => {
@@ -97,7 +109,13 @@ impl Registry {
     }
 
     /// The write, with the policy's admission where one is due.
-    async fn admitted(&self, who: &Contributor, manifest: &VerifiedManifest, tags: &[Tag], condition: TagCondition) -> Result<PutManifest, Error> {
+    async fn admitted(
+        &self,
+        who: &Contributor,
+        manifest: &VerifiedManifest,
+        tags: &[Tag],
+        condition: TagCondition,
+    ) -> Result<PutManifest, Error> {
         let repo = who.repository();
         let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
         let admission = if needs_admission {
@@ -120,7 +138,12 @@ impl Registry {
             // Also for whatever rule this code does not know yet.
             _ => TagClass::Immutable,
         };
-        let new_tag = |tag: &Tag| NewTag { tag: tag.clone(), class: class(tag), condition, visible: true };
+        let new_tag = |tag: &Tag| NewTag {
+            tag: tag.clone(),
+            class: class(tag),
+            condition,
+            visible: true,
+        };
         Ok(PutManifest {
             repo: repo.clone(),
             manifest: manifest.clone(),
@@ -128,15 +151,26 @@ impl Registry {
             admission,
             by: who.name(),
             now: self.now(),
-            pin_until: self.now() + self.inner.lifetimes.untagged.unwrap_or(self.inner.lifetimes.pin),
+            pin_until: self.now()
+                + self
+                    .inner
+                    .lifetimes
+                    .untagged
+                    .unwrap_or(self.inner.lifetimes.pin),
         })
     }
 
     /// What a descriptor says of a size must be true: a signature over the manifest vouches for it.
     async fn check_sizes(&self, repo: &RepoName, manifest: &VerifiedManifest) -> Result<(), Error> {
         let wrong = |descriptor: &Descriptor, size: u64| {
-            let Descriptor { digest, size: stated, .. } = descriptor;
-            Error::ManifestInvalid(format!("manifest says that {digest} has {stated} bytes, it has {size}"))
+            let Descriptor {
+                digest,
+                size: stated,
+                ..
+            } = descriptor;
+            Error::ManifestInvalid(format!(
+                "manifest says that {digest} has {stated} bytes, it has {size}"
+            ))
         };
         for descriptor in manifest.blobs() {
             if let Some(blob) = self.metadata().blob(repo, &descriptor.digest).await?
@@ -156,16 +190,32 @@ impl Registry {
     }
 }
 
-async fn check(bytes: Bytes, content_type: Option<String>, claimed: Option<Digest>) -> Result<VerifiedManifest, Error> {
+async fn check(
+    bytes: Bytes,
+    content_type: Option<String>,
+    claimed: Option<Digest>,
+) -> Result<VerifiedManifest, Error> {
     let large = bytes.len() > LARGE;
-    let work = move || VerifiedManifest::check(bytes, content_type.as_deref(), claimed.as_ref(), Algorithm::Sha256);
+    let work = move || {
+        VerifiedManifest::check(
+            bytes,
+            content_type.as_deref(),
+            claimed.as_ref(),
+            Algorithm::Sha256,
+        )
+    };
     let checked = if large {
-        tokio::task::spawn_blocking(work).await.map_err(|error| Error::Unavailable(error.to_string()))?
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?
     } else {
         work()
     };
     checked.map_err(|error| match error {
-        ManifestError::DigestMismatch { actual, claimed } => Error::DigestMismatch { expected: claimed, actual },
+        ManifestError::DigestMismatch { actual, claimed } => Error::DigestMismatch {
+            expected: claimed,
+            actual,
+        },
         ManifestError::TooLarge(_) => Error::ManifestTooLarge(error.to_string()),
         other => Error::ManifestInvalid(other.to_string()),
     })

@@ -60,17 +60,28 @@ impl Locks {
             locks.insert(id, Arc::downgrade(&lock));
             lock
         };
-        tokio::time::timeout(BUSY_WAIT, lock.lock_owned()).await.map_err(|_| Error::UploadBusy)
+        tokio::time::timeout(BUSY_WAIT, lock.lock_owned())
+            .await
+            .map_err(|_| Error::UploadBusy)
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, blobs::Error> + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::from(blobs::Error::Stopping))?.map_err(Error::from)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, blobs::Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::from(blobs::Error::Stopping))?
+        .map_err(Error::from)
 }
 
 impl Registry {
     /// Begins an upload. Its key is reserved from here on.
-    pub async fn begin_upload(&self, who: &Contributor, begin: BeginUpload) -> Result<Begun, Error> {
+    pub async fn begin_upload(
+        &self,
+        who: &Contributor,
+        begin: BeginUpload,
+    ) -> Result<Begun, Error> {
         self.blobs().staging().check_space(0)?;
         let id = UploadId(uuid::Uuid::now_v7());
         let row = UploadRow {
@@ -98,7 +109,9 @@ impl Registry {
             return Ok(Received { offset: 0 });
         }
         let upload = self.resume(&row).await?;
-        Ok(Received { offset: upload.offset() })
+        Ok(Received {
+            offset: upload.offset(),
+        })
     }
 
     /// Gives an upload up.
@@ -117,7 +130,10 @@ impl Registry {
     }
 
     async fn upload_row(&self, who: &Contributor, id: UploadId) -> Result<UploadRow, Error> {
-        self.metadata().upload(who.repository(), id).await?.ok_or(Error::UploadUnknown)
+        self.metadata()
+            .upload(who.repository(), id)
+            .await?
+            .ok_or(Error::UploadUnknown)
     }
 
     async fn resume(&self, row: &UploadRow) -> Result<StagedUpload, Error> {
@@ -149,9 +165,15 @@ impl Registry {
             registry.checkpoint(id, &upload, false).await?;
             ended?;
             check_length(range.as_ref(), upload.offset() - start)?;
-            Ok(Received { offset: upload.offset() })
+            Ok(Received {
+                offset: upload.offset(),
+            })
         };
-        self.inner.tasks.spawn(task).await.map_err(|_| Error::from(blobs::Error::Stopping))?
+        self.inner
+            .tasks
+            .spawn(task)
+            .await
+            .map_err(|_| Error::from(blobs::Error::Stopping))?
     }
 
     /// Ends an upload with the rest of its bytes and its digest.
@@ -168,9 +190,16 @@ impl Registry {
         let task = async move {
             let _lock = registry.inner.locks.acquire(id).await?;
             let row = registry.upload_row(&who, id).await?;
-            registry.finish(&who, row, digest, range, announced, body).await
+            registry
+                .finish(&who, row, digest, range, announced, body)
+                .await
         };
-        let finished = self.inner.tasks.spawn(task).await.map_err(|_| Error::from(blobs::Error::Stopping))?;
+        let finished = self
+            .inner
+            .tasks
+            .spawn(task)
+            .await
+            .map_err(|_| Error::from(blobs::Error::Stopping))?;
         if let Err(Error::DigestMismatch { .. }) = finished {
             // Nothing that follows could mend it, and nobody should find half a blob later.
             self.note_damage("push");
@@ -224,14 +253,27 @@ impl Registry {
         } else {
             let published = self.blobs().publish(sealed).await?;
             let content = NewContent::Object(published.root());
-            self.commit(who, Some(row.id), *published.digest(), published.size(), content).await?;
+            self.commit(
+                who,
+                Some(row.id),
+                *published.digest(),
+                published.size(),
+                content,
+            )
+            .await?;
         }
         self.discard(row.id).await;
         Ok(())
     }
 
     /// Stores a blob that came with one request, without a session if it is small.
-    pub async fn put_blob(&self, who: &Contributor, digest: Digest, announced: Option<u64>, mut body: Body) -> Result<(), Error> {
+    pub async fn put_blob(
+        &self,
+        who: &Contributor,
+        digest: Digest,
+        announced: Option<u64>,
+        mut body: Body,
+    ) -> Result<(), Error> {
         if announced.is_some_and(|len| len <= INLINE_LIMIT) {
             self.blobs().staging().check_space(0)?;
             match read_small(&mut body).await? {
@@ -243,12 +285,24 @@ impl Registry {
                     return stored;
                 }
                 Small::Longer(_) => {
-                    return Err(Error::LengthMismatch { found: INLINE_LIMIT + 1, announced: announced.unwrap_or(0) });
+                    return Err(Error::LengthMismatch {
+                        found: INLINE_LIMIT + 1,
+                        announced: announced.unwrap_or(0),
+                    });
                 }
             }
         }
-        let begun = self.begin_upload(who, BeginUpload { algorithm: Some(digest.algorithm()) }).await?;
-        let stored = self.finish_upload(who, begun.id, digest, None, announced, body).await;
+        let begun = self
+            .begin_upload(
+                who,
+                BeginUpload {
+                    algorithm: Some(digest.algorithm()),
+                },
+            )
+            .await?;
+        let stored = self
+            .finish_upload(who, begun.id, digest, None, announced, body)
+            .await;
         if stored.is_err() {
             // The client was never told of the session, so nobody can go on with it.
             self.abort(begun.id).await?;
@@ -256,16 +310,30 @@ impl Registry {
         stored
     }
 
-    async fn commit_small(&self, who: &Contributor, upload: Option<UploadId>, bytes: Bytes, digest: Digest) -> Result<(), Error> {
+    async fn commit_small(
+        &self,
+        who: &Contributor,
+        upload: Option<UploadId>,
+        bytes: Bytes,
+        digest: Digest,
+    ) -> Result<(), Error> {
         let len = bytes.len() as u64;
         let (digest, bytes) = SealedBytes::seal(bytes, &digest)?.into_parts();
         if upload.is_none() {
             self.inner.metrics.bytes_received.inc_by(len);
         }
-        self.commit(who, upload, digest, len, NewContent::Inline(bytes)).await
+        self.commit(who, upload, digest, len, NewContent::Inline(bytes))
+            .await
     }
 
-    async fn commit(&self, who: &Contributor, upload: Option<UploadId>, digest: Digest, size: u64, content: NewContent) -> Result<(), Error> {
+    async fn commit(
+        &self,
+        who: &Contributor,
+        upload: Option<UploadId>,
+        digest: Digest,
+        size: u64,
+        content: NewContent,
+    ) -> Result<(), Error> {
         let blob = NewBlob {
             repo: who.repository().clone(),
             digest,
@@ -286,14 +354,23 @@ impl Registry {
         }
     }
 
-    async fn checkpoint(&self, id: UploadId, upload: &StagedUpload, sealing: bool) -> Result<(), Error> {
+    async fn checkpoint(
+        &self,
+        id: UploadId,
+        upload: &StagedUpload,
+        sealing: bool,
+    ) -> Result<(), Error> {
         let progress = Progress {
             offset: upload.offset(),
             hash_state: upload.hash_state(),
             sealing,
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
-        if self.metadata().advance_upload(id, progress).await? { Ok(()) } else { Err(Error::UploadUnknown) }
+        if self.metadata().advance_upload(id, progress).await? {
+            Ok(())
+        } else {
+            Err(Error::UploadUnknown)
+        }
     }
 
     async fn discard(&self, id: UploadId) {
@@ -305,7 +382,12 @@ impl Registry {
 
     /// Writes a body to the upload, collecting the next batch while the last is hashed and written.
     /// The second result says whether the body came to its end.
-    async fn take_body(&self, upload: StagedUpload, first: Vec<Bytes>, mut body: Body) -> (Result<StagedUpload, Error>, Result<(), Error>) {
+    async fn take_body(
+        &self,
+        upload: StagedUpload,
+        first: Vec<Bytes>,
+        mut body: Body,
+    ) -> (Result<StagedUpload, Error>, Result<(), Error>) {
         let id = upload.id();
         let mut noted = upload.offset();
         let mut batch_len = first.iter().map(Bytes::len).sum();
@@ -313,7 +395,11 @@ impl Registry {
         let mut writer = Writer::Idle(upload);
         let mut ended = Ok(());
         loop {
-            let next = if batch_len < BATCH_BYTES { body.next().await } else { None };
+            let next = if batch_len < BATCH_BYTES {
+                body.next().await
+            } else {
+                None
+            };
             let at_end = batch_len < BATCH_BYTES && !matches!(next, Some(Ok(_)));
             match next {
                 Some(Ok(piece)) => {
@@ -352,7 +438,9 @@ enum Writer {
 
 impl Writer {
     fn start(mut upload: StagedUpload, batch: Vec<Bytes>) -> Writer {
-        Writer::Busy(tokio::task::spawn_blocking(move || upload.append(&batch).map(|()| upload)))
+        Writer::Busy(tokio::task::spawn_blocking(move || {
+            upload.append(&batch).map(|()| upload)
+        }))
     }
 
     async fn wait(self) -> Result<StagedUpload, Error> {
@@ -395,7 +483,10 @@ fn check_order(range: Option<&UploadRange>, offset: u64) -> Result<(), Error> {
 
 fn check_length(range: Option<&UploadRange>, found: u64) -> Result<(), Error> {
     match range {
-        Some(range) if range.len() != found => Err(Error::LengthMismatch { found, announced: range.len() }),
+        Some(range) if range.len() != found => Err(Error::LengthMismatch {
+            found,
+            announced: range.len(),
+        }),
         _ => Ok(()),
     }
 }

@@ -23,7 +23,12 @@ fn described(answer: Answer, digest: &Digest) -> Answer {
         .header(header::CACHE_CONTROL, FOR_EVER)
 }
 
-pub(super) async fn head(context: &Context, principal: &Principal, repo: &RepoName, digest: &Digest) -> Result<Response<Body>, ApiError> {
+pub(super) async fn head(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Pull>(principal, repo)?;
     let facts = context.registry().stat_blob(&grant, digest).await?;
     let answer = Answer::new(StatusCode::OK)
@@ -32,52 +37,93 @@ pub(super) async fn head(context: &Context, principal: &Principal, repo: &RepoNa
     Ok(described(answer, digest).build())
 }
 
-pub(super) async fn get(context: &Context, principal: &Principal, repo: &RepoName, digest: &Digest) -> Result<Response<Body>, ApiError> {
+pub(super) async fn get(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Pull>(principal, repo)?;
     // A part of something else than what the client has begun with is no use to it: send all (RFC 9110, 13.1.5).
-    let same = context.header(&header::IF_RANGE).is_none_or(|tag| tag == format!("\"{digest}\""));
-    let wanted = context.header(&header::RANGE).filter(|_| same).and_then(ByteRange::parse);
+    let same = context
+        .header(&header::IF_RANGE)
+        .is_none_or(|tag| tag == format!("\"{digest}\""));
+    let wanted = context
+        .header(&header::RANGE)
+        .filter(|_| same)
+        .and_then(ByteRange::parse);
     if let Some(wanted) = wanted {
         let size = context.registry().stat_blob(&grant, digest).await?.size;
         match wanted.within(size) {
             Err(unsatisfiable) => {
-                return Err(ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID", unsatisfiable.to_string())
-                    .header(header::CONTENT_RANGE, unsatisfiable.content_range()));
+                return Err(ApiError::new(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "SIZE_INVALID",
+                    unsatisfiable.to_string(),
+                )
+                .header(header::CONTENT_RANGE, unsatisfiable.content_range()));
             }
             Ok(Some(part)) => {
                 let chosen = part.clone();
-                let (facts, body) = context.registry().read_blob(&grant, digest, |_| chosen).await?;
+                let (facts, body) = context
+                    .registry()
+                    .read_blob(&grant, digest, |_| chosen)
+                    .await?;
                 let answer = Answer::new(StatusCode::PARTIAL_CONTENT)
                     .header(header::CONTENT_TYPE, "application/octet-stream")
                     .header(header::CONTENT_RANGE, content_range(&part, facts.size))
                     .header(header::CONTENT_LENGTH, body.len().to_string());
-                return Ok(described(answer, digest).body(VerifiedBody::from(body)).build());
+                return Ok(described(answer, digest)
+                    .body(VerifiedBody::from(body))
+                    .build());
             }
             Ok(None) => {}
         }
     }
-    let (_, body) = context.registry().read_blob(&grant, digest, |size| 0..size).await?;
+    let (_, body) = context
+        .registry()
+        .read_blob(&grant, digest, |size| 0..size)
+        .await?;
     let answer = Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, "application/octet-stream")
         .header(header::CONTENT_LENGTH, body.len().to_string());
-    Ok(described(answer, digest).body(VerifiedBody::from(body)).build())
+    Ok(described(answer, digest)
+        .body(VerifiedBody::from(body))
+        .build())
 }
 
-pub(super) async fn delete(context: &Context, principal: &Principal, repo: &RepoName, digest: &Digest) -> Result<Response<Body>, ApiError> {
+pub(super) async fn delete(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Delete>(principal, repo)?;
     context.registry().delete_blob(&grant, digest).await?;
     Ok(Answer::new(StatusCode::ACCEPTED).build())
 }
 
-pub(super) async fn tree(context: &Context, principal: &Principal, repo: &RepoName, digest: &Digest) -> Result<Response<Body>, ApiError> {
+pub(super) async fn tree(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Pull>(principal, repo)?;
     let Some((body, root)) = context.registry().read_tree(&grant, digest).await? else {
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "small blobs have no tree: fetch the blob whole"));
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "BLOB_UNKNOWN",
+            "small blobs have no tree: fetch the blob whole",
+        ));
     };
     let answer = Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, media::BLAKE3_TREE)
         .header(header::CONTENT_LENGTH, body.len().to_string())
         .header(name("sealstone-group-bytes"), GROUP_BYTES.to_string())
-        .header(name("sealstone-tree-root"), data_encoding::HEXLOWER.encode(&root));
+        .header(
+            name("sealstone-tree-root"),
+            data_encoding::HEXLOWER.encode(&root),
+        );
     Ok(answer.body(VerifiedBody::from(body)).build())
 }

@@ -16,23 +16,44 @@ use sealstone_spec::words;
 /// Tags that one push can set.
 const MOST_TAGS: usize = 40;
 
-pub(super) async fn get(context: &Context, principal: &Principal, repo: &RepoName, reference: &Reference) -> Result<Response<Body>, ApiError> {
+pub(super) async fn get(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+    reference: &Reference,
+) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Pull>(principal, repo)?;
     let manifest = context.registry().manifest(&grant, reference).await?;
     let etag = format!("\"{}\"", manifest.digest);
-    let unchanged = context
-        .header(&header::IF_NONE_MATCH)
-        .is_some_and(|tags| tags.trim() == "*" || tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
-    let status = if unchanged { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let unchanged = context.header(&header::IF_NONE_MATCH).is_some_and(|tags| {
+        tags.trim() == "*"
+            || tags
+                .split(',')
+                .any(|tag| tag.trim().trim_start_matches("W/") == etag)
+    });
+    let status = if unchanged {
+        StatusCode::NOT_MODIFIED
+    } else {
+        StatusCode::OK
+    };
     let mut answer = Answer::new(status)
         .header(name("docker-content-digest"), manifest.digest.to_string())
         .header(header::ETAG, etag)
         .header(header::CONTENT_TYPE, &manifest.media_type)
-        .header(name("sealstone-visibility"), if manifest.released { "released" } else { "staged" })
+        .header(
+            name("sealstone-visibility"),
+            if manifest.released {
+                "released"
+            } else {
+                "staged"
+            },
+        )
         .header(name("sealstone-policy"), manifest.policy.to_string())
         .header(name("sealstone-name"), words::three_words(&manifest.digest));
     if !unchanged {
-        answer = answer.header(header::CONTENT_LENGTH, manifest.bytes.len().to_string()).body(manifest.bytes);
+        answer = answer
+            .header(header::CONTENT_LENGTH, manifest.bytes.len().to_string())
+            .body(manifest.bytes);
     }
     Ok(answer.build())
 }
@@ -40,34 +61,60 @@ pub(super) async fn get(context: &Context, principal: &Principal, repo: &RepoNam
 /// `If-Match: "digest"` moves a tag only from there; `If-None-Match: *` only creates it.
 fn condition(context: &Context) -> Result<TagCondition, ApiError> {
     let invalid = |text: &str| ApiError::bad_request("UNSUPPORTED", text.to_owned());
-    match (context.header(&header::IF_MATCH), context.header(&header::IF_NONE_MATCH)) {
+    match (
+        context.header(&header::IF_MATCH),
+        context.header(&header::IF_NONE_MATCH),
+    ) {
         (None, None) => Ok(TagCondition::Any),
         (None, Some("*")) => Ok(TagCondition::Absent),
         (Some(tag), None) => {
             let digest = tag.trim().trim_matches('"');
-            Digest::parse(digest).map(TagCondition::Names).map_err(|_| invalid("If-Match takes one quoted digest"))
+            Digest::parse(digest)
+                .map(TagCondition::Names)
+                .map_err(|_| invalid("If-Match takes one quoted digest"))
         }
-        _ => Err(invalid("a push takes If-Match with one quoted digest, or If-None-Match: *, not both")),
+        _ => Err(invalid(
+            "a push takes If-Match with one quoted digest, or If-None-Match: *, not both",
+        )),
     }
 }
 
-pub(super) async fn put(context: &Context, principal: &Principal, repo: &RepoName, reference: Reference, body: Body) -> Result<Response<Body>, ApiError> {
+pub(super) async fn put(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+    reference: Reference,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
     let who = context.contributor(principal, repo)?;
     let tagger = context.optional_grant::<TagAction>(principal, repo);
     let mut tags: Vec<Tag> = Vec::new();
     for text in context.parameters("tag") {
-        let tag = text.parse().map_err(|error: sealstone_spec::name::NameError| ApiError::bad_request("MANIFEST_INVALID", error.to_string()))?;
+        let tag = text
+            .parse()
+            .map_err(|error: sealstone_spec::name::NameError| {
+                ApiError::bad_request("MANIFEST_INVALID", error.to_string())
+            })?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
     }
     if tags.len() > MOST_TAGS {
-        let text = format!("one push sets at most {MOST_TAGS} tags, this one asks for {}", tags.len());
-        return Err(ApiError::new(StatusCode::URI_TOO_LONG, "TOOMANYREQUESTS", text));
+        let text = format!(
+            "one push sets at most {MOST_TAGS} tags, this one asks for {}",
+            tags.len()
+        );
+        return Err(ApiError::new(
+            StatusCode::URI_TOO_LONG,
+            "TOOMANYREQUESTS",
+            text,
+        ));
     }
     let from_query = !tags.is_empty();
     let condition = condition(context)?;
-    let bytes = context.small_body(body, MAX_MANIFEST_BYTES, "MANIFEST_INVALID").await?;
+    let bytes = context
+        .small_body(body, MAX_MANIFEST_BYTES, "MANIFEST_INVALID")
+        .await?;
     let push = PushManifest {
         reference: reference.clone(),
         tags,
@@ -75,9 +122,15 @@ pub(super) async fn put(context: &Context, principal: &Principal, repo: &RepoNam
         bytes,
         condition,
     };
-    let pushed = context.registry().push_manifest(&who, tagger.as_ref(), push).await?;
+    let pushed = context
+        .registry()
+        .push_manifest(&who, tagger.as_ref(), push)
+        .await?;
     let mut answer = Answer::new(StatusCode::CREATED)
-        .header(header::LOCATION, format!("/v2/{repo}/manifests/{}", pushed.digest))
+        .header(
+            header::LOCATION,
+            format!("/v2/{repo}/manifests/{}", pushed.digest),
+        )
         .header(name("docker-content-digest"), pushed.digest.to_string())
         .header(header::ETAG, format!("\"{}\"", pushed.digest))
         .header(name("sealstone-name"), words::three_words(&pushed.digest));
@@ -89,16 +142,32 @@ pub(super) async fn put(context: &Context, principal: &Principal, repo: &RepoNam
             answer = answer.header(name("oci-tag"), tag.as_str());
         }
     }
-    if pushed.tags.is_empty() && matches!(reference, Reference::Digest(_)) && pushed.subject.is_none() {
-        answer = answer.header(header::WARNING, "299 - \"staged: visible to consumers only once a tag releases it\"");
+    if pushed.tags.is_empty()
+        && matches!(reference, Reference::Digest(_))
+        && pushed.subject.is_none()
+    {
+        answer = answer.header(
+            header::WARNING,
+            "299 - \"staged: visible to consumers only once a tag releases it\"",
+        );
     }
     Ok(answer.build())
 }
 
-pub(super) async fn delete(context: &Context, principal: &Principal, repo: &RepoName, reference: &Reference) -> Result<Response<Body>, ApiError> {
+pub(super) async fn delete(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+    reference: &Reference,
+) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Delete>(principal, repo)?;
     match reference {
-        Reference::Tag(tag) => context.registry().delete_tag(&grant, tag, condition(context)?).await?,
+        Reference::Tag(tag) => {
+            context
+                .registry()
+                .delete_tag(&grant, tag, condition(context)?)
+                .await?
+        }
         Reference::Digest(digest) => context.registry().delete_manifest(&grant, digest).await?,
     }
     Ok(Answer::new(StatusCode::ACCEPTED).build())

@@ -13,7 +13,11 @@ use super::route::{OciRoute, RouteError};
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode};
 
-pub(super) async fn handle(context: &Context, route: OciRoute, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+pub(super) async fn handle(
+    context: &Context,
+    route: OciRoute,
+    request: Request<Body>,
+) -> Result<Response<Body>, ApiError> {
     // First who it is: wrong credentials are told so even where anonymous ones would do.
     let principal = context.principal().await?;
     let method = request.method().clone();
@@ -23,29 +27,65 @@ pub(super) async fn handle(context: &Context, route: OciRoute, request: Request<
         (OciRoute::Ping, _) if is_read => ping(context),
         (OciRoute::Catalog, _) if is_read => tags::catalog(context, &principal).await,
         (OciRoute::Tags(repo), _) if is_read => tags::list(context, &principal, &repo).await,
-        (OciRoute::Manifest(repo, reference), _) if is_read => manifests::get(context, &principal, &repo, &reference).await,
-        (OciRoute::Manifest(repo, reference), Method::PUT) => manifests::put(context, &principal, &repo, reference, body).await,
-        (OciRoute::Manifest(repo, reference), Method::DELETE) => manifests::delete(context, &principal, &repo, &reference).await,
-        (OciRoute::Blob(repo, digest), Method::GET) => blobs::get(context, &principal, &repo, &digest).await,
-        (OciRoute::Blob(repo, digest), Method::HEAD) => blobs::head(context, &principal, &repo, &digest).await,
-        (OciRoute::Blob(repo, digest), Method::DELETE) => blobs::delete(context, &principal, &repo, &digest).await,
-        (OciRoute::Tree(repo, digest), Method::GET) => blobs::tree(context, &principal, &repo, &digest).await,
-        (OciRoute::Uploads(repo), Method::POST) => uploads::begin(context, &principal, &repo, body).await,
-        (OciRoute::Upload(repo, id), Method::PATCH) => uploads::patch(context, &principal, &repo, id, body).await,
-        (OciRoute::Upload(repo, id), Method::PUT) => uploads::put(context, &principal, &repo, id, body).await,
-        (OciRoute::Upload(repo, id), _) if is_read => uploads::status(context, &principal, &repo, id).await,
-        (OciRoute::Upload(repo, id), Method::DELETE) => uploads::cancel(context, &principal, &repo, id).await,
-        (OciRoute::Referrers(repo, subject), _) if is_read => referrers::list(context, &principal, &repo, &subject).await,
-        (_, method) => Err(ApiError::unsupported(format!("{method} is not possible here"))),
+        (OciRoute::Manifest(repo, reference), _) if is_read => {
+            manifests::get(context, &principal, &repo, &reference).await
+        }
+        (OciRoute::Manifest(repo, reference), Method::PUT) => {
+            manifests::put(context, &principal, &repo, reference, body).await
+        }
+        (OciRoute::Manifest(repo, reference), Method::DELETE) => {
+            manifests::delete(context, &principal, &repo, &reference).await
+        }
+        (OciRoute::Blob(repo, digest), Method::GET) => {
+            blobs::get(context, &principal, &repo, &digest).await
+        }
+        (OciRoute::Blob(repo, digest), Method::HEAD) => {
+            blobs::head(context, &principal, &repo, &digest).await
+        }
+        (OciRoute::Blob(repo, digest), Method::DELETE) => {
+            blobs::delete(context, &principal, &repo, &digest).await
+        }
+        (OciRoute::Tree(repo, digest), Method::GET) => {
+            blobs::tree(context, &principal, &repo, &digest).await
+        }
+        (OciRoute::Uploads(repo), Method::POST) => {
+            uploads::begin(context, &principal, &repo, body).await
+        }
+        (OciRoute::Upload(repo, id), Method::PATCH) => {
+            uploads::patch(context, &principal, &repo, id, body).await
+        }
+        (OciRoute::Upload(repo, id), Method::PUT) => {
+            uploads::put(context, &principal, &repo, id, body).await
+        }
+        (OciRoute::Upload(repo, id), _) if is_read => {
+            uploads::status(context, &principal, &repo, id).await
+        }
+        (OciRoute::Upload(repo, id), Method::DELETE) => {
+            uploads::cancel(context, &principal, &repo, id).await
+        }
+        (OciRoute::Referrers(repo, subject), _) if is_read => {
+            referrers::list(context, &principal, &repo, &subject).await
+        }
+        (_, method) => Err(ApiError::unsupported(format!(
+            "{method} is not possible here"
+        ))),
     }
 }
 
 /// An unreadable path below `/v2/` still tells nothing to strangers.
-pub(super) async fn refuse_route(context: &Context, method: &Method, error: RouteError) -> Result<Response<Body>, ApiError> {
+pub(super) async fn refuse_route(
+    context: &Context,
+    method: &Method,
+    error: RouteError,
+) -> Result<Response<Body>, ApiError> {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     if matches!(error, RouteError::Tag(_)) && is_read {
         // No manifest can have such a tag: the answer to a question, not a fault of it.
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "no manifest has such a tag"));
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "MANIFEST_UNKNOWN",
+            "no manifest has such a tag",
+        ));
     }
     if error != RouteError::Unknown {
         context.principal().await?;
@@ -56,7 +96,12 @@ pub(super) async fn refuse_route(context: &Context, method: &Method, error: Rout
 fn ping(context: &Context) -> Result<Response<Body>, ApiError> {
     if !context.has_credentials() {
         // Also where strangers may read: docker and others log in only if this asks them to.
-        return Err(ApiError::challenge("log in, or ask for an anonymous token", &context.realm, &[], None));
+        return Err(ApiError::challenge(
+            "log in, or ask for an anonymous token",
+            &context.realm,
+            &[],
+            None,
+        ));
     }
     Ok(Answer::json(StatusCode::OK, &serde_json::json!({})).build())
 }

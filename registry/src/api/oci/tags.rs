@@ -15,7 +15,11 @@ const ALL_TAGS: usize = 100_000;
 /// Repositories in a page when the client sets no size.
 const REPOSITORIES: usize = 1000;
 
-pub(super) async fn list(context: &Context, principal: &Principal, repo: &RepoName) -> Result<Response<Body>, ApiError> {
+pub(super) async fn list(
+    context: &Context,
+    principal: &Principal,
+    repo: &RepoName,
+) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Pull>(principal, repo)?;
     let size = context.page_size(ALL_TAGS, ALL_TAGS)?;
     let last = context.parameter("last");
@@ -25,26 +29,43 @@ pub(super) async fn list(context: &Context, principal: &Principal, repo: &RepoNa
     tags.truncate(size);
     let mut answer = Answer::json(StatusCode::OK, &json!({"name": repo, "tags": tags}));
     if let Some(last) = tags.last().filter(|_| more) {
-        answer = answer.header(header::LINK, format!("</v2/{repo}/tags/list?n={size}&last={last}>; rel=\"next\""));
+        answer = answer.header(
+            header::LINK,
+            format!("</v2/{repo}/tags/list?n={size}&last={last}>; rel=\"next\""),
+        );
     }
     Ok(answer.build())
 }
 
-pub(super) async fn catalog(context: &Context, principal: &Principal) -> Result<Response<Body>, ApiError> {
+pub(super) async fn catalog(
+    context: &Context,
+    principal: &Principal,
+) -> Result<Response<Body>, ApiError> {
     let authorizer = &context.app.inner.authorizer;
     if !authorizer.may_list_catalog(principal) {
-        return Err(ApiError::challenge("listing repositories needs an account or a token", &context.realm, &[Scope::Catalog], None));
+        return Err(ApiError::challenge(
+            "listing repositories needs an account or a token",
+            &context.realm,
+            &[Scope::Catalog],
+            None,
+        ));
     }
     let size = context.page_size(REPOSITORIES, 10_000)?;
     let last = context.parameter("last").map(ToOwned::to_owned);
     let may_see = |repo: &RepoName| authorizer.may_see(principal, repo);
-    let mut repositories = context.registry().repositories(last, size + 1, may_see).await?;
+    let mut repositories = context
+        .registry()
+        .repositories(last, size + 1, may_see)
+        .await?;
     let more = repositories.len() > size;
     repositories.truncate(size);
     let mut answer = Answer::json(StatusCode::OK, &json!({"repositories": repositories}));
     if let Some(last) = repositories.last().filter(|_| more) {
         let last: String = url::form_urlencoded::byte_serialize(last.as_str().as_bytes()).collect();
-        answer = answer.header(header::LINK, format!("</v2/_catalog?n={size}&last={last}>; rel=\"next\""));
+        answer = answer.header(
+            header::LINK,
+            format!("</v2/_catalog?n={size}&last={last}>; rel=\"next\""),
+        );
     }
     Ok(answer.build())
 }

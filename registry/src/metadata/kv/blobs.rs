@@ -5,8 +5,8 @@ use super::engine::Family;
 use super::keys::{self, ReviewKind};
 use super::txn::Txn;
 use crate::metadata::{
-    BlobPlace, BlobRow, CommitOutcome, Error, LinkRow, LinkedBlob, Millis, NewBlob, NewContent, PhysicalKey, Progress,
-    Refusal, UploadId, UploadRow,
+    BlobPlace, BlobRow, CommitOutcome, Error, LinkRow, LinkedBlob, Millis, NewBlob, NewContent,
+    PhysicalKey, Progress, Refusal, UploadId, UploadRow,
 };
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
@@ -20,7 +20,12 @@ pub(super) fn key_bytes(key: &PhysicalKey) -> Vec<u8> {
 }
 
 pub(super) fn linked(blob: BlobRow, link: &LinkRow) -> LinkedBlob {
-    LinkedBlob { size: blob.size, place: blob.place, visible: link.visible > 0, quarantined: blob.quarantined }
+    LinkedBlob {
+        size: blob.size,
+        place: blob.place,
+        visible: link.visible > 0,
+        quarantined: blob.quarantined,
+    }
 }
 
 /// Whether half of a pin's time is gone. Renewing only then makes existence checks cheap.
@@ -29,11 +34,21 @@ pub(super) fn pin_is_old(link: &LinkRow, now: Millis, until: Millis) -> bool {
 }
 
 /// Finds a blob for somebody who will rely on it.
-pub(super) fn pin(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, now: Millis, until: Millis) -> Result<Option<LinkedBlob>, Error> {
+pub(super) fn pin(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    now: Millis,
+    until: Millis,
+) -> Result<Option<LinkedBlob>, Error> {
     let key = keys::repo_digest(repo, digest);
-    let Some(mut link) = txn.row::<LinkRow>(Family::Link, &key)? else { return Ok(None) };
+    let Some(mut link) = txn.row::<LinkRow>(Family::Link, &key)? else {
+        return Ok(None);
+    };
     let Some(blob) = txn.row::<BlobRow>(Family::Blob, &keys::digest(digest))? else {
-        return Err(Error::Damaged(format!("{repo} has {digest}, which nobody has")));
+        return Err(Error::Damaged(format!(
+            "{repo} has {digest}, which nobody has"
+        )));
     };
     if pin_is_old(&link, now, until) {
         link.pin_until = until;
@@ -43,7 +58,13 @@ pub(super) fn pin(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, now: Mill
 }
 
 /// Gives a repository a blob that is in the store.
-fn link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, mut blob: BlobRow, until: Millis) -> Result<(), Error> {
+fn link(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    mut blob: BlobRow,
+    until: Millis,
+) -> Result<(), Error> {
     let key = keys::repo_digest(repo, digest);
     let row = match txn.row::<LinkRow>(Family::Link, &key)? {
         Some(mut row) => {
@@ -53,8 +74,16 @@ fn link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, mut blob: BlobRow, 
         None => {
             blob.links += 1;
             txn.put(Family::Holder, keys::digest_repo(digest, repo), Vec::new());
-            txn.put(Family::Review, keys::review(ReviewKind::Link, &key), Vec::new());
-            LinkRow { refs: 0, visible: 0, pin_until: until }
+            txn.put(
+                Family::Review,
+                keys::review(ReviewKind::Link, &key),
+                Vec::new(),
+            );
+            LinkRow {
+                refs: 0,
+                visible: 0,
+                pin_until: until,
+            }
         }
     };
     txn.put_row(Family::Link, key, &row);
@@ -62,7 +91,13 @@ fn link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, mut blob: BlobRow, 
     Ok(())
 }
 
-pub(super) fn mount(txn: &mut Txn<'_>, from: &RepoName, to: &RepoName, digest: &Digest, until: Millis) -> Result<bool, Error> {
+pub(super) fn mount(
+    txn: &mut Txn<'_>,
+    from: &RepoName,
+    to: &RepoName,
+    digest: &Digest,
+    until: Millis,
+) -> Result<bool, Error> {
     let has = txn.has(Family::Link, &keys::repo_digest(from, digest))?;
     match txn.row::<BlobRow>(Family::Blob, &keys::digest(digest))? {
         Some(blob) if has && blob.quarantined.is_none() => {
@@ -75,7 +110,9 @@ pub(super) fn mount(txn: &mut Txn<'_>, from: &RepoName, to: &RepoName, digest: &
 
 pub(super) fn unlink(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<(), Stop> {
     let key = keys::repo_digest(repo, digest);
-    let row = txn.row::<LinkRow>(Family::Link, &key)?.ok_or(Stop::Refused(Refusal::NotFound))?;
+    let row = txn
+        .row::<LinkRow>(Family::Link, &key)?
+        .ok_or(Stop::Refused(Refusal::NotFound))?;
     if row.refs > 0 {
         return Err(Stop::Refused(Refusal::BlobInUse(row.refs)));
     }
@@ -91,7 +128,11 @@ pub(super) fn drop_link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> 
     if let Some(mut blob) = txn.row::<BlobRow>(Family::Blob, &key)? {
         blob.links = blob.links.saturating_sub(1);
         if blob.links == 0 {
-            txn.put(Family::Review, keys::review(ReviewKind::Blob, &key), Vec::new());
+            txn.put(
+                Family::Review,
+                keys::review(ReviewKind::Blob, &key),
+                Vec::new(),
+            );
         }
         txn.put_row(Family::Blob, key, &blob);
     }
@@ -110,16 +151,25 @@ pub(super) fn quarantine(txn: &mut Txn<'_>, digest: &Digest, reason: &str) -> Re
 pub(super) fn begin_upload(txn: &mut Txn<'_>, row: &UploadRow) -> Result<(), Error> {
     let key = key_bytes(&row.key);
     if txn.has(Family::LiveKey, &key)? || txn.has(Family::Trash, &key)? {
-        return Err(Error::Damaged(format!("key {} was handed out twice", row.key)));
+        return Err(Error::Damaged(format!(
+            "key {} was handed out twice",
+            row.key
+        )));
     }
     txn.put(Family::LiveKey, key, Vec::new());
     txn.put_row(Family::Upload, upload_key(row.id), row);
     Ok(())
 }
 
-pub(super) fn advance_upload(txn: &mut Txn<'_>, id: UploadId, progress: Progress) -> Result<bool, Error> {
+pub(super) fn advance_upload(
+    txn: &mut Txn<'_>,
+    id: UploadId,
+    progress: Progress,
+) -> Result<bool, Error> {
     let key = upload_key(id);
-    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else { return Ok(false) };
+    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
+        return Ok(false);
+    };
     row.offset = progress.offset;
     row.hash_state = progress.hash_state;
     row.sealing = progress.sealing;
@@ -130,7 +180,9 @@ pub(super) fn advance_upload(txn: &mut Txn<'_>, id: UploadId, progress: Progress
 
 pub(super) fn abort_upload(txn: &mut Txn<'_>, id: UploadId, now: Millis) -> Result<bool, Error> {
     let key = upload_key(id);
-    let Some(row) = txn.row::<UploadRow>(Family::Upload, &key)? else { return Ok(false) };
+    let Some(row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
+        return Ok(false);
+    };
     txn.delete(Family::Upload, key);
     // Nobody downloads from a key that was never a blob's, so there is nothing to wait for.
     to_trash(txn, &row.key, now);
@@ -171,8 +223,9 @@ pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, E
                     BlobPlace::Inline
                 }
                 NewContent::Object(root) => {
-                    let key = reserved
-                        .ok_or_else(|| Error::Damaged("a blob came to the blob store without an upload".into()))?;
+                    let key = reserved.ok_or_else(|| {
+                        Error::Damaged("a blob came to the blob store without an upload".into())
+                    })?;
                     BlobPlace::Object { key, root }
                 }
             };
@@ -184,7 +237,13 @@ pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, E
                     to_trash(txn, &key, new.now);
                 }
             }
-            BlobRow { size: new.size, place, links, pin_until: new.pin_until, quarantined: None }
+            BlobRow {
+                size: new.size,
+                place,
+                links,
+                pin_until: new.pin_until,
+                quarantined: None,
+            }
         }
     };
     blob.pin_until = blob.pin_until.max(new.pin_until);

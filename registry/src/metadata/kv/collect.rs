@@ -7,10 +7,17 @@ use super::engine::Family;
 use super::keys::{self, ReviewKind};
 use super::manifests;
 use super::txn::Txn;
-use crate::metadata::{BlobPlace, BlobRow, CollectRules, Collected, Error, LinkRow, ManifestRow, UploadRow};
+use crate::metadata::{
+    BlobPlace, BlobRow, CollectRules, Collected, Error, LinkRow, ManifestRow, UploadRow,
+};
 
 /// One pass over at most `limit` entries of the review queue from `cursor` on.
-pub(super) fn pass(txn: &mut Txn<'_>, rules: CollectRules, cursor: Option<Vec<u8>>, limit: usize) -> Result<Collected, Error> {
+pub(super) fn pass(
+    txn: &mut Txn<'_>,
+    rules: CollectRules,
+    cursor: Option<Vec<u8>>,
+    limit: usize,
+) -> Result<Collected, Error> {
     let mut collected = Collected::default();
     if cursor.is_none() {
         expire_uploads(txn, rules, &mut collected)?;
@@ -19,7 +26,9 @@ pub(super) fn pass(txn: &mut Txn<'_>, rules: CollectRules, cursor: Option<Vec<u8
     let mut looked_at = 0;
     // Entries for what a removed row named come later in the queue: manifests before links before blobs.
     loop {
-        let Some((entry, _)) = txn.scan(Family::Review, b"", &from, 1)?.pop() else { return Ok(collected) };
+        let Some((entry, _)) = txn.scan(Family::Review, b"", &from, 1)?.pop() else {
+            return Ok(collected);
+        };
         if looked_at == limit {
             collected.next = Some(entry);
             return Ok(collected);
@@ -31,7 +40,11 @@ pub(super) fn pass(txn: &mut Txn<'_>, rules: CollectRules, cursor: Option<Vec<u8
     }
 }
 
-fn expire_uploads(txn: &mut Txn<'_>, rules: CollectRules, collected: &mut Collected) -> Result<(), Error> {
+fn expire_uploads(
+    txn: &mut Txn<'_>,
+    rules: CollectRules,
+    collected: &mut Collected,
+) -> Result<(), Error> {
     for (_, value) in txn.scan(Family::Upload, b"", b"", usize::MAX)? {
         let row: UploadRow = super::txn::decode(Family::Upload, &value)?;
         if row.expires_at < rules.now {
@@ -42,13 +55,24 @@ fn expire_uploads(txn: &mut Txn<'_>, rules: CollectRules, collected: &mut Collec
     Ok(())
 }
 
-fn review(txn: &mut Txn<'_>, rules: CollectRules, entry: &[u8], collected: &mut Collected) -> Result<(), Error> {
+fn review(
+    txn: &mut Txn<'_>,
+    rules: CollectRules,
+    entry: &[u8],
+    collected: &mut Collected,
+) -> Result<(), Error> {
     let row_key = &entry[1..];
     let done = match entry[0] {
-        kind if kind == ReviewKind::Manifest as u8 => review_manifest(txn, rules, row_key, collected)?,
+        kind if kind == ReviewKind::Manifest as u8 => {
+            review_manifest(txn, rules, row_key, collected)?
+        }
         kind if kind == ReviewKind::Link as u8 => review_link(txn, rules, row_key, collected)?,
         kind if kind == ReviewKind::Blob as u8 => review_blob(txn, rules, row_key, collected)?,
-        other => return Err(Error::Damaged(format!("the review queue has an entry of unknown kind {other}"))),
+        other => {
+            return Err(Error::Damaged(format!(
+                "the review queue has an entry of unknown kind {other}"
+            )));
+        }
     };
     if done {
         txn.delete(Family::Review, entry.to_vec());
@@ -57,8 +81,15 @@ fn review(txn: &mut Txn<'_>, rules: CollectRules, entry: &[u8], collected: &mut 
 }
 
 /// Each of these says whether the entry is settled; one that waits for a pin to end stays.
-fn review_manifest(txn: &mut Txn<'_>, rules: CollectRules, key: &[u8], collected: &mut Collected) -> Result<bool, Error> {
-    let Some(row) = txn.row::<ManifestRow>(Family::Manifest, key)? else { return Ok(true) };
+fn review_manifest(
+    txn: &mut Txn<'_>,
+    rules: CollectRules,
+    key: &[u8],
+    collected: &mut Collected,
+) -> Result<bool, Error> {
+    let Some(row) = txn.row::<ManifestRow>(Family::Manifest, key)? else {
+        return Ok(true);
+    };
     let (repo, rest) = keys::read_repo(key)?;
     let digest = keys::read_digest(rest)?.0;
     if row.tags > 0 || row.parents > 0 || row.held > 0 {
@@ -79,8 +110,15 @@ fn review_manifest(txn: &mut Txn<'_>, rules: CollectRules, key: &[u8], collected
     Ok(true)
 }
 
-fn review_link(txn: &mut Txn<'_>, rules: CollectRules, key: &[u8], collected: &mut Collected) -> Result<bool, Error> {
-    let Some(row) = txn.row::<LinkRow>(Family::Link, key)? else { return Ok(true) };
+fn review_link(
+    txn: &mut Txn<'_>,
+    rules: CollectRules,
+    key: &[u8],
+    collected: &mut Collected,
+) -> Result<bool, Error> {
+    let Some(row) = txn.row::<LinkRow>(Family::Link, key)? else {
+        return Ok(true);
+    };
     if row.refs > 0 {
         return Ok(true);
     }
@@ -93,8 +131,15 @@ fn review_link(txn: &mut Txn<'_>, rules: CollectRules, key: &[u8], collected: &m
     Ok(true)
 }
 
-fn review_blob(txn: &mut Txn<'_>, rules: CollectRules, key: &[u8], collected: &mut Collected) -> Result<bool, Error> {
-    let Some(row) = txn.row::<BlobRow>(Family::Blob, key)? else { return Ok(true) };
+fn review_blob(
+    txn: &mut Txn<'_>,
+    rules: CollectRules,
+    key: &[u8],
+    collected: &mut Collected,
+) -> Result<bool, Error> {
+    let Some(row) = txn.row::<BlobRow>(Family::Blob, key)? else {
+        return Ok(true);
+    };
     if row.links > 0 {
         return Ok(true);
     }

@@ -35,12 +35,18 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn start(engine: Arc<dyn Engine>, observe: Arc<dyn Fn(std::time::Duration) + Send + Sync>) -> std::io::Result<Committer> {
+    pub(super) fn start(
+        engine: Arc<dyn Engine>,
+        observe: Arc<dyn Fn(std::time::Duration) + Send + Sync>,
+    ) -> std::io::Result<Committer> {
         let (queue, jobs) = sync_channel(QUEUE_LIMIT);
         let thread = std::thread::Builder::new()
             .name("metadata-commit".into())
             .spawn(move || run(&*engine, &jobs, &*observe))?;
-        Ok(Committer { queue: Some(queue), thread: Some(thread) })
+        Ok(Committer {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
     }
 
     /// Runs `operation` in the writing thread. Its changes are kept if it returns `Ok`, and the answer
@@ -58,7 +64,8 @@ impl Committer {
             let keep = outcome.is_ok();
             let reply: Reply = Box::new(move |written| {
                 // Nobody waits any more when the client went away; the change holds all the same.
-                let _ = sender.send(outcome.and_then(|value| written.map(|()| value).map_err(X::from)));
+                let _ =
+                    sender.send(outcome.and_then(|value| written.map(|()| value).map_err(X::from)));
             });
             (keep, reply)
         });
@@ -74,7 +81,9 @@ impl Committer {
                 Err(std::sync::mpsc::TrySendError::Disconnected(_)) => return Err(closed().into()),
             }
         }
-        answer.await.unwrap_or_else(|_| Err(Error::Unavailable("an operation failed inside; see the log".into()).into()))
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable("an operation failed inside; see the log".into()).into())
+        })
     }
 }
 
@@ -107,13 +116,19 @@ fn run(engine: &dyn Engine, jobs: &Receiver<Queued>, observe: &dyn Fn(std::time:
                     }
                     replies.push(reply);
                 }
-                Err(_) => tracing::error!("an operation on the metadata store panicked; nothing of it was kept"),
+                Err(_) => tracing::error!(
+                    "an operation on the metadata store panicked; nothing of it was kept"
+                ),
             }
             if replies.len() < GROUP_LIMIT {
                 next = jobs.try_recv().ok();
             }
         }
-        let written = if group.is_empty() { Ok(()) } else { engine.write(&group, durable) };
+        let written = if group.is_empty() {
+            Ok(())
+        } else {
+            engine.write(&group, durable)
+        };
         if let Err(error) = &written {
             tracing::error!(%error, "metadata could not be written");
         }
@@ -147,9 +162,19 @@ mod tests {
             tasks.push(tokio::spawn(async move {
                 committer
                     .run(true, move |txn| {
-                        let count = txn.get(Family::Server, b"n")?.map_or(0, |v| u32::from_le_bytes(v.try_into().unwrap()));
-                        txn.put(Family::Server, b"n".to_vec(), (count + 1).to_le_bytes().to_vec());
-                        if number % 5 == 0 { Err(Error::Damaged("no".into())) } else { Ok(()) }
+                        let count = txn
+                            .get(Family::Server, b"n")?
+                            .map_or(0, |v| u32::from_le_bytes(v.try_into().unwrap()));
+                        txn.put(
+                            Family::Server,
+                            b"n".to_vec(),
+                            (count + 1).to_le_bytes().to_vec(),
+                        );
+                        if number % 5 == 0 {
+                            Err(Error::Damaged("no".into()))
+                        } else {
+                            Ok(())
+                        }
                     })
                     .await
             }));
@@ -159,13 +184,18 @@ mod tests {
             failed += u32::from(task.await.unwrap().is_err());
         }
         assert_eq!(failed, 100);
-        assert_eq!(engine.get(Family::Server, b"n").unwrap().unwrap(), 400_u32.to_le_bytes());
+        assert_eq!(
+            engine.get(Family::Server, b"n").unwrap().unwrap(),
+            400_u32.to_le_bytes()
+        );
     }
 
     #[tokio::test]
     async fn a_panic_in_one_operation_ends_that_one_only() {
         let (_, committer) = committer();
-        let broken = committer.run(true, |_| -> Result<(), Error> { panic!("a bug") }).await;
+        let broken = committer
+            .run(true, |_| -> Result<(), Error> { panic!("a bug") })
+            .await;
         assert!(matches!(broken, Err(Error::Unavailable(_))));
         assert!(committer.run(true, |_| Ok::<_, Error>(7)).await.is_ok());
     }

@@ -14,7 +14,13 @@ fn failed(error: Error) -> DirectoryError {
 }
 
 impl<E: Engine> KvMetadata<E> {
-    async fn insert(&self, family: Family, key: Vec<u8>, row: impl Serialize + Send + 'static, replace: bool) -> Result<bool, DirectoryError> {
+    async fn insert(
+        &self,
+        family: Family,
+        key: Vec<u8>,
+        row: impl Serialize + Send + 'static,
+        replace: bool,
+    ) -> Result<bool, DirectoryError> {
         let operation = move |txn: &mut super::Txn<'_>| {
             let fits = txn.has(family, &key)? == replace;
             if fits {
@@ -37,22 +43,45 @@ impl<E: Engine> KvMetadata<E> {
 
 impl<E: Engine> Directory for KvMetadata<E> {
     fn account<'a>(&'a self, name: &'a AccountName) -> Answer<'a, Option<Account>> {
-        Box::pin(async move { self.row(Family::Account, name.as_str().as_bytes()).map_err(failed) })
+        Box::pin(async move {
+            self.row(Family::Account, name.as_str().as_bytes())
+                .map_err(failed)
+        })
     }
 
-    fn accounts<'a>(&'a self, from: Option<&'a AccountName>, limit: usize) -> Answer<'a, Vec<Account>> {
+    fn accounts<'a>(
+        &'a self,
+        from: Option<&'a AccountName>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Account>> {
         Box::pin(async move {
-            let from = from.map(|name| after(name.as_str().into())).unwrap_or_default();
-            self.list(Family::Account, b"", &from, limit, |_, value| decode(Family::Account, value).map(Some)).map_err(failed)
+            let from = from
+                .map(|name| after(name.as_str().into()))
+                .unwrap_or_default();
+            self.list(Family::Account, b"", &from, limit, |_, value| {
+                decode(Family::Account, value).map(Some)
+            })
+            .map_err(failed)
         })
     }
 
     fn insert_account(&self, account: Account) -> Answer<'_, bool> {
-        Box::pin(async move { self.insert(Family::Account, account.name.as_str().into(), account, false).await })
+        Box::pin(async move {
+            self.insert(
+                Family::Account,
+                account.name.as_str().into(),
+                account,
+                false,
+            )
+            .await
+        })
     }
 
     fn replace_account(&self, account: Account) -> Answer<'_, bool> {
-        Box::pin(async move { self.insert(Family::Account, account.name.as_str().into(), account, true).await })
+        Box::pin(async move {
+            self.insert(Family::Account, account.name.as_str().into(), account, true)
+                .await
+        })
     }
 
     fn remove_account<'a>(&'a self, name: &'a AccountName) -> Answer<'a, bool> {
@@ -60,22 +89,36 @@ impl<E: Engine> Directory for KvMetadata<E> {
     }
 
     fn token<'a>(&'a self, id: &'a TokenId) -> Answer<'a, Option<ApiToken>> {
-        Box::pin(async move { self.row(Family::Token, id.as_str().as_bytes()).map_err(failed) })
+        Box::pin(async move {
+            self.row(Family::Token, id.as_str().as_bytes())
+                .map_err(failed)
+        })
     }
 
-    fn tokens<'a>(&'a self, owner: Option<&'a AccountName>, from: Option<&'a TokenId>, limit: usize) -> Answer<'a, Vec<ApiToken>> {
+    fn tokens<'a>(
+        &'a self,
+        owner: Option<&'a AccountName>,
+        from: Option<&'a TokenId>,
+        limit: usize,
+    ) -> Answer<'a, Vec<ApiToken>> {
         Box::pin(async move {
             let from = from.map(|id| after(id.as_str().into())).unwrap_or_default();
             let read = |_: &[u8], value: &[u8]| {
                 let token: ApiToken = decode(Family::Token, value)?;
-                Ok(owner.is_none_or(|owner| token.owner == *owner).then_some(token))
+                Ok(owner
+                    .is_none_or(|owner| token.owner == *owner)
+                    .then_some(token))
             };
-            self.list(Family::Token, b"", &from, limit, read).map_err(failed)
+            self.list(Family::Token, b"", &from, limit, read)
+                .map_err(failed)
         })
     }
 
     fn insert_token(&self, token: ApiToken) -> Answer<'_, bool> {
-        Box::pin(async move { self.insert(Family::Token, token.id.as_str().into(), token, false).await })
+        Box::pin(async move {
+            self.insert(Family::Token, token.id.as_str().into(), token, false)
+                .await
+        })
     }
 
     fn remove_token<'a>(&'a self, id: &'a TokenId) -> Answer<'a, bool> {

@@ -51,9 +51,25 @@ pub enum Family {
 impl Family {
     /// Every family.
     pub const ALL: [Family; 20] = [
-        Family::Repository, Family::Blob, Family::Inline, Family::Link, Family::Holder, Family::Manifest, Family::Body,
-        Family::Edge, Family::Parent, Family::Referrer, Family::Tag, Family::TagOf, Family::Upload,
-        Family::LiveKey, Family::Trash, Family::Review, Family::Event, Family::Account, Family::Token,
+        Family::Repository,
+        Family::Blob,
+        Family::Inline,
+        Family::Link,
+        Family::Holder,
+        Family::Manifest,
+        Family::Body,
+        Family::Edge,
+        Family::Parent,
+        Family::Referrer,
+        Family::Tag,
+        Family::TagOf,
+        Family::Upload,
+        Family::LiveKey,
+        Family::Trash,
+        Family::Review,
+        Family::Event,
+        Family::Account,
+        Family::Token,
         Family::Server,
     ];
 
@@ -94,7 +110,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Calls `visit` with the entries whose key begins with `prefix` and is greater than or equal to
     /// `from`, in byte order, until it returns `false`.
-    fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>;
+    fn scan(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error>;
 
     /// The last key of a family.
     fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, Error>;

@@ -67,7 +67,12 @@ pub(super) fn repo_two(repo_name: &RepoName, first: &Digest, second: &Digest) ->
     key
 }
 
-pub(super) fn edge(repo_name: &RepoName, parent: &Digest, kind: EdgeKind, child: &Digest) -> Vec<u8> {
+pub(super) fn edge(
+    repo_name: &RepoName,
+    parent: &Digest,
+    kind: EdgeKind,
+    child: &Digest,
+) -> Vec<u8> {
     let mut key = repo_digest(repo_name, parent);
     key.push(kind as u8);
     push_digest(&mut key, child);
@@ -97,9 +102,13 @@ pub(super) fn review(kind: ReviewKind, row_key: &[u8]) -> Vec<u8> {
 pub(super) fn read_digest(bytes: &[u8]) -> Result<(Digest, &[u8]), Error> {
     let damaged = || Error::Damaged("a key holds no digest where one is due".into());
     let (tag, rest) = bytes.split_first().ok_or_else(damaged)?;
-    let algorithm =
-        Algorithm::ALL.into_iter().find(|a| tag_of(*a) == *tag).ok_or_else(damaged)?;
-    let (value, rest) = rest.split_at_checked(algorithm.byte_len()).ok_or_else(damaged)?;
+    let algorithm = Algorithm::ALL
+        .into_iter()
+        .find(|a| tag_of(*a) == *tag)
+        .ok_or_else(damaged)?;
+    let (value, rest) = rest
+        .split_at_checked(algorithm.byte_len())
+        .ok_or_else(damaged)?;
     let digest = Digest::from_bytes(algorithm, value).ok_or_else(damaged)?;
     Ok((digest, rest))
 }
@@ -107,7 +116,10 @@ pub(super) fn read_digest(bytes: &[u8]) -> Result<(Digest, &[u8]), Error> {
 /// Reads a repository's name from the front of `bytes`.
 pub(super) fn read_repo(bytes: &[u8]) -> Result<(RepoName, &[u8]), Error> {
     let damaged = || Error::Damaged("a key holds no repository where one is due".into());
-    let end = bytes.iter().position(|byte| *byte == 0).ok_or_else(damaged)?;
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .ok_or_else(damaged)?;
     let name = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged())?;
     Ok((name.parse().map_err(|_| damaged())?, &bytes[end + 1..]))
 }

@@ -10,7 +10,8 @@ use super::reach::{self, Reach};
 use super::tags;
 use super::txn::Txn;
 use crate::metadata::{
-    BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, PutManifest, PutOutcome, Refusal, TagClass, TagCondition,
+    BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, PutManifest, PutOutcome,
+    Refusal, TagClass, TagCondition,
 };
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -21,14 +22,26 @@ use std::collections::BTreeSet;
 pub(super) const POLICY: &[u8] = b"policy";
 
 /// Reads a manifest of the store back, checking it against its digest.
-pub(super) fn read(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<Option<VerifiedManifest>, Error> {
+pub(super) fn read(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<Option<VerifiedManifest>, Error> {
     let key = keys::repo_digest(repo, digest);
-    let (Some(row), Some(bytes)) = (txn.row::<ManifestRow>(Family::Manifest, &key)?, txn.get(Family::Body, &key)?) else {
+    let (Some(row), Some(bytes)) = (
+        txn.row::<ManifestRow>(Family::Manifest, &key)?,
+        txn.get(Family::Body, &key)?,
+    ) else {
         return Ok(None);
     };
-    VerifiedManifest::check(bytes, Some(&row.media_type), Some(digest), digest.algorithm())
-        .map(Some)
-        .map_err(|error| Error::Damaged(format!("manifest {digest} of {repo}: {error}")))
+    VerifiedManifest::check(
+        bytes,
+        Some(&row.media_type),
+        Some(digest),
+        digest.algorithm(),
+    )
+    .map(Some)
+    .map_err(|error| Error::Damaged(format!("manifest {digest} of {repo}: {error}")))
 }
 
 pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Stop> {
@@ -49,24 +62,38 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
             changed = true;
         }
     }
-    let change = tags::Change { repo: &put.repo, by: &put.by, now: put.now, admission: put.admission.as_ref() };
+    let change = tags::Change {
+        repo: &put.repo,
+        by: &put.by,
+        now: put.now,
+        admission: put.admission.as_ref(),
+    };
     for tag in &put.tags {
         changed |= tags::point(txn, change, tag, &put.manifest)?;
     }
-    Ok(if changed { PutOutcome::Created } else { PutOutcome::Existed })
+    Ok(if changed {
+        PutOutcome::Created
+    } else {
+        PutOutcome::Existed
+    })
 }
 
 /// A tag that can be a release needs a proof that was made for this manifest, here, under the policy
 /// that is in force now, on evidence that is still there.
 fn check_admission(txn: &Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
-    if put.tags.iter().all(|tag| tag.class == TagClass::EvidenceList) {
+    if put
+        .tags
+        .iter()
+        .all(|tag| tag.class == TagClass::EvidenceList)
+    {
         return Ok(());
     }
     let rejudge = || Stop::Refused(Refusal::Rejudge);
     let admission = put.admission.as_ref().ok_or_else(rejudge)?;
     let policy = txn.get(Family::Server, POLICY)?;
     let is_current = policy.as_deref() == Some(admission.policy().to_string().as_bytes());
-    let is_for_this = admission.repo() == &put.repo && admission.manifest() == put.manifest.digest();
+    let is_for_this =
+        admission.repo() == &put.repo && admission.manifest() == put.manifest.digest();
     if !is_current || !is_for_this {
         return Err(rejudge());
     }
@@ -81,13 +108,24 @@ fn check_admission(txn: &Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
 fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> {
     let (repo, manifest) = (&put.repo, &put.manifest);
     let digest = *manifest.digest();
-    let blobs: BTreeSet<Digest> = manifest.blobs().map(|descriptor| descriptor.digest).collect();
-    let children: BTreeSet<Digest> = manifest.children().iter().map(|descriptor| descriptor.digest).collect();
+    let blobs: BTreeSet<Digest> = manifest
+        .blobs()
+        .map(|descriptor| descriptor.digest)
+        .collect();
+    let children: BTreeSet<Digest> = manifest
+        .children()
+        .iter()
+        .map(|descriptor| descriptor.digest)
+        .collect();
 
     let mut edges = Vec::new();
     let (mut missing_blobs, mut missing_manifests) = (Vec::new(), Vec::new());
     for blob in blobs {
-        if count_blob(txn, repo, &blob)? { edges.push((EdgeKind::Blob, blob)) } else { missing_blobs.push(blob) }
+        if count_blob(txn, repo, &blob)? {
+            edges.push((EdgeKind::Blob, blob))
+        } else {
+            missing_blobs.push(blob)
+        }
     }
     for child in children {
         let child_key = keys::repo_digest(repo, &child);
@@ -103,12 +141,23 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
         }
     }
     if !missing_blobs.is_empty() || !missing_manifests.is_empty() {
-        return Err(Stop::Refused(Refusal::Missing { blobs: missing_blobs, manifests: missing_manifests }));
+        return Err(Stop::Refused(Refusal::Missing {
+            blobs: missing_blobs,
+            manifests: missing_manifests,
+        }));
     }
     for (kind, child) in &edges {
-        txn.put(Family::Edge, keys::edge(repo, &digest, *kind, child), Vec::new());
+        txn.put(
+            Family::Edge,
+            keys::edge(repo, &digest, *kind, child),
+            Vec::new(),
+        );
         if *kind == EdgeKind::Manifest {
-            txn.put(Family::Parent, keys::repo_two(repo, child, &digest), Vec::new());
+            txn.put(
+                Family::Parent,
+                keys::repo_two(repo, child, &digest),
+                Vec::new(),
+            );
         }
     }
 
@@ -131,21 +180,33 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
     let mut above = parents;
     if let Some(subject) = row.subject {
         let descriptor = manifest.descriptor();
-        txn.put_row(Family::Referrer, keys::repo_two(repo, &subject, &digest), &descriptor);
+        txn.put_row(
+            Family::Referrer,
+            keys::repo_two(repo, &subject, &digest),
+            &descriptor,
+        );
         note_evidence(txn, repo, &subject)?;
         above.push(subject);
     }
     row.evidence = reach::referrers(txn, repo, &digest)?.len() as u64;
     txn.put_row(Family::Manifest, key.to_vec(), &row);
     for parent in above {
-        let Some(parent) = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &parent))? else { continue };
+        let Some(parent) =
+            txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &parent))?
+        else {
+            continue;
+        };
         for reach in [Reach::Visible, Reach::Held] {
             if reach.of(&parent) > 0 {
                 reach::change(txn, repo, &digest, reach, true)?;
             }
         }
     }
-    txn.put(Family::Review, keys::review(ReviewKind::Manifest, key), Vec::new());
+    txn.put(
+        Family::Review,
+        keys::review(ReviewKind::Manifest, key),
+        Vec::new(),
+    );
     let repo_key = keys::repo(repo);
     if !txn.has(Family::Repository, &repo_key)? {
         txn.put_row(Family::Repository, repo_key, &put.now);
@@ -157,8 +218,12 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
 /// known to be damaged: then the client sends them again.
 fn count_blob(txn: &mut Txn<'_>, repo: &RepoName, blob: &Digest) -> Result<bool, Error> {
     let key = keys::repo_digest(repo, blob);
-    let Some(mut link) = txn.row::<LinkRow>(Family::Link, &key)? else { return Ok(false) };
-    let sound = txn.row::<BlobRow>(Family::Blob, &keys::digest(blob))?.is_some_and(|row| row.quarantined.is_none());
+    let Some(mut link) = txn.row::<LinkRow>(Family::Link, &key)? else {
+        return Ok(false);
+    };
+    let sound = txn
+        .row::<BlobRow>(Family::Blob, &keys::digest(blob))?
+        .is_some_and(|row| row.quarantined.is_none());
     if sound {
         link.refs += 1;
         txn.put_row(Family::Link, key, &link);
@@ -176,7 +241,13 @@ fn note_evidence(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result
 }
 
 /// Deletes a manifest with its mutable tags, because somebody asked for it.
-pub(super) fn delete(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, by: &str, now: Millis) -> Result<(), Stop> {
+pub(super) fn delete(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    by: &str,
+    now: Millis,
+) -> Result<(), Stop> {
     let key = keys::repo_digest(repo, digest);
     let Some(row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
         return Err(Stop::Refused(Refusal::NotFound));
@@ -184,7 +255,12 @@ pub(super) fn delete(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, by: &s
     if row.held > 0 {
         return Err(Stop::Refused(Refusal::Held));
     }
-    let change = tags::Change { repo, by, now, admission: None };
+    let change = tags::Change {
+        repo,
+        by,
+        now,
+        admission: None,
+    };
     for tag in tags_of(txn, repo, digest)? {
         tags::remove(txn, change, &tag, TagCondition::Any)?;
     }
@@ -206,13 +282,18 @@ pub(super) fn delete(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, by: &s
 fn tags_of(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<Vec<Tag>, Error> {
     let prefix = keys::repo_digest(repo, digest);
     let entries = txn.scan(Family::TagOf, &prefix, &prefix, usize::MAX)?;
-    entries.iter().map(|(key, _)| super::read_tag(&key[prefix.len()..])).collect()
+    entries
+        .iter()
+        .map(|(key, _)| super::read_tag(&key[prefix.len()..]))
+        .collect()
 }
 
 /// Takes a manifest without tags out of the store and uncounts all that it names.
 pub(super) fn remove(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<(), Error> {
     let key = keys::repo_digest(repo, digest);
-    let Some(row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else { return Ok(()) };
+    let Some(row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
+        return Ok(());
+    };
     // First nobody sees or holds it any more, nor what only it leads to.
     for reach in [Reach::Visible, Reach::Held] {
         for _ in 0..reach.of(&row) {
@@ -226,7 +307,11 @@ pub(super) fn remove(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Res
             EdgeKind::Blob => {
                 if let Some(mut link) = txn.row::<LinkRow>(Family::Link, &child_key)? {
                     link.refs = link.refs.saturating_sub(1);
-                    txn.put(Family::Review, keys::review(ReviewKind::Link, &child_key), Vec::new());
+                    txn.put(
+                        Family::Review,
+                        keys::review(ReviewKind::Link, &child_key),
+                        Vec::new(),
+                    );
                     txn.put_row(Family::Link, child_key, &link);
                 }
             }
@@ -234,7 +319,11 @@ pub(super) fn remove(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Res
                 txn.delete(Family::Parent, keys::repo_two(repo, &child, digest));
                 if let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &child_key)? {
                     row.parents = row.parents.saturating_sub(1);
-                    txn.put(Family::Review, keys::review(ReviewKind::Manifest, &child_key), Vec::new());
+                    txn.put(
+                        Family::Review,
+                        keys::review(ReviewKind::Manifest, &child_key),
+                        Vec::new(),
+                    );
                     txn.put_row(Family::Manifest, child_key, &row);
                 }
             }

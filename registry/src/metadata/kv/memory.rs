@@ -18,7 +18,13 @@ impl Engine for MemoryEngine {
         Ok(entries.get(&(family, key.to_vec())).cloned())
     }
 
-    fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error> {
+    fn scan(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let start = if from > prefix { from } else { prefix };
         let range = (Bound::Included((family, start.to_vec())), Bound::Unbounded);
@@ -32,7 +38,11 @@ impl Engine for MemoryEngine {
 
     fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, Error> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(entries.keys().rev().find(|(found, _)| *found == family).map(|(_, key)| key.clone()))
+        Ok(entries
+            .keys()
+            .rev()
+            .find(|(found, _)| *found == family)
+            .map(|(_, key)| key.clone()))
     }
 
     fn write(&self, changes: &Changes, _durable: bool) -> Result<(), Error> {

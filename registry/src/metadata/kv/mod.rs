@@ -19,9 +19,9 @@ mod tags;
 mod txn;
 
 use super::{
-    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, LinkRow, LinkedBlob, ManifestRow, Metadata,
-    Millis, NewBlob, PhysicalKey, Progress, PutManifest, PutOutcome, Referrer, Refusal, TagCondition, TagRow, TrashItem,
-    UploadId, UploadRow,
+    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, LinkRow, LinkedBlob,
+    ManifestRow, Metadata, Millis, NewBlob, PhysicalKey, Progress, PutManifest, PutOutcome,
+    Referrer, Refusal, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -58,7 +58,10 @@ fn answer<T>(outcome: Result<T, Stop>) -> Result<Result<T, Refusal>, Error> {
 
 fn read_tag(bytes: &[u8]) -> Result<Tag, Error> {
     let damaged = || Error::Damaged("a key holds no tag where one is due".into());
-    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).ok_or_else(damaged)
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(damaged)
 }
 
 /// The metadata store over `E`.
@@ -78,11 +81,17 @@ impl<E: Engine> KvMetadata<E> {
     ///
     /// # Errors
     /// If the engine holds another version of the key layout, or no thread can be started.
-    pub fn start(engine: E, observe: impl Fn(Duration) + Send + Sync + 'static) -> Result<KvMetadata<E>, Error> {
+    pub fn start(
+        engine: E,
+        observe: impl Fn(Duration) + Send + Sync + 'static,
+    ) -> Result<KvMetadata<E>, Error> {
         let engine = Arc::new(engine);
         match engine.get(Family::Server, b"schema")? {
             None => {
-                let first = engine::Changes::from([((Family::Server, b"schema".to_vec()), Some(SCHEMA.to_vec()))]);
+                let first = engine::Changes::from([(
+                    (Family::Server, b"schema".to_vec()),
+                    Some(SCHEMA.to_vec()),
+                )]);
                 engine.write(&first, true)?;
             }
             Some(found) if found == SCHEMA => {}
@@ -99,7 +108,10 @@ impl<E: Engine> KvMetadata<E> {
     }
 
     fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
-        self.engine.get(family, key)?.map(|value| decode(family, &value)).transpose()
+        self.engine
+            .get(family, key)?
+            .map(|value| decode(family, &value))
+            .transpose()
     }
 
     /// Collects what `read` makes of the entries, skipping those that it makes nothing of.
@@ -116,16 +128,21 @@ impl<E: Engine> KvMetadata<E> {
         if limit == 0 {
             return Ok(found);
         }
-        self.engine.scan(family, prefix, from, &mut |key, value| match read(key, value) {
-            Ok(item) => {
-                found.extend(item);
-                found.len() < limit
-            }
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        })?;
+        self.engine.scan(
+            family,
+            prefix,
+            from,
+            &mut |key, value| match read(key, value) {
+                Ok(item) => {
+                    found.extend(item);
+                    found.len() < limit
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            },
+        )?;
         failed.map_or(Ok(found), Err)
     }
 
@@ -145,66 +162,126 @@ fn after(mut key: Vec<u8>) -> Vec<u8> {
 }
 
 impl<E: Engine> Metadata for KvMetadata<E> {
-    fn blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<LinkedBlob>> {
+    fn blob<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+    ) -> Answer<'a, Option<LinkedBlob>> {
         Box::pin(async move {
-            let Some(link) = self.row::<LinkRow>(Family::Link, &keys::repo_digest(repo, digest))? else { return Ok(None) };
+            let Some(link) = self.row::<LinkRow>(Family::Link, &keys::repo_digest(repo, digest))?
+            else {
+                return Ok(None);
+            };
             let blob = self.row::<BlobRow>(Family::Blob, &keys::digest(digest))?;
             Ok(blob.map(|blob| blobs::linked(blob, &link)))
         })
     }
 
-    fn pin_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, now: Millis, until: Millis) -> Answer<'a, Option<LinkedBlob>> {
+    fn pin_blob<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
+    ) -> Answer<'a, Option<LinkedBlob>> {
         Box::pin(async move {
             // Most checks find a pin that is young enough, or no blob: then there is nothing to write.
             let key = keys::repo_digest(repo, digest);
             match self.row::<LinkRow>(Family::Link, &key)? {
                 None => return Ok(None),
-                Some(link) if !blobs::pin_is_old(&link, now, until) => return self.blob(repo, digest).await,
+                Some(link) if !blobs::pin_is_old(&link, now, until) => {
+                    return self.blob(repo, digest).await;
+                }
                 Some(_) => {}
             }
             let (repo, digest) = (repo.clone(), *digest);
-            self.write(move |txn| blobs::pin(txn, &repo, &digest, now, until)).await
+            self.write(move |txn| blobs::pin(txn, &repo, &digest, now, until))
+                .await
         })
     }
 
-    fn mount_blob<'a>(&'a self, from: &'a RepoName, to: &'a RepoName, digest: &'a Digest, _now: Millis, until: Millis) -> Answer<'a, bool> {
+    fn mount_blob<'a>(
+        &'a self,
+        from: &'a RepoName,
+        to: &'a RepoName,
+        digest: &'a Digest,
+        _now: Millis,
+        until: Millis,
+    ) -> Answer<'a, bool> {
         let (from, to, digest) = (from.clone(), to.clone(), *digest);
-        Box::pin(async move { self.write(move |txn| blobs::mount(txn, &from, &to, &digest, until)).await })
+        Box::pin(async move {
+            self.write(move |txn| blobs::mount(txn, &from, &to, &digest, until))
+                .await
+        })
     }
 
     fn blob_holders<'a>(&'a self, digest: &'a Digest, limit: usize) -> Answer<'a, Vec<RepoName>> {
         Box::pin(async move {
             let prefix = keys::digest(digest);
-            self.list(Family::Holder, &prefix, &prefix, limit, |key, _| Ok(Some(keys::read_repo(&key[prefix.len()..])?.0)))
+            self.list(Family::Holder, &prefix, &prefix, limit, |key, _| {
+                Ok(Some(keys::read_repo(&key[prefix.len()..])?.0))
+            })
         })
     }
 
-    fn unlink_blob<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, _now: Millis) -> Answer<'a, Result<(), Refusal>> {
+    fn unlink_blob<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        _now: Millis,
+    ) -> Answer<'a, Result<(), Refusal>> {
         let (repo, digest) = (repo.clone(), *digest);
-        Box::pin(async move { answer(self.committer.run(true, move |txn| blobs::unlink(txn, &repo, &digest)).await) })
+        Box::pin(async move {
+            answer(
+                self.committer
+                    .run(true, move |txn| blobs::unlink(txn, &repo, &digest))
+                    .await,
+            )
+        })
     }
 
     fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>> {
-        Box::pin(async move { Ok(self.engine.get(Family::Inline, &keys::digest(digest))?.map(Bytes::from)) })
+        Box::pin(async move {
+            Ok(self
+                .engine
+                .get(Family::Inline, &keys::digest(digest))?
+                .map(Bytes::from))
+        })
     }
 
     fn quarantine_blob<'a>(&'a self, digest: &'a Digest, reason: &'a str) -> Answer<'a, ()> {
         let (digest, reason) = (*digest, reason.to_owned());
-        Box::pin(async move { self.write(move |txn| blobs::quarantine(txn, &digest, &reason)).await })
+        Box::pin(async move {
+            self.write(move |txn| blobs::quarantine(txn, &digest, &reason))
+                .await
+        })
     }
 
-    fn all_blobs<'a>(&'a self, from: Option<Digest>, limit: usize) -> Answer<'a, Vec<(Digest, BlobRow)>> {
+    fn all_blobs<'a>(
+        &'a self,
+        from: Option<Digest>,
+        limit: usize,
+    ) -> Answer<'a, Vec<(Digest, BlobRow)>> {
         Box::pin(async move {
-            let from = from.map(|digest| after(keys::digest(&digest))).unwrap_or_default();
+            let from = from
+                .map(|digest| after(keys::digest(&digest)))
+                .unwrap_or_default();
             self.list(Family::Blob, b"", &from, limit, |key, value| {
-                Ok(Some((keys::read_digest(key)?.0, decode(Family::Blob, value)?)))
+                Ok(Some((
+                    keys::read_digest(key)?.0,
+                    decode(Family::Blob, value)?,
+                )))
             })
         })
     }
 
     fn begin_upload(&self, row: UploadRow) -> Answer<'_, ()> {
         // Not synced: a session that a power cut swallows is one that the client begins again.
-        Box::pin(async move { self.committer.run(false, move |txn| blobs::begin_upload(txn, &row)).await })
+        Box::pin(async move {
+            self.committer
+                .run(false, move |txn| blobs::begin_upload(txn, &row))
+                .await
+        })
     }
 
     fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>> {
@@ -215,7 +292,11 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     }
 
     fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool> {
-        Box::pin(async move { self.committer.run(false, move |txn| blobs::advance_upload(txn, id, progress)).await })
+        Box::pin(async move {
+            self.committer
+                .run(false, move |txn| blobs::advance_upload(txn, id, progress))
+                .await
+        })
     }
 
     fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome> {
@@ -223,35 +304,77 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     }
 
     fn abort_upload(&self, id: UploadId, now: Millis) -> Answer<'_, bool> {
-        Box::pin(async move { self.committer.run(false, move |txn| blobs::abort_upload(txn, id, now)).await })
+        Box::pin(async move {
+            self.committer
+                .run(false, move |txn| blobs::abort_upload(txn, id, now))
+                .await
+        })
     }
 
     fn has_upload(&self, id: UploadId) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.engine.get(Family::Upload, &blobs::upload_key(id))?.is_some()) })
+        Box::pin(async move {
+            Ok(self
+                .engine
+                .get(Family::Upload, &blobs::upload_key(id))?
+                .is_some())
+        })
     }
 
     fn open_uploads(&self) -> Answer<'_, u64> {
         Box::pin(async move {
-            Ok(self.list(Family::Upload, b"", b"", usize::MAX, |_, _| Ok(Some(())))?.len() as u64)
+            Ok(self
+                .list(Family::Upload, b"", b"", usize::MAX, |_, _| Ok(Some(())))?
+                .len() as u64)
         })
     }
 
-    fn manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<ManifestRow>> {
+    fn manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+    ) -> Answer<'a, Option<ManifestRow>> {
         Box::pin(async move { self.row(Family::Manifest, &keys::repo_digest(repo, digest)) })
     }
 
-    fn manifest_bytes<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<Bytes>> {
-        Box::pin(async move { Ok(self.engine.get(Family::Body, &keys::repo_digest(repo, digest))?.map(Bytes::from)) })
+    fn manifest_bytes<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+    ) -> Answer<'a, Option<Bytes>> {
+        Box::pin(async move {
+            Ok(self
+                .engine
+                .get(Family::Body, &keys::repo_digest(repo, digest))?
+                .map(Bytes::from))
+        })
     }
 
     fn put_manifest(&self, put: PutManifest) -> Answer<'_, Result<PutOutcome, Refusal>> {
-        Box::pin(async move { answer(self.committer.run(true, move |txn| manifests::put(txn, put)).await) })
+        Box::pin(async move {
+            answer(
+                self.committer
+                    .run(true, move |txn| manifests::put(txn, put))
+                    .await,
+            )
+        })
     }
 
-    fn delete_manifest<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>> {
+    fn delete_manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        by: &'a str,
+        now: Millis,
+    ) -> Answer<'a, Result<(), Refusal>> {
         let (repo, digest, by) = (repo.clone(), *digest, by.to_owned());
         Box::pin(async move {
-            answer(self.committer.run(true, move |txn| manifests::delete(txn, &repo, &digest, &by, now)).await)
+            answer(
+                self.committer
+                    .run(true, move |txn| {
+                        manifests::delete(txn, &repo, &digest, &by, now)
+                    })
+                    .await,
+            )
         })
     }
 
@@ -259,70 +382,139 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         Box::pin(async move { self.row(Family::Tag, &keys::repo_text(repo, tag.as_str())) })
     }
 
-    fn delete_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, condition: TagCondition, by: &'a str, now: Millis) -> Answer<'a, Result<(), Refusal>> {
+    fn delete_tag<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        tag: &'a Tag,
+        condition: TagCondition,
+        by: &'a str,
+        now: Millis,
+    ) -> Answer<'a, Result<(), Refusal>> {
         let (repo, tag, by) = (repo.clone(), tag.clone(), by.to_owned());
         Box::pin(async move {
             let operation = move |txn: &mut Txn<'_>| {
-                let change = tags::Change { repo: &repo, by: &by, now, admission: None };
+                let change = tags::Change {
+                    repo: &repo,
+                    by: &by,
+                    now,
+                    admission: None,
+                };
                 tags::remove(txn, change, &tag, condition)
             };
             answer(self.committer.run(true, operation).await)
         })
     }
 
-    fn tags<'a>(&'a self, repo: &'a RepoName, from: Option<&'a str>, limit: usize, only_visible: bool) -> Answer<'a, Vec<Tag>> {
+    fn tags<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        from: Option<&'a str>,
+        limit: usize,
+        only_visible: bool,
+    ) -> Answer<'a, Vec<Tag>> {
         Box::pin(async move {
             let prefix = keys::repo(repo);
-            let from = from.map_or_else(|| prefix.clone(), |text| after(keys::repo_text(repo, text)));
+            let from =
+                from.map_or_else(|| prefix.clone(), |text| after(keys::repo_text(repo, text)));
             self.list(Family::Tag, &prefix, &from, limit, |key, value| {
                 let row: TagRow = decode(Family::Tag, value)?;
                 let listed = !row.tombstone && (row.visible || !only_visible);
-                if listed { read_tag(&key[prefix.len()..]).map(Some) } else { Ok(None) }
+                if listed {
+                    read_tag(&key[prefix.len()..]).map(Some)
+                } else {
+                    Ok(None)
+                }
             })
         })
     }
 
-    fn referrers<'a>(&'a self, repo: &'a RepoName, subject: &'a Digest, artifact_type: Option<&'a str>, from: Option<Digest>, limit: usize) -> Answer<'a, Vec<Referrer>> {
+    fn referrers<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        subject: &'a Digest,
+        artifact_type: Option<&'a str>,
+        from: Option<Digest>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Referrer>> {
         Box::pin(async move {
             let prefix = keys::repo_digest(repo, subject);
-            let from = from.map_or_else(|| prefix.clone(), |digest| after(keys::repo_two(repo, subject, &digest)));
+            let from = from.map_or_else(
+                || prefix.clone(),
+                |digest| after(keys::repo_two(repo, subject, &digest)),
+            );
             self.list(Family::Referrer, &prefix, &from, limit, |_, value| {
                 let descriptor: Referrer = decode(Family::Referrer, value)?;
-                let wanted = artifact_type.is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted));
+                let wanted = artifact_type
+                    .is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted));
                 Ok(wanted.then_some(descriptor))
             })
         })
     }
 
-    fn repositories<'a>(&'a self, from: Option<&'a str>, limit: usize) -> Answer<'a, Vec<RepoName>> {
+    fn repositories<'a>(
+        &'a self,
+        from: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<RepoName>> {
         Box::pin(async move {
             // The zero that ends a name lies below every character of one, so this is byte order.
-            let from = from.map(|name| [name.as_bytes(), &[1]].concat()).unwrap_or_default();
-            self.list(Family::Repository, b"", &from, limit, |key, _| Ok(Some(keys::read_repo(key)?.0)))
-        })
-    }
-
-    fn has_repository<'a>(&'a self, repo: &'a RepoName) -> Answer<'a, bool> {
-        Box::pin(async move { Ok(self.engine.get(Family::Repository, &keys::repo(repo))?.is_some()) })
-    }
-
-    fn events(&self, from: u64, limit: usize) -> Answer<'_, Vec<(u64, Event)>> {
-        Box::pin(async move {
-            self.list(Family::Event, b"", &(from + 1).to_be_bytes(), limit, |key, value| {
-                let number = key.try_into().map_err(|_| Error::Damaged("an event has no number".into()))?;
-                Ok(Some((u64::from_be_bytes(number), decode(Family::Event, value)?)))
+            let from = from
+                .map(|name| [name.as_bytes(), &[1]].concat())
+                .unwrap_or_default();
+            self.list(Family::Repository, b"", &from, limit, |key, _| {
+                Ok(Some(keys::read_repo(key)?.0))
             })
         })
     }
 
-    fn show_tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag, digest: Digest, visible: bool) -> Answer<'a, bool> {
+    fn has_repository<'a>(&'a self, repo: &'a RepoName) -> Answer<'a, bool> {
+        Box::pin(async move {
+            Ok(self
+                .engine
+                .get(Family::Repository, &keys::repo(repo))?
+                .is_some())
+        })
+    }
+
+    fn events(&self, from: u64, limit: usize) -> Answer<'_, Vec<(u64, Event)>> {
+        Box::pin(async move {
+            self.list(
+                Family::Event,
+                b"",
+                &(from + 1).to_be_bytes(),
+                limit,
+                |key, value| {
+                    let number = key
+                        .try_into()
+                        .map_err(|_| Error::Damaged("an event has no number".into()))?;
+                    Ok(Some((
+                        u64::from_be_bytes(number),
+                        decode(Family::Event, value)?,
+                    )))
+                },
+            )
+        })
+    }
+
+    fn show_tag<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        tag: &'a Tag,
+        digest: Digest,
+        visible: bool,
+    ) -> Answer<'a, bool> {
         let (repo, tag) = (repo.clone(), tag.clone());
-        Box::pin(async move { self.write(move |txn| tags::show(txn, &repo, &tag, &digest, visible)).await })
+        Box::pin(async move {
+            self.write(move |txn| tags::show(txn, &repo, &tag, &digest, visible))
+                .await
+        })
     }
 
     fn policy(&self) -> Answer<'_, Option<Digest>> {
         Box::pin(async move {
-            let Some(text) = self.engine.get(Family::Server, manifests::POLICY)? else { return Ok(None) };
+            let Some(text) = self.engine.get(Family::Server, manifests::POLICY)? else {
+                return Ok(None);
+            };
             let damaged = || Error::Damaged("the policy's digest cannot be read".into());
             let text = String::from_utf8(text).map_err(|_| damaged())?;
             text.parse().map(Some).map_err(|_| damaged())
@@ -332,17 +524,28 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     fn set_policy(&self, policy: Digest) -> Answer<'_, ()> {
         Box::pin(async move {
             self.write(move |txn| {
-                txn.put(Family::Server, manifests::POLICY.to_vec(), policy.to_string().into_bytes());
+                txn.put(
+                    Family::Server,
+                    manifests::POLICY.to_vec(),
+                    policy.to_string().into_bytes(),
+                );
                 Ok(())
             })
             .await
         })
     }
 
-    fn collect(&self, rules: CollectRules, cursor: Option<Vec<u8>>, limit: usize) -> Answer<'_, Collected> {
+    fn collect(
+        &self,
+        rules: CollectRules,
+        cursor: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Answer<'_, Collected> {
         Box::pin(async move {
             if !rules.dry_run {
-                return self.write(move |txn| collect::pass(txn, rules, cursor, limit)).await;
+                return self
+                    .write(move |txn| collect::pass(txn, rules, cursor, limit))
+                    .await;
             }
             // A view that is never written: all of it at once, since what one pass frees the next counts.
             let engine = self.engine.clone();
@@ -381,7 +584,8 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     fn knows_key<'a>(&'a self, key: &'a PhysicalKey) -> Answer<'a, bool> {
         Box::pin(async move {
             let key = blobs::key_bytes(key);
-            Ok(self.engine.get(Family::LiveKey, &key)?.is_some() || self.engine.get(Family::Trash, &key)?.is_some())
+            Ok(self.engine.get(Family::LiveKey, &key)?.is_some()
+                || self.engine.get(Family::Trash, &key)?.is_some())
         })
     }
 

@@ -35,12 +35,20 @@ impl Reach {
 }
 
 /// Adds one way in which a manifest is reached, or takes one away.
-pub(super) fn change(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, reach: Reach, up: bool) -> Result<(), Error> {
+pub(super) fn change(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    reach: Reach,
+    up: bool,
+) -> Result<(), Error> {
     // A list instead of recursion: chains of subjects can be as long as somebody cares to push them.
     let mut work = vec![*digest];
     while let Some(digest) = work.pop() {
         let key = keys::repo_digest(repo, &digest);
-        let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else { continue };
+        let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
+            continue;
+        };
         let counter = reach.counter(&mut row);
         let before = *counter;
         *counter = step(before, up);
@@ -71,18 +79,30 @@ fn change_link(txn: &mut Txn<'_>, repo: &RepoName, blob: &Digest, up: bool) -> R
 }
 
 fn step(count: u64, up: bool) -> u64 {
-    if up { count + 1 } else { count.saturating_sub(1) }
+    if up {
+        count + 1
+    } else {
+        count.saturating_sub(1)
+    }
 }
 
 /// What a manifest names: blobs and manifests.
-pub(super) fn children(txn: &Txn<'_>, repo: &RepoName, parent: &Digest) -> Result<Vec<(EdgeKind, Digest)>, Error> {
+pub(super) fn children(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    parent: &Digest,
+) -> Result<Vec<(EdgeKind, Digest)>, Error> {
     let prefix = keys::repo_digest(repo, parent);
     let mut found = Vec::new();
     for (key, _) in txn.scan(Family::Edge, &prefix, &prefix, usize::MAX)? {
         let kind = match key[prefix.len()] {
             kind if kind == EdgeKind::Blob as u8 => EdgeKind::Blob,
             kind if kind == EdgeKind::Manifest as u8 => EdgeKind::Manifest,
-            other => return Err(Error::Damaged(format!("an edge has the unknown kind {other}"))),
+            other => {
+                return Err(Error::Damaged(format!(
+                    "an edge has the unknown kind {other}"
+                )));
+            }
         };
         found.push((kind, keys::read_digest(&key[prefix.len() + 1..])?.0));
     }
@@ -90,16 +110,27 @@ pub(super) fn children(txn: &Txn<'_>, repo: &RepoName, parent: &Digest) -> Resul
 }
 
 /// The manifests that speak of a manifest.
-pub(super) fn referrers(txn: &Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<Vec<Digest>, Error> {
+pub(super) fn referrers(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    subject: &Digest,
+) -> Result<Vec<Digest>, Error> {
     last_digests(txn, Family::Referrer, &keys::repo_digest(repo, subject))
 }
 
 /// The indexes that list a manifest.
-pub(super) fn parents(txn: &Txn<'_>, repo: &RepoName, child: &Digest) -> Result<Vec<Digest>, Error> {
+pub(super) fn parents(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    child: &Digest,
+) -> Result<Vec<Digest>, Error> {
     last_digests(txn, Family::Parent, &keys::repo_digest(repo, child))
 }
 
 fn last_digests(txn: &Txn<'_>, family: Family, prefix: &[u8]) -> Result<Vec<Digest>, Error> {
     let entries = txn.scan(family, prefix, prefix, usize::MAX)?;
-    entries.iter().map(|(key, _)| Ok(keys::read_digest(&key[prefix.len()..])?.0)).collect()
+    entries
+        .iter()
+        .map(|(key, _)| Ok(keys::read_digest(&key[prefix.len()..])?.0))
+        .collect()
 }

@@ -5,8 +5,8 @@
 use super::engine::{Changes, Engine, Family};
 use crate::metadata::Error;
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, Direction, IteratorMode, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, Direction,
+    IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -67,7 +67,10 @@ impl RocksEngine {
         let db = DB::open_cf_descriptors(&options, directory, families).map_err(|error| {
             let text = error.to_string();
             if text.contains("lock") {
-                Error::Unavailable(format!("another process has {} open: one server per directory ({text})", directory.display()))
+                Error::Unavailable(format!(
+                    "another process has {} open: one server per directory ({text})",
+                    directory.display()
+                ))
             } else {
                 unavailable(error)
             }
@@ -76,16 +79,26 @@ impl RocksEngine {
     }
 
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
-        self.db.cf_handle(family.name()).expect("every family was opened")
+        self.db
+            .cf_handle(family.name())
+            .expect("every family was opened")
     }
 }
 
 impl Engine for RocksEngine {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.db.get_cf(&self.family(family), key).map_err(unavailable)
+        self.db
+            .get_cf(&self.family(family), key)
+            .map_err(unavailable)
     }
 
-    fn scan(&self, family: Family, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error> {
+    fn scan(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
         let start = if from > prefix { from } else { prefix };
         let mut options = ReadOptions::default();
         if let Some(end) = successor(prefix) {
@@ -102,7 +115,11 @@ impl Engine for RocksEngine {
     }
 
     fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, Error> {
-        match self.db.iterator_cf(&self.family(family), IteratorMode::End).next() {
+        match self
+            .db
+            .iterator_cf(&self.family(family), IteratorMode::End)
+            .next()
+        {
             None => Ok(None),
             Some(entry) => Ok(Some(entry.map_err(unavailable)?.0.into_vec())),
         }

@@ -7,7 +7,9 @@ use super::keys;
 use super::reach::{self, Reach};
 use super::txn::Txn;
 use super::{events, manifests};
-use crate::metadata::{Error, Event, EventKind, ManifestRow, Millis, NewTag, Refusal, TagClass, TagCondition, TagRow};
+use crate::metadata::{
+    Error, Event, EventKind, ManifestRow, Millis, NewTag, Refusal, TagClass, TagCondition, TagRow,
+};
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -23,7 +25,12 @@ pub(super) struct Change<'a> {
 }
 
 /// Points a tag at a manifest; `true` if that changed anything.
-pub(super) fn point(txn: &mut Txn<'_>, change: Change<'_>, new: &NewTag, manifest: &VerifiedManifest) -> Result<bool, Stop> {
+pub(super) fn point(
+    txn: &mut Txn<'_>,
+    change: Change<'_>,
+    new: &NewTag,
+    manifest: &VerifiedManifest,
+) -> Result<bool, Stop> {
     let digest = *manifest.digest();
     let key = keys::repo_text(change.repo, new.tag.as_str());
     let row = txn.row::<TagRow>(Family::Tag, &key)?;
@@ -31,7 +38,10 @@ pub(super) fn point(txn: &mut Txn<'_>, change: Change<'_>, new: &NewTag, manifes
     let live = row.as_ref().filter(|row| !row.tombstone);
 
     if let Some(burnt) = row.as_ref().filter(|row| row.tombstone) {
-        return refuse(Refusal::TagBurnt { tag: new.tag.clone(), existing: burnt.digest });
+        return refuse(Refusal::TagBurnt {
+            tag: new.tag.clone(),
+            existing: burnt.digest,
+        });
     }
     check_condition(&new.tag, live, new.condition)?;
     if let Some(live) = live {
@@ -39,12 +49,18 @@ pub(super) fn point(txn: &mut Txn<'_>, change: Change<'_>, new: &NewTag, manifes
             return Ok(false);
         }
         if live.immutable || new.class == TagClass::Immutable {
-            return refuse(Refusal::TagTaken { tag: new.tag.clone(), existing: live.digest });
+            return refuse(Refusal::TagTaken {
+                tag: new.tag.clone(),
+                existing: live.digest,
+            });
         }
         if new.class == TagClass::EvidenceList {
             let lost = lost_evidence(txn, change.repo, &live.digest, manifest)?;
             if !lost.is_empty() {
-                return refuse(Refusal::EvidenceLost { tag: new.tag.clone(), lost });
+                return refuse(Refusal::EvidenceLost {
+                    tag: new.tag.clone(),
+                    lost,
+                });
             }
         }
         detach(txn, change, &new.tag, live)?;
@@ -59,7 +75,11 @@ pub(super) fn point(txn: &mut Txn<'_>, change: Change<'_>, new: &NewTag, manifes
         by: change.by.to_owned(),
         at: change.now,
     };
-    let kind = if live.is_some() { EventKind::TagMoved } else { EventKind::TagCreated };
+    let kind = if live.is_some() {
+        EventKind::TagMoved
+    } else {
+        EventKind::TagCreated
+    };
     attach(txn, change, &new.tag, &row)?;
     txn.put_row(Family::Tag, key, &row);
     events::append(txn, &event(change, kind, &new.tag, digest))?;
@@ -67,10 +87,19 @@ pub(super) fn point(txn: &mut Txn<'_>, change: Change<'_>, new: &NewTag, manifes
 }
 
 /// Deletes a tag; an immutable one leaves a tombstone.
-pub(super) fn remove(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, condition: TagCondition) -> Result<(), Stop> {
+pub(super) fn remove(
+    txn: &mut Txn<'_>,
+    change: Change<'_>,
+    tag: &Tag,
+    condition: TagCondition,
+) -> Result<(), Stop> {
     let key = keys::repo_text(change.repo, tag.as_str());
-    let live = txn.row::<TagRow>(Family::Tag, &key)?.filter(|row| !row.tombstone);
-    let Some(mut row) = live else { return Err(Stop::Refused(Refusal::NotFound)) };
+    let live = txn
+        .row::<TagRow>(Family::Tag, &key)?
+        .filter(|row| !row.tombstone);
+    let Some(mut row) = live else {
+        return Err(Stop::Refused(Refusal::NotFound));
+    };
     check_condition(tag, Some(&row), condition)?;
     detach(txn, change, tag, &row)?;
     if row.immutable {
@@ -87,9 +116,17 @@ pub(super) fn remove(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, condition
 }
 
 /// Shows what a tag names to consumers, or hides it; `true` if that changed anything.
-pub(super) fn show(txn: &mut Txn<'_>, repo: &RepoName, tag: &Tag, digest: &Digest, visible: bool) -> Result<bool, Error> {
+pub(super) fn show(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    tag: &Tag,
+    digest: &Digest,
+    visible: bool,
+) -> Result<bool, Error> {
     let key = keys::repo_text(repo, tag.as_str());
-    let Some(mut row) = txn.row::<TagRow>(Family::Tag, &key)? else { return Ok(false) };
+    let Some(mut row) = txn.row::<TagRow>(Family::Tag, &key)? else {
+        return Ok(false);
+    };
     if row.tombstone || row.digest != *digest || row.visible == visible {
         return Ok(false);
     }
@@ -109,29 +146,54 @@ fn check_condition(tag: &Tag, live: Option<&TagRow>, condition: TagCondition) ->
     if holds {
         return Ok(());
     }
-    Err(Stop::Refused(Refusal::ConditionFailed { tag: tag.clone(), existing }))
+    Err(Stop::Refused(Refusal::ConditionFailed {
+        tag: tag.clone(),
+        existing,
+    }))
 }
 
 /// What the list of evidence under a tag holds that `next` has not.
-fn lost_evidence(txn: &Txn<'_>, repo: &RepoName, current: &Digest, next: &VerifiedManifest) -> Result<Vec<Digest>, Error> {
-    let Some(current) = manifests::read(txn, repo, current)? else { return Ok(Vec::new()) };
+fn lost_evidence(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    current: &Digest,
+    next: &VerifiedManifest,
+) -> Result<Vec<Digest>, Error> {
+    let Some(current) = manifests::read(txn, repo, current)? else {
+        return Ok(Vec::new());
+    };
     // The config is left out: cosign rewrites it with every signature that it adds.
     let named = |manifest: &VerifiedManifest| -> Vec<Digest> {
-        manifest.layers().iter().chain(manifest.children()).map(|descriptor| descriptor.digest).collect()
+        manifest
+            .layers()
+            .iter()
+            .chain(manifest.children())
+            .map(|descriptor| descriptor.digest)
+            .collect()
     };
     let kept = named(next);
-    Ok(named(&current).into_iter().filter(|digest| !kept.contains(digest)).collect())
+    Ok(named(&current)
+        .into_iter()
+        .filter(|digest| !kept.contains(digest))
+        .collect())
 }
 
 fn attach(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, row: &TagRow) -> Result<(), Error> {
     count(txn, change.repo, &row.digest, true)?;
-    txn.put(Family::TagOf, keys::repo_digest_text(change.repo, &row.digest, tag.as_str()), Vec::new());
+    txn.put(
+        Family::TagOf,
+        keys::repo_digest_text(change.repo, &row.digest, tag.as_str()),
+        Vec::new(),
+    );
     reached(txn, change.repo, row, true)
 }
 
 fn detach(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, row: &TagRow) -> Result<(), Error> {
     count(txn, change.repo, &row.digest, false)?;
-    txn.delete(Family::TagOf, keys::repo_digest_text(change.repo, &row.digest, tag.as_str()));
+    txn.delete(
+        Family::TagOf,
+        keys::repo_digest_text(change.repo, &row.digest, tag.as_str()),
+    );
     reached(txn, change.repo, row, false)
 }
 
@@ -148,9 +210,17 @@ fn reached(txn: &mut Txn<'_>, repo: &RepoName, row: &TagRow, up: bool) -> Result
 fn count(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, up: bool) -> Result<(), Error> {
     let key = keys::repo_digest(repo, digest);
     if let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? {
-        row.tags = if up { row.tags + 1 } else { row.tags.saturating_sub(1) };
+        row.tags = if up {
+            row.tags + 1
+        } else {
+            row.tags.saturating_sub(1)
+        };
         if row.tags == 0 {
-            txn.put(Family::Review, keys::review(keys::ReviewKind::Manifest, &key), Vec::new());
+            txn.put(
+                Family::Review,
+                keys::review(keys::ReviewKind::Manifest, &key),
+                Vec::new(),
+            );
         }
         txn.put_row(Family::Manifest, key, &row);
     }
@@ -164,7 +234,10 @@ fn event(change: Change<'_>, kind: EventKind, tag: &Tag, digest: Digest) -> Even
         tag: Some(tag.clone()),
         digest,
         policy: change.admission.map(|admission| *admission.policy()),
-        evidence: change.admission.map(|admission| admission.evidence().to_vec()).unwrap_or_default(),
+        evidence: change
+            .admission
+            .map(|admission| admission.evidence().to_vec())
+            .unwrap_or_default(),
         by: change.by.to_owned(),
         at: change.now,
     }

@@ -16,7 +16,11 @@ pub(super) struct Txn<'a> {
 
 impl<'a> Txn<'a> {
     pub(super) fn new(engine: &'a dyn Engine, group: &'a Changes) -> Txn<'a> {
-        Txn { engine, group, own: Changes::new() }
+        Txn {
+            engine,
+            group,
+            own: Changes::new(),
+        }
     }
 
     pub(super) fn into_changes(self) -> Changes {
@@ -32,8 +36,14 @@ impl<'a> Txn<'a> {
         self.engine.get(family, key)
     }
 
-    pub(super) fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
-        self.get(family, key)?.map(|value| decode(family, &value)).transpose()
+    pub(super) fn row<T: DeserializeOwned>(
+        &self,
+        family: Family,
+        key: &[u8],
+    ) -> Result<Option<T>, Error> {
+        self.get(family, key)?
+            .map(|value| decode(family, &value))
+            .transpose()
     }
 
     pub(super) fn has(&self, family: Family, key: &[u8]) -> Result<bool, Error> {
@@ -53,7 +63,13 @@ impl<'a> Txn<'a> {
     }
 
     /// The entries that begin with `prefix`, in order, from `from` on, at most `limit`.
-    pub(super) fn scan(&self, family: Family, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub(super) fn scan(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
         let mut changed: BTreeMap<&[u8], &Option<Vec<u8>>> = BTreeMap::new();
         for changes in [self.group, &self.own] {
             let start = (family, from.max(prefix).to_vec());
@@ -99,17 +115,31 @@ mod tests {
     fn a_scan_sees_disk_group_and_own_changes_in_this_order() {
         let engine = MemoryEngine::default();
         let entry = |key: &str, value: Option<&str>| {
-            ((Family::Tag, key.as_bytes().to_vec()), value.map(|v| v.as_bytes().to_vec()))
+            (
+                (Family::Tag, key.as_bytes().to_vec()),
+                value.map(|v| v.as_bytes().to_vec()),
+            )
         };
-        let disk = Changes::from([entry("a", Some("disk")), entry("b", Some("disk")), entry("c", Some("disk"))]);
+        let disk = Changes::from([
+            entry("a", Some("disk")),
+            entry("b", Some("disk")),
+            entry("c", Some("disk")),
+        ]);
         engine.write(&disk, true).unwrap();
-        let group = Changes::from([entry("b", Some("group")), entry("c", None), entry("d", Some("group"))]);
+        let group = Changes::from([
+            entry("b", Some("group")),
+            entry("c", None),
+            entry("d", Some("group")),
+        ]);
         let mut txn = Txn::new(&engine, &group);
         txn.put(Family::Tag, b"aa".to_vec(), b"own".to_vec());
         txn.delete(Family::Tag, b"d".to_vec());
         let all = |limit| -> Vec<String> {
             let found = txn.scan(Family::Tag, b"", b"", limit).unwrap();
-            found.into_iter().map(|(k, v)| String::from_utf8([k, v].join(&b'=')).unwrap()).collect()
+            found
+                .into_iter()
+                .map(|(k, v)| String::from_utf8([k, v].join(&b'=')).unwrap())
+                .collect()
         };
         assert_eq!(all(10), ["a=disk", "aa=own", "b=group"]);
         assert_eq!(all(2), ["a=disk", "aa=own"]);
