@@ -1,4 +1,4 @@
-//! x
+//! Tests of Sealstone as a whole, and what they share: the model checker and the fuzz targets.
 
 #[cfg(test)]
 mod deploy;
