@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything that can be set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// How clients reach the server.
@@ -186,21 +186,6 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            server: Server::default(),
-            storage: Storage::default(),
-            auth: Auth::default(),
-            policy: None,
-            collect: Collect::default(),
-            scrub: Scrub::default(),
-            log: Log::default(),
-            access: AccessRules::default(),
-        }
-    }
 }
 
 /// Why a configuration is refused.

@@ -38,14 +38,10 @@ pub const ANNOTATION_FILEPATH: &str = "org.cncf.model.filepath";
 pub const ANNOTATION_FILE_METADATA: &str = "org.cncf.model.file.metadata+json";
 /// Whether the layer's media type was not verified by the packer: `"true"` or `"false"`.
 pub const ANNOTATION_UNTESTED: &str = "org.cncf.model.file.mediatype.untested";
-/// Title of a blob: the file name that oras and podman give it.
-pub const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
-/// Time of creation, RFC 3339.
-pub const ANNOTATION_CREATED: &str = "org.opencontainers.image.created";
-/// Version of the packaged thing.
-pub const ANNOTATION_VERSION: &str = "org.opencontainers.image.version";
-/// Tag of a manifest in an OCI layout's index.
-pub const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+pub use oci_spec::image::{
+    ANNOTATION_CREATED, ANNOTATION_REF_NAME, ANNOTATION_TITLE, ANNOTATION_VERSION,
+};
 
 /// Digest of the two bytes `{}`, the well-known empty config (OCI image specification, manifest.md).
 pub const EMPTY_JSON_DIGEST: &str =
@@ -70,4 +66,23 @@ pub fn is_non_distributable(media_type: &str) -> bool {
 /// Whether manifests of this type list other manifests.
 pub fn is_index(media_type: &str) -> bool {
     media_type == OCI_INDEX || media_type == DOCKER_LIST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::image::MediaType;
+
+    #[test]
+    fn names_are_those_of_the_specification() {
+        assert_eq!(MediaType::ImageManifest.to_string(), OCI_MANIFEST);
+        assert_eq!(MediaType::ImageIndex.to_string(), OCI_INDEX);
+        assert_eq!(MediaType::ImageConfig.to_string(), OCI_IMAGE_CONFIG);
+        assert_eq!(MediaType::EmptyJSON.to_string(), OCI_EMPTY);
+    }
+
+    #[test]
+    fn parameters_and_case_do_not_matter() {
+        assert_eq!(essence("Text/Plain; charset=x"), "text/plain");
+    }
 }

@@ -147,10 +147,6 @@ impl ApiError {
         }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     pub(super) fn into_response(self) -> Response<Body> {
         let mut entry = json!({"code": self.code, "message": self.message});
         if !self.detail.is_null() {

@@ -31,6 +31,9 @@ enum Source {
     Object(Arc<dyn ObjectStore>, object_store::path::Path),
 }
 
+/// A segment's number and its values.
+type CheckedSegment = (u64, Arc<Vec<ChainingValue>>);
+
 #[derive(Clone)]
 struct CheckedObject {
     source: Source,
@@ -40,7 +43,7 @@ struct CheckedObject {
     buffers: BufferPool,
     index: Arc<SegmentIndex>,
     /// The segment of the tree that was read and checked last.
-    segment: Arc<Mutex<Option<(u64, Arc<Vec<ChainingValue>>)>>>,
+    segment: Arc<Mutex<Option<CheckedSegment>>>,
 }
 
 impl BlobStore {

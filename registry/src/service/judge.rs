@@ -7,13 +7,19 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Case, Evidence};
+use sealstone_spec::policy::{Case, Denial, Evidence};
 use std::sync::Arc;
 
+/// Referrers read before the policy is asked.
+const EVIDENCE_PAGE: usize = 100;
 /// Most referrers that are read as evidence for one manifest.
-const MOST_EVIDENCE: usize = 1000;
+const MOST_EVIDENCE: usize = 10_000;
 /// Largest piece of evidence that is read: 4 MiB.
 const LARGEST_EVIDENCE: u64 = 4 << 20;
+
+fn denied(denial: impl Into<Box<Denial>>) -> Error {
+    Error::Denied(denial.into())
+}
 
 /// Everything that a verdict depends on. It is kept by these, never by time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +31,8 @@ pub(super) struct VerdictKey {
 }
 
 impl Registry {
-    /// Judges a manifest on the evidence that the repository has now.
+    /// Judges a manifest on the evidence that the repository has now. Reads as much of it as the verdict
+    /// needs: referrers that prove nothing must not hide those that do.
     pub(super) async fn judge(
         &self,
         repo: &RepoName,
@@ -34,23 +41,38 @@ impl Registry {
     ) -> Result<Admission, Error> {
         let policy = self.policy();
         let mut case = Case::new(repo, *manifest, size);
-        if !policy.scope_for(repo).rules().is_empty() {
-            let found = self.metadata().referrers(
-                repo,
-                manifest,
-                Some(media::SIGSTORE_BUNDLE_V03),
-                None,
-                MOST_EVIDENCE,
-            );
-            for referrer in found.await? {
-                if let Some(evidence) = self.read_evidence(repo, &referrer).await? {
+        if policy.scope_for(repo).rules().is_empty() {
+            return policy.judge(repo, &case).map_err(denied);
+        }
+        let mut after = None;
+        let mut read = 0;
+        loop {
+            let kind = Some(media::SIGSTORE_BUNDLE_V03);
+            let page = self
+                .metadata()
+                .referrers(repo, manifest, kind, after, EVIDENCE_PAGE)
+                .await?;
+            after = page.last().map(|referrer| referrer.digest);
+            read += page.len();
+            for referrer in &page {
+                if let Some(evidence) = self.read_evidence(repo, referrer).await? {
                     case.add(evidence);
                 }
             }
+            // Each signature is some 50 microseconds, so many of them are no work for this thread.
+            let (judge, name) = (policy.clone(), repo.clone());
+            let judged =
+                tokio::task::spawn_blocking(move || (judge.judge(&name, &case), case)).await;
+            let (verdict, judged_case) =
+                judged.map_err(|error| Error::Unavailable(error.to_string()))?;
+            case = judged_case;
+            let at_end = page.len() < EVIDENCE_PAGE || read >= MOST_EVIDENCE;
+            match verdict {
+                Ok(admission) => return Ok(admission),
+                Err(denial) if at_end => return Err(denied(denial)),
+                Err(_) => {}
+            }
         }
-        policy
-            .judge(repo, &case)
-            .map_err(|denial| Error::Denied(Box::from(denial)))
     }
 
     /// A referrer with its one layer; `None` if it is not of that shape, and so no evidence.

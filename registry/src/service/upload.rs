@@ -136,9 +136,9 @@ impl Registry {
             .ok_or(Error::UploadUnknown)
     }
 
-    async fn resume(&self, row: &UploadRow) -> Result<StagedUpload, Error> {
+    async fn resume(&self, row: &UploadRow) -> Result<Box<StagedUpload>, Error> {
         let (store, row) = (self.blobs().clone(), row.clone());
-        blocking(move || store.resume(&row)).await
+        blocking(move || store.resume(&row).map(Box::new)).await
     }
 
     /// Adds a body to an upload. Runs to its end even if the caller goes away: what was received is kept.
@@ -384,10 +384,10 @@ impl Registry {
     /// The second result says whether the body came to its end.
     async fn take_body(
         &self,
-        upload: StagedUpload,
+        upload: Box<StagedUpload>,
         first: Vec<Bytes>,
         mut body: Body,
-    ) -> (Result<StagedUpload, Error>, Result<(), Error>) {
+    ) -> (Result<Box<StagedUpload>, Error>, Result<(), Error>) {
         let id = upload.id();
         let mut noted = upload.offset();
         let mut batch_len = first.iter().map(Bytes::len).sum();
@@ -432,18 +432,18 @@ impl Registry {
 
 /// The upload, here or with the blocking thread that writes to it.
 enum Writer {
-    Idle(StagedUpload),
-    Busy(tokio::task::JoinHandle<Result<StagedUpload, blobs::Error>>),
+    Idle(Box<StagedUpload>),
+    Busy(tokio::task::JoinHandle<Result<Box<StagedUpload>, blobs::Error>>),
 }
 
 impl Writer {
-    fn start(mut upload: StagedUpload, batch: Vec<Bytes>) -> Writer {
+    fn start(mut upload: Box<StagedUpload>, batch: Vec<Bytes>) -> Writer {
         Writer::Busy(tokio::task::spawn_blocking(move || {
             upload.append(&batch).map(|()| upload)
         }))
     }
 
-    async fn wait(self) -> Result<StagedUpload, Error> {
+    async fn wait(self) -> Result<Box<StagedUpload>, Error> {
         match self {
             Writer::Idle(upload) => Ok(upload),
             Writer::Busy(task) => Ok(task.await.map_err(|_| blobs::Error::Stopping)??),

@@ -7,13 +7,17 @@ use crate::auth::scope::Scope;
 use crate::auth::{Principal, Pull};
 use axum::body::Body;
 use http::{Response, StatusCode, header};
+use oci_spec::distribution::{RepositoryListBuilder, TagListBuilder};
 use sealstone_spec::name::RepoName;
-use serde_json::json;
 
 /// Tags in a page when the client sets no size: all of them, within reason.
 const ALL_TAGS: usize = 100_000;
 /// Repositories in a page when the client sets no size.
 const REPOSITORIES: usize = 1000;
+
+fn texts<T: ToString>(names: &[T]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
 
 pub(super) async fn list(
     context: &Context,
@@ -27,7 +31,12 @@ pub(super) async fn list(
     let mut tags = context.registry().tags(&grant, last, size + 1).await?;
     let more = tags.len() > size;
     tags.truncate(size);
-    let mut answer = Answer::json(StatusCode::OK, &json!({"name": repo, "tags": tags}));
+    let listed = TagListBuilder::default()
+        .name(repo.as_str())
+        .tags(texts(&tags))
+        .build()
+        .expect("both fields are set");
+    let mut answer = Answer::json(StatusCode::OK, &listed);
     if let Some(last) = tags.last().filter(|_| more) {
         answer = answer.header(
             header::LINK,
@@ -59,7 +68,11 @@ pub(super) async fn catalog(
         .await?;
     let more = repositories.len() > size;
     repositories.truncate(size);
-    let mut answer = Answer::json(StatusCode::OK, &json!({"repositories": repositories}));
+    let listed = RepositoryListBuilder::default()
+        .repositories(texts(&repositories))
+        .build()
+        .expect("the field is set");
+    let mut answer = Answer::json(StatusCode::OK, &listed);
     if let Some(last) = repositories.last().filter(|_| more) {
         let last: String = url::form_urlencoded::byte_serialize(last.as_str().as_bytes()).collect();
         answer = answer.header(

@@ -100,8 +100,14 @@ impl Family {
     }
 }
 
+/// A key and its family.
+pub type FullKey = (Family, Vec<u8>);
+
 /// Changes by family and key; `None` deletes.
-pub type Changes = std::collections::BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>;
+pub type Changes = std::collections::BTreeMap<FullKey, Option<Vec<u8>>>;
+
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// An ordered store. Reads see every batch whose `write` has returned.
 pub trait Engine: Send + Sync + 'static {

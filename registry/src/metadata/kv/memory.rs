@@ -1,6 +1,6 @@
 //! An engine in memory: for tests, and for work on everything else without building RocksDB.
 
-use super::engine::{Changes, Engine, Family};
+use super::engine::{Changes, Engine, Family, FullKey};
 use crate::metadata::Error;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 /// Sorted maps behind a lock. Forgets everything when dropped.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
-    entries: RwLock<BTreeMap<(Family, Vec<u8>), Vec<u8>>>,
+    entries: RwLock<BTreeMap<FullKey, Vec<u8>>>,
 }
 
 impl Engine for MemoryEngine {

@@ -1,7 +1,7 @@
 //! One operation's view of the store: its own changes over those of the operations before it in the
 //! same group, over what is on disk.
 
-use super::engine::{Changes, Engine, Family};
+use super::engine::{Changes, Engine, Entry, Family};
 use crate::metadata::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -69,7 +69,7 @@ impl<'a> Txn<'a> {
         prefix: &[u8],
         from: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    ) -> Result<Vec<Entry>, Error> {
         let mut changed: BTreeMap<&[u8], &Option<Vec<u8>>> = BTreeMap::new();
         for changes in [self.group, &self.own] {
             let start = (family, from.max(prefix).to_vec());
