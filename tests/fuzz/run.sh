@@ -21,6 +21,10 @@ fi
 unset CARGO_TARGET_DIR
 [ $# -gt 0 ] || mapfile -t targets < <("${cargo[@]}" fuzz list --fuzz-dir .)
 [ $# -eq 0 ] || targets=("$@")
+if ! "${cargo[@]}" fuzz build --fuzz-dir .; then
+    echo "fuzz: the targets could not be built" >&2
+    exit 2
+fi
 failed=()
 for target in "${targets[@]}"; do
     echo "=== $target, $seconds s"
