@@ -1,7 +1,7 @@
 //! The Sealstone registry: an OCI registry that refuses what it cannot verify.
 //!
 //! Modules use only what stands before them in this line:
-//! `clock, metrics < auth < metadata, blobs < service < api, jobs < config, boot < main`.
+//! `allocator, clock, metrics < auth < metadata, blobs < service < api, jobs < config, boot < main`.
 //!
 //! | module | what it owns |
 //! | --- | --- |
@@ -11,8 +11,10 @@
 //! | [`service`] | the use cases; the only place where storage and trust meet |
 //! | [`api`] | HTTP: parses, authorises, calls one use case, renders |
 //! | [`jobs`] | what runs on a schedule |
+//! | [`allocator`] | keeps memory flat |
 //! | [`config`], [`boot`] | from a file to a running server |
 
+pub mod allocator;
 pub mod api;
 pub mod auth;
 pub mod blobs;

@@ -1,4 +1,5 @@
-//! Three calls to the kernel that the standard library has not. The only unsafe code of the server.
+//! Three calls to the kernel that the standard library has not. With the allocator's settings, the only unsafe
+//! code of the server.
 #![allow(unsafe_code)]
 
 use std::fs::File;

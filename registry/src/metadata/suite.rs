@@ -1,1 +1,100 @@
+//! What every metadata store must do, as one suite: whoever writes a store runs [`run_suite`] on it.
+//!
+//! Owns the cases by subject, a naive [`model`] of the whole, and [`random`] sequences of operations
+//! compared with it. Knows nothing of how a store is built: it sees the traits only.
 
+mod admission;
+mod blobs;
+mod circles;
+mod collection;
+mod directory;
+mod kit;
+mod manifests;
+mod model;
+mod paging;
+pub(crate) mod random;
+mod tags;
+mod uploads;
+mod visibility;
+
+pub(crate) use kit::{Fixture, Store, now, put_inline, repo};
+
+/// Makes one test of each case of the suite. `$make` is a function that returns a [`Fixture`] with an
+/// empty store.
+macro_rules! run_suite {
+    ($make:path) => {
+        $crate::metadata::suite::run_suite! { @each $make;
+            blobs::a_committed_blob_is_the_repositories_own,
+            blobs::pins_keep_and_reads_do_not,
+            blobs::a_mount_gives_what_the_source_has,
+            blobs::unlink_refuses_what_manifests_name,
+            blobs::the_second_copy_is_trash,
+            blobs::a_commit_after_the_end_changes_nothing,
+            blobs::a_damaged_blob_is_replaced_by_the_next_copy,
+            blobs::concurrent_commits_keep_one_copy,
+            uploads::progress_is_remembered_until_the_end,
+            uploads::a_key_is_never_handed_out_twice,
+            uploads::silence_ends_an_upload,
+            manifests::everything_missing_is_listed,
+            manifests::counts_follow_what_is_named,
+            manifests::a_second_put_changes_nothing,
+            manifests::an_index_gets_its_child_back,
+            manifests::subjects_come_before_or_after,
+            manifests::deletion_takes_mutable_tags_along,
+            tags::an_immutable_tag_never_moves,
+            tags::a_tombstone_burns_the_name,
+            tags::a_mutable_tag_moves_and_leaves_no_trace,
+            tags::conditions_are_kept,
+            tags::of_64_writers_exactly_one_wins,
+            tags::evidence_lists_only_grow,
+            tags::several_tags_are_set_together_or_not_at_all,
+            tags::a_hidden_release_is_shown_by_a_new_admission,
+            visibility::staged_content_is_invisible,
+            visibility::a_release_shows_all_that_it_leads_to,
+            visibility::a_referrer_is_seen_with_its_subject,
+            visibility::deleting_the_tag_hides_again,
+            visibility::several_ways_count_each,
+            visibility::hiding_a_tag_hides_what_it_leads_to,
+            visibility::what_a_release_holds_cannot_be_deleted,
+            circles::an_index_cannot_speak_of_its_own_child,
+            circles::longer_circles_are_refused_as_well,
+            circles::a_circle_cannot_be_closed_by_a_return,
+            admission::a_release_needs_one,
+            admission::one_for_something_else_does_not_count,
+            admission::one_of_an_older_policy_does_not_count,
+            admission::its_evidence_must_still_be_there,
+            paging::tags_come_in_pages,
+            paging::referrers_come_in_pages,
+            paging::repositories_come_in_pages,
+            paging::events_come_in_order,
+            paging::holders_and_all_blobs_come_in_pages,
+            collection::nothing_that_is_needed_goes,
+            collection::garbage_goes_from_the_top_down,
+            collection::untagged_manifests_stay_unless_told,
+            collection::trash_waits_for_its_time,
+            collection::a_dry_run_predicts_and_changes_nothing,
+            collection::small_steps_do_what_one_does,
+            collection::collecting_beside_writers_loses_nothing,
+            directory::accounts_are_inserted_replaced_and_removed,
+            directory::tokens_are_kept_by_owner,
+            directory::values_of_the_server_are_made_once,
+        }
+    };
+    (@each $make:path; $($area:ident::$case:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let fixture = $make();
+                $crate::metadata::suite::cases::$area::$case(fixture.store.clone()).await;
+            }
+        )*
+    };
+}
+pub(crate) use run_suite;
+
+/// The cases, for [`run_suite`].
+pub(crate) mod cases {
+    pub(crate) use super::{
+        admission, blobs, circles, collection, directory, manifests, paging, tags, uploads, visibility,
+    };
+}

@@ -14,7 +14,7 @@ fn name(text: &str) -> AccountName {
 fn hashes_are_argon2id_salted_and_verify_their_secret_only() {
     let hash = hash_of("correct horse");
     assert!(
-        hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+        hash.as_str().starts_with("$argon2id$v=19$m=12288,t=3,p=1$"),
         "{}",
         hash.as_str()
     );
@@ -73,13 +73,13 @@ fn other_and_too_costly_hashes_are_refused() {
             "$argon2i$v=19$m=16,t=2,p=1$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA",
             SecretHashError::Kind,
         ),
-        ("$argon2id$v=19$m=19456,t=2,p=1", SecretHashError::Malformed),
+        ("$argon2id$v=19$m=12288,t=3,p=1", SecretHashError::Malformed),
         ("$2b$05$short", SecretHashError::Malformed),
         (
             "$2b$16$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK",
             SecretHashError::Cost,
         ),
-        (&own.replace("m=19456", "m=4000000"), SecretHashError::Cost),
+        (&own.replace("m=12288", "m=4000000"), SecretHashError::Cost),
         (&own.replace("t=2", "t=99"), SecretHashError::Cost),
     ] {
         assert_eq!(
