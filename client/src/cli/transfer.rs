@@ -16,7 +16,8 @@ pub(crate) struct TransferArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
 
-    /// Ranges of one large blob that are fetched at the same time; 1 fetches each as one stream
+    /// Ranges of large blobs that are fetched at the same time, shared among them; 1 fetches each
+    /// as one stream
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     ranges: u16,
 }

@@ -97,6 +97,7 @@ pub(super) async fn copy_as(
         graphs.iter().flat_map(|graph| &graph.blobs).collect();
     // Large ones first, so that none of them is left alone at the end.
     blobs.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size));
+    let options = options.shared_among(blobs.iter().map(|(blob, _)| blob.size));
     futures_util::stream::iter(blobs)
         .map(|(blob, label)| deliver(verb, source, destination, blob, label, &options, &counts))
         .buffer_unordered(options.parallel.max(1))

@@ -48,7 +48,8 @@ use std::sync::Arc;
 pub struct TransferOptions {
     /// Blobs that move at the same time.
     pub parallel: usize,
-    /// Ranges of one large blob that are fetched at the same time; 1 fetches every blob as one stream.
+    /// Ranges of large blobs that are fetched at the same time, shared among them: several large
+    /// blobs keep all connections busy by themselves. With 1, every blob comes as one stream.
     pub ranges: usize,
     /// Bytes of one such range, a multiple of 256 KiB.
     pub range_bytes: u64,
@@ -64,6 +65,17 @@ pub struct TransferOptions {
     pub sessions: Sessions,
     /// Who is told.
     pub progress: Audience,
+}
+
+impl TransferOptions {
+    /// The same for a transfer of blobs of these sizes: each large one gets its share of the ranges.
+    /// Ranges cost a second hash; they pay where one stream alone would not fill the line.
+    pub(crate) fn shared_among(&self, sizes: impl Iterator<Item = u64>) -> TransferOptions {
+        let large = sizes.filter(|size| *size >= self.ranges_from).count();
+        let mut shared = self.clone();
+        shared.ranges = (self.ranges / large.clamp(1, self.parallel.max(1))).max(1);
+        shared
+    }
 }
 
 impl Default for TransferOptions {

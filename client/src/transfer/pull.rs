@@ -91,6 +91,7 @@ pub async fn pull(
         .hint("pull into a layout instead: --oci DIRECTORY"));
     }
     let staging = begin(destination, overwrite).await?;
+    let options = &options.shared_among(bundle.files().iter().map(|file| file.size));
     let mut files: Vec<(usize, &BundleFile)> = bundle.files().iter().enumerate().collect();
     // Large ones first, so that none of them is left alone at the end.
     files.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));

@@ -26,8 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc as std_mpsc};
 use tokio::sync::mpsc;
 
-/// Bytes that are checked, written and hashed together: four groups.
-const BLOCK: usize = 4 * GROUP_BYTES;
+/// Bytes that are checked, written and hashed together: what stays in a core's cache meanwhile.
+const BLOCK: usize = 2 * GROUP_BYTES;
 
 /// Bytes that may wait in memory for the hash to reach them.
 const HELD: usize = 16 * 1024 * 1024;
@@ -380,11 +380,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
         fn blocks_are_hashed_in_order_whatever_order_they_land_in(
-            order in Just((0..24usize).collect::<Vec<_>>()).prop_shuffle(),
+            order in Just((0..44usize).collect::<Vec<_>>()).prop_shuffle(),
             tail in 1..BLOCK,
         ) {
-            // 24 MiB land, more than may wait in memory.
-            let content: Vec<u8> = (0..23 * BLOCK + tail).map(|i| (i * 7 % 253) as u8).collect();
+            // 22 MiB land, more than may wait in memory.
+            let content: Vec<u8> = (0..43 * BLOCK + tail).map(|i| (i * 7 % 253) as u8).collect();
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(&content, 0).unwrap();
             let (sender, receiver) = std_mpsc::channel();

@@ -689,3 +689,14 @@ async fn a_layout_is_pulled_with_the_same_checks() {
     assert_eq!(error.outcome(), Outcome::Halted);
     assert!(!other.exists());
 }
+
+#[test]
+fn large_blobs_share_the_ranges() {
+    let options = TransferOptions::default();
+    let large = options.ranges_from;
+    let share = |sizes: &[u64]| options.shared_among(sizes.iter().copied()).ranges;
+    assert_eq!(share(&[large, 5]), 4);
+    assert_eq!(share(&[large, large]), 2);
+    assert_eq!(share(&[large; 40]), 1);
+    assert_eq!(share(&[]), 4);
+}

@@ -1,6 +1,7 @@
 //! Sealstone's administration API: accounts, tokens, storage.
 //!
 //! Owns the requests; their JSON is passed on as it is, so that a newer registry's fields are shown.
+//! Requests show the account's secret, since sessions administer nothing.
 //! Invariant: what makes something new (an account, a token) is sent once, never tried again.
 
 use super::client::Registry;
@@ -39,6 +40,7 @@ impl Admin {
             .registry
             .call(method.clone(), &format!("api/v1/{path}"), &what)
             .await?;
+        call.shows_secret = true;
         call.wait = self.registry.options().settle;
         if let Some(body) = body {
             call.headers

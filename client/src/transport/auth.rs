@@ -63,6 +63,20 @@ impl Authoriser {
         }
     }
 
+    /// The account's secret as a value of the Authorization header: a session made of it has fewer
+    /// rights, and administers nothing.
+    pub(crate) async fn secret(
+        &self,
+        registry: &Registry,
+    ) -> Result<Option<HeaderValue>, TransportError> {
+        match self.credential(registry).await? {
+            Some(Credential::Basic { username, secret }) => {
+                basic(username, secret.reveal()).map(Some)
+            }
+            _ => self.header(registry, &[]).await,
+        }
+    }
+
     async fn credential(&self, registry: &Registry) -> Result<&Option<Credential>, TransportError> {
         self.credential
             .get_or_try_init(|| registry.find_credential())
@@ -284,7 +298,7 @@ fn refused(
         return TransportError::Refused(Box::new(refusal));
     }
     let problem = match credential {
-        None => "it gives no token to an anonymous caller".to_owned(),
+        None => "it asks who you are, and no credentials are known for it".to_owned(),
         Some(Credential::Basic { username, .. }) => {
             format!(
                 "the secret of user \"{}\" is wrong, has expired or was withdrawn",
@@ -295,7 +309,7 @@ fn refused(
     };
     TransportError::Unauthorized {
         registry: registry.name().to_owned(),
-        what: "a token".to_owned(),
+        what: "access".to_owned(),
         problem,
     }
 }

@@ -5,16 +5,15 @@
 //! Location says; there is a limit on standing still, never on the length of a transfer.
 
 use super::address;
+use super::answer::{Answer, failure};
 use super::auth::Authoriser;
 use super::backoff::retry_after;
-use super::challenge::{self, Challenge};
-use super::error::{MAX_ERROR_BODY, Refusal, TransportError, is_passing_status};
+use super::error::{TransportError, is_passing_status};
 use super::options::ConnectOptions;
 use crate::credentials::{Credential, CredentialSource};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Method, RequestBuilder};
 use sealstone_spec::name::RepoName;
@@ -56,19 +55,12 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Token scopes that it needs: `repository:a/b:pull`.
     pub(crate) scopes: Vec<String>,
+    /// Whether it shows the account's secret itself, where no session is enough.
+    pub(crate) shows_secret: bool,
     /// In words, for errors: `push of tag 1.0`.
     pub(crate) what: String,
     /// How long the answer may take once everything was sent.
     pub(crate) wait: Duration,
-}
-
-/// An answer whose body has not been read.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    response: reqwest::Response,
-    registry: String,
-    what: String,
-    idle: Duration,
 }
 
 /// Bytes of a streamed body that the connection has taken, for the watch over standing still.
@@ -257,6 +249,7 @@ impl Registry {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             scopes: Vec::new(),
+            shows_secret: false,
             what: what.into(),
             wait: self.0.options.idle,
         }
@@ -316,7 +309,10 @@ impl Registry {
         if call.url.origin() != self.base().await?.origin() {
             return Ok(None);
         }
-        self.0.authoriser.header(self, &call.scopes).await
+        match call.shows_secret {
+            true => self.0.authoriser.secret(self).await,
+            false => self.0.authoriser.header(self, &call.scopes).await,
+        }
     }
 
     fn unauthorised(&self, call: &Call, had_credential: bool) -> TransportError {
@@ -491,129 +487,5 @@ impl Registry {
 
     fn failure(&self, what: &str, error: &reqwest::Error) -> TransportError {
         failure(&self.0.name, what, error)
-    }
-}
-
-/// Sorts an error of the HTTP library: what cannot pass is a breach of protocol.
-fn failure(registry: &str, what: &str, error: &reqwest::Error) -> TransportError {
-    let mut problem = String::new();
-    let mut is_parse_error = false;
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if !problem.is_empty() {
-            problem.push_str(": ");
-        }
-        let text = error.to_string();
-        is_parse_error |= text.contains("invalid HTTP")
-            || text.contains("InvalidCertificate")
-            || text.contains("invalid peer certificate");
-        problem.push_str(&text);
-        cause = error.source();
-    }
-    if problem.is_empty() {
-        // Without the address, which may hold a registry's signature.
-        problem = "the connection failed".to_owned();
-    }
-    if is_parse_error {
-        let what = what.to_owned();
-        return TransportError::Protocol {
-            registry: registry.to_owned(),
-            what,
-            problem,
-        };
-    }
-    TransportError::Unreachable {
-        registry: registry.to_owned(),
-        problem,
-    }
-}
-
-impl Answer {
-    pub(crate) fn status(&self) -> u16 {
-        self.response.status().as_u16()
-    }
-
-    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
-    }
-
-    /// A header that has no constant.
-    pub(crate) fn named_header(&self, name: &'static str) -> Option<&str> {
-        self.header(HeaderName::from_static(name))
-    }
-
-    /// Every line of a header.
-    pub(crate) fn lines(&self, name: HeaderName) -> Vec<&str> {
-        self.response
-            .headers()
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect()
-    }
-
-    /// The address that answered, after redirects.
-    pub(crate) fn url(&self) -> &Url {
-        self.response.url()
-    }
-
-    fn challenge(&self) -> Option<Challenge> {
-        challenge::strongest(self.lines(WWW_AUTHENTICATE))
-    }
-
-    /// The Location header, resolved.
-    pub(crate) fn location(&self) -> Result<Url, TransportError> {
-        self.header(LOCATION)
-            .and_then(|location| address::resolve(self.url(), location))
-            .ok_or_else(|| self.protocol("the answer has no Location that can be used"))
-    }
-
-    pub(crate) fn protocol(&self, problem: impl Into<String>) -> TransportError {
-        TransportError::Protocol {
-            registry: self.registry.clone(),
-            what: self.what.clone(),
-            problem: problem.into(),
-        }
-    }
-
-    /// The answer itself if its status is one of these, else the refusal in its body.
-    pub(crate) async fn expect(self, statuses: &[u16]) -> Result<Answer, TransportError> {
-        if statuses.contains(&self.status()) {
-            Ok(self)
-        } else {
-            Err(self.refusal().await)
-        }
-    }
-
-    /// Reads the body as an OCI error.
-    pub(crate) async fn refusal(self) -> TransportError {
-        let (registry, what, status) = (self.registry.clone(), self.what.clone(), self.status());
-        let body = self.bytes(MAX_ERROR_BODY).await.unwrap_or_default();
-        TransportError::Refused(Box::new(Refusal::decode(&registry, &what, status, &body)))
-    }
-
-    /// The next bytes of the body; `None` at its end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
-        match tokio::time::timeout(self.idle, self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(failure(&self.registry, &self.what, &error)),
-            Err(_) => Err(TransportError::Idle {
-                registry: self.registry.clone(),
-                what: self.what.clone(),
-                idle: self.idle,
-            }),
-        }
-    }
-
-    /// The whole body, which must not have more than `limit` bytes.
-    pub(crate) async fn bytes(mut self, limit: usize) -> Result<Bytes, TransportError> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if body.len() + chunk.len() > limit {
-                return Err(self.protocol(format!("the answer has more than {limit} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
     }
 }

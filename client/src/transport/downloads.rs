@@ -4,7 +4,7 @@
 //! [`crate::transfer`] turns it into verified files.
 //! Invariant: a download starts exactly at the byte it was asked for, or it is an error.
 
-use super::client::Answer;
+use super::answer::Answer;
 use super::error::TransportError;
 use super::repository::{Access, RegistryStore};
 use bytes::Bytes;

@@ -2,7 +2,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `client` | connections; authenticated, redirected, repeated requests |
+//! | `client`, `answer` | connections; authenticated, redirected, repeated requests and their answers |
 //! | `address`, `challenge`, `link`, `backoff` | grammars and small decisions |
 //! | `auth` | Authorization headers and tokens |
 //! | `repository` | [`RegistryStore`]: manifests and small blobs of one repository |
@@ -16,6 +16,7 @@
 
 mod address;
 mod admin;
+mod answer;
 mod auth;
 mod backoff;
 pub(crate) mod challenge;

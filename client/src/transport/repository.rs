@@ -3,7 +3,8 @@
 //! Large blobs go through `uploads` and `downloads`. Invariant: nothing is returned that was not
 //! compared with the digest it was asked for by; for a tag, with the digest the registry states.
 
-use super::client::{Answer, Call, Registry};
+use super::answer::Answer;
+use super::client::{Call, Registry};
 use super::error::TransportError;
 use crate::error::{Error, Result};
 use crate::store::Store;

@@ -6,7 +6,8 @@
 //! client believes to have sent.
 
 use super::address::with_query;
-use super::client::{Answer, Taken};
+use super::answer::Answer;
+use super::client::Taken;
 use super::error::TransportError;
 use super::repository::{Access, RegistryStore};
 use crate::error::Result;
