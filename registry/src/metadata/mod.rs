@@ -19,8 +19,9 @@ mod rows;
 #[cfg(test)]
 pub mod suite;
 
+pub use crate::clock::Millis;
 pub use rows::{
-    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, Millis, PhysicalKey,
+    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, PhysicalKey,
     Referrer, StoredAlgorithm, TagRow, UploadId, UploadRow,
 };
 
@@ -138,6 +139,12 @@ pub enum Refusal {
         tag: Tag,
         /// What is missing from it.
         lost: Vec<Digest>,
+    },
+    /// The manifest would lead to itself, because it lists what it speaks of: then neither would ever
+    /// go out of view.
+    Circular {
+        /// What it speaks of, or what lists it.
+        through: Digest,
     },
     /// The admission was made under other circumstances: judge again.
     Rejudge,

@@ -1,14 +1,12 @@
 //! What the metadata store remembers, one type a row.
 
+use crate::clock::Millis;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::Descriptor;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::tree::ChainingValue;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// Milliseconds since 1970-01-01T00:00:00Z.
-pub type Millis = i64;
 
 /// The name of an object in the blob store: unique for ever, reserved here before the first byte is
 /// written, never used twice.
