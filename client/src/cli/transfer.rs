@@ -16,10 +16,10 @@ pub(crate) struct TransferArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
 
-    /// Ranges of large blobs that are fetched at the same time, shared among them; 1 fetches each
-    /// as one stream
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    ranges: u16,
+    /// Ranges of large blobs that are fetched at the same time, shared among them; 1 fetches each as
+    /// one stream. Without it: as many as there are processors, from 2 to 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    ranges: Option<u16>,
 }
 
 impl TransferArgs {
@@ -32,12 +32,19 @@ impl TransferArgs {
         };
         TransferOptions {
             parallel: self.parallel.into(),
-            ranges: self.ranges.into(),
+            ranges: self.ranges.map_or_else(default_ranges, usize::from),
             sessions: Sessions::in_user_cache(),
             progress,
             ..TransferOptions::default()
         }
     }
+}
+
+/// Each range has a thread that checks it: more of them than processors only get in each other's way.
+fn default_ranges() -> usize {
+    std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, 4)
 }
 
 /// Runs a transfer to its end or to Ctrl-C or SIGTERM, and cleans up after itself in both cases:

@@ -8,7 +8,7 @@
 
 use super::fetch::writing;
 use super::progress::Track;
-use super::sink::EarlySync;
+use super::sink::{EarlySync, WRITE_BYTES};
 use super::{TransferOptions, lost, mismatch};
 use crate::error::{Error, Result};
 use crate::transport::{RegistryStore, TransportError};
@@ -280,7 +280,12 @@ fn check_and_write(
                 });
             }
         }
-        file.write_all_at(&block, offset)?;
+        for (at, part) in (offset..)
+            .step_by(WRITE_BYTES)
+            .zip(block.chunks(WRITE_BYTES))
+        {
+            file.write_all_at(part, at)?;
+        }
         early.wrote(block.len());
         // A hash that has ended has failed, and says so itself.
         let _ = landed.send(Landed { offset, block });

@@ -15,6 +15,10 @@ use tokio::task::JoinHandle;
 /// Bytes that are handed over together: a hand-over for each frame would cost more than the frame.
 const BATCH: usize = 512 * 1024;
 
+/// Bytes written at once. Writes of 512 KiB make the kernel take large page-cache folios, which took
+/// twice the system time (measured: 1.2 s instead of 0.7 s for 667 MiB, Linux 6.18, ext4).
+pub(super) const WRITE_BYTES: usize = 128 * 1024;
+
 /// Batches that wait for the disk.
 const AHEAD: usize = 3;
 
@@ -107,7 +111,9 @@ fn drain(
             Message::Write(batch) => {
                 for bytes in batch {
                     hasher.update(&bytes);
-                    file.write_all(&bytes)?;
+                    for part in bytes.chunks(WRITE_BYTES) {
+                        file.write_all(part)?;
+                    }
                     early.wrote(bytes.len());
                 }
             }

@@ -195,7 +195,10 @@ impl Upload<'_> {
             return Ok(None);
         }
         match self.store.upload_status(&location).await {
-            Ok(Some(session)) if session.offset <= self.descriptor.size => Ok(Some(session)),
+            Ok(Some(session)) if session.offset <= self.descriptor.size => {
+                tracing::debug!(offset = session.offset, "going on with an earlier upload");
+                Ok(Some(session))
+            }
             Ok(_) => Ok(None),
             Err(error) if error.is_passing() => Err(error.into()),
             Err(error) => {
