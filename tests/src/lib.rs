@@ -1,6 +1,9 @@
 //! Tests of Sealstone as a whole, and what they share: the model checker and the fuzz targets.
 
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
 mod deploy;
 pub mod fuzzing;
 pub mod model;
+pub mod registry;

@@ -1,0 +1,211 @@
+//! Bytes that changed on the disk: never one of them leaves the server.
+
+use crate::content::*;
+use reqwest::Method;
+use sealstone_spec::digest::Digest;
+use sealstone_tests::registry::{Setup, TestRegistry};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+const GROUP: usize = 256 * KIB;
+
+fn flip(path: &Path, offset: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
+}
+
+/// A registry with one released blob, and the file that holds it.
+async fn stored(len: usize) -> (TestRegistry, Vec<u8>, String, PathBuf) {
+    let registry = Setup::default().start().await.unwrap();
+    let image = push_image(&registry, &registry.admin, "a", Some("v1"), len).await;
+    let files = registry.files("blobs");
+    let [file] = &files[..] else { panic!("{files:?}") };
+    let (path, file) = (format!("/v2/a/blobs/{}", image.layer), file.clone());
+    (registry, image.blob, path, file)
+}
+
+/// What arrives, until the server ends it; and whether it came whole.
+async fn arriving(registry: &TestRegistry, path: &str) -> (u16, Vec<u8>, bool) {
+    let mut answer = registry.request(&registry.admin, Method::GET, path).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let mut all = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(piece)) => all.extend_from_slice(&piece),
+            Ok(None) => return (status, all, true),
+            Err(_) => return (status, all, false),
+        }
+    }
+}
+
+/// Pushes the blob again, which must make it readable again.
+async fn repair(registry: &TestRegistry, blob: &[u8], path: &str) {
+    assert_eq!(head(registry, &registry.admin, path).await.status, 404, "a pusher must see that it has to send the blob again");
+    push_blob(registry, &registry.admin, "a", blob).await;
+    let (status, found, whole) = arriving(registry, path).await;
+    assert!(status == 200 && whole && found == blob, "not repaired: {status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_ends_the_answer_before_its_group() {
+    let (registry, blob, path, file) = stored(5 * MIB).await;
+    flip(&file, (9 * GROUP + 77) as u64);
+    let part = |first: usize, last: usize| registry.request(&registry.admin, Method::GET, &path).header("range", format!("bytes={first}-{last}"));
+    // A range that the damage does not touch is still true, and served.
+    assert_eq!(send(part(100, 3 * GROUP)).await.expect(206).body, &blob[100..=3 * GROUP]);
+    let (status, found, whole) = arriving(&registry, &path).await;
+    assert!(status == 200 && !whole, "{status}, whole: {whole}");
+    assert!(found.len() <= 9 * GROUP && blob.starts_with(&found), "{} bytes came", found.len());
+    assert!(found.len() >= 8 * GROUP, "groups before the damage are good, but only {} bytes came", found.len());
+    assert_eq!(arriving(&registry, &path).await.0, 404);
+    assert_eq!(send(part(0, 10)).await.status, 404);
+    assert!(registry.metric("sealstone_blob_verify_failures_total", "pull").await.unwrap() >= 1.0);
+    assert!(registry.metric("sealstone_blobs_quarantined", "").await.unwrap() >= 1.0);
+    assert!(registry.log().contains("quarantine"));
+    repair(&registry, &blob, &path).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_at_the_start_gives_an_error_and_no_byte() {
+    let (registry, blob, path, file) = stored(3 * MIB).await;
+    flip(&file, 5);
+    let (status, found, _) = arriving(&registry, &path).await;
+    assert_eq!(status, 500);
+    assert!(!blob.starts_with(&found) && String::from_utf8_lossy(&found).contains("damaged"));
+    assert_eq!(arriving(&registry, &path).await.0, 404);
+    repair(&registry, &blob, &path).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_that_touches_the_damage_is_cut_too() {
+    let (registry, blob, path, file) = stored(3 * MIB).await;
+    flip(&file, (7 * GROUP) as u64);
+    let range = registry.request(&registry.admin, Method::GET, &path).header("range", format!("bytes={}-", 2 * GROUP + 1));
+    let mut answer = range.send().await.unwrap();
+    assert_eq!(answer.status(), 206);
+    let mut found = Vec::new();
+    while let Ok(Some(piece)) = answer.chunk().await {
+        found.extend_from_slice(&piece);
+    }
+    assert!(found.len() < 5 * GROUP && blob[2 * GROUP + 1..].starts_with(&found));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_tree_delivers_nothing() {
+    // With the folded tree still in memory, and without it, after a restart.
+    for restart in [false, true] {
+        let (mut registry, blob, path, file) = stored(2 * MIB).await;
+        assert!(arriving(&registry, &path).await.2);
+        flip(&file, (blob.len() + 33) as u64);
+        if restart {
+            registry.crash().await.unwrap();
+        }
+        let (status, found, whole) = arriving(&registry, &path).await;
+        assert!(status == 500 || (status == 200 && !whole && blob.starts_with(&found)), "{status}, {} bytes", found.len());
+        assert_eq!(arriving(&registry, &path).await.0, 404);
+        repair(&registry, &blob, &path).await;
+        let tree = path.replace("/blobs/", "/_sealstone/tree/");
+        assert_eq!(get(&registry, &registry.admin, &tree).await.expect(200).body.len(), 8 * 32);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_or_missing_file_is_noticed() {
+    for keep in [Some(MIB as u64), Some(0), None] {
+        let (mut registry, blob, path, file) = stored(3 * MIB).await;
+        match keep {
+            Some(len) => File::options().write(true).open(&file).unwrap().set_len(len).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        registry.crash().await.unwrap();
+        let (status, found, whole) = arriving(&registry, &path).await;
+        assert!(status != 200 || (!whole && blob.starts_with(&found)), "{keep:?}: {status}");
+        assert_eq!(arriving(&registry, &path).await.0, 404, "{keep:?}");
+        repair(&registry, &blob, &path).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_blobs_bytes_are_not_taken_for_its_own() {
+    let (registry, _, path, file) = stored(2 * MIB).await;
+    push_blob(&registry, &registry.admin, "a", &bytes(2 * MIB)).await;
+    let other = registry.files("blobs").into_iter().find(|found| *found != file).unwrap();
+    std::fs::write(&file, std::fs::read(other).unwrap()).unwrap();
+    let (status, found, _) = arriving(&registry, &path).await;
+    assert!(status == 500 && found.len() < 2000, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_store_names_the_damage_and_fails() {
+    let (mut registry, blob, path, file) = stored(2 * MIB).await;
+    registry.kill().unwrap();
+    let sound = registry.run(&["verify-store"]).unwrap();
+    assert!(sound.status.success(), "{}", String::from_utf8_lossy(&sound.stderr));
+    flip(&file, (blob.len() - 1) as u64);
+    for _ in 0..2 {
+        let found = registry.run(&["verify-store"]).unwrap();
+        assert!(!found.status.success(), "damage must not exit with 0");
+        assert!(String::from_utf8_lossy(&found.stderr).contains("1 "), "{}", String::from_utf8_lossy(&found.stderr));
+    }
+    registry.start().await.unwrap();
+    assert_eq!(arriving(&registry, &path).await.0, 404);
+    // A scrub over the API of the running server tells of it as well.
+    let scrub = send(registry.request(&registry.admin, Method::POST, "/api/v1/scrub")).await.expect(200).json();
+    assert_eq!(scrub["quarantined_before"], 1);
+    repair(&registry, &blob, &path).await;
+    registry.kill().unwrap();
+    assert!(registry.run(&["verify-store"]).unwrap().status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_store_says_which_blob() {
+    let (mut registry, _, path, file) = stored(MIB).await;
+    registry.kill().unwrap();
+    flip(&file, 1);
+    let found = registry.run(&["verify-store"]).unwrap();
+    let digest = path.rsplit('/').next().unwrap();
+    assert!(String::from_utf8_lossy(&found.stdout).contains(digest), "{}", String::from_utf8_lossy(&found.stdout));
+}
+
+/// Damage in the metadata: a start may refuse, an answer may fail, but what comes has its digest.
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_metadata_never_become_wrong_bytes() {
+    let mut registry = Setup::default().start().await.unwrap();
+    let admin = registry.admin.clone();
+    let mut images = Vec::new();
+    for number in 0..20 {
+        images.push(push_image(&registry, &admin, "a", Some(&format!("v{number}")), 20 * KIB).await);
+    }
+    registry.kill().unwrap();
+    let files: Vec<(PathBuf, Vec<u8>)> = registry.files("metadata").into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "log" || end == "sst"))
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .filter(|(_, content)| content.len() > 4 * KIB)
+        .collect();
+    assert!(!files.is_empty());
+    let (mut refused, mut served) = (0, 0);
+    for round in 1..8u64 {
+        for (path, content) in &files {
+            std::fs::write(path, content).unwrap();
+            flip(path, content.len() as u64 * round / 8);
+        }
+        if registry.start().await.is_err() {
+            refused += 1;
+            continue;
+        }
+        for (number, image) in images.iter().enumerate() {
+            let blob = get(&registry, &admin, &format!("/v2/a/blobs/{}", image.layer)).await;
+            assert!(blob.status != 200 || Digest::sha256(&blob.body) == image.layer, "wrong bytes of a blob");
+            for reference in [format!("v{number}"), image.digest.to_string()] {
+                let manifest = get(&registry, &admin, &format!("/v2/a/manifests/{reference}")).await;
+                assert!(manifest.status != 200 || manifest.body == image.manifest, "wrong bytes of a manifest");
+                served += usize::from(manifest.status == 200);
+            }
+        }
+        registry.kill().unwrap();
+    }
+    println!("{refused} of 7 starts were refused; {served} manifests were served");
+}

@@ -1,0 +1,15 @@
+//! The registry's promises, shown through its real binary: each file is one subject, each test one rule.
+//!
+//! Owns: processes that are killed, filled, damaged and lied to. Does not own: the OCI suite
+//! (`conformance`), real clients (`interop`) and the parts alone, which the crates test themselves.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod content;
+mod damage;
+mod hostile;
+mod kill;
+mod raw;
+mod staging;
+mod tags;
+mod uploads;

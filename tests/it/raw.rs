@@ -1,0 +1,50 @@
+//! Requests written byte by byte, for clients that stop in the middle.
+
+use sealstone_tests::registry::{TestRegistry, User};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A connection on which the test writes what it likes.
+pub(crate) struct Raw(pub(crate) TcpStream);
+
+impl Raw {
+    pub(crate) fn connect(registry: &TestRegistry) -> Raw {
+        let stream = TcpStream::connect(registry.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Raw(stream)
+    }
+
+    /// Sends a request's head that announces `len` bytes of body.
+    pub(crate) fn head(registry: &TestRegistry, who: &User, method: &str, path: &str, len: usize) -> Raw {
+        let mut raw = Raw::connect(registry);
+        raw.send(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/octet-stream\r\nContent-Length: {len}\r\n\r\n",
+            registry.address(),
+            who.basic(),
+        ));
+        raw
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Everything until the server closes.
+    pub(crate) fn rest(mut self) -> String {
+        let mut all = Vec::new();
+        // A reset after the last byte is an end as well.
+        let _ = self.0.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// Whether the server closes, possibly after an answer, within `patience`.
+    pub(crate) fn is_closed_within(mut self, patience: Duration) -> bool {
+        self.0.set_read_timeout(Some(patience)).unwrap();
+        let mut all = Vec::new();
+        match self.0.read_to_end(&mut all) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
