@@ -163,3 +163,6 @@ impl BlobStore {
 fn object_path(key: &PhysicalKey) -> ObjectPath {
     ObjectPath::from(key.as_str())
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,19 +208,33 @@ async fn read_segment(
                 .await
                 .map_err(|_| Error::Stopping)??
         }
-        Source::Object(objects, path) => objects
-            .get_range(path, start..start + len)
-            .await
-            .map_err(Error::object("read", key))?
+        Source::Object(objects, path) => fetch(objects, path, start..start + len, key)
+            .await?
             .to_vec(),
     };
-    if bytes.len() as u64 != len {
-        return Err(damaged(key, "its tree is cut short"));
-    }
     Ok(bytes
         .chunks_exact(32)
         .map(|value| value.try_into().expect("chunks have 32 bytes"))
         .collect())
+}
+
+/// Reads a range of an object that once reached as far.
+async fn fetch(
+    objects: &Arc<dyn ObjectStore>,
+    path: &object_store::path::Path,
+    range: Range<u64>,
+    key: &PhysicalKey,
+) -> Result<Bytes, Error> {
+    let (end, len) = (range.end, range.end - range.start);
+    match objects.get_range(path, range).await {
+        Ok(bytes) if bytes.len() as u64 == len => Ok(bytes),
+        Ok(_) => Err(damaged(key, "it is shorter than it was")),
+        // A range behind the end is an error that each store words in its own way.
+        Err(error) => match objects.head(path).await {
+            Ok(found) if found.size < end => Err(damaged(key, "it is shorter than it was")),
+            _ => Err(Error::object("read", key)(error)),
+        },
+    }
 }
 
 fn read_exact(file: &File, buffer: &mut [u8], offset: u64, key: &PhysicalKey) -> Result<(), Error> {
@@ -294,10 +308,7 @@ impl CheckedObject {
                 })
             }
             Source::Object(objects, path) => {
-                let bytes = objects
-                    .get_range(path, range)
-                    .await
-                    .map_err(Error::object("read", &self.key))?;
+                let bytes = fetch(objects, path, range, &self.key).await?;
                 Box::new(move || check(&bytes).map(|()| bytes))
             }
         };

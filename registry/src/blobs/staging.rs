@@ -8,14 +8,17 @@ use super::hashing::BlobHasher;
 use super::{Error, sys};
 use crate::metadata::{PhysicalKey, UploadId, UploadRow};
 use bytes::Bytes;
-use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use sealstone_spec::tree::{ChainingValue, GROUP_BYTES};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, IoSlice, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Bytes in one write. Larger ones make the kernel build large folios, which costs more than the calls:
+/// system time fell by a third on ext4 when writes of 512 KiB became writes of 128 KiB.
+const WRITE_BYTES: usize = 128 * 1024;
 /// After so many bytes the kernel is asked to begin writing them to disk: 8 MiB.
 const WRITEBACK_BYTES: u64 = 8 << 20;
 /// After so many bytes free space is looked at again: 32 MiB.
@@ -87,8 +90,14 @@ impl Staging {
             received = row.offset;
         }
 
-        // Start from the saved state, or from nothing if the file is shorter than it (a power cut).
-        let saved = if received >= row.offset {
+        // Start from the saved state, or from nothing: if the file is shorter than it (a power cut), or if
+        // it is of another algorithm, because the digest that the last request named was not the
+        // expected one.
+        let fits = match row.algorithm.0 {
+            Algorithm::Blake3 => true,
+            algorithm => Hasher::restore(algorithm, &row.hash_state).is_some(),
+        };
+        let saved = if fits && received >= row.offset {
             row.offset
         } else {
             0
@@ -248,16 +257,10 @@ impl StagedUpload {
     }
 
     fn write_all(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
-        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-        let mut rest = &mut slices[..];
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            match self.data.write_vectored(rest) {
-                Ok(0) => return Err(Error::io("write", self.id)(ErrorKind::WriteZero.into())),
-                Ok(written) => IoSlice::advance_slices(&mut rest, written),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("write", self.id)(error)),
-            }
+        for piece in pieces.iter().flat_map(|piece| piece.chunks(WRITE_BYTES)) {
+            self.data
+                .write_all(piece)
+                .map_err(Error::io("write", self.id))?;
         }
         Ok(())
     }

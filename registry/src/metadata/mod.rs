@@ -21,8 +21,8 @@ pub mod suite;
 
 pub use crate::clock::Millis;
 pub use rows::{
-    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, PhysicalKey,
-    Referrer, StoredAlgorithm, TagRow, UploadId, UploadRow,
+    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, PhysicalKey, Referrer,
+    StoredAlgorithm, TagRow, UploadId, UploadRow,
 };
 
 use bytes::Bytes;

@@ -3,21 +3,21 @@
 //! Owns the cases by subject, a naive [`model`] of the whole, and [`random`] sequences of operations
 //! compared with it. Knows nothing of how a store is built: it sees the traits only.
 
-mod admission;
-mod blobs;
-mod circles;
-mod collection;
-mod directory;
-mod kit;
-mod manifests;
-mod model;
-mod paging;
+pub(crate) mod admission;
+pub(crate) mod blobs;
+pub(crate) mod circles;
+pub(crate) mod collection;
+pub(crate) mod directory;
+pub(crate) mod kit;
+pub(crate) mod manifests;
+pub(crate) mod model;
+pub(crate) mod paging;
 pub(crate) mod random;
-mod tags;
-mod uploads;
-mod visibility;
+pub(crate) mod tags;
+pub(crate) mod uploads;
+pub(crate) mod visibility;
 
-pub(crate) use kit::{Fixture, Store, now, put_inline, repo};
+pub(crate) use kit::Fixture;
 
 /// Makes one test of each case of the suite. `$make` is a function that returns a [`Fixture`] with an
 /// empty store.
@@ -85,16 +85,9 @@ macro_rules! run_suite {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 let fixture = $make();
-                $crate::metadata::suite::cases::$area::$case(fixture.store.clone()).await;
+                $crate::metadata::suite::$area::$case(fixture.store.clone()).await;
             }
         )*
     };
 }
 pub(crate) use run_suite;
-
-/// The cases, for [`run_suite`].
-pub(crate) mod cases {
-    pub(crate) use super::{
-        admission, blobs, circles, collection, directory, manifests, paging, tags, uploads, visibility,
-    };
-}

@@ -176,7 +176,13 @@ impl Registry {
         error: blobs::Error,
         place: &'static str,
     ) -> Error {
-        let gone = matches!(&error, blobs::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+        let gone = match &error {
+            blobs::Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            blobs::Error::Object { source, .. } => {
+                matches!(source, object_store::Error::NotFound { .. })
+            }
+            _ => false,
+        };
         let blobs::Error::Damaged { problem, .. } = &error else {
             if gone {
                 return self

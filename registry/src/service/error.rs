@@ -185,6 +185,9 @@ impl From<metadata::Refusal> for Error {
             Refusal::TagBurnt { tag, existing } => Error::TagBurnt { tag, existing },
             Refusal::ConditionFailed { tag, existing } => Error::ConditionFailed { tag, existing },
             Refusal::EvidenceLost { tag, lost } => Error::EvidenceLost { tag, lost },
+            Refusal::Circular { through } => Error::ManifestInvalid(format!(
+                "the manifest both speaks of {through} and leads to it: leave it out of the list or out of the subject"
+            )),
             Refusal::Rejudge => {
                 Error::Unavailable("the policy or the evidence changed meanwhile: try again".into())
             }

@@ -188,6 +188,9 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
         note_evidence(txn, repo, &subject)?;
         above.push(subject);
     }
+    if let Some(through) = reach::leads_to(txn, repo, &digest, &above)? {
+        return Err(Stop::Refused(Refusal::Circular { through }));
+    }
     row.evidence = reach::referrers(txn, repo, &digest)?.len() as u64;
     txn.put_row(Family::Manifest, key.to_vec(), &row);
     for parent in above {

@@ -481,7 +481,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             self.list(
                 Family::Event,
                 b"",
-                &(from + 1).to_be_bytes(),
+                &from.saturating_add(1).to_be_bytes(),
                 limit,
                 |key, value| {
                     let number = key
@@ -613,3 +613,6 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use super::txn::Txn;
 use crate::metadata::{Error, LinkRow, ManifestRow};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
+use std::collections::BTreeSet;
 
 /// The two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,35 @@ fn step(count: u64, up: bool) -> u64 {
     } else {
         count.saturating_sub(1)
     }
+}
+
+/// Whether a manifest leads down to one of `above`, which lead to it: the counters of such a circle
+/// would never return to zero. Asked for every new manifest, so that there is none.
+pub(super) fn leads_to(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    from: &Digest,
+    above: &[Digest],
+) -> Result<Option<Digest>, Error> {
+    let mut seen = BTreeSet::from([*from]);
+    let mut work = if above.is_empty() {
+        vec![]
+    } else {
+        vec![*from]
+    };
+    while let Some(digest) = work.pop() {
+        let mut below = referrers(txn, repo, &digest)?;
+        for (kind, child) in children(txn, repo, &digest)? {
+            if kind == EdgeKind::Manifest {
+                below.push(child);
+            }
+        }
+        if let Some(through) = below.iter().find(|digest| above.contains(digest)) {
+            return Ok(Some(*through));
+        }
+        work.extend(below.into_iter().filter(|digest| seen.insert(*digest)));
+    }
+    Ok(None)
 }
 
 /// What a manifest names: blobs and manifests.

@@ -46,7 +46,9 @@ pub(super) fn point(
     check_condition(&new.tag, live, new.condition)?;
     if let Some(live) = live {
         if live.digest == digest {
-            return Ok(false);
+            // Admitted again, after a policy had hidden it.
+            let shown = new.visible && show(txn, change.repo, &new.tag, &digest, true)?;
+            return Ok(shown);
         }
         if live.immutable || new.class == TagClass::Immutable {
             return refuse(Refusal::TagTaken {

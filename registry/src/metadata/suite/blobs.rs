@@ -12,10 +12,22 @@ pub(crate) async fn a_committed_blob_is_the_repositories_own(store: Arc<dyn Stor
     let small = put_inline(&*store, &here, b"small").await;
     let (large, key) = put_object(&*store, &here, b"large").await;
     let found = store.blob(&here, &small).await.unwrap().unwrap();
-    assert_eq!((found.size, found.place, found.visible, found.quarantined), (5, BlobPlace::Inline, false, None));
-    assert_eq!(store.inline_content(&small).await.unwrap().unwrap(), "small");
+    assert_eq!(
+        (found.size, found.place, found.visible, found.quarantined),
+        (5, BlobPlace::Inline, false, None)
+    );
+    assert_eq!(
+        store.inline_content(&small).await.unwrap().unwrap(),
+        "small"
+    );
     let found = store.blob(&here, &large).await.unwrap().unwrap();
-    assert_eq!(found.place, BlobPlace::Object { key: key.clone(), root: *blake3::hash(b"large").as_bytes() });
+    assert_eq!(
+        found.place,
+        BlobPlace::Object {
+            key: key.clone(),
+            root: *blake3::hash(b"large").as_bytes()
+        }
+    );
     assert_eq!(store.inline_content(&large).await.unwrap(), None);
     assert!(store.knows_key(&key).await.unwrap());
     assert_eq!(store.blob(&there, &small).await.unwrap(), None);
@@ -24,10 +36,25 @@ pub(crate) async fn a_committed_blob_is_the_repositories_own(store: Arc<dyn Stor
 
 pub(crate) async fn pins_keep_and_reads_do_not(store: Arc<dyn Store>) {
     let here = repo("a/here");
-    let (read, pinned) = (put_inline(&*store, &here, b"read").await, put_inline(&*store, &here, b"pinned").await);
+    let (read, pinned) = (
+        put_inline(&*store, &here, b"read").await,
+        put_inline(&*store, &here, b"pinned").await,
+    );
     assert!(store.blob(&here, &read).await.unwrap().is_some());
-    assert!(store.pin_blob(&here, &pinned, LATER, LATER + 1_000).await.unwrap().is_some());
-    assert_eq!(store.pin_blob(&here, &Digest::sha256(b"none"), LATER, LATER + 1_000).await.unwrap(), None);
+    assert!(
+        store
+            .pin_blob(&here, &pinned, LATER, LATER + 1_000)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        store
+            .pin_blob(&here, &Digest::sha256(b"none"), LATER, LATER + 1_000)
+            .await
+            .unwrap(),
+        None
+    );
     super::collection::sweep(&*store, super::collection::rules(LATER + 1)).await;
     assert_eq!(store.blob(&here, &read).await.unwrap(), None);
     assert!(store.blob(&here, &pinned).await.unwrap().is_some());
@@ -40,21 +67,35 @@ pub(crate) async fn a_mount_gives_what_the_source_has(store: Arc<dyn Store>) {
     let digest = put_inline(&*store, &from, b"content").await;
     let mount = |digest: Digest| {
         let (store, from, to) = (store.clone(), from.clone(), to.clone());
-        async move { store.mount_blob(&from, &to, &digest, NOW, PINNED).await.unwrap() }
+        async move {
+            store
+                .mount_blob(&from, &to, &digest, NOW, PINNED)
+                .await
+                .unwrap()
+        }
     };
     assert!(!mount(Digest::sha256(b"unknown")).await);
     assert_eq!(store.blob(&to, &digest).await.unwrap(), None);
     assert!(mount(digest).await && mount(digest).await);
     assert_eq!(store.blob(&to, &digest).await.unwrap().unwrap().size, 7);
     // The source's copy goes, the other stays.
-    store.unlink_blob(&from, &digest, NOW).await.unwrap().unwrap();
+    store
+        .unlink_blob(&from, &digest, NOW)
+        .await
+        .unwrap()
+        .unwrap();
     super::collection::sweep(&*store, super::collection::rules(NOW)).await;
     assert_eq!(store.blob_holders(&digest, 10).await.unwrap(), [to.clone()]);
     assert!(store.inline_content(&digest).await.unwrap().is_some());
     // What is gone, or is damaged, cannot be mounted.
     assert!(!mount(digest).await);
     store.quarantine_blob(&digest, "flipped").await.unwrap();
-    assert!(!store.mount_blob(&to, &from, &digest, NOW, PINNED).await.unwrap());
+    assert!(
+        !store
+            .mount_blob(&to, &from, &digest, NOW, PINNED)
+            .await
+            .unwrap()
+    );
 }
 
 pub(crate) async fn unlink_refuses_what_manifests_name(store: Arc<dyn Store>) {
@@ -81,11 +122,20 @@ pub(crate) async fn the_second_copy_is_trash(store: Arc<dyn Store>) {
         BlobPlace::Inline => panic!("not inline"),
     };
     for repo in [&here, &there] {
-        assert_eq!(place(store.blob(repo, &digest).await.unwrap().unwrap()), first);
+        assert_eq!(
+            place(store.blob(repo, &digest).await.unwrap().unwrap()),
+            first
+        );
     }
     let trash = store.trash_due(NOW, 10).await.unwrap();
-    assert_eq!(trash.iter().map(|item| &item.key).collect::<Vec<_>>(), [&second]);
-    assert!(store.knows_key(&second).await.unwrap(), "until its object is deleted");
+    assert_eq!(
+        trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
+        [&second]
+    );
+    assert!(
+        store.knows_key(&second).await.unwrap(),
+        "until its object is deleted"
+    );
     store.trash_done(trash).await.unwrap();
     assert!(!store.knows_key(&second).await.unwrap());
     assert_eq!(store.trash_due(NOW, 10).await.unwrap(), []);
@@ -101,32 +151,65 @@ pub(crate) async fn a_commit_after_the_end_changes_nothing(store: Arc<dyn Store>
     assert!(!store.abort_upload(id, NOW).await.unwrap());
     let blob = new_blob(&here, b"late", Some(id));
     let digest = blob.digest;
-    assert_eq!(store.commit_blob(blob.clone()).await.unwrap(), CommitOutcome::NoSession);
+    assert_eq!(
+        store.commit_blob(blob.clone()).await.unwrap(),
+        CommitOutcome::NoSession
+    );
     assert_eq!(store.blob(&here, &digest).await.unwrap(), None);
     assert_eq!(store.trash_due(NOW, 10).await.unwrap().len(), 1);
     assert!(store.knows_key(&key).await.unwrap());
     // The same after a commit.
     let row = upload_row(&here);
-    let again = crate::metadata::NewBlob { upload: Some(row.id), ..blob };
+    let again = crate::metadata::NewBlob {
+        upload: Some(row.id),
+        ..blob
+    };
     store.begin_upload(row).await.unwrap();
-    assert_eq!(store.commit_blob(again.clone()).await.unwrap(), CommitOutcome::Committed);
-    assert_eq!(store.commit_blob(again).await.unwrap(), CommitOutcome::NoSession);
+    assert_eq!(
+        store.commit_blob(again.clone()).await.unwrap(),
+        CommitOutcome::Committed
+    );
+    assert_eq!(
+        store.commit_blob(again).await.unwrap(),
+        CommitOutcome::NoSession
+    );
     assert_eq!(store.trash_due(NOW, 10).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn Store>) {
     let (here, there) = (repo("a/here"), repo("a/there"));
     let (digest, first) = put_object(&*store, &here, b"object").await;
-    store.mount_blob(&here, &there, &digest, NOW, PINNED).await.unwrap();
+    store
+        .mount_blob(&here, &there, &digest, NOW, PINNED)
+        .await
+        .unwrap();
     let named = store_manifest(&*store, &here, Shape::image(&[digest])).await;
-    store.quarantine_blob(&digest, "a bit flipped").await.unwrap();
+    store
+        .quarantine_blob(&digest, "a bit flipped")
+        .await
+        .unwrap();
     for repo in [&here, &there] {
         let found = store.blob(repo, &digest).await.unwrap().unwrap();
         assert_eq!(found.quarantined.as_deref(), Some("a bit flipped"));
     }
     // Nothing new can be built on it.
-    let missing = try_put(&*store, put(&here, &Shape::image(&[digest]).marked(2).build(), crate::metadata::TagClass::Immutable, &[])).await;
-    assert_eq!(missing, Err(Refusal::Missing { blobs: vec![digest], manifests: vec![] }));
+    let missing = try_put(
+        &*store,
+        put(
+            &here,
+            &Shape::image(&[digest]).marked(2).build(),
+            crate::metadata::TagClass::Immutable,
+            &[],
+        ),
+    )
+    .await;
+    assert_eq!(
+        missing,
+        Err(Refusal::Missing {
+            blobs: vec![digest],
+            manifests: vec![]
+        })
+    );
 
     let (_, second) = put_object(&*store, &there, b"object").await;
     for repo in [&here, &there] {
@@ -135,24 +218,41 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
         assert!(matches!(found.place, BlobPlace::Object { key, .. } if key == second));
     }
     let trash = store.trash_due(NOW, 10).await.unwrap();
-    assert_eq!(trash.iter().map(|item| &item.key).collect::<Vec<_>>(), [&first]);
+    assert_eq!(
+        trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
+        [&first]
+    );
     // Its owners are still counted: it goes when the last of them gives it up, not before.
     delete_manifest(&*store, &here, &named).await.unwrap();
-    store.unlink_blob(&here, &digest, NOW).await.unwrap().unwrap();
+    store
+        .unlink_blob(&here, &digest, NOW)
+        .await
+        .unwrap()
+        .unwrap();
     super::collection::sweep(&*store, super::collection::rules(PINNED)).await;
     assert!(store.blob(&there, &digest).await.unwrap().is_some());
 
     let small = put_inline(&*store, &here, b"inline").await;
     store.quarantine_blob(&small, "gone").await.unwrap();
     put_inline(&*store, &here, b"inline").await;
-    assert_eq!(store.blob(&here, &small).await.unwrap().unwrap().quarantined, None);
+    assert_eq!(
+        store
+            .blob(&here, &small)
+            .await
+            .unwrap()
+            .unwrap()
+            .quarantined,
+        None
+    );
 }
 
 pub(crate) async fn concurrent_commits_keep_one_copy(store: Arc<dyn Store>) {
     let mut tasks = Vec::new();
     for number in 0..16 {
         let store = store.clone();
-        tasks.push(tokio::spawn(async move { put_object(&*store, &repo(&format!("a/r{number}")), b"same").await }));
+        tasks.push(tokio::spawn(async move {
+            put_object(&*store, &repo(&format!("a/r{number}")), b"same").await
+        }));
     }
     let mut keys = Vec::new();
     for task in tasks {
@@ -160,8 +260,20 @@ pub(crate) async fn concurrent_commits_keep_one_copy(store: Arc<dyn Store>) {
     }
     let digest = Digest::sha256(b"same");
     let trash = store.trash_due(NOW, 100).await.unwrap();
-    assert_eq!((trash.len(), store.blob_holders(&digest, 100).await.unwrap().len()), (15, 16));
-    let BlobPlace::Object { key: live, .. } = store.blob(&repo("a/r0"), &digest).await.unwrap().unwrap().place else {
+    assert_eq!(
+        (
+            trash.len(),
+            store.blob_holders(&digest, 100).await.unwrap().len()
+        ),
+        (15, 16)
+    );
+    let BlobPlace::Object { key: live, .. } = store
+        .blob(&repo("a/r0"), &digest)
+        .await
+        .unwrap()
+        .unwrap()
+        .place
+    else {
         panic!("not inline")
     };
     keys.retain(|key| trash.iter().all(|item| item.key != *key));

@@ -4,8 +4,8 @@
 
 use crate::auth::Directory;
 use crate::metadata::{
-    CommitOutcome, Metadata, Millis, NewBlob, NewContent, NewTag, PhysicalKey, PutManifest, PutOutcome, Refusal,
-    StoredAlgorithm, TagClass, TagCondition, UploadId, UploadRow,
+    CommitOutcome, Metadata, Millis, NewBlob, NewContent, NewTag, PhysicalKey, PutManifest,
+    PutOutcome, Refusal, StoredAlgorithm, TagClass, TagCondition, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
@@ -34,10 +34,6 @@ pub(crate) const NOW: Millis = 1_000_000;
 pub(crate) const PINNED: Millis = NOW + 1_000;
 /// A time after all pins.
 pub(crate) const LATER: Millis = NOW + 5_000;
-
-pub(crate) fn now() -> Millis {
-    NOW
-}
 
 pub(crate) fn repo(name: &str) -> RepoName {
     name.parse().unwrap()
@@ -82,18 +78,32 @@ pub(crate) fn new_blob(repo: &RepoName, content: &[u8], upload: Option<UploadId>
 pub(crate) async fn put_inline(store: &dyn Store, repo: &RepoName, content: &[u8]) -> Digest {
     let blob = new_blob(repo, content, None);
     let digest = blob.digest;
-    assert_eq!(store.commit_blob(blob).await.unwrap(), CommitOutcome::Committed);
+    assert_eq!(
+        store.commit_blob(blob).await.unwrap(),
+        CommitOutcome::Committed
+    );
     digest
 }
 
 /// A blob with an object, and the object's key.
-pub(crate) async fn put_object(store: &dyn Store, repo: &RepoName, content: &[u8]) -> (Digest, PhysicalKey) {
-    let row = upload_row(repo);
+pub(crate) async fn put_object(
+    store: &dyn Store,
+    repo: &RepoName,
+    content: &[u8],
+) -> (Digest, PhysicalKey) {
+    // Not given up in the middle, however far a test's collector is ahead.
+    let row = UploadRow {
+        expires_at: Millis::MAX / 2,
+        ..upload_row(repo)
+    };
     let (id, key) = (row.id, row.key.clone());
     store.begin_upload(row).await.unwrap();
     let blob = new_blob(repo, content, Some(id));
     let digest = blob.digest;
-    assert_eq!(store.commit_blob(blob).await.unwrap(), CommitOutcome::Committed);
+    assert_eq!(
+        store.commit_blob(blob).await.unwrap(),
+        CommitOutcome::Committed
+    );
     (digest, key)
 }
 
@@ -115,23 +125,38 @@ fn descriptor(media_type: &str, digest: &Digest) -> Value {
 impl Shape {
     /// An image manifest: the first blob is its configuration.
     pub(crate) fn image(blobs: &[Digest]) -> Shape {
-        Shape { blobs: blobs.to_vec(), ..Shape::default() }
+        Shape {
+            blobs: blobs.to_vec(),
+            ..Shape::default()
+        }
     }
 
     pub(crate) fn index(children: &[Digest]) -> Shape {
-        Shape { children: children.to_vec(), ..Shape::default() }
+        Shape {
+            children: children.to_vec(),
+            ..Shape::default()
+        }
     }
 
     pub(crate) fn about(self, subject: Digest) -> Shape {
-        Shape { subject: Some(subject), ..self }
+        Shape {
+            subject: Some(subject),
+            ..self
+        }
     }
 
     pub(crate) fn marked(self, mark: impl ToString) -> Shape {
-        Shape { mark: mark.to_string(), ..self }
+        Shape {
+            mark: mark.to_string(),
+            ..self
+        }
     }
 
     pub(crate) fn of_type(self, artifact_type: &str) -> Shape {
-        Shape { artifact_type: Some(artifact_type.to_owned()), ..self }
+        Shape {
+            artifact_type: Some(artifact_type.to_owned()),
+            ..self
+        }
     }
 
     pub(crate) fn build(&self) -> VerifiedManifest {
@@ -140,11 +165,18 @@ impl Shape {
             Some((config, layers)) => {
                 document["mediaType"] = media::OCI_MANIFEST.into();
                 document["config"] = descriptor(media::OCI_IMAGE_CONFIG, config);
-                document["layers"] = layers.iter().map(|layer| descriptor("application/octet-stream", layer)).collect();
+                document["layers"] = layers
+                    .iter()
+                    .map(|layer| descriptor("application/octet-stream", layer))
+                    .collect();
             }
             None => {
                 document["mediaType"] = media::OCI_INDEX.into();
-                document["manifests"] = self.children.iter().map(|child| descriptor(media::OCI_MANIFEST, child)).collect();
+                document["manifests"] = self
+                    .children
+                    .iter()
+                    .map(|child| descriptor(media::OCI_MANIFEST, child))
+                    .collect();
             }
         }
         if let Some(subject) = &self.subject {
@@ -153,7 +185,13 @@ impl Shape {
         if let Some(artifact_type) = &self.artifact_type {
             document["artifactType"] = artifact_type.as_str().into();
         }
-        VerifiedManifest::check(serde_json::to_vec(&document).unwrap(), None, None, Algorithm::Sha256).unwrap()
+        VerifiedManifest::check(
+            serde_json::to_vec(&document).unwrap(),
+            None,
+            None,
+            Algorithm::Sha256,
+        )
+        .unwrap()
     }
 }
 
@@ -164,15 +202,28 @@ pub(crate) fn admit(repo: &RepoName, manifest: &VerifiedManifest) -> Admission {
 }
 
 pub(crate) async fn use_default_policy(store: &dyn Store) {
-    store.set_policy(*Policy::default_policy().digest()).await.unwrap();
+    store
+        .set_policy(*Policy::default_policy().digest())
+        .await
+        .unwrap();
 }
 
 pub(crate) fn new_tag(name: &str, class: TagClass) -> NewTag {
-    NewTag { tag: tag(name), class, condition: TagCondition::Any, visible: true }
+    NewTag {
+        tag: tag(name),
+        class,
+        condition: TagCondition::Any,
+        visible: true,
+    }
 }
 
 /// A put with tags of one class, admitted where it must be.
-pub(crate) fn put(repo: &RepoName, manifest: &VerifiedManifest, class: TagClass, tags: &[&str]) -> PutManifest {
+pub(crate) fn put(
+    repo: &RepoName,
+    manifest: &VerifiedManifest,
+    class: TagClass,
+    tags: &[&str],
+) -> PutManifest {
     PutManifest {
         repo: repo.clone(),
         manifest: manifest.clone(),
@@ -190,7 +241,12 @@ pub(crate) async fn store_manifest(store: &dyn Store, repo: &RepoName, shape: Sh
 }
 
 /// Stores a manifest with immutable tags.
-pub(crate) async fn release(store: &dyn Store, repo: &RepoName, shape: Shape, tags: &[&str]) -> Digest {
+pub(crate) async fn release(
+    store: &dyn Store,
+    repo: &RepoName,
+    shape: Shape,
+    tags: &[&str],
+) -> Digest {
     let manifest = shape.build();
     let outcome = try_put(store, put(repo, &manifest, TagClass::Immutable, tags)).await;
     assert!(outcome.is_ok(), "{outcome:?}");
@@ -204,18 +260,40 @@ pub(crate) async fn try_put(store: &dyn Store, put: PutManifest) -> Result<PutOu
 
 /// Whether consumers see a manifest.
 pub(crate) async fn sees(store: &dyn Store, repo: &RepoName, digest: &Digest) -> bool {
-    store.manifest(repo, digest).await.unwrap().is_some_and(|row| row.visible > 0)
+    store
+        .manifest(repo, digest)
+        .await
+        .unwrap()
+        .is_some_and(|row| row.visible > 0)
 }
 
 /// Whether consumers see a blob.
 pub(crate) async fn sees_blob(store: &dyn Store, repo: &RepoName, digest: &Digest) -> bool {
-    store.blob(repo, digest).await.unwrap().is_some_and(|blob| blob.visible)
+    store
+        .blob(repo, digest)
+        .await
+        .unwrap()
+        .is_some_and(|blob| blob.visible)
 }
 
-pub(crate) async fn delete_manifest(store: &dyn Store, repo: &RepoName, digest: &Digest) -> Result<(), Refusal> {
-    store.delete_manifest(repo, digest, "user:tester", NOW).await.unwrap()
+pub(crate) async fn delete_manifest(
+    store: &dyn Store,
+    repo: &RepoName,
+    digest: &Digest,
+) -> Result<(), Refusal> {
+    store
+        .delete_manifest(repo, digest, "user:tester", NOW)
+        .await
+        .unwrap()
 }
 
-pub(crate) async fn delete_tag(store: &dyn Store, repo: &RepoName, name: &str) -> Result<(), Refusal> {
-    store.delete_tag(repo, &tag(name), TagCondition::Any, "user:tester", NOW).await.unwrap()
+pub(crate) async fn delete_tag(
+    store: &dyn Store,
+    repo: &RepoName,
+    name: &str,
+) -> Result<(), Refusal> {
+    store
+        .delete_tag(repo, &tag(name), TagCondition::Any, "user:tester", NOW)
+        .await
+        .unwrap()
 }

@@ -1,0 +1,255 @@
+//! Uploads: the seal, and going on after a break at any point.
+
+use super::*;
+use std::io::Write as _;
+
+const LEN: usize = 3 * GROUP_BYTES + 500;
+
+#[test]
+fn the_seal_compares() {
+    let place = Place::local();
+    for algorithm in Algorithm::ALL {
+        let mut upload = place.store.resume(&new_row(algorithm)).unwrap();
+        upload
+            .append(&[
+                Bytes::from_static(b"con"),
+                Bytes::new(),
+                Bytes::from_static(b"tent"),
+            ])
+            .unwrap();
+        let expected = Digest::of(algorithm, b"other");
+        match upload.seal(&expected) {
+            Err(Error::DigestMismatch {
+                expected: named,
+                actual,
+            }) => {
+                assert_eq!(
+                    (named, actual),
+                    (expected, Digest::of(algorithm, b"content"))
+                );
+            }
+            other => panic!("sealed: {other:?}"),
+        }
+        assert!(SealedBytes::seal(Bytes::from_static(b"content"), &expected).is_err());
+        let (digest, bytes) = SealedBytes::seal(Bytes::from_static(b"other"), &expected)
+            .unwrap()
+            .into_parts();
+        assert_eq!((digest, bytes.as_ref()), (expected, &b"other"[..]));
+    }
+}
+
+/// Goes on with an upload from `row`, and checks that the whole is what it should be.
+async fn finish(place: &Place, row: &UploadRow, data: &[u8], algorithm: Algorithm) {
+    let mut upload = place.store.resume(row).unwrap();
+    let received = usize::try_from(upload.offset()).unwrap();
+    upload
+        .append(&[Bytes::copy_from_slice(&data[received..])])
+        .unwrap();
+    let published = place
+        .store
+        .publish(upload.seal(&Digest::of(algorithm, data)).unwrap())
+        .await
+        .unwrap();
+    let blob = Stored {
+        data: data.to_vec(),
+        key: row.key.clone(),
+        root: published.root(),
+    };
+    let (found, error) = blob.read(&place.store, 0..blob.len()).await;
+    assert!(error.is_none() && found == data, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_from_any_point() {
+    let data = bytes_of(LEN);
+    let points = [
+        0,
+        1,
+        GROUP_BYTES - 1,
+        GROUP_BYTES,
+        GROUP_BYTES + 1,
+        2 * GROUP_BYTES + 77,
+        LEN,
+    ];
+    for (number, place) in Place::both().into_iter().enumerate() {
+        for (algorithm, named) in [
+            (Algorithm::Sha256, Algorithm::Sha256),
+            (Algorithm::Sha512, Algorithm::Sha512),
+            (Algorithm::Blake3, Algorithm::Blake3),
+            // The client names another algorithm than was expected.
+            (Algorithm::Sha256, Algorithm::Sha512),
+            (Algorithm::Sha256, Algorithm::Blake3),
+            (Algorithm::Blake3, Algorithm::Sha256),
+        ] {
+            for noted in points.into_iter().skip(number) {
+                for received in points
+                    .into_iter()
+                    .filter(|point| *point >= noted)
+                    .step_by(2)
+                {
+                    let mut row = new_row(algorithm);
+                    let mut upload = place.store.resume(&row).unwrap();
+                    upload
+                        .append(&[Bytes::copy_from_slice(&data[..noted])])
+                        .unwrap();
+                    (row.offset, row.hash_state) = (upload.offset(), upload.hash_state());
+                    upload
+                        .append(&[Bytes::copy_from_slice(&data[noted..received])])
+                        .unwrap();
+                    drop(upload);
+                    assert_eq!(place.store.resume(&row).unwrap().offset(), received as u64);
+                    finish(&place, &row, &data, named).await;
+                    place.store.delete(&row.key).await.unwrap();
+                    place.store.staging().discard(row.id).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_does_not_fit_is_not_used() {
+    let data = bytes_of(LEN);
+    let place = Place::local();
+    for (algorithm, other) in [
+        (Algorithm::Sha256, Algorithm::Sha512),
+        (Algorithm::Sha256, Algorithm::Blake3),
+        (Algorithm::Sha512, Algorithm::Sha256),
+    ] {
+        // The last request named a digest of another algorithm, and its body broke off.
+        let row = new_row(other);
+        let mut upload = place.store.resume(&row).unwrap();
+        upload
+            .append(&[Bytes::copy_from_slice(&data[..2 * GROUP_BYTES + 9])])
+            .unwrap();
+        let row = UploadRow {
+            algorithm: StoredAlgorithm(algorithm),
+            offset: upload.offset(),
+            hash_state: upload.hash_state(),
+            ..row
+        };
+        drop(upload);
+        assert_eq!(
+            place.store.resume(&row).unwrap().offset(),
+            (2 * GROUP_BYTES + 9) as u64
+        );
+        finish(&place, &row, &data, algorithm).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_shorter_than_its_state_is_hashed_again() {
+    let data = bytes_of(LEN);
+    let place = Place::local();
+    for left in [0, 5, GROUP_BYTES + 3] {
+        let mut row = new_row(Algorithm::Sha256);
+        let mut upload = place.store.resume(&row).unwrap();
+        upload
+            .append(&[Bytes::copy_from_slice(&data[..2 * GROUP_BYTES])])
+            .unwrap();
+        (row.offset, row.hash_state) = (upload.offset(), upload.hash_state());
+        drop(upload);
+        // A power cut took bytes that were never synced.
+        let file = std::fs::File::options()
+            .write(true)
+            .open(place.store.staging().data_file(row.id))
+            .unwrap();
+        file.set_len(left as u64).unwrap();
+        assert_eq!(place.store.resume(&row).unwrap().offset(), left as u64);
+        finish(&place, &row, &data, Algorithm::Sha256).await;
+    }
+}
+
+#[tokio::test]
+async fn a_crash_between_seal_and_commit_loses_nothing() {
+    let data = bytes_of(LEN);
+    for place in Place::both() {
+        let mut row = new_row(Algorithm::Sha256);
+        let mut upload = place.store.resume(&row).unwrap();
+        upload.append(&[Bytes::copy_from_slice(&data)]).unwrap();
+        (row.offset, row.hash_state, row.sealing) = (upload.offset(), upload.hash_state(), true);
+        // Twice: after the move, and after the move that follows the first return.
+        for _ in 0..2 {
+            let upload = place.store.resume(&row).unwrap();
+            assert_eq!(upload.offset(), LEN as u64);
+            let sealed = upload.seal(&Digest::sha256(&data)).unwrap();
+            place.store.publish(sealed).await.unwrap();
+            assert!(place.store.has_staged(&row));
+        }
+        finish(&place, &row, &data, Algorithm::Sha256).await;
+        assert!(
+            !place.store.has_staged(&UploadRow {
+                sealing: false,
+                ..row.clone()
+            }) || place.store.local.is_none()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_tree_written_half_behind_the_bytes_is_cut_off() {
+    let data = bytes_of(LEN);
+    let place = Place::local();
+    for len in [1, 32, 100] {
+        let mut row = new_row(Algorithm::Sha256);
+        let mut upload = place.store.resume(&row).unwrap();
+        upload.append(&[Bytes::copy_from_slice(&data)]).unwrap();
+        (row.offset, row.hash_state, row.sealing) = (upload.offset(), upload.hash_state(), true);
+        drop(upload);
+        let mut file = std::fs::File::options()
+            .append(true)
+            .open(place.store.staging().data_file(row.id))
+            .unwrap();
+        file.write_all(&vec![9; len]).unwrap();
+        assert_eq!(place.store.resume(&row).unwrap().offset(), LEN as u64);
+        finish(&place, &row, &data, Algorithm::Sha256).await;
+    }
+}
+
+#[test]
+fn the_reserve_is_kept_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let free = BlobStore::local(directory.path(), 0)
+        .unwrap()
+        .free_bytes()
+        .unwrap();
+    let store = BlobStore::local(directory.path(), u64::MAX / 2).unwrap();
+    assert!(
+        matches!(store.staging().check_space(0), Err(Error::Full { reserve, .. }) if reserve == u64::MAX / 2)
+    );
+    assert!(matches!(
+        store.resume(&new_row(Algorithm::Sha256)).unwrap().expect(1),
+        Err(Error::Full { .. })
+    ));
+    // Without a reserve, only what does not fit is refused.
+    let store = BlobStore::local(directory.path(), 0).unwrap();
+    store.staging().check_space(1).unwrap();
+    let mut upload = store.resume(&new_row(Algorithm::Sha256)).unwrap();
+    for len in [free.saturating_mul(2), u64::MAX] {
+        assert!(matches!(upload.expect(len), Err(Error::Full { .. })));
+    }
+    upload.expect(1000).unwrap();
+    upload
+        .append(&[Bytes::from_static(b"fewer than were announced")])
+        .unwrap();
+    assert_eq!(upload.offset(), 25);
+    assert!(
+        upload
+            .seal(&Digest::sha256(b"fewer than were announced"))
+            .is_ok()
+    );
+}
+
+#[test]
+fn discarding_twice_is_as_good_as_once() {
+    let place = Place::local();
+    let row = new_row(Algorithm::Sha256);
+    drop(place.store.resume(&row).unwrap());
+    assert!(place.store.has_staged(&row));
+    assert_eq!(place.store.staging().uploads().unwrap(), [row.id]);
+    for _ in 0..2 {
+        place.store.staging().discard(row.id).unwrap();
+        assert!(!place.store.has_staged(&row));
+    }
+    assert_eq!(place.store.staging().uploads().unwrap(), []);
+}

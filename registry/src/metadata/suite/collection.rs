@@ -1,0 +1,299 @@
+//! Collection: garbage goes, in the right order, and nothing else.
+
+#![allow(clippy::unwrap_used)]
+
+use super::kit::*;
+use crate::metadata::{CollectRules, Collected, Millis, TagClass};
+use std::sync::Arc;
+
+pub(crate) fn rules(now: Millis) -> CollectRules {
+    CollectRules {
+        now,
+        trash_for: 100,
+        untagged_manifests: true,
+        dry_run: false,
+    }
+}
+
+/// Passes until all rows were looked at, in steps of `step` rows.
+pub(crate) async fn sweep_by(store: &dyn Store, rules: CollectRules, step: usize) -> Collected {
+    let mut all = Collected::default();
+    let mut cursor = None;
+    loop {
+        let pass = store.collect(rules, cursor, step).await.unwrap();
+        all.manifests += pass.manifests;
+        all.links += pass.links;
+        all.blobs += pass.blobs;
+        all.bytes += pass.bytes;
+        all.uploads.extend(pass.uploads);
+        cursor = pass.next;
+        if cursor.is_none() {
+            return all;
+        }
+    }
+}
+
+pub(crate) async fn sweep(store: &dyn Store, rules: CollectRules) -> Collected {
+    sweep_by(store, rules, 1_000).await
+}
+
+fn counts(collected: &Collected) -> (u64, u64, u64, u64) {
+    (
+        collected.manifests,
+        collected.links,
+        collected.blobs,
+        collected.bytes,
+    )
+}
+
+pub(crate) async fn nothing_that_is_needed_goes(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let (large, key) = put_object(&*store, &here, b"layer").await;
+    let image = store_manifest(&*store, &here, Shape::image(&[blob, large])).await;
+    let index = release(&*store, &here, Shape::index(&[image]), &["v1"]).await;
+    let signature = store_manifest(&*store, &here, Shape::index(&[]).about(image)).await;
+    let second = store_manifest(&*store, &here, Shape::index(&[]).about(signature)).await;
+    // Pinned only: it goes when the pin ends, not at that very moment.
+    let pinned = put_inline(&*store, &here, b"pinned").await;
+    assert_eq!(sweep(&*store, rules(PINNED)).await, Collected::default());
+    assert!(store.blob(&here, &pinned).await.unwrap().is_some());
+    for now in [PINNED + 1, LATER, Millis::MAX / 2] {
+        sweep(&*store, rules(now)).await;
+        for digest in [&image, &index, &signature, &second] {
+            assert!(store.manifest(&here, digest).await.unwrap().is_some());
+        }
+        assert!(
+            store.blob(&here, &blob).await.unwrap().is_some()
+                && store.blob(&here, &large).await.unwrap().is_some()
+        );
+        assert!(store.inline_content(&blob).await.unwrap().is_some());
+    }
+    assert_eq!(store.blob(&here, &pinned).await.unwrap(), None);
+    assert_eq!(store.trash_due(Millis::MAX, 10).await.unwrap(), []);
+    assert!(store.knows_key(&key).await.unwrap());
+    // When the tag goes, so does everything.
+    delete_tag(&*store, &here, "v1").await.unwrap();
+    for _ in 0..4 {
+        sweep(&*store, rules(LATER)).await;
+    }
+    for digest in [&image, &index, &signature, &second] {
+        assert_eq!(store.manifest(&here, digest).await.unwrap(), None);
+    }
+    assert_eq!(store.all_blobs(None, 10).await.unwrap(), []);
+}
+
+pub(crate) async fn garbage_goes_from_the_top_down(store: Arc<dyn Store>) {
+    let (here, there) = (repo("a/here"), repo("a/there"));
+    let (shared, key) = put_object(&*store, &here, b"shared").await;
+    store
+        .mount_blob(&here, &there, &shared, NOW, PINNED)
+        .await
+        .unwrap();
+    store_manifest(&*store, &here, Shape::image(&[shared])).await;
+    let kept = release(&*store, &there, Shape::image(&[shared]), &["v1"]).await;
+    // One pass takes the manifest, and what it frees below.
+    let collected = sweep(&*store, rules(LATER)).await;
+    assert_eq!(counts(&collected), (1, 1, 0, 0));
+    assert_eq!(store.blob(&here, &shared).await.unwrap(), None);
+    assert_eq!(
+        store.blob_holders(&shared, 10).await.unwrap(),
+        [there.clone()]
+    );
+    assert!(store.manifest(&there, &kept).await.unwrap().is_some());
+    delete_tag(&*store, &there, "v1").await.unwrap();
+    assert_eq!(counts(&sweep(&*store, rules(LATER)).await), (1, 1, 1, 6));
+    assert!(
+        store.knows_key(&key).await.unwrap(),
+        "its object is still there"
+    );
+    assert_eq!(counts(&sweep(&*store, rules(LATER)).await), (0, 0, 0, 0));
+    // The same content can come again, under a key of its own.
+    let (_, fresh) = put_object(&*store, &here, b"shared").await;
+    assert_ne!(fresh, key);
+    let found = store.blob(&here, &shared).await.unwrap().unwrap();
+    assert!(matches!(found.place, crate::metadata::BlobPlace::Object { key, .. } if key == fresh));
+}
+
+pub(crate) async fn untagged_manifests_stay_unless_told(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let image = store_manifest(&*store, &here, Shape::image(&[blob])).await;
+    let keep = CollectRules {
+        untagged_manifests: false,
+        ..rules(LATER)
+    };
+    assert_eq!(sweep(&*store, keep).await, Collected::default());
+    assert!(store.manifest(&here, &image).await.unwrap().is_some());
+    // A tag that moved away makes its manifest garbage too.
+    try_put(
+        &*store,
+        put(
+            &here,
+            &Shape::image(&[blob]).build(),
+            TagClass::Mutable,
+            &["latest"],
+        ),
+    )
+    .await
+    .unwrap();
+    sweep(&*store, rules(LATER)).await;
+    assert!(store.manifest(&here, &image).await.unwrap().is_some());
+    let next = Shape::image(&[blob]).marked("next").build();
+    try_put(&*store, put(&here, &next, TagClass::Mutable, &["latest"]))
+        .await
+        .unwrap();
+    assert_eq!(counts(&sweep(&*store, rules(LATER)).await), (1, 0, 0, 0));
+    assert_eq!(store.manifest(&here, &image).await.unwrap(), None);
+    assert!(
+        store
+            .manifest(&here, next.digest())
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+pub(crate) async fn trash_waits_for_its_time(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let (_, key) = put_object(&*store, &here, b"object").await;
+    sweep(&*store, rules(LATER)).await;
+    assert_eq!(store.trash_due(LATER + 99, 10).await.unwrap(), []);
+    let due = store.trash_due(LATER + 100, 10).await.unwrap();
+    assert_eq!(
+        due.iter()
+            .map(|item| (&item.key, item.not_before))
+            .collect::<Vec<_>>(),
+        [(&key, LATER + 100)]
+    );
+    // Asking is not deleting: after a crash it is due again.
+    assert_eq!(store.trash_due(LATER + 100, 10).await.unwrap(), due);
+    assert!(store.knows_key(&key).await.unwrap());
+    store.trash_done(due).await.unwrap();
+    assert!(!store.knows_key(&key).await.unwrap());
+}
+
+/// Several kinds of garbage and of what is kept.
+async fn mixture(store: &dyn Store) {
+    for name in ["a/one", "a/two", "b"] {
+        let here = repo(name);
+        let mut images = Vec::new();
+        for number in 0..4 {
+            let blob = put_inline(store, &here, format!("config {number}").as_bytes()).await;
+            let (layer, _) =
+                put_object(store, &here, format!("layer {name} {number}").as_bytes()).await;
+            images.push(store_manifest(store, &here, Shape::image(&[blob, layer])).await);
+        }
+        store_manifest(store, &here, Shape::index(&images[..2])).await;
+        release(store, &here, Shape::index(&images[2..3]), &["v1"]).await;
+        store_manifest(store, &here, Shape::index(&[]).about(images[0])).await;
+        store.begin_upload(upload_row(&here)).await.unwrap();
+        put_object(store, &here, b"nobody's").await;
+    }
+}
+
+pub(crate) async fn a_dry_run_predicts_and_changes_nothing(store: Arc<dyn Store>) {
+    mixture(&*store).await;
+    let all = || async {
+        (
+            store.all_blobs(None, 100).await.unwrap(),
+            store.open_uploads().await.unwrap(),
+        )
+    };
+    loop {
+        let before = all().await;
+        let dry = CollectRules {
+            dry_run: true,
+            ..rules(LATER)
+        };
+        let predicted = store.collect(dry, None, 3).await.unwrap();
+        assert_eq!(store.collect(dry, None, 3).await.unwrap(), predicted);
+        assert_eq!(all().await, before);
+        let done = sweep(&*store, rules(LATER)).await;
+        assert_eq!(counts(&done), counts(&predicted));
+        assert_eq!(done.uploads, predicted.uploads);
+        if done == Collected::default() {
+            break;
+        }
+    }
+    assert_eq!(
+        store.all_blobs(None, 100).await.unwrap().len(),
+        1 + 3,
+        "one configuration, three layers"
+    );
+}
+
+pub(crate) async fn small_steps_do_what_one_does(store: Arc<dyn Store>) {
+    mixture(&*store).await;
+    let dry = CollectRules {
+        dry_run: true,
+        ..rules(LATER)
+    };
+    let predicted = store.collect(dry, None, 1).await.unwrap();
+    let done = sweep_by(&*store, rules(LATER), 1).await;
+    assert_eq!((counts(&done), done.uploads.len()), (counts(&predicted), 3));
+}
+
+pub(crate) async fn collecting_beside_writers_loses_nothing(store: Arc<dyn Store>) {
+    use_default_policy(&*store).await;
+    let collector = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for _ in 0..60 {
+                sweep_by(&*store, rules(PINNED + 1), 2).await;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    let mut writers = Vec::new();
+    for number in 0..8 {
+        let store = store.clone();
+        writers.push(tokio::spawn(async move {
+            let here = repo(&format!("a/r{}", number % 2));
+            let mut stored = 0;
+            for round in 0..12 {
+                // Pins that are over already: the collector may take the blob at any moment before the
+                // manifest counts it, and then the push is refused. It never stores what is gone.
+                let (blob, _) =
+                    put_object(&*store, &here, format!("content {}", round % 3).as_bytes()).await;
+                let manifest = Shape::image(&[blob])
+                    .marked(format!("{number} {round}"))
+                    .build();
+                let name = format!("v{number}-{round}");
+                let put = put(&here, &manifest, TagClass::Immutable, &[&name]);
+                if store.put_manifest(put).await.unwrap().is_ok() {
+                    stored += 1;
+                    assert!(sees_blob(&*store, &here, &blob).await, "named, and gone");
+                }
+            }
+            stored
+        }));
+    }
+    let mut stored = 0;
+    for writer in writers {
+        stored += writer.await.unwrap();
+    }
+    collector.await.unwrap();
+    assert!(stored > 0);
+    sweep(&*store, rules(LATER)).await;
+    // Every key is either a blob's or trash.
+    let trash: Vec<_> = store
+        .trash_due(Millis::MAX, usize::MAX)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|item| item.key)
+        .collect();
+    let blobs = store.all_blobs(None, 100).await.unwrap();
+    for (digest, row) in &blobs {
+        let crate::metadata::BlobPlace::Object { key, .. } = &row.place else {
+            panic!("{digest} is inline")
+        };
+        assert!(!trash.contains(key) && store.knows_key(key).await.unwrap());
+        assert_eq!(
+            row.links,
+            store.blob_holders(digest, 10).await.unwrap().len() as u64
+        );
+    }
+    assert_eq!(trash.len() + blobs.len(), 8 * 12);
+}

@@ -1,0 +1,391 @@
+//! The metadata store once more, as naively as can be: maps, and searches from the tags down where the
+//! store keeps counters. Shares no code with it. Every pin is over when it collects.
+
+use super::kit::Shape;
+use crate::metadata::{PutOutcome, Refusal, TagClass, TagCondition};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::{RepoName, Tag};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A tag, or what is left of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModelTag {
+    pub(crate) digest: Digest,
+    pub(crate) tombstone: bool,
+    pub(crate) immutable: bool,
+    pub(crate) visible: bool,
+}
+
+/// A tag to be set.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedTag {
+    pub(crate) tag: Tag,
+    pub(crate) class: TagClass,
+    pub(crate) condition: TagCondition,
+    pub(crate) visible: bool,
+}
+
+/// One repository.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ModelRepo {
+    pub(crate) blobs: BTreeSet<Digest>,
+    pub(crate) manifests: BTreeMap<Digest, Shape>,
+    pub(crate) tags: BTreeMap<Tag, ModelTag>,
+    pub(crate) used: bool,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) repos: BTreeMap<RepoName, ModelRepo>,
+    pub(crate) damaged: BTreeSet<Digest>,
+    pub(crate) events: usize,
+}
+
+impl ModelRepo {
+    pub(crate) fn live(&self) -> impl Iterator<Item = (&Tag, &ModelTag)> {
+        self.tags.iter().filter(|(_, tag)| !tag.tombstone)
+    }
+
+    pub(crate) fn referrers(&self, subject: &Digest) -> Vec<Digest> {
+        let speaks = |shape: &Shape| shape.subject == Some(*subject);
+        self.manifests
+            .iter()
+            .filter(|(_, shape)| speaks(shape))
+            .map(|(digest, _)| *digest)
+            .collect()
+    }
+
+    pub(crate) fn parents(&self, child: &Digest) -> Vec<Digest> {
+        let lists = |shape: &Shape| shape.children.contains(child);
+        self.manifests
+            .iter()
+            .filter(|(_, shape)| lists(shape))
+            .map(|(digest, _)| *digest)
+            .collect()
+    }
+
+    /// Everything that manifests lead to, these included.
+    fn below(&self, from: impl IntoIterator<Item = Digest>) -> BTreeSet<Digest> {
+        let mut found = BTreeSet::new();
+        let mut work: Vec<Digest> = from.into_iter().collect();
+        while let Some(digest) = work.pop() {
+            if found.insert(digest) {
+                work.extend(
+                    self.manifests
+                        .get(&digest)
+                        .into_iter()
+                        .flat_map(|shape| shape.children.clone()),
+                );
+                work.extend(self.referrers(&digest));
+            }
+        }
+        found
+    }
+
+    fn reached(&self, counts: impl Fn(&ModelTag) -> bool) -> BTreeSet<Digest> {
+        let starts = self
+            .live()
+            .filter(|(_, tag)| counts(tag))
+            .map(|(_, tag)| tag.digest);
+        // Nothing is reached through a manifest that is not there.
+        let mut found = BTreeSet::new();
+        let mut work: Vec<Digest> = starts.collect();
+        while let Some(digest) = work.pop() {
+            if let Some(shape) = self.manifests.get(&digest)
+                && found.insert(digest)
+            {
+                work.extend(shape.children.iter().copied());
+                work.extend(self.referrers(&digest));
+            }
+        }
+        found
+    }
+
+    pub(crate) fn visible(&self) -> BTreeSet<Digest> {
+        self.reached(|tag| tag.visible)
+    }
+
+    pub(crate) fn held(&self) -> BTreeSet<Digest> {
+        self.reached(|tag| tag.immutable)
+    }
+
+    pub(crate) fn uses(&self, blob: &Digest) -> u64 {
+        self.manifests
+            .values()
+            .filter(|shape| shape.blobs.contains(blob))
+            .count() as u64
+    }
+
+    fn point(&mut self, wanted: &WantedTag, digest: Digest) -> Result<(bool, usize), Refusal> {
+        let tag = wanted.tag.clone();
+        let found = self.tags.get(&tag).cloned();
+        if let Some(ModelTag {
+            tombstone: true,
+            digest,
+            ..
+        }) = found
+        {
+            return Err(Refusal::TagBurnt {
+                tag,
+                existing: digest,
+            });
+        }
+        let existing = found.as_ref().map(|tag| tag.digest);
+        check(&tag, wanted.condition, existing)?;
+        if let Some(found) = &found {
+            if found.digest == digest {
+                let shown = wanted.visible && !found.visible;
+                self.tags.insert(
+                    tag,
+                    ModelTag {
+                        visible: found.visible || wanted.visible,
+                        ..found.clone()
+                    },
+                );
+                return Ok((shown, 0));
+            }
+            if found.immutable || wanted.class == TagClass::Immutable {
+                return Err(Refusal::TagTaken {
+                    tag,
+                    existing: found.digest,
+                });
+            }
+            if wanted.class == TagClass::EvidenceList {
+                let named = |digest: &Digest| -> Vec<Digest> {
+                    let shape = self.manifests.get(digest).cloned().unwrap_or_default();
+                    shape
+                        .blobs
+                        .into_iter()
+                        .skip(1)
+                        .chain(shape.children)
+                        .collect()
+                };
+                let kept = named(&digest);
+                let lost: Vec<Digest> = named(&found.digest)
+                    .into_iter()
+                    .filter(|d| !kept.contains(d))
+                    .collect();
+                if !lost.is_empty() {
+                    return Err(Refusal::EvidenceLost { tag, lost });
+                }
+            }
+        }
+        let immutable = wanted.class == TagClass::Immutable;
+        self.tags.insert(
+            tag,
+            ModelTag {
+                digest,
+                tombstone: false,
+                immutable,
+                visible: wanted.visible,
+            },
+        );
+        Ok((true, 1))
+    }
+}
+
+fn check(tag: &Tag, condition: TagCondition, existing: Option<Digest>) -> Result<(), Refusal> {
+    let holds = match condition {
+        TagCondition::Any => true,
+        TagCondition::Absent => existing.is_none(),
+        TagCondition::Names(digest) => existing == Some(digest),
+    };
+    if holds {
+        Ok(())
+    } else {
+        Err(Refusal::ConditionFailed {
+            tag: tag.clone(),
+            existing,
+        })
+    }
+}
+
+impl Model {
+    pub(crate) fn repo(&mut self, name: &RepoName) -> &mut ModelRepo {
+        self.repos.entry(name.clone()).or_default()
+    }
+
+    pub(crate) fn put_blob(&mut self, repo: &RepoName, digest: Digest) {
+        self.damaged.remove(&digest);
+        self.repo(repo).blobs.insert(digest);
+    }
+
+    pub(crate) fn mount(&mut self, from: &RepoName, to: &RepoName, digest: Digest) -> bool {
+        let given = self.repo(from).blobs.contains(&digest) && !self.damaged.contains(&digest);
+        if given {
+            self.repo(to).blobs.insert(digest);
+        }
+        given
+    }
+
+    pub(crate) fn unlink(&mut self, repo: &RepoName, digest: &Digest) -> Result<(), Refusal> {
+        let repo = self.repo(repo);
+        if !repo.blobs.contains(digest) {
+            return Err(Refusal::NotFound);
+        }
+        match repo.uses(digest) {
+            0 => {
+                repo.blobs.remove(digest);
+                Ok(())
+            }
+            uses => Err(Refusal::BlobInUse(uses)),
+        }
+    }
+
+    /// Whether any repository has a blob, or it waits to be collected: then damage is noted.
+    pub(crate) fn quarantine(&mut self, digest: Digest) {
+        if self.repos.values().any(|repo| repo.blobs.contains(&digest)) {
+            self.damaged.insert(digest);
+        }
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        name: &RepoName,
+        digest: Digest,
+        shape: &Shape,
+        tags: &[WantedTag],
+    ) -> Result<PutOutcome, Refusal> {
+        let damaged = self.damaged.clone();
+        let mut repo = self.repo(name).clone();
+        let mut changed = false;
+        if !repo.manifests.contains_key(&digest) {
+            let sorted = |missing: BTreeSet<Digest>| missing.into_iter().collect::<Vec<_>>();
+            let lacks = |blob: &&Digest| !repo.blobs.contains(*blob) || damaged.contains(*blob);
+            let blobs = sorted(shape.blobs.iter().filter(lacks).copied().collect());
+            let manifests = sorted(
+                shape
+                    .children
+                    .iter()
+                    .filter(|child| !repo.manifests.contains_key(*child))
+                    .copied()
+                    .collect(),
+            );
+            if !blobs.is_empty() || !manifests.is_empty() {
+                return Err(Refusal::Missing { blobs, manifests });
+            }
+            let above: BTreeSet<Digest> = repo
+                .parents(&digest)
+                .into_iter()
+                .chain(shape.subject)
+                .collect();
+            repo.manifests.insert(digest, shape.clone());
+            if let Some(through) = repo.below([digest]).intersection(&above).next() {
+                return Err(Refusal::Circular { through: *through });
+            }
+            repo.used = true;
+            changed = true;
+        }
+        let mut events = 0;
+        for wanted in tags {
+            let (this, noted) = repo.point(wanted, digest)?;
+            changed |= this;
+            events += noted;
+        }
+        *self.repo(name) = repo;
+        self.events += events;
+        Ok(if changed {
+            PutOutcome::Created
+        } else {
+            PutOutcome::Existed
+        })
+    }
+
+    pub(crate) fn delete_manifest(
+        &mut self,
+        name: &RepoName,
+        digest: &Digest,
+    ) -> Result<(), Refusal> {
+        let repo = self.repo(name);
+        if !repo.manifests.contains_key(digest) {
+            return Err(Refusal::NotFound);
+        }
+        if repo.held().contains(digest) {
+            return Err(Refusal::Held);
+        }
+        let before = repo.tags.len();
+        repo.tags
+            .retain(|_, tag| tag.tombstone || tag.digest != *digest);
+        let gone = before - repo.tags.len();
+        repo.manifests.remove(digest);
+        self.events += gone + 1;
+        Ok(())
+    }
+
+    pub(crate) fn delete_tag(
+        &mut self,
+        name: &RepoName,
+        tag: &Tag,
+        condition: TagCondition,
+    ) -> Result<(), Refusal> {
+        let repo = self.repo(name);
+        let Some(found) = repo.tags.get(tag).filter(|tag| !tag.tombstone).cloned() else {
+            return Err(Refusal::NotFound);
+        };
+        check(tag, condition, Some(found.digest))?;
+        if found.immutable {
+            repo.tags.insert(
+                tag.clone(),
+                ModelTag {
+                    tombstone: true,
+                    ..found
+                },
+            );
+        } else {
+            repo.tags.remove(tag);
+        }
+        self.events += 1;
+        Ok(())
+    }
+
+    pub(crate) fn show(
+        &mut self,
+        name: &RepoName,
+        tag: &Tag,
+        digest: &Digest,
+        visible: bool,
+    ) -> bool {
+        let Some(found) = self.repo(name).tags.get_mut(tag) else {
+            return false;
+        };
+        let changes = !found.tombstone && found.digest == *digest && found.visible != visible;
+        if changes {
+            found.visible = visible;
+        }
+        changes
+    }
+
+    /// Collects until nothing more can go.
+    pub(crate) fn collect(&mut self) {
+        for repo in self.repos.values_mut() {
+            loop {
+                let is_garbage = |digest: &Digest, shape: &Shape| {
+                    repo.live().all(|(_, tag)| tag.digest != *digest)
+                        && repo.parents(digest).is_empty()
+                        && shape
+                            .subject
+                            .is_none_or(|subject| !repo.manifests.contains_key(&subject))
+                };
+                let garbage = repo
+                    .manifests
+                    .iter()
+                    .find(|(digest, shape)| is_garbage(digest, shape));
+                let Some(digest) = garbage.map(|(digest, _)| *digest) else {
+                    break;
+                };
+                repo.manifests.remove(&digest);
+            }
+            let kept = repo
+                .blobs
+                .iter()
+                .filter(|blob| repo.uses(blob) > 0)
+                .copied()
+                .collect();
+            repo.blobs = kept;
+        }
+        let repos = &self.repos;
+        self.damaged
+            .retain(|digest| repos.values().any(|repo| repo.blobs.contains(digest)));
+    }
+}

@@ -1,0 +1,95 @@
+//! Uploads: what is remembered of one that is under way, and how it ends.
+
+#![allow(clippy::unwrap_used)]
+
+use super::collection::{rules, sweep};
+use super::kit::*;
+use crate::metadata::{Error, Progress};
+use std::sync::Arc;
+
+pub(crate) async fn progress_is_remembered_until_the_end(store: Arc<dyn Store>) {
+    let (here, there) = (repo("a/here"), repo("a/there"));
+    let row = upload_row(&here);
+    let id = row.id;
+    store.begin_upload(row.clone()).await.unwrap();
+    assert_eq!(store.upload(&here, id).await.unwrap(), Some(row.clone()));
+    assert_eq!(
+        store.upload(&there, id).await.unwrap(),
+        None,
+        "a session belongs to its repository"
+    );
+    assert!(store.has_upload(id).await.unwrap() && store.knows_key(&row.key).await.unwrap());
+    let progress = Progress {
+        offset: 77,
+        hash_state: vec![1, 2, 3],
+        sealing: true,
+        expires_at: NOW + 900,
+    };
+    assert!(store.advance_upload(id, progress.clone()).await.unwrap());
+    let found = store.upload(&here, id).await.unwrap().unwrap();
+    assert_eq!(
+        (
+            found.offset,
+            found.hash_state,
+            found.sealing,
+            found.expires_at
+        ),
+        (77, vec![1, 2, 3], true, NOW + 900)
+    );
+    assert_eq!(
+        (found.key, found.by, found.algorithm),
+        (row.key, row.by, row.algorithm)
+    );
+    assert_eq!(store.open_uploads().await.unwrap(), 1);
+    assert!(store.abort_upload(id, NOW).await.unwrap());
+    assert!(!store.advance_upload(id, progress).await.unwrap());
+    assert_eq!(store.upload(&here, id).await.unwrap(), None);
+    assert_eq!(store.open_uploads().await.unwrap(), 0);
+}
+
+pub(crate) async fn a_key_is_never_handed_out_twice(store: Arc<dyn Store>) {
+    let row = upload_row(&repo("a/here"));
+    store.begin_upload(row.clone()).await.unwrap();
+    assert!(matches!(
+        store.begin_upload(row.clone()).await,
+        Err(Error::Damaged(_))
+    ));
+    store.abort_upload(row.id, NOW).await.unwrap();
+    assert!(
+        matches!(
+            store.begin_upload(row.clone()).await,
+            Err(Error::Damaged(_))
+        ),
+        "it is in the trash"
+    );
+    assert_eq!(store.open_uploads().await.unwrap(), 0);
+}
+
+pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let (silent, active) = (upload_row(&here), upload_row(&here));
+    for row in [&silent, &active] {
+        store.begin_upload(row.clone()).await.unwrap();
+    }
+    let progress = Progress {
+        offset: 1,
+        hash_state: vec![],
+        sealing: false,
+        expires_at: LATER,
+    };
+    store.advance_upload(active.id, progress).await.unwrap();
+    assert_eq!(
+        sweep(&*store, rules(NOW + 500)).await.uploads,
+        [],
+        "not before its time is over"
+    );
+    assert_eq!(sweep(&*store, rules(NOW + 501)).await.uploads, [silent.id]);
+    assert!(
+        !store.has_upload(silent.id).await.unwrap() && store.has_upload(active.id).await.unwrap()
+    );
+    let trash = store.trash_due(NOW + 501, 10).await.unwrap();
+    assert_eq!(
+        trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
+        [&silent.key]
+    );
+}

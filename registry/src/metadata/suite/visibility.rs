@@ -1,0 +1,230 @@
+//! What consumers see: nothing but what a visible tag leads to, and all of that.
+
+#![allow(clippy::unwrap_used)]
+
+use super::kit::*;
+use crate::metadata::{Refusal, TagClass};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::RepoName;
+use std::sync::Arc;
+
+/// An index over an image with a signature, each with a blob of its own.
+struct Tree {
+    here: RepoName,
+    blobs: [Digest; 3],
+    image: Digest,
+    index: Digest,
+    signature: Digest,
+}
+
+impl Tree {
+    async fn staged(store: &dyn Store) -> Tree {
+        let here = repo("a/here");
+        let mut blobs = Vec::new();
+        for content in [&b"config"[..], b"layer", b"bundle"] {
+            blobs.push(put_inline(store, &here, content).await);
+        }
+        let image = store_manifest(store, &here, Shape::image(&blobs[..2])).await;
+        let index = store_manifest(store, &here, Shape::index(&[image])).await;
+        let signature = store_manifest(store, &here, Shape::image(&blobs[2..]).about(index)).await;
+        Tree {
+            here,
+            blobs: blobs.try_into().unwrap(),
+            image,
+            index,
+            signature,
+        }
+    }
+
+    async fn tag(&self, store: &dyn Store, class: TagClass, name: &str) {
+        try_put(
+            store,
+            put(
+                &self.here,
+                &Shape::index(&[self.image]).build(),
+                class,
+                &[name],
+            ),
+        )
+        .await
+        .unwrap();
+    }
+
+    /// Checks that all of it is seen, or nothing.
+    async fn assert_seen(&self, store: &dyn Store, expected: bool) {
+        for digest in [&self.image, &self.index, &self.signature] {
+            assert_eq!(
+                sees(store, &self.here, digest).await,
+                expected,
+                "manifest {digest}"
+            );
+        }
+        for digest in &self.blobs {
+            assert_eq!(
+                sees_blob(store, &self.here, digest).await,
+                expected,
+                "blob {digest}"
+            );
+        }
+    }
+}
+
+pub(crate) async fn staged_content_is_invisible(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    tree.assert_seen(&*store, false).await;
+    assert_eq!(store.tags(&tree.here, None, 10, true).await.unwrap(), []);
+}
+
+pub(crate) async fn a_release_shows_all_that_it_leads_to(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    // The same blobs in another repository are no concern of this release.
+    let there = repo("a/there");
+    store
+        .mount_blob(&tree.here, &there, &tree.blobs[0], NOW, PINNED)
+        .await
+        .unwrap();
+    tree.tag(&*store, TagClass::Immutable, "v1").await;
+    tree.assert_seen(&*store, true).await;
+    assert!(!sees_blob(&*store, &there, &tree.blobs[0]).await);
+    assert_eq!(
+        store.tags(&tree.here, None, 10, true).await.unwrap(),
+        [tag("v1")]
+    );
+}
+
+pub(crate) async fn a_referrer_is_seen_with_its_subject(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    tree.tag(&*store, TagClass::Immutable, "v1").await;
+    let late = put_inline(&*store, &tree.here, b"late").await;
+    let report = store_manifest(
+        &*store,
+        &tree.here,
+        Shape::image(&[late]).about(tree.signature),
+    )
+    .await;
+    assert!(
+        sees(&*store, &tree.here, &report).await && sees_blob(&*store, &tree.here, &late).await
+    );
+    // One that was here before its subject.
+    let coming = Shape::image(&[tree.blobs[0]]).marked("coming").build();
+    let early = store_manifest(
+        &*store,
+        &tree.here,
+        Shape::index(&[]).about(*coming.digest()),
+    )
+    .await;
+    assert!(!sees(&*store, &tree.here, &early).await);
+    try_put(
+        &*store,
+        put(&tree.here, &coming, TagClass::Immutable, &["v2"]),
+    )
+    .await
+    .unwrap();
+    assert!(sees(&*store, &tree.here, &early).await);
+}
+
+pub(crate) async fn deleting_the_tag_hides_again(store: Arc<dyn Store>) {
+    for (class, name) in [(TagClass::Immutable, "v1"), (TagClass::Mutable, "latest")] {
+        let tree = Tree::staged(&*store).await;
+        tree.tag(&*store, class, name).await;
+        tree.assert_seen(&*store, true).await;
+        delete_tag(&*store, &tree.here, name).await.unwrap();
+        tree.assert_seen(&*store, false).await;
+    }
+}
+
+pub(crate) async fn several_ways_count_each(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    tree.tag(&*store, TagClass::Mutable, "one").await;
+    tree.tag(&*store, TagClass::Mutable, "two").await;
+    let image = Shape::image(&tree.blobs[..2]).build();
+    try_put(
+        &*store,
+        put(&tree.here, &image, TagClass::Mutable, &["image"]),
+    )
+    .await
+    .unwrap();
+    delete_tag(&*store, &tree.here, "one").await.unwrap();
+    tree.assert_seen(&*store, true).await;
+    delete_tag(&*store, &tree.here, "two").await.unwrap();
+    assert!(
+        !sees(&*store, &tree.here, &tree.index).await
+            && !sees(&*store, &tree.here, &tree.signature).await
+    );
+    assert!(
+        sees(&*store, &tree.here, &tree.image).await
+            && sees_blob(&*store, &tree.here, &tree.blobs[1]).await
+    );
+    assert!(!sees_blob(&*store, &tree.here, &tree.blobs[2]).await);
+    // A tag that moves away takes its view along.
+    let other = Shape::index(&[]).build();
+    try_put(
+        &*store,
+        put(&tree.here, &other, TagClass::Mutable, &["image"]),
+    )
+    .await
+    .unwrap();
+    tree.assert_seen(&*store, false).await;
+    assert!(sees(&*store, &tree.here, other.digest()).await);
+}
+
+pub(crate) async fn hiding_a_tag_hides_what_it_leads_to(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    tree.tag(&*store, TagClass::Immutable, "v1").await;
+    let show = |digest: Digest, visible: bool| {
+        let (store, here) = (store.clone(), tree.here.clone());
+        async move {
+            store
+                .show_tag(&here, &tag("v1"), digest, visible)
+                .await
+                .unwrap()
+        }
+    };
+    assert!(
+        !show(tree.image, false).await,
+        "the tag names another digest"
+    );
+    assert!(!show(tree.index, true).await, "it is shown already");
+    tree.assert_seen(&*store, true).await;
+    assert!(show(tree.index, false).await);
+    tree.assert_seen(&*store, false).await;
+    assert_eq!(store.tags(&tree.here, None, 10, true).await.unwrap(), []);
+    assert_eq!(
+        store.tags(&tree.here, None, 10, false).await.unwrap(),
+        [tag("v1")]
+    );
+    assert_eq!(
+        delete_manifest(&*store, &tree.here, &tree.image).await,
+        Err(Refusal::Held),
+        "hidden, yet kept"
+    );
+    assert!(show(tree.index, true).await);
+    tree.assert_seen(&*store, true).await;
+    assert!(show(tree.index, false).await);
+    delete_tag(&*store, &tree.here, "v1").await.unwrap();
+    tree.assert_seen(&*store, false).await;
+}
+
+pub(crate) async fn what_a_release_holds_cannot_be_deleted(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    tree.tag(&*store, TagClass::Immutable, "v1").await;
+    let late = store_manifest(&*store, &tree.here, Shape::index(&[]).about(tree.image)).await;
+    let all = [tree.index, tree.image, tree.signature, late];
+    for digest in &all {
+        assert_eq!(
+            delete_manifest(&*store, &tree.here, digest).await,
+            Err(Refusal::Held)
+        );
+    }
+    delete_tag(&*store, &tree.here, "v1").await.unwrap();
+    for digest in &all {
+        assert_eq!(delete_manifest(&*store, &tree.here, digest).await, Ok(()));
+    }
+    for digest in &tree.blobs {
+        assert!(!sees_blob(&*store, &tree.here, digest).await);
+        assert_eq!(
+            store.unlink_blob(&tree.here, digest, NOW).await.unwrap(),
+            Ok(())
+        );
+    }
+}
