@@ -301,7 +301,11 @@ impl Hasher {
 /// state can hold (found by fuzzing).
 fn counts_real_bytes(algorithm: Algorithm, state: &[u8]) -> bool {
     let chaining = algorithm.byte_len();
-    let count_len = if algorithm == Algorithm::Sha512 { 16 } else { 8 };
+    let count_len = if algorithm == Algorithm::Sha512 {
+        16
+    } else {
+        8
+    };
     let high_bytes = state.get(chaining + 6..chaining + count_len);
     high_bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
 }
