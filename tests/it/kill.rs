@@ -166,7 +166,7 @@ async fn accounts_and_sessions_survive() {
     let robot = registry.account("ci", "robot").await.unwrap();
     let token = get(&registry, &robot, "/token?service=sealstone").await.expect(200).json();
     registry.crash().await.unwrap();
-    assert_eq!(get(&registry, &robot, "/api/v1/whoami").await.expect(200).json()["name"], "ci");
+    assert_eq!(get(&registry, &robot, "/api/v1/whoami").await.expect(200).json()["identity"], "robot:ci");
     let ping = registry.http.get(registry.url("/v2/")).bearer_auth(token["token"].as_str().unwrap());
     send(ping).await.expect(200);
 }

@@ -7,9 +7,15 @@
 
 mod content;
 mod damage;
+mod drain;
+mod full;
+mod gc;
 mod hostile;
 mod kill;
 mod raw;
+mod release;
+mod rights;
+mod rights_table;
 mod staging;
 mod tags;
 mod uploads;

@@ -220,7 +220,7 @@ async fn a_body_that_stands_still_is_cut_and_its_bytes_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_not_come_is_cut() {
     let registry = Setup { server: "head_timeout_seconds = 1\nidle_timeout_seconds = 2\n".into(), ..Setup::default() }.start().await.unwrap();
-    for beginning in ["GET /v2/ HTTP/1.1\r\nHost: x\r\n", "GET /v", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "G", ""] {
+    for beginning in ["GET /v2/ HTTP/1.1\r\nHost: x\r\n", "GET /v", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "P", "G", ""] {
         let mut raw = Raw::connect(&registry);
         raw.send(beginning);
         let closed = tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10))).await.unwrap();
