@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 
 const MAX_BYTES: usize = 1 << 20;
 
-#[expect(clippy::result_large_err, reason = "the very result under test")]
 fn check(
     bytes: &[u8],
     content_type: Option<&str>,
