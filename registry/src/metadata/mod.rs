@@ -325,6 +325,13 @@ pub trait Metadata: Send + Sync + 'static {
         repo: &'a RepoName,
         digest: &'a Digest,
     ) -> Answer<'a, Option<Bytes>>;
+    /// Manifests of a repository after `after`, at most `limit`.
+    fn manifests<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Digest>>;
     /// Stores a manifest and sets its tags, all or nothing.
     fn put_manifest(&self, put: PutManifest) -> Answer<'_, Result<PutOutcome, Refusal>>;
     /// Deletes a manifest and, if they are mutable, its tags.

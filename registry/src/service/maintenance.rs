@@ -38,7 +38,7 @@ pub struct ScrubReport {
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Blobs that are not what they were; they are in quarantine.
+    /// Content that is not what it was. Damaged blobs are in quarantine; damaged manifests are not served.
     pub damaged: Vec<Digest>,
     /// Blobs in quarantine since before.
     pub quarantined_before: u64,
@@ -135,9 +135,41 @@ impl Registry {
                 }
             }
         }
+        self.scrub_manifests(&mut report).await?;
         let now = self.now() / 1000;
         self.inner.metrics.scrub_last_success.set(now);
         Ok(report)
+    }
+
+    /// Reads every manifest. A damaged one is never served, whatever it is; this tells of it early.
+    async fn scrub_manifests(&self, report: &mut ScrubReport) -> Result<(), Error> {
+        let mut after_repo: Option<String> = None;
+        loop {
+            let repos = self
+                .metadata()
+                .repositories(after_repo.as_deref(), 100)
+                .await?;
+            let Some(last) = repos.last() else {
+                return Ok(());
+            };
+            after_repo = Some(last.to_string());
+            for repo in repos {
+                let mut after = None;
+                loop {
+                    let digests = self.metadata().manifests(&repo, after, 100).await?;
+                    let Some(last) = digests.last() else { break };
+                    after = Some(*last);
+                    for digest in digests {
+                        report.manifests += 1;
+                        match self.read_manifest(&repo, &digest, None).await {
+                            Ok(_) | Err(Error::ManifestUnknown(_)) => {}
+                            Err(Error::Damaged(digest)) => report.damaged.push(digest),
+                            Err(other) => return Err(other),
+                        }
+                    }
+                }
+            }
+        }
     }
 
     async fn scrub_blob(&self, digest: &Digest, place: &BlobPlace, size: u64) -> Result<(), Error> {

@@ -349,6 +349,24 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn manifests<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        from: Option<Digest>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Digest>> {
+        Box::pin(async move {
+            let prefix = keys::repo(repo);
+            let from = from.map_or_else(
+                || prefix.clone(),
+                |digest| after(keys::repo_digest(repo, &digest)),
+            );
+            self.list(Family::Manifest, &prefix, &from, limit, |key, _| {
+                Ok(Some(keys::read_digest(&key[prefix.len()..])?.0))
+            })
+        })
+    }
+
     fn put_manifest(&self, put: PutManifest) -> Answer<'_, Result<PutOutcome, Refusal>> {
         Box::pin(async move {
             answer(
