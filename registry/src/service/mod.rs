@@ -155,3 +155,6 @@ impl Registry {
         self.now() + self.inner.lifetimes.pin
     }
 }
+
+#[cfg(test)]
+mod tests;

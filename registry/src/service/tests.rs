@@ -1,0 +1,170 @@
+//! The use cases over a metadata store in memory and a blob store in a temporary directory.
+
+#![allow(clippy::unwrap_used)]
+
+mod damage;
+mod release;
+mod upload;
+
+use super::*;
+use crate::auth::testing::{grant, plain_grant};
+use crate::auth::{Delete, Grant, Maintenance, Pull, Push, Tag as TagAction};
+use crate::clock::ManualClock;
+use crate::metadata::TagCondition;
+use crate::metadata::kv::KvMetadata;
+use crate::metadata::kv::engine::{Changes, Engine, Family};
+use crate::metadata::kv::memory::MemoryEngine;
+use futures_util::{StreamExt as _, stream};
+use sealstone_spec::name::Reference;
+use tempfile::TempDir;
+
+const REPO: &str = "models/x";
+
+/// An engine that a test can reach into, as a failing disk would.
+struct Shared(Arc<MemoryEngine>);
+
+impl Engine for Shared {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, crate::metadata::Error> {
+        self.0.get(family, key)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), crate::metadata::Error> {
+        self.0.scan(family, prefix, from, visit)
+    }
+
+    fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, crate::metadata::Error> {
+        self.0.last_key(family)
+    }
+
+    fn write(&self, changes: &Changes, durable: bool) -> Result<(), crate::metadata::Error> {
+        self.0.write(changes, durable)
+    }
+}
+
+struct Bench {
+    registry: Registry,
+    engine: Arc<MemoryEngine>,
+    directory: TempDir,
+}
+
+impl Bench {
+    async fn new() -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Arc::new(MemoryEngine::default());
+        let metadata = Arc::new(KvMetadata::start(Shared(engine.clone()), |_| {}).unwrap());
+        let policy = Policy::default_policy();
+        metadata.set_policy(*policy.digest()).await.unwrap();
+        let registry = Registry::new(
+            metadata,
+            BlobStore::local(directory.path(), 0).unwrap(),
+            policy,
+            Arc::new(ManualClock::at(1_000_000)),
+            Arc::new(Metrics::default()),
+            Lifetimes::default(),
+        );
+        Bench {
+            registry,
+            engine,
+            directory,
+        }
+    }
+
+    async fn adopt(&self, policy: &str) -> u64 {
+        let policy = Policy::parse(&format!("schema = \"sealstone-policy/v1\"\n{policy}")).unwrap();
+        let right = Maintenance::at_boot();
+        self.registry.adopt_policy(&right, policy).await.unwrap()
+    }
+
+    async fn scrub(&self) -> ScrubReport {
+        self.registry.scrub(&Maintenance::at_boot()).await.unwrap()
+    }
+
+    async fn put_blob(&self, data: &[u8]) -> Digest {
+        let digest = Digest::sha256(data);
+        let who = pusher();
+        let put = self
+            .registry
+            .put_blob(&who, digest, Some(data.len() as u64), body(data, 70_000));
+        put.await.unwrap();
+        digest
+    }
+
+    /// Pushes an image over `blobs`, the first of which is its configuration.
+    async fn push(&self, blobs: &[&[u8]], reference: &str) -> Result<Digest, Error> {
+        let descriptor = |data: &[u8]| serde_json::json!({"mediaType": "application/octet-stream", "digest": Digest::sha256(data), "size": data.len()});
+        let layers: Vec<_> = blobs[1..].iter().map(|data| descriptor(data)).collect();
+        let document = serde_json::json!({
+            "schemaVersion": 2, "mediaType": sealstone_spec::media::OCI_MANIFEST,
+            "config": descriptor(blobs[0]), "layers": layers,
+        });
+        let bytes = Bytes::from(serde_json::to_vec(&document).unwrap());
+        let digest = Digest::sha256(&bytes);
+        let reference = match reference {
+            "" => Reference::Digest(digest),
+            tag => Reference::parse(tag).unwrap(),
+        };
+        let push = PushManifest {
+            reference,
+            tags: vec![],
+            content_type: None,
+            bytes,
+            condition: TagCondition::Any,
+        };
+        let tagger: Grant<TagAction> = grant(REPO);
+        let pushed = self
+            .registry
+            .push_manifest(&pusher(), Some(&tagger), push)
+            .await?;
+        Ok(pushed.digest)
+    }
+
+    /// All of a blob, as somebody with `grant` gets it.
+    async fn read(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let (facts, body) = self
+            .registry
+            .read_blob(grant, digest, |size| 0..size)
+            .await?;
+        assert_eq!(facts.size, body.len());
+        let mut stream = body.into_stream();
+        let mut found = Vec::new();
+        while let Some(piece) = stream.next().await {
+            found.extend_from_slice(&piece.map_err(Error::from)?);
+        }
+        Ok(found)
+    }
+}
+
+fn pusher() -> Contributor {
+    Contributor::from(grant::<Push>(REPO))
+}
+
+fn consumer() -> Grant<Pull> {
+    plain_grant(REPO)
+}
+
+fn producer() -> Grant<Pull> {
+    grant(REPO)
+}
+
+fn body(data: &[u8], piece: usize) -> Body {
+    let pieces: Vec<_> = data
+        .chunks(piece.max(1))
+        .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+        .collect();
+    Box::pin(stream::iter(pieces))
+}
+
+/// A body that breaks off after `data`.
+fn broken(data: &[u8]) -> Body {
+    Box::pin(body(data, 50_000).chain(stream::iter([Err("connection reset".to_owned())])))
+}
+
+fn bytes_of(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
+}

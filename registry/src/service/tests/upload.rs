@@ -1,0 +1,307 @@
+//! Uploads: in any pieces, after any break, under any digest.
+
+use super::*;
+use sealstone_spec::digest::Algorithm;
+use sealstone_spec::range::UploadRange;
+use std::time::Duration;
+
+/// Larger than what the metadata store keeps, and than one group.
+const LEN: usize = 600_000;
+
+async fn begin(bench: &Bench) -> crate::metadata::UploadId {
+    bench
+        .registry
+        .begin_upload(&pusher(), BeginUpload::default())
+        .await
+        .unwrap()
+        .id
+}
+
+fn range(start: usize, end: usize) -> Option<UploadRange> {
+    Some(UploadRange::new(start as u64, end as u64 - 1).unwrap())
+}
+
+#[tokio::test]
+async fn any_pieces_make_the_same_blob() {
+    let bench = Bench::new().await;
+    for (number, len) in [0, 1, 65_536, 65_537, LEN].into_iter().enumerate() {
+        for (turn, algorithm) in Algorithm::ALL.into_iter().enumerate() {
+            for cuts in [
+                vec![],
+                vec![len],
+                vec![0, len / 3],
+                vec![len / 2, len / 2],
+                vec![1.min(len), len],
+            ] {
+                let mut data = bytes_of(len);
+                data.extend([number as u8, turn as u8, cuts.len() as u8]);
+                let id = begin(&bench).await;
+                let mut start = 0;
+                for cut in cuts {
+                    let received = bench
+                        .registry
+                        .receive(&pusher(), id, None, None, body(&data[start..cut], 9_999))
+                        .await;
+                    assert_eq!(received.unwrap().offset, cut as u64);
+                    assert_eq!(
+                        bench
+                            .registry
+                            .upload_status(&pusher(), id)
+                            .await
+                            .unwrap()
+                            .offset,
+                        cut as u64
+                    );
+                    start = cut;
+                }
+                let digest = Digest::of(algorithm, &data);
+                bench
+                    .registry
+                    .finish_upload(
+                        &pusher(),
+                        id,
+                        digest,
+                        None,
+                        None,
+                        body(&data[start..], 123_456),
+                    )
+                    .await
+                    .unwrap();
+                assert!(bench.read(&producer(), &digest).await.unwrap() == data);
+                assert!(matches!(
+                    bench.registry.upload_status(&pusher(), id).await,
+                    Err(Error::UploadUnknown)
+                ));
+            }
+        }
+    }
+    assert_eq!(bench.registry.blobs().staging().uploads().unwrap(), []);
+}
+
+#[tokio::test]
+async fn bytes_out_of_order_are_refused() {
+    let (bench, who) = (Bench::new().await, pusher());
+    let data = bytes_of(LEN);
+    let id = begin(&bench).await;
+    let send = |start: usize, end: usize| {
+        bench.registry.receive(
+            &who,
+            id,
+            range(start, end),
+            None,
+            body(&data[start..end], 5_000),
+        )
+    };
+    assert!(matches!(
+        send(10, 20).await,
+        Err(Error::OutOfOrder { offset: 0 })
+    ));
+    send(0, 1000).await.unwrap();
+    for start in [0, 999, 1001] {
+        assert!(matches!(
+            send(start, 2000).await,
+            Err(Error::OutOfOrder { offset: 1000 })
+        ));
+    }
+    let digest = Digest::sha256(&data);
+    let early = bench
+        .registry
+        .finish_upload(
+            &who,
+            id,
+            digest,
+            range(999, LEN),
+            None,
+            body(&data[999..], 5_000),
+        )
+        .await;
+    assert!(matches!(early, Err(Error::OutOfOrder { offset: 1000 })));
+    let finish = bench.registry.finish_upload(
+        &who,
+        id,
+        digest,
+        range(1000, LEN),
+        None,
+        body(&data[1000..], 5_000),
+    );
+    finish.await.unwrap();
+    assert!(bench.read(&producer(), &digest).await.unwrap() == data);
+}
+
+#[tokio::test]
+async fn what_came_before_a_break_is_kept() {
+    for algorithm in Algorithm::ALL {
+        let bench = Bench::new().await;
+        let data = bytes_of(LEN);
+        let id = begin(&bench).await;
+        let cut = bench
+            .registry
+            .receive(&pusher(), id, None, None, broken(&data[..100_001]))
+            .await;
+        assert!(matches!(cut, Err(Error::BodyInterrupted(_))), "{cut:?}");
+        assert_eq!(
+            bench
+                .registry
+                .upload_status(&pusher(), id)
+                .await
+                .unwrap()
+                .offset,
+            100_001
+        );
+        let digest = Digest::of(algorithm, &data);
+        let rest = broken(&data[100_001..400_000]);
+        let cut = bench
+            .registry
+            .finish_upload(&pusher(), id, digest, None, None, rest)
+            .await;
+        assert!(matches!(cut, Err(Error::BodyInterrupted(_))), "{cut:?}");
+        assert_eq!(
+            bench
+                .registry
+                .upload_status(&pusher(), id)
+                .await
+                .unwrap()
+                .offset,
+            400_000
+        );
+        bench
+            .registry
+            .finish_upload(
+                &pusher(),
+                id,
+                digest,
+                None,
+                None,
+                body(&data[400_000..], 9_000),
+            )
+            .await
+            .unwrap();
+        assert!(bench.read(&producer(), &digest).await.unwrap() == data);
+    }
+}
+
+#[tokio::test]
+async fn a_break_of_the_only_request_is_mended_under_any_digest() {
+    let data = bytes_of(LEN);
+    for first in Algorithm::ALL {
+        for last in Algorithm::ALL {
+            let bench = Bench::new().await;
+            let id = begin(&bench).await;
+            let cut = bench
+                .registry
+                .finish_upload(
+                    &pusher(),
+                    id,
+                    Digest::of(first, &data),
+                    None,
+                    None,
+                    broken(&data[..300_000]),
+                )
+                .await;
+            assert!(
+                matches!(cut, Err(Error::BodyInterrupted(_))),
+                "{first}: {cut:?}"
+            );
+            assert_eq!(
+                bench
+                    .registry
+                    .upload_status(&pusher(), id)
+                    .await
+                    .unwrap()
+                    .offset,
+                300_000
+            );
+            let digest = Digest::of(last, &data);
+            let finished = bench
+                .registry
+                .finish_upload(
+                    &pusher(),
+                    id,
+                    digest,
+                    None,
+                    None,
+                    body(&data[300_000..], 9_000),
+                )
+                .await;
+            assert!(finished.is_ok(), "{first} then {last}: {finished:?}");
+            assert!(bench.read(&producer(), &digest).await.unwrap() == data);
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_digest_ends_the_upload() {
+    let bench = Bench::new().await;
+    for len in [10, LEN] {
+        let data = bytes_of(len);
+        let id = begin(&bench).await;
+        let wrong = Digest::sha256(b"something else");
+        let finished = bench
+            .registry
+            .finish_upload(&pusher(), id, wrong, None, None, body(&data, 9_000))
+            .await;
+        assert!(
+            matches!(finished, Err(Error::DigestMismatch { expected, actual }) if expected == wrong && actual == Digest::sha256(&data))
+        );
+        assert!(matches!(
+            bench.registry.upload_status(&pusher(), id).await,
+            Err(Error::UploadUnknown)
+        ));
+        for digest in [wrong, Digest::sha256(&data)] {
+            assert!(matches!(
+                bench.read(&producer(), &digest).await,
+                Err(Error::BlobUnknown(_))
+            ));
+        }
+        let put = bench
+            .registry
+            .put_blob(&pusher(), wrong, Some(len as u64), body(&data, 9_000))
+            .await;
+        assert!(matches!(put, Err(Error::DigestMismatch { .. })));
+    }
+    assert_eq!(bench.registry.metadata().open_uploads().await.unwrap(), 0);
+    assert_eq!(bench.registry.blobs().staging().uploads().unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_second_writer_waits_for_the_first() {
+    let bench = Bench::new().await;
+    let id = begin(&bench).await;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, String>>(4);
+    let slow: Body = Box::pin(stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    }));
+    let first = tokio::spawn({
+        let registry = bench.registry.clone();
+        async move { registry.receive(&pusher(), id, None, None, slow).await }
+    });
+    sender
+        .send(Ok(Bytes::from_static(b"first ")))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let second = tokio::spawn({
+        let registry = bench.registry.clone();
+        async move {
+            registry
+                .receive(&pusher(), id, None, None, body(b"second", 3))
+                .await
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!second.is_finished());
+    sender.send(Ok(Bytes::from_static(b"and "))).await.unwrap();
+    drop(sender);
+    assert_eq!(first.await.unwrap().unwrap().offset, 10);
+    assert_eq!(second.await.unwrap().unwrap().offset, 16);
+    let digest = Digest::sha256(b"first and second");
+    bench
+        .registry
+        .finish_upload(&pusher(), id, digest, None, None, body(b"", 1))
+        .await
+        .unwrap();
+    assert_eq!(
+        bench.read(&producer(), &digest).await.unwrap(),
+        b"first and second"
+    );
+}
