@@ -60,8 +60,8 @@ async fn a_flipped_bit_ends_the_answer_before_its_group() {
     assert!(status == 200 && !whole, "{status}, whole: {whole}");
     assert!(found.len() <= 9 * GROUP && blob.starts_with(&found), "{} bytes came", found.len());
     assert!(found.len() >= 8 * GROUP, "groups before the damage are good, but only {} bytes came", found.len());
-    assert_eq!(arriving(&registry, &path).await.0, 404);
-    assert_eq!(send(part(0, 10)).await.status, 404);
+    assert_eq!(arriving(&registry, &path).await.0, 500);
+    assert_eq!(send(part(0, 10)).await.status, 500);
     assert!(registry.metric("sealstone_blob_verify_failures_total", "pull").await.unwrap() >= 1.0);
     assert!(registry.metric("sealstone_blobs_quarantined", "").await.unwrap() >= 1.0);
     assert!(registry.log().contains("quarantine"));
@@ -75,7 +75,7 @@ async fn a_flipped_bit_at_the_start_gives_an_error_and_no_byte() {
     let (status, found, _) = arriving(&registry, &path).await;
     assert_eq!(status, 500);
     assert!(!blob.starts_with(&found) && String::from_utf8_lossy(&found).contains("damaged"));
-    assert_eq!(arriving(&registry, &path).await.0, 404);
+    assert_eq!(arriving(&registry, &path).await.0, 500);
     repair(&registry, &blob, &path).await;
 }
 
@@ -105,7 +105,7 @@ async fn a_damaged_tree_delivers_nothing() {
         }
         let (status, found, whole) = arriving(&registry, &path).await;
         assert!(status == 500 || (status == 200 && !whole && blob.starts_with(&found)), "{status}, {} bytes", found.len());
-        assert_eq!(arriving(&registry, &path).await.0, 404);
+        assert_eq!(arriving(&registry, &path).await.0, 500);
         repair(&registry, &blob, &path).await;
         let tree = path.replace("/blobs/", "/_sealstone/tree/");
         assert_eq!(get(&registry, &registry.admin, &tree).await.expect(200).body.len(), 8 * 32);
@@ -123,7 +123,7 @@ async fn a_truncated_or_missing_file_is_noticed() {
         registry.crash().await.unwrap();
         let (status, found, whole) = arriving(&registry, &path).await;
         assert!(status != 200 || (!whole && blob.starts_with(&found)), "{keep:?}: {status}");
-        assert_eq!(arriving(&registry, &path).await.0, 404, "{keep:?}");
+        assert_eq!(arriving(&registry, &path).await.0, 500, "{keep:?}");
         repair(&registry, &blob, &path).await;
     }
 }
@@ -151,7 +151,7 @@ async fn verify_store_names_the_damage_and_fails() {
         assert!(String::from_utf8_lossy(&found.stderr).contains("1 "), "{}", String::from_utf8_lossy(&found.stderr));
     }
     registry.start().await.unwrap();
-    assert_eq!(arriving(&registry, &path).await.0, 404);
+    assert_eq!(arriving(&registry, &path).await.0, 500);
     // A scrub over the API of the running server tells of it as well.
     let scrub = send(registry.request(&registry.admin, Method::POST, "/api/v1/scrub")).await.expect(200).json();
     assert_eq!(scrub["quarantined_before"], 1);

@@ -4,6 +4,8 @@
 //! have one for each piece. There is no limit on the time of a whole transfer.
 
 use super::App;
+use super::lingering::Lingering;
+use super::opening::Opening;
 use axum::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -152,9 +154,14 @@ where
         .adaptive_window(true);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let app = app.clone();
-        async move { Ok::<_, std::convert::Infallible>(app.handle(request.map(Body::new)).await) }
+        async move {
+            Ok::<_, std::convert::Infallible>(
+                app.handle(Lingering::wrap(request.map(Body::new))).await,
+            )
+        }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection =
+        builder.serve_connection(TokioIo::new(Opening::new(stream, limits.head)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, ManifestError, VerifiedManifest};
+use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName, Tag};
 use sealstone_spec::policy::TagRule;
 
@@ -186,8 +187,36 @@ impl Registry {
                 return Err(wrong(descriptor, row.size));
             }
         }
+        for descriptor in manifest.children() {
+            if self
+                .metadata()
+                .manifest(repo, &descriptor.digest)
+                .await?
+                .is_some()
+            {
+                continue;
+            }
+            let Some(blob) = self.metadata().blob(repo, &descriptor.digest).await? else {
+                continue;
+            };
+            // Build caches are indexes over layers; what calls itself a manifest has to be one.
+            if calls_itself_manifest(&descriptor.media_type) {
+                return Err(Error::Missing {
+                    blobs: Vec::new(),
+                    manifests: vec![descriptor.digest],
+                });
+            }
+            if blob.size != descriptor.size {
+                return Err(wrong(descriptor, blob.size));
+            }
+        }
         Ok(())
     }
+}
+
+fn calls_itself_manifest(media_type: &str) -> bool {
+    media::is_index(media_type)
+        || [media::OCI_MANIFEST, media::DOCKER_MANIFEST].contains(&media_type)
 }
 
 async fn check(
