@@ -89,6 +89,7 @@ impl From<TransportError> for crate::Error {
                 let outcome = match (refusal.reason(), refusal.status) {
                     (Reason::ReleaseDenied, _) => Outcome::Refused,
                     (Reason::TagImmutable { .. } | Reason::TagTombstoned, _) => Outcome::Conflict,
+                    (Reason::Damaged, _) => Outcome::Halted,
                     (Reason::NotFound, _) => Outcome::NotFound,
                     (Reason::Other, 401 | 403) => Outcome::Unauthorised,
                     (Reason::Other, 409 | 412) => Outcome::Conflict,
@@ -143,6 +144,8 @@ pub enum Reason {
     TagTombstoned,
     /// The repository's policy does not hold; `detail` says what is missing.
     ReleaseDenied,
+    /// What the registry stores is not what was pushed; it sends nothing of it.
+    Damaged,
     /// The name, manifest or blob is not there.
     NotFound,
     /// Anything else.
@@ -162,6 +165,7 @@ impl Refusal {
             },
             Some("tag_tombstoned") => Reason::TagTombstoned,
             Some("release_denied") => Reason::ReleaseDenied,
+            Some("damaged") => Reason::Damaged,
             // Other registries' words for the first of them: Quay, then Harbor.
             _ if self.code == "TAG_IMMUTABLE"
                 || (self.status == 412 && self.message.contains("immutable")) =>
@@ -266,7 +270,10 @@ impl TransportError {
     pub fn is_passing(&self) -> bool {
         match self {
             TransportError::Unreachable { .. } | TransportError::Idle { .. } => true,
-            TransportError::Refused(refusal) => is_passing_status(refusal.status),
+            // Damaged content does not mend itself.
+            TransportError::Refused(refusal) => {
+                refusal.reason() != Reason::Damaged && is_passing_status(refusal.status)
+            }
             _ => false,
         }
     }

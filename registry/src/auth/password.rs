@@ -94,7 +94,11 @@ impl SecretHash {
 }
 
 fn hasher() -> Argon2<'static> {
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(MEMORY_KIB, 3, 1, None).expect("constants that argon2 accepts"))
+    Argon2::new(
+        Algorithm::Argon2id,
+        Version::V0x13,
+        Params::new(MEMORY_KIB, 3, 1, None).expect("constants that argon2 accepts"),
+    )
 }
 
 /// Whether the text says that it is a bcrypt hash of a kind that is well defined. `$2x$` is the

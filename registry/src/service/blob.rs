@@ -63,7 +63,22 @@ impl Registry {
         Ok(BlobFacts { size: blob.size })
     }
 
+    /// The size of a blob that is about to be read.
+    pub async fn blob_size(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<u64, Error> {
+        Ok(self.find_sound(grant, digest).await?.size)
+    }
+
+    /// A blob for somebody who asks whether it is there. A damaged one is as good as absent: a pusher who
+    /// asks sends it again, and so repairs it.
     async fn find_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<LinkedBlob, Error> {
+        match self.find_sound(grant, digest).await {
+            Err(Error::Damaged(digest)) => Err(Error::BlobUnknown(digest)),
+            found => found,
+        }
+    }
+
+    /// A blob for somebody who wants its bytes, and whom its damage concerns.
+    async fn find_sound(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<LinkedBlob, Error> {
         let repo = grant.repository();
         let found = if grant.sees_staging() {
             self.metadata()
@@ -76,10 +91,11 @@ impl Registry {
                 .await?
                 .filter(|blob| blob.visible || !staging)
         };
-        // A damaged blob is as good as absent: a pusher who asks sends it again, and so repairs it.
-        found
-            .filter(|blob| blob.quarantined.is_none())
-            .ok_or(Error::BlobUnknown(*digest))
+        match found {
+            None => Err(Error::BlobUnknown(*digest)),
+            Some(blob) if blob.quarantined.is_some() => Err(Error::Damaged(*digest)),
+            Some(blob) => Ok(blob),
+        }
     }
 
     /// Opens a blob, or the part of it that `choose` picks once its size is known.
@@ -89,7 +105,7 @@ impl Registry {
         digest: &Digest,
         choose: impl FnOnce(u64) -> Range<u64>,
     ) -> Result<(BlobFacts, BlobBody), Error> {
-        let blob = self.find_blob(grant, digest).await?;
+        let blob = self.find_sound(grant, digest).await?;
         let range = choose(blob.size);
         let len = range.end - range.start;
         let stream: GroupStream = match &blob.place {
@@ -123,7 +139,7 @@ impl Registry {
         grant: &Grant<Pull>,
         digest: &Digest,
     ) -> Result<Option<(BlobBody, [u8; 32])>, Error> {
-        let blob = self.find_blob(grant, digest).await?;
+        let blob = self.find_sound(grant, digest).await?;
         let BlobPlace::Object { key, root } = &blob.place else {
             return Ok(None);
         };

@@ -53,7 +53,7 @@ pub(super) async fn get(
         .filter(|_| same)
         .and_then(ByteRange::parse);
     if let Some(wanted) = wanted {
-        let size = context.registry().stat_blob(&grant, digest).await?.size;
+        let size = context.registry().blob_size(&grant, digest).await?;
         match wanted.within(size) {
             Err(unsatisfiable) => {
                 return Err(ApiError::new(
