@@ -151,7 +151,10 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(64)
-        .adaptive_window(true);
+        .adaptive_window(true)
+        // A peer that opened a connection and went away answers no ping either.
+        .keep_alive_interval(limits.head)
+        .keep_alive_timeout(limits.head);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let app = app.clone();
         async move {

@@ -47,6 +47,7 @@ macro_rules! run_suite {
             tags::conditions_are_kept,
             tags::of_64_writers_exactly_one_wins,
             tags::evidence_lists_only_grow,
+            tags::evidence_lists_are_seen_beside_their_subject_only,
             tags::several_tags_are_set_together_or_not_at_all,
             tags::a_hidden_release_is_shown_by_a_new_admission,
             visibility::staged_content_is_invisible,

@@ -220,8 +220,6 @@ impl Registry {
                 .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
             return Ok(0);
         }
-        // From here on no admission made under the old policy counts any more.
-        self.metadata().set_policy(digest).await?;
         *self
             .inner
             .policy
@@ -235,6 +233,9 @@ impl Registry {
                 .repositories(after_repo.as_deref(), 100)
                 .await?;
             let Some(last) = repos.last() else {
+                // Last, so that a start that is cut off before judges all of them again. Nothing is
+                // served meanwhile.
+                self.metadata().set_policy(digest).await?;
                 return Ok(changed);
             };
             after_repo = Some(last.to_string());

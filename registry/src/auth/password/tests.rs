@@ -80,7 +80,7 @@ fn other_and_too_costly_hashes_are_refused() {
             SecretHashError::Cost,
         ),
         (&own.replace("m=12288", "m=4000000"), SecretHashError::Cost),
-        (&own.replace("t=2", "t=99"), SecretHashError::Cost),
+        (&own.replace("t=3", "t=99"), SecretHashError::Cost),
     ] {
         assert_eq!(
             SecretHash::try_from(text.to_owned()),

@@ -44,10 +44,16 @@ pub(super) fn point(
         });
     }
     check_condition(&new.tag, live, new.condition)?;
+    // Nobody judges a list of evidence, so consumers see it only beside what it speaks of.
+    let visible = match (new.class, new.tag.evidence_subject()) {
+        (TagClass::EvidenceList, Some(subject)) => is_visible(txn, change.repo, &subject)?,
+        (TagClass::EvidenceList, None) => false,
+        _ => new.visible,
+    };
     if let Some(live) = live {
         if live.digest == digest {
             // Admitted again, after a policy had hidden it.
-            let shown = new.visible && show(txn, change.repo, &new.tag, &digest, true)?;
+            let shown = visible && show(txn, change.repo, &new.tag, &digest, true)?;
             return Ok(shown);
         }
         if live.immutable || new.class == TagClass::Immutable {
@@ -72,7 +78,7 @@ pub(super) fn point(
         digest,
         tombstone: false,
         immutable: new.class == TagClass::Immutable,
-        visible: new.visible,
+        visible,
         version: live.map_or(1, |row| row.version + 1),
         by: change.by.to_owned(),
         at: change.now,
@@ -83,7 +89,11 @@ pub(super) fn point(
         EventKind::TagCreated
     };
     attach(txn, change, &new.tag, &row)?;
+    let moved_from = live.map(|live| live.digest);
     txn.put_row(Family::Tag, key, &row);
+    for named in moved_from.into_iter().chain([digest]) {
+        follow(txn, change.repo, &named)?;
+    }
     events::append(txn, &event(change, kind, &new.tag, digest))?;
     Ok(true)
 }
@@ -113,12 +123,51 @@ pub(super) fn remove(
     } else {
         txn.delete(Family::Tag, key);
     }
+    follow(txn, change.repo, &row.digest)?;
     events::append(txn, &event(change, EventKind::TagDeleted, tag, row.digest))?;
     Ok(())
 }
 
 /// Shows what a tag names to consumers, or hides it; `true` if that changed anything.
 pub(super) fn show(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    tag: &Tag,
+    digest: &Digest,
+    visible: bool,
+) -> Result<bool, Error> {
+    let changed = set_visible(txn, repo, tag, digest, visible)?;
+    if changed {
+        follow(txn, repo, digest)?;
+    }
+    Ok(changed)
+}
+
+fn is_visible(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
+    let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, digest))?;
+    Ok(row.is_some_and(|row| row.visible > 0))
+}
+
+/// Shows or hides the lists of evidence under a manifest's name together with the manifest.
+fn follow(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<(), Error> {
+    let visible = is_visible(txn, repo, subject)?;
+    for suffix in ["", ".sig", ".att", ".sbom"] {
+        let name = format!("{}-{}{suffix}", subject.algorithm(), subject.hex());
+        // A digest too long for a tag has no such lists.
+        let Ok(tag) = name.parse::<Tag>() else {
+            continue;
+        };
+        let key = keys::repo_text(repo, tag.as_str());
+        if let Some(row) = txn.row::<TagRow>(Family::Tag, &key)?
+            && tag.is_evidence_list()
+        {
+            set_visible(txn, repo, &tag, &row.digest, visible)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_visible(
     txn: &mut Txn<'_>,
     repo: &RepoName,
     tag: &Tag,

@@ -133,13 +133,15 @@ impl ModelRepo {
         }
         let existing = found.as_ref().map(|tag| tag.digest);
         check(&tag, wanted.condition, existing)?;
+        // The model's tags name no subject beside which a list could be seen.
+        let visible = wanted.visible && wanted.class != TagClass::EvidenceList;
         if let Some(found) = &found {
             if found.digest == digest {
-                let shown = wanted.visible && !found.visible;
+                let shown = visible && !found.visible;
                 self.tags.insert(
                     tag,
                     ModelTag {
-                        visible: found.visible || wanted.visible,
+                        visible: found.visible || visible,
                         ..found.clone()
                     },
                 );
@@ -178,7 +180,7 @@ impl ModelRepo {
                 digest,
                 tombstone: false,
                 immutable,
-                visible: wanted.visible,
+                visible,
             },
         );
         Ok((true, 1))

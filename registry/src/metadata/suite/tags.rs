@@ -315,6 +315,45 @@ pub(crate) async fn evidence_lists_only_grow(store: Arc<dyn Store>) {
     assert_eq!((row.version, row.immutable), (2, false));
 }
 
+pub(crate) async fn evidence_lists_are_seen_beside_their_subject_only(store: Arc<dyn Store>) {
+    let (here, made) = manifests(&*store, 3).await;
+    let [subject, before, after] = [&made[0], &made[1], &made[2]];
+    let name = |suffix: &str| format!("sha256-{}{suffix}", subject.digest().hex());
+    let list = |manifest: &VerifiedManifest, suffix: &str| PutManifest {
+        admission: None,
+        ..put(&here, manifest, TagClass::EvidenceList, &[&name(suffix)])
+    };
+    // Nobody judges what such a tag names, so it shows nothing by itself.
+    try_put(&*store, list(before, ".sig")).await.unwrap();
+    assert!(!sees(&*store, &here, before.digest()).await);
+    try_put(&*store, put(&here, subject, TagClass::Immutable, &["v1"]))
+        .await
+        .unwrap();
+    assert!(sees(&*store, &here, before.digest()).await);
+    try_put(&*store, list(after, ".att")).await.unwrap();
+    assert!(sees(&*store, &here, after.digest()).await);
+    for visible in [false, true, false] {
+        let digest = *subject.digest();
+        assert!(
+            store
+                .show_tag(&here, &tag("v1"), digest, visible)
+                .await
+                .unwrap()
+        );
+        assert_eq!(sees(&*store, &here, before.digest()).await, visible);
+        assert_eq!(sees(&*store, &here, after.digest()).await, visible);
+    }
+    assert!(
+        store
+            .show_tag(&here, &tag("v1"), *subject.digest(), true)
+            .await
+            .unwrap()
+    );
+    delete_tag(&*store, &here, "v1").await.unwrap();
+    assert!(!sees(&*store, &here, before.digest()).await);
+    assert!(!sees(&*store, &here, after.digest()).await);
+}
+
 pub(crate) async fn several_tags_are_set_together_or_not_at_all(store: Arc<dyn Store>) {
     let (here, made) = manifests(&*store, 2).await;
     try_put(&*store, put(&here, &made[0], TagClass::Immutable, &["b"]))

@@ -60,10 +60,14 @@ async fn damage_is_quarantined_and_repaired_by_a_push() {
                 "{len}: {read:?}"
             );
         }
-        // In quarantine it is as good as absent, so a pusher sends it again.
+        // In quarantine it is not read, and who asks for it hears that it is absent and sends it again.
         for who in [consumer(), producer()] {
             assert!(matches!(
                 bench.read(&who, &digest).await,
+                Err(Error::Damaged(_))
+            ));
+            assert!(matches!(
+                bench.registry.stat_blob(&who, &digest).await,
                 Err(Error::BlobUnknown(_))
             ));
         }
@@ -101,6 +105,6 @@ async fn damage_further_on_ends_the_stream() {
     assert!(failed && found.len() <= 1_900_000 && data.starts_with(&found) && !found.is_empty());
     assert!(matches!(
         bench.read(&producer(), &digest).await,
-        Err(Error::BlobUnknown(_))
+        Err(Error::Damaged(_))
     ));
 }
