@@ -14,7 +14,10 @@ pub(crate) const MIB: usize = 1024 * KIB;
 /// Bytes that nobody has seen before, and that no two groups share.
 pub(crate) fn bytes(len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
-    blake3::Hasher::new().update(&rand::random::<[u8; 32]>()).finalize_xof().fill(&mut out);
+    blake3::Hasher::new()
+        .update(&rand::random::<[u8; 32]>())
+        .finalize_xof()
+        .fill(&mut out);
     out
 }
 
@@ -29,11 +32,21 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) async fn of(response: Response) -> Answer {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, body: response.bytes().await.map(|bytes| bytes.to_vec()).unwrap_or_default() }
+        Answer {
+            status,
+            headers,
+            body: response
+                .bytes()
+                .await
+                .map(|bytes| bytes.to_vec())
+                .unwrap_or_default(),
+        }
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -42,7 +55,10 @@ impl Answer {
 
     /// The code of the first error.
     pub(crate) fn code(&self) -> String {
-        self.json()["errors"][0]["code"].as_str().unwrap_or_default().to_owned()
+        self.json()["errors"][0]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub(crate) fn detail(&self) -> Value {
@@ -75,30 +91,62 @@ pub(crate) async fn delete(registry: &TestRegistry, who: &User, path: &str) -> A
 }
 
 /// Pushes a blob in one request.
-pub(crate) async fn push_blob(registry: &TestRegistry, who: &User, repo: &str, blob: &[u8]) -> Digest {
+pub(crate) async fn push_blob(
+    registry: &TestRegistry,
+    who: &User,
+    repo: &str,
+    blob: &[u8],
+) -> Digest {
     let digest = Digest::sha256(blob);
     let path = format!("/v2/{repo}/blobs/uploads/?digest={digest}");
-    send(registry.request(who, Method::POST, &path).body(blob.to_vec())).await.expect(201);
+    send(
+        registry
+            .request(who, Method::POST, &path)
+            .body(blob.to_vec()),
+    )
+    .await
+    .expect(201);
     digest
 }
 
 /// Begins an upload: its path.
 pub(crate) async fn begin(registry: &TestRegistry, who: &User, repo: &str) -> String {
-    let begun = send(registry.request(who, Method::POST, &format!("/v2/{repo}/blobs/uploads/"))).await.expect(202);
+    let begun = send(registry.request(who, Method::POST, &format!("/v2/{repo}/blobs/uploads/")))
+        .await
+        .expect(202);
     begun.header("location").to_owned()
 }
 
-pub(crate) async fn patch(registry: &TestRegistry, who: &User, upload: &str, range: Option<(usize, usize)>, part: &[u8]) -> Answer {
-    let mut request = registry.request(who, Method::PATCH, upload).header("content-type", "application/octet-stream");
+pub(crate) async fn patch(
+    registry: &TestRegistry,
+    who: &User,
+    upload: &str,
+    range: Option<(usize, usize)>,
+    part: &[u8],
+) -> Answer {
+    let mut request = registry
+        .request(who, Method::PATCH, upload)
+        .header("content-type", "application/octet-stream");
     if let Some((first, last)) = range {
         request = request.header("content-range", format!("{first}-{last}"));
     }
     send(request.body(part.to_vec())).await
 }
 
-pub(crate) async fn finish(registry: &TestRegistry, who: &User, upload: &str, digest: &Digest, rest: &[u8]) -> Answer {
+pub(crate) async fn finish(
+    registry: &TestRegistry,
+    who: &User,
+    upload: &str,
+    digest: &Digest,
+    rest: &[u8],
+) -> Answer {
     let path = format!("{upload}?digest={digest}");
-    send(registry.request(who, Method::PUT, &path).body(rest.to_vec())).await
+    send(
+        registry
+            .request(who, Method::PUT, &path)
+            .body(rest.to_vec()),
+    )
+    .await
 }
 
 /// Bytes that an upload has, as its status says.
@@ -118,30 +166,58 @@ pub(crate) fn descriptor(media_type: &str, content: &[u8]) -> Value {
 
 /// A manifest over `{}` and the given layers.
 pub(crate) fn manifest(layers: &[&[u8]]) -> Value {
-    let layers: Vec<Value> = layers.iter().map(|layer| descriptor("application/octet-stream", layer)).collect();
+    let layers: Vec<Value> = layers
+        .iter()
+        .map(|layer| descriptor("application/octet-stream", layer))
+        .collect();
     json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/vnd.example.test",
         "config": descriptor(EMPTY, b"{}"), "layers": layers,
     })
 }
 
-pub(crate) async fn put_manifest(registry: &TestRegistry, who: &User, repo: &str, reference: &str, manifest: &[u8]) -> Answer {
+pub(crate) async fn put_manifest(
+    registry: &TestRegistry,
+    who: &User,
+    repo: &str,
+    reference: &str,
+    manifest: &[u8],
+) -> Answer {
     let path = format!("/v2/{repo}/manifests/{reference}");
     let kind: Value = serde_json::from_slice(manifest).unwrap_or(Value::Null);
     let kind = kind["mediaType"].as_str().unwrap_or(MANIFEST).to_owned();
-    send(registry.request(who, Method::PUT, &path).header("content-type", kind).body(manifest.to_vec())).await
+    send(
+        registry
+            .request(who, Method::PUT, &path)
+            .header("content-type", kind)
+            .body(manifest.to_vec()),
+    )
+    .await
 }
 
 /// Pushes `{}`, a new blob of `len` bytes and a manifest over both, under a tag or its digest.
-pub(crate) async fn push_image(registry: &TestRegistry, who: &User, repo: &str, tag: Option<&str>, len: usize) -> Image {
+pub(crate) async fn push_image(
+    registry: &TestRegistry,
+    who: &User,
+    repo: &str,
+    tag: Option<&str>,
+    len: usize,
+) -> Image {
     push_blob(registry, who, repo, b"{}").await;
     let blob = bytes(len);
     push_blob(registry, who, repo, &blob).await;
     let manifest = manifest(&[&blob]).to_string().into_bytes();
     let digest = Digest::sha256(&manifest);
     let reference = tag.map_or_else(|| digest.to_string(), ToOwned::to_owned);
-    put_manifest(registry, who, repo, &reference, &manifest).await.expect(201);
-    Image { layer: Digest::sha256(&blob), blob, manifest, digest }
+    put_manifest(registry, who, repo, &reference, &manifest)
+        .await
+        .expect(201);
+    Image {
+        layer: Digest::sha256(&blob),
+        blob,
+        manifest,
+        digest,
+    }
 }
 
 /// What [`push_image`] pushed.

@@ -14,23 +14,51 @@ async fn a_running_upload_ends_before_the_server_does() {
     let blob = bytes(2 * MIB);
     let digest = Digest::sha256(&blob);
     let upload = begin(&registry, &admin, "a").await;
-    let mut raw = Raw::head(&registry, &admin, "PUT", &format!("{upload}?digest={digest}"), blob.len());
+    let mut raw = Raw::head(
+        &registry,
+        &admin,
+        "PUT",
+        &format!("{upload}?digest={digest}"),
+        blob.len(),
+    );
     raw.send(&blob[..MIB]);
     tokio::time::sleep(Duration::from_millis(300)).await;
     registry.terminate().unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(registry.http.get(registry.url("/livez")).send().await.is_err(), "a stopping server takes no new connections");
+    assert!(
+        registry
+            .http
+            .get(registry.url("/livez"))
+            .send()
+            .await
+            .is_err(),
+        "a stopping server takes no new connections"
+    );
     raw.send(&blob[MIB..]);
-    let answer = tokio::task::spawn_blocking(move || raw.rest()).await.unwrap();
+    let answer = tokio::task::spawn_blocking(move || raw.rest())
+        .await
+        .unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert!(registry.ended().await.unwrap().success());
     registry.start().await.unwrap();
-    assert_eq!(get(&registry, &admin, &format!("/v2/a/blobs/{digest}")).await.expect(200).body, blob);
+    assert_eq!(
+        get(&registry, &admin, &format!("/v2/a/blobs/{digest}"))
+            .await
+            .expect(200)
+            .body,
+        blob
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_does_not_end_is_cut_and_its_bytes_are_kept() {
-    let mut registry = Setup { server: "drain_seconds = 1\nidle_timeout_seconds = 2\n".into(), ..Setup::default() }.start().await.unwrap();
+    let mut registry = Setup {
+        server: "drain_seconds = 1\nidle_timeout_seconds = 2\n".into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let admin = registry.admin.clone();
     let blob = bytes(2 * MIB);
     let upload = begin(&registry, &admin, "a").await;
@@ -42,14 +70,25 @@ async fn an_upload_that_does_not_end_is_cut_and_its_bytes_are_kept() {
     drop(raw);
     registry.start().await.unwrap();
     assert_eq!(received(&registry, &admin, &upload).await, MIB as u64);
-    finish(&registry, &admin, &upload, &Digest::sha256(&blob), &blob[MIB..]).await.expect(201);
+    finish(
+        &registry,
+        &admin,
+        &upload,
+        &Digest::sha256(&blob),
+        &blob[MIB..],
+    )
+    .await
+    .expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_server_stops_at_once_and_only_one_serves_the_data() {
     let mut registry = Setup::default().start().await.unwrap();
     let second = registry.run(&["verify-store"]).unwrap();
-    assert!(!second.status.success(), "two processes on one data directory");
+    assert!(
+        !second.status.success(),
+        "two processes on one data directory"
+    );
     assert!(!second.stderr.is_empty());
     registry.terminate().unwrap();
     let started = std::time::Instant::now();
@@ -60,7 +99,19 @@ async fn an_idle_server_stops_at_once_and_only_one_serves_the_data() {
 /// A self-signed certificate; `None`, said aloud, where there is no openssl.
 fn certificate(directory: &std::path::Path) -> Option<()> {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
         .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
         .arg(directory.join("tls.key"))
         .arg("-out")
@@ -68,7 +119,11 @@ fn certificate(directory: &std::path::Path) -> Option<()> {
         .output();
     match made {
         Ok(output) => {
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             Some(())
         }
         Err(error) => {
@@ -85,21 +140,43 @@ async fn with_a_certificate_everything_is_encrypted() {
     if certificate(registry.directory()).is_none() {
         return;
     }
-    registry.setup().server = "tls_certificate = \"tls.crt\"\ntls_key = \"tls.key\"\nhead_timeout_seconds = 1\n".into();
+    registry.setup().server =
+        "tls_certificate = \"tls.crt\"\ntls_key = \"tls.key\"\nhead_timeout_seconds = 1\n".into();
     registry.start().await.unwrap();
     let admin = registry.admin.clone();
     let image = push_image(&registry, &admin, "a", Some("v1"), MIB).await;
-    assert_eq!(get(&registry, &admin, &format!("/v2/a/blobs/{}", image.layer)).await.expect(200).body, image.blob);
+    assert_eq!(
+        get(&registry, &admin, &format!("/v2/a/blobs/{}", image.layer))
+            .await
+            .expect(200)
+            .body,
+        image.blob
+    );
     let challenge = get(&registry, &User::nobody(), "/v2/").await.expect(401);
-    assert!(challenge.header("www-authenticate").contains("realm=\"https://"), "{}", challenge.header("www-authenticate"));
+    assert!(
+        challenge
+            .header("www-authenticate")
+            .contains("realm=\"https://"),
+        "{}",
+        challenge.header("www-authenticate")
+    );
     // Who does not check the certificate's issuer by choice is refused by it.
     let strict = reqwest::Client::new();
-    assert!(strict.get(registry.url("/livez")).send().await.is_err(), "the certificate is self-signed");
+    assert!(
+        strict.get(registry.url("/livez")).send().await.is_err(),
+        "the certificate is self-signed"
+    );
     // In the clear nothing is said, and a handshake that does not come is cut.
     let mut raw = Raw::connect(&registry);
     raw.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
-    let answer = tokio::task::spawn_blocking(move || raw.rest()).await.unwrap();
+    let answer = tokio::task::spawn_blocking(move || raw.rest())
+        .await
+        .unwrap();
     assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
     let raw = Raw::connect(&registry);
-    assert!(tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10))).await.unwrap());
+    assert!(
+        tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10)))
+            .await
+            .unwrap()
+    );
 }

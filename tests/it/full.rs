@@ -16,7 +16,10 @@ impl Small {
     /// `None`, said aloud, where mounting is not permitted.
     fn mount(mib: usize) -> Option<Small> {
         let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(directory.path()).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
+            .arg(directory.path())
+            .output();
         if mounted.as_ref().is_ok_and(|output| output.status.success()) {
             return Some(Small(directory));
         }
@@ -42,13 +45,26 @@ impl Drop for Small {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_larger_than_the_disk_is_refused_and_leaves_nothing() {
     let Some(disk) = Small::mount(64) else { return };
-    let mut registry = Setup { data: disk.data(), reserve_bytes: 16 << 20, ..Setup::default() }.start().await.unwrap();
+    let mut registry = Setup {
+        data: disk.data(),
+        reserve_bytes: 16 << 20,
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let admin = registry.admin.clone();
     let kept = push_image(&registry, &admin, "a", Some("v1"), MIB).await;
     let blob = bytes(56 * MIB);
     let digest = Digest::sha256(&blob);
     // Announced: refused before the first byte. The server may answer while the client still sends.
-    let post = registry.request(&admin, Method::POST, &format!("/v2/a/blobs/uploads/?digest={digest}")).body(blob.clone());
+    let post = registry
+        .request(
+            &admin,
+            Method::POST,
+            &format!("/v2/a/blobs/uploads/?digest={digest}"),
+        )
+        .body(blob.clone());
     if let Ok(answer) = post.send().await {
         let answer = Answer::of(answer).await.expect(507);
         assert_eq!(answer.detail()["reason"], "storage_full");
@@ -58,7 +74,14 @@ async fn an_upload_larger_than_the_disk_is_refused_and_leaves_nothing() {
     let (mut offset, mut refused) = (0, false);
     while offset < blob.len() {
         let part = &blob[offset..(offset + 4 * MIB).min(blob.len())];
-        let answer = patch(&registry, &admin, &upload, Some((offset, offset + part.len() - 1)), part).await;
+        let answer = patch(
+            &registry,
+            &admin,
+            &upload,
+            Some((offset, offset + part.len() - 1)),
+            part,
+        )
+        .await;
         if answer.status == 507 {
             refused = true;
             break;
@@ -66,37 +89,77 @@ async fn an_upload_larger_than_the_disk_is_refused_and_leaves_nothing() {
         answer.expect(202);
         offset += part.len();
     }
-    assert!(refused, "56 MiB went to a disk of 64 MiB with 16 MiB in reserve");
+    assert!(
+        refused,
+        "56 MiB went to a disk of 64 MiB with 16 MiB in reserve"
+    );
     assert_eq!(received(&registry, &admin, &upload).await, offset as u64);
-    head(&registry, &admin, &format!("/v2/a/blobs/{digest}")).await.expect(404);
+    head(&registry, &admin, &format!("/v2/a/blobs/{digest}"))
+        .await
+        .expect(404);
     // Meanwhile everything else is served, and the server says that it is not ready for more.
-    assert_eq!(get(&registry, &admin, &format!("/v2/a/blobs/{}", kept.layer)).await.expect(200).body, kept.blob);
+    assert_eq!(
+        get(&registry, &admin, &format!("/v2/a/blobs/{}", kept.layer))
+            .await
+            .expect(200)
+            .body,
+        kept.blob
+    );
     delete(&registry, &admin, &upload).await.expect(204);
     assert!(registry.files("uploads").is_empty());
     push_image(&registry, &admin, "a", Some("v2"), 4 * MIB).await;
     registry.crash().await.unwrap();
-    assert_eq!(get(&registry, &admin, "/v2/a/manifests/v1").await.expect(200).body, kept.manifest);
-    assert!(registry.files("uploads").is_empty(), "{:?}", registry.files("uploads"));
+    assert_eq!(
+        get(&registry, &admin, "/v2/a/manifests/v1")
+            .await
+            .expect(200)
+            .body,
+        kept.manifest
+    );
+    assert!(
+        registry.files("uploads").is_empty(),
+        "{:?}",
+        registry.files("uploads")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_others_fill_is_survived() {
     let Some(disk) = Small::mount(48) else { return };
-    let mut registry = Setup { data: disk.data(), reserve_bytes: 4 << 20, ..Setup::default() }.start().await.unwrap();
+    let mut registry = Setup {
+        data: disk.data(),
+        reserve_bytes: 4 << 20,
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let admin = registry.admin.clone();
     let kept = push_image(&registry, &admin, "a", Some("v1"), MIB).await;
     let upload = begin(&registry, &admin, "a").await;
     let part = bytes(2 * MIB);
-    patch(&registry, &admin, &upload, None, &part).await.expect(202);
+    patch(&registry, &admin, &upload, None, &part)
+        .await
+        .expect(202);
     // To the last byte: now the reserve is gone as well.
     let ballast = disk.path().join("ballast");
     let mut file = std::fs::File::create(&ballast).unwrap();
     while std::io::Write::write_all(&mut file, &[1; 64 * KIB]).is_ok() {}
     while std::io::Write::write_all(&mut file, &[1; 512]).is_ok() {}
-    let more = patch(&registry, &admin, &upload, None, &part).await.expect(507);
+    let more = patch(&registry, &admin, &upload, None, &part)
+        .await
+        .expect(507);
     assert_eq!(more.detail()["reason"], "storage_full");
-    send(registry.request(&admin, Method::POST, "/v2/a/blobs/uploads/")).await.expect(507);
-    assert_eq!(get(&registry, &admin, &format!("/v2/a/blobs/{}", kept.layer)).await.expect(200).body, kept.blob);
+    send(registry.request(&admin, Method::POST, "/v2/a/blobs/uploads/"))
+        .await
+        .expect(507);
+    assert_eq!(
+        get(&registry, &admin, &format!("/v2/a/blobs/{}", kept.layer))
+            .await
+            .expect(200)
+            .body,
+        kept.blob
+    );
     get(&registry, &admin, "/readyz").await.expect(503);
     get(&registry, &admin, "/livez").await.expect(200);
     // Tags and manifests: told so, or done; never half.
@@ -110,7 +173,11 @@ async fn a_disk_that_others_fill_is_survived() {
     // Freed: it goes on by itself, or else after a restart, and the log says why.
     let mut recovered = false;
     for _ in 0..50 {
-        let again = registry.request(&admin, Method::POST, "/v2/a/blobs/uploads/").send().await.unwrap();
+        let again = registry
+            .request(&admin, Method::POST, "/v2/a/blobs/uploads/")
+            .send()
+            .await
+            .unwrap();
         if again.status() == 202 {
             recovered = true;
             break;
@@ -119,13 +186,38 @@ async fn a_disk_that_others_fill_is_survived() {
     }
     assert!(recovered, "the server does not go on after space was freed");
     let tag = get(&registry, &admin, "/v2/a/manifests/v2").await;
-    assert!(tag.status == 404 && put.status != 201 || tag.body == manifest.as_bytes(), "{} after {}", tag.status, put.status);
-    patch(&registry, &admin, &upload, None, &part).await.expect(202);
+    assert!(
+        tag.status == 404 && put.status != 201 || tag.body == manifest.as_bytes(),
+        "{} after {}",
+        tag.status,
+        put.status
+    );
+    patch(&registry, &admin, &upload, None, &part)
+        .await
+        .expect(202);
     let whole = [part.clone(), part].concat();
-    finish(&registry, &admin, &upload, &Digest::sha256(&whole), b"").await.expect(201);
+    finish(&registry, &admin, &upload, &Digest::sha256(&whole), b"")
+        .await
+        .expect(201);
     registry.crash().await.unwrap();
-    assert_eq!(get(&registry, &admin, &format!("/v2/a/blobs/{}", Digest::sha256(&whole))).await.expect(200).body, whole);
-    assert_eq!(get(&registry, &admin, "/v2/a/manifests/v1").await.expect(200).body, kept.manifest);
+    assert_eq!(
+        get(
+            &registry,
+            &admin,
+            &format!("/v2/a/blobs/{}", Digest::sha256(&whole))
+        )
+        .await
+        .expect(200)
+        .body,
+        whole
+    );
+    assert_eq!(
+        get(&registry, &admin, "/v2/a/manifests/v1")
+            .await
+            .expect(200)
+            .body,
+        kept.manifest
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +227,13 @@ async fn too_many_open_files_are_survived() {
         return;
     }
     let wrapper = vec!["prlimit".to_owned(), "--nofile=80:80".to_owned()];
-    let mut registry = Setup { wrapper, ..Setup::default() }.start().await.unwrap();
+    let mut registry = Setup {
+        wrapper,
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let admin = registry.admin.clone();
     let image = push_image(&registry, &admin, "a", Some("v1"), MIB).await;
     // Requests that were accepted hold a connection each; uploads need two files more.
@@ -155,7 +253,10 @@ async fn too_many_open_files_are_survived() {
     for number in 0..60 {
         let blob = bytes(300 * KIB + number);
         let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&blob));
-        let post = registry.request(&admin, Method::POST, &path).body(blob).timeout(Duration::from_secs(60));
+        let post = registry
+            .request(&admin, Method::POST, &path)
+            .body(blob)
+            .timeout(Duration::from_secs(60));
         writers.spawn(async move {
             match post.send().await {
                 Ok(answer) => Answer::of(answer).await.status,
@@ -169,12 +270,25 @@ async fn too_many_open_files_are_survived() {
     // Over: everything works again, and nothing is half there.
     let again = push_image(&registry, &admin, "a", Some("v2"), 2 * MIB).await;
     for image in [&image, &again] {
-        assert_eq!(get(&registry, &admin, &format!("/v2/a/blobs/{}", image.layer)).await.expect(200).body, image.blob);
+        assert_eq!(
+            get(&registry, &admin, &format!("/v2/a/blobs/{}", image.layer))
+                .await
+                .expect(200)
+                .body,
+            image.blob
+        );
     }
-    assert!(registry.log().contains("Too many open files") || registry.log().contains("too many open files"), "the log must say it");
+    assert!(
+        registry.log().contains("Too many open files")
+            || registry.log().contains("too many open files"),
+        "the log must say it"
+    );
     registry.kill().unwrap();
     registry.setup().wrapper = Vec::new();
     registry.start().await.unwrap();
-    let scrub = send(registry.request(&admin, Method::POST, "/api/v1/scrub")).await.expect(200).json();
+    let scrub = send(registry.request(&admin, Method::POST, "/api/v1/scrub"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(scrub["damaged"], serde_json::json!([]));
 }

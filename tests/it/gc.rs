@@ -10,14 +10,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Everything that nobody needs is garbage after a second.
-const AT_ONCE: &str = "every_seconds = 0\nkeep_unused_seconds = 1\nkeep_upload_seconds = 1\nkeep_trash_seconds = 0\n";
+const AT_ONCE: &str =
+    "every_seconds = 0\nkeep_unused_seconds = 1\nkeep_upload_seconds = 1\nkeep_trash_seconds = 0\n";
 
 async fn ready() -> TestRegistry {
-    Setup { collect: AT_ONCE.into(), ..Setup::default() }.start().await.unwrap()
+    Setup {
+        collect: AT_ONCE.into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap()
 }
 
 async fn collect(registry: &TestRegistry, query: &str) -> Value {
-    send(registry.request(&registry.admin, Method::POST, &format!("/api/v1/gc{query}"))).await.expect(200).json()
+    send(registry.request(&registry.admin, Method::POST, &format!("/api/v1/gc{query}")))
+        .await
+        .expect(200)
+        .json()
 }
 
 /// Collects until nothing more is found: what one run lets go of, the next one removes.
@@ -47,12 +57,34 @@ async fn a_dry_run_tells_and_changes_nothing() {
     collect_all(&registry).await;
     assert_eq!(registry.files("blobs").len(), 1);
     for blob in [&large, &small] {
-        get(&registry, admin, &format!("/v2/a/blobs/{}", Digest::sha256(blob))).await.expect(404);
+        get(
+            &registry,
+            admin,
+            &format!("/v2/a/blobs/{}", Digest::sha256(blob)),
+        )
+        .await
+        .expect(404);
     }
-    assert_eq!(get(&registry, admin, &format!("/v2/a/blobs/{}", kept.layer)).await.expect(200).body, kept.blob);
+    assert_eq!(
+        get(&registry, admin, &format!("/v2/a/blobs/{}", kept.layer))
+            .await
+            .expect(200)
+            .body,
+        kept.blob
+    );
     // What was collected can come again.
     push_blob(&registry, admin, "a", &large).await;
-    assert_eq!(get(&registry, admin, &format!("/v2/a/blobs/{}", Digest::sha256(&large))).await.expect(200).body, large);
+    assert_eq!(
+        get(
+            &registry,
+            admin,
+            &format!("/v2/a/blobs/{}", Digest::sha256(&large))
+        )
+        .await
+        .expect(200)
+        .body,
+        large
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +92,9 @@ async fn uploads_expire() {
     let registry = ready().await;
     let admin = &registry.admin;
     let upload = begin(&registry, admin, "a").await;
-    patch(&registry, admin, &upload, None, &bytes(MIB)).await.expect(202);
+    patch(&registry, admin, &upload, None, &bytes(MIB))
+        .await
+        .expect(202);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(collect(&registry, "?dry_run=true").await["uploads"], 1);
     assert_eq!(registry.files("uploads").len(), 2);
@@ -76,16 +110,44 @@ async fn a_blob_shared_by_repositories_stays_until_the_last_lets_go() {
     let image = push_image(&registry, admin, "a", Some("v1"), MIB).await;
     push_blob(&registry, admin, "b", b"{}").await;
     let mount = format!("/v2/b/blobs/uploads/?mount={}&from=a", image.layer);
-    send(registry.request(admin, Method::POST, &mount)).await.expect(201);
-    put_manifest(&registry, admin, "b", "v1", &image.manifest).await.expect(201);
-    delete(&registry, admin, "/v2/a/manifests/v1").await.expect(202);
-    delete(&registry, admin, &format!("/v2/a/manifests/{}", image.digest)).await.expect(202);
+    send(registry.request(admin, Method::POST, &mount))
+        .await
+        .expect(201);
+    put_manifest(&registry, admin, "b", "v1", &image.manifest)
+        .await
+        .expect(201);
+    delete(&registry, admin, "/v2/a/manifests/v1")
+        .await
+        .expect(202);
+    delete(
+        &registry,
+        admin,
+        &format!("/v2/a/manifests/{}", image.digest),
+    )
+    .await
+    .expect(202);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     collect_all(&registry).await;
-    get(&registry, admin, &format!("/v2/a/blobs/{}", image.layer)).await.expect(404);
-    assert_eq!(get(&registry, admin, &format!("/v2/b/blobs/{}", image.layer)).await.expect(200).body, image.blob);
-    delete(&registry, admin, "/v2/b/manifests/v1").await.expect(202);
-    delete(&registry, admin, &format!("/v2/b/manifests/{}", image.digest)).await.expect(202);
+    get(&registry, admin, &format!("/v2/a/blobs/{}", image.layer))
+        .await
+        .expect(404);
+    assert_eq!(
+        get(&registry, admin, &format!("/v2/b/blobs/{}", image.layer))
+            .await
+            .expect(200)
+            .body,
+        image.blob
+    );
+    delete(&registry, admin, "/v2/b/manifests/v1")
+        .await
+        .expect(202);
+    delete(
+        &registry,
+        admin,
+        &format!("/v2/b/manifests/{}", image.digest),
+    )
+    .await
+    .expect(202);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     collect_all(&registry).await;
     assert!(registry.files("blobs").is_empty());
@@ -98,7 +160,10 @@ async fn pushes_beside_collections_lose_nothing() {
     let mut registry = ready().await;
     let admin = registry.admin.clone();
     let stop = Arc::new(AtomicBool::new(false));
-    let (asked, request) = (stop.clone(), registry.request(&admin, Method::POST, "/api/v1/gc"));
+    let (asked, request) = (
+        stop.clone(),
+        registry.request(&admin, Method::POST, "/api/v1/gc"),
+    );
     let collector = tokio::spawn(async move {
         let mut runs = 0;
         while !asked.load(Ordering::Relaxed) {
@@ -121,7 +186,14 @@ async fn pushes_beside_collections_lose_nothing() {
                     push_blob(&registry, &admin, "a", blob).await;
                 }
             }
-            let answer = put_manifest(&registry, &admin, "a", &format!("v{round}"), manifest.as_bytes()).await;
+            let answer = put_manifest(
+                &registry,
+                &admin,
+                "a",
+                &format!("v{round}"),
+                manifest.as_bytes(),
+            )
+            .await;
             if answer.status == 201 {
                 put = Some(answer);
                 break;
@@ -134,8 +206,16 @@ async fn pushes_beside_collections_lose_nothing() {
             // Let one go: the shared blob's other users must not feel it.
             let (_, gone) = images.remove(0);
             let gone_round = round / 5;
-            delete(&registry, &admin, &format!("/v2/a/manifests/v{gone_round}")).await.expect(202);
-            delete(&registry, &admin, &format!("/v2/a/manifests/{}", Digest::sha256(gone.as_bytes()))).await.expect(202);
+            delete(&registry, &admin, &format!("/v2/a/manifests/v{gone_round}"))
+                .await
+                .expect(202);
+            delete(
+                &registry,
+                &admin,
+                &format!("/v2/a/manifests/{}", Digest::sha256(gone.as_bytes())),
+            )
+            .await
+            .expect(202);
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -145,10 +225,30 @@ async fn pushes_beside_collections_lose_nothing() {
     registry.crash().await.unwrap();
     for (own, manifest) in &images {
         let reference = Digest::sha256(manifest.as_bytes());
-        assert_eq!(get(&registry, &admin, &format!("/v2/a/manifests/{reference}")).await.expect(200).body, manifest.as_bytes());
+        assert_eq!(
+            get(&registry, &admin, &format!("/v2/a/manifests/{reference}"))
+                .await
+                .expect(200)
+                .body,
+            manifest.as_bytes()
+        );
         for blob in [&shared, own] {
-            assert_eq!(&get(&registry, &admin, &format!("/v2/a/blobs/{}", Digest::sha256(blob))).await.expect(200).body, blob);
+            assert_eq!(
+                &get(
+                    &registry,
+                    &admin,
+                    &format!("/v2/a/blobs/{}", Digest::sha256(blob))
+                )
+                .await
+                .expect(200)
+                .body,
+                blob
+            );
         }
     }
-    assert_eq!(registry.files("blobs").len(), images.len() + 1, "garbage is left");
+    assert_eq!(
+        registry.files("blobs").len(),
+        images.len() + 1,
+        "garbage is left"
+    );
 }

@@ -18,21 +18,35 @@ async fn ready() -> (TestRegistry, Vec<u8>) {
 #[track_caller]
 fn refused(answer: &Answer, what: &str) {
     let text = String::from_utf8_lossy(&answer.body);
-    assert!((400..500).contains(&answer.status), "{what}: {} {text}", answer.status);
+    assert!(
+        (400..500).contains(&answer.status),
+        "{what}: {} {text}",
+        answer.status
+    );
     assert!(!answer.code().is_empty(), "{what}: {text}");
 }
 
 async fn put(registry: &TestRegistry, manifest: &Value) -> Answer {
-    put_manifest(registry, &registry.admin, "a", "t", manifest.to_string().as_bytes()).await
+    put_manifest(
+        registry,
+        &registry.admin,
+        "a",
+        "t",
+        manifest.to_string().as_bytes(),
+    )
+    .await
 }
 
 /// A ModelPack manifest whose files have these paths.
 fn bundle(blob: &[u8], paths: &[&str]) -> Value {
-    let layers: Vec<Value> = paths.iter().map(|path| {
-        let mut layer = descriptor("application/vnd.cncf.model.weight.v1.raw", blob);
-        layer["annotations"] = json!({"org.cncf.model.filepath": path});
-        layer
-    }).collect();
+    let layers: Vec<Value> = paths
+        .iter()
+        .map(|path| {
+            let mut layer = descriptor("application/vnd.cncf.model.weight.v1.raw", blob);
+            layer["annotations"] = json!({"org.cncf.model.filepath": path});
+            layer
+        })
+        .collect();
     json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/vnd.cncf.model.manifest.v1+json",
         "config": descriptor("application/vnd.cncf.model.config.v1+json", b"{}"), "layers": layers,
@@ -42,14 +56,47 @@ fn bundle(blob: &[u8], paths: &[&str]) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_that_leave_the_bundle_are_refused() {
     let (registry, blob) = ready().await;
-    for path in ["../x", "a/../../x", "/etc/passwd", "a//b", "./a", "a/.", "", "a\\..\\b", "C:\\x", "a\u{0}b", "a\nb", "..", "a/", "con", "a."] {
+    for path in [
+        "../x",
+        "a/../../x",
+        "/etc/passwd",
+        "a//b",
+        "./a",
+        "a/.",
+        "",
+        "a\\..\\b",
+        "C:\\x",
+        "a\u{0}b",
+        "a\nb",
+        "..",
+        "a/",
+        "con",
+        "a.",
+    ] {
         refused(&put(&registry, &bundle(&blob, &[path])).await, path);
     }
-    for paths in [&["a", "a"][..], &["Model.bin", "model.bin"], &["a", "a/b"], &["é", "e\u{301}"]] {
-        refused(&put(&registry, &bundle(&blob, paths)).await, &format!("{paths:?}"));
+    for paths in [
+        &["a", "a"][..],
+        &["Model.bin", "model.bin"],
+        &["a", "a/b"],
+        &["é", "e\u{301}"],
+    ] {
+        refused(
+            &put(&registry, &bundle(&blob, paths)).await,
+            &format!("{paths:?}"),
+        );
     }
-    assert_eq!(get(&registry, &registry.admin, "/v2/a/tags/list").await.json()["tags"].as_array().map_or(0, Vec::len), 0);
-    put(&registry, &bundle(&blob, &["model.bin", "sub/other.bin"])).await.expect(201);
+    assert_eq!(
+        get(&registry, &registry.admin, "/v2/a/tags/list")
+            .await
+            .json()["tags"]
+            .as_array()
+            .map_or(0, Vec::len),
+        0
+    );
+    put(&registry, &bundle(&blob, &["model.bin", "sub/other.bin"]))
+        .await
+        .expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,7 +104,10 @@ async fn paths_that_leave_the_bundle_are_refused() {
 async fn paths_that_a_full_case_fold_makes_one_are_refused() {
     let (registry, blob) = ready().await;
     for paths in [["σ", "ς"], ["ß", "SS"]] {
-        refused(&put(&registry, &bundle(&blob, &paths)).await, &format!("{paths:?}"));
+        refused(
+            &put(&registry, &bundle(&blob, &paths)).await,
+            &format!("{paths:?}"),
+        );
     }
 }
 
@@ -67,10 +117,17 @@ async fn unknown_fields_and_odd_spaces_are_kept_to_the_byte() {
     let mut value = manifest(&[&blob]);
     value["x-future"] = json!({"kept": [1, 2.50, null, "ü"]});
     let text = format!("\n {}\t\n", value.to_string().replace("2.5", "2.50"));
-    put_manifest(&registry, &registry.admin, "a", "odd", text.as_bytes()).await.expect(201);
-    let got = get(&registry, &registry.admin, "/v2/a/manifests/odd").await.expect(200);
+    put_manifest(&registry, &registry.admin, "a", "odd", text.as_bytes())
+        .await
+        .expect(201);
+    let got = get(&registry, &registry.admin, "/v2/a/manifests/odd")
+        .await
+        .expect(200);
     assert_eq!(got.body, text.as_bytes());
-    assert_eq!(got.header("docker-content-digest"), Digest::sha256(text.as_bytes()).to_string());
+    assert_eq!(
+        got.header("docker-content-digest"),
+        Digest::sha256(text.as_bytes()).to_string()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,23 +137,35 @@ async fn json_that_two_readers_read_differently_is_refused() {
     let other = descriptor("application/octet-stream", b"{}");
     let twice = [
         sound.replacen("{", &format!("{{\"layers\":[{other}],"), 1),
-        sound.replacen("\"digest\":", &format!("\"digest\":\"{}\",\"digest\":", Digest::sha256(b"{}")), 1),
+        sound.replacen(
+            "\"digest\":",
+            &format!("\"digest\":\"{}\",\"digest\":", Digest::sha256(b"{}")),
+            1,
+        ),
         sound.replacen("\"size\":", "\"si\\u007ae\":1,\"size\":", 1),
         format!("{sound}{sound}"),
         format!("\u{feff}{sound}"),
         sound.replacen("\"schemaVersion\":2", "\"schemaVersion\":NaN", 1),
         sound.replacen("\"schemaVersion\":2", "\"schemaVersion\":1", 1),
         sound[..sound.len() - 1].to_owned(),
-        "null".into(), "[]".into(), "{}".into(), String::new(),
+        "null".into(),
+        "[]".into(),
+        "{}".into(),
+        String::new(),
     ];
     for text in twice {
         let path = "/v2/a/manifests/t";
-        let request = registry.request(&registry.admin, Method::PUT, path).header("content-type", MANIFEST);
+        let request = registry
+            .request(&registry.admin, Method::PUT, path)
+            .header("content-type", MANIFEST);
         refused(&send(request.body(text.clone())).await, &text);
     }
     let mut invalid = sound.into_bytes();
     invalid[20] = 0xff;
-    refused(&put_manifest(&registry, &registry.admin, "a", "t", &invalid).await, "invalid UTF-8");
+    refused(
+        &put_manifest(&registry, &registry.admin, "a", "t", &invalid).await,
+        "invalid UTF-8",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,8 +174,15 @@ async fn what_is_too_deep_or_too_large_is_refused_quickly() {
     for depth in [200, 100_000] {
         let mut text = manifest(&[&blob]).to_string();
         text.pop();
-        text.push_str(&format!(",\"deep\":{}{}}}", "[".repeat(depth), "]".repeat(depth)));
-        refused(&put_manifest(&registry, &registry.admin, "a", "t", text.as_bytes()).await, "deep");
+        text.push_str(&format!(
+            ",\"deep\":{}{}}}",
+            "[".repeat(depth),
+            "]".repeat(depth)
+        ));
+        refused(
+            &put_manifest(&registry, &registry.admin, "a", "t", text.as_bytes()).await,
+            "deep",
+        );
     }
     let sized = |len: usize| {
         let mut value = manifest(&[&blob]);
@@ -116,8 +192,23 @@ async fn what_is_too_deep_or_too_large_is_refused_quickly() {
         value.to_string()
     };
     let most = 4 * MIB;
-    put_manifest(&registry, &registry.admin, "a", "most", sized(most).as_bytes()).await.expect(201);
-    let answer = put_manifest(&registry, &registry.admin, "a", "more", sized(most + 1).as_bytes()).await;
+    put_manifest(
+        &registry,
+        &registry.admin,
+        "a",
+        "most",
+        sized(most).as_bytes(),
+    )
+    .await
+    .expect(201);
+    let answer = put_manifest(
+        &registry,
+        &registry.admin,
+        "a",
+        "more",
+        sized(most + 1).as_bytes(),
+    )
+    .await;
     refused(&answer.expect(413), "4 MiB and one byte");
     // Without an announced length too.
     let mut raw = crate::raw::Raw::connect(&registry);
@@ -132,8 +223,13 @@ async fn what_is_too_deep_or_too_large_is_refused_quickly() {
         raw.rest()
     });
     let answer = answer.await.unwrap();
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413"), "{answer}");
-    get(&registry, &registry.admin, "/v2/a/manifests/t").await.expect(404);
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 413"),
+        "{answer}"
+    );
+    get(&registry, &registry.admin, "/v2/a/manifests/t")
+        .await
+        .expect(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,12 +238,32 @@ async fn digests_of_one_algorithm_do_not_pass_for_another() {
     let admin = &registry.admin;
     let hex = Digest::sha256(&blob).hex();
     // As a BLAKE3 digest the hex of the SHA-256 is well formed, and names something else.
-    get(&registry, admin, &format!("/v2/a/blobs/blake3:{hex}")).await.expect(404);
-    get(&registry, admin, &format!("/v2/a/blobs/sha512:{hex}")).await.expect(400);
-    get(&registry, admin, &format!("/v2/a/blobs/sha256:{}", hex.to_uppercase())).await.expect(400);
-    get(&registry, admin, &format!("/v2/a/blobs/md5:{}", &hex[..32])).await.expect(400);
-    for claimed in [format!("blake3:{hex}"), format!("sha512:{hex}{hex}"), format!("sha512:{hex}")] {
-        let push = registry.request(admin, Method::POST, &format!("/v2/a/blobs/uploads/?digest={claimed}"));
+    get(&registry, admin, &format!("/v2/a/blobs/blake3:{hex}"))
+        .await
+        .expect(404);
+    get(&registry, admin, &format!("/v2/a/blobs/sha512:{hex}"))
+        .await
+        .expect(400);
+    get(
+        &registry,
+        admin,
+        &format!("/v2/a/blobs/sha256:{}", hex.to_uppercase()),
+    )
+    .await
+    .expect(400);
+    get(&registry, admin, &format!("/v2/a/blobs/md5:{}", &hex[..32]))
+        .await
+        .expect(400);
+    for claimed in [
+        format!("blake3:{hex}"),
+        format!("sha512:{hex}{hex}"),
+        format!("sha512:{hex}"),
+    ] {
+        let push = registry.request(
+            admin,
+            Method::POST,
+            &format!("/v2/a/blobs/uploads/?digest={claimed}"),
+        );
         refused(&send(push.body(blob.clone())).await.expect(400), &claimed);
         let mut manifest = manifest(&[&blob]);
         manifest["layers"][0]["digest"] = claimed.clone().into();
@@ -156,15 +272,40 @@ async fn digests_of_one_algorithm_do_not_pass_for_another() {
     let manifest = manifest(&[&blob]).to_string();
     let blake3 = Digest::of(Algorithm::Blake3, manifest.as_bytes());
     let confused = format!("blake3:{}", Digest::sha256(manifest.as_bytes()).hex());
-    put_manifest(&registry, admin, "a", &confused, manifest.as_bytes()).await.expect(400);
-    put_manifest(&registry, admin, "a", &blake3.to_string(), manifest.as_bytes()).await.expect(201);
-    assert_eq!(get(&registry, admin, &format!("/v2/a/manifests/{blake3}")).await.expect(200).body, manifest.as_bytes());
+    put_manifest(&registry, admin, "a", &confused, manifest.as_bytes())
+        .await
+        .expect(400);
+    put_manifest(
+        &registry,
+        admin,
+        "a",
+        &blake3.to_string(),
+        manifest.as_bytes(),
+    )
+    .await
+    .expect(201);
+    assert_eq!(
+        get(&registry, admin, &format!("/v2/a/manifests/{blake3}"))
+            .await
+            .expect(200)
+            .body,
+        manifest.as_bytes()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sizes_must_be_true() {
     let (registry, blob) = ready().await;
-    for size in [json!(99), json!(101), json!(0), json!(-1), json!(1.5), json!("100"), json!(u64::MAX), Value::Null] {
+    for size in [
+        json!(99),
+        json!(101),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!("100"),
+        json!(u64::MAX),
+        Value::Null,
+    ] {
         let mut manifest = manifest(&[&blob]);
         manifest["layers"][0]["size"] = size.clone();
         refused(&put(&registry, &manifest).await, &size.to_string());
@@ -179,7 +320,9 @@ async fn what_a_manifest_names_must_be_in_its_own_repository() {
     let (registry, blob) = ready().await;
     let admin = &registry.admin;
     let elsewhere = push_image(&registry, admin, "b", Some("v1"), 200).await;
-    let answer = put(&registry, &manifest(&[&blob, &elsewhere.blob])).await.expect(400);
+    let answer = put(&registry, &manifest(&[&blob, &elsewhere.blob]))
+        .await
+        .expect(400);
     assert_eq!(answer.code(), "MANIFEST_BLOB_UNKNOWN");
     assert_eq!(answer.detail()["blobs"], json!([elsewhere.layer]));
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, &elsewhere.manifest)]});
@@ -189,8 +332,12 @@ async fn what_a_manifest_names_must_be_in_its_own_repository() {
     // A manifest is no blob, and a blob is no manifest.
     let mut confused = manifest(&[&blob]);
     confused["layers"][0] = descriptor("application/octet-stream", &elsewhere.manifest);
-    refused(&put_manifest(&registry, admin, "b", "t", confused.to_string().as_bytes()).await, "manifest as layer");
-    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, &blob)]});
+    refused(
+        &put_manifest(&registry, admin, "b", "t", confused.to_string().as_bytes()).await,
+        "manifest as layer",
+    );
+    let index =
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, &blob)]});
     refused(&put(&registry, &index).await, "blob as child");
     // Build caches are indexes over layers, which are blobs and say so; their sizes must be true too.
     let cache = |size: usize| {
@@ -198,7 +345,10 @@ async fn what_a_manifest_names_must_be_in_its_own_repository() {
         layer["size"] = size.into();
         json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [layer]})
     };
-    refused(&put(&registry, &cache(101)).await, "wrong size of a layer in an index");
+    refused(
+        &put(&registry, &cache(101)).await,
+        "wrong size of a layer in an index",
+    );
     put(&registry, &cache(100)).await.expect(201);
 }
 
@@ -212,11 +362,25 @@ async fn a_subject_speaks_of_its_own_repository_only() {
     let text = referrer.to_string();
     let digest = Digest::sha256(text.as_bytes());
     // A subject that is not here (yet) is allowed by the specification; it reaches no other repository.
-    let answer = put_manifest(&registry, admin, "a", &digest.to_string(), text.as_bytes()).await.expect(201);
+    let answer = put_manifest(&registry, admin, "a", &digest.to_string(), text.as_bytes())
+        .await
+        .expect(201);
     assert_eq!(answer.header("oci-subject"), other.digest.to_string());
-    let listed = get(&registry, admin, &format!("/v2/b/referrers/{}", other.digest)).await.expect(200);
+    let listed = get(
+        &registry,
+        admin,
+        &format!("/v2/b/referrers/{}", other.digest),
+    )
+    .await
+    .expect(200);
     assert_eq!(listed.json()["manifests"], json!([]));
-    let listed = get(&registry, admin, &format!("/v2/a/referrers/{}", other.digest)).await.expect(200);
+    let listed = get(
+        &registry,
+        admin,
+        &format!("/v2/a/referrers/{}", other.digest),
+    )
+    .await
+    .expect(200);
     assert_eq!(listed.json()["manifests"][0]["digest"], digest.to_string());
 }
 
@@ -228,27 +392,48 @@ async fn one_thing_is_not_read_as_another() {
     both["manifests"] = json!([]);
     refused(&put(&registry, &both).await, "layers and manifests");
     let typed = |content_type: &str, body: &Value| {
-        let request = registry.request(&registry.admin, Method::PUT, "/v2/a/manifests/t").header("content-type", content_type);
+        let request = registry
+            .request(&registry.admin, Method::PUT, "/v2/a/manifests/t")
+            .header("content-type", content_type);
         request.body(body.to_string())
     };
     refused(&send(typed(INDEX, &sound)).await, "manifest sent as index");
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []});
-    refused(&send(typed(MANIFEST, &index)).await, "index sent as manifest");
+    refused(
+        &send(typed(MANIFEST, &index)).await,
+        "index sent as manifest",
+    );
     let mut lying = sound.clone();
     lying["mediaType"] = INDEX.into();
-    refused(&send(typed(INDEX, &lying)).await, "layers under the type of an index");
+    refused(
+        &send(typed(INDEX, &lying)).await,
+        "layers under the type of an index",
+    );
     send(typed(MANIFEST, &sound)).await.expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_of_requests_name_one_thing_or_nothing() {
     let (registry, _) = ready().await;
-    for path in ["/v2/a%2F..%2Fb/tags/list", "/v2/A/tags/list", "/v2/a/blobs/uploads/../../x", "/v2/a/manifests/..", "/v2/a/manifests/%00",
-        "/v2/a/blobs/sha256:", "/v2/_catalog/x", "/v2/a/_sealstone/tree/x", "/v2/a//tags/list"]
-    {
+    for path in [
+        "/v2/a%2F..%2Fb/tags/list",
+        "/v2/A/tags/list",
+        "/v2/a/blobs/uploads/../../x",
+        "/v2/a/manifests/..",
+        "/v2/a/manifests/%00",
+        "/v2/a/blobs/sha256:",
+        "/v2/_catalog/x",
+        "/v2/a/_sealstone/tree/x",
+        "/v2/a//tags/list",
+    ] {
         let mut raw = crate::raw::Raw::connect(&registry);
-        raw.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nConnection: close\r\n\r\n", registry.admin.basic()));
-        let answer = tokio::task::spawn_blocking(move || raw.rest()).await.unwrap();
+        raw.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
+            registry.admin.basic()
+        ));
+        let answer = tokio::task::spawn_blocking(move || raw.rest())
+            .await
+            .unwrap();
         assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
     }
 }

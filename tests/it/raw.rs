@@ -11,12 +11,20 @@ pub(crate) struct Raw(pub(crate) TcpStream);
 impl Raw {
     pub(crate) fn connect(registry: &TestRegistry) -> Raw {
         let stream = TcpStream::connect(registry.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
         Raw(stream)
     }
 
     /// Sends a request's head that announces `len` bytes of body.
-    pub(crate) fn head(registry: &TestRegistry, who: &User, method: &str, path: &str, len: usize) -> Raw {
+    pub(crate) fn head(
+        registry: &TestRegistry,
+        who: &User,
+        method: &str,
+        path: &str,
+        len: usize,
+    ) -> Raw {
         let mut raw = Raw::connect(registry);
         raw.send(&format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/octet-stream\r\nContent-Length: {len}\r\n\r\n",

@@ -19,16 +19,29 @@ fn key(number: u8) -> SecretKey {
 fn policy(identities: &[(&str, &SecretKey)], threshold: usize) -> String {
     let mut text = String::from("schema = \"sealstone-policy/v1\"\n");
     for (name, key) in identities {
-        text.push_str(&format!("[[identity]]\nname = \"{name}\"\nkeys = [\"\"\"{}\"\"\"]\n", key.public_key().to_pem()));
+        text.push_str(&format!(
+            "[[identity]]\nname = \"{name}\"\nkeys = [\"\"\"{}\"\"\"]\n",
+            key.public_key().to_pem()
+        ));
     }
     let names: Vec<&str> = identities.iter().map(|(name, _)| *name).collect();
-    text + &format!("[[scope]]\nrepositories = [\"m/**\"]\ntags = \"immutable\"\nstaging = true\n[[scope.require]]\nrule = \"signatures\"\nthreshold = {threshold}\nidentities = {names:?}\n")
+    text + &format!(
+        "[[scope]]\nrepositories = [\"m/**\"]\ntags = \"immutable\"\nstaging = true\n[[scope.require]]\nrule = \"signatures\"\nthreshold = {threshold}\nidentities = {names:?}\n"
+    )
 }
 
-const ACCESS: &str = "[[access]]\nrepositories = [\"m/**\"]\nwho = [\"user:reader\"]\nverbs = [\"pull\"]\n";
+const ACCESS: &str =
+    "[[access]]\nrepositories = [\"m/**\"]\nwho = [\"user:reader\"]\nverbs = [\"pull\"]\n";
 
 async fn ready(policy: String) -> (TestRegistry, User) {
-    let registry = Setup { policy, access: ACCESS.into(), ..Setup::default() }.start().await.unwrap();
+    let registry = Setup {
+        policy,
+        access: ACCESS.into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let reader = registry.account("reader", "user").await.unwrap();
     (registry, reader)
 }
@@ -42,21 +55,36 @@ struct Claim<'a> {
 
 impl<'a> Claim<'a> {
     fn of(image: &'a Image) -> Claim<'a> {
-        Claim { statement: &image.digest, subject: &image.digest, size: image.manifest.len() as u64 }
+        Claim {
+            statement: &image.digest,
+            subject: &image.digest,
+            size: image.manifest.len() as u64,
+        }
     }
 }
 
 /// Attaches a signature: the answer to its manifest, and the manifest's digest.
-async fn attach(registry: &TestRegistry, claim: Claim<'_>, signer: &dyn Signer) -> (Answer, Digest) {
+async fn attach(
+    registry: &TestRegistry,
+    claim: Claim<'_>,
+    signer: &dyn Signer,
+) -> (Answer, Digest) {
     let admin = &registry.admin;
-    let statement = Statement::new(vec![Subject::new("x", claim.statement)], predicate::COSIGN_SIGN, serde_json::Map::new());
+    let statement = Statement::new(
+        vec![Subject::new("x", claim.statement)],
+        predicate::COSIGN_SIGN,
+        serde_json::Map::new(),
+    );
     let bundle = SigstoreBundle::sign(&statement, signer).unwrap().to_bytes();
     push_blob(registry, admin, "m/x", &bundle).await;
     push_blob(registry, admin, "m/x", b"{}").await;
     let subject = Descriptor::new(MANIFEST, *claim.subject, claim.size);
     let manifest = referrer_manifest(&subject, &bundle, predicate::COSIGN_SIGN, CREATED);
     let digest = Digest::sha256(&manifest);
-    (put_manifest(registry, admin, "m/x", &digest.to_string(), &manifest).await, digest)
+    (
+        put_manifest(registry, admin, "m/x", &digest.to_string(), &manifest).await,
+        digest,
+    )
 }
 
 async fn sign(registry: &TestRegistry, image: &Image, signer: &dyn Signer) -> Digest {
@@ -90,14 +118,52 @@ async fn an_unsigned_release_is_refused_with_what_is_missing() {
     let detail = denied(release(&registry, &image, "v1").await);
     assert_eq!(detail["manifest"], image.digest.to_string());
     assert_eq!(detail["unmet"][0]["rule"], "signatures");
-    assert!(detail["unmet"][0]["reason"].as_str().unwrap().contains("release"), "{detail}");
-    get(&registry, &registry.admin, "/v2/m/x/manifests/v1").await.expect(404);
-    get(&registry, &reader, &format!("/v2/m/x/manifests/{}", image.digest)).await.expect(404);
-    assert!(registry.metric("sealstone_release_denials_total", "").await.unwrap() >= 1.0);
+    assert!(
+        detail["unmet"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("release"),
+        "{detail}"
+    );
+    get(&registry, &registry.admin, "/v2/m/x/manifests/v1")
+        .await
+        .expect(404);
+    get(
+        &registry,
+        &reader,
+        &format!("/v2/m/x/manifests/{}", image.digest),
+    )
+    .await
+    .expect(404);
+    assert!(
+        registry
+            .metric("sealstone_release_denials_total", "")
+            .await
+            .unwrap()
+            >= 1.0
+    );
     // In no other way either.
-    denied(put_manifest(&registry, &registry.admin, "m/x", &format!("{}?tag=v1", image.digest), &image.manifest).await);
+    denied(
+        put_manifest(
+            &registry,
+            &registry.admin,
+            "m/x",
+            &format!("{}?tag=v1", image.digest),
+            &image.manifest,
+        )
+        .await,
+    );
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, &image.manifest)]});
-    denied(put_manifest(&registry, &registry.admin, "m/x", "v1", index.to_string().as_bytes()).await);
+    denied(
+        put_manifest(
+            &registry,
+            &registry.admin,
+            "m/x",
+            "v1",
+            index.to_string().as_bytes(),
+        )
+        .await,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,10 +173,32 @@ async fn a_signed_release_is_accepted_by_either_algorithm() {
         let (registry, reader) = ready(policy(&[("release", &signer)], 1)).await;
         let image = staged(&registry).await;
         sign(&registry, &image, &signer).await;
-        get(&registry, &reader, &format!("/v2/m/x/manifests/{}", image.digest)).await.expect(404);
+        get(
+            &registry,
+            &reader,
+            &format!("/v2/m/x/manifests/{}", image.digest),
+        )
+        .await
+        .expect(404);
         release(&registry, &image, "v1").await.expect(201);
-        assert_eq!(get(&registry, &reader, "/v2/m/x/manifests/v1").await.expect(200).body, image.manifest);
-        assert_eq!(get(&registry, &reader, &format!("/v2/m/x/blobs/{}", image.layer)).await.expect(200).body, image.blob);
+        assert_eq!(
+            get(&registry, &reader, "/v2/m/x/manifests/v1")
+                .await
+                .expect(200)
+                .body,
+            image.manifest
+        );
+        assert_eq!(
+            get(
+                &registry,
+                &reader,
+                &format!("/v2/m/x/blobs/{}", image.layer)
+            )
+            .await
+            .expect(200)
+            .body,
+            image.blob
+        );
     }
 }
 
@@ -121,12 +209,21 @@ async fn a_signature_counts_for_its_own_manifest_and_by_a_trusted_key_only() {
     sign(&registry, &image, &key(2)).await;
     denied(release(&registry, &image, "v1").await);
     // It says another manifest than it is attached to.
-    let claim = Claim { statement: &other.digest, ..Claim::of(&image) };
+    let claim = Claim {
+        statement: &other.digest,
+        ..Claim::of(&image)
+    };
     attach(&registry, claim, &key(1)).await.0.expect(201);
     let detail = denied(release(&registry, &image, "v1").await);
-    assert!(!detail["ignored"].as_array().unwrap().is_empty(), "{detail}");
+    assert!(
+        !detail["ignored"].as_array().unwrap().is_empty(),
+        "{detail}"
+    );
     // It is about this one, but attached to another.
-    let claim = Claim { statement: &image.digest, ..Claim::of(&other) };
+    let claim = Claim {
+        statement: &image.digest,
+        ..Claim::of(&other)
+    };
     attach(&registry, claim, &key(1)).await.0.expect(201);
     denied(release(&registry, &image, "v1").await);
     denied(release(&registry, &other, "v1").await);
@@ -139,14 +236,28 @@ async fn a_signature_counts_for_its_own_manifest_and_by_a_trusted_key_only() {
 async fn a_signature_with_a_wrong_size_is_refused_or_does_not_count() {
     let (registry, _) = ready(policy(&[("release", &key(1))], 1)).await;
     let image = staged(&registry).await;
-    let claim = Claim { size: image.manifest.len() as u64 + 1, ..Claim::of(&image) };
+    let claim = Claim {
+        size: image.manifest.len() as u64 + 1,
+        ..Claim::of(&image)
+    };
     let (answer, _) = attach(&registry, claim, &key(1)).await;
     assert_eq!(answer.status, 400);
     denied(release(&registry, &image, "v1").await);
     // Attached before its subject came, nobody could compare.
     let manifest = manifest(&[b"{}"]).to_string();
     let digest = Digest::sha256(manifest.as_bytes());
-    attach(&registry, Claim { statement: &digest, subject: &digest, size: 7 }, &key(1)).await.0.expect(201);
+    attach(
+        &registry,
+        Claim {
+            statement: &digest,
+            subject: &digest,
+            size: 7,
+        },
+        &key(1),
+    )
+    .await
+    .0
+    .expect(201);
     let answer = put_manifest(&registry, &registry.admin, "m/x", "v1", manifest.as_bytes()).await;
     denied(answer);
 }
@@ -154,7 +265,11 @@ async fn a_signature_with_a_wrong_size_is_refused_or_does_not_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn k_of_n_counts_identities_not_signatures() {
     let keys = [key(1), key(2), key(3)];
-    let (registry, _) = ready(policy(&[("a", &keys[0]), ("b", &keys[1]), ("c", &keys[2])], 2)).await;
+    let (registry, _) = ready(policy(
+        &[("a", &keys[0]), ("b", &keys[1]), ("c", &keys[2])],
+        2,
+    ))
+    .await;
     let image = staged(&registry).await;
     sign(&registry, &image, &keys[0]).await;
     denied(release(&registry, &image, "v1").await);
@@ -173,13 +288,24 @@ async fn another_policy_hides_and_shows_what_was_released() {
     let image = staged(&registry).await;
     sign(&registry, &image, &key(1)).await;
     release(&registry, &image, "v1").await.expect(201);
-    let ways = ["/v2/m/x/manifests/v1".to_owned(), format!("/v2/m/x/manifests/{}", image.digest), format!("/v2/m/x/blobs/{}", image.layer)];
+    let ways = [
+        "/v2/m/x/manifests/v1".to_owned(),
+        format!("/v2/m/x/manifests/{}", image.digest),
+        format!("/v2/m/x/blobs/{}", image.layer),
+    ];
     for (trusted, shown) in [(2, false), (1, true), (3, false), (1, true)] {
         registry.setup().policy = policy(&[("release", &key(trusted))], 1);
         registry.crash().await.unwrap();
         for path in &ways {
             let status = get(&registry, &reader, path).await.status;
-            assert!(if shown { status == 200 } else { [403, 404].contains(&status) }, "key {trusted}: {path}: {status}");
+            assert!(
+                if shown {
+                    status == 200
+                } else {
+                    [403, 404].contains(&status)
+                },
+                "key {trusted}: {path}: {status}"
+            );
         }
         // Who writes there still sees it, and can mend it.
         get(&registry, &registry.admin, &ways[0]).await.expect(200);
@@ -187,7 +313,10 @@ async fn another_policy_hides_and_shows_what_was_released() {
     // It never moved meanwhile, and cannot.
     let other = staged(&registry).await;
     sign(&registry, &other, &key(1)).await;
-    assert_eq!(release(&registry, &other, "v1").await.expect(409).detail()["existing"], image.digest.to_string());
+    assert_eq!(
+        release(&registry, &other, "v1").await.expect(409).detail()["existing"],
+        image.digest.to_string()
+    );
     // Under the new policy a new signature makes it visible again, by pushing the same tag.
     registry.setup().policy = policy(&[("release", &key(2))], 1);
     registry.crash().await.unwrap();
@@ -202,9 +331,14 @@ async fn another_policy_hides_and_shows_what_was_released() {
 async fn a_policy_that_cannot_be_read_stops_the_start() {
     let (mut registry, _) = ready(policy(&[("release", &key(1))], 1)).await;
     registry.kill().unwrap();
-    registry.setup().policy = "schema = \"sealstone-policy/v1\"\n[[scope]]\nrepositories = [\"m/**\"]\nunknown = 1\n".into();
+    registry.setup().policy =
+        "schema = \"sealstone-policy/v1\"\n[[scope]]\nrepositories = [\"m/**\"]\nunknown = 1\n"
+            .into();
     let error = registry.start().await.unwrap_err().to_string();
-    assert!(error.contains("policy") && error.contains("unknown"), "{error}");
+    assert!(
+        error.contains("policy") && error.contains("unknown"),
+        "{error}"
+    );
     registry.setup().policy = policy(&[("release", &key(1))], 1);
     registry.start().await.unwrap();
 }
@@ -216,17 +350,41 @@ async fn evidence_of_a_release_cannot_be_taken_away() {
     let image = staged(&registry).await;
     let evidence = sign(&registry, &image, &key(1)).await;
     release(&registry, &image, "v1").await.expect(201);
-    let refused = delete(&registry, admin, &format!("/v2/m/x/manifests/{evidence}")).await.expect(409);
-    assert_eq!((refused.code().as_str(), &refused.detail()["reason"]), ("DENIED", &json!("held_by_release")));
-    let listed = get(&registry, &reader, &format!("/v2/m/x/manifests/{evidence}")).await.expect(200).json();
+    let refused = delete(&registry, admin, &format!("/v2/m/x/manifests/{evidence}"))
+        .await
+        .expect(409);
+    assert_eq!(
+        (refused.code().as_str(), &refused.detail()["reason"]),
+        ("DENIED", &json!("held_by_release"))
+    );
+    let listed = get(&registry, &reader, &format!("/v2/m/x/manifests/{evidence}"))
+        .await
+        .expect(200)
+        .json();
     let bundle = listed["layers"][0]["digest"].as_str().unwrap().to_owned();
-    delete(&registry, admin, &format!("/v2/m/x/blobs/{bundle}")).await.expect(409);
-    delete(&registry, admin, &format!("/v2/m/x/blobs/{}", image.layer)).await.expect(409);
-    delete(&registry, admin, &format!("/v2/m/x/manifests/{}", image.digest)).await.expect(409);
-    get(&registry, &reader, "/v2/m/x/manifests/v1").await.expect(200);
+    delete(&registry, admin, &format!("/v2/m/x/blobs/{bundle}"))
+        .await
+        .expect(409);
+    delete(&registry, admin, &format!("/v2/m/x/blobs/{}", image.layer))
+        .await
+        .expect(409);
+    delete(
+        &registry,
+        admin,
+        &format!("/v2/m/x/manifests/{}", image.digest),
+    )
+    .await
+    .expect(409);
+    get(&registry, &reader, "/v2/m/x/manifests/v1")
+        .await
+        .expect(200);
     // After the retraction it can go.
-    delete(&registry, admin, "/v2/m/x/manifests/v1").await.expect(202);
-    delete(&registry, admin, &format!("/v2/m/x/manifests/{evidence}")).await.expect(202);
+    delete(&registry, admin, "/v2/m/x/manifests/v1")
+        .await
+        .expect(202);
+    delete(&registry, admin, &format!("/v2/m/x/manifests/{evidence}"))
+        .await
+        .expect(202);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,8 +398,18 @@ async fn lists_of_evidence_only_grow() {
         for note in &notes {
             push_blob(&registry, admin, "a", note).await;
         }
-        let list = |which: &[usize]| manifest(&which.iter().map(|number| notes[*number].as_slice()).collect::<Vec<_>>()).to_string();
-        let put = async |which: &[usize]| put_manifest(&registry, admin, "a", &tag, list(which).as_bytes()).await;
+        let list = |which: &[usize]| {
+            manifest(
+                &which
+                    .iter()
+                    .map(|number| notes[*number].as_slice())
+                    .collect::<Vec<_>>(),
+            )
+            .to_string()
+        };
+        let put = async |which: &[usize]| {
+            put_manifest(&registry, admin, "a", &tag, list(which).as_bytes()).await
+        };
         put(&[0]).await.expect(201);
         put(&[0, 1]).await.expect(201);
         for fewer in [&[0][..], &[1], &[2], &[]] {
@@ -249,7 +417,9 @@ async fn lists_of_evidence_only_grow() {
             assert_eq!(refused.detail()["reason"], "evidence_is_append_only");
         }
         put(&[1, 2, 0]).await.expect(201);
-        let found = get(&registry, admin, &format!("/v2/a/manifests/{tag}")).await.expect(200);
+        let found = get(&registry, admin, &format!("/v2/a/manifests/{tag}"))
+            .await
+            .expect(200);
         assert_eq!(found.body, list(&[1, 2, 0]).as_bytes());
     }
 }

@@ -26,22 +26,46 @@ verbs = ["push", "tag", "delete"]
 "#;
 
 async fn ready() -> TestRegistry {
-    Setup { access: ACCESS.into(), ..Setup::default() }.start().await.unwrap()
+    Setup {
+        access: ACCESS.into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap()
 }
 
 /// A session for the given scopes: the token.
 async fn session(registry: &TestRegistry, who: &User, scopes: &[&str]) -> String {
-    let scopes: String = scopes.iter().map(|scope| format!("&scope={scope}")).collect();
-    let answer = get(registry, who, &format!("/token?service=sealstone{scopes}")).await.expect(200).json();
+    let scopes: String = scopes
+        .iter()
+        .map(|scope| format!("&scope={scope}"))
+        .collect();
+    let answer = get(registry, who, &format!("/token?service=sealstone{scopes}"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(answer["token"], answer["access_token"]);
     answer["token"].as_str().unwrap().to_owned()
 }
 
 async fn bearer(registry: &TestRegistry, token: &str, method: Method, path: &str) -> Answer {
-    send(registry.http.request(method, registry.url(path)).bearer_auth(token)).await
+    send(
+        registry
+            .http
+            .request(method, registry.url(path))
+            .bearer_auth(token),
+    )
+    .await
 }
 
-async fn api(registry: &TestRegistry, who: &User, method: Method, path: &str, body: &Value) -> Answer {
+async fn api(
+    registry: &TestRegistry,
+    who: &User,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> Answer {
     send(registry.request(who, method, path).json(body)).await
 }
 
@@ -51,18 +75,44 @@ async fn blobs_of_another_repository_are_out_of_reach() {
     let secret = push_image(&registry, &registry.admin, "m/secret", Some("v1"), MIB).await;
     let other = registry.account("other", "user").await.unwrap();
     push_image(&registry, &other, "other", Some("v1"), 10).await;
-    for path in [format!("/v2/m/secret/blobs/{}", secret.layer), format!("/v2/m/secret/manifests/{}", secret.digest),
-        format!("/v2/m/secret/_sealstone/tree/{}", secret.layer), format!("/v2/m/secret/referrers/{}", secret.digest)]
-    {
-        assert_eq!(get(&registry, &other, &path).await.expect(403).code(), "DENIED");
+    for path in [
+        format!("/v2/m/secret/blobs/{}", secret.layer),
+        format!("/v2/m/secret/manifests/{}", secret.digest),
+        format!("/v2/m/secret/_sealstone/tree/{}", secret.layer),
+        format!("/v2/m/secret/referrers/{}", secret.digest),
+    ] {
+        assert_eq!(
+            get(&registry, &other, &path).await.expect(403).code(),
+            "DENIED"
+        );
     }
     // Nor by naming it in one's own repository: neither read, nor mounted, nor bound by a manifest.
-    get(&registry, &other, &format!("/v2/other/blobs/{}", secret.layer)).await.expect(404);
+    get(
+        &registry,
+        &other,
+        &format!("/v2/other/blobs/{}", secret.layer),
+    )
+    .await
+    .expect(404);
     let mut manifest = manifest(&[]);
     manifest["layers"] = json!([descriptor("x/y", &secret.blob)]);
-    let answer = put_manifest(&registry, &other, "other", "v2", manifest.to_string().as_bytes()).await.expect(400);
+    let answer = put_manifest(
+        &registry,
+        &other,
+        "other",
+        "v2",
+        manifest.to_string().as_bytes(),
+    )
+    .await
+    .expect(400);
     assert_eq!(answer.code(), "MANIFEST_BLOB_UNKNOWN");
-    get(&registry, &other, &format!("/v2/other/blobs/{}", secret.layer)).await.expect(404);
+    get(
+        &registry,
+        &other,
+        &format!("/v2/other/blobs/{}", secret.layer),
+    )
+    .await
+    .expect(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,25 +122,53 @@ async fn a_session_reaches_only_what_it_was_made_for() {
     push_image(&registry, &pusher, "m/one", Some("v1"), 10).await;
     push_image(&registry, &pusher, "m/two", Some("v1"), 10).await;
     let token = session(&registry, &pusher, &["repository:m/one:pull"]).await;
-    bearer(&registry, &token, Method::GET, "/v2/m/one/manifests/v1").await.expect(200);
+    bearer(&registry, &token, Method::GET, "/v2/m/one/manifests/v1")
+        .await
+        .expect(200);
     for (method, path, scope) in [
-        (Method::GET, "/v2/m/two/manifests/v1", "repository:m/two:pull"),
-        (Method::POST, "/v2/m/one/blobs/uploads/", "repository:m/one:pull,push"),
+        (
+            Method::GET,
+            "/v2/m/two/manifests/v1",
+            "repository:m/two:pull",
+        ),
+        (
+            Method::POST,
+            "/v2/m/one/blobs/uploads/",
+            "repository:m/one:pull,push",
+        ),
     ] {
         let refused = bearer(&registry, &token, method, path).await.expect(401);
         let challenge = refused.header("www-authenticate");
-        assert!(challenge.contains("insufficient_scope") && challenge.contains(scope), "{challenge}");
+        assert!(
+            challenge.contains("insufficient_scope") && challenge.contains(scope),
+            "{challenge}"
+        );
     }
-    bearer(&registry, &token, Method::GET, "/api/v1/accounts").await.expect(403);
+    bearer(&registry, &token, Method::GET, "/api/v1/accounts")
+        .await
+        .expect(403);
     // The intersection, silently: what the account has not, no session has.
     let reader = registry.account("reader", "user").await.unwrap();
-    let token = session(&registry, &reader, &["repository:m/one:pull,push,delete", "repository:other:pull"]).await;
-    bearer(&registry, &token, Method::GET, "/v2/m/one/manifests/v1").await.expect(200);
-    bearer(&registry, &token, Method::POST, "/v2/m/one/blobs/uploads/").await.expect(403);
-    bearer(&registry, &token, Method::GET, "/v2/other/manifests/v1").await.expect(403);
+    let token = session(
+        &registry,
+        &reader,
+        &["repository:m/one:pull,push,delete", "repository:other:pull"],
+    )
+    .await;
+    bearer(&registry, &token, Method::GET, "/v2/m/one/manifests/v1")
+        .await
+        .expect(200);
+    bearer(&registry, &token, Method::POST, "/v2/m/one/blobs/uploads/")
+        .await
+        .expect(403);
+    bearer(&registry, &token, Method::GET, "/v2/other/manifests/v1")
+        .await
+        .expect(403);
     // An administrator's session does not administer.
     let token = session(&registry, &registry.admin, &["repository:m/one:pull,push"]).await;
-    bearer(&registry, &token, Method::GET, "/api/v1/accounts").await.expect(403);
+    bearer(&registry, &token, Method::GET, "/api/v1/accounts")
+        .await
+        .expect(403);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,11 +183,25 @@ async fn forged_sessions_are_refused() {
     let other = session(&registry, &registry.admin, &["repository:m/two:pull"]).await;
     parts[1] = other.split('.').nth(1).unwrap();
     let swapped = parts.join(".");
-    for forged in [theirs, unsigned, swapped, format!("{token}x"), "x".into(), token[..token.len() - 4].to_owned()] {
-        let refused = bearer(&registry, &forged, Method::GET, "/v2/").await.expect(401);
-        assert!(refused.header("www-authenticate").contains("invalid_token"), "{forged}");
+    for forged in [
+        theirs,
+        unsigned,
+        swapped,
+        format!("{token}x"),
+        "x".into(),
+        token[..token.len() - 4].to_owned(),
+    ] {
+        let refused = bearer(&registry, &forged, Method::GET, "/v2/")
+            .await
+            .expect(401);
+        assert!(
+            refused.header("www-authenticate").contains("invalid_token"),
+            "{forged}"
+        );
     }
-    bearer(&registry, &token, Method::GET, "/v2/").await.expect(200);
+    bearer(&registry, &token, Method::GET, "/v2/")
+        .await
+        .expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,18 +211,47 @@ async fn nobody_reads_only_where_strangers_may() {
     let open = push_image(&registry, &registry.admin, "open/x", Some("v1"), MIB).await;
     push_image(&registry, &registry.admin, "m/x", Some("v1"), 10).await;
     let challenged = get(&registry, &nobody, "/v2/").await.expect(401);
-    assert!(challenged.header("www-authenticate").starts_with(&format!("Bearer realm=\"{}\"", registry.url("/token"))));
-    assert_eq!(get(&registry, &nobody, "/v2/open/x/manifests/v1").await.expect(200).body, open.manifest);
-    get(&registry, &nobody, "/v2/m/x/manifests/v1").await.expect(401);
-    send(registry.request(&nobody, Method::POST, "/v2/open/x/blobs/uploads/")).await.expect(401);
+    assert!(
+        challenged
+            .header("www-authenticate")
+            .starts_with(&format!("Bearer realm=\"{}\"", registry.url("/token")))
+    );
+    assert_eq!(
+        get(&registry, &nobody, "/v2/open/x/manifests/v1")
+            .await
+            .expect(200)
+            .body,
+        open.manifest
+    );
+    get(&registry, &nobody, "/v2/m/x/manifests/v1")
+        .await
+        .expect(401);
+    send(registry.request(&nobody, Method::POST, "/v2/open/x/blobs/uploads/"))
+        .await
+        .expect(401);
     // Docker asks for an anonymous token first.
     let token = session(&registry, &nobody, &["repository:open/x:pull"]).await;
-    bearer(&registry, &token, Method::GET, "/v2/open/x/manifests/v1").await.expect(200);
-    bearer(&registry, &token, Method::GET, "/v2/m/x/manifests/v1").await.expect(401);
+    bearer(&registry, &token, Method::GET, "/v2/open/x/manifests/v1")
+        .await
+        .expect(200);
+    bearer(&registry, &token, Method::GET, "/v2/m/x/manifests/v1")
+        .await
+        .expect(401);
     // Wrong credentials are told so, even where none are needed.
-    let wrong = User { name: "admin".into(), secret: "wrong".into() };
-    get(&registry, &wrong, "/v2/open/x/manifests/v1").await.expect(401);
-    get(&registry, &wrong, "/token?service=sealstone&scope=repository:open/x:pull").await.expect(401);
+    let wrong = User {
+        name: "admin".into(),
+        secret: "wrong".into(),
+    };
+    get(&registry, &wrong, "/v2/open/x/manifests/v1")
+        .await
+        .expect(401);
+    get(
+        &registry,
+        &wrong,
+        "/token?service=sealstone&scope=repository:open/x:pull",
+    )
+    .await
+    .expect(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,19 +260,42 @@ async fn the_catalog_shows_what_one_may_read() {
     for repo in ["m/a", "m/b", "open/c", "other", "hidden"] {
         push_image(&registry, &registry.admin, repo, Some("v1"), 10).await;
     }
-    let list = async |who: &User, query: &str| get(&registry, who, &format!("/v2/_catalog{query}")).await.expect(200);
+    let list = async |who: &User, query: &str| {
+        get(&registry, who, &format!("/v2/_catalog{query}"))
+            .await
+            .expect(200)
+    };
     let reader = registry.account("reader", "user").await.unwrap();
     let other = registry.account("other", "user").await.unwrap();
-    assert_eq!(list(&registry.admin, "").await.json()["repositories"], json!(["hidden", "m/a", "m/b", "open/c", "other"]));
-    assert_eq!(list(&reader, "").await.json()["repositories"], json!(["m/a", "m/b", "open/c"]));
-    assert_eq!(list(&other, "").await.json()["repositories"], json!(["open/c", "other"]));
-    assert_eq!(list(&User::nobody(), "").await.json()["repositories"], json!(["open/c"]));
+    assert_eq!(
+        list(&registry.admin, "").await.json()["repositories"],
+        json!(["hidden", "m/a", "m/b", "open/c", "other"])
+    );
+    assert_eq!(
+        list(&reader, "").await.json()["repositories"],
+        json!(["m/a", "m/b", "open/c"])
+    );
+    assert_eq!(
+        list(&other, "").await.json()["repositories"],
+        json!(["open/c", "other"])
+    );
+    assert_eq!(
+        list(&User::nobody(), "").await.json()["repositories"],
+        json!(["open/c"])
+    );
     // Pages are full although most are filtered out, and end.
     let page = list(&reader, "?n=2").await;
     assert_eq!(page.json()["repositories"], json!(["m/a", "m/b"]));
-    assert!(page.header("link").contains("last=m%2Fb"), "{}", page.header("link"));
+    assert!(
+        page.header("link").contains("last=m%2Fb"),
+        "{}",
+        page.header("link")
+    );
     let page = list(&reader, "?n=2&last=m%2Fb").await;
-    assert_eq!((page.json()["repositories"].clone(), page.header("link")), (json!(["open/c"]), ""));
+    assert_eq!(
+        (page.json()["repositories"].clone(), page.header("link")),
+        (json!(["open/c"]), "")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,37 +305,86 @@ async fn api_tokens_narrow_their_owner_and_expire() {
     push_image(&registry, &robot, "m/one", Some("v1"), 10).await;
     push_image(&registry, &robot, "m/two", Some("v1"), 10).await;
     let wanted = json!({"name": "narrow", "scopes": [{"repositories": ["m/one", "other"], "verbs": ["pull"]}], "expires_in_seconds": 3});
-    let made = api(&registry, &robot, Method::POST, "/api/v1/tokens", &wanted).await.expect(201).json();
-    let narrow = User { name: robot.name.clone(), secret: made["secret"].as_str().unwrap().to_owned() };
-    get(&registry, &narrow, "/v2/m/one/manifests/v1").await.expect(200);
-    get(&registry, &narrow, "/v2/m/two/manifests/v1").await.expect(403);
+    let made = api(&registry, &robot, Method::POST, "/api/v1/tokens", &wanted)
+        .await
+        .expect(201)
+        .json();
+    let narrow = User {
+        name: robot.name.clone(),
+        secret: made["secret"].as_str().unwrap().to_owned(),
+    };
+    get(&registry, &narrow, "/v2/m/one/manifests/v1")
+        .await
+        .expect(200);
+    get(&registry, &narrow, "/v2/m/two/manifests/v1")
+        .await
+        .expect(403);
     // Its scope names it, its owner has no right there.
-    get(&registry, &narrow, "/v2/other/manifests/v1").await.expect(403);
-    send(registry.request(&narrow, Method::POST, "/v2/m/one/blobs/uploads/")).await.expect(403);
+    get(&registry, &narrow, "/v2/other/manifests/v1")
+        .await
+        .expect(403);
+    send(registry.request(&narrow, Method::POST, "/v2/m/one/blobs/uploads/"))
+        .await
+        .expect(403);
     // It cannot make a wider one.
     let wider = json!({"name": "wider", "scopes": [{"repositories": ["**"], "verbs": ["push"]}]});
     let answer = api(&registry, &narrow, Method::POST, "/api/v1/tokens", &wider).await;
     if answer.status == 201 {
-        let wide = User { name: robot.name.clone(), secret: answer.json()["secret"].as_str().unwrap().to_owned() };
-        send(registry.request(&wide, Method::POST, "/v2/m/one/blobs/uploads/")).await.expect(403);
+        let wide = User {
+            name: robot.name.clone(),
+            secret: answer.json()["secret"].as_str().unwrap().to_owned(),
+        };
+        send(registry.request(&wide, Method::POST, "/v2/m/one/blobs/uploads/"))
+            .await
+            .expect(403);
     } else {
         assert_eq!(answer.status, 403);
     }
     let session = session(&registry, &narrow, &["repository:m/one:pull,push"]).await;
-    bearer(&registry, &session, Method::POST, "/v2/m/one/blobs/uploads/").await.expect(403);
+    bearer(
+        &registry,
+        &session,
+        Method::POST,
+        "/v2/m/one/blobs/uploads/",
+    )
+    .await
+    .expect(403);
     tokio::time::sleep(Duration::from_millis(3500)).await;
-    get(&registry, &narrow, "/v2/m/one/manifests/v1").await.expect(401);
+    get(&registry, &narrow, "/v2/m/one/manifests/v1")
+        .await
+        .expect(401);
 
-    let lasting = json!({"name": "lasting", "scopes": [{"repositories": ["m/**"], "verbs": ["pull"]}]});
-    let made = api(&registry, &robot, Method::POST, "/api/v1/tokens", &lasting).await.expect(201).json();
-    let user = User { name: robot.name.clone(), secret: made["secret"].as_str().unwrap().to_owned() };
-    get(&registry, &user, "/v2/m/two/manifests/v1").await.expect(200);
+    let lasting =
+        json!({"name": "lasting", "scopes": [{"repositories": ["m/**"], "verbs": ["pull"]}]});
+    let made = api(&registry, &robot, Method::POST, "/api/v1/tokens", &lasting)
+        .await
+        .expect(201)
+        .json();
+    let user = User {
+        name: robot.name.clone(),
+        secret: made["secret"].as_str().unwrap().to_owned(),
+    };
+    get(&registry, &user, "/v2/m/two/manifests/v1")
+        .await
+        .expect(200);
     let id = made["id"].as_str().unwrap();
     let stranger = registry.account("other", "user").await.unwrap();
-    assert!([403, 404].contains(&delete(&registry, &stranger, &format!("/api/v1/tokens/{id}")).await.status));
-    get(&registry, &user, "/v2/m/two/manifests/v1").await.expect(200);
-    delete(&registry, &robot, &format!("/api/v1/tokens/{id}")).await.expect(204);
-    get(&registry, &user, "/v2/m/two/manifests/v1").await.expect(401);
+    assert!(
+        [403, 404].contains(
+            &delete(&registry, &stranger, &format!("/api/v1/tokens/{id}"))
+                .await
+                .status
+        )
+    );
+    get(&registry, &user, "/v2/m/two/manifests/v1")
+        .await
+        .expect(200);
+    delete(&registry, &robot, &format!("/api/v1/tokens/{id}"))
+        .await
+        .expect(204);
+    get(&registry, &user, "/v2/m/two/manifests/v1")
+        .await
+        .expect(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,31 +394,76 @@ async fn a_disabled_account_is_out_at_once() {
     push_image(&registry, &pusher, "m/x", Some("v1"), 10).await;
     let token = session(&registry, &pusher, &["repository:m/x:pull,push"]).await;
     let wanted = json!({"name": "t", "scopes": [{"repositories": ["m/**"], "verbs": ["pull"]}]});
-    let made = api(&registry, &pusher, Method::POST, "/api/v1/tokens", &wanted).await.expect(201).json();
-    let with_token = User { name: pusher.name.clone(), secret: made["secret"].as_str().unwrap().to_owned() };
-    let set = async |what: &str| api(&registry, &registry.admin, Method::POST, &format!("/api/v1/accounts/pusher/{what}"), &json!({})).await.expect(200);
+    let made = api(&registry, &pusher, Method::POST, "/api/v1/tokens", &wanted)
+        .await
+        .expect(201)
+        .json();
+    let with_token = User {
+        name: pusher.name.clone(),
+        secret: made["secret"].as_str().unwrap().to_owned(),
+    };
+    let set = async |what: &str| {
+        api(
+            &registry,
+            &registry.admin,
+            Method::POST,
+            &format!("/api/v1/accounts/pusher/{what}"),
+            &json!({}),
+        )
+        .await
+        .expect(200)
+    };
     let path = "/v2/m/x/manifests/v1";
     set("disable").await;
     get(&registry, &pusher, path).await.expect(401);
     get(&registry, &with_token, path).await.expect(401);
-    bearer(&registry, &token, Method::GET, path).await.expect(401);
+    bearer(&registry, &token, Method::GET, path)
+        .await
+        .expect(401);
     set("enable").await;
     get(&registry, &pusher, path).await.expect(200);
-    let replaced = api(&registry, &registry.admin, Method::POST, "/api/v1/accounts/pusher/secret", &json!({})).await.expect(200).json();
+    let replaced = api(
+        &registry,
+        &registry.admin,
+        Method::POST,
+        "/api/v1/accounts/pusher/secret",
+        &json!({}),
+    )
+    .await
+    .expect(200)
+    .json();
     get(&registry, &pusher, path).await.expect(401);
-    let renewed = User { name: "pusher".into(), secret: replaced["secret"].as_str().unwrap().to_owned() };
+    let renewed = User {
+        name: "pusher".into(),
+        secret: replaced["secret"].as_str().unwrap().to_owned(),
+    };
     get(&registry, &renewed, path).await.expect(200);
-    delete(&registry, &registry.admin, "/api/v1/accounts/pusher").await.expect(204);
+    delete(&registry, &registry.admin, "/api/v1/accounts/pusher")
+        .await
+        .expect(204);
     get(&registry, &renewed, path).await.expect(401);
-    bearer(&registry, &token, Method::GET, path).await.expect(401);
+    bearer(&registry, &token, Method::GET, path)
+        .await
+        .expect(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_expires_does() {
     let registry = ready().await;
     let wanted = json!({"name": "reader", "kind": "user", "secret": "a long enough secret", "expires_in_seconds": 2});
-    api(&registry, &registry.admin, Method::POST, "/api/v1/accounts", &wanted).await.expect(201);
-    let reader = User { name: "reader".into(), secret: "a long enough secret".into() };
+    api(
+        &registry,
+        &registry.admin,
+        Method::POST,
+        "/api/v1/accounts",
+        &wanted,
+    )
+    .await
+    .expect(201);
+    let reader = User {
+        name: "reader".into(),
+        secret: "a long enough secret".into(),
+    };
     get(&registry, &reader, "/v2/").await.expect(200);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     get(&registry, &reader, "/v2/").await.expect(401);

@@ -23,7 +23,13 @@ verbs = ["push"]
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_asks_who_it_is() {
-    let registry = Setup { access: ACCESS.into(), ..Setup::default() }.start().await.unwrap();
+    let registry = Setup {
+        access: ACCESS.into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let admin = &registry.admin;
     let mut people = vec![User::nobody()];
     for name in ["reader", "other", "pusher"] {
@@ -42,58 +48,128 @@ async fn every_route_asks_who_it_is() {
         ("GET", at("tags/list".into()), [401, 200, 403, 200]),
         ("GET", at("manifests/v1".into()), [401, 200, 403, 200]),
         ("HEAD", at("manifests/v1".into()), [401, 200, 403, 200]),
-        ("GET", at(format!("manifests/{digest}")), [401, 200, 403, 200]),
+        (
+            "GET",
+            at(format!("manifests/{digest}")),
+            [401, 200, 403, 200],
+        ),
         ("GET", at("manifests/none".into()), [401, 404, 403, 404]),
         ("PUT", at("manifests/v2".into()), [401, 403, 403, 403]),
-        ("PUT", at(format!("manifests/{digest}?tag=v3")), [401, 403, 403, 403]),
+        (
+            "PUT",
+            at(format!("manifests/{digest}?tag=v3")),
+            [401, 403, 403, 403],
+        ),
         ("DELETE", at("manifests/v1".into()), [401, 403, 403, 403]),
-        ("DELETE", at(format!("manifests/{digest}")), [401, 403, 403, 403]),
+        (
+            "DELETE",
+            at(format!("manifests/{digest}")),
+            [401, 403, 403, 403],
+        ),
         ("GET", at(format!("blobs/{layer}")), [401, 200, 403, 200]),
         ("HEAD", at(format!("blobs/{layer}")), [401, 200, 403, 200]),
-        ("GET", at(format!("blobs/{}", Digest::sha256(b"none"))), [401, 404, 403, 404]),
+        (
+            "GET",
+            at(format!("blobs/{}", Digest::sha256(b"none"))),
+            [401, 404, 403, 404],
+        ),
         ("DELETE", at(format!("blobs/{layer}")), [401, 403, 403, 403]),
-        ("GET", at(format!("_sealstone/tree/{layer}")), [401, 200, 403, 200]),
-        ("GET", at(format!("referrers/{digest}")), [401, 200, 403, 200]),
+        (
+            "GET",
+            at(format!("_sealstone/tree/{layer}")),
+            [401, 200, 403, 200],
+        ),
+        (
+            "GET",
+            at(format!("referrers/{digest}")),
+            [401, 200, 403, 200],
+        ),
         ("POST", at("blobs/uploads/".into()), [401, 403, 403, 202]),
-        ("POST", at(format!("blobs/uploads/?digest={}", Digest::sha256(b""))), [401, 403, 403, 400]),
-        ("POST", at(format!("blobs/uploads/?mount={layer}&from=m/x")), [401, 403, 403, 201]),
+        (
+            "POST",
+            at(format!("blobs/uploads/?digest={}", Digest::sha256(b""))),
+            [401, 403, 403, 400],
+        ),
+        (
+            "POST",
+            at(format!("blobs/uploads/?mount={layer}&from=m/x")),
+            [401, 403, 403, 201],
+        ),
         ("GET", upload.into(), [401, 403, 403, 204]),
         ("PATCH", upload.into(), [401, 403, 403, 202]),
         ("PUT", put, [401, 403, 403, 400]),
         ("DELETE", upload.into(), [401, 403, 403, 404]),
         ("GET", "/api/v1/accounts".into(), [401, 403, 403, 403]),
         ("POST", "/api/v1/accounts".into(), [401, 403, 403, 403]),
-        ("DELETE", "/api/v1/accounts/reader".into(), [401, 403, 403, 403]),
-        ("POST", "/api/v1/accounts/reader/secret".into(), [401, 403, 403, 403]),
-        ("POST", "/api/v1/accounts/admin/disable".into(), [401, 403, 403, 403]),
+        (
+            "DELETE",
+            "/api/v1/accounts/reader".into(),
+            [401, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/accounts/reader/secret".into(),
+            [401, 403, 403, 403],
+        ),
+        (
+            "POST",
+            "/api/v1/accounts/admin/disable".into(),
+            [401, 403, 403, 403],
+        ),
         ("GET", "/api/v1/tokens".into(), [401, 200, 200, 200]),
         ("GET", "/api/v1/events".into(), [401, 403, 403, 403]),
         ("POST", "/api/v1/gc".into(), [401, 403, 403, 403]),
-        ("POST", "/api/v1/gc?dry_run=true".into(), [401, 403, 403, 403]),
+        (
+            "POST",
+            "/api/v1/gc?dry_run=true".into(),
+            [401, 403, 403, 403],
+        ),
         ("POST", "/api/v1/scrub".into(), [401, 403, 403, 403]),
-        ("GET", "/token?service=sealstone".into(), [401, 200, 200, 200]),
+        (
+            "GET",
+            "/token?service=sealstone".into(),
+            [401, 200, 200, 200],
+        ),
         ("GET", "/livez".into(), [200; 4]),
         ("GET", "/readyz".into(), [200; 4]),
     ];
     let mut wrong = Vec::new();
     for (method, path, expected) in &table {
         for (who, expected) in people.iter().zip(expected) {
-            let request = registry.request(who, Method::from_bytes(method.as_bytes()).unwrap(), path);
+            let request =
+                registry.request(who, Method::from_bytes(method.as_bytes()).unwrap(), path);
             let request = match *method {
-                "PUT" if path.contains("manifests") => request.header("content-type", MANIFEST).body(image.manifest.clone()),
+                "PUT" if path.contains("manifests") => request
+                    .header("content-type", MANIFEST)
+                    .body(image.manifest.clone()),
                 // Not what the digests above say, and no JSON of the API's: the answer must not depend on it.
                 "POST" | "PUT" | "PATCH" => request.body("y"),
                 _ => request,
             };
             let status = send(request).await.status;
             if status != *expected {
-                let name = if who.name.is_empty() { "nobody" } else { &who.name };
-                wrong.push(format!("{method} {path} by {name}: {status}, not {expected}"));
+                let name = if who.name.is_empty() {
+                    "nobody"
+                } else {
+                    &who.name
+                };
+                wrong.push(format!(
+                    "{method} {path} by {name}: {status}, not {expected}"
+                ));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Nothing of all this has changed anything.
-    assert_eq!(get(&registry, admin, "/v2/m/x/tags/list").await.json()["tags"], json!(["v1"]));
-    assert_eq!(get(&registry, &people[1], &at(format!("blobs/{layer}"))).await.expect(200).body, image.blob);
+    assert_eq!(
+        get(&registry, admin, "/v2/m/x/tags/list").await.json()["tags"],
+        json!(["v1"])
+    );
+    assert_eq!(
+        get(&registry, &people[1], &at(format!("blobs/{layer}")))
+            .await
+            .expect(200)
+            .body,
+        image.blob
+    );
 }

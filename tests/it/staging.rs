@@ -12,9 +12,21 @@ struct People {
 }
 
 async fn ready() -> (TestRegistry, People) {
-    let rule = |who: &str, verbs: &str| format!("[[access]]\nrepositories = [\"m/**\"]\nwho = [\"user:{who}\"]\nverbs = [{verbs}]\n");
-    let access = rule("pusher", "\"push\", \"tag\", \"delete\"") + &rule("signer", "\"pull\", \"sign\"") + &rule("reader", "\"pull\"");
-    let registry = Setup { access, ..Setup::default() }.start().await.unwrap();
+    let rule = |who: &str, verbs: &str| {
+        format!(
+            "[[access]]\nrepositories = [\"m/**\"]\nwho = [\"user:{who}\"]\nverbs = [{verbs}]\n"
+        )
+    };
+    let access = rule("pusher", "\"push\", \"tag\", \"delete\"")
+        + &rule("signer", "\"pull\", \"sign\"")
+        + &rule("reader", "\"pull\"");
+    let registry = Setup {
+        access,
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let people = People {
         pusher: registry.account("pusher", "user").await.unwrap(),
         signer: registry.account("signer", "user").await.unwrap(),
@@ -43,7 +55,14 @@ async fn statuses(registry: &TestRegistry, who: &User, ways: &[String]) -> Vec<u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_content_is_for_those_who_write() {
-    let (registry, People { pusher, signer, reader }) = ready().await;
+    let (
+        registry,
+        People {
+            pusher,
+            signer,
+            reader,
+        },
+    ) = ready().await;
     let image = push_image(&registry, &pusher, "m/x", None, MIB).await;
     assert_eq!(statuses(&registry, &reader, &ways(&image)).await, [404; 4]);
     assert_eq!(statuses(&registry, &pusher, &ways(&image)).await, [200; 4]);
@@ -52,9 +71,13 @@ async fn staged_content_is_for_those_who_write() {
     assert_eq!(staged.header("sealstone-visibility"), "staged");
     assert_eq!(head(&registry, &reader, &ways(&image)[1]).await.status, 404);
 
-    put_manifest(&registry, &pusher, "m/x", "v1", &image.manifest).await.expect(201);
+    put_manifest(&registry, &pusher, "m/x", "v1", &image.manifest)
+        .await
+        .expect(201);
     assert_eq!(statuses(&registry, &reader, &ways(&image)).await, [200; 4]);
-    let released = get(&registry, &reader, "/v2/m/x/manifests/v1").await.expect(200);
+    let released = get(&registry, &reader, "/v2/m/x/manifests/v1")
+        .await
+        .expect(200);
     assert_eq!(released.header("sealstone-visibility"), "released");
     assert_eq!(released.body, image.manifest);
 }
@@ -65,17 +88,38 @@ async fn a_retracted_release_is_hidden_again() {
     let image = push_image(&registry, &pusher, "m/x", Some("v1"), MIB).await;
     let kept = push_image(&registry, &pusher, "m/x", Some("v2"), MIB).await;
     assert_eq!(statuses(&registry, &reader, &ways(&image)).await, [200; 4]);
-    delete(&registry, &pusher, "/v2/m/x/manifests/v1").await.expect(202);
+    delete(&registry, &pusher, "/v2/m/x/manifests/v1")
+        .await
+        .expect(202);
     // The empty config is still seen through the other release.
-    assert_eq!(statuses(&registry, &reader, &ways(&image)).await, [404, 404, 200, 404]);
-    assert_eq!(get(&registry, &reader, "/v2/m/x/manifests/v1").await.expect(404).detail()["reason"], "tag_tombstoned");
-    assert_eq!(get(&registry, &reader, "/v2/m/x/tags/list").await.json()["tags"], json!(["v2"]));
+    assert_eq!(
+        statuses(&registry, &reader, &ways(&image)).await,
+        [404, 404, 200, 404]
+    );
+    assert_eq!(
+        get(&registry, &reader, "/v2/m/x/manifests/v1")
+            .await
+            .expect(404)
+            .detail()["reason"],
+        "tag_tombstoned"
+    );
+    assert_eq!(
+        get(&registry, &reader, "/v2/m/x/tags/list").await.json()["tags"],
+        json!(["v2"])
+    );
     assert_eq!(statuses(&registry, &reader, &ways(&kept)).await, [200; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn referrers_are_seen_with_their_subject() {
-    let (registry, People { pusher, signer, reader }) = ready().await;
+    let (
+        registry,
+        People {
+            pusher,
+            signer,
+            reader,
+        },
+    ) = ready().await;
     let image = push_image(&registry, &pusher, "m/x", None, 2 * KIB).await;
     let note = bytes(300);
     push_blob(&registry, &signer, "m/x", &note).await;
@@ -83,21 +127,38 @@ async fn referrers_are_seen_with_their_subject() {
     referrer["subject"] = descriptor(MANIFEST, &image.manifest);
     let text = referrer.to_string();
     let digest = Digest::sha256(text.as_bytes());
-    put_manifest(&registry, &signer, "m/x", &digest.to_string(), text.as_bytes()).await.expect(201);
+    put_manifest(
+        &registry,
+        &signer,
+        "m/x",
+        &digest.to_string(),
+        text.as_bytes(),
+    )
+    .await
+    .expect(201);
     let list = format!("/v2/m/x/referrers/{}", image.digest);
-    let ways = [format!("/v2/m/x/manifests/{digest}"), format!("/v2/m/x/blobs/{}", Digest::sha256(&note))];
+    let ways = [
+        format!("/v2/m/x/manifests/{digest}"),
+        format!("/v2/m/x/blobs/{}", Digest::sha256(&note)),
+    ];
     let count = |answer: Answer| answer.json()["manifests"].as_array().unwrap().len();
     assert_eq!(count(get(&registry, &reader, &list).await.expect(200)), 0);
     assert_eq!(count(get(&registry, &signer, &list).await.expect(200)), 1);
     assert_eq!(statuses(&registry, &reader, &ways).await, [404; 2]);
-    put_manifest(&registry, &pusher, "m/x", "v1", &image.manifest).await.expect(201);
+    put_manifest(&registry, &pusher, "m/x", "v1", &image.manifest)
+        .await
+        .expect(201);
     assert_eq!(count(get(&registry, &reader, &list).await.expect(200)), 1);
     assert_eq!(statuses(&registry, &reader, &ways).await, [200; 2]);
     // Signers add evidence, and nothing else.
     let plain = manifest(&[&note]).to_string();
     let own = Digest::sha256(plain.as_bytes()).to_string();
-    put_manifest(&registry, &signer, "m/x", &own, plain.as_bytes()).await.expect(403);
-    put_manifest(&registry, &signer, "m/x", "v2", text.as_bytes()).await.expect(403);
+    put_manifest(&registry, &signer, "m/x", &own, plain.as_bytes())
+        .await
+        .expect(403);
+    put_manifest(&registry, &signer, "m/x", "v2", text.as_bytes())
+        .await
+        .expect(403);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,11 +168,24 @@ async fn an_index_shows_its_children() {
     let two = push_image(&registry, &pusher, "m/x", None, 70 * KIB).await;
     let hidden = push_image(&registry, &pusher, "m/x", None, 70 * KIB).await;
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, &one.manifest), descriptor(MANIFEST, &two.manifest)]});
-    put_manifest(&registry, &pusher, "m/x", "v1", index.to_string().as_bytes()).await.expect(201);
+    put_manifest(
+        &registry,
+        &pusher,
+        "m/x",
+        "v1",
+        index.to_string().as_bytes(),
+    )
+    .await
+    .expect(201);
     for image in [&one, &two] {
         assert_eq!(statuses(&registry, &reader, &ways(image)).await, [200; 4]);
     }
-    assert_eq!(statuses(&registry, &reader, &ways(&hidden)).await[..2], [404; 2]);
-    delete(&registry, &pusher, "/v2/m/x/manifests/v1").await.expect(202);
+    assert_eq!(
+        statuses(&registry, &reader, &ways(&hidden)).await[..2],
+        [404; 2]
+    );
+    delete(&registry, &pusher, "/v2/m/x/manifests/v1")
+        .await
+        .expect(202);
     assert_eq!(statuses(&registry, &reader, &ways(&one)).await, [404; 4]);
 }

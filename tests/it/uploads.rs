@@ -13,15 +13,35 @@ async fn a_chunk_out_of_order_is_told_where_to_go_on() {
     let admin = &registry.admin;
     let blob = bytes(900 * KIB);
     let upload = begin(&registry, admin, "a").await;
-    patch(&registry, admin, &upload, Some((0, 399)), &blob[..400]).await.expect(202);
+    patch(&registry, admin, &upload, Some((0, 399)), &blob[..400])
+        .await
+        .expect(202);
     for (first, last) in [(0, 399), (399, 500), (401, 500), (500_000, 500_100)] {
-        let refused = patch(&registry, admin, &upload, Some((first, last)), &blob[first..=last]).await.expect(416);
+        let refused = patch(
+            &registry,
+            admin,
+            &upload,
+            Some((first, last)),
+            &blob[first..=last],
+        )
+        .await
+        .expect(416);
         assert_eq!(refused.header("range"), "0-399", "{first}");
         assert_eq!(refused.header("location"), upload);
     }
     assert_eq!(received(&registry, admin, &upload).await, 400);
-    patch(&registry, admin, &upload, Some((400, blob.len() - 1)), &blob[400..]).await.expect(202);
-    finish(&registry, admin, &upload, &Digest::sha256(&blob), b"").await.expect(201);
+    patch(
+        &registry,
+        admin,
+        &upload,
+        Some((400, blob.len() - 1)),
+        &blob[400..],
+    )
+    .await
+    .expect(202);
+    finish(&registry, admin, &upload, &Digest::sha256(&blob), b"")
+        .await
+        .expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,13 +53,28 @@ async fn of_concurrent_patches_for_one_place_one_is_taken() {
         let upload = begin(&registry, admin, "a").await;
         let mut writers = tokio::task::JoinSet::new();
         for _ in 0..8 {
-            let request = registry.request(admin, Method::PATCH, &upload).header("content-range", format!("0-{}", MIB - 1));
+            let request = registry
+                .request(admin, Method::PATCH, &upload)
+                .header("content-range", format!("0-{}", MIB - 1));
             writers.spawn(send(request.body(blob[..MIB].to_vec())));
         }
-        let mut statuses: Vec<u16> = writers.join_all().await.iter().map(|answer| answer.status).collect();
+        let mut statuses: Vec<u16> = writers
+            .join_all()
+            .await
+            .iter()
+            .map(|answer| answer.status)
+            .collect();
         statuses.sort_unstable();
         assert_eq!(statuses, [202, 416, 416, 416, 416, 416, 416, 416]);
-        finish(&registry, admin, &upload, &Digest::sha256(&blob), &blob[MIB..]).await.expect(201);
+        finish(
+            &registry,
+            admin,
+            &upload,
+            &Digest::sha256(&blob),
+            &blob[MIB..],
+        )
+        .await
+        .expect(201);
     }
 }
 
@@ -57,13 +92,35 @@ async fn a_cut_connection_loses_nothing_that_was_received() {
         // The status waits for the writer before it, so it is true at once, but the server may see the cut later.
         let deadline = Instant::now() + Duration::from_secs(20);
         while received(&registry, admin, &upload).await != cut as u64 {
-            assert!(Instant::now() < deadline, "{cut} bytes were sent, the status says {}", received(&registry, admin, &upload).await);
+            assert!(
+                Instant::now() < deadline,
+                "{cut} bytes were sent, the status says {}",
+                received(&registry, admin, &upload).await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         offset = cut;
     }
-    finish(&registry, admin, &upload, &Digest::sha256(&blob), &blob[offset..]).await.expect(201);
-    assert_eq!(get(&registry, admin, &format!("/v2/a/blobs/{}", Digest::sha256(&blob))).await.expect(200).body, blob);
+    finish(
+        &registry,
+        admin,
+        &upload,
+        &Digest::sha256(&blob),
+        &blob[offset..],
+    )
+    .await
+    .expect(201);
+    assert_eq!(
+        get(
+            &registry,
+            admin,
+            &format!("/v2/a/blobs/{}", Digest::sha256(&blob))
+        )
+        .await
+        .expect(200)
+        .body,
+        blob
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,14 +130,27 @@ async fn a_put_that_is_cut_can_be_sent_again_from_where_it_stood() {
     let blob = bytes(2 * MIB);
     let digest = Digest::sha256(&blob);
     let upload = begin(&registry, admin, "a").await;
-    let mut raw = Raw::head(&registry, admin, "PUT", &format!("{upload}?digest={digest}"), blob.len());
+    let mut raw = Raw::head(
+        &registry,
+        admin,
+        "PUT",
+        &format!("{upload}?digest={digest}"),
+        blob.len(),
+    );
     raw.send(&blob[..MIB]);
     drop(raw);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let offset = received(&registry, admin, &upload).await as usize;
     assert_eq!(offset, MIB);
-    assert_eq!(head(&registry, admin, &format!("/v2/a/blobs/{digest}")).await.status, 404);
-    finish(&registry, admin, &upload, &digest, &blob[offset..]).await.expect(201);
+    assert_eq!(
+        head(&registry, admin, &format!("/v2/a/blobs/{digest}"))
+            .await
+            .status,
+        404
+    );
+    finish(&registry, admin, &upload, &digest, &blob[offset..])
+        .await
+        .expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,12 +158,18 @@ async fn a_cancelled_upload_is_gone_with_its_bytes() {
     let registry = Setup::default().start().await.unwrap();
     let admin = &registry.admin;
     let upload = begin(&registry, admin, "a").await;
-    patch(&registry, admin, &upload, None, &bytes(MIB)).await.expect(202);
+    patch(&registry, admin, &upload, None, &bytes(MIB))
+        .await
+        .expect(202);
     delete(&registry, admin, &upload).await.expect(204);
     assert!(registry.files("uploads").is_empty());
     get(&registry, admin, &upload).await.expect(404);
-    patch(&registry, admin, &upload, None, b"x").await.expect(404);
-    let answer = finish(&registry, admin, &upload, &Digest::sha256(b"x"), b"x").await.expect(404);
+    patch(&registry, admin, &upload, None, b"x")
+        .await
+        .expect(404);
+    let answer = finish(&registry, admin, &upload, &Digest::sha256(b"x"), b"x")
+        .await
+        .expect(404);
     assert_eq!(answer.code(), "BLOB_UPLOAD_UNKNOWN");
     delete(&registry, admin, &upload).await.expect(404);
 }
@@ -105,8 +181,12 @@ async fn an_upload_belongs_to_its_repository() {
     let upload = begin(&registry, admin, "a").await;
     let elsewhere = upload.replace("/v2/a/", "/v2/b/");
     get(&registry, admin, &elsewhere).await.expect(404);
-    patch(&registry, admin, &elsewhere, None, b"x").await.expect(404);
-    finish(&registry, admin, &elsewhere, &Digest::sha256(b"x"), b"x").await.expect(404);
+    patch(&registry, admin, &elsewhere, None, b"x")
+        .await
+        .expect(404);
+    finish(&registry, admin, &elsewhere, &Digest::sha256(b"x"), b"x")
+        .await
+        .expect(404);
     delete(&registry, admin, &elsewhere).await.expect(404);
     get(&registry, admin, &upload).await.expect(204);
 }
@@ -117,15 +197,31 @@ async fn a_wrong_digest_leaves_nothing() {
     let admin = &registry.admin;
     for len in [10, 65 * KIB, 2 * MIB] {
         let (blob, other) = (bytes(len), Digest::sha256(&bytes(len)));
-        let one = registry.request(admin, Method::POST, &format!("/v2/a/blobs/uploads/?digest={other}"));
+        let one = registry.request(
+            admin,
+            Method::POST,
+            &format!("/v2/a/blobs/uploads/?digest={other}"),
+        );
         let refused = send(one.body(blob.clone())).await.expect(400);
         assert_eq!(refused.code(), "DIGEST_INVALID");
-        assert_eq!(refused.detail()["actual"], Digest::sha256(&blob).to_string());
+        assert_eq!(
+            refused.detail()["actual"],
+            Digest::sha256(&blob).to_string()
+        );
         let upload = begin(&registry, admin, "a").await;
-        patch(&registry, admin, &upload, None, &blob[..len / 2]).await.expect(202);
-        finish(&registry, admin, &upload, &other, &blob[len / 2..]).await.expect(400);
+        patch(&registry, admin, &upload, None, &blob[..len / 2])
+            .await
+            .expect(202);
+        finish(&registry, admin, &upload, &other, &blob[len / 2..])
+            .await
+            .expect(400);
         for digest in [other, Digest::sha256(&blob)] {
-            assert_eq!(head(&registry, admin, &format!("/v2/a/blobs/{digest}")).await.status, 404);
+            assert_eq!(
+                head(&registry, admin, &format!("/v2/a/blobs/{digest}"))
+                    .await
+                    .status,
+                404
+            );
         }
         get(&registry, admin, &upload).await.expect(404);
     }
@@ -141,18 +237,40 @@ async fn every_algorithm_is_checked_and_served() {
             let blob = bytes(len);
             let digest = Digest::of(algorithm, &blob);
             // Announced, and not: then the server has hashed with another one and reads the bytes again.
-            for announce in [format!("?digest-algorithm={algorithm}", algorithm = algorithm.as_str()), String::new()] {
-                let begun = send(registry.request(admin, Method::POST, &format!("/v2/a/blobs/uploads/{announce}"))).await.expect(202);
+            for announce in [
+                format!(
+                    "?digest-algorithm={algorithm}",
+                    algorithm = algorithm.as_str()
+                ),
+                String::new(),
+            ] {
+                let begun = send(registry.request(
+                    admin,
+                    Method::POST,
+                    &format!("/v2/a/blobs/uploads/{announce}"),
+                ))
+                .await
+                .expect(202);
                 let upload = begun.header("location").to_owned();
                 if len > 0 {
-                    patch(&registry, admin, &upload, None, &blob[..len / 2]).await.expect(202);
+                    patch(&registry, admin, &upload, None, &blob[..len / 2])
+                        .await
+                        .expect(202);
                 }
-                finish(&registry, admin, &upload, &digest, &blob[len / 2..]).await.expect(201);
+                finish(&registry, admin, &upload, &digest, &blob[len / 2..])
+                    .await
+                    .expect(201);
             }
-            let got = get(&registry, admin, &format!("/v2/a/blobs/{digest}")).await.expect(200);
+            let got = get(&registry, admin, &format!("/v2/a/blobs/{digest}"))
+                .await
+                .expect(200);
             assert!(got.body == blob && got.header("docker-content-digest") == digest.to_string());
             let wrong = Digest::of(algorithm, b"something else");
-            let refused = registry.request(admin, Method::POST, &format!("/v2/a/blobs/uploads/?digest={wrong}"));
+            let refused = registry.request(
+                admin,
+                Method::POST,
+                &format!("/v2/a/blobs/uploads/?digest={wrong}"),
+            );
             send(refused.body(blob)).await.expect(400);
         }
     }
@@ -172,38 +290,86 @@ async fn a_length_that_is_not_true_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mounts_come_from_what_the_caller_may_read() {
     let access = "[[access]]\nrepositories = [\"open\"]\nwho = [\"user:eve\"]\nverbs = [\"pull\"]\n[[access]]\nrepositories = [\"mine\"]\nwho = [\"user:eve\"]\nverbs = [\"push\"]\n";
-    let registry = Setup { access: access.into(), ..Setup::default() }.start().await.unwrap();
+    let registry = Setup {
+        access: access.into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let eve = registry.account("eve", "user").await.unwrap();
     let admin = &registry.admin;
-    let (open, hidden) = (push_image(&registry, admin, "open", Some("v1"), MIB).await, push_image(&registry, admin, "hidden", Some("v1"), MIB).await);
+    let (open, hidden) = (
+        push_image(&registry, admin, "open", Some("v1"), MIB).await,
+        push_image(&registry, admin, "hidden", Some("v1"), MIB).await,
+    );
     let staged = push_image(&registry, admin, "open", None, MIB).await;
-    let mount = |query: String| send(registry.request(&eve, Method::POST, &format!("/v2/mine/blobs/uploads/?{query}")));
+    let mount = |query: String| {
+        send(registry.request(
+            &eve,
+            Method::POST,
+            &format!("/v2/mine/blobs/uploads/?{query}"),
+        ))
+    };
     for digest in [hidden.layer, staged.layer, Digest::sha256(b"nowhere")] {
         for from in ["&from=hidden", "&from=open", "&from=missing", ""] {
             let answer = mount(format!("mount={digest}{from}")).await.expect(202);
-            assert!(answer.header("location").starts_with("/v2/mine/blobs/uploads/"));
+            assert!(
+                answer
+                    .header("location")
+                    .starts_with("/v2/mine/blobs/uploads/")
+            );
         }
-        assert_eq!(head(&registry, &eve, &format!("/v2/mine/blobs/{digest}")).await.status, 404);
+        assert_eq!(
+            head(&registry, &eve, &format!("/v2/mine/blobs/{digest}"))
+                .await
+                .status,
+            404
+        );
     }
-    mount(format!("mount={}&from=hidden", open.layer)).await.expect(202);
-    let mounted = mount(format!("mount={}&from=open", open.layer)).await.expect(201);
-    assert_eq!(mounted.header("location"), format!("/v2/mine/blobs/{}", open.layer));
+    mount(format!("mount={}&from=hidden", open.layer))
+        .await
+        .expect(202);
+    let mounted = mount(format!("mount={}&from=open", open.layer))
+        .await
+        .expect(201);
+    assert_eq!(
+        mounted.header("location"),
+        format!("/v2/mine/blobs/{}", open.layer)
+    );
     let other = push_image(&registry, admin, "open", Some("v2"), 100).await;
     mount(format!("mount={}", other.layer)).await.expect(201);
-    assert_eq!(get(&registry, &eve, &format!("/v2/mine/blobs/{}", other.layer)).await.expect(200).body, other.blob);
+    assert_eq!(
+        get(&registry, &eve, &format!("/v2/mine/blobs/{}", other.layer))
+            .await
+            .expect(200)
+            .body,
+        other.blob
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stands_still_is_cut_and_its_bytes_are_kept() {
-    let registry = Setup { server: "idle_timeout_seconds = 1\n".into(), ..Setup::default() }.start().await.unwrap();
+    let registry = Setup {
+        server: "idle_timeout_seconds = 1\n".into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
     let admin = &registry.admin;
     let blob = bytes(400 * KIB);
     let upload = begin(&registry, admin, "a").await;
     let mut raw = Raw::head(&registry, admin, "PATCH", &upload, blob.len());
     raw.send(&blob[..300 * KIB]);
     let started = Instant::now();
-    let answer = tokio::task::spawn_blocking(move || raw.rest()).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(20) && answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let answer = tokio::task::spawn_blocking(move || raw.rest())
+        .await
+        .unwrap();
+    assert!(
+        started.elapsed() < Duration::from_secs(20) && answer.starts_with("HTTP/1.1 400"),
+        "{answer}"
+    );
     assert_eq!(received(&registry, admin, &upload).await, 300 * KIB as u64);
     // A body that trickles is slow, but it comes: it is not cut.
     let mut raw = Raw::head(&registry, admin, "PATCH", &upload, 5);
@@ -214,21 +380,51 @@ async fn a_body_that_stands_still_is_cut_and_its_bytes_are_kept() {
     while received(&registry, admin, &upload).await != 300 * KIB as u64 + 5 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    finish(&registry, admin, &upload, &Digest::sha256(&blob), &blob[300 * KIB + 5..]).await.expect(201);
+    finish(
+        &registry,
+        admin,
+        &upload,
+        &Digest::sha256(&blob),
+        &blob[300 * KIB + 5..],
+    )
+    .await
+    .expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_not_come_is_cut() {
-    let registry = Setup { server: "head_timeout_seconds = 1\nidle_timeout_seconds = 2\n".into(), ..Setup::default() }.start().await.unwrap();
-    for beginning in ["GET /v2/ HTTP/1.1\r\nHost: x\r\n", "GET /v", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "P", "G", ""] {
+    let registry = Setup {
+        server: "head_timeout_seconds = 1\nidle_timeout_seconds = 2\n".into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
+    for beginning in [
+        "GET /v2/ HTTP/1.1\r\nHost: x\r\n",
+        "GET /v",
+        "PRI * HT",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "P",
+        "G",
+        "",
+    ] {
         let mut raw = Raw::connect(&registry);
         raw.send(beginning);
-        let closed = tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10))).await.unwrap();
-        assert!(closed, "a connection that sent {beginning:?} is open after 10 seconds");
+        let closed =
+            tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10)))
+                .await
+                .unwrap();
+        assert!(
+            closed,
+            "a connection that sent {beginning:?} is open after 10 seconds"
+        );
     }
     // And one that waits between requests.
     let mut raw = Raw::connect(&registry);
     raw.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
-    let closed = tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10))).await.unwrap();
+    let closed = tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10)))
+        .await
+        .unwrap();
     assert!(closed, "an idle connection is open after 10 seconds");
 }

@@ -55,10 +55,7 @@ impl User {
     /// The value of an Authorization header.
     pub fn basic(&self) -> String {
         let pair = format!("{}:{}", self.name, self.secret);
-        format!(
-            "Basic {}",
-            data_encoding::BASE64.encode(pair.as_bytes())
-        )
+        format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes()))
     }
 }
 
@@ -151,12 +148,21 @@ impl TestRegistry {
         ensure!(self.process.is_none(), "the server runs already");
         self.write_configuration()?;
         let mut command = self.command(&["serve"])?;
-        let log = File::options().append(true).create(true).open(self.log_path())?;
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.log_path())?;
         let out = File::options()
             .append(true)
             .create(true)
             .open(self.directory.path().join("stdout"))?;
-        self.process = Some(command.stdin(Stdio::null()).stdout(out).stderr(log).spawn()?);
+        self.process = Some(
+            command
+                .stdin(Stdio::null())
+                .stdout(out)
+                .stderr(log)
+                .spawn()?,
+        );
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(process) = &mut self.process
@@ -170,7 +176,11 @@ impl TestRegistry {
             {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "the server does not answer:\n{}", self.log());
+            ensure!(
+                Instant::now() < deadline,
+                "the server does not answer:\n{}",
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
@@ -202,7 +212,9 @@ impl TestRegistry {
     /// If it does not run.
     pub fn terminate(&self) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("the server does not run")?;
-        let status = Command::new("kill").args(["-TERM", &process.id().to_string()]).status()?;
+        let status = Command::new("kill")
+            .args(["-TERM", &process.id().to_string()])
+            .status()?;
         ensure!(status.success(), "kill said {status}");
         Ok(())
     }
@@ -242,7 +254,10 @@ impl TestRegistry {
             }
             None => Command::new(program),
         };
-        command.args(arguments).arg("--config").arg(self.directory.path().join("sealstone.toml"));
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.directory.path().join("sealstone.toml"));
         Ok(command)
     }
 
@@ -282,7 +297,10 @@ impl TestRegistry {
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.setup.data.clone().unwrap_or_else(|| self.directory.path().join("data"))
+        self.setup
+            .data
+            .clone()
+            .unwrap_or_else(|| self.directory.path().join("data"))
     }
 
     /// Files below a folder of the data directory, sorted.
@@ -344,8 +362,16 @@ impl TestRegistry {
     /// If the server refuses.
     pub async fn account(&self, name: &str, kind: &str) -> anyhow::Result<User> {
         let wanted = serde_json::json!({"name": name, "kind": kind});
-        let answer = self.request(&self.admin, Method::POST, "/api/v1/accounts").json(&wanted).send().await?;
-        ensure!(answer.status() == 201, "account {name}: {}", answer.text().await?);
+        let answer = self
+            .request(&self.admin, Method::POST, "/api/v1/accounts")
+            .json(&wanted)
+            .send()
+            .await?;
+        ensure!(
+            answer.status() == 201,
+            "account {name}: {}",
+            answer.text().await?
+        );
         let made: serde_json::Value = answer.json().await?;
         let secret = made["secret"].as_str().context("no secret in the answer")?;
         Ok(User {
@@ -359,9 +385,19 @@ impl TestRegistry {
     /// # Errors
     /// If metrics cannot be read.
     pub async fn metric(&self, name: &str, label: &str) -> anyhow::Result<f64> {
-        let text = self.http.get(self.url("/metrics")).send().await?.text().await?;
-        let samples = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        Ok(samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        let text = self
+            .http
+            .get(self.url("/metrics"))
+            .send()
+            .await?
+            .text()
+            .await?;
+        let samples = text
+            .lines()
+            .filter(|line| line.starts_with(name) && line.contains(label));
+        Ok(samples
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     }
 }
 
@@ -371,7 +407,10 @@ impl Drop for TestRegistry {
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(30).collect();
-            eprintln!("last lines of the server's log, newest first:\n{}", tail.join("\n"));
+            eprintln!(
+                "last lines of the server's log, newest first:\n{}",
+                tail.join("\n")
+            );
         }
     }
 }
