@@ -175,7 +175,7 @@ async fn with_a_certificate_everything_is_encrypted() {
     assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
     let raw = Raw::connect(&registry);
     assert!(
-        tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10)))
+        tokio::task::spawn_blocking(move || raw.closes_within(Duration::from_secs(10)))
             .await
             .unwrap()
     );

@@ -26,7 +26,7 @@ impl Raw {
         len: usize,
     ) -> Raw {
         let mut raw = Raw::connect(registry);
-        raw.send(&format!(
+        raw.send(format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/octet-stream\r\nContent-Length: {len}\r\n\r\n",
             registry.address(),
             who.basic(),
@@ -47,7 +47,7 @@ impl Raw {
     }
 
     /// Whether the server closes, possibly after an answer, within `patience`.
-    pub(crate) fn is_closed_within(mut self, patience: Duration) -> bool {
+    pub(crate) fn closes_within(mut self, patience: Duration) -> bool {
         self.0.set_read_timeout(Some(patience)).unwrap();
         let mut all = Vec::new();
         match self.0.read_to_end(&mut all) {

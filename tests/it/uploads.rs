@@ -412,7 +412,7 @@ async fn a_head_that_does_not_come_is_cut() {
         let mut raw = Raw::connect(&registry);
         raw.send(beginning);
         let closed =
-            tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10)))
+            tokio::task::spawn_blocking(move || raw.closes_within(Duration::from_secs(10)))
                 .await
                 .unwrap();
         assert!(
@@ -423,7 +423,7 @@ async fn a_head_that_does_not_come_is_cut() {
     // And one that waits between requests.
     let mut raw = Raw::connect(&registry);
     raw.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
-    let closed = tokio::task::spawn_blocking(move || raw.is_closed_within(Duration::from_secs(10)))
+    let closed = tokio::task::spawn_blocking(move || raw.closes_within(Duration::from_secs(10)))
         .await
         .unwrap();
     assert!(closed, "an idle connection is open after 10 seconds");

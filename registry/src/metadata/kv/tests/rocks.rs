@@ -3,10 +3,11 @@
 use super::super::KvMetadata;
 use super::super::rocks::RocksEngine;
 use crate::metadata::suite::kit::{
-    NOW, Shape, delete_tag, put_object, release, repo, tag, upload_row,
+    NOW, Shape, Store, delete_tag, put_object, release, repo, tag, upload_row,
 };
 use crate::metadata::suite::{Fixture, random, run_suite};
 use crate::metadata::{Error, Metadata as _};
+use sealstone_spec::digest::Digest;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ fn any_sequence_of_operations_is_answered_as_by_the_model() {
 async fn what_was_acknowledged_is_there_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let here = repo("a/here");
-    let mut releases = Vec::new();
+    let mut releases: Vec<(String, Digest, Digest)> = Vec::new();
     for round in 0..4 {
         // Opened, written to, and dropped in the middle of its life, again and again.
         let store: Arc<dyn Store> = Arc::new(open(directory.path()).unwrap());
