@@ -3,9 +3,20 @@
 use crate::content::*;
 use crate::raw::Raw;
 use sealstone_spec::digest::Digest;
-use sealstone_tests::registry::{Setup, User};
+use sealstone_tests::registry::{Setup, TestRegistry, User};
 use std::process::Command;
 use std::time::Duration;
+
+/// Waits until the server has begun to take the body: before that there is nothing that it must end.
+async fn bytes_arrive(registry: &TestRegistry) {
+    for _ in 0..600 {
+        if !registry.files("uploads").is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no bytes of the upload arrived within 30 seconds");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_upload_ends_before_the_server_does() {
@@ -22,7 +33,7 @@ async fn a_running_upload_ends_before_the_server_does() {
         blob.len(),
     );
     raw.send(&blob[..MIB]);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    bytes_arrive(&registry).await;
     registry.terminate().unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(
@@ -64,7 +75,7 @@ async fn an_upload_that_does_not_end_is_cut_and_its_bytes_are_kept() {
     let upload = begin(&registry, &admin, "a").await;
     let mut raw = Raw::head(&registry, &admin, "PATCH", &upload, blob.len());
     raw.send(&blob[..MIB]);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    bytes_arrive(&registry).await;
     registry.terminate().unwrap();
     assert!(registry.ended().await.unwrap().success());
     drop(raw);
