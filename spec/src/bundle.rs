@@ -70,9 +70,15 @@ impl BundlePath {
         &self.0
     }
 
-    /// The path as others are compared with it: composed Unicode form, lowercase.
+    /// The path as others are compared with it: composed Unicode form, without case.
     fn folded(&self) -> String {
-        self.0.nfkc().flat_map(char::to_lowercase).nfkc().collect()
+        // Upper case first: it makes one of what lower case keeps apart, such as ß and SS, σ and ς.
+        self.0
+            .nfkc()
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .nfkc()
+            .collect()
     }
 }
 
@@ -429,6 +435,8 @@ mod tests {
             ("A/b", "a"),
             ("\u{fb01}le", "file"),
             ("K", "\u{212a}"),
+            ("\u{df}", "SS"),
+            ("\u{3c3}", "\u{3c2}"),
         ] {
             assert!(bundle(&[layer(one), layer(two)]).is_err(), "{one} {two}");
             assert!(bundle(&[layer(two), layer(one)]).is_err(), "{two} {one}");

@@ -100,7 +100,6 @@ async fn paths_that_leave_the_bundle_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "spec::bundle folds paths by lowercase only; APFS and NTFS take these pairs for one file"]
 async fn paths_that_a_full_case_fold_makes_one_are_refused() {
     let (registry, blob) = ready().await;
     for paths in [["σ", "ς"], ["ß", "SS"]] {

@@ -94,6 +94,9 @@ pub async fn serve(
             }
         });
     }
+    // Closed at once: what is not accepted any more must be refused, so that clients go elsewhere, instead
+    // of waiting in a queue that nobody serves.
+    drop(listening.listener);
     connections.close();
     if tokio::time::timeout(limits.drain, connections.wait())
         .await
