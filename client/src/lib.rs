@@ -7,6 +7,7 @@
 //! | [`store`] | where bundles live: a registry's repository or a layout directory |
 //! | [`layout`] | OCI image layouts on disk |
 //! | [`pack`] | a directory made into a bundle, the same bytes on every machine |
+//! | [`compare`] | two files or directories held against each other, tensor by tensor |
 //! | [`keys`] | key files: made, read, unlocked |
 //! | [`trust`] | signing, gathering evidence, judging it |
 //! | [`transport`], [`credentials`] | the registry client and who it is |
@@ -15,6 +16,7 @@
 //! Invariant: no public function hands out bytes of a bundle that have not been checked against the
 //! digest that they were asked for by.
 
+pub mod compare;
 pub mod credentials;
 pub mod error;
 pub mod keys;

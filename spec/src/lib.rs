@@ -12,12 +12,14 @@
 //! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
 //! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
+//! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 
 #![forbid(unsafe_code)]
 
 pub mod admission;
 pub mod bundle;
 pub mod canonical;
+pub mod compare;
 pub mod digest;
 pub mod envelope;
 mod exact;
