@@ -11,6 +11,7 @@
 //! | [`media`], [`manifest`], [`bundle`] | 02 | media types, manifests as received, bundles and their paths |
 //! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
 //! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
+//! | [`environment`] | 08 | facts of an environment, their levels and differences; levels of isolation |
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 
@@ -22,6 +23,7 @@ pub mod canonical;
 pub mod compare;
 pub mod digest;
 pub mod envelope;
+pub mod environment;
 mod exact;
 #[cfg(test)]
 mod fixtures;

@@ -1,14 +1,15 @@
 //! Test vectors: written from fixed seeds, and read back as another implementation would. Test code only.
 //!
 //! The expectations stand in the tables here, by hand; the files hold what the tables build. A test
-//! fails when the two differ. (Those of `content` and `comparison` were written by another implementation and are only
-//! read.) To write the files again: `SEALSTONE_WRITE_VECTORS=1 cargo test vectors`.
+//! fails when the two differ. (Those of `content`, `comparison` and `environment` were written by another
+//! implementation and are only read.) To write the files again: `SEALSTONE_WRITE_VECTORS=1 cargo test vectors`.
 
 #![allow(clippy::unwrap_used)]
 
 mod comparison;
 mod content;
 mod documents;
+mod environment;
 mod forgery;
 mod signing;
 mod verdicts;
