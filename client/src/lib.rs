@@ -10,6 +10,7 @@
 //! | [`compare`] | two files or directories held against each other, tensor by tensor |
 //! | [`keys`] | key files: made, read, unlocked |
 //! | [`trust`] | signing, gathering evidence, judging it |
+//! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`transport`], [`credentials`] | the registry client and who it is |
 //! | [`transfer`] | push, pull and copy: parallel, resumable, verified |
 //!
@@ -22,6 +23,7 @@ pub mod error;
 pub mod keys;
 pub mod layout;
 pub mod pack;
+pub mod runner;
 pub mod store;
 pub mod transfer;
 pub mod transport;
