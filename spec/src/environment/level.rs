@@ -3,6 +3,7 @@
 //! Invariant: a fact that is not in this table cannot enter a document, so nothing of an environment is
 //! ever captured because it happened to be there.
 
+use crate::compare::Class;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -49,6 +50,16 @@ pub enum Strictness {
     Numeric,
     /// `statistical` (and what follows it).
     Statistical,
+}
+
+impl From<Class> for Strictness {
+    fn from(class: Class) -> Strictness {
+        match class {
+            Class::BitExact | Class::ContentExact => Strictness::Exact,
+            Class::Numeric | Class::Functional => Strictness::Numeric,
+            Class::Statistical | Class::Divergent => Strictness::Statistical,
+        }
+    }
 }
 
 /// How two values of a fact are compared.
