@@ -14,6 +14,7 @@
 //! | [`environment`] | 08 | facts of an environment, their levels and differences; levels of isolation |
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
+//! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,7 @@ pub mod media;
 pub mod name;
 pub mod policy;
 pub mod range;
+pub mod report;
 pub mod sigstore;
 pub mod statement;
 pub mod tree;

@@ -1,0 +1,256 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::vectors::reports::{diverged, reproduced};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn read(value: &Value) -> Report {
+    Report::parse(value.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn precedence_is_halted_error_diverged_inconclusive_warnings() {
+    let mut order = Verdict::ALL;
+    order.sort();
+    assert_eq!(order, Verdict::ALL);
+    let codes: Vec<u8> = Verdict::ALL
+        .iter()
+        .map(|verdict| verdict.exit_code(false))
+        .collect();
+    assert_eq!(codes, [0, 0, 5, 2, 4, 3]);
+    assert_eq!(Verdict::ReproducedWithWarnings.exit_code(true), 1);
+    assert_eq!(Verdict::Reproduced.exit_code(true), 0);
+    for verdict in Verdict::ALL {
+        assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.as_str());
+    }
+}
+
+#[test]
+fn alerts_name_stage_artifact_place_test_and_owner() {
+    let line = alert_line(&read(&diverged()), Some("REBUILD.md"));
+    assert_eq!(
+        line,
+        "DIVERGED churn-lr:1.4.0~brisk-otter-quartz stage=train artifact=model/weights.safetensors at=tensor:coef[0,17] \
+         test=numeric(rel_l2<=1e-9) observed=3.2e-3 attribution=params(model.C 1.0→0.8) owner=@team-growth runbook=REBUILD.md"
+    );
+    assert_eq!(
+        alert_line(&read(&reproduced()), None),
+        "REPRODUCED churn-lr:1.4.0~brisk-otter-quartz owner=@team-growth"
+    );
+}
+
+#[test]
+fn an_alert_is_one_line_whatever_the_bundle_says() {
+    let mut value = diverged();
+    value["firstDivergence"]["artifact"] = json!("a\nREPRODUCED \u{1b}[2Jb");
+    value["owner"] = json!("x".repeat(5000));
+    let line = alert_line(&read(&value), None);
+    assert!(!line.chars().any(char::is_control), "{line}");
+    assert!(line.len() < 2000);
+}
+
+#[test]
+fn a_halt_names_the_check() {
+    let mut value = reproduced();
+    value["verdict"] = json!("HALTED");
+    value["reasons"] = json!([{"verdict": "HALTED", "code": "input-digest", "subject": "data/raw.csv", "text": "expected sha256:aa, found sha256:bb"}]);
+    let line = alert_line(&read(&value), None);
+    assert!(
+        line.contains("check=input-digest subject=data/raw.csv found=expected"),
+        "{line}"
+    );
+}
+
+#[test]
+fn fingerprints_do_not_depend_on_when_or_how_much() {
+    let one = read(&diverged());
+    let mut two = one.clone();
+    two.started_on = "2026-01-31T11:00:00Z".into();
+    two.metrics[0].now = Some("0.5".into());
+    assert_eq!(one.fingerprint(), two.fingerprint());
+    two.first_divergence.as_mut().unwrap().locator = Some("tensor:coef[0,18]".into());
+    assert_ne!(one.fingerprint(), two.fingerprint());
+}
+
+#[test]
+fn a_long_table_is_cut_and_what_failed_stays() {
+    let mut report = read(&reproduced());
+    assert!(report.cut().is_none());
+    let row = report.metrics[0].clone();
+    report.metrics = (0..2500)
+        .map(|index| MetricRow {
+            name: format!("m{index}"),
+            ok: index != 2400,
+            ..row.clone()
+        })
+        .collect();
+    report.decide();
+    assert_eq!(report.verdict, Verdict::Diverged);
+    assert!(
+        Report::parse(&report.to_bytes()).is_err(),
+        "too long to be read"
+    );
+    let short = report.cut().unwrap();
+    assert_eq!(short.metrics.len(), MAX_ROWS);
+    assert!(short.metrics.iter().any(|row| row.name == "m2400"));
+    assert_eq!(
+        short.cut["metrics"],
+        Cut {
+            shown: 1000,
+            total: 2500
+        }
+    );
+    assert_eq!(Report::parse(&short.to_bytes()).unwrap(), short);
+}
+
+#[test]
+fn hints_exist_and_are_numbered() {
+    for (index, entry) in CATALOGUE.iter().enumerate() {
+        assert_eq!(entry.id, format!("ND-{:02}", index + 1));
+        for text in [entry.title, entry.symptom, entry.check, entry.fix] {
+            assert!(!text.is_empty() && !text.ends_with('.'), "{}", entry.id);
+        }
+    }
+    for (clue, first) in [
+        (Clue::Artifact("x.zip".into()), "ND-04"),
+        (Clue::Artifact("x.pt".into()), "ND-15"),
+        (Clue::Reordered, "ND-03"),
+        (
+            Clue::Values("1769860800.1".into(), "1769860801.7".into()),
+            "ND-07",
+        ),
+        (
+            Clue::Values("\"2026-01-31\"".into(), "\"2026-02-01\"".into()),
+            "ND-07",
+        ),
+        (Clue::Values("/tmp/a".into(), "/tmp/b".into()), "ND-09"),
+        (Clue::Fact("env.PYTHONHASHSEED".into()), "ND-01"),
+        (Clue::Fact("threads.OMP_NUM_THREADS".into()), "ND-02"),
+        (Clue::Fact("blas.arch".into()), "ND-16"),
+        (Clue::Fact("packages.numpy".into()), "ND-17"),
+        (Clue::Trace("lr".into(), false), "ND-19"),
+        (Clue::Trace("batch_sha256".into(), true), "ND-03"),
+        (Clue::Trace("loss".into(), true), "ND-14"),
+        (Clue::Hidden, "ND-18"),
+        (Clue::NoSeed, "ND-14"),
+    ] {
+        let hints = hints_for(std::slice::from_ref(&clue));
+        assert_eq!(hints[0], first, "{clue:?}");
+        assert!(hints.len() <= 5 && hints.iter().all(|id| hint(id).is_some()));
+    }
+}
+
+#[test]
+fn trainer_states_are_traces() {
+    let state = json!({"log_history": [
+        {"step": 10, "loss": 0.5, "learning_rate": 0.001, "grad_norm": 1.5, "epoch": 1.0},
+        {"step": 20, "eval_loss": 0.4}, {"step": 20, "loss": 0.4, "learning_rate": 0.0005}]});
+    let base = Trace::parse_trainer_state(state.to_string().as_bytes()).unwrap();
+    assert_eq!(base.len(), 2);
+    let mut other = state.clone();
+    other["log_history"][2]["learning_rate"] = json!(0.0004);
+    let now = Trace::parse_trainer_state(other.to_string().as_bytes()).unwrap();
+    let first = first_difference(&base, &now).unwrap();
+    assert_eq!((first.step, first.column.as_str()), (20, "lr"));
+    assert!(Trace::parse_trainer_state(b"{}").is_err());
+    assert!(Trace::parse_lines("{\"loss\":1}").is_err());
+    assert!(Trace::parse_lines("[]").is_err());
+    assert_eq!(
+        Trace::parse_lines("\n{\"step\":0}\nx")
+            .unwrap_err()
+            .to_string()
+            .split(':')
+            .next(),
+        Some("trace, line 3")
+    );
+}
+
+fn reasons() -> impl Strategy<Value = Vec<Reason>> {
+    let one = prop::sample::select(Verdict::ALL.to_vec())
+        .prop_map(|verdict| Reason::new(verdict, "c", "s", "t"));
+    prop::collection::vec(one, 0..8)
+}
+
+fn graph() -> impl Strategy<Value = Vec<StageFacts>> {
+    prop::collection::vec(any::<(u8, bool, bool, bool, bool, Option<bool>)>(), 1..12).prop_map(
+        |rows| {
+            rows.into_iter()
+                .enumerate()
+                .map(
+                    |(index, (needs, changed, environment_changed, differs, fails, alone))| {
+                        StageFacts {
+                            name: index.to_string(),
+                            needs: (0..index)
+                                .filter(|other| {
+                                    other % 8 == usize::from(needs) % 8
+                                        || usize::from(needs) >> (other % 8) & 1 == 1
+                                })
+                                .map(|other| other.to_string())
+                                .collect(),
+                            changed,
+                            environment_changed,
+                            differs: differs || fails,
+                            fails,
+                            differs_alone: alone,
+                        }
+                    },
+                )
+                .collect()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn more_reasons_never_make_a_verdict_better(mut some in reasons(), more in reasons()) {
+        let before = worst(&some);
+        some.extend(more);
+        prop_assert!(worst(&some) >= before);
+    }
+
+    #[test]
+    fn a_decided_report_is_read_back(reasons in reasons(), ok: bool, now: bool) {
+        let mut report = read(&reproduced());
+        report.reasons = reasons;
+        report.metrics[0].ok = ok;
+        if !now {
+            report.metrics[0].now = None;
+        }
+        report.decide();
+        prop_assert_eq!(Report::parse(&report.to_bytes()).unwrap(), report);
+    }
+
+    #[test]
+    fn an_origin_has_not_inherited_and_there_is_one_if_anything_differs(stages in graph()) {
+        let origin = walk(&stages);
+        prop_assert_eq!(origin.is_some(), stages.iter().any(|stage| stage.differs));
+        if let Some(origin) = origin {
+            prop_assert!(stages[origin.stage].differs);
+            prop_assert!(origin.causes[origin.stage].is_some_and(|cause| cause != Cause::Inherited));
+            for (stage, cause) in stages.iter().zip(&origin.causes) {
+                prop_assert_eq!(stage.differs, cause.is_some());
+                if *cause == Some(Cause::Inherited) {
+                    let heir = stage.needs.iter().any(|need| stages.iter().any(|other| other.name == *need && other.differs));
+                    prop_assert!(heir);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_without_a_panic(text in "\\PC{0,200}") {
+        let _ = Report::parse(text.as_bytes());
+        let _ = Trace::parse_lines(&text);
+    }
+
+    #[test]
+    fn one_change_in_a_trace_is_found_where_it_is(length in 1usize..30, at in 0usize..30) {
+        let at = at % length;
+        let line = |step: usize, loss: usize| format!("{{\"step\":{step},\"loss\":{loss}}}");
+        let base: Vec<String> = (0..length).map(|step| line(step, 1)).collect();
+        let now: Vec<String> = (0..length).map(|step| line(step, if step >= at { 2 } else { 1 })).collect();
+        let parse = |lines: &[String]| Trace::parse_lines(&lines.join("\n")).unwrap();
+        let first = first_difference(&parse(&base), &parse(&now)).unwrap();
+        prop_assert_eq!(first.step, at as u64);
+    }
+}
