@@ -15,6 +15,7 @@
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 //! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
+//! | [`statement`], [`purl`] | 10 | what statements say: provenance, tests, approvals, releases; package URLs |
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +35,7 @@ pub mod manifest;
 pub mod media;
 pub mod name;
 pub mod policy;
+pub mod purl;
 pub mod range;
 pub mod report;
 pub mod sigstore;

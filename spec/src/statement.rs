@@ -1,11 +1,36 @@
 //! in-toto statements: what a signer says about which content.
 //!
-//! Source: in-toto/attestation, spec/v1. Owns the statement's shape, the predicate types that Sealstone
-//! knows, and the step from a verified envelope to a statement about one manifest.
-//! Does not read predicates: each rule of the policy reads its own.
+//! Source: in-toto/attestation, spec/v1. Owns the statement's shape and the step from a verified envelope
+//! to a statement about one manifest; the parts own what statements say:
+//!
+//! | part | what it reads and writes |
+//! | --- | --- |
+//! | [`predicate`] | the predicate types by name, and what every typed predicate has in common |
+//! | [`provenance`], [`model_train`] | SLSA provenance, and our own build type in it |
+//! | [`test_result`], [`svr`] | results of tests; simple verification results, which approvals are |
+//! | [`release`], [`summary`] | what a registry says: published, verified |
+//! | [`reference`](mod@reference) | documents elsewhere |
+//! | [`resource`], [`timestamp`] | descriptors of content; points in time |
+//!
+//! Bills of materials are [`crate::bom`]'s. Nothing here decides whose word counts.
 //! Invariant: a [`VerifiedStatement`] was signed, is of a type that was asked for, and names the
 //! digest that it is used for. A digest does not bind a size; that comes from the referrer's subject
 //! and is checked where evidence enters a case ([`crate::policy::Case::add`]).
+
+pub mod model_train;
+pub mod predicate;
+pub mod provenance;
+pub mod reference;
+pub mod release;
+pub mod resource;
+pub mod summary;
+pub mod svr;
+pub mod test_result;
+pub mod timestamp;
+
+pub use predicate::{Predicate, PredicateError};
+pub use resource::ResourceDescriptor;
+pub use timestamp::Timestamp;
 
 use crate::canonical::JsonError;
 use crate::digest::Digest;
@@ -24,24 +49,6 @@ pub const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
 pub const MAX_SUBJECTS: usize = 1024;
 /// See [`MAX_SUBJECTS`].
 pub const MAX_DIGESTS: usize = 32;
-
-/// Predicate types, by their own names.
-pub mod predicate {
-    /// A signature and nothing more: what `cosign sign` writes, and the only type that counts as one.
-    pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
-    /// SLSA provenance.
-    pub const SLSA_PROVENANCE: &str = "https://slsa.dev/provenance/v1";
-    /// SLSA verification summary.
-    pub const VERIFICATION_SUMMARY: &str = "https://slsa.dev/verification_summary/v1";
-    /// CycloneDX bill of materials.
-    pub const CYCLONEDX: &str = "https://cyclonedx.org/bom";
-    /// Result of tests.
-    pub const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
-    /// Simple verification result: an approval.
-    pub const SVR: &str = "https://in-toto.io/attestation/svr/v0.2";
-    /// OpenSSF Model Signing.
-    pub const MODEL_SIGNATURE: &str = "https://model_signing/signature/v1.0";
-}
 
 /// Why a signed payload is no statement about the content that it was attached to.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +162,21 @@ impl Statement {
         }
     }
 
+    /// A statement that makes a typed predicate.
+    ///
+    /// # Errors
+    /// If the predicate is not what its type demands: what would be refused is not written.
+    pub fn of<P: Predicate>(
+        subject: Vec<Subject>,
+        predicate: &P,
+    ) -> Result<Statement, PredicateError> {
+        Ok(Statement::new(
+            subject,
+            P::TYPE,
+            predicate::write(predicate)?,
+        ))
+    }
+
     /// The statement that `cosign sign` makes: this content, signed, and nothing more.
     pub fn signature(subject: Vec<Subject>) -> Statement {
         Statement::new(subject, predicate::COSIGN_SIGN, Map::new())
@@ -238,6 +260,18 @@ impl VerifiedStatement {
         self.statement.predicate.as_ref()
     }
 
+    /// What it says, as the typed predicate `P`.
+    ///
+    /// # Errors
+    /// If it is of another type than `P`, or is not what that type demands.
+    pub fn read<P: Predicate>(&self) -> Result<P, PredicateError> {
+        if self.predicate_type() != P::TYPE {
+            let problem = format!("predicate type is \"{}\"", shorten(self.predicate_type()));
+            return Err(PredicateError::new(P::TYPE, "", problem));
+        }
+        predicate::read(self.predicate().unwrap_or(&Map::new()))
+    }
+
     /// Everything that it speaks of, [`VerifiedStatement::digest`] among it.
     pub fn subjects(&self) -> &[Subject] {
         &self.statement.subject
@@ -259,100 +293,4 @@ fn shorten(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::envelope::seal;
-    use crate::key::{SecretKey, Signer};
-    use serde_json::json;
-
-    fn check(payload_type: &str, payload: &str) -> Result<VerifiedStatement, StatementError> {
-        let key = SecretKey::ed25519_from_seed(&[1; 32]).unwrap();
-        let envelope = seal(payload_type, payload.as_bytes(), &key).unwrap();
-        let verified = envelope.verify(key.public_key()).unwrap();
-        VerifiedStatement::check(&verified, &[predicate::COSIGN_SIGN], &digest())
-    }
-
-    fn digest() -> Digest {
-        Digest::sha256(b"manifest")
-    }
-
-    #[test]
-    fn is_written_as_cosign_writes_it() {
-        let statement = Statement::signature(vec![Subject::new("r.example/a", &digest())]);
-        assert_eq!(
-            String::from_utf8(statement.to_bytes()).unwrap(),
-            format!(
-                r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"name":"r.example/a","digest":{{"sha256":"{}"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#,
-                digest().hex()
-            )
-        );
-    }
-
-    #[test]
-    fn a_signed_statement_must_be_one_about_this_content() {
-        let good = serde_json::to_value(Statement::signature(vec![
-            Subject::new("other", &Digest::sha256(b"other")),
-            Subject::new("this", &digest()),
-        ]))
-        .unwrap();
-        assert!(check(media::IN_TOTO, &good.to_string()).is_ok());
-        assert!(check("application/json", &good.to_string()).is_err());
-        let hex = digest().hex();
-        for (pointer, value, reason) in [
-            (
-                "/_type",
-                json!("https://in-toto.io/Statement/v0.1"),
-                "_type",
-            ),
-            (
-                "/predicateType",
-                json!(predicate::SLSA_PROVENANCE),
-                "predicate type",
-            ),
-            ("/subject", json!([]), "1 to 1024"),
-            ("/subject", json!([{"digest": {}}]), "32 digests"),
-            (
-                "/subject",
-                json!([{"digest": {"sha256": Digest::sha256(b"x").hex()}}]),
-                "no subject",
-            ),
-            (
-                "/subject",
-                json!([{"digest": {"blake3": hex}}]),
-                "no subject",
-            ),
-            (
-                "/subject",
-                json!([{"digest": {"sha256": hex.to_uppercase()}}]),
-                "no subject",
-            ),
-            (
-                "/subject",
-                json!([{"digest": {"sha256": hex}, "size": 1}]),
-                "unknown field",
-            ),
-            ("/subject", json!([{"name": "x"}]), "missing field"),
-            ("/predicate", json!(null), "null"),
-            ("/predicate", json!("x"), "invalid type"),
-        ] {
-            let mut changed = good.clone();
-            *changed.pointer_mut(pointer).unwrap() = value;
-            let error = check(media::IN_TOTO, &changed.to_string())
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(reason), "{pointer}: {error}");
-        }
-        let twice = good
-            .to_string()
-            .replacen('{', r#"{"predicateType":"x","#, 1);
-        assert!(
-            check(media::IN_TOTO, &twice)
-                .unwrap_err()
-                .to_string()
-                .contains("twice")
-        );
-        let extra = good.to_string().replacen('{', r#"{"extra":1,"#, 1);
-        assert!(check(media::IN_TOTO, &extra).is_err());
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ mod environment;
 mod forgery;
 pub(crate) mod reports;
 mod signing;
+mod statements;
 mod verdicts;
 
 use serde_json::Value;
