@@ -158,6 +158,17 @@ impl Envelope {
         self.key_id.as_deref().filter(|id| !id.is_empty())
     }
 
+    /// SHA-256 of what is signed: how a log names it. Says nothing about the payload.
+    pub fn signed_digest(&self) -> [u8; 32] {
+        let digest = crate::digest::Digest::sha256(&pae(&self.payload_type, &self.payload));
+        digest.bytes().try_into().expect("sha-256 has 32 bytes")
+    }
+
+    /// The signature as it came.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// Checks the signature with `key` and makes the payload readable.
     ///
     /// # Errors

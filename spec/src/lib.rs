@@ -16,6 +16,7 @@
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 //! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
 //! | [`statement`], [`purl`] | 10 | what statements say: provenance, tests, approvals, releases; package URLs |
+//! | [`log`] | 06 | the transparency log: tree, checkpoints, proofs, entries, witnesses |
 
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,7 @@ mod exact;
 mod fixtures;
 pub mod image;
 pub mod key;
+pub mod log;
 pub mod manifest;
 pub mod media;
 pub mod name;

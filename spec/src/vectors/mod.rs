@@ -11,6 +11,7 @@ mod content;
 mod documents;
 mod environment;
 mod forgery;
+mod log;
 pub(crate) mod reports;
 mod signing;
 mod statements;
