@@ -6,16 +6,17 @@
 
 use crate::digest::Digest;
 use crate::name::RepoName;
-use crate::policy::{Evaluation, Policy};
+use crate::policy::{Evaluation, ExceptionUse, Policy, Time};
 use serde::Serialize;
 
 /// A manifest that may be released in one repository, under one policy, on some evidence.
 ///
 /// ```
-/// use sealstone_spec::{admission::Admission, digest::Digest, policy::{Case, Policy}};
+/// use sealstone_spec::{admission::Admission, digest::Digest, policy::{Case, Circumstances, Policy, Time}};
 /// let repo = "models/x".parse()?;
 /// let case = Case::new(&repo, Digest::sha256(b"manifest"), 8);
-/// let admission: Admission = Policy::default_policy().judge(&repo, &case)?;
+/// let now = Circumstances::at(Time::from_seconds(0));
+/// let admission: Admission = Policy::default_policy().judge(&repo, &case, &now)?;
 /// assert_eq!(*admission.manifest(), Digest::sha256(b"manifest"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -25,7 +26,7 @@ use serde::Serialize;
 /// use sealstone_spec::{admission::Admission, digest::Digest};
 /// let digest = Digest::sha256(b"manifest");
 /// let repo = "models/x".parse().unwrap();
-/// let made_up = Admission { repo, manifest: digest, policy: digest, scope: digest, evidence: vec![] };
+/// let made_up = Admission { repo, manifest: digest, policy: digest, scope: digest, evidence: vec![], exceptions: vec![], until: None };
 /// ```
 /// nor be read from a document,
 /// ```compile_fail,E0277
@@ -52,6 +53,8 @@ pub struct Admission {
     policy: Digest,
     scope: Digest,
     evidence: Vec<Digest>,
+    exceptions: Vec<ExceptionUse>,
+    until: Option<Time>,
 }
 
 impl Admission {
@@ -73,6 +76,8 @@ impl Admission {
             policy: *policy.digest(),
             scope: evaluation.scope,
             evidence,
+            exceptions: evaluation.exceptions.clone(),
+            until: evaluation.until,
         }
     }
 
@@ -99,5 +104,15 @@ impl Admission {
     /// Digests of the referrer manifests that it rests on, sorted; they must stay.
     pub fn evidence(&self) -> &[Digest] {
         &self.evidence
+    }
+
+    /// Exceptions that it makes use of; each use must be counted where the release is made.
+    pub fn exceptions(&self) -> &[ExceptionUse] {
+        &self.exceptions
+    }
+
+    /// It does not hold from this moment on; `None` if time changes nothing about it.
+    pub fn until(&self) -> Option<Time> {
+        self.until
     }
 }

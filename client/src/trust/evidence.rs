@@ -42,7 +42,7 @@ pub struct Evidence {
 impl Evidence {
     /// The case that a policy judges, for `repository`.
     pub fn case(&self, repository: &RepoName, manifest: &VerifiedManifest) -> Case {
-        let mut case = Case::new(repository, *manifest.digest(), manifest.size());
+        let mut case = Case::of(repository, manifest);
         for item in &self.attached {
             case.add(CaseEvidence::new(
                 item.referrer.clone(),

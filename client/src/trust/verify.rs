@@ -11,7 +11,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::key::PublicKey;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA};
+use sealstone_spec::policy::{Circumstances, Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA, Time};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -146,8 +146,8 @@ impl Judge {
         manifest: &VerifiedManifest,
         evidence: &Evidence,
     ) -> Evaluation {
-        self.policy
-            .evaluate(repository, &evidence.case(repository, manifest))
+        let case = evidence.case(repository, manifest);
+        self.policy.evaluate(repository, &case, &now())
     }
 
     /// Decides.
@@ -169,15 +169,17 @@ impl Judge {
         }
         let case = evidence.case(repository, manifest);
         let place = format!("{}@{}", evidence.place, manifest.digest());
-        let admission = self
-            .policy
-            .judge(repository, &case)
-            .map_err(|denial| super::denied(&denial, &place))?;
+        let (evaluation, verdict) = self.policy.hear(repository, &case, &now());
+        let admission = verdict.map_err(|denial| super::denied(&denial, &place))?;
         Ok(Judgement {
-            evaluation: self.policy.evaluate(repository, &case),
+            evaluation,
             admission,
         })
     }
+}
+
+fn now() -> Circumstances {
+    Circumstances::at(Time::from_seconds(jiff::Timestamp::now().as_second()))
 }
 
 /// The signer whose key lies at `path`: the path without `.pub` and without the companion's mark.

@@ -7,7 +7,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Case, Denial, Evidence};
+use sealstone_spec::policy::{Case, Circumstances, Denial, Evidence, Time};
 use std::sync::Arc;
 
 /// Referrers read before the policy is asked.
@@ -41,8 +41,9 @@ impl Registry {
     ) -> Result<Admission, Error> {
         let policy = self.policy();
         let mut case = Case::new(repo, *manifest, size);
+        let circumstances = Circumstances::at(Time::from_seconds(self.now().div_euclid(1000)));
         if policy.scope_for(repo).rules().is_empty() {
-            return policy.judge(repo, &case).map_err(denied);
+            return policy.judge(repo, &case, &circumstances).map_err(denied);
         }
         let mut after = None;
         let mut read = 0;
@@ -60,9 +61,9 @@ impl Registry {
                 }
             }
             // Each signature is some 50 microseconds, so many of them are no work for this thread.
-            let (judge, name) = (policy.clone(), repo.clone());
+            let (judge, name, now) = (policy.clone(), repo.clone(), circumstances.clone());
             let judged =
-                tokio::task::spawn_blocking(move || (judge.judge(&name, &case), case)).await;
+                tokio::task::spawn_blocking(move || (judge.judge(&name, &case, &now), case)).await;
             let (verdict, judged_case) =
                 judged.map_err(|error| Error::Unavailable(error.to_string()))?;
             case = judged_case;

@@ -1,6 +1,6 @@
 //! A refusal, for people and for programs: what is missing and who can mend it.
 
-use super::{Evaluation, Ignored, Policy};
+use super::{Evaluation, Ignored, Policy, Time};
 use crate::digest::Digest;
 use crate::name::RepoName;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub struct Denial {
     pub unmet: Vec<Unmet>,
     /// What was attached and does not count: often the reason behind the reason.
     pub ignored: Vec<Ignored>,
+    /// The first moment at which the same inputs may give another verdict; `None` for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
 }
 
 impl Denial {
@@ -53,6 +56,7 @@ impl Denial {
                 })
                 .collect(),
             ignored: evaluation.ignored,
+            until: evaluation.until,
         }
     }
 }

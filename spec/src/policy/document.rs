@@ -1,121 +1,513 @@
-//! The policy document: TOML into identities, scopes and rules, with nothing left over.
+//! The policy document: a tree into identities, scopes and rules, with nothing left over.
 //!
 //! Whatever in it could be meant in two ways, or could never be met, is an error here, when its author
 //! is looking, and not a surprise at a release.
 
+use super::glob::Glob;
+use super::identity::{Identity, Key, Roles, Status};
 use super::reader::{Fields, Node, PolicyError, Source, suggest};
-use super::rule::{Rule, Signatures};
-use super::{Glob, Identity, MAX_POLICY_BYTES, SCHEMA, Scope, TagRule};
+use super::rule::{self, Rule};
+use super::scope::{Authority, ExceptionRule, LogTrust, Roots, Scope, StandingException, TagRule};
+use super::{Edition, MAX_POLICY_BYTES, Time};
 use crate::key::{KeyId, PublicKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 const MAX_NAME_CHARS: usize = 100;
 /// Most patterns in one document: all pairs of them are compared.
 const MAX_PATTERNS: usize = 1000;
 
-pub(super) fn read(toml: &str) -> Result<(Vec<Identity>, Vec<Scope>), PolicyError> {
-    let source = Source(toml);
+/// Everything that a document says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parts {
+    pub(super) edition: Edition,
+    pub(super) version: u64,
+    pub(super) expires: Option<Time>,
+    pub(super) roots: Option<Roots>,
+    pub(super) identities: Vec<Identity>,
+    pub(super) logs: Vec<LogTrust>,
+    pub(super) authority: Authority,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) exceptions: Vec<StandingException>,
+}
+
+impl Parts {
+    /// What holds where nothing was said.
+    pub(super) fn empty() -> Parts {
+        Parts {
+            edition: Edition::V1,
+            version: 0,
+            expires: None,
+            roots: None,
+            identities: Vec::new(),
+            logs: Vec::new(),
+            authority: Authority::default(),
+            scopes: Vec::new(),
+            exceptions: Vec::new(),
+        }
+    }
+}
+
+pub(super) fn read_toml(toml: &str) -> Result<Parts, PolicyError> {
     if toml.len() > MAX_POLICY_BYTES {
         let problem = format!("{} bytes, at most {MAX_POLICY_BYTES} are read", toml.len());
-        return Err(source.error(0..0, problem, None));
+        return Err(Source(Some(toml)).error(0..0, problem, None));
     }
-    let document = source.document()?;
-    let root = Fields::root(source, &document);
+    let (source, root) = Source::toml(toml)?;
+    read(source, &root)
+}
+
+pub(super) fn read_json(value: &serde_json::Value) -> Result<Parts, PolicyError> {
+    let (source, root) = Source::json(value);
+    let parts = read(source, &root)?;
+    match parts.edition {
+        Edition::V1 => Err(PolicyError::nowhere(
+            "documents of version 1 are not signed: write one of \"sealstone-policy/v2\"",
+        )),
+        Edition::V2 => Ok(parts),
+    }
+}
+
+fn read<'a>(source: Source<'a>, root: &'a Node) -> Result<Parts, PolicyError> {
+    let root = Fields::of(source, root, "policy")?;
     // The schema first: under another one, every other complaint would mislead.
     let schema = root.require("schema")?;
     let found = source.text(schema, "schema")?;
-    if found != SCHEMA {
-        let problem = format!("schema \"{found}\" is not known here");
-        let suggestion = format!("this version reads \"{SCHEMA}\"");
-        return Err(source.error(schema.span(), problem, suggestion));
+    let Some(edition) = Edition::of(found) else {
+        let shown: String = found.chars().take(60).collect();
+        let problem = format!("schema \"{shown}\" is not known here");
+        let suggestion = format!(
+            "this version reads \"{}\" and \"{}\"",
+            Edition::V1.schema(),
+            Edition::V2.schema()
+        );
+        return Err(source.error(schema.place(), problem, suggestion));
+    };
+    match edition {
+        Edition::V1 => {
+            let root = root.only(&["schema", "identity", "scope"])?;
+            let identities = identities(source, root.tables("identity")?, edition)?;
+            let scopes = scopes(source, root.tables("scope")?, &identities, edition)?;
+            Ok(Parts {
+                identities,
+                scopes,
+                ..Parts::empty()
+            })
+        }
+        Edition::V2 => second(source, root),
     }
-    let root = root.only(&["schema", "identity", "scope"])?;
-    let identities = identities(source, root.tables("identity")?)?;
-    let scopes = scopes(source, root.tables("scope")?, &identities)?;
-    Ok((identities, scopes))
 }
 
-fn identities<'a>(source: Source<'a>, nodes: &'a [Node<'a>]) -> Result<Vec<Identity>, PolicyError> {
+fn second<'a>(source: Source<'a>, root: Fields<'a>) -> Result<Parts, PolicyError> {
+    let root = root.only(&[
+        "schema",
+        "version",
+        "expires",
+        "roots",
+        "identity",
+        "log",
+        "authority",
+        "scope",
+        "exception",
+    ])?;
+    let version_node = root.require("version")?;
+    let version = source.index(version_node, "version")?;
+    if version == 0 {
+        let problem = "versions begin at 1 and grow with every change";
+        return Err(source.error(version_node.place(), problem, None));
+    }
+    let expires = time(source, root.require("expires")?, "expires")?;
+    let roots = roots(source, root.require("roots")?)?;
+    let identities = identities(source, root.tables("identity")?, Edition::V2)?;
+    for (identity, key) in identities
+        .iter()
+        .flat_map(|identity| identity.keys.iter().map(move |key| (identity, key)))
+    {
+        if roots.keys.contains(&key.public) {
+            let problem = format!(
+                "key {} of \"{}\" is a root key too",
+                key.id(),
+                identity.name
+            );
+            let suggestion =
+                "root keys stay offline and sign the policy and nothing else".to_owned();
+            return Err(source.error(root.place(), problem, suggestion));
+        }
+    }
+    let scopes = scopes(source, root.tables("scope")?, &identities, Edition::V2)?;
+    let logs = logs(source, root.tables("log")?)?;
+    let mut rules = scopes.iter().flat_map(|scope| &scope.require);
+    if logs.is_empty() && rules.any(|rule| matches!(rule, Rule::Log(_))) {
+        let problem = "a rule \"log\" can never be met without a [[log]]";
+        return Err(source.error(root.place(), problem, None));
+    }
+    Ok(Parts {
+        edition: Edition::V2,
+        version,
+        expires: Some(expires),
+        roots: Some(roots),
+        logs,
+        authority: authority(source, root.get("authority"))?,
+        exceptions: exceptions(source, root.tables("exception")?, &identities)?,
+        identities,
+        scopes,
+    })
+}
+
+pub(super) fn time<'a>(
+    source: Source<'a>,
+    node: &'a Node,
+    what: &str,
+) -> Result<Time, PolicyError> {
+    source
+        .text(node, what)?
+        .parse()
+        .map_err(|error| source.error(node.place(), format!("{what}: {error}"), None))
+}
+
+fn public_key<'a>(source: Source<'a>, node: &'a Node) -> Result<PublicKey, PolicyError> {
+    source
+        .text(node, "a key")?
+        .parse()
+        .map_err(|error| source.error(node.place(), format!("{error}"), None))
+}
+
+fn roots<'a>(source: Source<'a>, node: &'a Node) -> Result<Roots, PolicyError> {
+    let fields = Fields::of(source, node, "roots")?.only(&["threshold", "keys"])?;
+    let keys_node = fields.require("keys")?;
+    let mut keys: Vec<PublicKey> = Vec::new();
+    for node in source.list(keys_node, "keys")? {
+        let key = public_key(source, node)?;
+        if keys.contains(&key) {
+            let problem = format!("root key {} stands here for the second time", key.id());
+            return Err(source.error(node.place(), problem, None));
+        }
+        keys.push(key);
+    }
+    let threshold_node = fields.require("threshold")?;
+    let threshold = source.count(threshold_node, "threshold")?;
+    if threshold as usize > keys.len() {
+        let problem = format!(
+            "threshold {threshold} can never be met by {} root keys",
+            keys.len()
+        );
+        return Err(source.error(threshold_node.place(), problem, None));
+    }
+    Ok(Roots { threshold, keys })
+}
+
+fn identities<'a>(
+    source: Source<'a>,
+    nodes: &'a [Node],
+    edition: Edition,
+) -> Result<Vec<Identity>, PolicyError> {
     let mut identities: Vec<Identity> = Vec::new();
     let mut owners: BTreeMap<KeyId, String> = BTreeMap::new();
+    let known: &[&str] = match edition {
+        Edition::V1 => &["name", "keys"],
+        Edition::V2 => &["name", "teams", "roles", "keys"],
+    };
     for node in nodes {
-        let fields = Fields::of(source, node, "identity")?.only(&["name", "keys"])?;
+        let fields = Fields::of(source, node, "identity")?.only(known)?;
         let name_node = fields.require("name")?;
-        let name = identity_name(source, name_node)?;
+        let name = plain_name(source, name_node)?;
         if identities.iter().any(|other| other.name == name) {
             let problem = format!("identity \"{name}\" stands here for the second time");
             let suggestion = "put all its keys into one [[identity]]".to_owned();
-            return Err(source.error(name_node.span(), problem, suggestion));
+            return Err(source.error(name_node.place(), problem, suggestion));
         }
+        let roles = match edition {
+            Edition::V1 => Roles::Every,
+            Edition::V2 => Roles::Of(words(source, fields.get("roles"), "a role")?),
+        };
         let keys_node = fields.require("keys")?;
         let mut keys = Vec::new();
         for node in source.list(keys_node, "keys")? {
-            let key: PublicKey = source
-                .text(node, "a key")?
-                .parse()
-                .map_err(|error| source.error(node.span(), format!("{error}"), None))?;
+            let key = match edition {
+                Edition::V2 if node.is_table() => key_of(source, node, &roles)?,
+                _ => Key {
+                    public: public_key(source, node)?,
+                    roles: roles.clone(),
+                    status: Status::Active,
+                },
+            };
             if let Some(owner) = owners.insert(*key.id(), name.clone()) {
                 let problem = format!("key {} already belongs to \"{owner}\"", key.id());
                 let suggestion = "a key speaks for one identity, and stands there once".to_owned();
-                return Err(source.error(node.span(), problem, suggestion));
+                return Err(source.error(node.place(), problem, suggestion));
             }
             keys.push(key);
         }
         if keys.is_empty() {
             let problem = format!("identity \"{name}\" has no keys");
-            return Err(source.error(keys_node.span(), problem, None));
+            return Err(source.error(keys_node.place(), problem, None));
         }
-        identities.push(Identity { name, keys });
+        identities.push(Identity {
+            name,
+            teams: words(source, fields.get("teams"), "a team")?,
+            keys,
+        });
     }
     Ok(identities)
 }
 
-fn identity_name<'a>(source: Source<'a>, node: &'a Node<'a>) -> Result<String, PolicyError> {
+fn key_of<'a>(source: Source<'a>, node: &'a Node, roles: &Roles) -> Result<Key, PolicyError> {
+    let fields = Fields::of(source, node, "key")?.only(&[
+        "key",
+        "roles",
+        "status",
+        "valid_until_index",
+        "revoked_at_index",
+        "reason",
+    ])?;
+    let public = public_key(source, fields.require("key")?)?;
+    let roles = match fields.get("roles") {
+        Some(node) => Roles::Of(words(source, Some(node), "a role")?),
+        None => roles.clone(),
+    };
+    let refuse = |key: &'static str, status: &str| match fields.get(key) {
+        None => Ok(()),
+        Some(node) => {
+            let problem = format!("a key that is {status} has no {key}");
+            Err(source.error(node.place(), problem, None))
+        }
+    };
+    let status_node = fields.get("status");
+    let status = match status_node.map_or(Ok("active"), |node| source.text(node, "status"))? {
+        "active" => {
+            for key in ["valid_until_index", "revoked_at_index", "reason"] {
+                refuse(key, "active")?;
+            }
+            Status::Active
+        }
+        "retired" => {
+            for key in ["revoked_at_index", "reason"] {
+                refuse(key, "retired")?;
+            }
+            let node = fields.require("valid_until_index")?;
+            Status::Retired {
+                valid_until_index: source.index(node, "valid_until_index")?,
+            }
+        }
+        "revoked" => {
+            refuse("valid_until_index", "revoked")?;
+            let node = fields.require("revoked_at_index")?;
+            Status::Revoked {
+                revoked_at_index: source.index(node, "revoked_at_index")?,
+                reason: plain_text(source, fields.require("reason")?, "reason")?,
+            }
+        }
+        other => {
+            let shown: String = other.chars().take(60).collect();
+            let place = status_node.map_or_else(|| fields.place(), Node::place);
+            let problem = format!("status cannot be \"{shown}\"");
+            let known = ["active", "retired", "revoked"];
+            return Err(source.error(place, problem, suggest(&shown, &known)));
+        }
+    };
+    Ok(Key {
+        public,
+        roles,
+        status,
+    })
+}
+
+fn plain_name<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
     let name = source.text(node, "name")?;
-    let length = name.chars().count();
-    if !(1..=MAX_NAME_CHARS).contains(&length)
-        || name.chars().any(char::is_control)
-        || name.trim() != name
-    {
-        let problem = format!("a name has 1 to {MAX_NAME_CHARS} characters, no control characters");
-        let suggestion = "and no space around it".to_owned();
-        return Err(source.error(node.span(), problem, suggestion));
+    if is_plain(name, MAX_NAME_CHARS) {
+        return Ok(name.to_owned());
     }
-    Ok(name.to_owned())
+    let problem = format!("a name has 1 to {MAX_NAME_CHARS} characters, no control characters");
+    let suggestion = "and no space around it".to_owned();
+    Err(source.error(node.place(), problem, suggestion))
+}
+
+pub(super) fn plain_text<'a>(
+    source: Source<'a>,
+    node: &'a Node,
+    what: &str,
+) -> Result<String, PolicyError> {
+    let text = source.text(node, what)?;
+    if is_plain(text, 500) {
+        return Ok(text.to_owned());
+    }
+    let problem = format!("{what} has 1 to 500 characters, no control characters");
+    Err(source.error(node.place(), problem, None))
+}
+
+fn is_plain(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.chars().count())
+        && !text.chars().any(char::is_control)
+        && text.trim() == text
+}
+
+/// A role, a team: short, in small letters.
+pub(super) fn word<'a>(
+    source: Source<'a>,
+    node: &'a Node,
+    what: &str,
+) -> Result<String, PolicyError> {
+    let text = source.text(node, what)?;
+    let is_word = (1..=40).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+    if is_word {
+        return Ok(text.to_owned());
+    }
+    let problem = format!("{what} has 1 to 40 characters: small letters, digits, - and _");
+    Err(source.error(node.place(), problem, None))
+}
+
+pub(super) fn words<'a>(
+    source: Source<'a>,
+    node: Option<&'a Node>,
+    what: &str,
+) -> Result<BTreeSet<String>, PolicyError> {
+    let mut words = BTreeSet::new();
+    let Some(node) = node else {
+        return Ok(words);
+    };
+    for node in source.list(node, what)? {
+        let text = word(source, node, what)?;
+        if !words.insert(text.clone()) {
+            let problem = format!("\"{text}\" stands here for the second time");
+            return Err(source.error(node.place(), problem, None));
+        }
+    }
+    Ok(words)
+}
+
+fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<LogTrust>, PolicyError> {
+    let mut logs: Vec<LogTrust> = Vec::new();
+    for node in nodes {
+        let fields = Fields::of(source, node, "log")?.only(&["vkey", "witnesses", "quorum"])?;
+        let vkey_node = fields.require("vkey")?;
+        let vkey = verifier_key(source, vkey_node)?;
+        if logs.iter().any(|log| log.vkey == vkey) {
+            let problem = "this log stands here for the second time";
+            return Err(source.error(vkey_node.place(), problem, None));
+        }
+        let mut witnesses: Vec<String> = Vec::new();
+        for node in fields
+            .get("witnesses")
+            .map_or(Ok(&[][..]), |node| source.list(node, "witnesses"))?
+        {
+            let witness = verifier_key(source, node)?;
+            if witnesses.contains(&witness) {
+                let problem = "this witness stands here for the second time";
+                return Err(source.error(node.place(), problem, None));
+            }
+            witnesses.push(witness);
+        }
+        let quorum_node = fields.get("quorum");
+        let quorum = quorum_node.map_or(Ok(0), |node| source.index(node, "quorum"))?;
+        if quorum > witnesses.len() as u64 {
+            let place = quorum_node.map_or_else(|| fields.place(), Node::place);
+            let problem = format!(
+                "quorum {quorum} can never be met by {} witnesses",
+                witnesses.len()
+            );
+            return Err(source.error(place, problem, None));
+        }
+        logs.push(LogTrust {
+            vkey,
+            witnesses,
+            quorum: u32::try_from(quorum).unwrap_or(u32::MAX),
+        });
+    }
+    Ok(logs)
+}
+
+/// `name+hex+base64`, as far as it can be told without the log's own code.
+fn verifier_key<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
+    let text = source.text(node, "a verifier key")?;
+    let mut parts = text.splitn(3, '+');
+    let parts = (parts.next(), parts.next(), parts.next());
+    let is_good = matches!(parts, (Some(name), Some(id), Some(key))
+        if is_plain(name, 255)
+            && !name.contains(char::is_whitespace)
+            && id.len() == 8
+            && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            && data_encoding::BASE64.decode(key.as_bytes()).is_ok_and(|key| key.len() == 33));
+    if is_good {
+        return Ok(text.to_owned());
+    }
+    let problem = "not a verifier key";
+    let suggestion = "write it as the log prints it: name+key id+key".to_owned();
+    Err(source.error(node.place(), problem, suggestion))
+}
+
+fn authority<'a>(source: Source<'a>, node: Option<&'a Node>) -> Result<Authority, PolicyError> {
+    let Some(node) = node else {
+        return Ok(Authority::default());
+    };
+    let fields = Fields::of(source, node, "authority")?.only(&["reject", "deprecate", "revoke"])?;
+    let default = Authority::default();
+    let roles = |key: &'static str, default: BTreeSet<String>| match fields.get(key) {
+        None => Ok(default),
+        Some(node) => {
+            let roles = words(source, Some(node), "a role")?;
+            match roles.is_empty() {
+                true => Err(source.error(
+                    node.place(),
+                    format!("nobody could {key} a release"),
+                    "name a role".to_owned(),
+                )),
+                false => Ok(roles),
+            }
+        }
+    };
+    Ok(Authority {
+        reject: roles("reject", default.reject)?,
+        deprecate: roles("deprecate", default.deprecate)?,
+        revoke: roles("revoke", default.revoke)?,
+    })
+}
+
+fn globs<'a>(source: Source<'a>, node: &'a Node) -> Result<Vec<(Glob, Range<usize>)>, PolicyError> {
+    let mut globs = Vec::new();
+    for node in source.list(node, "repositories")? {
+        let glob: Glob = source
+            .text(node, "a pattern")?
+            .parse()
+            .map_err(|error| source.error(node.place(), format!("{error}"), None))?;
+        globs.push((glob, node.place()));
+    }
+    Ok(globs)
 }
 
 fn scopes<'a>(
     source: Source<'a>,
-    nodes: &'a [Node<'a>],
+    nodes: &'a [Node],
     identities: &[Identity],
+    edition: Edition,
 ) -> Result<Vec<Scope>, PolicyError> {
     let mut scopes = Vec::new();
     let mut patterns: Vec<(usize, Glob, Range<usize>)> = Vec::new();
+    let known: &[&str] = match edition {
+        Edition::V1 => &["repositories", "tags", "staging", "require"],
+        Edition::V2 => &["repositories", "tags", "staging", "require", "exceptions"],
+    };
     for (index, node) in nodes.iter().enumerate() {
-        let known = ["repositories", "tags", "staging", "require"];
-        let fields = Fields::of(source, node, "scope")?.only(&known)?;
+        let fields = Fields::of(source, node, "scope")?.only(known)?;
         let list = fields.require("repositories")?;
         let mut repositories = Vec::new();
-        for node in source.list(list, "repositories")? {
-            let glob: Glob = source
-                .text(node, "a pattern")?
-                .parse()
-                .map_err(|error| source.error(node.span(), format!("{error}"), None))?;
+        for (glob, place) in globs(source, list)? {
             if patterns.len() == MAX_PATTERNS {
                 let problem = format!("more than {MAX_PATTERNS} patterns in one policy");
-                return Err(source.error(node.span(), problem, None));
+                return Err(source.error(place, problem, None));
             }
-            patterns.push((index, glob.clone(), node.span()));
+            patterns.push((index, glob.clone(), place));
             repositories.push(glob);
         }
         if repositories.is_empty() {
             let problem = "a scope needs at least one pattern";
-            return Err(source.error(list.span(), problem, "for all: [\"**\"]".to_owned()));
+            return Err(source.error(list.place(), problem, "for all: [\"**\"]".to_owned()));
         }
-        let mut require = Vec::new();
+        let mut require: Vec<Rule> = Vec::new();
         for node in fields.tables("require")? {
-            require.push(rule(source, node, identities)?);
+            require.push(rule::read(source, node, identities, edition)?);
         }
         scopes.push(Scope {
             repositories,
@@ -124,13 +516,105 @@ fn scopes<'a>(
                 .get("staging")
                 .map_or(Ok(true), |node| source.flag(node, "staging"))?,
             require,
+            exceptions: fields
+                .get("exceptions")
+                .map(|node| exception_rule(source, node, identities))
+                .transpose()?,
         });
     }
     no_ties(source, &patterns)?;
     Ok(scopes)
 }
 
-fn tag_rule<'a>(source: Source<'a>, node: Option<&'a Node<'a>>) -> Result<TagRule, PolicyError> {
+fn exception_rule<'a>(
+    source: Source<'a>,
+    node: &'a Node,
+    identities: &[Identity],
+) -> Result<ExceptionRule, PolicyError> {
+    let known = ["rules", "role", "threshold", "max_days"];
+    let fields = Fields::of(source, node, "exceptions")?.only(&known)?;
+    let list = fields.require("rules")?;
+    let mut rules = BTreeSet::new();
+    for node in source.list(list, "rules")? {
+        rules.insert(rule_name(source, node)?);
+    }
+    if rules.is_empty() {
+        let problem = "exceptions from no rule can never be used";
+        return Err(source.error(list.place(), problem, None));
+    }
+    let role_node = fields.require("role")?;
+    let role = word(source, role_node, "a role")?;
+    let threshold = rule::threshold(&fields)?;
+    rule::reachable(&fields, threshold, &[], Some(&role), identities)?;
+    Ok(ExceptionRule {
+        rules,
+        role,
+        threshold,
+        max_days: fields
+            .get("max_days")
+            .map_or(Ok(7), |node| source.count(node, "max_days"))?,
+    })
+}
+
+fn rule_name<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
+    let name = source.text(node, "a rule")?;
+    if Rule::NAMES.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let shown: String = name.chars().take(60).collect();
+    let problem = format!("rule \"{shown}\" is not known");
+    Err(source.error(node.place(), problem, suggest(&shown, &Rule::NAMES)))
+}
+
+fn exceptions<'a>(
+    source: Source<'a>,
+    nodes: &'a [Node],
+    identities: &[Identity],
+) -> Result<Vec<StandingException>, PolicyError> {
+    let mut exceptions: Vec<StandingException> = Vec::new();
+    for node in nodes {
+        let fields = Fields::of(source, node, "exception")?.only(&[
+            "id",
+            "repositories",
+            "rule",
+            "reason",
+            "ticket",
+            "approved_by",
+            "expires",
+            "max_uses",
+        ])?;
+        let id_node = fields.require("id")?;
+        let id = plain_name(source, id_node)?;
+        if exceptions.iter().any(|other| other.id == id) {
+            let problem = format!("exception \"{id}\" stands here for the second time");
+            return Err(source.error(id_node.place(), problem, None));
+        }
+        let list = fields.require("repositories")?;
+        let repositories: Vec<Glob> = globs(source, list)?
+            .into_iter()
+            .map(|(glob, _)| glob)
+            .collect();
+        if repositories.is_empty() {
+            let problem = "an exception needs at least one pattern";
+            return Err(source.error(list.place(), problem, None));
+        }
+        let approved_node = fields.require("approved_by")?;
+        let approved_by = rule::identity_names(source, approved_node, identities)?;
+        exceptions.push(StandingException {
+            id,
+            repositories,
+            rule: rule_name(source, fields.require("rule")?)?,
+            reason: plain_text(source, fields.require("reason")?, "reason")?,
+            ticket: plain_text(source, fields.require("ticket")?, "ticket")?,
+            approved_by,
+            expires: time(source, fields.require("expires")?, "expires")?,
+            max_uses: source.count(fields.require("max_uses")?, "max_uses")?,
+        });
+    }
+    Ok(exceptions)
+}
+
+fn tag_rule<'a>(source: Source<'a>, node: Option<&'a Node>) -> Result<TagRule, PolicyError> {
     let Some(node) = node else {
         return Ok(TagRule::Immutable);
     };
@@ -139,11 +623,8 @@ fn tag_rule<'a>(source: Source<'a>, node: Option<&'a Node<'a>>) -> Result<TagRul
         "mutable" => Ok(TagRule::Mutable),
         other => {
             let problem = format!("tags cannot be \"{other}\"");
-            Err(source.error(
-                node.span(),
-                problem,
-                suggest(other, &["immutable", "mutable"]),
-            ))
+            let known = ["immutable", "mutable"];
+            Err(source.error(node.place(), problem, suggest(other, &known)))
         }
     }
 }
@@ -168,67 +649,4 @@ fn no_ties(
         }
     }
     Ok(())
-}
-
-fn rule<'a>(
-    source: Source<'a>,
-    node: &'a Node<'a>,
-    identities: &[Identity],
-) -> Result<Rule, PolicyError> {
-    let fields = Fields::of(source, node, "require")?;
-    let name_node = fields.require("rule")?;
-    match source.text(name_node, "rule")? {
-        Signatures::NAME => {
-            let fields = fields.only(&["rule", "threshold", "identities"])?;
-            signatures(source, &fields, identities).map(Rule::Signatures)
-        }
-        other => {
-            let shown: String = other.chars().take(60).collect();
-            let problem = format!("rule \"{shown}\" is not known");
-            Err(source.error(name_node.span(), problem, suggest(&shown, &Rule::NAMES)))
-        }
-    }
-}
-
-fn signatures<'a>(
-    source: Source<'a>,
-    fields: &Fields<'a>,
-    identities: &[Identity],
-) -> Result<Signatures, PolicyError> {
-    let list = fields.require("identities")?;
-    let mut names: Vec<String> = Vec::new();
-    for node in source.list(list, "identities")? {
-        let name = source.text(node, "an identity")?;
-        if !identities.iter().any(|identity| identity.name == name) {
-            let known: Vec<&str> = identities
-                .iter()
-                .map(|identity| identity.name.as_str())
-                .collect();
-            let problem = format!("identity \"{name}\" is not defined");
-            let hint = suggest(name, &known).unwrap_or("add an [[identity]] for it".into());
-            return Err(source.error(node.span(), problem, hint));
-        }
-        if names.iter().any(|other| other == name) {
-            let problem = format!("identity \"{name}\" stands twice and would count once");
-            return Err(source.error(node.span(), problem, None));
-        }
-        names.push(name.to_owned());
-    }
-    if names.is_empty() {
-        return Err(source.error(
-            list.span(),
-            "a rule without identities can never be met",
-            None,
-        ));
-    }
-    let node = fields.get("threshold");
-    let threshold = node.map_or(Ok(1), |node| source.count(node, "threshold"))?;
-    let reachable = u32::try_from(names.len()).unwrap_or(u32::MAX);
-    if threshold > reachable {
-        let place = node.map_or_else(|| fields.place(), |node| node.span());
-        let problem = format!("threshold {threshold} can never be met by {reachable} identities");
-        let suggestion = "the keys of one identity count once".to_owned();
-        return Err(source.error(place, problem, suggestion));
-    }
-    Ok(Signatures::new(threshold, names))
 }

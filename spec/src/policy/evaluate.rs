@@ -1,24 +1,21 @@
 //! The evaluation: verify what is attached, then ask every rule.
 //!
 //! Invariant: a statement reaches a rule only with a key of the policy's own, under that key's
-//! algorithm, with a signature that holds, about this manifest. All rules are asked, met or not, so
-//! that whoever is refused learns everything at once.
+//! algorithm, with a signature that holds, about this manifest, and while the key counts. All rules
+//! are asked, met or not, so that whoever is refused learns everything at once.
 
-use super::evidence::{Case, Ignored};
-use super::rule::RuleResult;
-use super::{Identity, Policy};
+use super::evidence::{Attached, Case, Ignored};
+use super::hearing::{Counted, Hearing};
+use super::identity::{Identity, Key};
+use super::lifecycle::{Binding, DEPRECATION, EXCEPTION, REJECTION, REVOCATION};
+use super::rule::{Rule, RuleResult};
+use super::standing::{self, Standing};
+use super::{Circumstances, ExceptionUse, Policy, Time, exception};
 use crate::digest::Digest;
 use crate::name::RepoName;
-use crate::sigstore::{KeyChoice, SigstoreBundle};
+use crate::sigstore::KeyChoice;
 use crate::statement::VerifiedStatement;
 use serde::Serialize;
-
-/// A verified statement, with the referrer that it came from and the identity that made it.
-pub(super) struct Counted<'a> {
-    pub(super) evidence: Digest,
-    pub(super) identity: &'a Identity,
-    pub(super) statement: VerifiedStatement,
-}
 
 /// What every rule of a scope found about one manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,16 +25,27 @@ pub struct Evaluation {
     pub repository: RepoName,
     /// The manifest.
     pub manifest: Digest,
+    /// Digest of the whole policy.
+    pub policy: Digest,
     /// Digest of the scope and its identities; see [`Policy::scope_digest`].
     pub scope: Digest,
-    /// One result for each rule, in the order of the document.
+    /// One result for each rule, in the order of the document; then what stops the release whatever
+    /// the rules say, if anything does.
     pub results: Vec<RuleResult>,
     /// What was attached and does not count, sorted.
     pub ignored: Vec<Ignored>,
+    /// Exceptions that it makes use of.
+    pub exceptions: Vec<ExceptionUse>,
+    /// What an approval given on it is for.
+    pub binding: Binding,
+    /// Where the bundle stands.
+    pub standing: Standing,
+    /// The first moment at which the same inputs may give another verdict; `None` for never.
+    pub until: Option<Time>,
 }
 
 impl Evaluation {
-    /// Whether every rule is met.
+    /// Whether every rule is met and nothing stops the release.
     pub fn satisfied(&self) -> bool {
         self.results.iter().all(|result| result.satisfied)
     }
@@ -45,64 +53,120 @@ impl Evaluation {
 
 impl Policy {
     /// Evaluates every rule that holds for `repo`, without deciding; [`Policy::judge`] does.
-    pub fn evaluate(&self, repo: &RepoName, case: &Case) -> Evaluation {
+    pub fn evaluate(
+        &self,
+        repo: &RepoName,
+        case: &Case,
+        circumstances: &Circumstances,
+    ) -> Evaluation {
         let scope = self.scope_for(repo);
         let mut ignored = case.ignored().to_vec();
-        let mut results = Vec::new();
-        if case.repository() == repo {
-            let wanted: Vec<&str> = scope
+        let is_own_case = case.repository() == repo;
+        let mut statements = Vec::new();
+        // Without a rule nothing rests on evidence, so none is checked.
+        if is_own_case && self.reads_evidence(repo) {
+            let wanted = self.predicate_types(repo);
+            let must_be_logged = scope
                 .rules()
                 .iter()
-                .flat_map(|rule| rule.predicate_types())
-                .copied()
-                .collect();
-            let mut statements = Vec::new();
-            // Without a rule nothing rests on evidence, so none is checked.
-            for (evidence, bundle) in case.bundles().filter(|_| !scope.rules().is_empty()) {
-                match self.verify(bundle, &wanted, case.manifest()) {
-                    Ok((identity, statement)) => {
-                        statements.push(Counted {
-                            evidence,
-                            identity,
-                            statement,
-                        });
-                    }
-                    Err(reason) => ignored.push(Ignored::new(evidence, reason)),
+                .any(|rule| matches!(rule, Rule::Log(_)));
+            for attached in case.attached() {
+                match self.verify(attached, &wanted, case.manifest(), must_be_logged) {
+                    Ok(counted) => statements.push(counted),
+                    Err(reason) => ignored.push(Ignored::new(attached.evidence, reason)),
                 }
             }
-            let rules = scope.rules().iter();
-            results.extend(rules.map(|rule| rule.evaluate(case, &statements)));
-        } else {
-            results.push(RuleResult {
-                rule: "repository".to_owned(),
-                satisfied: false,
-                reasons: vec![format!(
+        }
+        let hearing = Hearing::new(self, case, statements, circumstances.now);
+        let mut results = Vec::new();
+        let mut exceptions = Vec::new();
+        let rules = if is_own_case { hearing.rules() } else { &[] };
+        for rule in rules {
+            let mut result = rule.evaluate(&hearing);
+            if !result.satisfied {
+                exceptions.extend(exception::waive(&hearing, circumstances, &mut result));
+            }
+            results.push(result);
+        }
+        if !is_own_case {
+            results.push(RuleResult::stop(
+                "repository",
+                format!(
                     "the evidence was collected for {}, not for {repo}",
                     case.repository()
-                )],
-                remedy: Some("collect the evidence again in this repository".to_owned()),
-                evidence: Vec::new(),
-            });
+                ),
+                "collect the evidence again in this repository",
+                [],
+            ));
+        }
+        let words = standing::words(&hearing);
+        results.extend(standing::stops(&words));
+        if let Some(damaged) = circumstances.damaged.first() {
+            results.push(RuleResult::stop(
+                "integrity",
+                format!("content {damaged} is damaged"),
+                "push the damaged content again",
+                [],
+            ));
+        }
+        if let Some(expires) = self.expires() {
+            hearing.changes_at(expires);
+            if circumstances.now >= expires {
+                results.push(RuleResult::stop(
+                    "policy",
+                    format!("the policy expired at {expires}"),
+                    "whoever holds the root keys must sign a new version of the policy",
+                    [],
+                ));
+            }
         }
         ignored.sort();
         ignored.dedup();
+        let satisfied = results.iter().all(|result| result.satisfied);
         Evaluation {
             repository: repo.clone(),
             manifest: *case.manifest(),
+            policy: *self.digest(),
             scope: self.scope_digest(repo),
+            standing: standing::standing(
+                rules,
+                &results,
+                satisfied,
+                !circumstances.damaged.is_empty(),
+                circumstances.released,
+                words,
+            ),
             results,
             ignored,
+            exceptions,
+            binding: hearing.binding(),
+            until: hearing.boundary(),
         }
     }
 
-    fn verify(
-        &self,
-        bundle: &SigstoreBundle,
+    /// Predicate types that count for something in a repository.
+    fn predicate_types(&self, repo: &RepoName) -> Vec<&'static str> {
+        let rules = self.scope_for(repo).rules().iter();
+        let mut types: Vec<&str> = rules
+            .flat_map(|rule| rule.predicate_types())
+            .copied()
+            .collect();
+        types.extend([REJECTION, DEPRECATION, REVOCATION, EXCEPTION]);
+        types.sort_unstable();
+        types.dedup();
+        types
+    }
+
+    fn verify<'a>(
+        &'a self,
+        attached: &'a Attached,
         predicate_types: &[&str],
         manifest: &Digest,
-    ) -> Result<(&Identity, VerifiedStatement), String> {
+        must_be_logged: bool,
+    ) -> Result<Counted<'a>, String> {
+        let bundle = &attached.bundle;
         let keys = self
-            .identities
+            .identities()
             .iter()
             .flat_map(|identity| identity.keys.iter().map(move |key| (identity, key)));
         let mut failure = match bundle.key_choice() {
@@ -115,12 +179,18 @@ impl Policy {
                     .to_owned()
             }
         };
-        for (identity, key) in keys.filter(|(_, key)| bundle.may_be_by(key)) {
-            match bundle.envelope().verify(key) {
+        for (identity, key) in keys.filter(|(_, key)| bundle.may_be_by(&key.public)) {
+            match bundle.envelope().verify(&key.public) {
                 Ok(envelope) => {
-                    return VerifiedStatement::check(&envelope, predicate_types, manifest)
-                        .map(|statement| (identity, statement))
-                        .map_err(|error| format!("signed by {}, but {error}", identity.name));
+                    let said = Digest::sha256(envelope.payload());
+                    let statement = VerifiedStatement::check(&envelope, predicate_types, manifest)
+                        .map_err(|error| error.to_string())
+                        .and_then(|statement| {
+                            self.in_time(key, attached, &statement, must_be_logged)?;
+                            Ok(statement)
+                        })
+                        .map_err(|error| format!("signed by {}, but {error}", identity.name))?;
+                    return Ok(counted(attached, identity, key, statement, said));
                 }
                 Err(error) if bundle.key_choice() != KeyChoice::Any => {
                     failure = format!("it names a key of {}, but {error}", identity.name);
@@ -129,5 +199,40 @@ impl Policy {
             }
         }
         Err(failure)
+    }
+
+    /// Whether the key counted when the statement was logged, and whether it had to be.
+    fn in_time(
+        &self,
+        key: &Key,
+        attached: &Attached,
+        statement: &VerifiedStatement,
+        must_be_logged: bool,
+    ) -> Result<(), String> {
+        let index = attached.log.as_ref().map(|position| position.index);
+        key.status.admits(index)?;
+        // Whoever stops a release need not wait for a log.
+        let stops = [REJECTION, REVOCATION].contains(&statement.predicate_type());
+        if must_be_logged && index.is_none() && !stops {
+            return Err("nothing proves that it is in a log that the policy trusts".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn counted<'a>(
+    attached: &'a Attached,
+    identity: &'a Identity,
+    key: &'a Key,
+    statement: VerifiedStatement,
+    said: Digest,
+) -> Counted<'a> {
+    Counted {
+        evidence: attached.evidence,
+        said,
+        identity,
+        key,
+        statement,
+        log: attached.log.clone(),
     }
 }

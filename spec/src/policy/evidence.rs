@@ -3,6 +3,8 @@
 //! Everything attached is read, nothing is believed: whoever may push may attach anything, so bad or
 //! foreign evidence is set aside with a reason. It never counts, and it never spoils what is good.
 
+use super::position::LogPosition;
+use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::manifest::VerifiedManifest;
 use crate::media;
@@ -48,26 +50,54 @@ impl Ignored {
     }
 }
 
+/// A bundle that is attached to the manifest, and where it stands in a log.
+#[derive(Clone, Debug)]
+pub(super) struct Attached {
+    /// Digest of the referrer manifest.
+    pub(super) evidence: Digest,
+    pub(super) bundle: SigstoreBundle,
+    pub(super) log: Option<LogPosition>,
+}
+
+/// A file of the bundle that is judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) digest: Digest,
+}
+
 /// A manifest in a repository, with what was said about it.
 #[derive(Clone, Debug)]
 pub struct Case {
     repository: RepoName,
     manifest: Digest,
     size: u64,
-    bundles: BTreeMap<Digest, SigstoreBundle>,
+    files: Option<Vec<File>>,
+    attached: BTreeMap<Digest, Attached>,
     ignored: Vec<Ignored>,
 }
 
 impl Case {
-    /// A case without evidence. `size` is that of the manifest, in bytes.
+    /// A case without evidence. `size` is that of the manifest, in bytes. Rules that ask about the
+    /// bundle's files are not met in such a case; [`Case::of`] knows them.
     pub fn new(repository: &RepoName, manifest: Digest, size: u64) -> Case {
         Case {
             repository: repository.clone(),
             manifest,
             size,
-            bundles: BTreeMap::new(),
+            files: None,
+            attached: BTreeMap::new(),
             ignored: Vec::new(),
         }
+    }
+
+    /// A case without evidence about a manifest whose content is known.
+    pub fn of(repository: &RepoName, manifest: &VerifiedManifest) -> Case {
+        let mut case = Case::new(repository, *manifest.digest(), manifest.size());
+        if !manifest.is_index() {
+            case.files = Some(files(manifest));
+        }
+        case
     }
 
     /// Takes a referrer in, if its subject is this very manifest, by digest *and* size, and if it
@@ -76,7 +106,12 @@ impl Case {
         let evidence = *item.referrer.digest();
         match self.read(&item) {
             Ok(bundle) => {
-                self.bundles.insert(evidence, bundle);
+                let attached = Attached {
+                    evidence,
+                    bundle,
+                    log: None,
+                };
+                self.attached.entry(evidence).or_insert(attached);
             }
             Err(reason) => self.ignored.push(Ignored { evidence, reason }),
         }
@@ -132,13 +167,37 @@ impl Case {
         &self.manifest
     }
 
-    pub(super) fn bundles(&self) -> impl Iterator<Item = (Digest, &SigstoreBundle)> {
-        self.bundles
-            .iter()
-            .map(|(digest, bundle)| (*digest, bundle))
+    pub(super) fn attached(&self) -> impl Iterator<Item = &Attached> {
+        self.attached.values()
+    }
+
+    /// The bundle's files, if they are known.
+    pub(super) fn files(&self) -> Option<&[File]> {
+        self.files.as_deref()
     }
 
     pub(super) fn ignored(&self) -> &[Ignored] {
         &self.ignored
+    }
+}
+
+fn files(manifest: &VerifiedManifest) -> Vec<File> {
+    match Bundle::read(manifest) {
+        Ok(bundle) => {
+            let file = |file: &crate::bundle::BundleFile| File {
+                path: file.path.as_str().to_owned(),
+                digest: file.digest,
+            };
+            bundle.files().iter().map(file).collect()
+        }
+        // Of another image each layer counts, under its digest.
+        Err(_) => {
+            let layers = manifest.layers().iter();
+            let file = |layer: &crate::manifest::Descriptor| File {
+                path: layer.digest.to_string(),
+                digest: layer.digest,
+            };
+            layers.map(file).collect()
+        }
     }
 }

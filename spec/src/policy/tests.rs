@@ -19,6 +19,10 @@ fn case_with(bundles: &[Vec<u8>]) -> Case {
     case
 }
 
+fn now() -> Circumstances {
+    Circumstances::at(Time::from_seconds(1_800_000_000))
+}
+
 fn scopes(text: &str) -> Policy {
     Policy::parse(&format!("schema = \"sealstone-policy/v1\"\n{text}")).unwrap()
 }
@@ -116,8 +120,8 @@ fn scope_digest_changes_only_with_what_decides() {
 fn a_case_of_another_repository_is_denied_whatever_it_holds() {
     let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
     let case = case_with(&[bundle(&ed25519(1))]);
-    assert!(policy.judge(&repo("models/x"), &case).is_ok());
-    let denial = policy.judge(&repo("models/y"), &case).unwrap_err();
+    assert!(policy.judge(&repo("models/x"), &case, &now()).is_ok());
+    let denial = policy.judge(&repo("models/y"), &case, &now()).unwrap_err();
     assert!(
         denial.to_string().contains("collected for models/x"),
         "{denial}"
@@ -125,7 +129,7 @@ fn a_case_of_another_repository_is_denied_whatever_it_holds() {
     // Also where no rule would ask for anything.
     assert!(
         Policy::default_policy()
-            .judge(&repo("models/y"), &case)
+            .judge(&repo("models/y"), &case, &now())
             .is_err()
     );
 }
@@ -141,7 +145,11 @@ fn a_denial_lists_every_rule_that_is_not_met() {
     );
     let policy = Policy::parse(&text).unwrap();
     let denial = policy
-        .judge(&repo("models/x"), &case_with(&[bundle(&ed25519(3))]))
+        .judge(
+            &repo("models/x"),
+            &case_with(&[bundle(&ed25519(3))]),
+            &now(),
+        )
         .unwrap_err();
     assert_eq!(denial.unmet.len(), 2);
     assert!(
@@ -151,7 +159,11 @@ fn a_denial_lists_every_rule_that_is_not_met() {
     );
     assert!(denial.unmet[1].reason.contains("signed by bob"));
     assert!(denial.unmet[1].remedy.starts_with("alice must run"));
-    let evaluation = policy.evaluate(&repo("models/x"), &case_with(&[bundle(&ed25519(3))]));
+    let evaluation = policy.evaluate(
+        &repo("models/x"),
+        &case_with(&[bundle(&ed25519(3))]),
+        &now(),
+    );
     let met: Vec<bool> = evaluation
         .results
         .iter()
@@ -170,10 +182,14 @@ fn order_and_repetition_of_evidence_change_nothing() {
     );
     let name = repo("models/x");
     let one = policy
-        .judge(&name, &case_with(&[a.clone(), b.clone(), c.clone()]))
+        .judge(
+            &name,
+            &case_with(&[a.clone(), b.clone(), c.clone()]),
+            &now(),
+        )
         .unwrap();
     let two = policy
-        .judge(&name, &case_with(&[c.clone(), b, c, a.clone(), a]))
+        .judge(&name, &case_with(&[c.clone(), b, c, a.clone(), a]), &now())
         .unwrap();
     assert_eq!(one, two);
     assert_eq!(one.evidence().len(), 2);
@@ -211,6 +227,6 @@ proptest! {
         // The referrer still names the good bytes, so any other are set aside.
         let mut case = Case::new(&repo("models/x"), *manifest().digest(), manifest().size());
         case.add(evidence(referrer(&good), changed.clone()));
-        prop_assert_eq!(policy.judge(&repo("models/x"), &case).is_ok(), changed == good);
+        prop_assert_eq!(policy.judge(&repo("models/x"), &case, &now()).is_ok(), changed == good);
     }
 }

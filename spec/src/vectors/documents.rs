@@ -47,9 +47,9 @@ fn documents() -> Vec<Refused> {
         refused("not TOML", after("a = ["), (2, 6), ""),
         refused(
             "another version",
-            "schema = \"sealstone-policy/v2\"".into(),
+            "schema = \"sealstone-policy/v3\"".into(),
             (1, 10),
-            "is not known here: this version reads \"sealstone-policy/v1\"",
+            "is not known here: this version reads \"sealstone-policy/v1\" and \"sealstone-policy/v2\"",
         ),
         refused(
             "unknown section",

@@ -8,7 +8,7 @@ use crate::fixtures::*;
 use crate::key::Signer;
 use crate::manifest::VerifiedManifest;
 use crate::media;
-use crate::policy::{Case, Evidence, Policy};
+use crate::policy::{Case, Circumstances, Evidence, Policy, Time};
 use crate::sigstore::{SigstoreBundle, referrer_manifest};
 use crate::statement::{Statement, Subject, predicate};
 use data_encoding::BASE64;
@@ -454,7 +454,8 @@ fn verdicts_on_evidence() {
             .collect();
         items.into_iter().for_each(|item| case.add(item));
         let policy = Policy::parse(text(vector, "/policy")).unwrap();
-        match policy.judge(&repo, &case) {
+        let now = Circumstances::at(Time::from_seconds(1_800_000_000));
+        match policy.judge(&repo, &case, &now) {
             Ok(admission) => {
                 assert_eq!(
                     vector["verdict"]["admitted"],

@@ -6,7 +6,9 @@ use sealstone_spec::digest::Algorithm;
 use sealstone_spec::key::{SecretKey, Signer};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Case, Evidence, Glob, Policy, Rule};
+use sealstone_spec::policy::{
+    Case, Circumstances, Edition, Evidence, Glob, Policy, PolicyEnvelope, Rule, Time,
+};
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Subject, predicate};
 use std::collections::BTreeSet;
@@ -42,6 +44,13 @@ pub(super) fn document(input: &[u8]) -> bool {
         .expect("a comment means nothing");
     assert_eq!(with_comment.digest(), policy.digest());
 
+    if policy.edition() == Edition::V2 {
+        let envelope = PolicyEnvelope::of(&policy).expect("version 2 can be signed");
+        let again = envelope.unverified().expect("what is written is read");
+        assert_eq!(again.digest(), policy.digest());
+    }
+    let now = Circumstances::at(Time::from_seconds(1_800_000_000));
+    let expired = policy.expires().is_some_and(|end| now.now >= end);
     let manifest = check(MANIFEST.into());
     let keys = [signer(), stranger()];
     for name in REPOSITORIES {
@@ -69,22 +78,43 @@ pub(super) fn document(input: &[u8]) -> bool {
                 .filter_map(|key| policy.identity_of(key.public_key().id()))
                 .map(|identity| identity.name.as_str())
                 .collect();
+            // Nothing but signatures is attached, so no other rule can be met, except by an exception.
             let is_met = |rule: &Rule| match rule {
                 Rule::Signatures(rule) => {
-                    let counted = rule
-                        .identities
-                        .iter()
-                        .filter(|name| signers.contains(name.as_str()));
+                    let named = |name: &str| {
+                        rule.identities.is_empty()
+                            || rule.identities.iter().any(|other| other == name)
+                    };
+                    let has_role = |name: &str| {
+                        let identities = policy.identities().iter();
+                        let keys = identities
+                            .filter(|identity| identity.name == name)
+                            .flat_map(|identity| &identity.keys);
+                        keys.into_iter().any(|key| {
+                            let wanted = rule.role.as_deref();
+                            wanted.is_none_or(|role| key.roles.contains(role))
+                                && key.status == sealstone_spec::policy::Status::Active
+                        })
+                    };
+                    let counted = signers.iter().filter(|name| named(name) && has_role(name));
                     counted.count() >= rule.threshold as usize
                 }
-                _ => panic!("this target does not know the rule \"{}\" yet", rule.name()),
+                _ => false,
             };
-            let admitted = policy.judge(&repo, &case);
-            assert_eq!(
-                admitted.is_ok(),
-                scope.rules().iter().all(is_met),
-                "{name}, {attached} signatures"
-            );
+            let admitted = policy.judge(&repo, &case, &now);
+            let holds = !expired && scope.rules().iter().all(is_met);
+            let logs = scope
+                .rules()
+                .iter()
+                .any(|rule| matches!(rule, Rule::Log(_)));
+            if policy.exceptions().is_empty() && !logs {
+                assert_eq!(admitted.is_ok(), holds, "{name}, {attached} signatures");
+            } else {
+                assert!(
+                    !expired || admitted.is_err(),
+                    "an expired policy admits nothing"
+                );
+            }
             if let Ok(admission) = admitted {
                 assert_eq!(
                     (admission.repo(), admission.manifest()),
@@ -95,7 +125,7 @@ pub(super) fn document(input: &[u8]) -> bool {
             }
             let elsewhere: RepoName = "elsewhere".parse().expect("a fixed, valid name");
             assert!(
-                policy.judge(&elsewhere, &case).is_err(),
+                policy.judge(&elsewhere, &case, &now).is_err(),
                 "a case of another repository"
             );
         }

@@ -9,7 +9,7 @@ use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
-use sealstone_spec::policy::{Case, Evidence, Policy};
+use sealstone_spec::policy::{Case, Circumstances, Evidence, Policy, Time};
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Subject, predicate};
 use std::sync::Arc;
@@ -149,7 +149,8 @@ pub(crate) async fn its_evidence_must_still_be_there(store: Arc<dyn Store>) {
     let referrer = VerifiedManifest::check(referrer, None, None, Algorithm::Sha256).unwrap();
     let mut case = Case::new(&here, *manifest.digest(), manifest.size());
     case.add(Evidence::new(referrer.clone(), bundle.clone()));
-    let admission = policy.judge(&here, &case).unwrap();
+    let now = Circumstances::at(Time::from_seconds(NOW / 1000));
+    let admission = policy.judge(&here, &case, &now).unwrap();
     assert_eq!(admission.evidence(), [*referrer.digest()]);
     assert_eq!(referrer.artifact_type(), Some(media::SIGSTORE_BUNDLE_V03));
 

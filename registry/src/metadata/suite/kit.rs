@@ -13,7 +13,7 @@ use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::policy::{Case, Policy};
+use sealstone_spec::policy::{Case, Circumstances, Policy, Time};
 use serde_json::{Value, json};
 use std::any::Any;
 use std::sync::Arc;
@@ -198,7 +198,8 @@ impl Shape {
 /// What the default policy says, which is yes.
 pub(crate) fn admit(repo: &RepoName, manifest: &VerifiedManifest) -> Admission {
     let case = Case::new(repo, *manifest.digest(), manifest.size());
-    Policy::default_policy().judge(repo, &case).unwrap()
+    let now = Circumstances::at(Time::from_seconds(NOW / 1000));
+    Policy::default_policy().judge(repo, &case, &now).unwrap()
 }
 
 pub(crate) async fn use_default_policy(store: &dyn Store) {

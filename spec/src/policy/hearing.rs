@@ -1,0 +1,217 @@
+//! What every rule is shown: the statements that were verified, who made them, what time it is.
+
+use super::evidence::Case;
+use super::identity::{Identity, Key};
+use super::lifecycle::Binding;
+use super::position::LogPosition;
+use super::rule::Rule;
+use super::{Policy, Scope, Time};
+use crate::digest::Digest;
+use crate::statement::{VerifiedStatement, predicate};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A verified statement, with the referrer that it came from, and the identity and key that made it.
+pub(super) struct Counted<'a> {
+    /// Digest of the referrer manifest.
+    pub(super) evidence: Digest,
+    /// Digest of what was signed: the same however often, and in whatever wrapping, it is attached.
+    pub(super) said: Digest,
+    pub(super) identity: &'a Identity,
+    pub(super) key: &'a Key,
+    pub(super) statement: VerifiedStatement,
+    pub(super) log: Option<LogPosition>,
+}
+
+impl Counted<'_> {
+    /// Whether this is a later word of the same identity: only an order that a log gave counts.
+    pub(super) fn takes_back(&self, earlier: &Counted<'_>) -> bool {
+        let later = match (&self.log, &earlier.log) {
+            (Some(own), Some(other)) => own.origin == other.origin && own.index > other.index,
+            _ => false,
+        };
+        later && self.identity.name == earlier.identity.name
+    }
+}
+
+/// One judgement while it is made.
+pub(super) struct Hearing<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) scope: &'a Scope,
+    pub(super) case: &'a Case,
+    pub(super) statements: Vec<Counted<'a>>,
+    pub(super) now: Time,
+    rules: Digest,
+    boundary: Cell<Option<Time>>,
+}
+
+impl<'a> Hearing<'a> {
+    pub(super) fn new(
+        policy: &'a Policy,
+        case: &'a Case,
+        statements: Vec<Counted<'a>>,
+        now: Time,
+    ) -> Hearing<'a> {
+        Hearing {
+            policy,
+            scope: policy.scope_for(case.repository()),
+            case,
+            statements,
+            now,
+            rules: policy.rules_digest(case.repository()),
+            boundary: Cell::new(None),
+        }
+    }
+
+    /// The manifest in the words of the command line.
+    pub(super) fn place(&self) -> String {
+        format!("{}@{}", self.case.repository(), self.case.manifest())
+    }
+
+    /// Says that the verdict may be another one from `time` on.
+    pub(super) fn changes_at(&self, time: Time) {
+        if time > self.now && self.boundary.get().is_none_or(|earlier| time < earlier) {
+            self.boundary.set(Some(time));
+        }
+    }
+
+    /// The first moment from which the verdict may be another one.
+    pub(super) fn boundary(&self) -> Option<Time> {
+        self.boundary.get()
+    }
+
+    /// Statements of these predicate types.
+    pub(super) fn of(&self, types: &[&str]) -> impl Iterator<Item = &Counted<'a>> {
+        self.statements
+            .iter()
+            .filter(move |counted| types.contains(&counted.statement.predicate_type()))
+    }
+
+    /// Statements of these types by keys that have the role; of the others `problems` is told.
+    pub(super) fn with_role(
+        &self,
+        types: &[&str],
+        role: &str,
+        problems: &mut Vec<String>,
+    ) -> Vec<&Counted<'a>> {
+        let (good, bad): (Vec<_>, Vec<_>) = self
+            .of(types)
+            .partition(|counted| counted.key.roles.contains(role));
+        problems.extend(bad.into_iter().map(|counted| {
+            format!(
+                "a statement by {} does not count: its key is for {}, not for \"{role}\"",
+                counted.identity.name, counted.key.roles
+            )
+        }));
+        good
+    }
+
+    /// Names of those who say that they built the bundle, with whatever key.
+    pub(super) fn builders(&self) -> BTreeSet<&str> {
+        self.of(&[predicate::SLSA_PROVENANCE])
+            .map(|counted| counted.identity.name.as_str())
+            .collect()
+    }
+
+    /// Whether the same identity approved later, in the order of a log, what it had rejected.
+    pub(super) fn is_taken_back(&self, rejection: &Counted<'_>) -> bool {
+        let mut approvals = self.of(&[predicate::SVR]);
+        approvals.any(|approval| {
+            let bound = approval.statement.predicate().map(Binding::of_approval);
+            approval.takes_back(rejection) && bound.is_some_and(|bound| bound.is_ok())
+        })
+    }
+
+    /// The teams of these identities.
+    pub(super) fn teams_of(&self, names: &BTreeSet<&str>) -> BTreeSet<String> {
+        let identities = self.policy.identities().iter();
+        identities
+            .filter(|identity| names.contains(identity.name.as_str()))
+            .flat_map(|identity| identity.teams.iter().cloned())
+            .collect()
+    }
+
+    /// Names of those who have an active key with the role.
+    pub(super) fn holders(&self, role: &str) -> Vec<&'a str> {
+        let identities = self.policy.identities().iter();
+        identities
+            .filter(|identity| identity.has_role(role))
+            .map(|identity| identity.name.as_str())
+            .collect()
+    }
+
+    /// Those who could mend what a role has to mend.
+    pub(super) fn somebody(&self, role: &str) -> String {
+        match self.holders(role).as_slice() {
+            [] => format!("somebody with role \"{role}\" (nobody has it now)"),
+            names if names.len() <= 5 => super::rule::join(names, "or"),
+            _ => format!("somebody with role \"{role}\""),
+        }
+    }
+
+    /// What an approver looks at: statements of the kinds that the scope's rules review, by keys that
+    /// have the role which the rule asks for.
+    fn reviewed(&self) -> BTreeMap<Digest, &Counted<'a>> {
+        let is_reviewed = |counted: &&Counted<'a>| {
+            self.scope
+                .rules()
+                .iter()
+                .filter(|rule| rule.is_reviewed())
+                .any(|rule| {
+                    let types = rule.predicate_types();
+                    types.contains(&counted.statement.predicate_type())
+                        && rule
+                            .role()
+                            .is_none_or(|role| counted.key.roles.contains(role))
+                })
+        };
+        self.statements
+            .iter()
+            .filter(is_reviewed)
+            .map(|counted| (counted.said, counted))
+            .collect()
+    }
+
+    /// What an approval given now is for.
+    pub(super) fn binding(&self) -> Binding {
+        Binding {
+            rules: self.rules,
+            evidence: self.reviewed().into_keys().collect(),
+        }
+    }
+
+    /// Whether what an approval was given for is what is judged.
+    pub(super) fn still_holds(&self, binding: &Binding) -> Result<(), String> {
+        if binding.rules != self.rules {
+            return Err(format!(
+                "it was given for rules {}, these are {}",
+                binding.rules, self.rules
+            ));
+        }
+        let now = self.reviewed();
+        if let Some(gone) = binding.evidence.iter().find(|said| !now.contains_key(said)) {
+            return Err(format!("evidence {gone} is not there any more"));
+        }
+        // Another replay that succeeds, another suite that passes: they confirm what was approved.
+        let confirms = |counted: &Counted<'_>| match counted.statement.predicate_type() {
+            predicate::TEST_RESULT => super::rule::test_passed(counted),
+            super::rule::REPORT => super::rule::report_confirms(counted),
+            _ => false,
+        };
+        let mut added = now
+            .iter()
+            .filter(|(said, _)| !binding.evidence.contains(*said));
+        match added.find(|(_, counted)| !confirms(counted)) {
+            None => Ok(()),
+            Some((said, counted)) => Err(format!(
+                "evidence {said} by {} came after it",
+                counted.identity.name
+            )),
+        }
+    }
+
+    /// The rules of the scope.
+    pub(super) fn rules(&self) -> &'a [Rule] {
+        self.scope.rules()
+    }
+}

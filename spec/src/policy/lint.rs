@@ -1,0 +1,206 @@
+//! Lint: what a policy's author probably did not mean, though it can be read.
+
+use super::identity::Status;
+use super::rule::Rule;
+use super::scope::TagRule;
+use super::{Edition, Policy, Time};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Days before its end from which a policy is said to expire soon.
+const SOON_DAYS: u32 = 30;
+
+/// Something to look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Where in the document.
+    pub place: String,
+    /// What was found, and what to do.
+    pub text: String,
+}
+
+impl Policy {
+    /// Looks for what is probably not meant; an empty list means that nothing was found.
+    pub fn lint(&self, now: Time) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut say = |place: &str, text: String| {
+            findings.push(Finding {
+                place: place.to_owned(),
+                text,
+            });
+        };
+        if self.edition() == Edition::V1 {
+            say(
+                "schema",
+                "version 1 has no roles, no expiry and no signature of its own: anybody who can change the file changes the policy; write sealstone-policy/v2".to_owned(),
+            );
+        }
+        self.lint_validity(now, &mut say);
+        self.lint_people(&mut say);
+        self.lint_scopes(&mut say);
+        for exception in self.exceptions() {
+            if now >= exception.expires {
+                let text = format!("it expired at {}: remove it", exception.expires);
+                say(&format!("exception {}", exception.id), text);
+            }
+        }
+        findings
+    }
+
+    fn lint_validity(&self, now: Time, say: &mut impl FnMut(&str, String)) {
+        if let Some(expires) = self.expires() {
+            if now >= expires {
+                say(
+                    "expires",
+                    format!("it expired at {expires} and admits nothing: sign a new version"),
+                );
+            } else if now.plus_days(SOON_DAYS) >= expires {
+                let text = format!(
+                    "it expires at {expires}, in less than {SOON_DAYS} days; from then on it admits nothing"
+                );
+                say("expires", text);
+            }
+        }
+        if let Some(roots) = self.roots() {
+            if roots.threshold == 1 {
+                let text = "one root key alone can change the policy: let two of three sign it";
+                say("roots", text.to_owned());
+            } else if roots.threshold as usize == roots.keys.len() {
+                let text = "if one root key is lost the policy can never change again: add a key";
+                say("roots", text.to_owned());
+            }
+        }
+    }
+
+    fn lint_people(&self, say: &mut impl FnMut(&str, String)) {
+        if self.edition() == Edition::V1 {
+            return;
+        }
+        let mut asked: BTreeSet<&str> = BTreeSet::new();
+        for scope in self.scopes() {
+            asked.extend(scope.rules().iter().filter_map(Rule::role));
+            asked.extend(scope.exceptions().map(|rule| rule.role.as_str()));
+            for rule in scope.rules() {
+                if let Rule::Approvals(rule) = rule {
+                    asked.extend(rule.roles.iter().map(String::as_str));
+                }
+            }
+        }
+        let authority = self.authority();
+        for (word, roles) in [
+            ("reject", &authority.reject),
+            ("deprecate", &authority.deprecate),
+            ("revoke", &authority.revoke),
+        ] {
+            asked.extend(roles.iter().map(String::as_str));
+            let somebody = self
+                .identities()
+                .iter()
+                .any(|identity| roles.iter().any(|role| identity.has_role(role)));
+            if !somebody {
+                let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+                let text = format!(
+                    "nobody has role {}: nobody can {word} a release",
+                    roles.join(" or ")
+                );
+                say("authority", text);
+            }
+        }
+        for identity in self.identities() {
+            let place = format!("identity {}", identity.name);
+            for key in &identity.keys {
+                if let super::Roles::Of(roles) = &key.roles {
+                    if roles.is_empty() {
+                        say(
+                            &place,
+                            format!("key {} has no role and counts for nothing", key.id()),
+                        );
+                    }
+                    for role in roles.iter().filter(|role| !asked.contains(role.as_str())) {
+                        say(
+                            &place,
+                            format!("role \"{role}\" is not asked for anywhere: is it misspelt?"),
+                        );
+                    }
+                }
+                if key.status != Status::Active && self.logs().is_empty() {
+                    let text = format!(
+                        "key {} counts for what was logged before an index, but the policy trusts no log",
+                        key.id()
+                    );
+                    say(&place, text);
+                }
+            }
+        }
+    }
+
+    fn lint_scopes(&self, say: &mut impl FnMut(&str, String)) {
+        for scope in self.scopes() {
+            let patterns: Vec<&str> = scope
+                .repositories()
+                .iter()
+                .map(|glob| glob.as_str())
+                .collect();
+            let place = format!("scope {}", patterns.join(", "));
+            let has = |wanted: fn(&Rule) -> bool| scope.rules().iter().any(wanted);
+            let has_provenance = has(|rule| matches!(rule, Rule::Provenance(_)));
+            if scope.rules().is_empty() && patterns.contains(&"**") {
+                say(
+                    &place,
+                    "every repository without a scope of its own asks for nothing".to_owned(),
+                );
+            }
+            if scope.tag_rule() == TagRule::Mutable && !scope.rules().is_empty() {
+                say(
+                    &place,
+                    "tags move, so what was judged is not what is pulled later: make them immutable".to_owned(),
+                );
+            }
+            if !scope.staging() && !scope.rules().is_empty() {
+                say(
+                    &place,
+                    "without staging whoever may pull reads everything by digest, judged or not"
+                        .to_owned(),
+                );
+            }
+            for rule in scope.rules() {
+                let needs_builder = match rule {
+                    Rule::Approvals(_) => true,
+                    Rule::Reproduction(rule) => rule.independent,
+                    _ => false,
+                };
+                if needs_builder && !has_provenance {
+                    let text = format!(
+                        "rule {} has to know the builder, and no rule asks for provenance: without it nothing is released",
+                        rule.name()
+                    );
+                    say(&place, text);
+                }
+                if let Some(role) = rule.role() {
+                    self.lint_spare(&place, rule, role, say);
+                }
+            }
+        }
+    }
+
+    fn lint_spare(&self, place: &str, rule: &Rule, role: &str, say: &mut impl FnMut(&str, String)) {
+        let threshold = match rule {
+            Rule::Signatures(rule) if rule.identities.is_empty() => rule.threshold,
+            Rule::Approvals(rule) => rule.threshold,
+            Rule::Reproduction(rule) => rule.threshold,
+            _ => return,
+        };
+        let holders = self
+            .identities()
+            .iter()
+            .filter(|identity| identity.has_role(role));
+        if threshold > 1 && holders.count() == threshold as usize {
+            let text = format!(
+                "rule {} needs every one of those who have role \"{role}\": if one is away nothing is released",
+                rule.name()
+            );
+            say(place, text);
+        }
+    }
+}
