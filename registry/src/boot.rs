@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::service::{Lifetimes, Registry};
 use anyhow::{Context as _, bail};
 use ed25519_dalek::SigningKey;
-use sealstone_spec::policy::Policy;
+use sealstone_spec::policy::{Policy, PolicyEnvelope, SignedPolicy};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,17 +37,64 @@ pub struct Server {
     pub first_administrator: Option<String>,
 }
 
-/// Reads the policy that the configuration names.
+/// A policy, and its signed document if it has one.
+type LoadedPolicy = (Policy, Option<PolicyEnvelope>);
+
+/// Reads the policy that the configuration names: TOML, or a document that `sealstone policy sign` made.
 ///
 /// # Errors
 /// If it cannot be read or is not valid: a server without its policy must not start.
-pub fn load_policy(config: &Config) -> anyhow::Result<Policy> {
+pub fn load_policy(config: &Config) -> anyhow::Result<Option<LoadedPolicy>> {
     let Some(path) = &config.policy else {
-        return Ok(Policy::default_policy());
+        return Ok(None);
     };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read policy {}", path.display()))?;
-    Policy::parse(&text).with_context(|| format!("policy {}", path.display()))
+    let named = || format!("policy {}", path.display());
+    if !text.trim_start().starts_with('{') {
+        return Ok(Some((Policy::parse(&text).with_context(named)?, None)));
+    }
+    let envelope = PolicyEnvelope::parse(text.trim().as_bytes()).with_context(named)?;
+    let signed = SignedPolicy::first(envelope).with_context(named)?;
+    let envelope = signed.envelope().clone();
+    Ok(Some((signed.into_policy(), Some(envelope))))
+}
+
+/// Which policy holds: a signed one that the store has gives way only to its successor.
+fn choose_policy(
+    file: Option<LoadedPolicy>,
+    stored: Option<Vec<u8>>,
+) -> anyhow::Result<(Policy, Option<Vec<u8>>)> {
+    let Some(stored) = stored else {
+        return Ok(match file {
+            None => (Policy::default_policy(), None),
+            Some((policy, envelope)) => (policy, envelope.map(|envelope| envelope.to_bytes())),
+        });
+    };
+    let envelope = PolicyEnvelope::parse(&stored).context("the stored policy")?;
+    let trusted = SignedPolicy::first(envelope).context("the stored policy")?;
+    let version = trusted.policy().version();
+    match file {
+        Some((policy, _)) if policy.version() > 0 && policy.version() < version => {
+            tracing::info!(
+                "policy version {version} was uploaded; version {} of the configuration's file is older and passed over",
+                policy.version()
+            );
+        }
+        Some((policy, _)) if policy.digest() == trusted.policy().digest() => {}
+        Some((_, Some(next))) => {
+            let next = trusted
+                .succeed(next)
+                .context("the configuration's policy")?;
+            let document = next.envelope().to_bytes();
+            return Ok((next.into_policy(), Some(document)));
+        }
+        Some((_, None)) => bail!(
+            "the registry holds version {version} of a signed policy, and an unsigned file cannot take its place: sign it with \"sealstone policy sign\", or remove \"policy\" from the configuration"
+        ),
+        None => {}
+    }
+    Ok((trusted.into_policy(), Some(stored)))
 }
 
 fn load_htpasswd(config: &Config) -> anyhow::Result<Htpasswd> {
@@ -143,7 +190,8 @@ async fn open(
             .then(|| seconds(collect.keep_untagged_seconds)),
         trash: seconds(collect.keep_trash_seconds),
     };
-    let policy = load_policy(config)?;
+    let (policy, document) =
+        choose_policy(load_policy(config)?, metadata.policy_document().await?)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::new(
         metadata.clone(),
@@ -153,7 +201,7 @@ async fn open(
         metrics,
         lifetimes,
     );
-    let changed = registry.adopt_policy(right, policy).await?;
+    let changed = registry.adopt_policy(right, policy, document).await?;
     if changed > 0 {
         tracing::warn!(
             tags = changed,

@@ -51,6 +51,9 @@ pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome
         (Method::POST, ["tokens"]) => create_token(context, &principal, request.into_body()).await,
         (Method::DELETE, ["tokens", id]) => remove_token(context, &principal, id).await,
         (Method::GET, ["events"]) => events(context, &principal).await,
+        (Method::GET, ["policy"]) => policy(context).await,
+        (Method::PUT, ["policy"]) => put_policy(context, &principal, request.into_body()).await,
+        (Method::GET, ["pulls"]) => pulls(context, &principal).await,
         (Method::POST, ["gc"]) => gc(context, &principal).await,
         (Method::POST, ["scrub"]) => scrub(context, &principal).await,
         (method, _) => Err(ApiError::new(
@@ -301,4 +304,55 @@ async fn scrub(context: &Context, principal: &Principal) -> Outcome {
         .scrub(&context.app.inner.maintenance)
         .await?;
     Ok(Answer::json(StatusCode::OK, &report).build())
+}
+
+/// The policy in force: the signed envelope, or its canonical JSON where nobody has signed it. Whoever
+/// pulls has to know the rules, so everybody may read it.
+async fn policy(context: &Context) -> Outcome {
+    let in_force = context.registry().policy();
+    let (kind, body) = match context.registry().policy_document().await? {
+        Some(document) => ("application/vnd.dsse.envelope.v1+json", document),
+        None => ("application/json", in_force.to_canonical_json()),
+    };
+    Ok(Answer::new(StatusCode::OK)
+        .header(http::header::CONTENT_TYPE, kind)
+        .header(
+            super::answer::name("sealstone-policy"),
+            in_force.digest().to_string(),
+        )
+        .body(body)
+        .build())
+}
+
+async fn put_policy(context: &Context, principal: &Principal, body: Body) -> Outcome {
+    let by = administrator(context, principal)?;
+    let limit = 2 * sealstone_spec::policy::MAX_POLICY_BYTES;
+    let document = context.small_body(body, limit, "UNSUPPORTED").await?;
+    let adopted = context.registry().put_policy(&by, &document).await?;
+    Ok(Answer::json(StatusCode::OK, &adopted).build())
+}
+
+/// Who pulled a release: `?repository=NAME&digest=DIGEST`.
+async fn pulls(context: &Context, principal: &Principal) -> Outcome {
+    let by = administrator(context, principal)?;
+    let due = |key: &str| {
+        context
+            .parameter(key)
+            .ok_or_else(|| invalid(format!("the query lacks {key}")))
+    };
+    let repo: sealstone_spec::name::RepoName = due("repository")?.parse().map_err(invalid)?;
+    let digest: sealstone_spec::digest::Digest = due("digest")?.parse().map_err(invalid)?;
+    let size = context.page_size(PAGE, PAGE)?;
+    let after = context.parameter("last");
+    let pulls = context
+        .registry()
+        .pulls(&by, &repo, &digest, after, size)
+        .await?;
+    let time =
+        |at: i64| sealstone_spec::policy::Time::from_seconds(at.div_euclid(1000)).to_string();
+    let pulls: Vec<Value> = pulls
+        .iter()
+        .map(|(who, row)| json!({"who": who, "first": time(row.first), "last": time(row.last)}))
+        .collect();
+    Ok(Answer::json(StatusCode::OK, &json!({"pulls": pulls})).build())
 }

@@ -239,6 +239,24 @@ impl From<Error> for ApiError {
                 }
                 of(StatusCode::FORBIDDEN, "DENIED").detail(detail)
             }
+            Error::PolicyRefused(reason) => {
+                use sealstone_spec::policy::SignedPolicyError;
+                let word = match *reason {
+                    SignedPolicyError::Rollback { .. } => "policy_rollback",
+                    SignedPolicyError::Fork { .. } => "policy_fork",
+                    SignedPolicyError::Expired { .. } => "policy_expired",
+                    SignedPolicyError::TooFew { .. } | SignedPolicyError::Signature { .. } => {
+                        "policy_signatures"
+                    }
+                    _ => "policy_invalid",
+                };
+                let status = match word {
+                    "policy_rollback" | "policy_fork" => StatusCode::CONFLICT,
+                    "policy_signatures" => StatusCode::FORBIDDEN,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                of(status, "DENIED").detail(json!({"reason": word}))
+            }
             Error::NotEvidence | Error::MayNotTag(_) => of(StatusCode::FORBIDDEN, "DENIED"),
             Error::Damaged(digest) => of(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN")
                 .detail(json!({"reason": "damaged", "digest": digest})),

@@ -21,8 +21,8 @@ pub mod suite;
 
 pub use crate::clock::Millis;
 pub use rows::{
-    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, PhysicalKey, Referrer,
-    StoredAlgorithm, TagRow, UploadId, UploadRow,
+    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, PhysicalKey, PullRow,
+    Referrer, StoredAlgorithm, TagRow, UploadId, UploadRow,
 };
 
 use bytes::Bytes;
@@ -30,6 +30,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -242,6 +243,35 @@ pub struct TrashItem {
     pub not_before: Millis,
 }
 
+/// Manifests that were released under exceptions, by what uses are counted under.
+pub type ExceptionUses = BTreeMap<String, BTreeSet<Digest>>;
+
+/// A policy that comes into force.
+#[derive(Clone, Debug)]
+pub struct PolicyChange {
+    /// Its digest.
+    pub digest: Digest,
+    /// The signed document, if it was signed.
+    pub document: Option<Vec<u8>>,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub now: Millis,
+}
+
+/// Somebody pulled a release.
+#[derive(Clone, Debug)]
+pub struct PullNote {
+    /// Where.
+    pub repo: RepoName,
+    /// The manifest.
+    pub digest: Digest,
+    /// Who.
+    pub who: String,
+    /// When.
+    pub at: Millis,
+}
+
 /// When rows may be collected.
 #[derive(Clone, Copy, Debug)]
 pub struct CollectRules {
@@ -392,6 +422,28 @@ pub trait Metadata: Send + Sync + 'static {
     fn policy(&self) -> Answer<'_, Option<Digest>>;
     /// Makes `policy` the one under which admissions count.
     fn set_policy(&self, policy: Digest) -> Answer<'_, ()>;
+    /// The same with everything that belongs to it, and an event; `true` if it is another than before.
+    fn adopt_policy(&self, change: PolicyChange) -> Answer<'_, bool>;
+    /// The signed document of the policy in force, if it was signed.
+    fn policy_document(&self) -> Answer<'_, Option<Vec<u8>>>;
+    /// Digest of the policy under which every tag has been judged.
+    fn policy_judged(&self) -> Answer<'_, Option<Digest>>;
+    /// Says that every tag has been judged under `policy`.
+    fn set_policy_judged(&self, policy: Digest) -> Answer<'_, ()>;
+    /// How exceptions were used.
+    fn exception_uses(&self) -> Answer<'_, ExceptionUses>;
+    /// Live tags on a manifest.
+    fn tags_of<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Vec<Tag>>;
+    /// Notes that somebody pulled a release: the first and the last time, however often.
+    fn note_pull(&self, note: PullNote) -> Answer<'_, ()>;
+    /// Who pulled a release: names after `after`, at most `limit`.
+    fn pulls<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<(String, PullRow)>>;
 
     /// Looks at up to `limit` rows from `cursor` on, removes those that are due and that nobody needs,
     /// and moves their keys to the trash. A dry run looks at all rows at once.

@@ -194,12 +194,13 @@ pub type Referrer = Descriptor;
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
-    /// Where.
-    pub repo: RepoName,
+    /// Where; a policy changes everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<RepoName>,
     /// The tag, for events of tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
-    /// The manifest.
+    /// The manifest, or the policy.
     pub digest: Digest,
     /// Digest of the policy under which it was admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,4 +226,15 @@ pub enum EventKind {
     TagDeleted,
     /// A manifest was deleted.
     ManifestDeleted,
+    /// Another policy came into force.
+    PolicyChanged,
+}
+
+/// That somebody pulled a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRow {
+    /// For the first time.
+    pub first: Millis,
+    /// For the last time, give or take an hour.
+    pub last: Millis,
 }

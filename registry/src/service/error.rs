@@ -3,7 +3,7 @@
 use crate::{blobs, metadata};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::Tag;
-use sealstone_spec::policy::Denial;
+use sealstone_spec::policy::{Denial, SignedPolicyError};
 
 /// The outcomes.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,9 @@ pub enum Error {
     /// The repository's policy refuses.
     #[error("{0}")]
     Denied(Box<Denial>),
+    /// A signed policy that does not take the place of the one in force.
+    #[error("{0}")]
+    PolicyRefused(Box<SignedPolicyError>),
     /// The caller may push evidence, and this is none.
     #[error(
         "signers push manifests that have a subject; this one has none, so it needs the right to push"

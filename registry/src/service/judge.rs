@@ -1,4 +1,7 @@
 //! Whether a manifest may be a release: gathers the evidence and asks the policy.
+//!
+//! Invariant: all evidence is read before the policy is asked, because a later piece may stop what an
+//! earlier one allows; where there is more than is read, nothing is released.
 
 use super::{Error, Registry};
 use crate::metadata::{ManifestRow, Referrer};
@@ -7,21 +10,18 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Case, Circumstances, Denial, Evidence, Time};
+use sealstone_spec::policy::{Case, Circumstances, Denial, Evaluation, Evidence, Time};
 use std::sync::Arc;
 
-/// Referrers read before the policy is asked.
+/// Referrers read in one step.
 const EVIDENCE_PAGE: usize = 100;
 /// Most referrers that are read as evidence for one manifest.
 const MOST_EVIDENCE: usize = 10_000;
 /// Largest piece of evidence that is read: 4 MiB.
 const LARGEST_EVIDENCE: u64 = 4 << 20;
 
-fn denied(denial: impl Into<Box<Denial>>) -> Error {
-    Error::Denied(denial.into())
-}
-
-/// Everything that a verdict depends on. It is kept by these, never by time.
+/// Everything that a verdict depends on. It is kept by these, never by time; a verdict that time can
+/// change says when, and is not used after that.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct VerdictKey {
     repo: RepoName,
@@ -30,21 +30,70 @@ pub(super) struct VerdictKey {
     evidence: u64,
 }
 
+/// A verdict that is kept.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The refusal, if it is one.
+    pub denial: Option<Denial>,
+    /// Where the bundle stands: `released`, `revoked`, `deprecated (stale)`.
+    pub state: String,
+    /// Why it should not be used any more, if somebody said so.
+    pub deprecated: Option<String>,
+    until: Option<Time>,
+}
+
+impl Verdict {
+    fn of(evaluation: &Evaluation, denial: Option<Denial>) -> Verdict {
+        let mut words = evaluation.standing.words.iter();
+        let deprecated =
+            words
+                .find(|word| word.kind == "deprecation")
+                .map(|word| match &word.successor {
+                    None => word.reason.clone(),
+                    Some(successor) => format!("{}; use {successor}", word.reason),
+                });
+        Verdict {
+            denial,
+            state: evaluation.state_text(),
+            deprecated,
+            until: evaluation.until,
+        }
+    }
+}
+
 impl Registry {
-    /// Judges a manifest on the evidence that the repository has now. Reads as much of it as the verdict
-    /// needs: referrers that prove nothing must not hide those that do.
+    pub(super) fn time(&self) -> Time {
+        Time::from_seconds(self.now().div_euclid(1000))
+    }
+
+    /// Judges a manifest on the evidence that the repository has now.
     pub(super) async fn judge(
         &self,
         repo: &RepoName,
-        manifest: &Digest,
-        size: u64,
-    ) -> Result<Admission, Error> {
+        manifest: &VerifiedManifest,
+        released: bool,
+    ) -> Result<(Evaluation, Result<Admission, Denial>), Error> {
         let policy = self.policy();
-        let mut case = Case::new(repo, *manifest, size);
-        let circumstances = Circumstances::at(Time::from_seconds(self.now().div_euclid(1000)));
-        if policy.scope_for(repo).rules().is_empty() {
-            return policy.judge(repo, &case, &circumstances).map_err(denied);
+        let mut case = Case::of(repo, manifest);
+        let mut circumstances = Circumstances::at(self.time());
+        circumstances.released = released;
+        if policy.reads_evidence(repo) {
+            circumstances.uses = self.metadata().exception_uses().await?;
+            self.gather(repo, manifest.digest(), &mut case).await?;
         }
+        // Each signature is some 50 microseconds, so many of them are no work for this thread.
+        let name = repo.clone();
+        tokio::task::spawn_blocking(move || policy.hear(&name, &case, &circumstances))
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    async fn gather(
+        &self,
+        repo: &RepoName,
+        manifest: &Digest,
+        case: &mut Case,
+    ) -> Result<(), Error> {
         let mut after = None;
         let mut read = 0;
         loop {
@@ -55,23 +104,17 @@ impl Registry {
                 .await?;
             after = page.last().map(|referrer| referrer.digest);
             read += page.len();
+            if read > MOST_EVIDENCE {
+                case.cut_off(MOST_EVIDENCE);
+                return Ok(());
+            }
             for referrer in &page {
                 if let Some(evidence) = self.read_evidence(repo, referrer).await? {
                     case.add(evidence);
                 }
             }
-            // Each signature is some 50 microseconds, so many of them are no work for this thread.
-            let (judge, name, now) = (policy.clone(), repo.clone(), circumstances.clone());
-            let judged =
-                tokio::task::spawn_blocking(move || (judge.judge(&name, &case, &now), case)).await;
-            let (verdict, judged_case) =
-                judged.map_err(|error| Error::Unavailable(error.to_string()))?;
-            case = judged_case;
-            let at_end = page.len() < EVIDENCE_PAGE || read >= MOST_EVIDENCE;
-            match verdict {
-                Ok(admission) => return Ok(admission),
-                Err(denial) if at_end => return Err(denied(denial)),
-                Err(_) => {}
+            if page.len() < EVIDENCE_PAGE {
+                return Ok(());
             }
         }
     }
@@ -98,41 +141,55 @@ impl Registry {
         Ok(Some(Evidence::new(manifest, bytes)))
     }
 
-    /// Judges a release again for somebody who pulls it. Nothing is judged twice on the same inputs.
+    /// Judges a release again for somebody who pulls it. Nothing is judged twice on the same inputs;
+    /// `None` where nothing can decide, because nothing is asked for.
     pub(super) async fn rejudge(
         &self,
         repo: &RepoName,
-        manifest: &Digest,
+        digest: &Digest,
         row: &ManifestRow,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Arc<Verdict>>, Error> {
         let policy = self.policy();
-        if policy.scope_for(repo).rules().is_empty() {
-            return Ok(());
+        if !policy.reads_evidence(repo) && policy.expires().is_none() {
+            return Ok(None);
         }
         let key = VerdictKey {
             repo: repo.clone(),
-            manifest: *manifest,
+            manifest: *digest,
             policy: *policy.digest(),
             evidence: row.evidence,
         };
-        let verdict = match self.inner.verdicts.get(&key) {
-            Some(verdict) => verdict,
-            None => {
-                let verdict = match self.judge(repo, manifest, row.size).await {
-                    Ok(_) => Ok(()),
-                    Err(Error::Denied(denial)) => Err(*denial),
-                    // Could not decide: no verdict to keep, and no bytes either.
-                    Err(other) => return Err(other),
-                };
-                let verdict = Arc::new(verdict);
-                self.inner.verdicts.insert(key, verdict.clone());
-                verdict
-            }
-        };
-        match &*verdict {
-            Ok(()) => Ok(()),
-            Err(denial) => Err(Error::Denied(Box::new(denial.clone()))),
+        let now = self.time();
+        if let Some(verdict) = self.inner.verdicts.get(&key)
+            && verdict.until.is_none_or(|until| now < until)
+        {
+            return Ok(Some(verdict));
         }
+        let manifest = self
+            .read_manifest(repo, digest, Some(&row.media_type))
+            .await?;
+        // Could not decide: no verdict to keep, and no bytes either.
+        let (evaluation, verdict) = self.judge(repo, &manifest, true).await?;
+        let verdict = Arc::new(Verdict::of(&evaluation, verdict.err()));
+        self.inner.verdicts.insert(key, verdict.clone());
+        Ok(Some(verdict))
+    }
+
+    /// Shows or hides the releases of a manifest after its evidence changed, so that blobs follow too.
+    pub(super) async fn follow_evidence(
+        &self,
+        repo: &RepoName,
+        subject: &Digest,
+    ) -> Result<(), Error> {
+        if !self.policy().reads_evidence(repo) {
+            return Ok(());
+        }
+        for tag in self.metadata().tags_of(repo, subject).await? {
+            if !tag.is_evidence_list() {
+                self.reassess_tag(repo, &tag).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A manifest of the store, checked since it left the disk.

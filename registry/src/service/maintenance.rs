@@ -7,7 +7,6 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::Policy;
 use serde::Serialize;
-use std::sync::{Arc, PoisonError};
 
 /// Rows looked at in one step of a collection, so that writers never wait long.
 const STEP: usize = 200;
@@ -208,23 +207,19 @@ impl Registry {
         Ok(removed)
     }
 
-    /// Puts a policy in force and judges every release again under it: what it no longer admits is
-    /// hidden from consumers before they are served.
-    pub async fn adopt_policy(&self, _right: &Maintenance, policy: Policy) -> Result<u64, Error> {
-        let digest = *policy.digest();
-        if self.metadata().policy().await? == Some(digest) {
-            *self
-                .inner
-                .policy
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-            return Ok(0);
-        }
-        *self
-            .inner
-            .policy
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    /// Puts the policy of the operator's file in force, and judges every release again if it is another
+    /// one: what it no longer admits is hidden from consumers before they are served.
+    pub async fn adopt_policy(
+        &self,
+        _right: &Maintenance,
+        policy: Policy,
+        document: Option<Vec<u8>>,
+    ) -> Result<u64, Error> {
+        Ok(self.adopt(policy, document, "configuration").await?.tags)
+    }
+
+    /// Judges every release again under the policy in force; returns how many are shown or hidden now.
+    pub(super) async fn reassess_all(&self) -> Result<u64, Error> {
         let mut changed = 0;
         let mut after_repo: Option<String> = None;
         loop {
@@ -233,9 +228,6 @@ impl Registry {
                 .repositories(after_repo.as_deref(), 100)
                 .await?;
             let Some(last) = repos.last() else {
-                // Last, so that a start that is cut off before judges all of them again. Nothing is
-                // served meanwhile.
-                self.metadata().set_policy(digest).await?;
                 return Ok(changed);
             };
             after_repo = Some(last.to_string());
@@ -265,7 +257,7 @@ impl Registry {
         }
     }
 
-    async fn reassess_tag(&self, repo: &RepoName, tag: &Tag) -> Result<bool, Error> {
+    pub(super) async fn reassess_tag(&self, repo: &RepoName, tag: &Tag) -> Result<bool, Error> {
         let Some(TagRow {
             digest,
             visible,
@@ -278,9 +270,16 @@ impl Registry {
         let Some(row) = self.metadata().manifest(repo, &digest).await? else {
             return Ok(false);
         };
-        let admitted = match self.judge(repo, &digest, row.size).await {
-            Ok(_) => true,
-            Err(Error::Denied(denial)) => {
+        let judged = match self
+            .read_manifest(repo, &digest, Some(&row.media_type))
+            .await
+        {
+            Ok(manifest) => self.judge(repo, &manifest, true).await,
+            Err(error) => Err(error),
+        };
+        let admitted = match judged {
+            Ok((_, Ok(_))) => true,
+            Ok((_, Err(denial))) => {
                 tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
                 false
             }

@@ -8,6 +8,7 @@ mod contributor;
 mod error;
 mod judge;
 mod maintenance;
+mod policy;
 mod pull;
 mod push;
 mod upload;
@@ -15,7 +16,9 @@ mod upload;
 pub use blob::{BlobBody, BlobFacts};
 pub use contributor::Contributor;
 pub use error::Error;
+pub use judge::Verdict;
 pub use maintenance::{ScrubReport, SweepReport};
+pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
 pub use push::{PushManifest, Pushed};
 pub use upload::{BeginUpload, Begun, Body, Received};
@@ -29,7 +32,7 @@ use judge::VerdictKey;
 use moka::sync::Cache;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Denial, Policy};
+use sealstone_spec::policy::Policy;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::task::TaskTracker;
 
@@ -77,7 +80,10 @@ struct Inner {
     metrics: Arc<Metrics>,
     lifetimes: Lifetimes,
     manifests: Cache<(RepoName, Digest), Bytes>,
-    verdicts: Cache<VerdictKey, Arc<Result<(), Denial>>>,
+    verdicts: Cache<VerdictKey, Arc<Verdict>>,
+    /// When a pull was noted last, by repository, manifest and principal.
+    pulls: Cache<(RepoName, Digest, String), Millis>,
+    policy_turn: tokio::sync::Mutex<()>,
     locks: upload::Locks,
     tasks: TaskTracker,
 }
@@ -111,6 +117,8 @@ impl Registry {
             lifetimes,
             manifests,
             verdicts: Cache::new(VERDICTS),
+            pulls: Cache::new(VERDICTS),
+            policy_turn: tokio::sync::Mutex::new(()),
             locks: upload::Locks::default(),
             tasks: TaskTracker::new(),
         };

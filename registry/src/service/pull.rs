@@ -1,11 +1,12 @@
 //! Reading manifests, tags, referrers and the catalog.
 
-use super::{Error, Registry};
+use super::{Error, Registry, Verdict};
 use crate::auth::{Delete, Grant, Pull};
 use crate::metadata::{Event, ManifestRow, Referrer, Refusal, TagCondition};
 use bytes::Bytes;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{Reference, RepoName, Tag};
+use std::sync::Arc;
 
 /// A manifest that may be sent.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct ServedManifest {
     pub released: bool,
     /// Digest of the policy in force.
     pub policy: Digest,
+    /// What that policy says of it now, where it asks for anything.
+    pub verdict: Option<Arc<Verdict>>,
 }
 
 /// A page of referrers.
@@ -49,7 +52,10 @@ impl Registry {
             .manifest(repo, &digest)
             .await?
             .ok_or_else(unknown)?;
-        self.check_visible(grant, &digest, &row, reference).await?;
+        let verdict = self.check_visible(grant, &digest, &row, reference).await?;
+        if row.held > 0 && row.subject.is_none() {
+            self.note_pull(repo, &digest, &grant.principal().to_string());
+        }
         let key = (repo.clone(), digest);
         let bytes = match self.inner.manifests.get(&key) {
             Some(bytes) => bytes,
@@ -67,6 +73,7 @@ impl Registry {
             media_type: row.media_type,
             released: row.visible > 0,
             policy: *self.policy().digest(),
+            verdict,
         })
     }
 
@@ -83,24 +90,43 @@ impl Registry {
 
     /// Whether this reader may see a manifest. Who writes to the repository sees its staging; everybody
     /// else needs a release through which it is visible, and which the policy still admits.
+    ///
+    /// A release that the policy has hidden is not unknown: whoever may pull is told why it is refused.
     async fn check_visible(
         &self,
         grant: &Grant<Pull>,
         digest: &Digest,
         row: &ManifestRow,
         reference: &Reference,
-    ) -> Result<(), Error> {
-        if grant.sees_staging() || !self.policy().scope_for(grant.repository()).staging() {
-            return Ok(());
-        }
-        if row.visible == 0 {
-            return Err(Error::ManifestUnknown(reference.to_string()));
-        }
+    ) -> Result<Option<Arc<Verdict>>, Error> {
+        let repo = grant.repository();
         // What is seen only through something else was admitted with that.
-        if row.tags > 0 && row.held > 0 && row.subject.is_none() {
-            self.rejudge(grant.repository(), digest, row).await?;
+        let is_release = row.tags > 0 && row.held > 0 && row.subject.is_none();
+        let verdict = match is_release {
+            true => self.rejudge(repo, digest, row).await?,
+            false => None,
+        };
+        if grant.sees_staging() || !self.policy().scope_for(repo).staging() {
+            return Ok(verdict);
         }
-        Ok(())
+        let denial = verdict.as_ref().and_then(|verdict| verdict.denial.clone());
+        if is_release && denial.is_none() != (row.visible > 0) {
+            // Time has changed the verdict, or a change is being applied: blobs follow it from here on.
+            for tag in self.metadata().tags_of(repo, digest).await? {
+                if !tag.is_evidence_list() {
+                    self.metadata()
+                        .show_tag(repo, &tag, *digest, denial.is_none())
+                        .await?;
+                }
+            }
+        }
+        match denial {
+            Some(denial) => Err(Error::Denied(Box::new(denial))),
+            None if row.visible == 0 && !is_release => {
+                Err(Error::ManifestUnknown(reference.to_string()))
+            }
+            None => Ok(verdict),
+        }
     }
 
     /// Tags after `after`, at most `limit`. An unknown repository is an error only if nothing was ever

@@ -87,6 +87,11 @@ impl Registry {
             let put = self.admitted(who, &manifest, &tags, push.condition).await?;
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
+                    if let Some(subject) = &subject
+                        && manifest.artifact_type() == Some(media::SIGSTORE_BUNDLE_V03)
+                    {
+                        self.follow_evidence(repo, subject).await?;
+                    }
                     if outcome == PutOutcome::Created {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
                         tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
@@ -120,13 +125,12 @@ impl Registry {
         let repo = who.repository();
         let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
         let admission = if needs_admission {
-            match self.judge(repo, manifest.digest(), manifest.size()).await {
+            let (_, verdict) = self.judge(repo, manifest, false).await?;
+            match verdict {
                 Ok(admission) => Some(admission),
-                Err(error) => {
-                    if matches!(error, Error::Denied(_)) {
-                        self.inner.metrics.release_denials.inc();
-                    }
-                    return Err(error);
+                Err(denial) => {
+                    self.inner.metrics.release_denials.inc();
+                    return Err(Error::Denied(Box::new(denial)));
                 }
             }
         } else {

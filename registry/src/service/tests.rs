@@ -78,7 +78,10 @@ impl Bench {
     async fn adopt(&self, policy: &str) -> u64 {
         let policy = Policy::parse(&format!("schema = \"sealstone-policy/v1\"\n{policy}")).unwrap();
         let right = Maintenance::at_boot();
-        self.registry.adopt_policy(&right, policy).await.unwrap()
+        self.registry
+            .adopt_policy(&right, policy, None)
+            .await
+            .unwrap()
     }
 
     async fn scrub(&self) -> ScrubReport {

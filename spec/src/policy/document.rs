@@ -7,7 +7,9 @@ use super::glob::Glob;
 use super::identity::{Identity, Key, Roles, Status};
 use super::reader::{Fields, Node, PolicyError, Source, suggest};
 use super::rule::{self, Rule};
-use super::scope::{Authority, ExceptionRule, LogTrust, Roots, Scope, StandingException, TagRule};
+use super::scope::{
+    Authority, ExceptionRule, Roots, Scope, StandingException, TagRule, TrustedLog,
+};
 use super::{Edition, MAX_POLICY_BYTES, Time};
 use crate::key::{KeyId, PublicKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +27,7 @@ pub(super) struct Parts {
     pub(super) expires: Option<Time>,
     pub(super) roots: Option<Roots>,
     pub(super) identities: Vec<Identity>,
-    pub(super) logs: Vec<LogTrust>,
+    pub(super) logs: Vec<TrustedLog>,
     pub(super) authority: Authority,
     pub(super) scopes: Vec<Scope>,
     pub(super) exceptions: Vec<StandingException>,
@@ -378,8 +380,8 @@ pub(super) fn words<'a>(
     Ok(words)
 }
 
-fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<LogTrust>, PolicyError> {
-    let mut logs: Vec<LogTrust> = Vec::new();
+fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<TrustedLog>, PolicyError> {
+    let mut logs: Vec<TrustedLog> = Vec::new();
     for node in nodes {
         let fields = Fields::of(source, node, "log")?.only(&["vkey", "witnesses", "quorum"])?;
         let vkey_node = fields.require("vkey")?;
@@ -410,7 +412,7 @@ fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<LogTrust>, Poli
             );
             return Err(source.error(place, problem, None));
         }
-        logs.push(LogTrust {
+        logs.push(TrustedLog {
             vkey,
             witnesses,
             quorum: u32::try_from(quorum).unwrap_or(u32::MAX),

@@ -101,6 +101,16 @@ impl Policy {
         }
         let words = standing::words(&hearing);
         results.extend(standing::stops(&words));
+        if let Some(read) = case.was_cut_off() {
+            results.push(RuleResult::stop(
+                "evidence",
+                format!(
+                    "more than {read} statements are attached, and what was not read may stop it"
+                ),
+                "find out who floods this manifest: release another one",
+                [],
+            ));
+        }
         if let Some(damaged) = circumstances.damaged.first() {
             results.push(RuleResult::stop(
                 "integrity",

@@ -75,6 +75,7 @@ pub struct Case {
     files: Option<Vec<File>>,
     attached: BTreeMap<Digest, Attached>,
     ignored: Vec<Ignored>,
+    cut_off: Option<usize>,
 }
 
 impl Case {
@@ -88,6 +89,7 @@ impl Case {
             files: None,
             attached: BTreeMap::new(),
             ignored: Vec::new(),
+            cut_off: None,
         }
     }
 
@@ -115,6 +117,16 @@ impl Case {
             }
             Err(reason) => self.ignored.push(Ignored { evidence, reason }),
         }
+    }
+
+    /// Says that more is attached than was read, which is this many. Nothing is admitted then: what was
+    /// left out may be what stops it.
+    pub fn cut_off(&mut self, read: usize) {
+        self.cut_off = Some(read);
+    }
+
+    pub(super) fn was_cut_off(&self) -> Option<usize> {
+        self.cut_off
     }
 
     fn read(&self, item: &Evidence) -> Result<SigstoreBundle, String> {

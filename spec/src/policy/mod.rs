@@ -42,7 +42,7 @@ pub use rule::{
     Approvals, Bom, Logged, Provenance, Reproduction, Rule, RuleResult, Signatures, Suites,
     UriPattern,
 };
-pub use scope::{Authority, ExceptionRule, LogTrust, Roots, Scope, StandingException, TagRule};
+pub use scope::{Authority, ExceptionRule, Roots, Scope, StandingException, TagRule, TrustedLog};
 pub use signed::{PAYLOAD_TYPE, PolicyEnvelope, SignedPolicy, SignedPolicyError};
 pub use standing::{Flag, Standing, State, Word};
 pub use time::{Time, TimeError};
@@ -122,6 +122,21 @@ impl Policy {
         Ok(Policy::assemble(document::read_toml(toml)?))
     }
 
+    /// Reads a document of version 2 in its canonical form, as a registry hands it out. Nothing vouches
+    /// for it; [`SignedPolicy`] is what is to be believed.
+    ///
+    /// # Errors
+    /// If it is no policy, or not in canonical form.
+    pub fn parse_canonical(json: &[u8]) -> Result<Policy, PolicyError> {
+        let value = crate::canonical::parse_value(json, MAX_POLICY_BYTES)
+            .map_err(|error| PolicyError::nowhere(error.to_string()))?;
+        let policy = Policy::assemble(document::read_json(&value)?);
+        match policy.to_canonical_json() == json {
+            true => Ok(policy),
+            false => Err(PolicyError::nowhere("it is not in canonical form")),
+        }
+    }
+
     /// The policy of a registry that has been given none: tags are immutable, content is staged, and
     /// a release needs no signature.
     pub fn default_policy() -> Policy {
@@ -185,7 +200,7 @@ impl Policy {
     }
 
     /// The logs that it trusts.
-    pub fn logs(&self) -> &[LogTrust] {
+    pub fn logs(&self) -> &[TrustedLog] {
         &self.parts.logs
     }
 

@@ -134,7 +134,7 @@ impl Default for Authority {
 /// A transparency log that the policy trusts to say what was logged, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct LogTrust {
+pub struct TrustedLog {
     /// The log's verifier key, as C2SP writes it: name, key id, key.
     pub vkey: String,
     /// Verifier keys of witnesses.

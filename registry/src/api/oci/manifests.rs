@@ -49,7 +49,25 @@ pub(super) async fn get(
             },
         )
         .header(name("sealstone-policy"), manifest.policy.to_string())
+        .header(
+            name("sealstone-verdict"),
+            match &manifest.verdict {
+                Some(verdict) if verdict.denial.is_some() => "denied",
+                _ if manifest.released => "admitted",
+                _ => "none",
+            },
+        )
         .header(name("sealstone-name"), words::three_words(&manifest.digest));
+    if let Some(verdict) = &manifest.verdict {
+        answer = answer.header(name("sealstone-state"), &verdict.state);
+        if let Some(reason) = &verdict.deprecated {
+            let visible: String = reason
+                .chars()
+                .filter(|c| c.is_ascii_graphic() || *c == ' ')
+                .collect();
+            answer = answer.header(name("sealstone-deprecated"), visible);
+        }
+    }
     if !unchanged {
         answer = answer
             .header(header::CONTENT_LENGTH, manifest.bytes.len().to_string())

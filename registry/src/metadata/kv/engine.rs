@@ -40,6 +40,8 @@ pub enum Family {
     Review,
     /// number -> [`crate::metadata::Event`].
     Event,
+    /// repository 0 digest who -> [`crate::metadata::PullRow`].
+    Pull,
     /// name -> account.
     Account,
     /// id -> API token.
@@ -50,7 +52,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 20] = [
+    pub const ALL: [Family; 21] = [
         Family::Repository,
         Family::Blob,
         Family::Inline,
@@ -68,6 +70,7 @@ impl Family {
         Family::Trash,
         Family::Review,
         Family::Event,
+        Family::Pull,
         Family::Account,
         Family::Token,
         Family::Server,
@@ -93,6 +96,7 @@ impl Family {
             Family::Trash => "trash",
             Family::Review => "review",
             Family::Event => "event",
+            Family::Pull => "pull",
             Family::Account => "account",
             Family::Token => "token",
             Family::Server => "server",

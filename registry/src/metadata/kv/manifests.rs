@@ -7,8 +7,8 @@ use super::Stop;
 use super::engine::Family;
 use super::keys::{self, EdgeKind, ReviewKind};
 use super::reach::{self, Reach};
-use super::tags;
 use super::txn::Txn;
+use super::{policies, tags};
 use crate::metadata::{
     BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, PutManifest, PutOutcome,
     Refusal, TagClass, TagCondition,
@@ -80,7 +80,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
 
 /// A tag that can be a release needs a proof that was made for this manifest, here, under the policy
 /// that is in force now, on evidence that is still there.
-fn check_admission(txn: &Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
+fn check_admission(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
     if put
         .tags
         .iter()
@@ -102,7 +102,11 @@ fn check_admission(txn: &Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
             return Err(rejudge());
         }
     }
-    Ok(())
+    let holds_until = admission.until().map(|until| until.seconds() * 1000);
+    if holds_until.is_some_and(|until| put.now >= until) {
+        return Err(rejudge());
+    }
+    policies::count_uses(txn, admission, put.now)
 }
 
 fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> {
@@ -270,7 +274,7 @@ pub(super) fn delete(
     remove(txn, repo, digest)?;
     let event = Event {
         kind: EventKind::ManifestDeleted,
-        repo: repo.clone(),
+        repo: Some(repo.clone()),
         tag: None,
         digest: *digest,
         policy: None,
@@ -282,7 +286,7 @@ pub(super) fn delete(
     Ok(())
 }
 
-fn tags_of(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<Vec<Tag>, Error> {
+pub(super) fn tags_of(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<Vec<Tag>, Error> {
     let prefix = keys::repo_digest(repo, digest);
     let entries = txn.scan(Family::TagOf, &prefix, &prefix, usize::MAX)?;
     entries

@@ -12,6 +12,7 @@ mod events;
 mod keys;
 mod manifests;
 pub mod memory;
+mod policies;
 mod reach;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
@@ -19,9 +20,10 @@ mod tags;
 mod txn;
 
 use super::{
-    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, LinkRow, LinkedBlob,
-    ManifestRow, Metadata, Millis, NewBlob, PhysicalKey, Progress, PutManifest, PutOutcome,
-    Referrer, Refusal, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
+    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, ExceptionUses, LinkRow,
+    LinkedBlob, ManifestRow, Metadata, Millis, NewBlob, PhysicalKey, PolicyChange, Progress,
+    PullNote, PullRow, PutManifest, PutOutcome, Referrer, Refusal, TagCondition, TagRow, TrashItem,
+    UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -112,6 +114,16 @@ impl<E: Engine> KvMetadata<E> {
             .get(family, key)?
             .map(|value| decode(family, &value))
             .transpose()
+    }
+
+    /// A digest among the server's own values.
+    fn server_digest(&self, name: &[u8]) -> Result<Option<Digest>, Error> {
+        let Some(text) = self.engine.get(Family::Server, name)? else {
+            return Ok(None);
+        };
+        let damaged = || Error::Damaged("a policy's digest cannot be read".into());
+        let text = String::from_utf8(text).map_err(|_| damaged())?;
+        text.parse().map(Some).map_err(|_| damaged())
     }
 
     /// Collects what `read` makes of the entries, skipping those that it makes nothing of.
@@ -529,13 +541,77 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     }
 
     fn policy(&self) -> Answer<'_, Option<Digest>> {
+        Box::pin(async move { self.server_digest(manifests::POLICY) })
+    }
+
+    fn policy_judged(&self) -> Answer<'_, Option<Digest>> {
+        Box::pin(async move { self.server_digest(policies::JUDGED) })
+    }
+
+    fn set_policy_judged(&self, policy: Digest) -> Answer<'_, ()> {
         Box::pin(async move {
-            let Some(text) = self.engine.get(Family::Server, manifests::POLICY)? else {
-                return Ok(None);
-            };
-            let damaged = || Error::Damaged("the policy's digest cannot be read".into());
-            let text = String::from_utf8(text).map_err(|_| damaged())?;
-            text.parse().map(Some).map_err(|_| damaged())
+            self.write(move |txn| {
+                let text = policy.to_string().into_bytes();
+                txn.put(Family::Server, policies::JUDGED.to_vec(), text);
+                Ok(())
+            })
+            .await
+        })
+    }
+
+    fn adopt_policy(&self, change: PolicyChange) -> Answer<'_, bool> {
+        Box::pin(async move { self.write(move |txn| policies::adopt(txn, change)).await })
+    }
+
+    fn policy_document(&self) -> Answer<'_, Option<Vec<u8>>> {
+        Box::pin(async move { self.engine.get(Family::Server, policies::DOCUMENT) })
+    }
+
+    fn exception_uses(&self) -> Answer<'_, ExceptionUses> {
+        Box::pin(async move {
+            let mut uses = ExceptionUses::new();
+            let prefix = policies::USES;
+            self.list(Family::Server, prefix, prefix, usize::MAX, |key, _| {
+                policies::read_use(key, &mut uses)?;
+                Ok(None::<()>)
+            })?;
+            Ok(uses)
+        })
+    }
+
+    fn tags_of<'a>(&'a self, repo: &'a RepoName, digest: &'a Digest) -> Answer<'a, Vec<Tag>> {
+        Box::pin(async move {
+            let nothing = engine::Changes::new();
+            manifests::tags_of(&Txn::new(&*self.engine, &nothing), repo, digest)
+        })
+    }
+
+    fn note_pull(&self, note: PullNote) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // Not worth a sync: after a power cut the last hour of pulls may be missing.
+            self.committer
+                .run(false, move |txn| policies::note_pull(txn, &note))
+                .await
+        })
+    }
+
+    fn pulls<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        from: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<(String, PullRow)>> {
+        Box::pin(async move {
+            let prefix = keys::repo_digest(repo, digest);
+            let from = from.map_or_else(
+                || prefix.clone(),
+                |who| after(keys::repo_digest_text(repo, digest, who)),
+            );
+            self.list(Family::Pull, &prefix, &from, limit, |key, value| {
+                let who = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+                Ok(Some((who, decode(Family::Pull, value)?)))
+            })
         })
     }
 

@@ -281,7 +281,7 @@ fn count(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, up: bool) -> Resul
 fn event(change: Change<'_>, kind: EventKind, tag: &Tag, digest: Digest) -> Event {
     Event {
         kind,
-        repo: change.repo.clone(),
+        repo: Some(change.repo.clone()),
         tag: Some(tag.clone()),
         digest,
         policy: change.admission.map(|admission| *admission.policy()),

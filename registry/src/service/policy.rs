@@ -1,0 +1,141 @@
+//! The policy in force: replaced by a signed successor, handed out, and asked who pulled what.
+//!
+//! Invariant: a signed policy is followed only by a document that its roots signed, of a higher
+//! version. Where the first comes from is the operator's decision: a file, or an administrator.
+
+use super::{Error, Registry};
+use crate::auth::Administrator;
+use crate::metadata::{Millis, PolicyChange, PullNote, PullRow};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::name::RepoName;
+use sealstone_spec::policy::{Edition, Policy, PolicyEnvelope, SignedPolicy, SignedPolicyError};
+use std::sync::{Arc, PoisonError};
+
+/// A pull by the same principal is noted again after so long, in milliseconds.
+const PULL_NOTE_EVERY: Millis = 3_600_000;
+
+/// What putting a policy in force did.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PolicyAdopted {
+    /// Its digest.
+    pub policy: Digest,
+    /// Its version.
+    pub version: u64,
+    /// Whether it is another one than before.
+    pub changed: bool,
+    /// Tags that are shown or hidden now and were not before.
+    pub tags: u64,
+}
+
+impl From<SignedPolicyError> for Error {
+    fn from(error: SignedPolicyError) -> Self {
+        Error::PolicyRefused(Box::new(error))
+    }
+}
+
+impl Registry {
+    /// Takes a signed policy from an administrator.
+    ///
+    /// # Errors
+    /// [`Error::PolicyRefused`] if it is older, wrongly signed, expired or cannot be read.
+    pub async fn put_policy(
+        &self,
+        by: &Administrator,
+        envelope: &[u8],
+    ) -> Result<PolicyAdopted, Error> {
+        // One at a time: two successors of the same policy must not both be taken.
+        let _turn = self.inner.policy_turn.lock().await;
+        let next = PolicyEnvelope::parse(envelope)?;
+        let current = self.policy();
+        let next = match current.edition() {
+            Edition::V2 => current.succeed(next)?,
+            // What is in force names no roots, so there is nobody to ask: the administrator decides.
+            _ => SignedPolicy::first(next)?,
+        };
+        next.check_time(self.time())?;
+        let document = next.envelope().to_bytes();
+        self.adopt(
+            next.into_policy(),
+            Some(document),
+            &by.identity().to_string(),
+        )
+        .await
+    }
+
+    /// Puts a policy in force and judges every release under it.
+    pub(super) async fn adopt(
+        &self,
+        policy: Policy,
+        document: Option<Vec<u8>>,
+        by: &str,
+    ) -> Result<PolicyAdopted, Error> {
+        let digest = *policy.digest();
+        let version = policy.version();
+        let change = PolicyChange {
+            digest,
+            document,
+            by: by.to_owned(),
+            now: self.now(),
+        };
+        let changed = self.metadata().adopt_policy(change).await?;
+        *self
+            .inner
+            .policy
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let mut tags = 0;
+        if self.metadata().policy_judged().await? != Some(digest) {
+            tags = self.reassess_all().await?;
+            // Last: a server that ends before judges all of them again when it starts.
+            self.metadata().set_policy_judged(digest).await?;
+        }
+        if changed {
+            tracing::info!(policy.digest = %digest, policy.version = version, by, tags, "another policy is in force");
+        }
+        Ok(PolicyAdopted {
+            policy: digest,
+            version,
+            changed,
+            tags,
+        })
+    }
+
+    /// The signed document in force; `None` if the policy is not signed.
+    pub async fn policy_document(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.metadata().policy_document().await?)
+    }
+
+    /// Notes that somebody pulled a release, at most once an hour for each.
+    pub(super) fn note_pull(&self, repo: &RepoName, digest: &Digest, who: &str) {
+        let note = PullNote {
+            repo: repo.clone(),
+            digest: *digest,
+            who: who.to_owned(),
+            at: self.now(),
+        };
+        let key = (note.repo.clone(), note.digest, note.who.clone());
+        let last = self.inner.pulls.get(&key);
+        if last.is_some_and(|last| note.at - last < PULL_NOTE_EVERY) {
+            return;
+        }
+        self.inner.pulls.insert(key, note.at);
+        let registry = self.clone();
+        self.inner.tasks.spawn(async move {
+            if let Err(error) = registry.metadata().note_pull(note).await {
+                tracing::warn!(%error, "a pull was not noted");
+            }
+        });
+    }
+
+    /// Who pulled a release, for those who have to tell them that it was revoked.
+    pub async fn pulls(
+        &self,
+        _by: &Administrator,
+        repo: &RepoName,
+        digest: &Digest,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, PullRow)>, Error> {
+        Ok(self.metadata().pulls(repo, digest, after, limit).await?)
+    }
+}
