@@ -12,6 +12,7 @@
 //! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
 //! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
 //! | [`environment`] | 08 | facts of an environment, their levels and differences; levels of isolation |
+//! | [`recipe`] | 04 | how a model is made: `recipe.toml`, lint, `recipe.lock`, stage keys |
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 //! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
@@ -39,6 +40,7 @@ pub mod name;
 pub mod policy;
 pub mod purl;
 pub mod range;
+pub mod recipe;
 pub mod report;
 pub mod sigstore;
 pub mod statement;

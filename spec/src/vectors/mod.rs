@@ -12,6 +12,7 @@ mod documents;
 mod environment;
 mod forgery;
 mod log;
+mod recipe;
 pub(crate) mod reports;
 mod signing;
 mod statements;

@@ -1,0 +1,341 @@
+//! Stages as a graph by the paths that they read and write: who waits for whom, and what cannot be.
+//!
+//! Invariant: a recipe that passes here has one writer for each path, an order in which every stage
+//! comes after those whose outputs it reads, and no name that leads nowhere.
+
+use super::finding::{Code, Finding, Place};
+use super::measure::{Check, Test};
+use super::path::RecipePath;
+use super::reader::suggest;
+use super::stage::Stage;
+use super::substitution::placeholders;
+use super::{MAX_PATHS, Recipe};
+use crate::compare::ReplayMethod;
+use std::collections::BTreeMap;
+
+/// Everything that is wrong between the parts of a recipe. Puts the stages in order if it can.
+///
+/// Where a part could not be read, names that seem to lead nowhere may lead there, so `is_whole` says
+/// whether they are looked at.
+pub(super) fn check(recipe: &mut Recipe, is_whole: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let paths: usize = recipe
+        .stages
+        .iter()
+        .map(|stage| stage.reads.len() + stage.writes.len())
+        .sum();
+    if paths + recipe.inputs.len() > MAX_PATHS {
+        let problem = format!("more than {MAX_PATHS} paths in one recipe");
+        let hint = "declare directories: \"src/\" is everything below it".to_owned();
+        return vec![Finding::new(
+            Code::WrongValue,
+            Place { line: 1, column: 1 },
+            problem,
+            Some(hint),
+        )];
+    }
+    inputs(recipe, &mut findings);
+    writers(recipe, &mut findings);
+    order(recipe, &mut findings);
+    if !is_whole {
+        return findings;
+    }
+    names(recipe, &mut findings);
+    for test in &recipe.tests {
+        check_test(recipe, test, &mut findings);
+    }
+    findings
+}
+
+fn inputs(recipe: &Recipe, findings: &mut Vec<Finding>) {
+    for (index, input) in recipe.inputs.iter().enumerate() {
+        let earlier = recipe.inputs[..index]
+            .iter()
+            .find(|other| other.path.overlaps(&input.path));
+        if let Some(earlier) = earlier {
+            let problem = format!("inputs \"{}\" and \"{}\" overlap", earlier.path, input.path);
+            let hint = "declare each place once".to_owned();
+            findings.push(Finding::new(Code::Twice, input.place, problem, Some(hint)));
+        }
+    }
+}
+
+fn writers(recipe: &Recipe, findings: &mut Vec<Finding>) {
+    let mut seen: Vec<(&Stage, &RecipePath)> = Vec::new();
+    for stage in &recipe.stages {
+        for path in &stage.writes {
+            if let Some((other, other_path)) = seen.iter().find(|(_, seen)| seen.overlaps(path)) {
+                let problem = match other.name == stage.name {
+                    true => format!(
+                        "stage \"{}\" declares \"{other_path}\" and \"{path}\", which overlap",
+                        stage.name
+                    ),
+                    false => format!(
+                        "stages \"{}\" and \"{}\" both write \"{path}\"",
+                        other.name, stage.name
+                    ),
+                };
+                let hint = "each path has one writer: give one of them another name".to_owned();
+                findings.push(Finding::new(
+                    Code::TwoWriters,
+                    stage.place,
+                    problem,
+                    Some(hint),
+                ));
+            }
+            seen.push((stage, path));
+            if let Some(input) = recipe.inputs.iter().find(|input| input.path.overlaps(path)) {
+                let problem = format!(
+                    "stage \"{}\" writes \"{path}\" over the input \"{}\"",
+                    stage.name, input.path
+                );
+                let hint = "write the result beside it, under another name".to_owned();
+                findings.push(Finding::new(
+                    Code::TwoWriters,
+                    stage.place,
+                    problem,
+                    Some(hint),
+                ));
+            }
+            if let Some(read) = stage.reads.iter().find(|read| read.overlaps(path)) {
+                let problem = format!(
+                    "stage \"{}\" reads \"{read}\", which it writes itself (\"{path}\")",
+                    stage.name
+                );
+                let hint =
+                    "a stage that changes its own input cannot be run again: write to another path"
+                        .to_owned();
+                findings.push(Finding::new(Code::Cycle, stage.place, problem, Some(hint)));
+            }
+        }
+    }
+}
+
+/// The stages whose outputs a stage reads, by their places in `stages`.
+pub(super) fn dependencies(stages: &[Stage], stage: &Stage) -> Vec<usize> {
+    let reads_from = |other: &Stage| {
+        other
+            .writes
+            .iter()
+            .any(|output| stage.reads.iter().any(|read| read.overlaps(output)))
+    };
+    let others = stages.iter().enumerate();
+    others
+        .filter(|(_, other)| other.name != stage.name && reads_from(other))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Puts the stages in an order in which each comes after those that it reads from; among those that
+/// could come next, the first in the text.
+fn order(recipe: &mut Recipe, findings: &mut Vec<Finding>) {
+    let waits: Vec<Vec<usize>> = recipe
+        .stages
+        .iter()
+        .map(|stage| dependencies(&recipe.stages, stage))
+        .collect();
+    let mut placed = vec![false; waits.len()];
+    let mut order = Vec::with_capacity(waits.len());
+    while let Some(next) = (0..waits.len())
+        .find(|index| !placed[*index] && waits[*index].iter().all(|other| placed[*other]))
+    {
+        placed[next] = true;
+        order.push(next);
+    }
+    if order.len() < waits.len() {
+        let circle = circle(&waits, &placed);
+        let names: Vec<String> = circle
+            .iter()
+            .map(|index| format!("\"{}\"", recipe.stages[*index].name))
+            .collect();
+        let problem = format!("stages wait for each other: {}", names.join(" reads from "));
+        let hint = "split a stage, or let one of them read another path".to_owned();
+        let place = circle
+            .first()
+            .map_or(Place::default(), |index| recipe.stages[*index].place);
+        findings.push(Finding::new(Code::Cycle, place, problem, Some(hint)));
+        return;
+    }
+    let mut stages: BTreeMap<usize, Stage> = std::mem::take(&mut recipe.stages)
+        .into_iter()
+        .enumerate()
+        .collect();
+    recipe.stages = order
+        .into_iter()
+        .filter_map(|index| stages.remove(&index))
+        .collect();
+}
+
+/// A circle among what could not be placed, with its first stage again at its end.
+fn circle(waits: &[Vec<usize>], placed: &[bool]) -> Vec<usize> {
+    let mut walk: Vec<usize> = placed
+        .iter()
+        .position(|placed| !placed)
+        .into_iter()
+        .collect();
+    // Each that is not placed waits for another that is not, so this comes back to where it was.
+    while let Some(next) = walk
+        .last()
+        .and_then(|last| waits[*last].iter().find(|other| !placed[**other]))
+    {
+        if let Some(start) = walk.iter().position(|index| index == next) {
+            walk.push(*next);
+            return walk.split_off(start);
+        }
+        walk.push(*next);
+    }
+    walk
+}
+
+fn names(recipe: &Recipe, findings: &mut Vec<Finding>) {
+    let outputs: Vec<&RecipePath> = recipe
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.writes)
+        .collect();
+    let near = |path: &str| {
+        let known: Vec<&str> = outputs.iter().map(|output| output.as_str()).collect();
+        suggest(path, &known)
+    };
+    for metric in &recipe.metrics {
+        if recipe.writer_of(metric.from.path.as_str()).is_none() {
+            let problem = format!(
+                "metric \"{}\" is read from \"{}\", which no stage writes",
+                metric.name, metric.from.path
+            );
+            findings.push(Finding::new(
+                Code::UndeclaredPath,
+                metric.place,
+                problem,
+                near(metric.from.path.as_str()),
+            ));
+        }
+        let needs_replicates = metric.rule.replay.method == ReplayMethod::Interval;
+        if needs_replicates && recipe.replicates.is_none() {
+            let problem = format!(
+                "metric \"{}\" is judged by an interval, but there are no replicates to make one from",
+                metric.name
+            );
+            let hint = "add replicates = { seeds = [1, 2, 3, 4, 5], stages = [...] }".to_owned();
+            findings.push(Finding::new(
+                Code::MissingKey,
+                metric.place,
+                problem,
+                Some(hint),
+            ));
+        }
+    }
+    let stages: Vec<&str> = recipe
+        .stages
+        .iter()
+        .map(|stage| stage.name.as_str())
+        .collect();
+    if let Some(replicates) = &recipe.replicates {
+        for name in replicates
+            .stages
+            .iter()
+            .filter(|name| !stages.contains(&name.as_str()))
+        {
+            let problem = format!("replicates name the stage \"{name}\", which is not defined");
+            findings.push(Finding::new(
+                Code::UnknownName,
+                replicates.place,
+                problem,
+                suggest(name, &stages),
+            ));
+        }
+    }
+    let inputs: Vec<&str> = recipe
+        .inputs
+        .iter()
+        .map(|input| input.path.as_str())
+        .collect();
+    for profile in &recipe.profiles {
+        for from in profile
+            .inputs
+            .keys()
+            .filter(|from| !inputs.contains(&from.as_str()))
+        {
+            let problem = format!(
+                "profile \"{}\" replaces \"{from}\", which is no input",
+                profile.name
+            );
+            findings.push(Finding::new(
+                Code::UndeclaredPath,
+                profile.place,
+                problem,
+                suggest(from.as_str(), &inputs),
+            ));
+        }
+    }
+    for stage in &recipe.stages {
+        let uses_in = stage
+            .run
+            .iter()
+            .flat_map(|item| placeholders(item))
+            .any(|word| word.0 == "in");
+        if uses_in && stage.reads.is_empty() {
+            let problem = format!("stage \"{}\" uses {{in}}, but reads nothing", stage.name);
+            findings.push(Finding::new(Code::UnknownName, stage.place, problem, None));
+        }
+    }
+}
+
+fn check_test(recipe: &Recipe, test: &Test, findings: &mut Vec<Finding>) {
+    let is_known = |path: &RecipePath| {
+        recipe.writer_of(path.as_str()).is_some()
+            || recipe.inputs.iter().any(|input| input.path.contains(path))
+    };
+    match &test.check {
+        Check::Data { file, .. } if !is_known(file) => {
+            let problem = format!(
+                "test \"{}\" looks at \"{file}\", which is no input and no output",
+                test.name
+            );
+            let hint = "declare it as an input".to_owned();
+            findings.push(Finding::new(
+                Code::UndeclaredPath,
+                test.place,
+                problem,
+                Some(hint),
+            ));
+        }
+        Check::Data { .. } => {}
+        Check::Serialization { run, model, .. } | Check::Inference { run, model, .. } => {
+            let uses_model = run
+                .iter()
+                .flat_map(|item| placeholders(item))
+                .any(|word| word.0 == "model");
+            match model {
+                Some(path) if recipe.writer_of(path.as_str()).is_none() => {
+                    let problem = format!(
+                        "test \"{}\" loads the model \"{path}\", which no stage writes",
+                        test.name
+                    );
+                    findings.push(Finding::new(
+                        Code::UndeclaredPath,
+                        test.place,
+                        problem,
+                        None,
+                    ));
+                }
+                None if (uses_model || test.check.kind() == "serialization")
+                    && recipe.model().is_none() =>
+                {
+                    let problem = format!(
+                        "test \"{}\" needs a model, and no or several stages of the kind \"train\" make one",
+                        test.name
+                    );
+                    let hint = "say which with model = \"...\"".to_owned();
+                    findings.push(Finding::new(
+                        Code::UnknownName,
+                        test.place,
+                        problem,
+                        Some(hint),
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+}
