@@ -33,8 +33,8 @@ test: ## all tests: unit, end to end, and real clients
 unit: ## only cargo's tests
 	@$(PATHS); cargo test --workspace --locked --no-fail-fast </dev/null
 
-interop: ## only the real clients (needs `make build`)
-	@$(PATHS); python3 tests/interop/run.py $(ARGS)
+interop: ## only the real clients, and our client against a plain OCI registry (needs `make build`)
+	@$(PATHS); python3 tests/interop/run.py $(ARGS) && python3 tests/interop/run.py --server debian --only sealstone
 
 conformance: ## the OCI conformance suite against the real binary: zero failures, zero skips
 	@tests/setup/install.sh conformance

@@ -91,7 +91,13 @@ def main():
         try:
             server = servers.Server(arguments.server, base / "server")
             server.start()
-        except (servers.Unavailable, RuntimeError) as reason:
+        except servers.Unavailable as reason:
+            # A peer may be missing; what is to be tested may not.
+            failed = int(arguments.strict or arguments.server == "sealstone")
+            print(f"interop: MISSING, every check against {arguments.server} is left out: {reason}")
+            print(f"0 passed, {failed} failed, 1 skipped")
+            return failed
+        except RuntimeError as reason:
             print(f"interop: the registry did not start: {reason}")
             print("0 passed, 1 failed, 0 skipped")
             return 1

@@ -10,5 +10,6 @@ from .regctl import Regctl
 from .helm import Helm
 from .cosign import Cosign
 from .containerd import Containerd
+from .sealstone import Sealstone
 
-ALL = [Http, Skopeo, Podman, OrasPy, Oras, Crane, Regctl, Helm, Cosign, Containerd]
+ALL = [Http, Skopeo, Podman, OrasPy, Oras, Crane, Regctl, Helm, Cosign, Containerd, Sealstone]
