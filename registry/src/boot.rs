@@ -344,7 +344,11 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     let right = Maintenance::at_boot();
     let (registry, _metadata) = open(config, &right).await?;
     let report = registry.scrub(&right).await?;
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    let orphans = registry.sweep_orphans(&right, true).await?;
+    println!(
+        "{}",
+        serde_json::to_string_pretty(&serde_json::json!({"content": report, "orphans": orphans}))?
+    );
     if !report.damaged.is_empty() || report.quarantined_before > 0 {
         bail!(
             "{} blobs are damaged, {} were in quarantine before",
@@ -363,6 +367,12 @@ pub async fn collect_garbage(config: &Config, dry_run: bool) -> anyhow::Result<(
     let right = Maintenance::at_boot();
     let (registry, _metadata) = open(config, &right).await?;
     let report = registry.collect(&right, dry_run).await?;
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    let orphans = registry.sweep_orphans(&right, dry_run).await?;
+    println!(
+        "{}",
+        serde_json::to_string_pretty(
+            &serde_json::json!({"collected": report, "orphans": orphans})
+        )?
+    );
     Ok(())
 }

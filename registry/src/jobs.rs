@@ -77,6 +77,10 @@ pub async fn scrub(
             }
             Err(error) => tracing::error!(%error, "scrub failed; it goes on at its next time"),
         }
+        // Beside the scrub, because both walk everything and both are rare.
+        if let Err(error) = registry.sweep_orphans(&right, false).await {
+            tracing::error!(%error, "looking for objects that no row names failed");
+        }
     }
 }
 

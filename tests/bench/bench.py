@@ -26,6 +26,12 @@ import servers  # noqa: E402
 import transfers  # noqa: E402
 
 OURS = "sealstone"
+READING = """\
+Load client and server share the cores. Payloads are unique and incompressible, pulls come from the page cache,
+servers have no login, every server flushes before it answers (counted below). Cells: median (least-most).
+`ratio` is ours to the best peer, within a round, then the median; over 1 is better for us.
+
+"""
 
 
 def build():
@@ -219,9 +225,7 @@ def document(bench, peers, rounds, quick, seconds):
     return (
         f"# Benchmark {time.strftime('%Y-%m-%d')}{' (quick: sizes too small to judge)' if quick else ''}\n\n"
         f"{machine()}. {versions}. Up to {rounds} rounds in {seconds / 60:.0f} minutes, peers in turn.\n"
-        "Load client and server share the cores. Payloads are unique and incompressible, pulls come from the page cache,\n"
-        "servers have no login, every server flushes before it answers (counted below). Cells: median (least-most).\n"
-        "`ratio` is ours to the best peer, within a round, then the median; over 1 is better for us.\n\n"
+        + READING
         + report.table(bench.rows, columns)
     )
 

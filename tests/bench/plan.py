@@ -84,7 +84,7 @@ def lists(sizes, peers_most, referrers, seconds):
         words = ["tags", "--count", size, "--have", have, "--samples", 300, "--seconds", seconds]
         steps.append(Step(f"first page of {size} tags", words, "p50_us", only))
         have = size
-    steps.append(Step(f"referrers, {referrers} of one subject", ["referrers", "--count", referrers, "--samples", 300, "--seconds", seconds], "p50_us", ("sealstone",)))
+    steps.append(Step(f"referrers, first page of {referrers} of one subject", ["referrers", "--count", referrers, "--samples", 300, "--seconds", seconds], "p50_us", ("sealstone",)))
     return Group("lists", steps, most_rounds=1)
 
 

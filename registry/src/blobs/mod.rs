@@ -15,6 +15,7 @@
 mod buffers;
 mod error;
 mod hashing;
+mod inventory;
 mod local;
 mod publish;
 mod read;
@@ -23,6 +24,7 @@ mod sys;
 
 pub use error::Error;
 pub use hashing::BlobHasher;
+pub use inventory::Stored;
 pub use local::LocalDirectory;
 pub use publish::PublishedBlob;
 pub use read::{GroupStream, TreeStream};

@@ -21,6 +21,13 @@ impl PhysicalKey {
         PhysicalKey(format!("b/{}/{id}", &id[id.len() - 2..]))
     }
 
+    /// Reads a key that [`PhysicalKey::of_upload`] made; `None` for every other name.
+    pub fn parse(text: &str) -> Option<PhysicalKey> {
+        let id = text.rsplit('/').next()?;
+        let key = PhysicalKey::of_upload(UploadId(uuid::Uuid::try_parse(id).ok()?));
+        (key.as_str() == text).then_some(key)
+    }
+
     /// The key as a path with `/`.
     pub fn as_str(&self) -> &str {
         &self.0

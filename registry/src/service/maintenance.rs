@@ -1,8 +1,10 @@
 //! What the server does with its stores on its own account: collecting, scrubbing, repairing at start.
 
+use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
 use crate::metadata::{BlobPlace, CollectRules, Collected, TagRow};
+use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::Policy;
@@ -28,6 +30,20 @@ pub struct SweepReport {
     pub uploads: u64,
     /// Objects deleted from the trash.
     pub objects_deleted: u64,
+}
+
+/// An object that no row names is left alone for so long.
+const ORPHAN_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// What a sweep of the object store found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OrphanReport {
+    /// Objects listed.
+    pub objects: u64,
+    /// Objects that no row names.
+    pub orphans: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What a scrub found.
@@ -76,10 +92,7 @@ impl Registry {
             if !dry_run {
                 for id in uploads {
                     self.inner.metrics.uploads_open.dec();
-                    let staging = self.blobs().staging().clone();
-                    tokio::task::spawn_blocking(move || staging.discard(id))
-                        .await
-                        .map_err(|e| Error::Unavailable(e.to_string()))??;
+                    self.remove_staged(id).await?;
                 }
             }
             cursor = next;
@@ -181,22 +194,42 @@ impl Registry {
         }
     }
 
+    /// Removes objects that no row names and that are older than a day. A key is reserved in the metadata
+    /// before its first byte is written and forgotten after its last one is gone, so such an object was
+    /// left behind: by a power cut that took the session's row, or by a metadata store that was put back
+    /// to an older day. The day is for the second: what is young may still be named by a store that is
+    /// about to be mended.
+    pub async fn sweep_orphans(
+        &self,
+        _right: &Maintenance,
+        dry_run: bool,
+    ) -> Result<OrphanReport, Error> {
+        let before = self.now() - ORPHAN_AGE.as_millis() as i64;
+        let mut report = OrphanReport::default();
+        let mut listed = self.blobs().inventory();
+        while let Some(stored) = listed.try_next().await? {
+            report.objects += 1;
+            if stored.written > before || self.metadata().knows_key(&stored.key).await? {
+                continue;
+            }
+            report.orphans += 1;
+            report.bytes += stored.size;
+            tracing::warn!(object.key = %stored.key, size_bytes = stored.size, dry_run, "no row names this object");
+            if !dry_run {
+                self.blobs().delete(&stored.key).await?;
+            }
+        }
+        Ok(report)
+    }
+
     /// Removes staged files of uploads that no row names, after a restart. Never removes a row.
     pub async fn repair_staging(&self, _right: &Maintenance) -> Result<u64, Error> {
         let staging = self.blobs().staging().clone();
-        let listed = {
-            let staging = staging.clone();
-            tokio::task::spawn_blocking(move || staging.uploads())
-                .await
-                .map_err(|e| Error::Unavailable(e.to_string()))??
-        };
+        let listed = blocking(move || staging.uploads()).await?;
         let mut removed = 0;
         for id in listed {
             if !self.metadata().has_upload(id).await? {
-                let staging = staging.clone();
-                tokio::task::spawn_blocking(move || staging.discard(id))
-                    .await
-                    .map_err(|e| Error::Unavailable(e.to_string()))??;
+                self.remove_staged(id).await?;
                 removed += 1;
             }
         }

@@ -17,7 +17,7 @@ pub use blob::{BlobBody, BlobFacts};
 pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
-pub use maintenance::{ScrubReport, SweepReport};
+pub use maintenance::{OrphanReport, ScrubReport, SweepReport};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
 pub use push::{PushManifest, Pushed};

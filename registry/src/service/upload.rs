@@ -66,7 +66,7 @@ impl Locks {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, blobs::Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)
@@ -373,9 +373,14 @@ impl Registry {
         }
     }
 
-    async fn discard(&self, id: UploadId) {
+    /// Removes the staged files of an upload that no row names any more.
+    pub(super) async fn remove_staged(&self, id: UploadId) -> Result<(), Error> {
         let staging = self.blobs().staging().clone();
-        if let Err(error) = blocking(move || staging.discard(id)).await {
+        blocking(move || staging.discard(id)).await
+    }
+
+    async fn discard(&self, id: UploadId) {
+        if let Err(error) = self.remove_staged(id).await {
             tracing::warn!(upload.id = %id, %error, "staged files of an ended upload stay until the next start");
         }
     }

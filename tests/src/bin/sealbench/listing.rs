@@ -52,7 +52,7 @@ pub(crate) fn referrers(arguments: &Arguments) -> anyhow::Result<Value> {
     })?;
     pages(
         arguments,
-        &format!("/v2/{}/referrers/{subject}", arguments.repository),
+        &format!("/v2/{}/referrers/{subject}?n=100", arguments.repository),
         reached,
         seconds,
     )

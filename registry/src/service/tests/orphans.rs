@@ -1,0 +1,71 @@
+//! Objects that nobody names: found and removed, and nothing else with them.
+
+use super::*;
+use crate::metadata::{PhysicalKey, UploadId};
+use std::time::{Duration, SystemTime};
+
+impl Bench {
+    fn objects(&self) -> Vec<std::path::PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.directory.path().join("blobs")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    found.push(path)
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// An object such as a power cut leaves, of a session whose row is gone.
+    fn leave_behind(&self) -> std::path::PathBuf {
+        let key = PhysicalKey::of_upload(UploadId(uuid::Uuid::now_v7()));
+        let path = self.directory.path().join("blobs").join(key.as_str());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, [7; 1000]).unwrap();
+        path
+    }
+}
+
+/// Makes a file older than any orphan has to be; the clock of these tests stands shortly after 1970.
+fn age(path: &std::path::Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH - Duration::from_secs(2 * 24 * 3600))
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_object_that_no_row_names_is_removed_and_no_other() {
+    let bench = Bench::new().await;
+    let right = Maintenance::at_boot();
+    let data = bytes_of(600_000);
+    let digest = bench.put_blob(&data).await;
+    bench.push(&[&data], "v1").await.unwrap();
+    let named = bench.objects();
+    assert_eq!(named.len(), 1);
+    let (old, young) = (bench.leave_behind(), bench.leave_behind());
+    let foreign = bench.directory.path().join("blobs/lost+found.txt");
+    std::fs::write(&foreign, b"not ours").unwrap();
+    for path in [&named[0], &old, &foreign] {
+        age(path);
+    }
+
+    let dry = bench.registry.sweep_orphans(&right, true).await.unwrap();
+    assert_eq!((dry.objects, dry.orphans, dry.bytes), (3, 1, 1000));
+    assert!(old.exists(), "a dry run changed something");
+
+    let swept = bench.registry.sweep_orphans(&right, false).await.unwrap();
+    assert_eq!((swept.orphans, swept.bytes), (1, 1000));
+    assert!(!old.exists());
+    assert!(young.exists(), "what is young may be named in a moment");
+    assert!(foreign.exists(), "a file that is none of ours was touched");
+    assert!(bench.read(&consumer(), &digest).await.unwrap() == data);
+
+    let again = bench.registry.sweep_orphans(&right, false).await.unwrap();
+    assert_eq!((again.objects, again.orphans), (2, 0));
+}
