@@ -1,22 +1,29 @@
 //! Keys: Ed25519 and ECDSA P-256 public keys as people paste them, and the signing side of both.
 //!
-//! Sources: RFC 8032, RFC 5280 (SPKI), RFC 5958 (PKCS#8), RFC 4253 section 6.6 and RFC 5656 (OpenSSH).
+//! Sources: RFC 8032, RFC 5280 (SPKI), RFC 5958 (PKCS#8), RFC 7468 (PEM), RFC 4253 section 6.6, RFC 5656
+//! and PROTOCOL.key (OpenSSH).
 //! Owns parsing, the key's identity and the check of one signature. Does not read files, decrypt
 //! private keys or draw random numbers: callers bring bytes.
 //! Invariant: the algorithm of a check is the key's own. Nothing that comes with a signature can
 //! choose it, so a signature made under one algorithm is never tried under the other.
 
 mod id;
+mod lines;
+mod openssh;
+mod pem;
 mod secret;
 mod ssh;
 
 pub use id::KeyId;
+pub use lines::{ListedKey, MAX_LIST_BYTES};
+pub use openssh::OpensshPrivateKey;
+pub use pem::{MAX_PEM_BYTES, Pem};
 pub use secret::{SecretKey, SignError, Signer};
 
 use crate::digest::Digest;
 use ed25519_dalek::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use p256::ecdsa::signature::Verifier as _;
-use p256::pkcs8::spki::SubjectPublicKeyInfoRef;
+use p256::pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use p256::pkcs8::{LineEnding, ObjectIdentifier};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -27,6 +34,23 @@ pub const MAX_PUBLIC_KEY_BYTES: usize = 4096;
 
 const ED25519_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const EC_PUBLIC_KEY_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+
+/// Algorithms and curves that people have keys of and that are not supported, by their names.
+const OTHER_ALGORITHMS: [(&str, &str); 12] = [
+    ("1.2.840.113549.1.1.1", "RSA"),
+    ("1.2.840.113549.1.1.10", "RSA-PSS"),
+    ("1.2.840.10040.4.1", "DSA"),
+    ("1.3.101.110", "X25519, which only agrees on keys"),
+    ("1.3.101.111", "X448, which only agrees on keys"),
+    ("1.3.101.113", "Ed448"),
+    ("1.3.132.0.33", "ECDSA P-224"),
+    ("1.3.132.0.34", "ECDSA P-384"),
+    ("1.3.132.0.35", "ECDSA P-521"),
+    ("1.3.132.0.10", "ECDSA secp256k1"),
+    ("2.16.840.1.101.3.4.3.17", "ML-DSA-44"),
+    ("2.16.840.1.101.3.4.3.18", "ML-DSA-65"),
+];
 
 /// Why a text or document is no key that Sealstone can use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +64,7 @@ pub enum KeyError {
     Private,
     /// Neither PEM nor a line of OpenSSH.
     #[error(
-        "not a public key: give \"-----BEGIN PUBLIC KEY-----\" PEM, or one line \"ssh-ed25519 ...\" or \"ecdsa-sha2-nistp256 ...\""
+        "not a public key: give \"-----BEGIN PUBLIC KEY-----\" PEM, or a line \"ssh-ed25519 ...\" or \"ecdsa-sha2-nistp256 ...\""
     )]
     UnknownForm,
     /// The form is known, the content is not well formed.
@@ -54,6 +78,19 @@ pub enum KeyError {
     /// A key of another algorithm.
     #[error("key algorithm {0} is not supported: use Ed25519 or ECDSA P-256")]
     UnsupportedAlgorithm(String),
+    /// A line of a list.
+    #[error("line {line}: {problem}")]
+    Line {
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An option beside a key that narrows what it may do.
+    #[error(
+        "option \"{0}\" narrows what this key may do, and nothing here would keep to it: give the key without it"
+    )]
+    Narrowed(String),
     /// A point that would accept signatures that nobody made.
     #[error("ed25519 key is weak or not in canonical form: make a new one")]
     WeakPoint,
@@ -72,6 +109,11 @@ pub enum SignatureError {
     /// The bytes are not in the strict form of the key's algorithm.
     #[error("signature is not in the strict form of {0}")]
     Malformed(&'static str),
+    /// The other of the two forms that every ECDSA signature has.
+    #[error(
+        "ecdsa signature has the high one of its two possible s, which anybody can make of the low one: sign again with a signer that writes low s, as sealstone sign does"
+    )]
+    HighS,
     /// The signature is not of this key over this message.
     #[error("signature does not verify with this key")]
     Mismatch,
@@ -99,7 +141,8 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads SPKI PEM or one line of an OpenSSH public key, whichever the text is.
+    /// Reads SPKI PEM or one line of OpenSSH: a `.pub` file, or a line of `authorized_keys` or
+    /// `allowed_signers`.
     ///
     /// # Errors
     /// Says which form was recognised and what is wrong with it.
@@ -112,18 +155,17 @@ impl PublicKey {
             return Err(KeyError::Private);
         }
         if text.starts_with("-----BEGIN") {
-            let (label, document) =
-                p256::pkcs8::Document::from_pem(text).map_err(|error| malformed("SPKI", error))?;
-            if label != "PUBLIC KEY" {
-                let problem = format!("PEM label is \"{label}\", not \"PUBLIC KEY\"");
+            let pem = Pem::parse(text)?;
+            if pem.label != "PUBLIC KEY" {
+                let problem = format!("PEM label is \"{}\", not \"PUBLIC KEY\"", pem.label);
                 return Err(malformed("SPKI", problem));
             }
-            return PublicKey::from_spki_der(document.as_bytes());
+            return PublicKey::from_spki_der(&pem.content);
         }
-        match text.split_once(' ') {
-            Some((kind, rest)) if ssh::is_kind(kind) => ssh::read(kind, rest),
-            _ => Err(KeyError::UnknownForm),
+        if text.contains('\n') {
+            return Err(malformed("OpenSSH", "there is more than one line"));
         }
+        lines::read(text).map(|listed| listed.key)
     }
 
     /// Reads a DER document of SubjectPublicKeyInfo.
@@ -142,10 +184,13 @@ impl PublicKey {
                     .map_err(|error| malformed("SPKI", error))?;
                 PublicKey::from_ed25519_bytes(key.as_bytes())
             }
-            EC_PUBLIC_KEY_OID => p256::ecdsa::VerifyingKey::from_public_key_der(der)
-                .map(|key| PublicKey::new(Point::P256(key)))
-                .map_err(|_| KeyError::UnsupportedAlgorithm("of another curve than P-256".into())),
-            other => Err(KeyError::UnsupportedAlgorithm(other.to_string())),
+            EC_PUBLIC_KEY_OID => {
+                check_curve(&info.algorithm)?;
+                p256::ecdsa::VerifyingKey::from_public_key_der(der)
+                    .map(|key| PublicKey::new(Point::P256(key)))
+                    .map_err(|error| malformed("SPKI", error))
+            }
+            other => Err(unsupported(&other)),
         }
     }
 
@@ -190,11 +235,11 @@ impl PublicKey {
     }
 
     /// Checks `signature` over `message`: pure Ed25519 by the strict rules (canonical S, no points of
-    /// small order), or ECDSA P-256 over SHA-256 in strict DER.
+    /// small order), or ECDSA P-256 over SHA-256 in strict DER with the low one of the two S.
     ///
-    /// Both halves of an ECDSA signature's S are accepted: Go's signers, cosign's among them, make
-    /// either. Nothing here may therefore take a signature's bytes as an identity; what is counted is
-    /// the key's identity, and what is named is the digest of the document that holds the signature.
+    /// So a signature has one form, and nobody but the key's holder can make a second one of it. Go's
+    /// signers, cosign's among them, write either S; one of theirs that is refused here for its S has a
+    /// twin that is not, see [`PublicKey::canonical_signature`].
     ///
     /// # Errors
     /// [`SignatureError`], always with the same text for the same kind of failure.
@@ -210,9 +255,37 @@ impl PublicKey {
                 let signature = p256::ecdsa::Signature::from_der(signature)
                     .map_err(|_| SignatureError::Malformed("ecdsa p-256 (der)"))?;
                 key.verify(message, &signature)
-                    .map_err(|_| SignatureError::Mismatch)
+                    .map_err(|_| SignatureError::Mismatch)?;
+                if signature.normalize_s() != signature {
+                    return Err(SignatureError::HighS);
+                }
+                Ok(())
             }
         }
+    }
+
+    /// What a signer elsewhere answered, in the one form that [`PublicKey::verify`] reads, verified:
+    /// key services and tokens write ECDSA as DER or as plain r and s, with either s.
+    ///
+    /// # Errors
+    /// [`SignatureError`] if it is no signature of this key over `message` in any of these forms.
+    pub fn canonical_signature(
+        &self,
+        message: &[u8],
+        answer: &[u8],
+    ) -> Result<Vec<u8>, SignatureError> {
+        let canonical = match &self.point {
+            Point::Ed25519(_) => answer.to_vec(),
+            Point::P256(_) => p256::ecdsa::Signature::from_der(answer)
+                .or_else(|_| p256::ecdsa::Signature::from_slice(answer))
+                .map_err(|_| SignatureError::Malformed("ecdsa p-256 (der, or r and s)"))?
+                .normalize_s()
+                .to_der()
+                .as_bytes()
+                .to_vec(),
+        };
+        self.verify(message, &canonical)?;
+        Ok(canonical)
     }
 
     /// SubjectPublicKeyInfo in DER.
@@ -242,6 +315,23 @@ impl PublicKey {
     pub fn pem_digest(&self) -> Digest {
         Digest::sha256(self.to_pem().as_bytes())
     }
+}
+
+/// Checks that the parameters beside an elliptic-curve key name P-256.
+fn check_curve(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<(), KeyError> {
+    match algorithm.parameters_oid() {
+        Ok(P256_OID) => Ok(()),
+        Ok(other) => Err(unsupported(&other)),
+        Err(_) => Err(KeyError::UnsupportedAlgorithm(
+            "ECDSA with a curve that is spelled out".into(),
+        )),
+    }
+}
+
+fn unsupported(oid: &ObjectIdentifier) -> KeyError {
+    let oid = oid.to_string();
+    let known = OTHER_ALGORITHMS.iter().find(|(other, _)| *other == oid);
+    KeyError::UnsupportedAlgorithm(known.map_or(oid, |(_, name)| (*name).to_owned()))
 }
 
 fn malformed(form: &'static str, problem: impl ToString) -> KeyError {

@@ -3,7 +3,9 @@
 //! Keys elsewhere (a command, a token, a key service) implement [`Signer`] in the client. Files,
 //! passphrases and random numbers are the client's. Secret bytes are wiped when a key is dropped.
 
-use super::{EC_PUBLIC_KEY_OID, ED25519_OID, KeyError, Point, PublicKey, malformed};
+use super::{
+    EC_PUBLIC_KEY_OID, ED25519_OID, KeyError, Point, PublicKey, check_curve, malformed, unsupported,
+};
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::PrivateKeyInfoRef;
@@ -81,10 +83,13 @@ impl SecretKey {
                 ed25519_dalek::SigningKey::from_pkcs8_der(der)
                     .map_err(|error| malformed("PKCS#8", error))?,
             ),
-            EC_PUBLIC_KEY_OID => p256::ecdsa::SigningKey::from_pkcs8_der(der)
-                .map(SecretKey::p256)
-                .map_err(|_| KeyError::UnsupportedAlgorithm("of another curve than P-256".into())),
-            other => Err(KeyError::UnsupportedAlgorithm(other.to_string())),
+            EC_PUBLIC_KEY_OID => {
+                check_curve(&info.algorithm)?;
+                p256::ecdsa::SigningKey::from_pkcs8_der(der)
+                    .map(SecretKey::p256)
+                    .map_err(|error| malformed("PKCS#8", error))
+            }
+            other => Err(unsupported(&other)),
         }
     }
 
@@ -136,12 +141,13 @@ impl Signer for SecretKey {
                     .map_err(|error| refused(error.to_string()))?;
                 Ok(signature.to_bytes().to_vec())
             }
-            // Deterministic (RFC 6979): no random number can be bad, and vectors can be compared.
+            // Deterministic (RFC 6979): no random number can be bad, and vectors can be compared. Low s,
+            // because verifiers refuse the other.
             Scalar::P256(key) => {
                 let signature: p256::ecdsa::Signature = key
                     .try_sign(message)
                     .map_err(|error| refused(error.to_string()))?;
-                Ok(signature.to_der().as_bytes().to_vec())
+                Ok(signature.normalize_s().to_der().as_bytes().to_vec())
             }
         }
     }

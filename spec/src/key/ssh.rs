@@ -1,13 +1,13 @@
 //! OpenSSH public keys: one line, `kind base64 [comment]`, around the blob of RFC 4253 and RFC 5656.
 //!
-//! Options before the kind (as in `authorized_keys`) and certificates are refused: they say who may
-//! use a key for what, and policy says that here.
+//! Certificates are refused: who may use a key for what, policy says. Lines with options or principals
+//! before the kind are `lines`' to read.
 
 use super::{KeyError, Point, PublicKey, malformed};
 use data_encoding::BASE64;
 
-const ED25519: &str = "ssh-ed25519";
-const P256: &str = "ecdsa-sha2-nistp256";
+pub(super) const ED25519: &str = "ssh-ed25519";
+pub(super) const P256: &str = "ecdsa-sha2-nistp256";
 const P256_CURVE: &[u8] = b"nistp256";
 
 pub(super) fn is_kind(word: &str) -> bool {
@@ -25,24 +25,40 @@ pub(super) fn read(kind: &str, rest: &str) -> Result<PublicKey, KeyError> {
     let blob = BASE64
         .decode(base64.as_bytes())
         .map_err(|error| malformed("OpenSSH", format!("base64: {error}")))?;
-    let mut fields = Fields(&blob);
-    if fields.next()? != kind.as_bytes() {
+    if Fields(&blob).next()? != kind.as_bytes() {
         return Err(malformed(
             "OpenSSH",
             format!("its content is not of kind \"{kind}\""),
         ));
     }
-    let key = if kind == ED25519 {
-        let bytes = fields.next()?;
-        let bytes = bytes
-            .try_into()
-            .map_err(|_| malformed("OpenSSH", format!("{} bytes, not 32", bytes.len())))?;
-        PublicKey::from_ed25519_bytes(bytes)?
-    } else {
-        if fields.next()? != P256_CURVE {
-            return Err(malformed("OpenSSH", "its curve is not nistp256"));
+    read_blob(&blob)
+}
+
+/// Reads a blob, whose first field is its kind.
+pub(super) fn read_blob(blob: &[u8]) -> Result<PublicKey, KeyError> {
+    let mut fields = Fields(blob);
+    let key = match fields.next()? {
+        kind if kind == ED25519.as_bytes() => {
+            let bytes = fields.next()?;
+            let bytes = bytes
+                .try_into()
+                .map_err(|_| malformed("OpenSSH", format!("{} bytes, not 32", bytes.len())))?;
+            PublicKey::from_ed25519_bytes(bytes)?
         }
-        PublicKey::from_p256_point(fields.next()?)?
+        kind if kind == P256.as_bytes() => {
+            if fields.next()? != P256_CURVE {
+                return Err(malformed("OpenSSH", "its curve is not nistp256"));
+            }
+            PublicKey::from_p256_point(fields.next()?)?
+        }
+        other => {
+            let kind = String::from_utf8_lossy(other);
+            let kind: String = kind.chars().take(60).collect();
+            return Err(KeyError::UnsupportedAlgorithm(format!(
+                "\"{}\"",
+                kind.escape_debug()
+            )));
+        }
     };
     // Also refuses compressed points and trailing bytes: one key has one blob.
     if self::blob(&key.point) != blob {
@@ -84,13 +100,19 @@ fn push(blob: &mut Vec<u8>, field: &[u8]) {
     blob.extend_from_slice(field);
 }
 
-struct Fields<'a>(&'a [u8]);
+/// Fields of SSH's wire format: each begins with its length.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn next(&mut self) -> Result<&'a [u8], KeyError> {
-        let (length, rest) = self.0.split_first_chunk::<4>().ok_or_else(cut)?;
-        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| cut())?;
-        let (field, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
+    pub(super) fn number(&mut self) -> Result<u32, KeyError> {
+        let (number, rest) = self.0.split_first_chunk::<4>().ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(u32::from_be_bytes(*number))
+    }
+
+    pub(super) fn next(&mut self) -> Result<&'a [u8], KeyError> {
+        let length = usize::try_from(self.number()?).map_err(|_| cut())?;
+        let (field, rest) = self.0.split_at_checked(length).ok_or_else(cut)?;
         self.0 = rest;
         Ok(field)
     }

@@ -26,6 +26,18 @@ fn every_form_of_a_key_is_the_same_key() {
     }
 }
 
+const P384: &str = "-----BEGIN PUBLIC KEY-----
+MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAETGU5W5lOPP/OGkDc9Bbx+zZpov2o7G/e
+tiO99XAWp/AlXA2VIvWM95M6dTzBVl3WC9KNnTwCElEmTadqReJhedQiffJWDyhy
+40FOdkgWUM3hj8RHOVo3DeyoNYdqqm6K
+-----END PUBLIC KEY-----";
+const RSA: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC2SWkQYpdvDBvUeXt6SypfkrM/
+YpbicU1X+1Y5kPmt9GGFFot2Bn0k7QGwg1fTjrrM8vrmPOjFxNVfwlf7+A/ICvV9
+y1bqEiRs54cowXug0puA4JViiJ9arS/vEWeb1N+Mt3FXc7GxwPulb5V8lGOJ42Ny
+1ahqdID88AFcS/M8/wIDAQAB
+-----END PUBLIC KEY-----";
+
 #[test]
 fn text_that_is_no_public_key_is_refused_with_its_reason() {
     let [ed, p256] = pair();
@@ -58,6 +70,8 @@ fn text_that_is_no_public_key_is_refused_with_its_reason() {
         ),
         (&format!("ssh-ed25519 {base64}AAAA"), "canonical"),
         (&"x".repeat(5000), "at most"),
+        (P384, "ECDSA P-384"),
+        (RSA, "RSA"),
     ] {
         let error = PublicKey::parse(text).unwrap_err().to_string();
         assert!(error.contains(reason), "{text}: {error}");
@@ -114,7 +128,7 @@ fn a_non_canonical_ed25519_signature_is_refused() {
 }
 
 #[test]
-fn ecdsa_signatures_are_strict_der_with_either_half_of_s() {
+fn ecdsa_signatures_are_strict_der_with_low_s() {
     let [_, p256] = pair();
     let der = p256.sign(b"m").unwrap();
     let signature = p256::ecdsa::Signature::from_der(&der).unwrap();
@@ -122,7 +136,29 @@ fn ecdsa_signatures_are_strict_der_with_either_half_of_s() {
     let other = p256::ecdsa::Signature::from_scalars(r, -s).unwrap();
     let key = p256.public_key();
     assert!(key.verify(b"m", &der).is_ok());
-    assert!(key.verify(b"m", other.to_der().as_bytes()).is_ok());
+    let high = other.to_der();
+    assert_eq!(
+        key.verify(b"m", high.as_bytes()),
+        Err(SignatureError::HighS),
+        "anybody can make this one of the other"
+    );
+    for answer in [
+        high.as_bytes(),
+        &other.to_bytes()[..],
+        &der,
+        &signature.to_bytes()[..],
+    ] {
+        assert_eq!(key.canonical_signature(b"m", answer).unwrap(), der);
+        assert_eq!(
+            key.canonical_signature(b"n", answer),
+            Err(SignatureError::Mismatch)
+        );
+    }
+    // One in two of the deterministic signatures comes out high before it is normalised.
+    for number in 0..32u8 {
+        let signature = p256.sign(&[number]).unwrap();
+        assert!(key.verify(&[number], &signature).is_ok(), "{number}");
+    }
     assert_eq!(
         key.verify(b"m", &signature.to_bytes()),
         Err(SignatureError::Malformed("ecdsa p-256 (der)")),
