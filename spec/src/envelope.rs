@@ -220,10 +220,21 @@ pub fn seal(
     payload: &[u8],
     signer: &dyn Signer,
 ) -> Result<Envelope, SignError> {
+    let key_id = signer.public_key().id().to_string();
+    seal_as(payload_type, payload, signer, Some(key_id))
+}
+
+/// As [`seal`], with another key id in the envelope, or none: for formats that demand it.
+pub(crate) fn seal_as(
+    payload_type: &str,
+    payload: &[u8],
+    signer: &dyn Signer,
+    key_id: Option<String>,
+) -> Result<Envelope, SignError> {
     Ok(Envelope {
         payload_type: payload_type.to_owned(),
         payload: payload.to_vec(),
-        key_id: Some(signer.public_key().id().to_string()),
+        key_id,
         signature: signer.sign(&pae(payload_type, payload))?,
     })
 }

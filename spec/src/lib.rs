@@ -13,6 +13,7 @@
 //! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
 //! | [`environment`] | 08 | facts of an environment, their levels and differences; levels of isolation |
 //! | [`recipe`] | 04 | how a model is made: `recipe.toml`, lint, `recipe.lock`, stage keys |
+//! | [`model_signature`] | 03 | OpenSSF Model Signing, made of a manifest alone |
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 //! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
@@ -36,6 +37,7 @@ pub mod key;
 pub mod log;
 pub mod manifest;
 pub mod media;
+pub mod model_signature;
 pub mod name;
 pub mod policy;
 pub mod purl;

@@ -12,7 +12,7 @@ pub use legacy::{LegacyImage, legacy_image, legacy_payload, legacy_tag};
 
 use crate::canonical::JsonError;
 use crate::digest::Digest;
-use crate::envelope::{Envelope, EnvelopeError, seal};
+use crate::envelope::{Envelope, EnvelopeError, seal, seal_as};
 use crate::exact::parse_exact;
 use crate::key::{KeyId, PublicKey, SignError, Signer};
 use crate::manifest::Descriptor;
@@ -139,6 +139,29 @@ impl SigstoreBundle {
         })
     }
 
+    /// Signs a statement into a bundle that refers to its key by `hint` and has no key id: OpenSSF
+    /// Model Signing has a reference of its own.
+    pub(crate) fn sign_with_hint(
+        statement: &Statement,
+        signer: &dyn Signer,
+        hint: String,
+    ) -> Result<SigstoreBundle, SignError> {
+        Ok(SigstoreBundle {
+            hint: Some(hint),
+            tlog_entries: Some(Vec::new()),
+            timestamps: None,
+            envelope: seal_as(media::IN_TOTO, &statement.to_bytes(), signer, None)?,
+        })
+    }
+
+    /// The same bundle with a log's entry for its signature, in the shape of sigstore's
+    /// `TransparencyLogEntry`, in place of any that it has.
+    #[must_use]
+    pub fn with_tlog_entry(mut self, entry: Value) -> SigstoreBundle {
+        self.tlog_entries = Some(vec![entry]);
+        self
+    }
+
     /// The bundle as the exact bytes that are stored and pushed.
     pub fn to_bytes(&self) -> Vec<u8> {
         let wire = Wire {
@@ -183,7 +206,8 @@ impl SigstoreBundle {
         }
     }
 
-    fn hint(&self) -> Option<&str> {
+    /// How the bundle refers to its key, if it does.
+    pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref().filter(|hint| !hint.is_empty())
     }
 }
