@@ -1,13 +1,13 @@
-//! Reading and writing key files.
+//! Key files written, and public ones read.
 //!
 //! Written: PKCS#8 PEM, locked by PBES2 (scrypt, AES-256-CBC; the parameters that OpenSSL 3 opens
-//! too), and SPKI PEM. Read: those, and OpenSSH public keys.
+//! too), and SPKI PEM. Read: SPKI PEM and OpenSSH's lines; private keys are `private`'s.
 
-use super::{KeyPair, Passphrase, Passphrases};
+use super::private::{LOCKED_LABEL, OPEN_LABEL};
+use super::{KeyPair, Passphrase};
 use crate::error::{Error, Result};
-use pkcs8::der::Decode as _;
-use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument, pkcs5};
-use sealstone_spec::key::{PublicKey, SecretKey, Signer as _};
+use pkcs8::{LineEnding, PrivateKeyInfoRef, SecretDocument, pkcs5};
+use sealstone_spec::key::{ListedKey, PublicKey, SecretKey, Signer as _};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,9 +15,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Longest key file that is read, in bytes.
-const MAX_BYTES: u64 = 64 * 1024;
-const LOCKED_LABEL: &str = "ENCRYPTED PRIVATE KEY";
-const OPEN_LABEL: &str = "PRIVATE KEY";
+const MAX_BYTES: u64 = 256 * 1024;
 
 /// The four files of a key pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,76 +144,18 @@ pub fn read_public(path: &Path) -> Result<PublicKey> {
     })
 }
 
-/// Reads a private key: PKCS#8 PEM, open or locked.
+/// Reads every public key of a file: SPKI PEM, a `.pub` file, `authorized_keys` or `allowed_signers`.
 ///
 /// # Errors
-/// If the file cannot be read, is of another form, or its passphrase is wrong.
-pub fn read_secret(path: &Path, passphrases: &mut Passphrases<'_>) -> Result<SecretKey> {
+/// If the file cannot be read, or one of its lines is no key that can be used.
+pub fn read_public_list(path: &Path) -> Result<Vec<ListedKey>> {
     let text = read_text(path)?;
-    let unusable = |problem: String| {
-        Error::usage(format!(
-            "\"{}\" is no private key that can be used: {problem}",
-            path.display()
-        ))
-    };
-    let (label, document) =
-        SecretDocument::from_pem(&text).map_err(|error| match form_hint(&text) {
-            Some((form, hint)) => unusable(format!("it is of the form \"{form}\"")).hint(hint),
-            None => unusable(error.to_string()),
-        })?;
-    let der = document.as_bytes();
-    match label {
-        OPEN_LABEL => {
-            warn_if_readable_by_others(path);
-            SecretKey::from_pkcs8_der(der).map_err(|error| unusable(error.to_string()))
-        }
-        LOCKED_LABEL => {
-            let info = EncryptedPrivateKeyInfoRef::from_der(der)
-                .map_err(|error| unusable(error.to_string()))?;
-            let plain =
-                passphrases.unlock(path, |passphrase| info.decrypt(passphrase.bytes()).ok())?;
-            SecretKey::from_pkcs8_der(plain.as_bytes()).map_err(|error| unusable(error.to_string()))
-        }
-        other => {
-            let error = unusable(format!("its PEM label is \"{other}\""));
-            Err(match form_hint(&text) {
-                Some((_, hint)) => error.hint(hint),
-                None => error,
-            })
-        }
-    }
+    PublicKey::parse_list(&text).map_err(|error| {
+        Error::usage(format!("\"{}\" is no list of public keys", path.display())).source(error)
+    })
 }
 
-/// What to do with the private keys of other tools.
-fn form_hint(text: &str) -> Option<(&'static str, &'static str)> {
-    let forms = [
-        (
-            "OPENSSH PRIVATE KEY",
-            "keys of ssh-keygen are not read: make one with `sealstone keygen`",
-        ),
-        (
-            "EC PRIVATE KEY",
-            "convert it: openssl pkcs8 -topk8 -in OLD -out NEW.key",
-        ),
-        (
-            "ENCRYPTED SIGSTORE PRIVATE KEY",
-            "keys of cosign are not read: make one with `sealstone keygen`",
-        ),
-        (
-            "ENCRYPTED COSIGN PRIVATE KEY",
-            "keys of cosign are not read: make one with `sealstone keygen`",
-        ),
-        (
-            "PUBLIC KEY",
-            "this is the public key: give the file that ends in .key",
-        ),
-    ];
-    forms
-        .into_iter()
-        .find(|(label, _)| text.contains(&format!("-----BEGIN {label}-----")))
-}
-
-fn read_text(path: &Path) -> Result<Zeroizing<String>> {
+pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>> {
     let what = || format!("reading the key \"{}\"", path.display());
     let file = fs::File::open(path).map_err(|source| Error::io(what(), source))?;
     let mut text = Zeroizing::new(String::new());
@@ -268,15 +208,5 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
             Err(taken_error(path))
         }
         Err(error) => Err(Error::io(what(), error.error)),
-    }
-}
-
-fn warn_if_readable_by_others(path: &Path) {
-    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(
-            key.file = %path.display(),
-            "private key has no passphrase and others can read it: chmod 600 it"
-        );
     }
 }

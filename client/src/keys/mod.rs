@@ -1,15 +1,31 @@
-//! Key files: made, written, read and unlocked.
+//! Keys: made, written, read, unlocked, and those that other programs hold.
 //!
-//! Owns the files of a key (`NAME.key`, `NAME.pub` and the same of its P-256 companion) and their
-//! passphrases. What a key is and how it signs is `sealstone_spec::key`'s.
+//! | file | what it owns |
+//! | --- | --- |
+//! | `files` | the files of a key: `NAME.key`, `NAME.pub` and the same of its P-256 companion |
+//! | `private` | private keys in every form that people have them in |
+//! | `openssh`, `cosign` | the locks of those two tools |
+//! | `passphrase` | asked for when they are needed, and not twice |
+//! | `command` | signing through another program |
+//! | `words`, `group` | a command line as words; ending a program with all that it started |
+//!
+//! What a key is and how it signs is `sealstone_spec::key`'s.
 //! Invariant: a private key is never written where anybody but its owner can read it, never over
 //! another file, and without a passphrase only when that was asked for.
 
+mod command;
+mod cosign;
 mod files;
+mod group;
+mod openssh;
 mod passphrase;
+mod private;
+mod words;
 
-pub use files::{KeyFiles, companion_of, read_public, read_secret};
+pub use command::{COMMAND_TIME, CommandSigner};
+pub use files::{KeyFiles, companion_of, read_public, read_public_list};
 pub use passphrase::{Passphrase, Passphrases};
+pub use private::read_secret;
 
 use crate::error::{Error, Result};
 use rand::TryRng as _;

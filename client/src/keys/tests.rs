@@ -156,7 +156,7 @@ fn other_forms_are_refused_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x");
     for text in [
-        "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
         "-----BEGIN EC PRIVATE KEY-----\nMAA=\n-----END EC PRIVATE KEY-----\n",
     ] {
         fs::write(&path, text).unwrap();
@@ -168,6 +168,8 @@ fn other_forms_are_refused_with_what_to_do() {
         "",
         "hello",
         "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+        "-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED COSIGN PRIVATE KEY-----\n",
     ] {
         fs::write(&path, text).unwrap();
         assert!(read_secret(&path, &mut Passphrases::none()).is_err());
@@ -175,3 +177,5 @@ fn other_forms_are_refused_with_what_to_do() {
     }
     assert!(Passphrase::new("").is_err());
 }
+
+mod forms;
