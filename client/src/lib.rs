@@ -6,6 +6,7 @@
 //! | [`error`] | what can go wrong, by what the caller can do about it |
 //! | [`store`] | where bundles live: a registry's repository or a layout directory |
 //! | [`layout`] | OCI image layouts on disk |
+//! | [`archive`] | a release as one file, to carry where there is no network |
 //! | [`pack`] | a directory made into a bundle, the same bytes on every machine |
 //! | [`compare`] | two files or directories held against each other, tensor by tensor |
 //! | [`keys`] | key files: made, read, unlocked |
@@ -17,6 +18,7 @@
 //! Invariant: no public function hands out bytes of a bundle that have not been checked against the
 //! digest that they were asked for by.
 
+pub mod archive;
 pub mod compare;
 pub mod credentials;
 pub mod error;

@@ -1,10 +1,11 @@
-//! Where bundles live: a repository in a registry, or an OCI layout directory.
+//! Where bundles live: a repository in a registry, an OCI layout directory, or an archive of one.
 //!
 //! Owns the words in which commands name a place ([`Location`]) and what every place can do
 //! ([`Store`]). Large blobs are not moved through here: that is [`crate::transfer`]'s.
 //! Invariant: everything that a [`Store`] returns has been checked against the digest that it was
 //! asked for by; an implementation that cannot check returns an error.
 
+use crate::archive::ArchiveStore;
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::transport::{self, ConnectOptions};
@@ -66,19 +67,31 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Every tag, sorted.
     fn tags(&self) -> BoxFuture<'_, Result<Vec<Tag>>>;
 
+    /// The manifest that is meant when none is named, where a place can say so.
+    fn only_manifest(&self) -> Option<Result<VerifiedManifest>> {
+        None
+    }
+
     /// The layout, when this is one.
     fn as_layout(&self) -> Option<&LayoutStore> {
         None
     }
+
+    /// The archive, when this is one.
+    fn as_archive(&self) -> Option<&ArchiveStore> {
+        None
+    }
 }
 
-/// A place as a command line names it: `host[:port]/repository[:tag][@digest]`, or a layout as
-/// `oci:DIRECTORY[:tag|@digest]`.
+/// A place as a command line names it: `host[:port]/repository[:tag][@digest]`, a layout as
+/// `oci:DIRECTORY[:tag|@digest]`, or an archive as `archive:FILE[:tag|@digest]`; a file name that ends in
+/// `.tar` and cannot be a repository's needs no prefix.
 ///
 /// ```
 /// use sealstone::store::Location;
 /// let location: Location = "oci:./model:1.0".parse().unwrap();
 /// assert_eq!(location.to_string(), "oci:./model:1.0");
+/// assert_eq!("release.tar".parse::<Location>().unwrap().to_string(), "archive:release.tar");
 /// assert!("model".parse::<Location>().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,13 +105,27 @@ pub enum Location {
         /// The manifest in it; without one, the only one that is there is meant.
         reference: Option<Reference>,
     },
+    /// A release archive, which is only read.
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// The manifest in it; without one, the only one that is there is meant.
+        reference: Option<Reference>,
+    },
 }
+
+/// Prefix of layouts.
+const LAYOUT: &str = "oci:";
+/// Prefix of archives.
+const ARCHIVE: &str = "archive:";
 
 impl Location {
     /// Tag or digest, if one was given; a digest wins over a tag beside it.
     pub fn reference(&self) -> Option<Reference> {
         match self {
-            Location::Layout { reference, .. } => reference.clone(),
+            Location::Layout { reference, .. } | Location::Archive { reference, .. } => {
+                reference.clone()
+            }
             Location::Registry(image) => match (&image.digest, &image.tag) {
                 (Some(digest), _) => Some(Reference::Digest(*digest)),
                 (None, Some(tag)) => Some(Reference::Tag(tag.clone())),
@@ -111,20 +138,25 @@ impl Location {
     pub fn tag(&self) -> Option<&Tag> {
         match self {
             Location::Registry(image) => image.tag.as_ref(),
-            Location::Layout {
-                reference: Some(Reference::Tag(tag)),
-                ..
-            } => Some(tag),
-            Location::Layout { .. } => None,
+            Location::Layout { reference, .. } | Location::Archive { reference, .. } => {
+                match reference {
+                    Some(Reference::Tag(tag)) => Some(tag),
+                    _ => None,
+                }
+            }
         }
     }
 
-    /// The name that a signature states for what lies here: `registry/repository`, or the
-    /// directory's name for a layout.
+    /// The name that a signature states for what lies here: `registry/repository`, or the name of
+    /// the directory or file.
     pub fn name(&self) -> String {
         match self {
             Location::Registry(image) => format!("{}/{}", image.registry, image.repository),
             Location::Layout { path, .. } => match path.file_name() {
+                Some(name) => name.to_string_lossy().into_owned(),
+                None => "model".to_owned(),
+            },
+            Location::Archive { path, .. } => match path.file_stem() {
                 Some(name) => name.to_string_lossy().into_owned(),
                 None => "model".to_owned(),
             },
@@ -139,6 +171,7 @@ impl Location {
         match self {
             Location::Registry(image) => Ok(Arc::new(transport::connect(image, options)?)),
             Location::Layout { path, .. } => Ok(Arc::new(LayoutStore::open(path)?)),
+            Location::Archive { path, .. } => Ok(Arc::new(ArchiveStore::open(path)?)),
         }
     }
 
@@ -149,8 +182,8 @@ impl Location {
     /// If it is not there, is not what its digest says, or nothing was named.
     pub async fn resolve(&self, store: &dyn Store) -> Result<VerifiedManifest> {
         let Some(reference) = self.reference() else {
-            if let Some(layout) = store.as_layout() {
-                return layout.only_manifest();
+            if let Some(manifest) = store.only_manifest() {
+                return manifest;
             }
             return Err(
                 Error::usage(format!("\"{self}\" names no tag and no digest"))
@@ -179,12 +212,17 @@ impl FromStr for Location {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let Some(rest) = text.strip_prefix("oci:") else {
-            return text.parse().map(Location::Registry).map_err(|problem| {
-                Error::usage(format!("{problem}")).hint(
-                    "a place is host[:port]/repository[:tag][@digest], or oci:DIRECTORY[:tag] for a layout on disk",
-                )
-            });
+        let (rest, is_layout) = match (text.strip_prefix(LAYOUT), text.strip_prefix(ARCHIVE)) {
+            (Some(rest), _) => (rest, true),
+            (None, Some(rest)) => (rest, false),
+            (None, None) if is_archive_name(text) => (text, false),
+            (None, None) => {
+                return text.parse().map(Location::Registry).map_err(|problem| {
+                    Error::usage(format!("{problem}")).hint(
+                        "a place is host[:port]/repository[:tag][@digest], oci:DIRECTORY[:tag] for a layout on disk, or archive:FILE for an exported release",
+                    )
+                });
+            }
         };
         let parsed = |text: &str| {
             Reference::parse(text).map_err(|problem| Error::usage(problem.to_string()))
@@ -199,22 +237,36 @@ impl FromStr for Location {
             },
         };
         if path.is_empty() {
-            return Err(Error::usage(format!("\"{text}\" names no directory"))
-                .hint("write oci:DIRECTORY[:tag]"));
+            return Err(
+                Error::usage(format!("\"{text}\" names no directory or file"))
+                    .hint("write oci:DIRECTORY[:tag] or archive:FILE[:tag]"),
+            );
         }
-        Ok(Location::Layout {
-            path: PathBuf::from(path),
-            reference,
+        let path = PathBuf::from(path);
+        Ok(match is_layout {
+            true => Location::Layout { path, reference },
+            false => Location::Archive { path, reference },
         })
     }
+}
+
+/// Whether a text without a prefix is an archive's name: it ends in `.tar` and begins like a path, not
+/// like a registry.
+fn is_archive_name(text: &str) -> bool {
+    let is_path = text.starts_with(['/', '.', '~']) || !text.contains('/');
+    is_path && text.ends_with(".tar")
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Registry(image) => image.fmt(f),
-            Location::Layout { path, reference } => {
-                write!(f, "oci:{}", path.display())?;
+            Location::Layout { path, reference } | Location::Archive { path, reference } => {
+                let prefix = match self {
+                    Location::Archive { .. } => ARCHIVE,
+                    _ => LAYOUT,
+                };
+                write!(f, "{prefix}{}", path.display())?;
                 match reference {
                     Some(Reference::Tag(tag)) => write!(f, ":{tag}"),
                     Some(Reference::Digest(digest)) => write!(f, "@{digest}"),
@@ -240,9 +292,15 @@ mod tests {
             "oci:a:b/c".to_owned(),
             "localhost:5000/models/a:1".to_owned(),
             format!("h.example/a@{digest}"),
+            "archive:release.tar:1.0".to_owned(),
+            "localhost:5000/models/a.tar".to_owned(),
         ] {
             let location: Location = text.parse().unwrap();
             assert_eq!(location.to_string(), text);
+        }
+        for file in ["release.tar", "./a/b.tar", "/a/b.tar"] {
+            let location: Location = file.parse().unwrap();
+            assert!(matches!(location, Location::Archive { .. }), "{file}");
         }
         let odd: Location = "oci:a:b/c".parse().unwrap();
         assert_eq!(odd.reference(), None);

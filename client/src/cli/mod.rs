@@ -10,6 +10,8 @@ mod completions;
 mod connect;
 mod copy;
 mod exit;
+mod export;
+mod import;
 mod inspect;
 mod keygen;
 mod list;
@@ -21,6 +23,7 @@ mod pull;
 mod push;
 mod release;
 mod sign;
+mod signing;
 mod transfer;
 mod trust;
 mod verify;
@@ -94,6 +97,10 @@ enum Command {
     List(list::Args),
     /// Copy a bundle with its signatures between registries and layouts
     Copy(copy::Args),
+    /// Write a bundle with everything that was said about it into one file
+    Export(export::Args),
+    /// Bring an exported bundle into a registry
+    Import(import::Args),
     /// Manage accounts, tokens and storage of a Sealstone registry
     Admin(admin::Args),
     /// Print completions for a shell
@@ -115,6 +122,8 @@ impl Command {
             Command::Inspect(args) => inspect::run(args, context).await,
             Command::List(args) => list::run(args, context).await,
             Command::Copy(args) => copy::run(args, context).await,
+            Command::Export(args) => export::run(args, context).await,
+            Command::Import(args) => import::run(args, context).await,
             Command::Admin(args) => admin::run(args, context).await,
             Command::Completions(args) => completions::run(args),
         }

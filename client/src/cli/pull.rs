@@ -8,12 +8,14 @@ use super::transfer::{TransferArgs, interruptible};
 use super::trust::TrustArgs;
 use sealstone::store::Location;
 use sealstone::transfer::{Place, Requirement, copy, pull};
-use sealstone::trust::{Judgement, evidence_of, expect_name};
+use sealstone::trust::{Judgement, evidence_of, expect_name, model_signature};
 use sealstone::{Error, Result};
+use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::model_signature::FILE_NAME;
 use sealstone_spec::words::three_words;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `sealstone pull`.
 #[derive(Debug, clap::Args)]
@@ -26,10 +28,12 @@ leaves nothing.
 Examples:
   sealstone pull registry.example/models/m:1.0.0 --policy policy.toml -o ./my-model
   sealstone pull registry.example/models/m:1.0.0 --key alice.pub -o ./my-model --name brisk-otter-quartz
+  sealstone pull registry.example/models/m:1.0.0 --key alice-p256.pub -o ./my-model --oms
   sealstone pull registry.example/models/m:1.0.0 --key alice.pub --oci carry
+  sealstone pull release.tar --key alice.pub -o ./my-model
   sealstone pull registry.example/library/thing:1 --insecure-skip-signatures -o ./thing")]
 pub(crate) struct Args {
-    /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR[:TAG]
+    /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG] or an exported FILE.tar
     #[arg(value_name = "LOCATION")]
     location: Location,
 
@@ -51,6 +55,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     trust: TrustArgs,
+
+    /// Also write its OpenSSF model signature into the directory, as model.sig
+    #[arg(long, conflicts_with_all = ["oci", "insecure_skip_signatures"])]
+    oms: bool,
 
     /// Use the bundle whoever made it: nobody's signature is asked for
     #[arg(long, conflicts_with_all = ["policy", "key"], help_heading = "Trust")]
@@ -76,11 +84,18 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
+    let mut signature = None;
     let judgement = match &judge {
         Some(judge) => {
             let repository = args.trust.repository(&args.location)?;
             let evidence = evidence_of(source.store(), &manifest).await?;
-            Some(judge.judge(&repository, &manifest, &evidence)?)
+            let judgement = judge.judge(&repository, &manifest, &evidence)?;
+            if args.oms {
+                // Before anything is fetched: whoever asks for it should learn at once that it is missing.
+                check_no_other(&manifest)?;
+                signature = Some(model_signature(&evidence, &manifest, &judge.keys())?);
+            }
+            Some(judgement)
         }
         None => {
             context.output.note("warning: signatures are not verified, because --insecure-skip-signatures was given");
@@ -101,10 +116,45 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
                 &manifest,
                 requirement,
                 judgement.as_ref(),
+                signature,
             )
             .await
         }
     }
+}
+
+/// A bundle that brings a model.sig of its own keeps it.
+fn check_no_other(manifest: &VerifiedManifest) -> Result<()> {
+    let bundle = Bundle::read(manifest)
+        .map_err(|error| Error::halted("this manifest is no bundle of files").source(error))?;
+    match bundle
+        .files()
+        .iter()
+        .any(|file| file.path.as_str() == FILE_NAME)
+    {
+        true => Err(
+            Error::conflict(format!("the bundle has a file \"{FILE_NAME}\" of its own"))
+                .hint("pull without --oms"),
+        ),
+        false => Ok(()),
+    }
+}
+
+/// Writes the model signature beside the files, complete or not at all.
+fn write_signature(directory: &Path, content: &[u8]) -> Result<()> {
+    use std::io::Write as _;
+    let path = directory.join(FILE_NAME);
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".partial-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(directory)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(&path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::io(format!("writing \"{}\"", path.display()), error))
 }
 
 async fn into_layout(
@@ -139,6 +189,7 @@ async fn into_directory(
     manifest: &VerifiedManifest,
     requirement: Requirement<'_>,
     judgement: Option<&Judgement>,
+    signature: Option<Vec<u8>>,
 ) -> Result<()> {
     let directory = match &args.out {
         Some(directory) => directory.clone(),
@@ -157,6 +208,9 @@ async fn into_directory(
         &transfer,
     ))
     .await?;
+    if let Some(signature) = &signature {
+        write_signature(&pulled.directory, signature)?;
+    }
     let name = three_words(&pulled.digest);
     let trust = match judgement {
         Some(judgement) => {
@@ -179,6 +233,7 @@ async fn into_directory(
     let mut value = json!(pulled);
     value["name"] = name.into();
     value["location"] = args.location.to_string().into();
+    value["modelSignature"] = signature.map(|_| FILE_NAME).into();
     value["signaturesVerified"] = judgement.is_some().into();
     context.output.result(&value, text);
     Ok(())

@@ -94,6 +94,7 @@ pub(super) fn report(context: &Context, verb: &str, destination: &Location, copi
     let place = match destination {
         Location::Registry(image) => format!("{}/{}", image.registry, image.repository),
         Location::Layout { path, .. } => format!("oci:{}", path.display()),
+        Location::Archive { path, .. } => format!("archive:{}", path.display()),
     };
     let name = three_words(digest);
     let mut text = match &copied.tag {

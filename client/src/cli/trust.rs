@@ -24,7 +24,7 @@ pub(crate) struct TrustArgs {
     #[arg(long, value_name = "N", requires = "key", default_value_t = 1)]
     threshold: u32,
 
-    /// Repository whose rules hold, for layouts, which have no repository of their own
+    /// Repository whose rules hold, for layouts and archives, which have no repository of their own
     #[arg(long, value_name = "NAME")]
     repository: Option<RepoName>,
 }
@@ -60,13 +60,15 @@ impl TrustArgs {
                 "--repository says \"{stated}\", but the bundle lies in \"{}\"",
                 image.repository
             ))),
-            (Location::Layout { .. }, Some(stated)) => Ok(stated.clone()),
+            (Location::Layout { .. } | Location::Archive { .. }, Some(stated)) => {
+                Ok(stated.clone())
+            }
             // Keys count everywhere, so any name will do; a policy's rules depend on the name.
-            (Location::Layout { .. }, None) if self.policy_file().is_none() => Ok("layout"
+            (_, None) if self.policy_file().is_none() => Ok("layout"
                 .parse()
                 .expect("a lowercase word is a repository name")),
-            (Location::Layout { .. }, None) => Err(Error::usage(
-                "a layout has no repository, so the policy cannot say which rules hold",
+            (_, None) => Err(Error::usage(
+                "a layout or archive has no repository, so the policy cannot say which rules hold",
             )
             .hint("add --repository NAME: where the bundle came from or is to go")),
         }

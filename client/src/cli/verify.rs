@@ -4,11 +4,12 @@ use super::Context;
 use super::connect::ConnectArgs;
 use super::trust::TrustArgs;
 use sealstone::store::{Location, Store};
-use sealstone::trust::{compare_files, evidence_of, expect_name};
+use sealstone::trust::{Evidence, FileProblem, compare_files, evidence_of, expect_name};
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
+use sealstone_spec::model_signature::FILE_NAME;
 use sealstone_spec::policy::Evaluation;
 use sealstone_spec::words::three_words;
 use serde_json::json;
@@ -17,18 +18,19 @@ use std::path::{Path, PathBuf};
 /// Arguments of `sealstone verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Judges with your own policy or keys; the registry's word plays no part. A layout is verified without
-a network, all its files included. From a registry only manifest and signatures are read: its files
+Judges with your own policy or keys; the registry's word plays no part. A layout or an archive is
+verified without a network, all its files included. From a registry only manifest and signatures are read: its files
 are verified when they are pulled, or with --files where they are already.
 
 Examples:
   sealstone verify registry.example/models/m:1.0.0 --policy policy.toml
   sealstone verify oci:bundle:1.0.0 --key alice.pub
   sealstone verify oci:bundle:1.0.0 --policy policy.toml --repository models/m
+  sealstone verify release.tar --key alice.pub
   sealstone verify registry.example/models/m:1.0.0 --key alice.pub --files ./my-model
   sealstone verify registry.example/models/m:1.0.0 --key a.pub --key b.pub --threshold 2 --name brisk-otter-quartz")]
 pub(crate) struct Args {
-    /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR[:TAG]
+    /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG] or an exported FILE.tar
     #[arg(value_name = "LOCATION")]
     location: Location,
 
@@ -75,7 +77,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let blobs = check_blobs(store, &manifest).await?;
     let files = match &args.files {
-        Some(directory) => Some(check_files(&manifest, directory).await?),
+        Some(directory) => Some(check_files(&manifest, &evidence, directory).await?),
         None => None,
     };
 
@@ -83,7 +85,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let mut text = format!("verified {}\n  {digest}\n", three_words(digest));
     text.push_str(&rules_text(&judgement.evaluation));
     if let Some(count) = blobs {
-        text.push_str(&format!("\n  ok       files: {count} blobs in the layout have the digests that the manifest states"));
+        text.push_str(&format!(
+            "\n  ok       files: {count} blobs have the digests that they are named by"
+        ));
     }
     if let (Some(count), Some(directory)) = (files, &args.files) {
         text.push_str(&format!(
@@ -123,11 +127,26 @@ fn rules_text(evaluation: &Evaluation) -> String {
     lines.join("\n")
 }
 
-/// Reads every blob of a layout and checks it; a registry's are checked when they are pulled.
+/// Reads every blob of a layout or archive and checks it; a registry's are checked when they are pulled.
 async fn check_blobs(
     store: std::sync::Arc<dyn Store>,
     manifest: &VerifiedManifest,
 ) -> Result<Option<usize>> {
+    if let Some(archive) = store.as_archive().cloned() {
+        for blob in manifest.blobs() {
+            if !archive.has_blob(blob).await? {
+                return Err(Error::halted(format!(
+                    "blob {} of the bundle is not in the archive",
+                    blob.digest
+                )));
+            }
+        }
+        // Everything that is in it, whether the manifest names it or not.
+        let count = tokio::task::spawn_blocking(move || archive.check_all())
+            .await
+            .map_err(|error| Error::other("checking the blobs ended early").source(error))??;
+        return Ok(Some(count));
+    }
     let Some(layout) = store.as_layout().cloned() else {
         return Ok(None);
     };
@@ -152,7 +171,11 @@ async fn check_blobs(
 }
 
 /// Compares a directory with the bundle; returns the number of files.
-async fn check_files(manifest: &VerifiedManifest, directory: &Path) -> Result<usize> {
+async fn check_files(
+    manifest: &VerifiedManifest,
+    evidence: &Evidence,
+    directory: &Path,
+) -> Result<usize> {
     let bundle = Bundle::read(manifest)
         .map_err(|error| Error::halted("this manifest is no bundle of files").source(error))?;
     let count = bundle.files().len();
@@ -160,6 +183,10 @@ async fn check_files(manifest: &VerifiedManifest, directory: &Path) -> Result<us
     let problems = tokio::task::spawn_blocking(move || compare_files(&bundle, &owned))
         .await
         .map_err(|error| Error::other("comparing the files ended early").source(error))??;
+    let problems: Vec<FileProblem> = problems
+        .into_iter()
+        .filter(|problem| !is_model_signature(problem, evidence, directory))
+        .collect();
     if problems.is_empty() {
         return Ok(count);
     }
@@ -175,4 +202,19 @@ async fn check_files(manifest: &VerifiedManifest, directory: &Path) -> Result<us
         Ok(detail) => error.detail(json!({"problems": detail})),
         Err(_) => error,
     })
+}
+
+/// Whether an added file is one of the signatures that are attached to the bundle: `pull --oms` puts it
+/// there.
+fn is_model_signature(problem: &FileProblem, evidence: &Evidence, directory: &Path) -> bool {
+    let FileProblem::Added { path } = problem else {
+        return false;
+    };
+    let attached = || {
+        let path = directory.join(path);
+        let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        let content = is_file.then(|| std::fs::read(&path).ok()).flatten();
+        content.is_some_and(|content| evidence.attached.iter().any(|item| item.bundle == content))
+    };
+    path == FILE_NAME && attached()
 }

@@ -15,11 +15,11 @@ use std::fs::File;
 use std::path::Path;
 
 /// Largest index that is read: room for some 100,000 entries.
-const MAX_BYTES: u64 = 32 * 1024 * 1024;
+pub(crate) const MAX_BYTES: u64 = 32 * 1024 * 1024;
 pub(super) const NAME: &str = "index.json";
 
 #[derive(Debug)]
-pub(super) struct Index {
+pub(crate) struct Index {
     document: Value,
 }
 
@@ -35,18 +35,28 @@ impl Index {
     pub(super) fn read(root: &Path) -> Result<Index> {
         let path = root.join(NAME);
         let bytes = blob::read_bounded(&path, MAX_BYTES)?;
-        let broken = |problem: String| {
-            Error::other(format!(
-                "\"{}\" is no layout index: {problem}",
-                path.display()
-            ))
-        };
+        Index::parse(&bytes, &path.display().to_string())
+    }
+
+    /// Reads an index; `place` is named in errors.
+    pub(crate) fn parse(bytes: &[u8], place: &str) -> Result<Index> {
+        let broken =
+            |problem: String| Error::other(format!("\"{place}\" is no layout index: {problem}"));
         let document =
-            parse_value(&bytes, MAX_BYTES as usize).map_err(|error| broken(error.to_string()))?;
+            parse_value(bytes, MAX_BYTES as usize).map_err(|error| broken(error.to_string()))?;
         if !document["manifests"].is_array() {
             return Err(broken("\"manifests\" is no list".to_owned()));
         }
         Ok(Index { document })
+    }
+
+    /// An index of these manifests, as bytes.
+    pub(crate) fn of(manifests: &[(Descriptor, Option<Tag>)]) -> Vec<u8> {
+        let mut index = Index::default();
+        for (descriptor, tag) in manifests {
+            index.list(descriptor, tag.as_ref());
+        }
+        serde_json::to_vec(&index.document).expect("a JSON value can be written")
     }
 
     pub(super) fn write(&self, root: &Path) -> Result<()> {
@@ -72,7 +82,7 @@ impl Index {
     }
 
     /// Every entry.
-    pub(super) fn entries(&self) -> Result<Vec<Descriptor>> {
+    pub(crate) fn entries(&self) -> Result<Vec<Descriptor>> {
         self.list_of_manifests()
             .iter()
             .enumerate()
@@ -86,7 +96,7 @@ impl Index {
     }
 
     /// The entry with this tag.
-    pub(super) fn tagged(&self, tag: &Tag) -> Result<Option<Descriptor>> {
+    pub(crate) fn tagged(&self, tag: &Tag) -> Result<Option<Descriptor>> {
         let mut found: Option<Descriptor> = None;
         for entry in self.entries()? {
             if entry
@@ -112,7 +122,7 @@ impl Index {
     }
 
     /// Every name that is a tag.
-    pub(super) fn tags(&self) -> Vec<Tag> {
+    pub(crate) fn tags(&self) -> Vec<Tag> {
         self.list_of_manifests()
             .iter()
             .filter_map(|entry| entry["annotations"][media::ANNOTATION_REF_NAME].as_str())
@@ -121,7 +131,7 @@ impl Index {
     }
 
     /// A hint that lists some tags.
-    pub(super) fn tags_hint(&self) -> String {
+    pub(crate) fn tags_hint(&self) -> String {
         let tags: Vec<String> = self
             .tags()
             .iter()
@@ -137,7 +147,7 @@ impl Index {
 
     /// Lists a manifest, under `tag` if there is one; another manifest's claim to the tag goes, that
     /// manifest stays listed.
-    pub(super) fn list(&mut self, descriptor: &Descriptor, tag: Option<&Tag>) {
+    pub(crate) fn list(&mut self, descriptor: &Descriptor, tag: Option<&Tag>) {
         let mut entry = descriptor.clone();
         entry.annotations.remove(media::ANNOTATION_REF_NAME);
         let digest = entry.digest.to_string();

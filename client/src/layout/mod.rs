@@ -7,23 +7,24 @@
 
 mod blob;
 mod index;
+pub(crate) mod listing;
 mod store;
 
 pub use blob::BlobWriter;
-pub(crate) use blob::hash_file;
+pub(crate) use blob::{hash_file, temporary_in};
+pub(crate) use index::Index;
 
 use crate::error::{Error, Result};
-use index::Index;
+use listing::Manifests as _;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
-use sealstone_spec::media;
 use sealstone_spec::name::{Reference, Tag};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 const MARKER: &str = "oci-layout";
-const MARKER_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const MARKER_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A layout directory. Cheap to clone; several may be open on one directory, also in several
 /// processes: changes of the index are made under a lock.
@@ -45,22 +46,7 @@ impl LayoutStore {
                 "a layout is a directory that `sealstone pack DIR -o LAYOUT` or `skopeo copy ... oci:LAYOUT` made",
             )
         })?;
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Marker {
-            image_layout_version: String,
-        }
-        let marker: Marker =
-            sealstone_spec::canonical::parse_strict(&text, 4096).map_err(|error| {
-                Error::other(format!("\"{}\" is no layout", root.display())).source(error)
-            })?;
-        if !marker.image_layout_version.starts_with("1.") {
-            return Err(Error::other(format!(
-                "\"{}\" is a layout of version {}; only 1.x is known",
-                root.display(),
-                marker.image_layout_version
-            )));
-        }
+        check_marker(&text, &format!("\"{}\"", root.display()))?;
         Ok(LayoutStore { root })
     }
 
@@ -176,18 +162,8 @@ impl LayoutStore {
     /// If there is none, a tag stands twice, or the bytes are not what their digest says.
     pub fn read_manifest(&self, reference: &Reference) -> Result<VerifiedManifest> {
         match reference {
-            Reference::Digest(digest) => self.manifest_by_digest(digest, None),
-            Reference::Tag(tag) => {
-                let index = Index::read(&self.root)?;
-                let entry = index.tagged(tag)?.ok_or_else(|| {
-                    Error::not_found(format!(
-                        "tag \"{tag}\" is not in the layout \"{}\"",
-                        self.root.display()
-                    ))
-                    .hint(index.tags_hint())
-                })?;
-                self.manifest_by_digest(&entry.digest, Some(&entry.media_type))
-            }
+            Reference::Digest(digest) => self.by_digest(digest, None),
+            Reference::Tag(tag) => listing::tagged(&Index::read(&self.root)?, self, tag),
         }
     }
 
@@ -197,37 +173,7 @@ impl LayoutStore {
     /// # Errors
     /// If there is none, or more than one.
     pub fn only_manifest(&self) -> Result<VerifiedManifest> {
-        let index = Index::read(&self.root)?;
-        let mut tagged = Vec::new();
-        let mut others = Vec::new();
-        for entry in index.entries()? {
-            let tag = entry.annotations.get(media::ANNOTATION_REF_NAME);
-            if tag.is_some_and(|tag| tag.parse::<Tag>().is_ok_and(|tag| tag.is_evidence_list())) {
-                continue;
-            }
-            let manifest = self.manifest_by_digest(&entry.digest, Some(&entry.media_type))?;
-            let list = if tag.is_some() {
-                &mut tagged
-            } else {
-                &mut others
-            };
-            let is_known = |known: &VerifiedManifest| known.digest() == manifest.digest();
-            if manifest.subject().is_none() && !list.iter().any(is_known) {
-                list.push(manifest);
-            }
-        }
-        let mut candidates = if tagged.is_empty() { others } else { tagged };
-        let place = self.root.display();
-        match candidates.len() {
-            1 => Ok(candidates.remove(0)),
-            0 => Err(Error::not_found(format!(
-                "the layout \"{place}\" holds no bundle"
-            ))),
-            count => Err(Error::usage(format!(
-                "the layout \"{place}\" holds {count} bundles: say which"
-            ))
-            .hint(index.tags_hint())),
-        }
+        listing::only(&Index::read(&self.root)?, self)
     }
 
     /// Stores a manifest, lists it in the index, and gives it `tag` if there is one. A tag that led
@@ -250,31 +196,7 @@ impl LayoutStore {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>> {
-        let mut found: Vec<Descriptor> = Vec::new();
-        let mut entries = Index::read(&self.root)?.entries()?;
-        let mut next = 0;
-        while let Some(entry) = entries.get(next).cloned() {
-            next += 1;
-            let manifest = self.manifest_by_digest(&entry.digest, Some(&entry.media_type))?;
-            // The referrers fallback: an index under the tag `sha256-<hex>`, its children not listed.
-            let tag = entry.annotations.get(media::ANNOTATION_REF_NAME);
-            let is_fallback = tag
-                .and_then(|tag| tag.parse::<Tag>().ok())
-                .is_some_and(|tag| {
-                    tag.evidence_subject().as_ref() == Some(subject) && !tag.as_str().contains('.')
-                });
-            if is_fallback && manifest.is_index() {
-                entries.extend(manifest.children().iter().cloned());
-                continue;
-            }
-            let speaks_of_it = manifest.subject().is_some_and(|s| s.digest == *subject);
-            let is_known = found.iter().any(|known| known.digest == *manifest.digest());
-            let is_wanted = artifact_type.is_none() || manifest.artifact_type() == artifact_type;
-            if speaks_of_it && is_wanted && !is_known {
-                found.push(manifest.descriptor());
-            }
-        }
-        Ok(found)
+        listing::referrers(&Index::read(&self.root)?, self, subject, artifact_type)
     }
 
     /// Every tag, sorted. Names in the index that are no tags are left out.
@@ -287,12 +209,14 @@ impl LayoutStore {
         tags.dedup();
         Ok(tags)
     }
+}
 
-    fn manifest_by_digest(
-        &self,
-        digest: &Digest,
-        media_type: Option<&str>,
-    ) -> Result<VerifiedManifest> {
+impl listing::Manifests for LayoutStore {
+    fn place(&self) -> String {
+        format!("the layout \"{}\"", self.root.display())
+    }
+
+    fn by_digest(&self, digest: &Digest, media_type: Option<&str>) -> Result<VerifiedManifest> {
         let path = self.blob_path(digest);
         let bytes = blob::read_bounded(&path, MAX_MANIFEST_BYTES as u64).map_err(|error| {
             match error.outcome() {
@@ -309,6 +233,24 @@ impl LayoutStore {
             },
         )
     }
+}
+
+/// Checks the content of `oci-layout`; `place` is named in errors.
+pub(crate) fn check_marker(text: &[u8], place: &str) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Marker {
+        image_layout_version: String,
+    }
+    let marker: Marker = sealstone_spec::canonical::parse_strict(text, 4096)
+        .map_err(|error| Error::other(format!("{place} is no layout")).source(error))?;
+    if !marker.image_layout_version.starts_with("1.") {
+        return Err(Error::other(format!(
+            "{place} is a layout of version {}; only 1.x is known",
+            marker.image_layout_version
+        )));
+    }
+    Ok(())
 }
 
 /// Writes a file so that readers see the old or the new content, and a crash keeps one of them.

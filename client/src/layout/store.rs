@@ -78,6 +78,10 @@ impl Store for LayoutStore {
         self.blocking(|layout| layout.read_tags())
     }
 
+    fn only_manifest(&self) -> Option<Result<VerifiedManifest>> {
+        Some(LayoutStore::only_manifest(self))
+    }
+
     fn as_layout(&self) -> Option<&LayoutStore> {
         Some(self)
     }

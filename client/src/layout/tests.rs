@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::Outcome;
+use sealstone_spec::media;
 use serde_json::{Value, json};
 
 fn layout() -> (tempfile::TempDir, LayoutStore) {

@@ -179,6 +179,7 @@ async fn deliver(
     let arrival = match destination {
         Place::Registry(to) => to_registry(source, to, blob, label, options, &track).await?,
         Place::Layout(to) => to_layout(source, to, blob, label, options, &track).await?,
+        Place::Archive(_) => return Err(Error::usage("an archive is only read from")),
     };
     track.end(arrival);
     if arrival == Arrival::Moved {
@@ -235,18 +236,35 @@ async fn to_registry(
                     }
                 }
             }
-            // By way of a file: it is verified before the first byte goes on, and either side can be
-            // resumed without the other.
-            let spool = tempfile::Builder::new()
-                .prefix("sealstone-copy-")
-                .tempdir()
-                .map_err(|error| Error::io("making a temporary directory", error))?;
-            let path = spool.path().join("blob");
-            let silent: Arc<dyn Track> = Arc::new(super::Silent);
-            fetch::fetch(source, blob, &path, label, options, silent).await?;
-            upload::upload_file(to, blob, &path, options, track.clone()).await
+            by_way_of_a_file(source, to, blob, label, options, track).await
+        }
+        Place::Archive(_) => {
+            if to.has_blob(blob).await? {
+                return Ok(Arrival::Present);
+            }
+            by_way_of_a_file(source, to, blob, label, options, track).await
         }
     }
+}
+
+/// The blob is verified before its first byte goes on, and either side can be resumed without the
+/// other.
+async fn by_way_of_a_file(
+    source: &Place,
+    to: &RegistryStore,
+    blob: &Descriptor,
+    label: &str,
+    options: &TransferOptions,
+    track: &Arc<dyn Track>,
+) -> Result<Arrival> {
+    let spool = tempfile::Builder::new()
+        .prefix("sealstone-copy-")
+        .tempdir()
+        .map_err(|error| Error::io("making a temporary directory", error))?;
+    let path = spool.path().join("blob");
+    let silent: Arc<dyn Track> = Arc::new(super::Silent);
+    fetch::fetch(source, blob, &path, label, options, silent).await?;
+    upload::upload_file(to, blob, &path, options, track.clone()).await
 }
 
 async fn to_layout(

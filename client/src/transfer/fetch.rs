@@ -1,4 +1,4 @@
-//! One blob from a registry or layout into a verified file.
+//! One blob from a registry, layout or archive into a verified file.
 //!
 //! Owns the choice between one stream and parallel ranges, and going on after a cut.
 //! Invariant: on success the file has exactly the descriptor's size and digest; on failure whoever
@@ -12,7 +12,7 @@ use crate::transport::{Download, RegistryStore, TransportError};
 use bytes::Bytes;
 use sealstone_spec::manifest::Descriptor;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +42,12 @@ pub(crate) async fn fetch(
     match source {
         Place::Layout(layout) => {
             let from = layout.blob_path(&descriptor.digest);
+            let reading = |error| Error::io(format!("reading \"{}\"", from.display()), error);
+            let from = File::open(&from).map_err(reading)?;
+            copy_file(from, file, path, descriptor, label, &track).await?;
+        }
+        Place::Archive(archive) => {
+            let from = archive.open_blob(&descriptor.digest)?;
             copy_file(from, file, path, descriptor, label, &track).await?;
         }
         Place::Registry(store) => {
@@ -125,15 +131,13 @@ async fn write_small(path: &Path, content: Vec<u8>) -> Result<()> {
 }
 
 async fn copy_file(
-    from: PathBuf,
+    mut source: impl Read + Send + 'static,
     file: File,
     path: &Path,
     descriptor: &Descriptor,
     label: &str,
     track: &Arc<dyn Track>,
 ) -> Result<()> {
-    let reading = |error| Error::io(format!("reading \"{}\"", from.display()), error);
-    let mut source = File::open(&from).map_err(reading)?;
     let track = track.clone();
     let algorithm = descriptor.digest.algorithm();
     let limit = descriptor.size;

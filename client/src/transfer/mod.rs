@@ -1,8 +1,8 @@
-//! Push, pull and copy: parallel, resumable, verified.
+//! Push, pull, copy and export: parallel, resumable, verified.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `push`, `pull`, `copy` | the three use cases and their order of steps |
+//! | `push`, `pull`, `copy`, `export` | the four use cases and their order of steps |
 //! | `graph` | which manifests and blobs belong to one |
 //! | `upload`, `sessions`, `read_ahead` | one blob to a registry, over cuts and restarts |
 //! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
@@ -13,6 +13,7 @@
 //! grow with the size of blobs; a mismatch ends everything and is never tried again.
 
 mod copy;
+mod export;
 mod fetch;
 mod graph;
 pub mod progress;
@@ -29,10 +30,12 @@ mod upload;
 mod tests;
 
 pub use copy::{Copied, copy};
+pub use export::{Exported, export};
 pub use pull::{Pulled, Requirement, pull};
 pub use push::push;
 pub use sessions::Sessions;
 
+use crate::archive::ArchiveStore;
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::store::{Location, Store};
@@ -101,6 +104,8 @@ pub enum Place {
     Registry(RegistryStore),
     /// A layout directory.
     Layout(LayoutStore),
+    /// An archive, which is only read from.
+    Archive(ArchiveStore),
 }
 
 impl Place {
@@ -112,6 +117,7 @@ impl Place {
         Ok(match location {
             Location::Registry(image) => Place::Registry(transport::connect(image, options)?),
             Location::Layout { path, .. } => Place::Layout(LayoutStore::open(path)?),
+            Location::Archive { path, .. } => Place::Archive(ArchiveStore::open(path)?),
         })
     }
 
@@ -123,6 +129,10 @@ impl Place {
         match location {
             Location::Layout { path, .. } => Ok(Place::Layout(LayoutStore::open_or_create(path)?)),
             Location::Registry(_) => Place::open(location, options),
+            Location::Archive { .. } => Err(Error::usage(format!(
+                "nothing can be added to the archive \"{location}\""
+            ))
+            .hint("an archive is made as a whole: sealstone export FROM FILE.tar")),
         }
     }
 
@@ -131,6 +141,7 @@ impl Place {
         match self {
             Place::Registry(store) => store,
             Place::Layout(store) => store,
+            Place::Archive(store) => store,
         }
     }
 }

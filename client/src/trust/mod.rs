@@ -3,6 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `sign` | signature bundles as referrers of a manifest |
+//! | `model` | OpenSSF model signatures, and the file that their tools read |
 //! | `legacy` | cosign's older `.sig` tag, for the tools that read nothing else |
 //! | `evidence` | fetching what has been said about a manifest |
 //! | `verify` | the judgement by a policy or by keys, offline |
@@ -17,6 +18,7 @@ mod denied;
 mod evidence;
 mod files;
 mod legacy;
+mod model;
 mod name;
 mod sign;
 mod verify;
@@ -25,8 +27,9 @@ pub use denied::{denial_of, denied};
 pub use evidence::{Attached, Evidence, evidence_of};
 pub use files::{FileProblem, compare_files};
 pub use legacy::sign_legacy;
+pub use model::{ModelSigned, model_signature, sign_model};
 pub use name::expect_name;
-pub use sign::{Signed, sign};
+pub use sign::{Signed, attach, sign};
 pub use verify::{Judge, Judgement, TrustSource};
 
 #[cfg(test)]

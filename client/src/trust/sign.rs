@@ -2,15 +2,20 @@
 //!
 //! Order (it is what makes the result readable for others at every moment): bundle blob, empty
 //! config, referrer manifest. The tag comes last of all, and is not made here.
+//! Invariant: a bundle is read again, as a verifier will, before it is attached.
 
-use crate::error::{Error, Result};
+use super::model::model_of;
+use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{KeyId, PublicKey, Signer};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
-use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
-use sealstone_spec::statement::{Statement, Subject, predicate};
+use sealstone_spec::name::Reference;
+use sealstone_spec::sigstore::{
+    ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES, SigstoreBundle, referrer_manifest,
+};
+use sealstone_spec::statement::{Statement, Subject, VerifiedStatement, predicate};
 
 /// A signature that has been attached.
 #[derive(Clone, Debug)]
@@ -28,8 +33,9 @@ pub struct Signed {
 /// Signs `manifest`, which lies in `store`, with one key. `name` is the name in the statement, for
 /// people; the digest is what counts. `created` is the time in the referrer, RFC 3339.
 ///
-/// A valid signature of the same key that is there already is left as it is: Ed25519 and RFC 6979
-/// would make the same one again.
+/// The statement's first subject is the manifest; a bundle of files has its model signature's root as
+/// second one. A valid signature of the same key about this manifest that is there already is left as
+/// it is.
 ///
 /// # Errors
 /// If the signer refuses or the store cannot be written.
@@ -40,74 +46,116 @@ pub async fn sign(
     signer: &(dyn Signer + Sync),
     created: &str,
 ) -> Result<Signed> {
-    let statement = Statement::signature(vec![Subject::new(name, manifest.digest())]);
-    let bundle = SigstoreBundle::sign(&statement, signer)
-        .map_err(|error| Error::other("nothing was signed").source(error))?;
-    check_own(&bundle, signer.public_key(), manifest)?;
-    let bytes = bundle.to_bytes();
-    let mut signed = Signed {
-        key_id: *signer.public_key().id(),
-        algorithm: signer.public_key().algorithm(),
-        referrer: Digest::sha256(&bytes),
-        was_there: false,
-    };
-    if let Some(referrer) = already_there(store, manifest, &bytes).await? {
-        signed.referrer = referrer;
-        signed.was_there = true;
-        return Ok(signed);
+    let holds = |bundle: &SigstoreBundle| check(bundle, signer.public_key(), manifest);
+    if let Some(referrer) = find(store, manifest, predicate::COSIGN_SIGN, &holds).await? {
+        return Ok(Signed::there(signer, referrer));
     }
-    let document = referrer_manifest(
-        &manifest.descriptor(),
-        &bytes,
-        predicate::COSIGN_SIGN,
-        created,
-    );
+    let mut subjects = vec![Subject::new(name, manifest.digest())];
+    subjects.extend(model_of(name, manifest).ok().map(|model| model.subject()));
+    let bundle = SigstoreBundle::sign(&Statement::signature(subjects), signer)
+        .map_err(|error| Error::other("nothing was signed").source(error))?;
+    check(&reread(&bundle)?, signer.public_key(), manifest)
+        .map_err(|problem| Error::other(format!("the new signature does not hold: {problem}")))?;
+    let bytes = bundle.to_bytes();
+    let referrer = attach(store, manifest, bytes, predicate::COSIGN_SIGN, created).await?;
+    Ok(Signed::new(signer, referrer))
+}
+
+impl Signed {
+    pub(super) fn new(signer: &(dyn Signer + Sync), referrer: Digest) -> Signed {
+        Signed {
+            key_id: *signer.public_key().id(),
+            algorithm: signer.public_key().algorithm(),
+            referrer,
+            was_there: false,
+        }
+    }
+
+    pub(super) fn there(signer: &(dyn Signer + Sync), referrer: Digest) -> Signed {
+        Signed {
+            was_there: true,
+            ..Signed::new(signer, referrer)
+        }
+    }
+}
+
+/// Attaches a bundle to `manifest` as a referrer of that predicate type; returns the referrer's digest.
+///
+/// # Errors
+/// If the store cannot be written.
+pub async fn attach(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    bundle: Vec<u8>,
+    predicate_type: &str,
+    created: &str,
+) -> Result<Digest> {
+    let document = referrer_manifest(&manifest.descriptor(), &bundle, predicate_type, created);
     let referrer =
         VerifiedManifest::check(document, None, None, Algorithm::Sha256).map_err(|error| {
             Error::other("cannot attach a signature to this manifest").source(error)
         })?;
-    store.put_blob_bytes(&Digest::sha256(&bytes), bytes).await?;
+    store
+        .put_blob_bytes(&Digest::sha256(&bundle), bundle)
+        .await?;
     store
         .put_blob_bytes(&Digest::sha256(b"{}"), b"{}".to_vec())
         .await?;
     store.put_manifest(&referrer, None).await?;
-    signed.referrer = *referrer.digest();
-    Ok(signed)
+    Ok(*referrer.digest())
 }
 
-/// Reads the new signature as a verifier will: a broken signer is found before anybody trusts it.
-fn check_own(bundle: &SigstoreBundle, key: &PublicKey, manifest: &VerifiedManifest) -> Result<()> {
-    use sealstone_spec::statement::VerifiedStatement;
-    let again = SigstoreBundle::parse(&bundle.to_bytes())
-        .map_err(|error| Error::other("the new signature cannot be read").source(error))?;
-    let envelope = again
-        .envelope()
-        .verify(key)
-        .map_err(|error| Error::other("the new signature does not hold").source(error))?;
+/// The bundle as a verifier will read it.
+pub(super) fn reread(bundle: &SigstoreBundle) -> Result<SigstoreBundle> {
+    SigstoreBundle::parse(&bundle.to_bytes())
+        .map_err(|error| Error::other("the new signature cannot be read").source(error))
+}
+
+/// Whether a bundle is a signature by `key` on `manifest`; a problem is a text.
+fn check(
+    bundle: &SigstoreBundle,
+    key: &PublicKey,
+    manifest: &VerifiedManifest,
+) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let envelope = bundle.envelope().verify(key).map_err(|e| text(&e))?;
     VerifiedStatement::check(&envelope, &[predicate::COSIGN_SIGN], manifest.digest())
-        .map_err(|error| Error::other("the new signature says something else").source(error))?;
+        .map_err(|e| text(&e))?;
     Ok(())
 }
 
-/// The referrer that holds exactly this bundle, if there is one.
-async fn already_there(
+/// The referrer of `manifest` whose bundle says what `holds` asks for, if there is one. The predicate
+/// type in a listing selects what is read, and nothing more.
+pub(super) async fn find(
     store: &dyn Store,
     manifest: &VerifiedManifest,
-    bundle: &[u8],
+    predicate_type: &str,
+    holds: &(dyn Fn(&SigstoreBundle) -> Result<(), String> + Sync),
 ) -> Result<Option<Digest>> {
-    let digest = Digest::sha256(bundle);
     let listed = store
         .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
         .await?;
     for descriptor in listed {
-        let reference = sealstone_spec::name::Reference::Digest(descriptor.digest);
-        // Somebody else's broken referrer is no reason not to sign.
-        let Ok(referrer) = store.manifest(&reference).await else {
+        let stated = descriptor.annotations.get(ANNOTATION_PREDICATE_TYPE);
+        if stated.is_some_and(|stated| stated != predicate_type) {
             continue;
-        };
-        if referrer.layers().iter().any(|layer| layer.digest == digest) {
-            return Ok(Some(*referrer.digest()));
+        }
+        match read(store, &descriptor.digest).await {
+            Ok(Some(bundle)) if holds(&bundle).is_ok() => return Ok(Some(descriptor.digest)),
+            Ok(_) => {}
+            // Somebody else's broken referrer is no reason not to sign.
+            Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+async fn read(store: &dyn Store, referrer: &Digest) -> Result<Option<SigstoreBundle>> {
+    let referrer = store.manifest(&Reference::Digest(*referrer)).await?;
+    let [layer] = referrer.layers() else {
+        return Ok(None);
+    };
+    let bytes = store.blob_bytes(layer, MAX_BUNDLE_BYTES as u64).await?;
+    Ok(SigstoreBundle::parse(&bytes).ok())
 }

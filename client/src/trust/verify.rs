@@ -6,13 +6,13 @@
 
 use super::evidence::Evidence;
 use crate::error::{Error, Result};
-use crate::keys::read_public;
+use crate::keys::read_public_list;
 use sealstone_spec::admission::Admission;
-use sealstone_spec::key::PublicKey;
+use sealstone_spec::key::{ListedKey, PublicKey};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Circumstances, Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA, Time};
-use std::collections::BTreeMap;
+use sealstone_spec::policy::{Circumstances, Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA, Status, Time};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
@@ -111,14 +111,21 @@ impl Judge {
         })
     }
 
-    /// Judges by key files; `NAME.pub` and `NAME-p256.pub` in one directory are one signer.
+    /// Judges by key files; `NAME.pub` and `NAME-p256.pub` in one directory are one signer, and so are
+    /// the keys of one principal in a list in the style of `allowed_signers`.
     ///
     /// # Errors
     /// As [`Judge::from_keys`], and if a file holds no public key.
     pub fn from_key_files(paths: &[PathBuf], threshold: u32) -> Result<Judge> {
         let mut keys = Vec::new();
         for path in paths {
-            keys.push((signer_name(path), read_public(path)?));
+            for listed in merged(read_public_list(path)?) {
+                let name = match listed.principals.first() {
+                    Some(principal) => principal.clone(),
+                    None => signer_name(path),
+                };
+                keys.push((name, listed.key));
+            }
         }
         Judge::from_keys(keys, threshold)
     }
@@ -126,6 +133,14 @@ impl Judge {
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Every key whose signatures count without a log's word about when they were made.
+    pub fn keys(&self) -> Vec<PublicKey> {
+        let keys = self.policy.identities().iter().flat_map(|each| &each.keys);
+        keys.filter(|key| key.status == Status::Active)
+            .map(|key| key.public.clone())
+            .collect()
     }
 
     /// Where the rules come from.
@@ -180,6 +195,31 @@ impl Judge {
 
 fn now() -> Circumstances {
     Circumstances::at(Time::from_seconds(jiff::Timestamp::now().as_second()))
+}
+
+/// The same keys, each with one principal: those that share any are one signer, whoever stands first.
+fn merged(mut keys: Vec<ListedKey>) -> Vec<ListedKey> {
+    let mut groups: Vec<BTreeSet<String>> = Vec::new();
+    for listed in keys.iter().filter(|listed| !listed.principals.is_empty()) {
+        let mut group: BTreeSet<String> = listed.principals.iter().cloned().collect();
+        groups.retain(|other| {
+            let is_shared = !other.is_disjoint(&group);
+            if is_shared {
+                group.extend(other.iter().cloned());
+            }
+            !is_shared
+        });
+        groups.push(group);
+    }
+    for listed in &mut keys {
+        let own = listed.principals.first();
+        let group = own.and_then(|own| groups.iter().find(|group| group.contains(own)));
+        listed.principals = group
+            .and_then(|group| group.first().cloned())
+            .into_iter()
+            .collect();
+    }
+    keys
 }
 
 /// The signer whose key lies at `path`: the path without `.pub` and without the companion's mark.

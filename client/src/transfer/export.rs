@@ -1,0 +1,207 @@
+//! A manifest with everything that belongs to it, from any place into one archive.
+//!
+//! What goes in is what a copy takes along: content, referrers and their referrers, cosign's older lists;
+//! then the model signature once more under the name that its tools look for.
+//! Invariant: two exports of the same release with the same statements are the same bytes.
+
+use super::graph::{self, Graph, Seen};
+use super::progress::{Arrival, Silent, Track};
+use super::{Place, TransferOptions, fetch, lost};
+use crate::archive::{self, Source};
+use crate::error::{Error, Result};
+use crate::layout::{Index, MARKER_TEXT};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
+use sealstone_spec::name::Tag;
+use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES};
+use sealstone_spec::statement::predicate;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What an export made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exported {
+    /// The manifest.
+    pub digest: Digest,
+    /// The archive.
+    pub archive: PathBuf,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Manifests in it, evidence included.
+    pub manifests: usize,
+    /// Referrers and signature lists among them.
+    pub evidence: usize,
+    /// Blobs in it.
+    pub blobs: usize,
+    /// Whether `model.sig` stands at its top.
+    pub model_signature: bool,
+}
+
+/// Exports `manifest`, which came from `source`, with its tag into the archive `out`.
+///
+/// # Errors
+/// If anything is missing or not what its digest says; no archive is left then.
+pub async fn export(
+    source: &Place,
+    manifest: &VerifiedManifest,
+    tag: Option<&Tag>,
+    out: &Path,
+    overwrite: bool,
+    options: &TransferOptions,
+) -> Result<Exported> {
+    if !overwrite && out.symlink_metadata().is_ok() {
+        return Err(
+            Error::conflict(format!("\"{}\" exists already", out.display()))
+                .hint("choose another name, or replace it: --overwrite"),
+        );
+    }
+    let mut seen = Seen::default();
+    let content = graph::gather(source.store(), manifest, &mut seen).await?;
+    let evidence = match options.referrers {
+        true => graph::gather_evidence(source.store(), &content, &mut seen).await?,
+        false => graph::Evidence::default(),
+    };
+    let mut graphs: Vec<&Graph> = vec![&content];
+    graphs.extend(&evidence.referrers);
+    graphs.extend(evidence.lists.iter().map(|(_, graph)| graph));
+
+    // The bundle first, then by digest and by tag: not in the order in which a place lists them.
+    let root = |graph: &Graph| graph.manifests.last().map(VerifiedManifest::descriptor);
+    let mut listed: Vec<(Descriptor, Option<Tag>)> = Vec::new();
+    listed.extend(
+        evidence
+            .referrers
+            .iter()
+            .filter_map(root)
+            .map(|d| (d, None)),
+    );
+    listed.sort_by_key(|(descriptor, _)| descriptor.digest);
+    listed.insert(0, (manifest.descriptor(), tag.cloned()));
+    for (list_tag, graph) in &evidence.lists {
+        listed.extend(root(graph).map(|descriptor| (descriptor, Some(list_tag.clone()))));
+    }
+    let mut files = vec![
+        ("oci-layout", MARKER_TEXT.as_bytes().to_vec()),
+        ("index.json", Index::of(&listed)),
+    ];
+    let model_signature = model_signature(source, &evidence.referrers).await?;
+    let has_model_signature = model_signature.is_some();
+    files.extend(model_signature.map(|bytes| (archive::MODEL_SIGNATURE, bytes)));
+
+    let mut sources: BTreeMap<Digest, Source> = BTreeMap::new();
+    let mut manifests = 0;
+    for graph in &graphs {
+        for manifest in &graph.manifests {
+            manifests += 1;
+            let bytes = Source::Bytes(manifest.bytes().to_vec());
+            sources.insert(*manifest.digest(), bytes);
+        }
+    }
+    let mut blobs = 0;
+    for (blob, label) in graphs.iter().flat_map(|graph| &graph.blobs) {
+        blobs += 1;
+        let opened = stream(source, blob, label, out, options);
+        sources.insert(blob.digest, opened);
+    }
+    let target = out.to_owned();
+    let write = move || archive::write(&target, overwrite, &files, sources);
+    let bytes = tokio::task::spawn_blocking(write).await.map_err(lost)??;
+    Ok(Exported {
+        digest: *manifest.digest(),
+        archive: out.to_owned(),
+        bytes,
+        manifests,
+        evidence: evidence.referrers.len() + evidence.lists.len(),
+        blobs,
+        model_signature: has_model_signature,
+    })
+}
+
+/// A blob that is opened when its turn comes. From a registry it is fetched then, into a file beside
+/// the archive, so that ranges and resuming work and one blob at a time takes room.
+fn stream(
+    source: &Place,
+    blob: &Descriptor,
+    label: &str,
+    out: &Path,
+    options: &TransferOptions,
+) -> Source {
+    let (source, blob, label) = (source.clone(), blob.clone(), label.to_owned());
+    let (beside, options) = (out.parent().map(Path::to_owned), options.clone());
+    let size = blob.size;
+    let runtime = tokio::runtime::Handle::current();
+    let open = move || -> Result<Box<dyn Read>> {
+        let track: Arc<dyn Track> = Arc::from(options.progress.begin("export", &label, blob.size));
+        let opened: Box<dyn Read> = match &source {
+            Place::Archive(archive) => Box::new(archive.open_blob(&blob.digest)?),
+            Place::Layout(layout) => {
+                let path = layout.blob_path(&blob.digest);
+                let reading = |error| Error::io(format!("reading \"{}\"", path.display()), error);
+                Box::new(std::fs::File::open(&path).map_err(reading)?)
+            }
+            Place::Registry(_) => {
+                let beside = beside.filter(|path| !path.as_os_str().is_empty());
+                let spool = tempfile::Builder::new()
+                    .prefix(".partial-")
+                    .tempdir_in(beside.unwrap_or_else(|| PathBuf::from(".")))
+                    .map_err(|error| Error::io("making a temporary directory", error))?;
+                let path = spool.path().join("blob");
+                let silent: Arc<dyn Track> = Arc::new(Silent);
+                let fetched = fetch::fetch(&source, &blob, &path, &label, &options, silent);
+                runtime.block_on(fetched)?;
+                let reading = |error| Error::io(format!("reading \"{}\"", path.display()), error);
+                // The open file outlives its directory.
+                Box::new(std::fs::File::open(&path).map_err(reading)?)
+            }
+        };
+        Ok(Box::new(Told {
+            inner: opened,
+            track,
+        }))
+    };
+    Source::Stream {
+        size,
+        open: Box::new(open),
+    }
+}
+
+/// The bytes of the first model signature, by digest of its referrer.
+async fn model_signature(source: &Place, referrers: &[Graph]) -> Result<Option<Vec<u8>>> {
+    let is_one = |manifest: &&VerifiedManifest| {
+        let kind = manifest.annotations().get(ANNOTATION_PREDICATE_TYPE);
+        kind.is_some_and(|kind| kind == predicate::MODEL_SIGNATURE) && manifest.layers().len() == 1
+    };
+    let found = referrers
+        .iter()
+        .filter_map(|graph| graph.manifests.last())
+        .filter(is_one)
+        .min_by_key(|manifest| *manifest.digest());
+    match found.and_then(|manifest| manifest.layers().first()) {
+        Some(layer) => {
+            let bytes = source.store().blob_bytes(layer, MAX_BUNDLE_BYTES as u64);
+            bytes.await.map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+/// A reader that tells how far it is.
+struct Told {
+    inner: Box<dyn Read>,
+    track: Arc<dyn Track>,
+}
+
+impl Read for Told {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.track.advance(count as u64);
+        if count == 0 && !buffer.is_empty() {
+            self.track.end(Arrival::Moved);
+        }
+        Ok(count)
+    }
+}
