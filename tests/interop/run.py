@@ -33,9 +33,9 @@ class Tally:
         self.rows.append((client, passed, failed, skipped, note))
 
     def print(self):
-        print("\nclient          passed  failed skipped")
+        print("\nclient            passed  failed skipped")
         for client, passed, failed, skipped, note in self.rows:
-            print(f"{client:<14} {passed:>7} {failed:>7} {skipped:>7}  {note}".rstrip())
+            print(f"{client:<16} {passed:>7} {failed:>7} {skipped:>7}  {note}".rstrip())
 
 
 def run_client(client_class, context, kind, tally, verbose):

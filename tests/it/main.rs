@@ -12,6 +12,7 @@ mod full;
 mod gc;
 mod hostile;
 mod kill;
+mod offline;
 mod raw;
 mod release;
 mod rights;

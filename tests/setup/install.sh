@@ -105,22 +105,41 @@ go_tool() {
     [ -x "$target" ] && ln -sfn "$target" "$BIN/$name"
 }
 
-# oras-py, a Python client, in a virtual environment of its own.
-oras_py() {
-    local version=0.2.43 venv="$SEALSTONE_TOOLS/oras-py-0.2.43"
+# python_tool NAME VERSION PACKAGE...: Python packages in a virtual environment of their own, named NAME.
+python_tool() {
+    local name=$1 version=$2 venv="$SEALSTONE_TOOLS/$1-$2"
+    shift 2
     if [ -f "$venv/ready" ]; then
         present=$((present + 1))
     elif [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ] && venv_works >/dev/null 2>&1 &&
         python3 -m venv "$venv" >>"$LOG" 2>&1 &&
-        "$venv/bin/pip" install -q --disable-pip-version-check "oras==$version" </dev/null >>"$LOG" 2>&1; then
+        "$venv/bin/pip" install -q --disable-pip-version-check "$@" </dev/null >>"$LOG" 2>&1; then
         touch "$venv/ready"
-        installed+=("oras-py")
+        installed+=("$name")
     else
         rm -rf "$venv"
-        lack optional "oras-py $version (python3-venv and the Python package oras)"
+        lack optional "$name $version (python3-venv and the Python packages $*)"
         return
     fi
-    ln -sfn "$venv" "$SEALSTONE_TOOLS/oras-py"
+    ln -sfn "$venv" "$SEALSTONE_TOOLS/$name"
+}
+
+# node_tool NAME VERSION PACKAGE...: Node packages in a directory of their own, named NAME.
+node_tool() {
+    local name=$1 version=$2 folder="$SEALSTONE_TOOLS/$1-$2"
+    shift 2
+    if [ -f "$folder/ready" ]; then
+        present=$((present + 1))
+    elif [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ] && have node && have npm && mkdir -p "$folder" &&
+        npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent "$@" </dev/null >>"$LOG" 2>&1; then
+        touch "$folder/ready"
+        installed+=("$name")
+    else
+        rm -rf "$folder"
+        lack optional "$name $version (node, npm and the Node packages $*)"
+        return
+    fi
+    ln -sfn "$folder" "$SEALSTONE_TOOLS/$name"
 }
 
 group_build() {
@@ -146,7 +165,13 @@ group_clients() {
     want optional "containerd (ctr)" 'have ctr && have containerd' containerd
     want optional docker-registry 'have docker-registry' docker-registry
     want optional curl 'have curl' curl
-    oras_py
+    python_tool oras-py 0.2.43 oras==0.2.43
+    # model-signing forgets to ask for pyOpenSSL.
+    python_tool model-signing 1.1.1 model-signing==1.1.1 pyOpenSSL
+    python_tool securesystemslib 1.6.0 'securesystemslib[crypto]==1.6.0'
+    python_tool cyclonedx 11.12.0 'cyclonedx-python-lib[json-validation]==11.12.0'
+    node_tool sigstore-js 4.1.3 @sigstore/verify@4.1.3 @sigstore/bundle@5.0.1 @sigstore/protobuf-specs@0.5.2
+    want optional ssh-keygen 'have ssh-keygen' openssh-client
     local name
     for name in oras crane regctl helm cosign; do go_tool optional "$name"; done
 }

@@ -11,7 +11,9 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::key::{ListedKey, PublicKey};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Circumstances, Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA, Status, Time};
+use sealstone_spec::policy::{
+    Circumstances, Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA, Status, Time,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;

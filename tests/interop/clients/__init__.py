@@ -11,5 +11,25 @@ from .helm import Helm
 from .cosign import Cosign
 from .containerd import Containerd
 from .sealstone import Sealstone
+from .cosign_verify import CosignVerify
+from .model_signing import ModelSigning
+from .sigstore_js import SigstoreJs
+from .securesystemslib import Securesystemslib
 
-ALL = [Http, Skopeo, Podman, OrasPy, Oras, Crane, Regctl, Helm, Cosign, Containerd, Sealstone]
+ALL = [
+    Http,
+    Skopeo,
+    Podman,
+    OrasPy,
+    Oras,
+    Crane,
+    Regctl,
+    Helm,
+    Cosign,
+    Containerd,
+    Sealstone,
+    CosignVerify,
+    ModelSigning,
+    SigstoreJs,
+    Securesystemslib,
+]

@@ -1,0 +1,90 @@
+"""cosign as verifier of what sealstone signs: by key, without any outside service; and the other way round."""
+
+from harness import CheckFailed, NotHere
+from sealed import MODEL_SIGNATURE, SIGNATURE, Verifier, sealstone, with_payload_changed, with_two_signatures
+
+OFFLINE = ("--insecure-ignore-tlog=true", "--private-infrastructure")
+PLAIN = ("--allow-http-registry", "--allow-insecure-registry")
+
+
+class CosignVerify(Verifier):
+    name = "cosign-verify"
+    tools = ("cosign",)
+
+    def set_up(self):
+        self.environment["COSIGN_PASSWORD"] = "for tests only"
+        self.environment["SEALSTONE_PASSPHRASE"] = "for tests only"
+        self.environment["SIGSTORE_ROOT_FILE"] = "/dev/null"
+        super().set_up()
+
+    def verify(self, key):
+        return ("cosign", "verify", "--key", key, *OFFLINE, *PLAIN, self.subject)
+
+    def verify_blob(self, key, bundle, kind, *words):
+        return ("cosign", "verify-blob-attestation", "--key", key, "--insecure-ignore-tlog=true", "--bundle", bundle, "--type", kind, *words)
+
+    def check_verify_ed25519(self):
+        self.run(*self.verify("release.pub"))
+
+    def check_verify_p256(self):
+        self.run(*self.verify("release-p256.pub"))
+
+    def check_another_key_is_refused(self):
+        for key in ("other.pub", "other-p256.pub"):
+            self.refused(*self.verify(key), says=())
+
+    def check_the_older_tag_scheme(self):
+        older = "--new-bundle-format=false"
+        code, _, everything = self.execute(*self.verify("release.pub"), older)
+        if code != 0 and "unknown flag" in everything:
+            raise NotHere("this cosign has no older scheme")
+        for key in ("release.pub", "release-p256.pub"):
+            self.run(*self.verify(key), older)
+        self.refused(*self.verify("other.pub"), older, says=())
+
+    def check_verify_blob_attestation(self):
+        for algorithm, key in (("ed25519", "release.pub"), ("ecdsa-p256-sha256", "release-p256.pub")):
+            bundle = self.write_json("signature.json", self.signature_by(algorithm))
+            self.run(*self.verify_blob(key, bundle, SIGNATURE, self.manifest))
+            digest = self.digest.removeprefix("sha256:")
+            self.run(*self.verify_blob(key, bundle, SIGNATURE, "--digest", digest, "--digestAlg", "sha256"))
+
+    def check_other_content_type_key_or_payload_is_refused(self):
+        good = self.signature_by("ecdsa-p256-sha256")
+        bundle = self.write_json("signature.json", good)
+        other = self.home / "other-manifest.json"
+        other.write_bytes(self.manifest.read_bytes() + b"\n")
+        self.refused(*self.verify_blob("release-p256.pub", bundle, SIGNATURE, other), says=())
+        self.refused(*self.verify_blob("release-p256.pub", bundle, "https://slsa.dev/provenance/v1", self.manifest), says=())
+        self.refused(*self.verify_blob("other-p256.pub", bundle, SIGNATURE, self.manifest), says=())
+        for changed in (with_payload_changed(good), with_two_signatures(good)):
+            path = self.write_json("changed.json", changed)
+            self.refused(*self.verify_blob("release-p256.pub", path, SIGNATURE, self.manifest), says=())
+
+    def check_the_model_signature(self):
+        bundle = self.write_json("model.sig", self.model_signature())
+        words = ("--check-claims=false",)
+        self.run(*self.verify_blob("release-p256.pub", bundle, MODEL_SIGNATURE, *words))
+        self.refused(*self.verify_blob("other-p256.pub", bundle, MODEL_SIGNATURE, *words), says=())
+        self.refused(*self.verify_blob("release-p256.pub", bundle, SIGNATURE, *words), says=())
+
+    def check_a_key_of_cosign_signs_with_sealstone(self):
+        self.run("cosign", "generate-key-pair")
+        self.sealstone("sign", self.subject, "--key", "cosign.key")
+        self.run(*self.verify("cosign.pub"))
+        self.sealstone("verify", self.subject, "--key", "cosign.pub")
+
+    def check_what_cosign_signs_sealstone_verifies(self):
+        # cosign writes either of the two forms of an ECDSA signature; sealstone reads one of them and says so.
+        directory = self.home / "theirs"
+        directory.mkdir()
+        self.run("cosign", "generate-key-pair", cwd=directory)
+        sign = ("cosign", "sign", "--yes", "--key", "theirs/cosign.key", "--tlog-upload=false", "--use-signing-config=false", *PLAIN, self.subject)
+        for _ in range(12):
+            self.run(*sign)
+            code, _, everything = self.execute(sealstone(), "verify", self.subject, "--key", "theirs/cosign.pub")
+            if code == 0:
+                return
+            if "high one of its two possible s" not in everything:
+                raise CheckFailed(f"refused for another reason: {everything[-1000:]}")
+        raise CheckFailed("twelve signatures in a row had a high s")

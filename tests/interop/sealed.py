@@ -1,0 +1,134 @@
+"""A bundle that the real `sealstone` packed, pushed and signed, for the verifiers of other people.
+
+Owns what every such verifier needs: keys, a signed bundle in the registry, and what was attached to it as files.
+Does not judge: each verifier does, and must accept what is right and refuse what is not.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import urllib.request
+
+import servers
+from harness import IMMUTABLE, CheckFailed, Client
+
+SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
+MODEL_SIGNATURE = "https://model_signing/signature/v1.0"
+PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+OCI = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+
+
+def sealstone():
+    """The client's binary, or None."""
+    path = os.environ.get("SEALSTONE_BIN", "")
+    return path if path and os.path.exists(path) else None
+
+
+class Verifier(Client):
+    """A verifier of signed bundles; subclasses name what must be installed in `tools` or override `missing`."""
+
+    @classmethod
+    def missing(cls):
+        return "sealstone (SEALSTONE_BIN)" if sealstone() is None else super().missing()
+
+    def set_up(self):
+        self.environment["SEALSTONE_PLAIN_HTTP"] = "true"
+        self.environment["SOURCE_DATE_EPOCH"] = "1767225600"
+        self.write_login()
+        self.model = self.home / "model"
+        self.model.mkdir()
+        (self.model / "model.safetensors").write_bytes(b"weights " * 4000)
+        (self.model / "config.json").write_text('{"model_type": "demo"}')
+        (self.model / "src").mkdir()
+        (self.model / "src" / "train.py").write_text("print('hello')\n")
+        (self.model / "src.txt").write_text("sorts before src/ by code points, after it by path elements\n")
+        for name in ("release", "other"):
+            self.sealstone("keygen", "--out", name, "--no-passphrase")
+        packed = self.sealstone_json("pack", "model", "-o", "bundle:1.0.0")
+        self.digest = packed["digest"]
+        self.repository_name = self.repository(IMMUTABLE, "sealed")
+        self.place = f"{self.host}/{self.repository_name}"
+        self.sealstone("push", "oci:bundle:1.0.0", self.place)
+        self.subject = f"{self.place}@{self.digest}"
+        self.signed = self.sealstone_json("sign", self.subject, "--key", "release.key")
+        self.manifest = self.home / "manifest.json"
+        self.manifest.write_bytes(self.get(f"manifests/{self.digest}"))
+
+    def sealstone(self, *words, **options):
+        return self.run(sealstone(), *words, **options)
+
+    def sealstone_json(self, *words):
+        lines = self.sealstone("--output", "json", *words).strip().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return next(line for line in reversed(found) if "digest" in line)
+
+    def get(self, path):
+        """Something of the repository, over HTTP."""
+        headers = {"Authorization": self.server.basic(), "Accept": OCI}
+        request = urllib.request.Request(f"{self.server.url}/v2/{self.repository_name}/{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.read()
+
+    def bundles(self, predicate_type):
+        """The attached bundles of a predicate type, as values."""
+        listed = json.loads(self.get(f"referrers/{self.digest}"))["manifests"]
+        found = []
+        for descriptor in listed:
+            if descriptor.get("annotations", {}).get(PREDICATE_TYPE) != predicate_type:
+                continue
+            referrer = json.loads(self.get(f"manifests/{descriptor['digest']}"))
+            found.append(json.loads(self.get(f"blobs/{referrer['layers'][0]['digest']}")))
+        return found
+
+    def signature_by(self, algorithm):
+        """The signature bundle of the Ed25519 key or of its P-256 companion."""
+        ids = [row["keyId"] for row in self.signed["signatures"] if row["algorithm"] == algorithm]
+        for bundle in self.bundles(SIGNATURE):
+            if bundle["verificationMaterial"]["publicKey"]["hint"] in ids:
+                return bundle
+        raise CheckFailed(f"no bundle of {algorithm} is attached")
+
+    def model_signature(self):
+        [bundle] = self.bundles(MODEL_SIGNATURE)
+        return bundle
+
+    def write_json(self, name, value):
+        path = self.home / name
+        path.write_text(json.dumps(value))
+        return path
+
+    def copy_of_model(self, name):
+        """A fresh copy of the model's directory, to be damaged."""
+        target = self.home / name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(self.model, target)
+        return target
+
+
+def flipped(text):
+    """Base64 with another content, of the same length."""
+    return ("B" if text[0] != "B" else "C") + text[1:]
+
+
+def with_payload_changed(bundle):
+    changed = json.loads(json.dumps(bundle))
+    changed["dsseEnvelope"]["payload"] = flipped(changed["dsseEnvelope"]["payload"])
+    return changed
+
+
+def with_signature_of(bundle, other):
+    changed = json.loads(json.dumps(bundle))
+    changed["dsseEnvelope"]["signatures"][0]["sig"] = other["dsseEnvelope"]["signatures"][0]["sig"]
+    return changed
+
+
+def with_two_signatures(bundle):
+    changed = json.loads(json.dumps(bundle))
+    changed["dsseEnvelope"]["signatures"] *= 2
+    return changed
+
+
+def tool_folder(name):
+    return pathlib.Path(servers.TOOLS) / name

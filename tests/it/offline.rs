@@ -1,0 +1,365 @@
+//! Releases carried without a network, through the real client: signed in every form, exported, verified,
+//! imported; nothing is lost, and nothing that was changed passes.
+
+use sealstone_tests::registry::{Setup, TestRegistry, binary};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+struct Ended {
+    code: i32,
+    json: Value,
+    everything: String,
+}
+
+impl Ended {
+    #[track_caller]
+    fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.code, code, "{}", self.everything);
+        self
+    }
+}
+
+/// A directory to work in, and somebody who works there.
+struct Desk {
+    directory: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        let model = desk.path("model");
+        fs::create_dir(&model).unwrap();
+        fs::write(model.join("model.safetensors"), vec![3; 2_500_000]).unwrap();
+        fs::write(model.join("config.json"), b"{}").unwrap();
+        desk.run(&["keygen", "--out", "alice", "--no-passphrase"])
+            .expect(0);
+        desk.run(&["keygen", "--out", "mallory", "--no-passphrase"])
+            .expect(0);
+        desk.run(&["pack", "model", "-o", "bundle:1.0.0"]).expect(0);
+        desk
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs the client without any registry at hand.
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, None)
+    }
+
+    /// Runs the client as the administrator of a registry.
+    fn run_at(&self, registry: &TestRegistry, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, Some(registry))
+    }
+
+    fn run_with(&self, arguments: &[&str], registry: Option<&TestRegistry>) -> Ended {
+        let mut command = Command::new(binary("sealstone").unwrap());
+        command
+            .args(["--output", "json"])
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.directory.path())
+            .env("SOURCE_DATE_EPOCH", "1767225600");
+        if let Some(registry) = registry {
+            command
+                .env("SEALSTONE_REGISTRY", registry.address().to_string())
+                .env("SEALSTONE_USERNAME", &registry.admin.name)
+                .env("SEALSTONE_PASSWORD", &registry.admin.secret);
+        }
+        let output = command.output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = out
+            .lines()
+            .rev()
+            .find_map(|line| serde_json::from_str(line).ok());
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            json: last.unwrap_or(Value::Null),
+            everything: format!("{arguments:?}\n{out}\n{error}"),
+        }
+    }
+}
+
+fn at(registry: &TestRegistry, rest: &str) -> String {
+    format!("{}/{rest}", registry.address())
+}
+
+fn length(value: &Value, list: &str) -> usize {
+    value[list].as_array().map_or(0, Vec::len)
+}
+
+/// A policy under which releases in `models/**` need a signature of alice.
+fn policy(desk: &Desk) -> String {
+    let key = fs::read_to_string(desk.path("alice.pub")).unwrap();
+    format!(
+        "schema = \"sealstone-policy/v1\"\n[[identity]]\nname = \"alice\"\nkeys = [\"\"\"{key}\"\"\"]\n\
+         [[scope]]\nrepositories = [\"models/**\"]\n[[scope.require]]\nrule = \"signatures\"\nthreshold = 1\nidentities = [\"alice\"]\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exported_release_verifies_offline_and_is_imported_with_nothing_lost() {
+    let desk = Desk::new();
+    let one = Setup::default().start().await.unwrap();
+    let two = Setup {
+        policy: policy(&desk),
+        ..Setup::default()
+    };
+    let two = two.start().await.unwrap();
+    let (here, there) = (at(&one, "models/m:1.0.0"), at(&two, "models/m:1.0.0"));
+    desk.run_at(&one, &["push", "oci:bundle:1.0.0", &here])
+        .expect(0);
+    let signed = desk
+        .run_at(&one, &["sign", &here, "--key", "alice.key"])
+        .expect(0);
+    assert_eq!(length(&signed.json, "signatures"), 2);
+    assert_eq!(length(&signed.json, "modelSignatures"), 1);
+    assert!(
+        signed.json["legacyTag"].is_string(),
+        "{}",
+        signed.everything
+    );
+    // Ed25519 first.
+    assert_eq!(signed.json["signatures"][0]["algorithm"], "ed25519");
+    let again = desk
+        .run_at(&one, &["sign", &here, "--key", "alice.key"])
+        .expect(0);
+    for list in ["signatures", "modelSignatures"] {
+        for row in again.json[list].as_array().unwrap() {
+            assert_eq!(row["wasThere"], true, "{}", again.everything);
+        }
+    }
+
+    let exported = desk.run_at(&one, &["export", &here, "a.tar"]).expect(0);
+    assert_eq!(
+        exported.json["evidence"], 4,
+        "three bundles and the older list"
+    );
+    assert_eq!(exported.json["modelSignature"], true);
+    desk.run_at(&one, &["export", &here, "a.tar"]).expect(7);
+    drop(one);
+
+    desk.run(&["verify", "a.tar", "--key", "alice.pub"])
+        .expect(0);
+    desk.run(&["verify", "a.tar", "--key", "mallory.pub"])
+        .expect(3);
+    let policy_path = desk.path("policy.toml");
+    fs::write(&policy_path, policy(&desk)).unwrap();
+    let judge = ["verify", "a.tar", "--policy", "policy.toml"];
+    desk.run(&[&judge[..], &["--repository", "models/m"]].concat())
+        .expect(0);
+    desk.run(&judge).expect(2);
+
+    desk.run(&[
+        "pull",
+        "a.tar",
+        "--key",
+        "alice.pub",
+        "--key",
+        "alice-p256.pub",
+        "-o",
+        "pulled",
+        "--oms",
+    ])
+    .expect(0);
+    assert!(desk.path("pulled/model.sig").is_file());
+    desk.run(&["verify", "a.tar", "--key", "alice.pub", "--files", "pulled"])
+        .expect(0);
+    fs::write(desk.path("pulled/model.sig"), b"{}").unwrap();
+    desk.run(&["verify", "a.tar", "--key", "alice.pub", "--files", "pulled"])
+        .expect(4);
+
+    desk.run_at(&two, &["import", "a.tar", &there]).expect(0);
+    desk.run_at(&two, &["export", &there, "b.tar"]).expect(0);
+    let (first, second) = (fs::read(desk.path("a.tar")), fs::read(desk.path("b.tar")));
+    assert!(
+        first.unwrap() == second.unwrap(),
+        "the export of the import is another file"
+    );
+    desk.run_at(&two, &["verify", &there, "--key", "alice.pub"])
+        .expect(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_was_changed_or_is_not_signed_arrives_nowhere() {
+    let desk = Desk::new();
+    let registry = Setup {
+        policy: policy(&desk),
+        ..Setup::default()
+    };
+    let registry = registry.start().await.unwrap();
+    desk.run(&["export", "oci:bundle:1.0.0", "unsigned.tar"])
+        .expect(0);
+    let to = at(&registry, "models/m:1.0.0");
+    let refused = desk
+        .run_at(&registry, &["import", "unsigned.tar", &to])
+        .expect(3);
+    assert!(
+        refused.everything.contains("alice"),
+        "{}",
+        refused.everything
+    );
+    desk.run(&["verify", "unsigned.tar", "--key", "alice.pub"])
+        .expect(3);
+
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "mallory.key"])
+        .expect(0);
+    desk.run(&["export", "oci:bundle:1.0.0", "foreign.tar"])
+        .expect(0);
+    desk.run_at(&registry, &["import", "foreign.tar", &to])
+        .expect(3);
+
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "alice.key"])
+        .expect(0);
+    desk.run(&["export", "oci:bundle:1.0.0", "good.tar"])
+        .expect(0);
+    let good = fs::read(desk.path("good.tar")).unwrap();
+    // The weights are the one stretch of threes.
+    let weights = good
+        .windows(64)
+        .position(|window| window == [3; 64])
+        .unwrap();
+    let mut bad = good.clone();
+    bad[weights + 1_000_000] ^= 1;
+    let other = at(&registry, "models/other:1.0.0");
+    for (name, content) in [
+        ("changed.tar", &bad[..]),
+        ("cut.tar", &good[..good.len() / 2]),
+    ] {
+        fs::write(desk.path(name), content).unwrap();
+        desk.run(&["verify", name, "--key", "alice.pub"]).expect(4);
+        desk.run_at(&registry, &["import", name, &other]).expect(4);
+        desk.run(&["pull", name, "--key", "alice.pub", "-o", "nothing"])
+            .expect(4);
+        assert!(!desk.path("nothing").exists());
+    }
+    desk.run_at(&registry, &["verify", &other, "--key", "alice.pub"])
+        .expect(5);
+    desk.run_at(&registry, &["import", "good.tar", &to])
+        .expect(0);
+}
+
+/// A program that signs with a key that sealstone never reads.
+fn signer(desk: &Desk, name: &str, command: &str) -> String {
+    let path = desk.path(name);
+    fs::write(&path, format!("#!/bin/sh\nexec {command}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    format!("command:{}", path.display())
+}
+
+fn has_openssl() -> bool {
+    Command::new("openssl").arg("version").output().is_ok()
+}
+
+#[test]
+fn another_program_may_hold_the_key() {
+    if !has_openssl() {
+        return;
+    }
+    let desk = Desk::new();
+    let private = |name: &str| desk.path(name).display().to_string();
+    let ed25519 = signer(
+        &desk,
+        "ed25519.sh",
+        &format!(
+            "openssl pkeyutl -sign -rawin -inkey '{}' -in \"$SEALSTONE_MESSAGE_FILE\"",
+            private("alice.key")
+        ),
+    );
+    let p256 = signer(
+        &desk,
+        "p256.sh",
+        &format!("openssl dgst -sha256 -sign '{}'", private("alice-p256.key")),
+    );
+    let sign = [
+        "sign",
+        "oci:bundle:1.0.0",
+        "--signer",
+        &ed25519,
+        "--signer-key",
+        "alice.pub",
+    ];
+    let both = [
+        &sign[..],
+        &["--signer", &p256, "--signer-key", "alice-p256.pub"],
+    ]
+    .concat();
+    let signed = desk.run(&both).expect(0);
+    assert_eq!(length(&signed.json, "signatures"), 2);
+    assert_eq!(length(&signed.json, "modelSignatures"), 1);
+    for key in ["alice.pub", "alice-p256.pub"] {
+        desk.run(&["verify", "oci:bundle:1.0.0", "--key", key])
+            .expect(0);
+    }
+    // The same program, said to hold another key: its answers are signatures, and not of that key.
+    let wrong = [
+        "sign",
+        "oci:bundle:1.0.0",
+        "--signer",
+        &ed25519,
+        "--signer-key",
+        "mallory.pub",
+    ];
+    let refused = desk.run(&wrong).expect(1);
+    assert!(
+        refused.everything.contains("no signature by"),
+        "{}",
+        refused.everything
+    );
+    desk.run(&["verify", "oci:bundle:1.0.0", "--key", "mallory.pub"])
+        .expect(3);
+    desk.run(&["sign", "oci:bundle:1.0.0"]).expect(2);
+}
+
+#[test]
+fn keys_of_ssh_keygen_sign_and_lists_of_signers_verify() {
+    let desk = Desk::new();
+    let made = Command::new("ssh-keygen")
+        .args([
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            "bob@example.com",
+            "-f",
+        ])
+        .arg(desk.path("id"))
+        .output();
+    let Ok(made) = made else { return };
+    assert!(made.status.success(), "{made:?}");
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "id"])
+        .expect(0);
+    desk.run(&["verify", "oci:bundle:1.0.0", "--key", "id.pub"])
+        .expect(0);
+    let line = fs::read_to_string(desk.path("id.pub")).unwrap();
+    let list = |name: &str, text: String| {
+        fs::write(desk.path(name), text).unwrap();
+        desk.run(&["verify", "oci:bundle:1.0.0", "--key", name])
+    };
+    list("allowed_signers", format!("bob@example.com {line}")).expect(0);
+    list("authorized_keys", format!("no-pty,restrict {line}")).expect(0);
+    let narrowed = format!("bob@example.com valid-before=\"20200101\" {line}");
+    list("narrowed", narrowed).expect(2);
+}
+
+#[test]
+fn the_same_release_makes_the_same_archive_anywhere() {
+    let digests: Vec<Vec<u8>> = (0..2)
+        .map(|_| {
+            let desk = Desk::new();
+            desk.run(&["export", "oci:bundle:1.0.0", "x.tar"]).expect(0);
+            fs::read(desk.path("x.tar")).unwrap()
+        })
+        .collect();
+    assert!(digests[0] == digests[1]);
+}
