@@ -1,0 +1,288 @@
+//! JUnit: a suite for each group, a case for each thing that can fail, each with a name of its own.
+//!
+//! Build servers ignore the second of two cases of one name, and do not fail by the file alone: the exit
+//! code counts.
+
+use super::escape::xml;
+use super::problems::{Level, Problem, problems};
+use sealstone_spec::report::{Report, StageStatus, Verdict, alert_line};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// Longest message of a case, in characters.
+const MAX_MESSAGE_CHARS: usize = 2000;
+
+struct Case {
+    name: String,
+    seconds: f64,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Passed,
+    Failed(String),
+    Broken(String),
+    Skipped(String),
+}
+
+/// The report as the XML of JUnit.
+pub fn junit(report: &Report) -> String {
+    let found = problems(report);
+    let suites = [
+        ("integrity", integrity(report)),
+        ("stage", stages(report, &found)),
+        ("metric", metrics(report, &found)),
+        ("test", tests(report)),
+        ("resource", resources(report)),
+    ];
+    let mut body = String::new();
+    let mut totals = [0usize; 4];
+    for (group, mut cases) in suites {
+        if cases.is_empty() {
+            continue;
+        }
+        make_unique(&mut cases);
+        let count = |wanted: fn(&Outcome) -> bool| {
+            cases.iter().filter(|case| wanted(&case.outcome)).count()
+        };
+        let failures = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let errors = count(|outcome| matches!(outcome, Outcome::Broken(_)));
+        let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+        for (total, part) in totals
+            .iter_mut()
+            .zip([cases.len(), failures, errors, skipped])
+        {
+            *total += part;
+        }
+        let seconds: f64 = cases.iter().map(|case| case.seconds).sum();
+        let _ = writeln!(
+            body,
+            "  <testsuite name=\"sealstone.{group}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{seconds:.3}\" timestamp=\"{}\">",
+            cases.len(),
+            xml(report.finished_on.trim_end_matches('Z'))
+        );
+        for case in &cases {
+            write_case(&mut body, group, case);
+        }
+        if group == "stage" {
+            let _ = writeln!(body, "    <system-out>{}</system-out>", xml(&trail(report)));
+        }
+        body.push_str("  </testsuite>\n");
+    }
+    let [tests, failures, errors, skipped] = totals;
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"sealstone replay {}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\">\n{body}</testsuites>\n",
+        xml(&report.baseline.id)
+    )
+}
+
+fn write_case(body: &mut String, group: &str, case: &Case) {
+    let _ = write!(
+        body,
+        "    <testcase classname=\"sealstone.{group}\" name=\"{}\" time=\"{:.3}\"",
+        xml(&case.name),
+        case.seconds
+    );
+    let cut = |text: &str| -> String { text.chars().take(MAX_MESSAGE_CHARS).collect() };
+    let (tag, text) = match &case.outcome {
+        Outcome::Passed => {
+            body.push_str("/>\n");
+            return;
+        }
+        Outcome::Failed(text) => ("failure", text),
+        Outcome::Broken(text) => ("error", text),
+        Outcome::Skipped(text) => ("skipped", text),
+    };
+    let text = xml(&cut(text));
+    let _ = writeln!(
+        body,
+        "><{tag} message=\"{}\"/></testcase>",
+        text.replace('\n', " ")
+    );
+}
+
+/// Two cases of one name would be one.
+fn make_unique(cases: &mut [Case]) {
+    let mut taken = BTreeSet::new();
+    for case in cases {
+        let mut name = case.name.clone();
+        let mut number = 2;
+        while !taken.insert(name.clone()) {
+            name = format!("{} ({number})", case.name);
+            number += 1;
+        }
+        case.name = name;
+    }
+}
+
+fn integrity(report: &Report) -> Vec<Case> {
+    let mut cases: Vec<Case> = report
+        .trail
+        .iter()
+        .filter(|entry| entry.event.starts_with("verify"))
+        .map(|entry| Case {
+            name: format!("integrity.{} {}", entry.event, entry.subject),
+            seconds: 0.0,
+            outcome: match entry.ok {
+                true => Outcome::Passed,
+                false => Outcome::Failed(
+                    entry
+                        .note
+                        .clone()
+                        .unwrap_or_else(|| alert_line(report, None)),
+                ),
+            },
+        })
+        .collect();
+    let halted = report.verdict == Verdict::Halted;
+    if halted
+        && !cases
+            .iter()
+            .any(|case| matches!(case.outcome, Outcome::Failed(_)))
+    {
+        cases.push(Case {
+            name: "integrity".into(),
+            seconds: 0.0,
+            outcome: Outcome::Failed(alert_line(report, None)),
+        });
+    }
+    let undecided = report.reasons.iter().filter(|reason| {
+        ["environment", "isolation"].contains(&reason.code.as_str())
+            && reason.verdict == Verdict::Inconclusive
+    });
+    cases.extend(undecided.map(|reason| Case {
+        name: format!("integrity.{}.{}", reason.code, reason.subject),
+        seconds: 0.0,
+        outcome: Outcome::Broken(reason.text.clone()),
+    }));
+    cases
+}
+
+fn stages(report: &Report, found: &[Problem]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for stage in &report.stages {
+        let seconds = stage
+            .usage
+            .get("wallMs")
+            .and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()))
+            .unwrap_or_default()
+            / 1000.0;
+        let about = |subject: &str| {
+            found
+                .iter()
+                .filter(|problem| problem.stage == stage.name && problem.subject == subject)
+                .map(|problem| problem.message.clone())
+                .next()
+                .unwrap_or_else(|| alert_line(report, None))
+        };
+        let note = stage.note.clone().unwrap_or_default();
+        cases.push(Case {
+            name: format!("stage.{}", stage.name),
+            seconds,
+            outcome: match stage.status {
+                StageStatus::Ok => Outcome::Passed,
+                StageStatus::Skipped => Outcome::Skipped(note),
+                StageStatus::Error => Outcome::Broken(about(&stage.name)),
+                StageStatus::Origin => Outcome::Failed(alert_line(report, None)),
+                _ => Outcome::Failed(
+                    "its outputs differ because those of a stage before it do".into(),
+                ),
+            },
+        });
+        cases.extend(stage.artifacts.iter().map(|row| Case {
+            name: format!("stage.{}.{}", stage.name, row.path),
+            seconds: 0.0,
+            outcome: if row.ok {
+                Outcome::Passed
+            } else {
+                Outcome::Failed(about(&row.path))
+            },
+        }));
+    }
+    cases
+}
+
+fn metrics(report: &Report, found: &[Problem]) -> Vec<Case> {
+    let text = |name: &str| {
+        let about = found.iter().find(|problem| {
+            problem.subject == name
+                && problem.level == Level::Error
+                && problem.rule.id.starts_with("RB01")
+        });
+        about
+            .map(|problem| problem.message.clone())
+            .unwrap_or_default()
+    };
+    report
+        .metrics
+        .iter()
+        .map(|row| Case {
+            name: format!("metric.{}", row.name),
+            seconds: 0.0,
+            outcome: match (row.ok, row.undecided || row.now.is_none()) {
+                (true, false) => Outcome::Passed,
+                (_, true) => Outcome::Broken(text(&row.name)),
+                (false, false) => Outcome::Failed(text(&row.name)),
+            },
+        })
+        .collect()
+}
+
+fn tests(report: &Report) -> Vec<Case> {
+    report
+        .tests
+        .iter()
+        .map(|row| Case {
+            name: format!("test.{}", row.id),
+            seconds: row.duration_ms.unwrap_or_default() as f64 / 1000.0,
+            outcome: match row.ok {
+                true => Outcome::Passed,
+                false => Outcome::Failed(
+                    row.note
+                        .clone()
+                        .unwrap_or_else(|| "it does not hold".into()),
+                ),
+            },
+        })
+        .collect()
+}
+
+/// Resources never fail: a warning is a note in the output.
+fn resources(report: &Report) -> Vec<Case> {
+    report
+        .resources
+        .iter()
+        .map(|row| Case {
+            name: format!(
+                "resource.{}.{}{}",
+                row.stage,
+                row.quantity,
+                if row.ok {
+                    ""
+                } else {
+                    " (outside of its bound)"
+                }
+            ),
+            seconds: 0.0,
+            outcome: Outcome::Passed,
+        })
+        .collect()
+}
+
+fn trail(report: &Report) -> String {
+    let mut text = String::new();
+    for entry in &report.trail {
+        let mark = if entry.ok { "ok    " } else { "FAILED" };
+        let note = entry
+            .note
+            .as_deref()
+            .map(|note| format!(" ({note})"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{} {mark} {} {}{note}",
+            entry.at, entry.event, entry.subject
+        );
+    }
+    text
+}

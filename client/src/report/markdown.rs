@@ -1,0 +1,256 @@
+//! The one comment in a pull request: verdict, what changed, where it began; everything else folded away.
+
+use super::Surroundings;
+use super::advice::next_step;
+use super::escape::{clean, markdown as text};
+use super::problems::{Level, problems};
+use sealstone_spec::report::{Report, StageStatus, Verdict, hint};
+use std::fmt::Write as _;
+
+/// The start of the hidden line by which the comment is found again and replaced.
+pub const MARKER: &str = "<!-- sealstone-replay";
+/// Rows that are shown.
+const MAX_ROWS: usize = 10;
+/// Rows of a folded table.
+const MAX_FOLDED: usize = 100;
+/// Hosts refuse comments that are much longer.
+const MAX_CHARS: usize = 60_000;
+
+/// The report as Markdown.
+pub fn markdown(report: &Report, around: &Surroundings) -> String {
+    let name = report
+        .baseline
+        .id
+        .split([':', '~'])
+        .next()
+        .unwrap_or("model");
+    let name: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._/-".contains(*c))
+        .take(80)
+        .collect();
+    let mut page = format!("{MARKER} {} -->\n", name.replace("--", "-"));
+    let mark = match report.verdict {
+        Verdict::Reproduced => "✅",
+        Verdict::ReproducedWithWarnings => "⚠️",
+        Verdict::Inconclusive => "❔",
+        Verdict::Diverged => "❌",
+        _ => "🛑",
+    };
+    let _ = writeln!(
+        page,
+        "### {mark} {} — {}\n",
+        report.verdict,
+        text(&report.baseline.id)
+    );
+    let class = match report.class.achieved {
+        Some(achieved) => format!(
+            "**{}** reached, {} demanded",
+            text(achieved.as_str()),
+            text(report.class.required.as_str())
+        ),
+        None => format!(
+            "{} demanded, nothing compared",
+            text(report.class.required.as_str())
+        ),
+    };
+    let isolation = report
+        .isolation
+        .achieved
+        .unwrap_or(report.isolation.required);
+    let _ = writeln!(
+        page,
+        "{class} · scope {} · isolation {isolation}",
+        report.scope
+    );
+    changed(&mut page, report);
+    first(&mut page, report);
+    let (why, command) = next_step(report, around);
+    let _ = writeln!(
+        page,
+        "\n**Next:** {}\n\n```sh\n{}\n```",
+        text(&why),
+        clean(&command, 300).replace('`', "'")
+    );
+    folded(&mut page, report);
+    if let Some(link) = around.page.as_deref().filter(|link| is_link(link)) {
+        let _ = writeln!(page, "\n[The whole report]({link})");
+    }
+    if page.chars().count() > MAX_CHARS {
+        page = page.chars().take(MAX_CHARS - 40).collect();
+        page.push_str("\n\n… (cut)\n");
+    }
+    page
+}
+
+fn changed(page: &mut String, report: &Report) {
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    for metric in report.metrics.iter().filter(|row| {
+        !row.ok || row.undecided || row.delta.as_deref().is_some_and(|delta| delta != "0")
+    }) {
+        let mark = if metric.ok { "ok" } else { "**failed**" };
+        let value = |value: &Option<String>| text(value.as_deref().unwrap_or("–"));
+        rows.push([
+            format!("metric {}", text(&metric.name)),
+            value(&metric.base),
+            value(&metric.now),
+            mark.into(),
+        ]);
+    }
+    for stage in &report.stages {
+        if stage.status == StageStatus::Error {
+            rows.push([
+                format!("stage {}", text(&stage.name)),
+                "ends well".into(),
+                text(stage.note.as_deref().unwrap_or("did not end well")),
+                "**error**".into(),
+            ]);
+        }
+        for row in stage
+            .artifacts
+            .iter()
+            .filter(|row| !row.ok || row.base != row.now)
+        {
+            let class = row
+                .class
+                .map_or("missing".to_owned(), |class| class.to_string());
+            let mark = match (row.ok, stage.status) {
+                (true, _) => "ok",
+                (false, StageStatus::Inherited) => "inherited",
+                (false, StageStatus::Origin) => "**origin**",
+                _ => "**failed**",
+            };
+            rows.push([
+                format!("{} · {}", text(&stage.name), text(&row.path)),
+                text(row.required.as_str()),
+                text(&class),
+                mark.into(),
+            ]);
+        }
+    }
+    for test in report.tests.iter().filter(|test| !test.ok) {
+        rows.push([
+            format!("test {}", text(&test.id)),
+            "holds".into(),
+            text(test.note.as_deref().unwrap_or("does not hold")),
+            "**failed**".into(),
+        ]);
+    }
+    for problem in problems(report) {
+        if ["RB001", "RB006", "RB007", "RB008", "RB030"].contains(&problem.rule.id) {
+            let mark = if problem.level == Level::Error {
+                "**error**"
+            } else {
+                "warning"
+            };
+            rows.push([
+                text(problem.rule.name),
+                String::new(),
+                text(&problem.message),
+                mark.into(),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        let _ = writeln!(page, "\nNothing changed.");
+        return;
+    }
+    page.push_str("\n| what | baseline | now | |\n| --- | --- | --- | --- |\n");
+    for [what, base, now, mark] in rows.iter().take(MAX_ROWS) {
+        let _ = writeln!(page, "| {what} | {base} | {now} | {mark} |");
+    }
+    if rows.len() > MAX_ROWS {
+        let _ = writeln!(page, "\n… and {} more rows", rows.len() - MAX_ROWS);
+    }
+}
+
+fn first(page: &mut String, report: &Report) {
+    let Some(first) = report
+        .first_divergence
+        .as_ref()
+        .filter(|first| !first.tolerated)
+    else {
+        return;
+    };
+    let mut parts = vec![format!("stage **{}**", text(&first.stage))];
+    parts.extend(first.artifact.iter().map(|path| text(path)));
+    parts.extend(
+        first
+            .locator
+            .iter()
+            .map(|place| format!("at {}", text(place))),
+    );
+    let _ = writeln!(page, "\n**First divergence:** {}", parts.join(", "));
+    if let Some(attribution) = report.attribution {
+        let because: Vec<String> = report
+            .evidence
+            .iter()
+            .take(3)
+            .map(|finding| text(&finding.text))
+            .collect();
+        let _ = writeln!(
+            page,
+            "Put down to **{attribution}**: {}",
+            because.join("; ")
+        );
+    }
+    for entry in first.hints.iter().filter_map(|id| hint(id)).take(2) {
+        let _ = writeln!(
+            page,
+            "- {} {}: {}",
+            entry.id,
+            text(entry.title),
+            text(entry.check)
+        );
+    }
+}
+
+fn folded(page: &mut String, report: &Report) {
+    if !report.environment.diff.is_empty() {
+        let _ = writeln!(
+            page,
+            "\n<details><summary>Environment: {} facts differ</summary>\n\n| fact | baseline | here | level |\n| --- | --- | --- | --- |",
+            report.environment.diff.len()
+        );
+        for row in report.environment.diff.iter().take(MAX_FOLDED) {
+            let value = |value: &Option<String>| text(value.as_deref().unwrap_or("–"));
+            let _ = writeln!(
+                page,
+                "| {} | {} | {} | {} |",
+                text(&row.fact),
+                value(&row.base),
+                value(&row.now),
+                row.level
+            );
+        }
+        page.push_str("\n</details>\n");
+    }
+    page.push_str(
+        "\n<details><summary>Stages</summary>\n\n| stage | status | took |\n| --- | --- | --- |\n",
+    );
+    for stage in report.stages.iter().take(MAX_FOLDED) {
+        let wall = report
+            .resources
+            .iter()
+            .find(|row| row.stage == stage.name && row.quantity == "wall");
+        let took = wall
+            .and_then(|row| row.now.clone())
+            .map(|seconds| format!("{seconds} s"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} |",
+            text(&stage.name),
+            stage.status.as_str(),
+            text(&took)
+        );
+    }
+    page.push_str("\n</details>\n");
+}
+
+/// Only addresses that no renderer takes for anything else.
+fn is_link(link: &str) -> bool {
+    (link.starts_with("https://") || link.starts_with("http://"))
+        && link.len() < 2000
+        && !link.contains(|c: char| c.is_whitespace() || c.is_control() || "()<>[]\"'".contains(c))
+}

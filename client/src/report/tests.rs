@@ -1,0 +1,335 @@
+#![allow(clippy::unwrap_used)]
+//! Renderings against files that were looked at by people. To write them again, and look again:
+//! `SEALSTONE_WRITE_GOLDEN=1 cargo test report::tests`.
+
+use super::*;
+use sealstone_spec::report::{Report, Verdict};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+fn full() -> Report {
+    Report::parse(include_bytes!("golden/full.json")).unwrap()
+}
+
+fn reproduced() -> Report {
+    Report::parse(include_bytes!(
+        "../../../spec/vectors/report/reproduced.json"
+    ))
+    .unwrap()
+}
+
+/// A replay that was halted before anything ran.
+fn halted() -> Report {
+    let mut value: Value = serde_json::from_slice(include_bytes!(
+        "../../../spec/vectors/report/reproduced.json"
+    ))
+    .unwrap();
+    value["verdict"] = json!("HALTED");
+    value["reasons"] = json!([{"verdict": "HALTED", "code": "input-digest", "subject": "data/raw.csv",
+        "text": "expected sha256:aa, found sha256:bb"}]);
+    for table in ["stages", "metrics", "tests", "resources"] {
+        value[table] = json!([]);
+    }
+    value["class"] = json!({"required": "numeric"});
+    value["isolation"] = json!({"required": "I3"});
+    Report::parse(value.to_string().as_bytes()).unwrap()
+}
+
+/// A report by somebody who wants to get out of its page.
+fn hostile() -> Report {
+    let evil = "</script><script>alert(1)</script><img src=https://evil.example/x>|`@all` \u{1b}[2J\n::error::";
+    let mut value: Value = serde_json::from_slice(include_bytes!("golden/full.json")).unwrap();
+    value["baseline"]["id"] = json!(evil);
+    value["owner"] = json!(evil);
+    value["stages"][2]["name"] = json!(evil);
+    value["stages"][2]["argv"] = json!([evil]);
+    value["stages"][2]["artifacts"][0]["path"] = json!(evil);
+    value["stages"][2]["artifacts"][0]["detail"]["rows"][0]["name"] = json!(evil);
+    value["stages"][3]["needs"] = json!([evil]);
+    value["metrics"][0]["name"] = json!(evil);
+    value["tests"][2]["note"] = json!(evil);
+    value["firstDivergence"]["stage"] = json!(evil);
+    value["firstDivergence"]["now"] = json!(evil);
+    value["environment"]["diff"][0]["now"] = json!(evil);
+    value["trail"][0]["subject"] = json!(evil);
+    value["builder"]["id"] = json!(evil);
+    Report::parse(value.to_string().as_bytes()).unwrap()
+}
+
+fn around() -> Surroundings {
+    Surroundings {
+        runbook: Some("REBUILD.md".into()),
+        page: Some("https://ci.example/report.html".into()),
+        ..Surroundings::of("registry.example/growth/churn-lr:1.4.0")
+    }
+}
+
+#[track_caller]
+fn golden(name: &str, rendered: &str) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/report/golden", name]
+        .iter()
+        .collect();
+    if std::env::var_os("SEALSTONE_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, rendered).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap();
+    let differs = stored
+        .lines()
+        .zip(rendered.lines())
+        .position(|(one, two)| one != two);
+    assert!(
+        stored == rendered,
+        "golden/{name} differs, first at line {differs:?}; if that is right, write it again and look at it"
+    );
+}
+
+#[test]
+fn renderings_are_those_that_were_looked_at() {
+    for (name, report) in [
+        ("full", full()),
+        ("reproduced", reproduced()),
+        ("halted", halted()),
+    ] {
+        golden(&format!("{name}.txt"), &terminal(&report, &around(), false));
+        golden(&format!("{name}.xml"), &junit(&report));
+        golden(&format!("{name}.sarif"), &sarif(&report, &around()));
+        golden(&format!("{name}.md"), &markdown(&report, &around()));
+    }
+    golden("full.html", &html(&full(), &around()).unwrap());
+}
+
+#[test]
+fn json_is_the_report() {
+    for report in [full(), reproduced(), halted()] {
+        assert_eq!(Report::parse(json(&report).as_bytes()).unwrap(), report);
+    }
+}
+
+#[test]
+fn a_terminal_without_colour_gets_no_escape_code_and_no_long_line() {
+    for report in [full(), reproduced(), halted(), hostile()] {
+        let text = terminal(&report, &around(), false);
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 120),
+            "{text}"
+        );
+        assert!(text.contains(report.verdict.as_str()));
+        assert!(terminal(&report, &around(), true).contains("\u{1b}["));
+    }
+    let text = terminal(&full(), &around(), false);
+    for part in [
+        "ORIGIN",
+        "INHERITED",
+        "First divergence",
+        "tensor:[0,3]",
+        "threads 1→2",
+        "ND-02",
+        "sealstone replay registry.example",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+}
+
+/// Elements of an XML document that is well formed, as far as brackets tell; panics if it is not.
+fn elements(xml: &str) -> Vec<String> {
+    let mut open: Vec<String> = Vec::new();
+    let mut seen = Vec::new();
+    let body = xml.split_once("?>").map_or(xml, |(_, body)| body);
+    let mut rest = body;
+    while let Some(start) = rest.find('<') {
+        assert!(!rest[..start].contains('>'), "{rest}");
+        let end = rest[start..].find('>').unwrap() + start;
+        let tag = &rest[start + 1..end];
+        assert!(!tag.contains('<'), "{tag}");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name));
+        } else {
+            let name = tag.split([' ', '/']).next().unwrap().to_owned();
+            seen.push(tag.to_owned());
+            if !tag.ends_with('/') {
+                open.push(name);
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    assert!(open.is_empty(), "{open:?}");
+    seen
+}
+
+#[test]
+fn junit_is_well_formed_and_each_case_has_a_name_of_its_own() {
+    for report in [full(), reproduced(), halted(), hostile()] {
+        let text = junit(&report);
+        let cases: Vec<String> = elements(&text)
+            .into_iter()
+            .filter(|tag| tag.starts_with("testcase "))
+            .collect();
+        let mut names: Vec<&str> = cases
+            .iter()
+            .map(|tag| {
+                tag.split("name=\"")
+                    .nth(2)
+                    .unwrap()
+                    .split('"')
+                    .next()
+                    .unwrap()
+            })
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "{text}");
+        let fails = text.contains("<failure") || text.contains("<error");
+        assert_eq!(fails, !report.verdict.is_reproduced(), "{text}");
+    }
+    assert!(junit(&full()).contains("name=\"metric.auc\""));
+}
+
+#[test]
+fn sarif_points_at_lines_of_the_recipe_and_keeps_its_fingerprints() {
+    let log: Value = serde_json::from_str(&sarif(&full(), &around())).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let results = run["results"].as_array().unwrap();
+    assert!(!results.is_empty());
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(
+            run["tool"]["driver"]["rules"][index]["id"],
+            result["ruleId"]
+        );
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "recipe.toml");
+        assert!(place["region"]["startLine"].as_u64().unwrap() >= 1);
+        assert_eq!(
+            result["partialFingerprints"]["sealstoneReplay/v1"]
+                .as_str()
+                .unwrap()
+                .len(),
+            64
+        );
+    }
+    let auc = results
+        .iter()
+        .find(|result| result["ruleId"] == "RB010")
+        .unwrap();
+    assert_eq!(
+        auc["locations"][0]["physicalLocation"]["region"]["startLine"],
+        60
+    );
+    // Other values, the same finding.
+    let mut later = full();
+    later.metrics[0].now = Some("0.5".into());
+    let later: Value = serde_json::from_str(&sarif(&later, &around())).unwrap();
+    let of = |log: &Value| -> Vec<Value> {
+        log["runs"][0]["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|result| result["partialFingerprints"].clone())
+            .collect()
+    };
+    assert_eq!(of(&log), of(&later));
+    let empty: Value = serde_json::from_str(&sarif(&reproduced(), &around())).unwrap();
+    assert_eq!(empty["runs"][0]["results"], json!([]));
+}
+
+#[test]
+fn a_comment_has_a_marker_a_verdict_and_at_most_ten_rows() {
+    for report in [full(), reproduced(), halted(), hostile()] {
+        let text = markdown(&report, &around());
+        assert!(
+            text.starts_with(MARKER) && text.lines().next().unwrap().ends_with("-->"),
+            "{text}"
+        );
+        let head: String = text.split("<details>").next().unwrap().to_owned();
+        let rows = head.lines().filter(|line| line.starts_with("| ")).count();
+        assert!(rows <= 12, "{head}");
+        assert!(text.chars().count() <= 60_000);
+        assert!(
+            !text.contains("<img") && !text.contains("<script") && !text.contains("@all"),
+            "{text}"
+        );
+    }
+    let mut long = full();
+    long.metrics = (0..1000)
+        .map(|index| {
+            let mut row = long.metrics[0].clone();
+            row.name = format!("{index}{}", "x".repeat(400));
+            row
+        })
+        .collect();
+    assert!(markdown(&long, &around()).chars().count() <= 60_000);
+    let bad = Surroundings {
+        page: Some("javascript:alert(1)".into()),
+        ..around()
+    };
+    assert!(!markdown(&full(), &bad).contains("javascript"));
+}
+
+#[test]
+fn the_page_asks_nobody_and_lets_nobody_out() {
+    for report in [full(), reproduced(), halted(), hostile()] {
+        let page = html(&report, &around()).unwrap();
+        for fetching in [
+            "src=\"", "src='", "url(h", "@import", "<link", "<iframe", "<object", "<base",
+            "fetch(", "XMLHttp", "<img",
+        ] {
+            assert!(!page.contains(fetching), "{fetching}");
+        }
+        // `url(#tip)` is a marker within; nothing else may be referred to.
+        assert_eq!(
+            page.matches("url(").count(),
+            page.matches("url(#tip)").count()
+        );
+        assert_eq!(page.matches("<script").count(), 1);
+        assert!(!page.contains("alert(1)</script>"));
+        let policy = page
+            .split("Content-Security-Policy\" content=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap();
+        assert!(policy.contains("default-src 'none'"), "{policy}");
+        let script = page
+            .split("<script>")
+            .nth(1)
+            .unwrap()
+            .split("</script>")
+            .next()
+            .unwrap();
+        let digest = data_encoding::BASE64
+            .encode(sealstone_spec::digest::Digest::sha256(script.as_bytes()).bytes());
+        assert!(
+            policy.contains(&format!("script-src 'sha256-{digest}'")),
+            "{policy}"
+        );
+        assert!(page.contains(&report.verdict.as_str().replace('_', " ")));
+    }
+}
+
+#[test]
+fn every_verdict_but_reproduced_has_a_problem_and_a_next_step() {
+    for verdict in Verdict::ALL {
+        let mut report = reproduced();
+        if verdict != Verdict::Reproduced {
+            report.reasons = vec![sealstone_spec::report::Reason::new(
+                verdict, "other", "x", "y",
+            )];
+        }
+        report.decide();
+        assert_eq!(report.verdict, verdict);
+        assert_eq!(problems(&report).is_empty(), verdict == Verdict::Reproduced);
+        let (why, command) = next_step(&report, &around());
+        assert!(!why.is_empty() && command.starts_with("sealstone "));
+    }
+}
+
+#[test]
+fn rules_are_in_order_and_no_two_have_one_identifier() {
+    for pair in RULES.windows(2) {
+        assert!(pair[0].id < pair[1].id);
+    }
+}
