@@ -12,6 +12,7 @@
 //! | [`keys`] | key files: made, read, unlocked |
 //! | [`trust`] | signing, gathering evidence, judging it |
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
+//! | [`replay`] | a baseline made again from its inputs and held against itself |
 //! | [`report`] | a reproduction report, shown: terminal, JUnit, SARIF, Markdown, a page |
 //! | [`transport`], [`credentials`] | the registry client and who it is |
 //! | [`transfer`] | push, pull and copy: parallel, resumable, verified |
@@ -26,6 +27,7 @@ pub mod error;
 pub mod keys;
 pub mod layout;
 pub mod pack;
+pub mod replay;
 pub mod report;
 pub mod runner;
 pub mod store;

@@ -47,11 +47,16 @@ pub(super) fn graph(report: &Report) -> String {
                 StageStatus::Origin | StageStatus::Inherited
             ) && stage.status == StageStatus::Inherited;
             let class = if spoiled { "edge spoiled" } else { "edge" };
+            // Past a column, a straight line would run behind the boxes between.
+            let skips = places[index].0 > places[other].0 + 1;
+            let dip = if skips { BOX.1 } else { 0 };
             let _ = writeln!(
                 svg,
-                "<path class=\"{class}\" d=\"M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}\" marker-end=\"url(#tip)\"/>",
+                "<path class=\"{class}\" d=\"M{x1} {y1}C{} {} {} {} {x2} {y2}\" marker-end=\"url(#tip)\"/>",
                 x1 + bend,
-                x2.saturating_sub(bend)
+                y1 + dip,
+                x2.saturating_sub(bend),
+                y2 + dip
             );
         }
     }

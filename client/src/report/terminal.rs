@@ -147,11 +147,9 @@ impl Page {
             Some(level) => format!("isolation {level} ({})", level.promise()),
             None => format!("isolation {} demanded", report.isolation.required),
         };
+        self.line(&format!("  {}", report.baseline.digest.0), Ink::Faint);
         self.line(
-            &format!(
-                "  {}  scope {}, {how}{runs}; {isolation}",
-                report.baseline.digest.0, report.scope
-            ),
+            &format!("  scope {}, {how}{runs}; {isolation}", report.scope),
             Ink::Faint,
         );
     }

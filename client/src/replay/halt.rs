@@ -1,0 +1,76 @@
+//! What stops a replay before anything runs.
+
+use crate::error::{Error, Outcome};
+use sealstone_spec::digest::Digest;
+use std::fmt;
+
+/// Bytes, a signature or a document that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Halt {
+    /// What was looked at: `signature`, `policy`, `bundle-digest`, `input-digest`, `lock`, `recipe`.
+    pub code: String,
+    /// Which: a path, a manifest.
+    pub subject: String,
+    /// What was found.
+    pub text: String,
+    /// Whether all signatures hold and only other rules of the policy do not: then it is a denial.
+    pub denied: bool,
+}
+
+impl Halt {
+    /// A halt.
+    pub fn new(code: &str, subject: impl Into<String>, text: impl Into<String>) -> Halt {
+        Halt {
+            code: code.into(),
+            subject: subject.into(),
+            text: text.into(),
+            denied: false,
+        }
+    }
+
+    /// Other bytes than were expected.
+    pub fn digest(code: &str, path: &str, expected: &Digest, actual: &Digest) -> Halt {
+        Halt::new(code, path, format!("expected {expected}, found {actual}"))
+    }
+
+    /// The halt that an error of verification stands for; `None` for errors that say nothing about the
+    /// bundle, such as a network that does not answer.
+    pub fn of_error(error: &Error, subject: &str) -> Option<Halt> {
+        let mut text = error.message().to_owned();
+        for cause in error
+            .causes()
+            .into_iter()
+            .chain(error.hints().iter().cloned())
+        {
+            text.push_str("; ");
+            text.push_str(&cause);
+        }
+        match error.outcome() {
+            Outcome::Halted => Some(Halt::new("bundle-digest", subject, text)),
+            Outcome::Refused => {
+                let unmet = error.details().and_then(|detail| detail.get("unmet"));
+                let rules: Vec<&str> = unmet
+                    .and_then(serde_json::Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|rule| rule.get("rule")?.as_str())
+                    .collect();
+                // Who cannot say which rule was not met cannot say that the signatures hold.
+                let denied = !rules.is_empty() && !rules.contains(&"signatures");
+                let code = if denied { "policy" } else { "signature" };
+                Some(Halt {
+                    denied,
+                    ..Halt::new(code, subject, text)
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}: {}", self.code, self.subject, self.text)
+    }
+}

@@ -1,0 +1,129 @@
+//! What a stage took, beside what it took for the baseline.
+
+use super::project::Project;
+use crate::runner::{Measured, StageOutcome, Usage};
+use sealstone_spec::compare::Decimal;
+use sealstone_spec::recipe::LockedStage;
+use sealstone_spec::report::ResourceRow;
+use serde_json::{Map, Value};
+
+/// Times below this differ by chance: a ratio of them says nothing. In milliseconds.
+const MIN_TOLD_MS: f64 = 1000.0;
+
+/// The rows of a stage that was run.
+pub(super) fn of_stage(
+    project: &Project,
+    locked: &LockedStage,
+    outcome: &StageOutcome,
+) -> Vec<ResourceRow> {
+    let bounds = project.recipe.usage();
+    let usage = &outcome.usage;
+    let method = |measured: &Option<Measured>| measured.map(|measured| method_of(&measured));
+    let base = &locked.usage;
+    let cpu = |user: Option<u64>, system: Option<u64>| Some((user? + system.unwrap_or(0)) as f64);
+    let now = |measured: Option<Measured>| measured.map(|measured| measured.value);
+    let rows = [
+        row(
+            &locked.name,
+            "wall",
+            "s",
+            Some(base.wall_ms as f64),
+            usage.wall_ms.map(|wall| wall.value as f64),
+            1000.0,
+            bounds.wall_ratio.as_ref(),
+            method(&usage.wall_ms),
+        ),
+        row(
+            &locked.name,
+            "cpu",
+            "s",
+            cpu(base.user_ms, base.system_ms),
+            cpu(now(usage.user_ms), now(usage.system_ms)),
+            1000.0,
+            None,
+            method(&usage.user_ms),
+        ),
+        row(
+            &locked.name,
+            "peakRss",
+            "B",
+            base.peak_memory.map(|bytes| bytes as f64),
+            usage.peak_rss_bytes.map(|peak| peak.value as f64),
+            1.0,
+            bounds.rss_ratio.as_ref(),
+            method(&usage.peak_rss_bytes),
+        ),
+        row(
+            &locked.name,
+            "threads",
+            "",
+            base.max_threads.map(|count| count as f64),
+            usage.max_threads.map(|threads| threads.value as f64),
+            1.0,
+            None,
+            method(&usage.max_threads),
+        ),
+    ];
+    rows.into_iter().flatten().collect()
+}
+
+#[allow(clippy::too_many_arguments)] // a row is its columns
+fn row(
+    stage: &str,
+    quantity: &str,
+    unit: &str,
+    base: Option<f64>,
+    now: Option<f64>,
+    scale: f64,
+    bound: Option<&Decimal>,
+    method: Option<String>,
+) -> Option<ResourceRow> {
+    let now = now?;
+    let ratio = base.filter(|base| *base > 0.0).map(|base| now / base);
+    let told = quantity != "wall" || now >= MIN_TOLD_MS;
+    let ok = match (ratio, bound) {
+        (Some(ratio), Some(bound)) => !told || ratio <= bound.value(),
+        _ => true,
+    };
+    let shown = |value: f64| match scale {
+        1.0 => format!("{value:.0}"),
+        _ => format!("{:.3}", value / scale),
+    };
+    Some(ResourceRow {
+        stage: stage.to_owned(),
+        quantity: quantity.to_owned(),
+        unit: unit.to_owned(),
+        base: base.map(shown),
+        now: Some(shown(now)),
+        ratio: ratio.map(|ratio| format!("{ratio:.2}")),
+        bound: bound.map(ToString::to_string),
+        ok,
+        method,
+    })
+}
+
+/// The runner's figures as they stand in a report: whole numbers, with their methods.
+pub(super) fn usage_of(usage: &Usage) -> Map<String, Value> {
+    match serde_json::to_value(usage) {
+        Ok(Value::Object(map)) => map
+            .into_iter()
+            .map(|(name, measured)| {
+                let method = measured.get("method").cloned();
+                (name, measured, method)
+            })
+            .flat_map(|(name, measured, method)| {
+                let value = measured.get("value").cloned().unwrap_or(Value::Null);
+                let of = method.map(|method| (format!("{name}Method"), method));
+                std::iter::once((name, value)).chain(of)
+            })
+            .collect(),
+        _ => Map::new(),
+    }
+}
+
+fn method_of(measured: &Measured) -> String {
+    serde_json::to_value(measured.method)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
