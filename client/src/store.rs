@@ -12,8 +12,11 @@ use crate::transport::{self, ConnectOptions};
 use futures_util::future::BoxFuture;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::image::ImageReference;
+use sealstone_spec::log::Rekord;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::name::{Reference, Tag};
+use sealstone_spec::record::Document;
+use serde_json::Value;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -66,6 +69,22 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Every tag, sorted.
     fn tags(&self) -> BoxFuture<'_, Result<Vec<Tag>>>;
+
+    /// Puts a P-256 signature into the place's log; the element for a bundle's `tlogEntries`, unchecked.
+    /// `None` where there is no log.
+    fn log_signature<'a>(&'a self, _rekord: &'a Rekord) -> BoxFuture<'a, Result<Option<Value>>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// What the place says about a release beside what is attached to it: the policy in force, proofs of
+    /// its log for the tag and for statements. Unchecked.
+    fn record<'a>(
+        &'a self,
+        _tag: Option<&'a Tag>,
+        _statements: &'a [Digest],
+    ) -> BoxFuture<'a, Result<Vec<Document>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// The manifest that is meant when none is named, where a place can say so.
     fn only_manifest(&self) -> Option<Result<VerifiedManifest>> {

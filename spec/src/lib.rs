@@ -14,6 +14,7 @@
 //! | [`environment`] | 08 | facts of an environment, their levels and differences; levels of isolation |
 //! | [`recipe`] | 04 | how a model is made: `recipe.toml`, lint, `recipe.lock`, stage keys |
 //! | [`model_signature`] | 03 | OpenSSF Model Signing, made of a manifest alone |
+//! | [`record`] | 03 | what a registry says about a release, as a referrer that travels with it |
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 //! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
@@ -43,6 +44,7 @@ pub mod policy;
 pub mod purl;
 pub mod range;
 pub mod recipe;
+pub mod record;
 pub mod report;
 pub mod sigstore;
 pub mod statement;

@@ -1,6 +1,12 @@
 //! Releases carried without a network, through the real client: signed in every form, exported, verified,
 //! imported; nothing is lost, and nothing that was changed passes.
 
+use sealstone::layout::LayoutStore;
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::key::{SecretKey, Signer as _};
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::policy::{Policy, PolicyEnvelope};
+use sealstone_spec::record::{Document, POLICY, POLICY_MEDIA_TYPE, record_manifest};
 use sealstone_tests::registry::{Setup, TestRegistry, binary};
 use serde_json::Value;
 use std::fs;
@@ -362,4 +368,145 @@ fn the_same_release_makes_the_same_archive_anywhere() {
         })
         .collect();
     assert!(digests[0] == digests[1]);
+}
+
+fn root(seed: u8) -> SecretKey {
+    SecretKey::ed25519_from_seed(&[seed; 32]).unwrap()
+}
+
+/// A policy of this version in which alice releases `models/**`, signed by these roots of the two that it names.
+fn signed_policy(desk: &Desk, version: u64, expires: &str, signers: &[u8]) -> Vec<u8> {
+    let alice = fs::read_to_string(desk.path("alice.pub")).unwrap();
+    let roots = [11, 12].map(|seed| format!("\"{}\"", root(seed).public_key().to_openssh()));
+    let text = format!(
+        "schema = \"sealstone-policy/v2\"\nversion = {version}\nexpires = \"{expires}\"\n\
+         [roots]\nthreshold = 1\nkeys = [{}]\n\
+         [[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [\"\"\"{alice}\"\"\"]\n\
+         [[scope]]\nrepositories = [\"models/**\"]\n[[scope.require]]\nrule = \"signatures\"\nidentities = [\"alice\"]\nthreshold = 1\n",
+        roots.join(", ")
+    );
+    let mut envelope = PolicyEnvelope::of(&Policy::parse(&text).unwrap()).unwrap();
+    for seed in signers {
+        envelope.sign(&root(*seed)).unwrap();
+    }
+    envelope.to_bytes()
+}
+
+/// Attaches a record with a policy to the desk's bundle, as an export from a registry does.
+fn record(desk: &Desk, policy: Vec<u8>) {
+    let layout = LayoutStore::open(desk.path("bundle")).unwrap();
+    let subject = layout.only_manifest().unwrap().descriptor();
+    let document = Document {
+        name: POLICY.to_owned(),
+        media_type: POLICY_MEDIA_TYPE.to_owned(),
+        content: policy,
+    };
+    layout
+        .write_blob(&Digest::sha256(&document.content), &document.content)
+        .unwrap();
+    layout.write_blob(&Digest::sha256(b"{}"), b"{}").unwrap();
+    let bytes = record_manifest(&subject, &[document]);
+    let manifest = VerifiedManifest::check(bytes, None, None, Algorithm::Sha256).unwrap();
+    layout.write_manifest(&manifest, None).unwrap();
+}
+
+#[test]
+fn root_keys_decide_by_the_signed_policy_that_travels_with_a_release() {
+    let desk = Desk::new();
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "alice.key"])
+        .expect(0);
+    let pem = |seeds: &[u8]| -> String {
+        seeds
+            .iter()
+            .map(|seed| root(*seed).public_key().to_pem())
+            .collect()
+    };
+    fs::write(desk.path("roots.pem"), pem(&[11, 12])).unwrap();
+    fs::write(desk.path("one.pem"), pem(&[11])).unwrap();
+    fs::write(desk.path("strangers.pem"), pem(&[13])).unwrap();
+    let verify = |roots: &str, more: &[&str]| {
+        fs::remove_file(desk.path("r.tar")).ok();
+        desk.run(&["export", "oci:bundle:1.0.0", "r.tar"]).expect(0);
+        let base = [
+            "verify",
+            "r.tar",
+            "--root",
+            roots,
+            "--repository",
+            "models/m",
+        ];
+        desk.run(&[&base[..], more].concat())
+    };
+    let none = verify("one.pem", &[]).expect(3);
+    assert!(
+        none.everything
+            .contains("no policy that the root keys have signed"),
+        "{}",
+        none.everything
+    );
+
+    record(
+        &desk,
+        signed_policy(&desk, 4, "2020-01-01T00:00:00Z", &[11, 12]),
+    );
+    let expired = verify("roots.pem", &[]).expect(3);
+    assert!(
+        expired.everything.contains("expired"),
+        "{}",
+        expired.everything
+    );
+
+    record(
+        &desk,
+        signed_policy(&desk, 5, "2099-01-01T00:00:00Z", &[11]),
+    );
+    verify("one.pem", &[]).expect(0);
+    // All of the root keys given, unless said otherwise.
+    verify("roots.pem", &[]).expect(3);
+    verify("roots.pem", &["--root-threshold", "1"]).expect(0);
+    verify("roots.pem", &["--root-threshold", "3"]).expect(2);
+    verify("strangers.pem", &[]).expect(3);
+    desk.run(&["verify", "r.tar", "--root", "one.pem"])
+        .expect(2);
+    desk.run(&[
+        "verify",
+        "r.tar",
+        "--root",
+        "one.pem",
+        "--repository",
+        "other/m",
+    ])
+    .expect(3);
+    desk.run(&[
+        "pull",
+        "r.tar",
+        "--root",
+        "one.pem",
+        "--repository",
+        "models/m",
+        "-o",
+        "out",
+    ])
+    .expect(0);
+
+    // The policy decides, and not that there is one: here nobody whom it knows has signed.
+    let other = Desk::new();
+    other
+        .run(&["sign", "oci:bundle:1.0.0", "--key", "mallory.key"])
+        .expect(0);
+    record(
+        &other,
+        signed_policy(&other, 5, "2099-01-01T00:00:00Z", &[11, 12]),
+    );
+    fs::write(other.path("roots.pem"), pem(&[11, 12])).unwrap();
+    other
+        .run(&[
+            "verify",
+            "oci:bundle:1.0.0",
+            "--root",
+            "roots.pem",
+            "--repository",
+            "models/m",
+        ])
+        .expect(3);
 }

@@ -61,7 +61,7 @@ pub(crate) struct Args {
     oms: bool,
 
     /// Use the bundle whoever made it: nobody's signature is asked for
-    #[arg(long, conflicts_with_all = ["policy", "key"], help_heading = "Trust")]
+    #[arg(long, conflicts_with_all = ["policy", "key", "root"], help_heading = "Trust")]
     insecure_skip_signatures: bool,
 
     #[command(flatten)]
@@ -74,16 +74,16 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let source = Place::open(&args.location, &args.connect.options())?;
-    let judge = args.trust.judge()?;
-    if judge.is_none() && !args.insecure_skip_signatures {
+    if !args.trust.names_somebody() && !args.insecure_skip_signatures {
         return Err(Error::usage("nobody to trust was named, so nothing would be verified")
-            .hint("give --policy FILE (or set SEALSTONE_POLICY), or --key FILE.pub for each signer")
+            .hint("give --policy FILE (or set SEALSTONE_POLICY), --key FILE.pub for each signer, or --root FILE.pem")
             .hint("without any signature: --insecure-skip-signatures"));
     }
     let manifest = args.location.resolve(source.store()).await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
+    let judge = args.trust.judge_for(source.store(), &manifest).await?;
     let mut signature = None;
     let judgement = match &judge {
         Some(judge) => {

@@ -1,8 +1,10 @@
 //! Arguments that say whom to trust; shared by commands that verify.
 
-use sealstone::store::Location;
-use sealstone::trust::Judge;
+use sealstone::keys::read_public_list;
+use sealstone::store::{Location, Store};
+use sealstone::trust::{Judge, judge_by_roots};
 use sealstone::{Error, Result};
+use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
 use std::path::PathBuf;
 
@@ -24,6 +26,14 @@ pub(crate) struct TrustArgs {
     #[arg(long, value_name = "N", requires = "key", default_value_t = 1)]
     threshold: u32,
 
+    /// Root keys: judge by the newest policy that travels with the bundle and that they have signed
+    #[arg(long, value_name = "FILE.pem", conflicts_with_all = ["policy", "key"])]
+    root: Option<PathBuf>,
+
+    /// How many of the root keys must have signed that policy; without it, all of them
+    #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u32).range(1..))]
+    root_threshold: Option<u32>,
+
     /// Repository whose rules hold, for layouts and archives, which have no repository of their own
     #[arg(long, value_name = "NAME")]
     repository: Option<RepoName>,
@@ -39,12 +49,43 @@ impl TrustArgs {
         }
     }
 
+    /// The judge for a bundle, if one was named: root keys find theirs beside the bundle.
+    pub(crate) async fn judge_for(
+        &self,
+        store: &dyn Store,
+        manifest: &VerifiedManifest,
+    ) -> Result<Option<Judge>> {
+        let Some(path) = &self.root else {
+            return self.judge();
+        };
+        let listed = read_public_list(path)?;
+        let keys: Vec<_> = listed.into_iter().map(|listed| listed.key).collect();
+        let all = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let threshold = self.root_threshold.unwrap_or(all);
+        if threshold > all {
+            return Err(Error::usage(format!(
+                "--root-threshold {threshold} asks for more than the {all} keys in \"{}\"",
+                path.display()
+            )));
+        }
+        judge_by_roots(store, manifest, &keys, threshold)
+            .await
+            .map(Some)
+    }
+
+    /// Whether somebody to trust was named.
+    pub(crate) fn names_somebody(&self) -> bool {
+        self.root.is_some() || !self.key.is_empty() || self.policy_file().is_some()
+    }
+
     /// The policy named, else that of the environment; keys that are named win over the latter, which
     /// is why clap does not read it: to clap, it would contradict them.
     fn policy_file(&self) -> Option<PathBuf> {
         let from_environment = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
         match &self.policy {
-            None if self.key.is_empty() => from_environment().map(PathBuf::from),
+            None if self.key.is_empty() && self.root.is_none() => {
+                from_environment().map(PathBuf::from)
+            }
             stated => stated.clone(),
         }
     }
@@ -64,7 +105,7 @@ impl TrustArgs {
                 Ok(stated.clone())
             }
             // Keys count everywhere, so any name will do; a policy's rules depend on the name.
-            (_, None) if self.policy_file().is_none() => Ok("layout"
+            (_, None) if self.policy_file().is_none() && self.root.is_none() => Ok("layout"
                 .parse()
                 .expect("a lowercase word is a repository name")),
             (_, None) => Err(Error::usage(

@@ -27,6 +27,7 @@ Examples:
   sealstone verify oci:bundle:1.0.0 --key alice.pub
   sealstone verify oci:bundle:1.0.0 --policy policy.toml --repository models/m
   sealstone verify release.tar --key alice.pub
+  sealstone verify release.tar --root roots.pem --repository models/m
   sealstone verify registry.example/models/m:1.0.0 --key alice.pub --files ./my-model
   sealstone verify registry.example/models/m:1.0.0 --key a.pub --key b.pub --threshold 2 --name brisk-otter-quartz")]
 pub(crate) struct Args {
@@ -51,16 +52,19 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
-    let Some(judge) = args.trust.judge()? else {
-        return Err(Error::usage("nobody to trust was named")
-            .hint("give --policy FILE, or --key FILE.pub for each signer"));
-    };
+    if !args.trust.names_somebody() {
+        return Err(Error::usage("nobody to trust was named").hint(
+            "give --policy FILE, --key FILE.pub for each signer, or --root FILE.pem for the policy that came along",
+        ));
+    }
     let repository = args.trust.repository(&args.location)?;
     let store = args.location.open(&args.connect.options())?;
     let manifest = args.location.resolve(store.as_ref()).await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
+    let judge = args.trust.judge_for(store.as_ref(), &manifest).await?;
+    let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
     let evidence = evidence_of(store.as_ref(), &manifest).await?;
     for (digest, reason) in &evidence.unreadable {
         context.output.note(format!(

@@ -1,8 +1,9 @@
 //! A manifest with everything that belongs to it, from any place into one archive.
 //!
 //! What goes in is what a copy takes along: content, referrers and their referrers, cosign's older lists;
-//! then the model signature once more under the name that its tools look for.
-//! Invariant: two exports of the same release with the same statements are the same bytes.
+//! the registry's record of now (its signed policy, its log's proofs) as one more referrer; and the model
+//! signature once more under the name that its tools look for.
+//! Invariant: two exports of the same release with the same statements and record are the same bytes.
 
 use super::graph::{self, Graph, Seen};
 use super::progress::{Arrival, Silent, Track};
@@ -10,13 +11,15 @@ use super::{Place, TransferOptions, fetch, lost};
 use crate::archive::{self, Source};
 use crate::error::{Error, Result};
 use crate::layout::{Index, MARKER_TEXT};
-use sealstone_spec::digest::Digest;
+use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::name::Tag;
+use sealstone_spec::record::{Document, record_manifest};
 use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES};
 use sealstone_spec::statement::predicate;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +68,21 @@ pub async fn export(
         true => graph::gather_evidence(source.store(), &content, &mut seen).await?,
         false => graph::Evidence::default(),
     };
+    let about: Vec<Digest> = evidence
+        .referrers
+        .iter()
+        .filter_map(|graph| graph.manifests.last())
+        .filter(|referrer| {
+            referrer
+                .subject()
+                .is_some_and(|s| s.digest == *manifest.digest())
+        })
+        .map(|referrer| *referrer.digest())
+        .collect();
+    let record = match options.referrers {
+        true => record(source, manifest, tag, &about).await?,
+        false => None,
+    };
     let mut graphs: Vec<&Graph> = vec![&content];
     graphs.extend(&evidence.referrers);
     graphs.extend(evidence.lists.iter().map(|(_, graph)| graph));
@@ -78,6 +96,13 @@ pub async fn export(
             .iter()
             .filter_map(root)
             .map(|d| (d, None)),
+    );
+    // A record that came along from elsewhere may be this very one.
+    let record = record.filter(|(new, _)| !about.contains(new.digest()));
+    listed.extend(
+        record
+            .as_ref()
+            .map(|(manifest, _)| (manifest.descriptor(), None)),
     );
     listed.sort_by_key(|(descriptor, _)| descriptor.digest);
     listed.insert(0, (manifest.descriptor(), tag.cloned()));
@@ -107,6 +132,23 @@ pub async fn export(
         let opened = stream(source, blob, label, out, options);
         sources.insert(blob.digest, opened);
     }
+    let mut recorded = 0;
+    if let Some((manifest, documents)) = record {
+        recorded = 1;
+        manifests += 1;
+        sources.insert(*manifest.digest(), Source::Bytes(manifest.bytes().to_vec()));
+        let config = b"{}".to_vec();
+        for content in documents
+            .into_iter()
+            .map(|each| each.content)
+            .chain([config])
+        {
+            if let Entry::Vacant(place) = sources.entry(Digest::sha256(&content)) {
+                place.insert(Source::Bytes(content));
+                blobs += 1;
+            }
+        }
+    }
     let target = out.to_owned();
     let write = move || archive::write(&target, overwrite, &files, sources);
     let bytes = tokio::task::spawn_blocking(write).await.map_err(lost)??;
@@ -115,10 +157,27 @@ pub async fn export(
         archive: out.to_owned(),
         bytes,
         manifests,
-        evidence: evidence.referrers.len() + evidence.lists.len(),
+        evidence: evidence.referrers.len() + evidence.lists.len() + recorded,
         blobs,
         model_signature: has_model_signature,
     })
+}
+
+/// The registry's record of the release as of now, made into a referrer; `None` if it says nothing.
+async fn record(
+    source: &Place,
+    manifest: &VerifiedManifest,
+    tag: Option<&Tag>,
+    statements: &[Digest],
+) -> Result<Option<(VerifiedManifest, Vec<Document>)>> {
+    let documents = source.store().record(tag, statements).await?;
+    if documents.is_empty() {
+        return Ok(None);
+    }
+    let bytes = record_manifest(&manifest.descriptor(), &documents);
+    let made = VerifiedManifest::check(bytes, None, None, Algorithm::Sha256)
+        .map_err(|error| Error::other("the registry's record makes no manifest").source(error))?;
+    Ok(Some((made, documents)))
 }
 
 /// A blob that is opened when its turn comes. From a registry it is fetched then, into a file beside

@@ -26,6 +26,7 @@ mod error;
 mod link;
 mod listing;
 mod options;
+mod record;
 mod referrers;
 mod repository;
 mod uploads;

@@ -13,9 +13,12 @@ use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::log::Rekord;
 use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName, Tag};
+use sealstone_spec::record::Document;
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -332,6 +335,18 @@ impl Store for RegistryStore {
         artifact_type: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<Descriptor>>> {
         Box::pin(self.list_referrers(subject, artifact_type))
+    }
+
+    fn log_signature<'a>(&'a self, rekord: &'a Rekord) -> BoxFuture<'a, Result<Option<Value>>> {
+        Box::pin(self.submit_signature(rekord))
+    }
+
+    fn record<'a>(
+        &'a self,
+        tag: Option<&'a Tag>,
+        statements: &'a [Digest],
+    ) -> BoxFuture<'a, Result<Vec<Document>>> {
+        Box::pin(self.documents(tag, statements))
     }
 
     fn tags(&self) -> BoxFuture<'_, Result<Vec<Tag>>> {

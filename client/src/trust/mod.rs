@@ -7,6 +7,7 @@
 //! | `legacy` | cosign's older `.sig` tag, for the tools that read nothing else |
 //! | `evidence` | fetching what has been said about a manifest |
 //! | `verify` | the judgement by a policy or by keys, offline |
+//! | `record` | the signed policy that travels with a release |
 //! | `denied` | a refusal in words |
 //! | `name` | the three words that people say |
 //! | `files` | a directory compared with a bundle |
@@ -20,6 +21,7 @@ mod files;
 mod legacy;
 mod model;
 mod name;
+mod record;
 mod sign;
 mod verify;
 
@@ -29,6 +31,7 @@ pub use files::{FileProblem, compare_files};
 pub use legacy::sign_legacy;
 pub use model::{ModelSigned, model_signature, sign_model};
 pub use name::expect_name;
+pub use record::judge_by_roots;
 pub use sign::{Signed, attach, sign};
 pub use verify::{Judge, Judgement, TrustSource};
 

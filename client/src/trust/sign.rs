@@ -7,8 +7,10 @@
 use super::model::model_of;
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
+use data_encoding::BASE64;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{KeyId, PublicKey, Signer};
+use sealstone_spec::log::{Rekord, TlogEntry};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
@@ -56,9 +58,39 @@ pub async fn sign(
         .map_err(|error| Error::other("nothing was signed").source(error))?;
     check(&reread(&bundle)?, signer.public_key(), manifest)
         .map_err(|problem| Error::other(format!("the new signature does not hold: {problem}")))?;
+    let bundle = logged(store, bundle, signer.public_key()).await?;
     let bytes = bundle.to_bytes();
     let referrer = attach(store, manifest, bytes, predicate::COSIGN_SIGN, created).await?;
     Ok(Signed::new(signer, referrer))
+}
+
+/// The bundle with the entry of the place's log, where there is a log and the key is one that such
+/// entries can name: sigstore's verifiers look for it there.
+async fn logged(
+    store: &dyn Store,
+    bundle: SigstoreBundle,
+    key: &PublicKey,
+) -> Result<SigstoreBundle> {
+    let Ok(rekord) = Rekord::of_envelope(bundle.envelope(), key) else {
+        return Ok(bundle);
+    };
+    let Some(entry) = store.log_signature(&rekord).await? else {
+        return Ok(bundle);
+    };
+    // Whether the log is one to trust, whoever verifies decides; that the entry is of this signature is
+    // seen here, before it is attached.
+    let body = BASE64.encode(&rekord.to_bytes());
+    let is_this = entry["canonicalizedBody"].as_str() == Some(&body);
+    match TlogEntry::read(&entry) {
+        Ok(_) if is_this => Ok(bundle.with_tlog_entry(entry)),
+        Ok(_) => Err(Error::halted(
+            "the registry's log answered with an entry of another signature",
+        )),
+        Err(error) => Err(Error::halted(
+            "the registry's log answered with something that is no entry",
+        )
+        .source(error)),
+    }
 }
 
 impl Signed {

@@ -53,7 +53,7 @@ pub struct ListedKey {
 }
 
 impl PublicKey {
-    /// Reads every key of a text: SPKI PEM, which is one, or lines of OpenSSH.
+    /// Reads every key of a text: blocks of SPKI PEM, or lines of OpenSSH.
     ///
     /// # Errors
     /// If any line that is neither empty nor a comment is no key that may be used; names the line.
@@ -70,11 +70,7 @@ impl PublicKey {
             return Err(KeyError::TooLong(text.len()));
         }
         if text.trim_start().starts_with("-----BEGIN") {
-            let key = PublicKey::parse(text)?;
-            return Ok(vec![ListedKey {
-                principals: Vec::new(),
-                key,
-            }]);
+            return blocks(text).map(PublicKey::parse).map(of_nobody).collect();
         }
         let mut keys = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -95,6 +91,24 @@ impl PublicKey {
         }
         Ok(keys)
     }
+}
+
+/// The blocks of a PEM file, each from its beginning to the next.
+fn blocks(text: &str) -> impl Iterator<Item = &str> {
+    let starts: Vec<usize> = text
+        .match_indices("-----BEGIN ")
+        .map(|(at, _)| at)
+        .collect();
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([text.len()]).collect();
+    starts
+        .into_iter()
+        .zip(ends)
+        .map(|(start, end)| &text[start..end])
+}
+
+fn of_nobody(key: Result<PublicKey, KeyError>) -> Result<ListedKey, KeyError> {
+    let principals = Vec::new();
+    key.map(|key| ListedKey { principals, key })
 }
 
 /// Reads one line of either list.
@@ -240,6 +254,13 @@ mod tests {
         assert_eq!(PublicKey::parse_list(&list).unwrap().len(), 2);
         let error = PublicKey::parse_list(&format!("{list}ssh-rsa AAAA\n")).unwrap_err();
         assert!(error.to_string().contains("line 5"), "{error}");
+        let pem = |seed| {
+            let key = SecretKey::ed25519_from_seed(&[seed; 32]).unwrap();
+            key.public_key().to_pem()
+        };
+        let two = PublicKey::parse_list(&format!("{}\n{}", pem(1), pem(2))).unwrap();
+        assert_eq!(two[0].key.to_pem() + &two[1].key.to_pem(), pem(1) + &pem(2));
+        assert!(PublicKey::parse_list(&format!("{}note\n{}", pem(1), pem(2))).is_err());
         for empty in ["", "# nothing\n", "\n\n"] {
             assert_eq!(PublicKey::parse_list(empty), Err(KeyError::UnknownForm));
         }

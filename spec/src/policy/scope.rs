@@ -152,3 +152,13 @@ pub struct Roots {
     /// The keys.
     pub keys: Vec<crate::key::PublicKey>,
 }
+
+impl Roots {
+    /// Roots that are trusted from elsewhere, a file for example. A threshold of 0 counts as 1.
+    pub fn new(threshold: u32, keys: Vec<crate::key::PublicKey>) -> Roots {
+        Roots {
+            threshold: threshold.max(1),
+            keys,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a Sealstone registry says beside the OCI interface: its log's evidence, and the policy in force.
+//!
+//! All of it is optional: a registry that has none of it, or is none of ours, is asked once and the
+//! answer is that there is nothing. Nothing here is believed; each document has a signature of its own.
+
+use super::client::Registry;
+use super::repository::{Access, RegistryStore};
+use crate::error::Result;
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{PROOF_MEDIA_TYPE, Rekord};
+use sealstone_spec::name::Tag;
+use sealstone_spec::record::{self, Document, MAX_DOCUMENT_BYTES};
+use serde_json::Value;
+
+const MAX_ENTRY: usize = 256 * 1024;
+
+impl RegistryStore {
+    /// Puts a P-256 signature into the registry's log; the element for a bundle's `tlogEntries`. `None`
+    /// where there is no log, or it does not take it: the signature is good without.
+    pub(crate) async fn submit_signature(&self, rekord: &Rekord) -> Result<Option<Value>> {
+        let what = format!("the log entry of a signature in {}", self.name());
+        let path = format!("api/v1/log/entries?repository={}", self.name());
+        let mut call = self.registry().call(Method::POST, &path, &what).await?;
+        call.scopes.push(self.scope(Access::Write));
+        call.headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        call.body = Bytes::from(rekord.to_bytes());
+        let answer = match self.registry().send_unrepeated(&call).await {
+            Ok(answer) if matches!(answer.status(), 200 | 201) => answer,
+            Ok(answer) => {
+                tracing::debug!(status = answer.status(), "the log took no entry");
+                return Ok(None);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the log took no entry");
+                return Ok(None);
+            }
+        };
+        let body = answer.bytes(MAX_ENTRY).await?;
+        Ok(serde_json::from_slice(&body).ok())
+    }
+
+    /// The registry's record of a release: what there is of policy, log key and proofs.
+    pub(crate) async fn documents(
+        &self,
+        tag: Option<&Tag>,
+        statements: &[Digest],
+    ) -> Result<Vec<Document>> {
+        let mut found = Vec::new();
+        let policy = self.document("api/v1/policy").await?;
+        // An unsigned policy is the operator's word, and nobody can check it elsewhere.
+        found.extend(
+            policy
+                .filter(|(kind, _)| kind == record::POLICY_MEDIA_TYPE)
+                .map(|(media_type, content)| Document {
+                    name: record::POLICY.to_owned(),
+                    media_type,
+                    content,
+                }),
+        );
+        let Some((_, key)) = self.document("api/v1/log/key").await? else {
+            return Ok(found);
+        };
+        found.push(Document {
+            name: record::LOG_KEY.to_owned(),
+            media_type: "text/plain".to_owned(),
+            content: key,
+        });
+        let root = self.document("api/v1/log/trusted_root.json").await?;
+        found.extend(root.map(|(_, content)| Document {
+            name: record::TRUSTED_ROOT.to_owned(),
+            media_type: "application/vnd.dev.sigstore.trustedroot+json;version=0.1".to_owned(),
+            content,
+        }));
+        let mut wanted = Vec::new();
+        wanted.extend(tag.map(|tag| (record::TAG_PROOF.to_owned(), format!("tag={tag}"))));
+        for digest in statements {
+            wanted.push((
+                record::statement_proof(digest),
+                format!("statement={digest}"),
+            ));
+        }
+        for (name, query) in wanted {
+            let path = format!("api/v1/log/proof?repository={}&{query}", self.name());
+            let proof = self.document(&path).await?;
+            found.extend(proof.filter(|(kind, _)| kind == PROOF_MEDIA_TYPE).map(
+                |(media_type, content)| Document {
+                    name,
+                    media_type,
+                    content,
+                },
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Something at the registry's root, with its media type; `None` if the registry has no such thing.
+    async fn document(&self, path: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let registry: &Registry = self.registry();
+        let mut call = registry.call(Method::GET, path, path).await?;
+        call.scopes.push(self.scope(Access::Read));
+        let answer = registry.send(&call).await?;
+        if answer.status() != 200 {
+            tracing::debug!(path, status = answer.status(), "not there");
+            return Ok(None);
+        }
+        let kind = answer.header(CONTENT_TYPE).unwrap_or_default().to_owned();
+        let limit = usize::try_from(MAX_DOCUMENT_BYTES).unwrap_or(usize::MAX);
+        let content = answer.bytes(limit).await?;
+        Ok(Some((kind, content.to_vec())))
+    }
+}
