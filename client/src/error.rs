@@ -25,6 +25,9 @@ pub enum Outcome {
     Conflict,
     /// The network or the registry failed after all retries: try again later.
     Network,
+    /// A transparency log contradicts what it showed before, or what its registry serves: use nothing of
+    /// it, and ask how that can be.
+    Contradicted,
     /// Anything else, local input and output above all.
     Other,
 }
@@ -40,6 +43,7 @@ impl Outcome {
             Outcome::Unauthorised => "unauthorised",
             Outcome::Conflict => "conflict",
             Outcome::Network => "network",
+            Outcome::Contradicted => "contradicted",
             Outcome::Other => "other",
         }
     }

@@ -11,6 +11,7 @@
 //! | [`compare`] | two files or directories held against each other, tensor by tensor |
 //! | [`keys`] | key files: made, read, unlocked |
 //! | [`trust`] | signing, gathering evidence, judging it |
+//! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`replay`] | a baseline made again from its inputs and held against itself |
 //! | [`report`] | a reproduction report, shown: terminal, JUnit, SARIF, Markdown, a page |
@@ -26,6 +27,7 @@ pub mod credentials;
 pub mod error;
 pub mod keys;
 pub mod layout;
+pub mod log;
 pub mod pack;
 pub mod replay;
 pub mod report;

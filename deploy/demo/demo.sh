@@ -22,6 +22,8 @@ done
 STARTED=$SECONDS
 echo "Sealstone, from an empty directory to a model that somebody else has verified. Lines with a \$ are commands, digests are cut short."
 DIR="$(mktemp -d "${TMPDIR:-/tmp}/sealstone-demo.XXXXXX")"
+# The registry of this demo is another one each time: what is kept of its log ends with it.
+export SEALSTONE_STATE="$DIR/state"
 server=''
 reason='a command failed'
 # Called by the trap.

@@ -9,13 +9,16 @@ use crate::blobs::BlobStore;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::jobs::{self, Schedule};
+use crate::log::{self, Log, WitnessParty};
 use crate::metadata::Metadata;
 use crate::metadata::kv::KvMetadata;
 use crate::metadata::kv::engine::Engine;
+use crate::metadata::log::LogStore;
 use crate::metrics::Metrics;
 use crate::service::{Lifetimes, Registry};
 use anyhow::{Context as _, bail};
 use ed25519_dalek::SigningKey;
+use sealstone_spec::log::KeyKind;
 use sealstone_spec::policy::{Policy, PolicyEnvelope, SignedPolicy};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,6 +33,7 @@ use tokio_util::task::TaskTracker;
 pub struct Server {
     app: App,
     registry: Registry,
+    log: Log,
     listening: Listening,
     limits: Limits,
     schedule: Schedule,
@@ -149,6 +153,34 @@ async fn session_key(metadata: &dyn Metadata) -> anyhow::Result<SigningKey> {
     Ok(SigningKey::from_bytes(&seed))
 }
 
+/// Opens the transparency log. Its last checkpoint is kept beside its key as well.
+async fn open_log(
+    config: &Config,
+    store: Arc<dyn LogStore>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Log> {
+    let path = config.log_key();
+    let is_new = store.published().await?.is_none();
+    let key = log::load_or_make(&path, &config.log_origin(), KeyKind::Log, is_new)?;
+    let settings = log::Settings {
+        batch: Duration::from_millis(config.transparency.batch_milliseconds),
+        wait: Duration::from_secs(config.transparency.wait_seconds),
+        witnesses: config
+            .transparency
+            .witnesses
+            .iter()
+            .map(|witness| WitnessParty {
+                key: witness.key.clone(),
+                url: witness.url.clone(),
+            })
+            .collect(),
+        guard: Some(path.with_extension("checkpoint")),
+    };
+    Log::open(store, key, settings, Arc::new(SystemClock), metrics)
+        .await
+        .context("the transparency log cannot go on")
+}
+
 /// Opens the metadata store in the data directory.
 #[cfg(feature = "rocksdb")]
 fn engine(directory: &Path) -> anyhow::Result<impl Engine> {
@@ -226,6 +258,8 @@ impl Server {
     pub async fn prepare(config: &Config) -> anyhow::Result<Server> {
         let right = Maintenance::at_boot();
         let (registry, metadata) = open(config, &right).await?;
+        let log = open_log(config, metadata.clone(), registry.metrics().clone()).await?;
+        registry.attach_log(log.clone());
         let key = session_key(&*metadata).await?;
         let service = config.auth.service.clone();
         let sessions = Sessions::new(
@@ -277,6 +311,7 @@ impl Server {
         Ok(Server {
             app,
             registry,
+            log,
             listening: Listening {
                 listener,
                 tls: tls(config)?,
@@ -322,10 +357,15 @@ impl Server {
             schedule,
             stop.clone(),
         ));
+        // Requests that are ending still wait for their checkpoint, so the log ends after them.
+        let end_log = CancellationToken::new();
+        tracker.spawn(self.log.clone().run(end_log.clone()));
+        tracker.spawn(self.log.run_witnesses(end_log.clone()));
         tracker.close();
         api::serve(self.app, self.listening, self.limits, stop.clone()).await?;
         stop.cancel();
         registry.drain().await;
+        end_log.cancel();
         if tokio::time::timeout(Duration::from_secs(5), tracker.wait())
             .await
             .is_err()

@@ -4,6 +4,7 @@
 //! line. The commented reference is deploy/config/sealstone.toml; a test compares it with these defaults.
 
 use crate::auth::AccessRules;
+use sealstone_spec::log::{VerifierKey, is_key_name};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Config {
     pub collect: Collect,
     /// Reading everything to find damage early.
     pub scrub: Scrub,
+    /// The transparency log.
+    pub transparency: Transparency,
     /// What is logged, and how.
     pub log: Log,
     /// Who may do what.
@@ -159,6 +162,44 @@ impl Default for Scrub {
     }
 }
 
+/// The transparency log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Transparency {
+    /// Name of the log, for ever: the bare host name under which the registry is reached.
+    pub origin: Option<String>,
+    /// Its key (PKCS#8, Ed25519); made at the first start. Without one, `log/key.pem` in the data directory.
+    pub key: Option<PathBuf>,
+    /// Least time between two checkpoints, in milliseconds.
+    pub batch_milliseconds: u64,
+    /// How long a push waits for the checkpoint that contains it, in seconds.
+    pub wait_seconds: u64,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Vec<Witness>,
+}
+
+/// A witness.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// Its key, as it shows it.
+    pub key: VerifierKey,
+    /// Where it is reached.
+    pub url: String,
+}
+
+impl Default for Transparency {
+    fn default() -> Self {
+        Transparency {
+            origin: None,
+            key: None,
+            batch_milliseconds: 20,
+            wait_seconds: 10,
+            witnesses: Vec::new(),
+        }
+    }
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -272,11 +313,28 @@ impl Config {
             &mut self.auth.htpasswd,
             &mut self.server.tls_certificate,
             &mut self.server.tls_key,
+            &mut self.transparency.key,
         ];
         for path in paths.into_iter().flatten() {
             *path = directory.join(&path);
         }
         self.storage.path = directory.join(&self.storage.path);
+    }
+
+    /// The name of the transparency log: what is set, or the host of the public URL, or `localhost`.
+    pub fn log_origin(&self) -> String {
+        let host = || {
+            let url = url::Url::parse(self.server.public_url.as_deref()?).ok()?;
+            url.host_str().map(ToOwned::to_owned)
+        };
+        let origin = self.transparency.origin.clone();
+        origin.or_else(host).unwrap_or_else(|| "localhost".into())
+    }
+
+    /// Where the log's key is.
+    pub fn log_key(&self) -> PathBuf {
+        let inside = || self.storage.path.join("log").join("key.pem");
+        self.transparency.key.clone().unwrap_or_else(inside)
     }
 
     /// Whether connections are encrypted.
@@ -304,6 +362,19 @@ impl Config {
         {
             return invalid(
                 "server.max_connections, idle_timeout_seconds and head_timeout_seconds must be at least 1",
+            );
+        }
+        let origin = self.log_origin();
+        if !is_key_name(&origin) || origin.contains([':', '/']) {
+            return Err(ConfigError::Invalid(format!(
+                "transparency.origin = \"{origin}\" must be a bare host name, without scheme, port and path: sigstore's tools take the log's name from the host"
+            )));
+        }
+        if !(1..=60).contains(&self.transparency.wait_seconds)
+            || self.transparency.batch_milliseconds > 1000
+        {
+            return invalid(
+                "transparency.wait_seconds is 1 to 60, and batch_milliseconds at most 1000: pushes wait for it",
             );
         }
         if self.auth.token_seconds < 60 {
@@ -481,6 +552,8 @@ mod tests {
             "public_url",
             "tls_certificate",
             "tls_key",
+            "origin",
+            "key",
         ] {
             assert!(text.contains(&format!("# {key} =")), "{key}");
         }

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sealstone_registry::boot::{self, Server};
 use sealstone_registry::config::{Config, LogFormat};
+use sealstone_registry::witness::{self, WitnessOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Command {
     /// About the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Cosign the checkpoints of other registries' logs (C2SP tlog-witness). Needs no configuration and no store.
+    Witness(WitnessOptions),
     /// Read every stored byte and report what is damaged. The server must not be running.
     VerifyStore(ConfigArgument),
     /// Collect garbage once. The server must not be running; on a running one, POST /api/v1/gc.
@@ -72,7 +75,15 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::Witness(options) = &command {
+        start_log(&Config::load(None, std::env::vars())?)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        return runtime.block_on(witness::serve(options, wait_for_signal()));
+    }
     let config = match &command {
+        Command::Witness(_) => unreachable!("it was served above"),
         Command::Serve(argument) | Command::VerifyStore(argument) => argument.load()?,
         Command::Gc { config, .. } => config.load()?,
         Command::Config(ConfigCommand::Check(argument) | ConfigCommand::Show(argument)) => {
@@ -83,6 +94,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     match command {
+        Command::Witness(_) => unreachable!("it was served above"),
         Command::Serve(_) => runtime.block_on(serve(&config)),
         Command::VerifyStore(_) => runtime.block_on(boot::verify_store(&config)),
         Command::Gc { dry_run, .. } => runtime.block_on(boot::collect_garbage(&config, dry_run)),

@@ -84,6 +84,20 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Free bytes of the disk.
     pub disk_free: Gauge,
+    /// Entries of the transparency log.
+    pub log_size: Gauge,
+    /// Checkpoints signed.
+    pub log_checkpoints: Counter,
+    /// When one was last signed, seconds since 1970.
+    pub log_last_checkpoint: Gauge,
+    /// Attempts to go on with the log that failed.
+    pub log_failures: Counter,
+    /// Time that a change waited for its checkpoint.
+    pub log_wait_seconds: Histogram,
+    /// Entries in the latest checkpoint that all witnesses cosigned.
+    pub log_witnessed_size: Gauge,
+    /// Requests to witnesses that failed.
+    pub log_witness_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -179,6 +193,48 @@ impl Default for Metrics {
             "Free bytes of the disk",
             disk_free.clone(),
         );
+        let log_size = Gauge::default();
+        registry.register(
+            "log_size",
+            "Entries of the transparency log",
+            log_size.clone(),
+        );
+        let log_checkpoints = Counter::default();
+        registry.register(
+            "log_checkpoints",
+            "Checkpoints signed",
+            log_checkpoints.clone(),
+        );
+        let log_last_checkpoint = Gauge::default();
+        registry.register(
+            "log_last_checkpoint_seconds",
+            "When a checkpoint was last signed",
+            log_last_checkpoint.clone(),
+        );
+        let log_failures = Counter::default();
+        registry.register(
+            "log_failures",
+            "Attempts to go on with the transparency log that failed",
+            log_failures.clone(),
+        );
+        let log_wait_seconds = seconds();
+        registry.register(
+            "log_wait_seconds",
+            "Time that a change waited for its checkpoint",
+            log_wait_seconds.clone(),
+        );
+        let log_witnessed_size = Gauge::default();
+        registry.register(
+            "log_witnessed_size",
+            "Entries in the latest checkpoint that all witnesses cosigned",
+            log_witnessed_size.clone(),
+        );
+        let log_witness_failures = Counter::default();
+        registry.register(
+            "log_witness_failures",
+            "Requests to witnesses that failed",
+            log_witness_failures.clone(),
+        );
         registry.register(
             "build",
             "The server",
@@ -203,6 +259,13 @@ impl Default for Metrics {
             scrub_last_success,
             commit_seconds,
             disk_free,
+            log_size,
+            log_checkpoints,
+            log_last_checkpoint,
+            log_failures,
+            log_wait_seconds,
+            log_witnessed_size,
+            log_witness_failures,
         }
     }
 }

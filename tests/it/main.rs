@@ -12,6 +12,7 @@ mod full;
 mod gc;
 mod hostile;
 mod kill;
+mod log;
 mod offline;
 mod raw;
 mod release;

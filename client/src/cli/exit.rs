@@ -16,11 +16,15 @@ Exit codes:
   6  not authorised: log in, or ask for the right
   7  conflict: the name is taken and does not move
   8  the network or the registry failed, also after retries
+  9  contradicted: a transparency log was rolled back, rewritten or taken away, or says otherwise than
+     its registry
 
 Environment:
   SEALSTONE_OUTPUT       human, plain or json
   SEALSTONE_PASSPHRASE   passphrase of signing keys
   SEALSTONE_POLICY       policy to verify by where neither --policy nor --key is given
+  SEALSTONE_STATE        directory in which the last checkpoint of each registry's log is kept
+                         (default ~/.local/state/sealstone)
   SEALSTONE_LOG          filter of log lines, for example sealstone=debug
   SOURCE_DATE_EPOCH      time of creation that `pack` writes; without it none is written
   DOCKER_CONFIG          directory of config.json with credentials (default ~/.docker)";
@@ -35,6 +39,7 @@ pub(crate) fn number(outcome: Outcome) -> u8 {
         Outcome::Unauthorised => 6,
         Outcome::Conflict => 7,
         Outcome::Network => 8,
+        Outcome::Contradicted => 9,
         _ => 1,
     }
 }
@@ -58,6 +63,7 @@ mod tests {
             Outcome::Unauthorised,
             Outcome::Conflict,
             Outcome::Network,
+            Outcome::Contradicted,
             Outcome::Other,
         ] {
             assert!(

@@ -15,6 +15,7 @@ mod import;
 mod inspect;
 mod keygen;
 mod list;
+mod log;
 mod login;
 mod output;
 mod pack;
@@ -95,6 +96,8 @@ enum Command {
     Inspect(inspect::Args),
     /// List tags or repositories
     List(list::Args),
+    /// Check a registry's transparency log
+    Log(log::Args),
     /// Copy a bundle with its signatures between registries and layouts
     Copy(copy::Args),
     /// Write a bundle with everything that was said about it into one file
@@ -121,6 +124,7 @@ impl Command {
             Command::Verify(args) => verify::run(args, context).await,
             Command::Inspect(args) => inspect::run(args, context).await,
             Command::List(args) => list::run(args, context).await,
+            Command::Log(args) => log::run(args, context).await,
             Command::Copy(args) => copy::run(args, context).await,
             Command::Export(args) => export::run(args, context).await,
             Command::Import(args) => import::run(args, context).await,

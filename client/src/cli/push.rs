@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::{watch, watch_tag};
 use super::output::readable_size;
 use super::transfer::{TransferArgs, interruptible};
 use sealstone::store::Location;
@@ -73,6 +74,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             manifest.digest()
         )));
     }
+    let seen = watch(&args.destination, &options).await?;
     let mut transfer = args.transfer.options(context);
     transfer.mount_from = args.mount_from;
     transfer.referrers = !args.without_referrers;
@@ -84,6 +86,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         &transfer,
     ))
     .await?;
+    watch_tag(seen.as_ref(), &args.destination, manifest.digest()).await?;
     report(context, "pushed", &args.destination, &pushed);
     Ok(())
 }

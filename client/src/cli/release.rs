@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::{watch, watch_tag};
 use sealstone::store::Location;
 use sealstone::trust::{denial_of, denied, expect_name};
 use sealstone::{Error, Outcome, Result};
@@ -46,6 +47,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         .hint("push it first: sealstone push LAYOUT HOST/REPOSITORY"));
     };
     let store = args.location.open(&args.connect.options())?;
+    let seen = watch(&args.location, &args.connect.options()).await?;
     let manifest = args.location.resolve(store.as_ref()).await?;
     let digest = manifest.digest();
     if let Some(name) = &args.expect_name {
@@ -58,7 +60,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         .map_err(|error| explain(error, &place, &args.tag))?;
     let reference = format!("{}/{}:{}", image.registry, image.repository, args.tag);
     let name = three_words(digest);
-    let value = json!({"released": reference, "digest": digest, "name": name});
+    // The registry has answered; now its log must say the same.
+    let logged = watch_tag(seen.as_ref(), &reference.parse()?, digest).await?;
+    let value = json!({"released": reference, "digest": digest, "name": name, "log": logged});
     context.output.result(
         &value,
         format!("released {reference}\n  {name}\n  {digest}"),

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::{watch, watch_tag};
 use super::trust::TrustArgs;
 use sealstone::store::{Location, Store};
 use sealstone::trust::{Evidence, FileProblem, compare_files, evidence_of, expect_name};
@@ -59,7 +60,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let repository = args.trust.repository(&args.location)?;
     let store = args.location.open(&args.connect.options())?;
+    let seen = watch(&args.location, &args.connect.options()).await?;
     let manifest = args.location.resolve(store.as_ref()).await?;
+    watch_tag(seen.as_ref(), &args.location, manifest.digest()).await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }

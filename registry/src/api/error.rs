@@ -257,7 +257,9 @@ impl From<Error> for ApiError {
                 };
                 of(status, "DENIED").detail(json!({"reason": word}))
             }
-            Error::NotEvidence | Error::MayNotTag(_) => of(StatusCode::FORBIDDEN, "DENIED"),
+            Error::NotEvidence | Error::MayNotTag(_) | Error::MayNotReadLog => {
+                of(StatusCode::FORBIDDEN, "DENIED")
+            }
             Error::Damaged(digest) => of(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN")
                 .detail(json!({"reason": "damaged", "digest": digest})),
             Error::Full(_) => of(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE")

@@ -6,6 +6,7 @@ mod answer;
 mod context;
 mod error;
 mod lingering;
+mod log;
 mod oci;
 mod opening;
 mod ops;
@@ -136,6 +137,14 @@ impl App {
             "/token" => (
                 "token",
                 token::token(&Context::new(self.clone(), &request), request).await,
+            ),
+            _ if log::is_static_path(&path) => (
+                "log",
+                log::serve(&Context::new(self.clone(), &request), request).await,
+            ),
+            _ if path.starts_with("/api/v1/log/") => (
+                "log",
+                log::handle(&Context::new(self.clone(), &request), request).await,
             ),
             _ if path.starts_with("/api/v1/") => (
                 "api",

@@ -12,9 +12,11 @@
 //!
 //! Does not know HTTP, users' rights or policies: it compares what an [`Admission`] says with its
 //! own rows and leaves judging to others. Never touches the blob store. Accounts are a trait of their own,
-//! [`Directory`](crate::auth::Directory), which the same stores implement.
+//! [`Directory`](crate::auth::Directory), and so is what the transparency log keeps, [`LogStore`](log::LogStore); the same stores implement
+//! both.
 
 pub mod kv;
+pub mod log;
 mod rows;
 #[cfg(test)]
 pub mod suite;

@@ -215,6 +215,15 @@ pub struct Event {
     /// Evidence that was counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Digest>,
+    /// Whether the tag may never name anything else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub immutable: bool,
+    /// What the statement in `digest` is about, for statements that were attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Digest>,
+    /// The predicate type that the statement's manifest claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicate_type: Option<String>,
     /// Who did it.
     pub by: String,
     /// When.
@@ -235,6 +244,8 @@ pub enum EventKind {
     ManifestDeleted,
     /// Another policy came into force.
     PolicyChanged,
+    /// A manifest was stored that carries a sigstore bundle about another.
+    StatementAttached,
 }
 
 /// That somebody pulled a release.

@@ -9,6 +9,7 @@ pub(crate) mod circles;
 pub(crate) mod collection;
 pub(crate) mod directory;
 pub(crate) mod kit;
+pub(crate) mod log;
 pub(crate) mod manifests;
 pub(crate) mod model;
 pub(crate) mod paging;
@@ -76,6 +77,12 @@ macro_rules! run_suite {
             collection::a_dry_run_predicts_and_changes_nothing,
             collection::small_steps_do_what_one_does,
             collection::collecting_beside_writers_loses_nothing,
+            log::events_become_entries_in_order,
+            log::the_size_of_steps_changes_no_event,
+            log::statements_are_entries,
+            log::one_signature_is_one_entry,
+            log::tiles_are_those_of_the_entries,
+            log::a_checkpoint_of_another_tree_is_not_kept,
             directory::accounts_are_inserted_replaced_and_removed,
             directory::tokens_are_kept_by_owner,
             directory::values_of_the_server_are_made_once,

@@ -125,6 +125,11 @@ pub enum Error {
     /// The caller may push, but not tag.
     #[error("setting tag {0} needs the right to tag in this repository")]
     MayNotTag(Tag),
+    /// Entries of the log name repositories that the caller does not see.
+    #[error(
+        "these entries of the log name repositories that you do not see; ask for the proof of what you may read"
+    )]
+    MayNotReadLog,
     /// What is stored is not what was stored; the caller gets nothing of it.
     #[error(
         "stored content of {0} is damaged and was put into quarantine; push it again to repair it"

@@ -7,6 +7,7 @@ mod blob;
 mod contributor;
 mod error;
 mod judge;
+mod log;
 mod maintenance;
 mod policy;
 mod pull;
@@ -17,6 +18,7 @@ pub use blob::{BlobBody, BlobFacts};
 pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
+pub use log::{LoggedChange, WantedEntry};
 pub use maintenance::{OrphanReport, ScrubReport, SweepReport};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
@@ -25,6 +27,7 @@ pub use upload::{BeginUpload, Begun, Body, Received};
 
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
+use crate::log::Log;
 use crate::metadata::{Metadata, Millis};
 use crate::metrics::Metrics;
 use bytes::Bytes;
@@ -33,7 +36,7 @@ use moka::sync::Cache;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::Policy;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio_util::task::TaskTracker;
 
 /// Memory for manifests that were read lately, in bytes.
@@ -86,6 +89,7 @@ struct Inner {
     policy_turn: tokio::sync::Mutex<()>,
     locks: upload::Locks,
     tasks: TaskTracker,
+    log: OnceLock<Log>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -121,6 +125,7 @@ impl Registry {
             policy_turn: tokio::sync::Mutex::new(()),
             locks: upload::Locks::default(),
             tasks: TaskTracker::new(),
+            log: OnceLock::new(),
         };
         Registry {
             inner: Arc::new(inner),

@@ -164,6 +164,7 @@ impl Registry {
         {
             Ok(()) => {
                 tracing::info!(repo.name = %grant.repository(), tag = %tag, by, "tag deleted");
+                self.await_log(grant.repository(), None).await;
                 Ok(())
             }
             Err(Refusal::NotFound) => Err(Error::ManifestUnknown(tag.to_string())),

@@ -1,6 +1,6 @@
 //! Storing manifests and setting tags.
 
-use super::{Contributor, Error, Registry};
+use super::{Contributor, Error, LoggedChange, Registry};
 use crate::auth::{Grant, Tag as TagAction};
 use crate::metadata::{NewTag, PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub struct Pushed {
     pub subject: Option<Digest>,
     /// The tags that it has now.
     pub tags: Vec<Tag>,
+    /// Where its tag stands in the transparency log; `None` without a tag, and if that is late.
+    pub logged: Option<LoggedChange>,
 }
 
 impl Registry {
@@ -96,10 +98,15 @@ impl Registry {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
                         tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
                     }
+                    let logged = match tags.iter().find(|tag| !tag.is_evidence_list()) {
+                        Some(tag) => self.await_log(repo, Some(tag)).await,
+                        None => None,
+                    };
                     return Ok(Pushed {
                         digest,
                         subject,
                         tags,
+                        logged,
                     });
                 }
                 Err(Refusal::Rejudge) if attempt < JUDGEMENTS => {}

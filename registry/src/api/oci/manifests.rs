@@ -3,6 +3,7 @@
 use crate::api::answer::{Answer, name};
 use crate::api::context::Context;
 use crate::api::error::ApiError;
+use crate::api::log;
 use crate::auth::{Delete, Principal, Pull, Tag as TagAction};
 use crate::metadata::TagCondition;
 use crate::service::PushManifest;
@@ -152,6 +153,7 @@ pub(super) async fn put(
         .header(name("docker-content-digest"), pushed.digest.to_string())
         .header(header::ETAG, format!("\"{}\"", pushed.digest))
         .header(name("sealstone-name"), words::three_words(&pushed.digest));
+    answer = log::with_headers(answer, pushed.logged.as_ref());
     if let Some(subject) = pushed.subject {
         answer = answer.header(name("oci-subject"), subject.to_string());
     }

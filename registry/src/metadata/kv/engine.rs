@@ -42,6 +42,14 @@ pub enum Family {
     Event,
     /// repository 0 digest who -> [`crate::metadata::PullRow`].
     Pull,
+    /// number -> an entry of the transparency log.
+    LogEntry,
+    /// level, number -> hashes of a tile of the log.
+    LogTile,
+    /// kind, repository 0 tag or statement, or leaf -> where it is in the log.
+    LogPlace,
+    /// number -> what waits to become an entry and is no event.
+    LogWaiting,
     /// name -> account.
     Account,
     /// id -> API token.
@@ -52,7 +60,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 21] = [
+    pub const ALL: [Family; 25] = [
         Family::Repository,
         Family::Blob,
         Family::Inline,
@@ -71,6 +79,10 @@ impl Family {
         Family::Review,
         Family::Event,
         Family::Pull,
+        Family::LogEntry,
+        Family::LogTile,
+        Family::LogPlace,
+        Family::LogWaiting,
         Family::Account,
         Family::Token,
         Family::Server,
@@ -97,6 +109,10 @@ impl Family {
             Family::Review => "review",
             Family::Event => "event",
             Family::Pull => "pull",
+            Family::LogEntry => "log_entry",
+            Family::LogTile => "log_tile",
+            Family::LogPlace => "log_place",
+            Family::LogWaiting => "log_waiting",
             Family::Account => "account",
             Family::Token => "token",
             Family::Server => "server",

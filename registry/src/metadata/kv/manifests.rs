@@ -15,8 +15,13 @@ use crate::metadata::{
 };
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::sigstore::ANNOTATION_PREDICATE_TYPE;
 use std::collections::BTreeSet;
+
+/// Longest predicate type that is recorded; longer ones are cut.
+const MOST_PREDICATE_CHARS: usize = 300;
 
 /// Name of the server value that holds the digest of the policy in force.
 pub(super) const POLICY: &[u8] = b"policy";
@@ -209,6 +214,7 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
             }
         }
     }
+    note_statement(txn, put)?;
     txn.put(
         Family::Review,
         keys::review(ReviewKind::Manifest, key),
@@ -219,6 +225,32 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
         txn.put_row(Family::Repository, repo_key, &put.now);
     }
     Ok(())
+}
+
+/// A statement about a manifest is an event: approvals and revocations are such, and the log shows them.
+fn note_statement(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Error> {
+    let manifest = &put.manifest;
+    let Some(subject) = manifest.subject() else {
+        return Ok(());
+    };
+    if manifest.artifact_type() != Some(media::SIGSTORE_BUNDLE_V03) {
+        return Ok(());
+    }
+    let claimed = manifest.annotations().get(ANNOTATION_PREDICATE_TYPE);
+    let event = Event {
+        kind: EventKind::StatementAttached,
+        repo: Some(put.repo.clone()),
+        tag: None,
+        digest: *manifest.digest(),
+        policy: None,
+        evidence: Vec::new(),
+        immutable: false,
+        subject: Some(subject.digest),
+        predicate_type: claimed.map(|text| text.chars().take(MOST_PREDICATE_CHARS).collect()),
+        by: put.by.clone(),
+        at: put.now,
+    };
+    super::events::append(txn, &event)
 }
 
 /// Counts one more manifest that names a blob; `false` if the repository has it not, or its bytes are
@@ -279,6 +311,9 @@ pub(super) fn delete(
         digest: *digest,
         policy: None,
         evidence: Vec::new(),
+        immutable: false,
+        subject: None,
+        predicate_type: None,
         by: by.to_owned(),
         at: now,
     };

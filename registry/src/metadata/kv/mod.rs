@@ -10,6 +10,7 @@ mod directory;
 pub mod engine;
 mod events;
 mod keys;
+mod log;
 mod manifests;
 pub mod memory;
 mod policies;
@@ -618,11 +619,8 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     fn set_policy(&self, policy: Digest) -> Answer<'_, ()> {
         Box::pin(async move {
             self.write(move |txn| {
-                txn.put(
-                    Family::Server,
-                    manifests::POLICY.to_vec(),
-                    policy.to_string().into_bytes(),
-                );
+                let text = policy.to_string().into_bytes();
+                txn.put(Family::Server, manifests::POLICY.to_vec(), text);
                 Ok(())
             })
             .await

@@ -37,6 +37,9 @@ pub(super) fn adopt(txn: &mut Txn<'_>, change: PolicyChange) -> Result<bool, Err
         digest: change.digest,
         policy: Some(change.digest),
         evidence: Vec::new(),
+        immutable: false,
+        subject: None,
+        predicate_type: None,
         by: change.by,
         at: change.now,
     };

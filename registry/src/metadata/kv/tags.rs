@@ -94,7 +94,9 @@ pub(super) fn point(
     for named in moved_from.into_iter().chain([digest]) {
         follow(txn, change.repo, &named)?;
     }
-    events::append(txn, &event(change, kind, &new.tag, digest))?;
+    let mut event = event(change, kind, &new.tag, digest);
+    event.immutable = row.immutable;
+    events::append(txn, &event)?;
     Ok(true)
 }
 
@@ -289,6 +291,9 @@ fn event(change: Change<'_>, kind: EventKind, tag: &Tag, digest: Digest) -> Even
             .admission
             .map(|admission| admission.evidence().to_vec())
             .unwrap_or_default(),
+        immutable: false,
+        subject: None,
+        predicate_type: None,
         by: change.by.to_owned(),
         at: change.now,
     }

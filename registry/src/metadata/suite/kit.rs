@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::auth::Directory;
+use crate::metadata::log::LogStore;
 use crate::metadata::{
     CommitOutcome, Metadata, Millis, NewBlob, NewContent, NewTag, PhysicalKey, PutManifest,
     PutOutcome, Refusal, StoredAlgorithm, TagClass, TagCondition, UploadId, UploadRow,
@@ -19,8 +20,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 /// Everything that a metadata store is.
-pub(crate) trait Store: Metadata + Directory {}
-impl<T: Metadata + Directory> Store for T {}
+pub(crate) trait Store: Metadata + Directory + LogStore {}
+impl<T: Metadata + Directory + LogStore> Store for T {}
 
 /// A store under test, and what must live as long.
 pub(crate) struct Fixture {

@@ -1,0 +1,212 @@
+//! A registry's log over HTTP. Nothing that comes is believed here.
+
+use crate::error::{Error, Result};
+use crate::transport::Registry;
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{
+    Hash, LogError, LogProof, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, MAX_PROOF_FILE_BYTES, NodeId,
+    Rekord, SignedCheckpoint, TILE_WIDTH, TileKind, TilePath, Tiles, TlogEntry, VerifierKey,
+    consistency_proof, decode_entries,
+};
+use sealstone_spec::name::{RepoName, Tag};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+
+/// The log of a registry.
+#[derive(Clone, Debug)]
+pub struct LogSource {
+    registry: Registry,
+}
+
+/// A path or query of the log that the registry answered with 404 is `None`.
+type Found<T> = Result<Option<T>>;
+
+impl LogSource {
+    /// The log of this registry.
+    pub fn new(registry: Registry) -> LogSource {
+        LogSource { registry }
+    }
+
+    /// The registry's name.
+    pub fn registry(&self) -> &str {
+        self.registry.name()
+    }
+
+    async fn get(&self, path: &str, scopes: Vec<String>, limit: usize) -> Found<Bytes> {
+        let mut call = self
+            .registry
+            .call(Method::GET, path, format!("GET /{path}"))
+            .await?;
+        call.scopes = scopes;
+        let answer = self.registry.send(&call).await?;
+        if matches!(answer.status(), 404 | 405 | 410) {
+            return Ok(None);
+        }
+        Ok(Some(answer.expect(&[200]).await?.bytes(limit).await?))
+    }
+
+    fn broken(&self, what: &str, error: LogError) -> Error {
+        let text = format!(
+            "registry {} gives {what} that cannot be read",
+            self.registry()
+        );
+        Error::halted(text).source(error)
+    }
+
+    /// The log's key, as the registry shows it: to be believed on first contact at most.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or with something else.
+    pub async fn key(&self) -> Found<VerifierKey> {
+        let Some(bytes) = self.get("api/v1/log/key", Vec::new(), 4096).await? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        text.trim()
+            .parse()
+            .map(Some)
+            .map_err(|error| self.broken("a log key", error))
+    }
+
+    /// The latest checkpoint. Whatever is no checkpoint is `None`: a registry of another kind may answer
+    /// any path with a page.
+    ///
+    /// # Errors
+    /// If the registry does not answer.
+    pub async fn checkpoint(&self) -> Found<SignedCheckpoint> {
+        let answer = match self.get("checkpoint", Vec::new(), 1 << 20).await {
+            Err(error) if error.outcome() == crate::Outcome::Unauthorised => return Ok(None),
+            other => other?,
+        };
+        Ok(answer
+            .filter(|bytes| bytes.len() <= MAX_NOTE_BYTES)
+            .and_then(|bytes| SignedCheckpoint::parse(&bytes).ok()))
+    }
+
+    /// The tiles of hashes that hold these nodes of a tree of `size` entries.
+    ///
+    /// # Errors
+    /// If one is missing or has another size than its path says.
+    pub async fn tiles(&self, nodes: &[NodeId], size: u64) -> Result<Tiles> {
+        let paths: BTreeSet<TilePath> = nodes
+            .iter()
+            .filter_map(|node| TilePath::of_node(*node, size))
+            .collect();
+        let mut tiles = Tiles::default();
+        for path in paths {
+            let bytes = self.get(&path.to_string(), Vec::new(), 8192).await?;
+            let bytes = bytes.ok_or_else(|| {
+                Error::halted(format!("registry {} has no {path} of its log, which its checkpoint of {size} entries needs", self.registry()))
+            })?;
+            tiles
+                .insert(path, &bytes)
+                .map_err(|error| self.broken("a tile", error))?;
+        }
+        Ok(tiles)
+    }
+
+    /// What says that the first `old` entries of `size` are what they were.
+    ///
+    /// # Errors
+    /// If the tiles for it are not there.
+    pub async fn consistency(&self, old: u64, size: u64) -> Result<Vec<Hash>> {
+        let mut nodes = Vec::new();
+        let _ = consistency_proof(old, size, |node| {
+            nodes.push(node);
+            Ok::<_, Infallible>(Hash::of_nothing())
+        });
+        let tiles = self.tiles(&nodes, size).await?;
+        consistency_proof(old, size, |node| tiles.node(node))
+            .map_err(|error| self.broken("tiles", error))
+    }
+
+    /// The entries of tile `index` of a tree of `size` entries.
+    ///
+    /// # Errors
+    /// If they are missing, not for this reader, or not as many as there must be.
+    pub async fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>> {
+        let Some(path) = TilePath::at(TileKind::Entries, index, size) else {
+            return Ok(Vec::new());
+        };
+        let limit = (MAX_ENTRY_BYTES + 2) * usize::try_from(TILE_WIDTH).expect("a small number");
+        let bytes = self.get(&path.to_string(), Vec::new(), limit).await?;
+        let bytes = bytes.ok_or_else(|| {
+            Error::halted(format!(
+                "registry {} withholds {path} of its log",
+                self.registry()
+            ))
+        })?;
+        let entries =
+            decode_entries(&bytes, path.width).map_err(|error| self.broken("entries", error))?;
+        Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
+    }
+
+    async fn proof(&self, query: &str, scopes: Vec<String>) -> Found<LogProof> {
+        let path = format!("api/v1/log/proof?{query}");
+        let Some(bytes) = self.get(&path, scopes, MAX_PROOF_FILE_BYTES).await? else {
+            return Ok(None);
+        };
+        LogProof::parse(&bytes)
+            .map(Some)
+            .map_err(|error| self.broken("a proof", error))
+    }
+
+    /// The proof of the last event of a tag.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or with no proof.
+    pub async fn proof_of_tag(&self, repo: &RepoName, tag: &Tag) -> Found<LogProof> {
+        self.proof(&format!("repository={repo}&tag={tag}"), pull_scope(repo))
+            .await
+    }
+
+    /// The proof of the event that attached a statement.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or with no proof.
+    pub async fn proof_of_statement(&self, repo: &RepoName, statement: &Digest) -> Found<LogProof> {
+        self.proof(
+            &format!("repository={repo}&statement={statement}"),
+            pull_scope(repo),
+        )
+        .await
+    }
+
+    /// The proof of an entry by its number.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or with no proof.
+    pub async fn proof_of_index(&self, index: u64) -> Found<LogProof> {
+        self.proof(&format!("index={index}"), Vec::new()).await
+    }
+
+    /// Has a P-256 signature logged, for a repository in which one may push or sign; the element for a
+    /// bundle's `tlogEntries`. The caller verifies it.
+    ///
+    /// # Errors
+    /// What the registry refuses.
+    pub async fn submit(&self, repo: &RepoName, rekord: &Rekord) -> Result<TlogEntry> {
+        let path = format!("api/v1/log/entries?repository={repo}");
+        let mut call = self
+            .registry
+            .call(Method::POST, &path, "logging a signature")
+            .await?;
+        call.scopes = vec![format!("repository:{repo}:pull,push")];
+        call.headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        call.body = Bytes::from(rekord.to_bytes());
+        // Submitting twice makes one entry, so it may be tried again.
+        let answer = self.registry.send(&call).await?.expect(&[201]).await?;
+        let bytes = answer.bytes(MAX_PROOF_FILE_BYTES).await?;
+        let value = sealstone_spec::canonical::parse_value(&bytes, MAX_PROOF_FILE_BYTES)
+            .map_err(|error| self.broken("a log entry", error.into()))?;
+        TlogEntry::read(&value).map_err(|error| self.broken("a log entry", error))
+    }
+}
+
+fn pull_scope(repo: &RepoName) -> Vec<String> {
+    vec![format!("repository:{repo}:pull")]
+}

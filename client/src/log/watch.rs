@@ -1,0 +1,231 @@
+//! The check at each contact: the log goes on from what it showed before, or nothing goes on here.
+
+use super::fetch::LogSource;
+use super::kept::{KeptLog, KeptLogs};
+use crate::error::{Error, Outcome, Result};
+use crate::transport::Registry;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{
+    Divergence, Entry, LogError, LogTrust, LoggedEvidence, Operation, SignedCheckpoint,
+    VerifiedCheckpoint,
+};
+use sealstone_spec::name::{RepoName, Tag};
+use serde_json::json;
+
+/// A log that was seen, and went on from what was kept.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Where it is.
+    pub source: LogSource,
+    /// Its latest checkpoint.
+    pub checkpoint: VerifiedCheckpoint,
+    /// The size that was kept before; `None` at the first contact.
+    pub before: Option<u64>,
+    /// What proofs are checked against.
+    pub trust: LogTrust,
+}
+
+/// Checks the registry's log against what is kept, and keeps its latest checkpoint. `None` if the registry
+/// has no log and never had one.
+///
+/// # Errors
+/// [`Outcome::Contradicted`] if the log was rolled back, rewritten, replaced or taken away.
+pub async fn contact(registry: &Registry, kept: &KeptLogs) -> Result<Option<Seen>> {
+    contact_with(registry, kept, None).await
+}
+
+/// The same with logs and witnesses that are trusted from elsewhere, in place of trust on first use.
+///
+/// # Errors
+/// As [`contact`]; and if the log is not among those that are trusted.
+pub async fn contact_with(
+    registry: &Registry,
+    kept: &KeptLogs,
+    trust: Option<&LogTrust>,
+) -> Result<Option<Seen>> {
+    let source = LogSource::new(registry.clone());
+    let name = registry.name().to_owned();
+    let first = kept.read(&name)?;
+    let Some(shown) = source.checkpoint().await? else {
+        return match (first, trust) {
+            (Some(kept), _) => Err(gone(&name, &kept)),
+            (None, Some(_)) => Err(Error::halted(format!(
+                "registry {name} has no transparency log, and one is asked for"
+            ))),
+            (None, None) => Ok(None),
+        };
+    };
+    let trust = match (trust, &first) {
+        (Some(trust), _) => trust.clone(),
+        (None, Some(kept)) => only(kept.key.clone())?,
+        (None, None) => {
+            let key = source.key().await?;
+            let key = key.ok_or_else(|| {
+                Error::halted(format!("registry {name} shows a checkpoint and no log key"))
+            })?;
+            only(key)?
+        }
+    };
+    let mut checkpoint = verify(&name, &trust, &shown, first.as_ref())?;
+    // From here on nobody else changes what is kept. Another process may have gone on meanwhile: then ours
+    // may be the older of two good checkpoints, and a newer one is asked for.
+    let _lock = {
+        let (kept, name) = (kept.clone(), name.clone());
+        tokio::task::spawn_blocking(move || kept.lock(&name))
+            .await
+            .map_err(|error| {
+                Error::other("waiting for the kept checkpoint ended early").source(error)
+            })??
+    };
+    let before = kept.read(&name)?;
+    if let Some(before) = &before {
+        if before.checkpoint.size() > checkpoint.size() && first.as_ref() != Some(before) {
+            let again = source
+                .checkpoint()
+                .await?
+                .ok_or_else(|| gone(&name, before))?;
+            checkpoint = verify(&name, &trust, &again, Some(before))?;
+        }
+        let (old, new) = (before.checkpoint.size(), checkpoint.size());
+        let proof = if old < new {
+            source.consistency(old, new).await?
+        } else {
+            Vec::new()
+        };
+        checkpoint
+            .follows(&before.checkpoint, &proof)
+            .map_err(|divergence| contradiction(&name, before, &checkpoint, &divergence))?;
+    }
+    let log = KeptLog {
+        key: checkpoint.log().clone(),
+        checkpoint: checkpoint.clone(),
+    };
+    if before.as_ref() != Some(&log) {
+        kept.write(&name, &log)?;
+    }
+    Ok(Some(Seen {
+        source,
+        checkpoint,
+        before: before.map(|before| before.checkpoint.size()),
+        trust,
+    }))
+}
+
+fn only(key: sealstone_spec::log::VerifierKey) -> Result<LogTrust> {
+    LogTrust::in_logs([key])
+        .map_err(|error| Error::halted("the log's key cannot be used").source(error))
+}
+
+fn verify(
+    registry: &str,
+    trust: &LogTrust,
+    shown: &SignedCheckpoint,
+    kept: Option<&KeptLog>,
+) -> Result<VerifiedCheckpoint> {
+    trust.verify(shown).map_err(|error| match (&error, kept) {
+        // With the key that was kept, this is a log that changed its name or key.
+        (LogError::UnknownLog(_) | LogError::Unsigned(_) | LogError::Signature(_), Some(kept)) => {
+            Error::new(
+                Outcome::Contradicted,
+                format!(
+                    "registry {registry} shows another log than before: it was \"{}\" with key {}",
+                    kept.checkpoint.origin(),
+                    kept.key
+                ),
+            )
+            .source(error)
+            .hint(ASK)
+        }
+        _ => Error::halted(format!(
+            "the checkpoint of registry {registry} cannot be trusted"
+        ))
+        .source(error),
+    })
+}
+
+/// What to do about a log that contradicts itself.
+const ASK: &str = "do not use anything from this registry. Keep the file that is named in \"detail\": with the checkpoint shown now it proves what happened. Ask its operator, over another way";
+
+fn gone(registry: &str, kept: &KeptLog) -> Error {
+    Error::new(
+        Outcome::Contradicted,
+        format!(
+            "registry {registry} shows no transparency log, and had one of {} entries",
+            kept.checkpoint.size()
+        ),
+    )
+    .hint(ASK)
+    .detail(json!({"kept": kept.checkpoint.note().to_string()}))
+}
+
+fn contradiction(
+    registry: &str,
+    kept: &KeptLog,
+    shown: &VerifiedCheckpoint,
+    divergence: &Divergence,
+) -> Error {
+    let kind = match divergence {
+        Divergence::Rollback { .. } => "rollback",
+        Divergence::Fork { .. } => "fork",
+        Divergence::OtherLog { .. } => "other-log",
+        _ => "not-proved",
+    };
+    Error::new(Outcome::Contradicted, format!("registry {registry}: {divergence}"))
+        .hint(ASK)
+        .detail(json!({"kind": kind, "kept": kept.checkpoint.note().to_string(), "shown": shown.note().to_string()}))
+}
+
+/// Checks that the last thing that the log says of a tag is that it names `digest`.
+///
+/// # Errors
+/// [`Outcome::Contradicted`] if the log says otherwise or nothing: then the registry serves what it did
+/// not log.
+pub async fn check_tag(
+    seen: &Seen,
+    repo: &RepoName,
+    tag: &Tag,
+    digest: &Digest,
+) -> Result<LoggedEvidence> {
+    let name = seen.source.registry();
+    let contradicted = |text: String| Err(Error::new(Outcome::Contradicted, text).hint(ASK));
+    let Some(proof) = seen.source.proof_of_tag(repo, tag).await? else {
+        return contradicted(format!(
+            "the log of registry {name} says nothing of {repo}:{tag}, which it serves"
+        ));
+    };
+    let (entry, evidence) = proof.verify_entry(&seen.trust).map_err(|error| {
+        Error::halted(format!(
+            "registry {name} gives a proof of {repo}:{tag} that does not hold"
+        ))
+        .source(error)
+    })?;
+    let Entry::Event(event) = entry else {
+        return contradicted(format!(
+            "the log of registry {name} proves a signature where an event of {repo}:{tag} is due"
+        ));
+    };
+    let is_it = event.repository.as_ref() == Some(repo) && event.tag.as_ref() == Some(tag);
+    if !is_it || !matches!(event.op, Operation::Tag | Operation::Release) || event.digest != *digest
+    {
+        return contradicted(format!(
+            "registry {name} serves {digest} as {repo}:{tag}, and the last entry of its log about that tag (number {}) says {}",
+            evidence.index(),
+            event.digest
+        ));
+    }
+    // The proof's own checkpoint must be of the same history.
+    let (newer, older) = if evidence.checkpoint().size() >= seen.checkpoint.size() {
+        (evidence.checkpoint(), &seen.checkpoint)
+    } else {
+        (&seen.checkpoint, evidence.checkpoint())
+    };
+    let path = if older.size() < newer.size() {
+        seen.source.consistency(older.size(), newer.size()).await?
+    } else {
+        Vec::new()
+    };
+    match newer.follows(older, &path) {
+        Ok(()) => Ok(evidence),
+        Err(divergence) => contradicted(format!("registry {name}: {divergence}")),
+    }
+}

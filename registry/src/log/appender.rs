@@ -1,0 +1,106 @@
+//! The one writer: what waits becomes entries, the batch becomes durable, a checkpoint is signed.
+//!
+//! Order of steps, each durable before the next: entries and tree (one step of the store); the checkpoint
+//! over exactly that tree; then it is served; then the copy outside the store. A stop after the first leaves a
+//! tree without checkpoint, which the next start signs; a stop after the second, one that nobody has seen.
+
+use super::{Error, Log};
+use crate::metadata::log::PublishedCheckpoint;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Most entries in one step of the store.
+const BATCH: usize = 512;
+/// How often it looks for what nobody told it of, and when it tries again after a failure.
+const POLL: Duration = Duration::from_secs(1);
+/// Least time between two copies of the checkpoint outside the store.
+const COPY_EVERY: Duration = Duration::from_secs(1);
+
+impl Log {
+    /// Appends until `stop`. There must be no other appender over the same store.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut last = Instant::now();
+        let mut copied = (Instant::now(), 0);
+        loop {
+            tokio::select! {
+                () = self.inner.nudge.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                () = stop.cancelled() => break,
+            }
+            let since = last.elapsed();
+            if since < self.inner.settings.batch {
+                tokio::time::sleep(self.inner.settings.batch - since).await;
+            }
+            last = Instant::now();
+            if let Err(error) = self.advance().await {
+                self.inner.metrics.log_failures.inc();
+                tracing::error!(%error, "the transparency log cannot go on; pushes wait for it");
+                tokio::time::sleep(POLL).await;
+            }
+            let size = self.latest().size;
+            if size > copied.1 && copied.0.elapsed() >= COPY_EVERY {
+                self.copy_checkpoint().await;
+                copied = (Instant::now(), size);
+            }
+        }
+        // Requests have ended; what they recorded and did not wait for is in the last checkpoint.
+        if let Err(error) = self.advance().await {
+            tracing::error!(%error, "the transparency log could not be brought up to date");
+        }
+        self.copy_checkpoint().await;
+    }
+
+    /// Makes entries of all that waits, and has a checkpoint over them.
+    pub(super) async fn advance(&self) -> Result<(), Error> {
+        let latest = self.latest();
+        let mut state = self.inner.store.log_state().await?;
+        if state.is_caught_up
+            && state.size == latest.size
+            && !latest.note.is_empty()
+            && state.events == latest.events
+            && state.submissions == latest.submissions
+        {
+            return Ok(());
+        }
+        while !state.is_caught_up {
+            state = self.inner.store.integrate(BATCH).await?;
+            // A long backlog is published piece by piece; nobody waits for its end.
+            if !state.is_caught_up && state.size >= latest.size + 16 * BATCH as u64 {
+                self.inner.nudge.notify_one();
+                break;
+            }
+        }
+        let signed = self.sign(state.size, state.root)?;
+        let checkpoint = PublishedCheckpoint {
+            size: state.size,
+            root: state.root,
+            events: state.events,
+            submissions: state.submissions,
+            note: signed.to_string(),
+        };
+        if !self.inner.store.publish(checkpoint.clone()).await? {
+            return Err(Error::Contradiction(format!(
+                "a checkpoint of {} entries is not of the stored tree: is there a second appender?",
+                checkpoint.size
+            )));
+        }
+        let metrics = &self.inner.metrics;
+        metrics
+            .log_size
+            .set(i64::try_from(checkpoint.size).unwrap_or(i64::MAX));
+        metrics.log_checkpoints.inc();
+        metrics.log_last_checkpoint.set(self.now() / 1000);
+        self.inner.published.send_replace(checkpoint);
+        Ok(())
+    }
+
+    pub(super) async fn copy_checkpoint(&self) {
+        let guard = self.inner.guard.clone();
+        let note = self.latest().note;
+        let copied = tokio::task::spawn_blocking(move || guard.write(&note)).await;
+        if let Ok(Err(error)) = copied {
+            self.inner.metrics.log_failures.inc();
+            tracing::warn!(%error, "the last checkpoint could not be kept outside the store");
+        }
+    }
+}

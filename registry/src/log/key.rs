@@ -1,0 +1,110 @@
+//! The log's key: a PKCS#8 file, made at the first start.
+
+use super::Error;
+use data_encoding::BASE64;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use sealstone_spec::key::{SecretKey, Signer as _};
+use sealstone_spec::log::{KeyKind, VerifierKey};
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// A secret key with its public side. It is in no debug output.
+pub struct LogKey {
+    verifier: VerifierKey,
+    secret: SecretKey,
+}
+
+impl std::fmt::Debug for LogKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogKey({})", self.verifier)
+    }
+}
+
+impl LogKey {
+    /// From a key in memory.
+    ///
+    /// # Errors
+    /// If it is not Ed25519 or the name cannot be one.
+    pub fn new(name: &str, kind: KeyKind, secret: SecretKey) -> Result<LogKey, Error> {
+        let verifier = VerifierKey::new(name, kind, secret.public_key().clone())?;
+        Ok(LogKey { verifier, secret })
+    }
+
+    /// What others check with.
+    pub fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// What signs.
+    pub fn secret(&self) -> &SecretKey {
+        &self.secret
+    }
+}
+
+/// Reads the key in `path`, or makes one there if there is none and `may_make` says so.
+///
+/// # Errors
+/// If the file cannot be read, is no unencrypted Ed25519 key, or is missing where it must not be.
+pub fn load_or_make(
+    path: &Path,
+    name: &str,
+    kind: KeyKind,
+    may_make: bool,
+) -> Result<LogKey, Error> {
+    let problem = |problem: String| Error::File {
+        path: path.to_owned(),
+        problem,
+    };
+    if !path.exists() {
+        if !may_make {
+            return Err(problem(
+                "the key is missing, and the log has checkpoints that it signed: bring it back"
+                    .into(),
+            ));
+        }
+        make(path).map_err(|error| problem(format!("no key can be made there: {error}")))?;
+    }
+    let document = PrivatePkcs8KeyDer::from_pem_file(path)
+        .map_err(|error| problem(format!("it is no unencrypted PKCS#8 key in PEM: {error}")))?;
+    let secret = SecretKey::from_pkcs8_der(document.secret_pkcs8_der())
+        .map_err(|error| problem(error.to_string()))?;
+    LogKey::new(name, kind, secret)
+}
+
+fn make(path: &Path) -> std::io::Result<()> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+    }
+    let seed: [u8; 32] = rand::random();
+    let secret = SecretKey::ed25519_from_seed(&seed).map_err(std::io::Error::other)?;
+    let encoded = BASE64.encode(&secret.to_pkcs8_der());
+    let lines: Vec<&str> = encoded
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"))
+        .collect();
+    let text = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        lines.join("\n")
+    );
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}

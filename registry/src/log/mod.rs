@@ -1,0 +1,339 @@
+//! The transparency log of this registry: one appender, its key, and what is read of it.
+//!
+//! The metadata store records what happened; the [`appender`] turns what waits into entries, in batches,
+//! and signs a checkpoint when a batch is durable. Owns key, signing, proofs, collecting cosignatures.
+//! Does not know HTTP, and does not decide who may read: [`crate::service`] and [`crate::api`] do.
+//! Invariant: a checkpoint is served only after its tree and itself are durable, so no stop between two
+//! steps leads to two trees of one size; and a store that is older than what was served signs nothing.
+
+mod appender;
+mod guard;
+mod key;
+mod proofs;
+#[cfg(test)]
+mod tests;
+mod witnesses;
+
+pub use guard::replace as replace_file;
+pub use key::{LogKey, load_or_make};
+pub use witnesses::WitnessParty;
+
+use crate::clock::Clock;
+use crate::metadata::log::{LogQuery, LogStore, LoggedAt, PublishedCheckpoint};
+use crate::metadata::{self, Millis};
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use guard::Guard;
+use sealstone_spec::log::{
+    Checkpoint, Entry, LogError, LogProof, Rekord, SignedCheckpoint, TILE_WIDTH, TileKind,
+    TilePath, TlogEntry, VerifierKey, encode_entries,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Why something could not be done with the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] metadata::Error),
+    /// What is stored makes no sense.
+    #[error("the transparency log: {0}")]
+    Format(#[from] LogError),
+    /// The store and what was served before contradict each other.
+    #[error("{0}")]
+    Contradiction(String),
+    /// The checkpoint did not come in time.
+    #[error(
+        "what was changed is stored, but no checkpoint of the transparency log contains it yet: ask again later"
+    )]
+    Late,
+    /// A file.
+    #[error("{path}: {problem}")]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What the operator sets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Least time between two checkpoints.
+    pub batch: Duration,
+    /// How long a push waits for the checkpoint that contains it.
+    pub wait: Duration,
+    /// Who is asked to cosign.
+    pub witnesses: Vec<WitnessParty>,
+    /// Where the last checkpoint is kept outside the store; a store that was rolled back is noticed by it.
+    pub guard: Option<PathBuf>,
+}
+
+/// The log. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn LogStore>,
+    key: LogKey,
+    settings: Settings,
+    guard: Guard,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    nudge: Notify,
+    published: watch::Sender<PublishedCheckpoint>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Log({})", self.inner.key.verifier())
+    }
+}
+
+/// An entry with its proof.
+#[derive(Debug)]
+pub struct Proved {
+    /// Where it is.
+    pub at: LoggedAt,
+    /// What it says.
+    pub entry: Entry,
+    /// The proof file.
+    pub proof: LogProof,
+}
+
+impl Log {
+    /// Opens the log of a store: brings it up to date, compares it with what was served before, and has a
+    /// first checkpoint.
+    ///
+    /// # Errors
+    /// If the store, the key and what was served before do not go together. Such a log must not go on.
+    pub async fn open(
+        store: Arc<dyn LogStore>,
+        key: LogKey,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Log, Error> {
+        let guard = Guard::new(settings.guard.clone());
+        let kept = store.published().await?;
+        if let Some(kept) = &kept {
+            let note = SignedCheckpoint::parse(kept.note.as_bytes())?;
+            note.verify(key.verifier()).map_err(|error| {
+                Error::Contradiction(format!(
+                    "the log has checkpoints of another name or key ({error}): configure the origin and the key that it had"
+                ))
+            })?;
+        }
+        let empty = PublishedCheckpoint {
+            size: 0,
+            root: sealstone_spec::log::Hash::of_nothing(),
+            events: 0,
+            submissions: 0,
+            note: String::new(),
+        };
+        let log = Log {
+            inner: Arc::new(Inner {
+                published: watch::Sender::new(kept.unwrap_or(empty)),
+                store,
+                key,
+                settings,
+                guard,
+                clock,
+                metrics,
+                nudge: Notify::new(),
+            }),
+        };
+        log.check_guard().await?;
+        log.advance().await?;
+        Ok(log)
+    }
+
+    /// A store that was restored from an older copy would grow another tree over sizes that were served.
+    async fn check_guard(&self) -> Result<(), Error> {
+        let Some(kept) = self.inner.guard.read(self.key())? else {
+            return Ok(());
+        };
+        let state = self.inner.store.log_state().await?;
+        if kept.size() > state.size {
+            return Err(Error::Contradiction(format!(
+                "the store has {} entries of the log, but a checkpoint of {} was served: it was restored from an older copy. Restore a newer one; going on would show two histories, and every client would refuse it",
+                state.size,
+                kept.size()
+            )));
+        }
+        if self.root_at(kept.size(), state.size).await? != *kept.root() {
+            return Err(Error::Contradiction(format!(
+                "the store's first {} entries of the log are not those of the checkpoint that was served: the store was changed or is another's",
+                kept.size()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &VerifierKey {
+        self.inner.key.verifier()
+    }
+
+    /// The latest checkpoint.
+    pub fn latest(&self) -> PublishedCheckpoint {
+        self.inner.published.borrow().clone()
+    }
+
+    /// The latest checkpoint that every configured witness cosigned.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn witnessed(&self) -> Result<Option<PublishedCheckpoint>, Error> {
+        Ok(self.inner.store.witnessed().await?)
+    }
+
+    /// Waits until everything that is recorded now is in a checkpoint, and says which.
+    ///
+    /// # Errors
+    /// [`Error::Late`] if that takes too long; what was recorded stays recorded.
+    pub async fn settle(&self) -> Result<PublishedCheckpoint, Error> {
+        let wanted = self.inner.store.recorded().await?;
+        let started = std::time::Instant::now();
+        let mut published = self.inner.published.subscribe();
+        self.inner.nudge.notify_one();
+        let contains = |checkpoint: &PublishedCheckpoint| {
+            checkpoint.events >= wanted.events && checkpoint.submissions >= wanted.submissions
+        };
+        let waited =
+            tokio::time::timeout(self.inner.settings.wait, published.wait_for(contains)).await;
+        let seconds = started.elapsed().as_secs_f64();
+        self.inner.metrics.log_wait_seconds.observe(seconds);
+        match waited {
+            Ok(Ok(found)) => Ok(found.clone()),
+            _ => Err(Error::Late),
+        }
+    }
+
+    /// Takes a signature in and waits for the checkpoint that contains it.
+    ///
+    /// # Errors
+    /// If the store fails or the checkpoint is late.
+    pub async fn submit(&self, rekord: Rekord) -> Result<TlogEntry, Error> {
+        let query = LogQuery::Entry(rekord.leaf());
+        let at = match self.inner.store.logged(&query).await? {
+            Some(at) if at.index < self.latest().size => at,
+            _ => {
+                self.inner.store.submit(rekord.clone()).await?;
+                self.settle().await?;
+                self.inner.store.logged(&query).await?.ok_or(Error::Late)?
+            }
+        };
+        let checkpoint = self.latest();
+        let path = self.inclusion(at.index, checkpoint.size).await?;
+        let note = SignedCheckpoint::parse(checkpoint.note.as_bytes())?;
+        Ok(TlogEntry::new(&rekord, at.index, path, &note, self.key())?)
+    }
+
+    /// Where something is; `None` if it is not in the latest checkpoint.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn find(&self, query: &LogQuery) -> Result<Option<LoggedAt>, Error> {
+        let at = self.inner.store.logged(query).await?;
+        Ok(at.filter(|at| at.index < self.latest().size))
+    }
+
+    /// An entry with its proof; `None` if the log has no such number. With `witnessed`, under the latest
+    /// cosigned checkpoint if that contains it.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn prove(&self, index: u64, witnessed: bool) -> Result<Option<Proved>, Error> {
+        let mut checkpoint = self.latest();
+        if witnessed
+            && let Some(cosigned) = self.witnessed().await?.filter(|found| found.size > index)
+        {
+            checkpoint = cosigned;
+        }
+        if index >= checkpoint.size {
+            return Ok(None);
+        }
+        let bytes = self.inner.store.log_entries(index, 1).await?;
+        let Some(bytes) = bytes.into_iter().next() else {
+            return Ok(None);
+        };
+        let entry = Entry::parse(&bytes)?;
+        let proof = LogProof {
+            extra: Some(bytes.to_vec()),
+            index,
+            hashes: self.inclusion(index, checkpoint.size).await?,
+            checkpoint: SignedCheckpoint::parse(checkpoint.note.as_bytes())?,
+        };
+        let leaf = sealstone_spec::log::Hash::of_entry(&bytes);
+        Ok(Some(Proved {
+            at: LoggedAt { index, leaf },
+            entry,
+            proof,
+        }))
+    }
+
+    /// A tile of hashes that the latest checkpoint has at least so wide.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn tile(&self, path: TilePath) -> Result<Option<Bytes>, Error> {
+        let TileKind::Hashes(level) = path.kind else {
+            return Ok(None);
+        };
+        if !self.is_published(path) {
+            return Ok(None);
+        }
+        let tile = self.inner.store.log_tile(level, path.index).await?;
+        let wanted = usize::from(path.width) * 32;
+        Ok(tile
+            .filter(|tile| tile.len() >= wanted)
+            .map(|tile| tile.slice(..wanted)))
+    }
+
+    /// The entries of a tile that the latest checkpoint has at least so wide.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn entries(&self, path: TilePath) -> Result<Option<Vec<Bytes>>, Error> {
+        if path.kind != TileKind::Entries || !self.is_published(path) {
+            return Ok(None);
+        }
+        let width = usize::from(path.width);
+        let entries = self
+            .inner
+            .store
+            .log_entries(path.index * TILE_WIDTH, width)
+            .await?;
+        Ok((entries.len() == width).then_some(entries))
+    }
+
+    /// Entries as a tile holds them.
+    ///
+    /// # Errors
+    /// If one is too long, which the store does not take.
+    pub fn encode(entries: &[Bytes]) -> Result<Vec<u8>, Error> {
+        Ok(encode_entries(entries.iter().map(|entry| &entry[..]))?)
+    }
+
+    fn is_published(&self, path: TilePath) -> bool {
+        TilePath::at(path.kind, path.index, self.latest().size)
+            .is_some_and(|widest| widest.width >= path.width)
+    }
+
+    fn now(&self) -> Millis {
+        self.inner.clock.now()
+    }
+
+    fn sign(&self, size: u64, root: sealstone_spec::log::Hash) -> Result<SignedCheckpoint, Error> {
+        let checkpoint = Checkpoint::new(self.key().name(), size, root);
+        Ok(checkpoint.sign(self.key(), self.inner.key.secret())?)
+    }
+}

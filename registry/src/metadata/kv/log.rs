@@ -1,0 +1,371 @@
+//! Entries, tiles and the way from events to entries.
+
+use super::KvMetadata;
+use super::engine::{Engine, Family};
+use super::keys;
+use super::txn::{Txn, decode, encode};
+use crate::metadata::log::{LogQuery, LogState, LogStore, LoggedAt, PublishedCheckpoint, Recorded};
+use crate::metadata::{Answer, Error, Event, EventKind, Millis};
+use bytes::Bytes;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{Entry, EventEntry, Frontier, Hash, Operation, Rekord, TILE_WIDTH};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const STATE: &[u8] = b"log/state";
+const SUBMISSIONS: &[u8] = b"log/submissions";
+const CHECKPOINT: &[u8] = b"log/checkpoint";
+const WITNESSED: &[u8] = b"log/witnessed";
+
+#[derive(Default, Serialize, Deserialize)]
+struct StateRow {
+    size: u64,
+    peaks: Vec<Hash>,
+    events: u64,
+    submissions: u64,
+}
+
+/// Something that waits to become an entry and is no event of a repository.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Submission {
+    /// A signature: its entry.
+    Rekord(String),
+}
+
+fn read_state(row: Option<StateRow>) -> Result<(Frontier, StateRow), Error> {
+    let row = row.unwrap_or_default();
+    let frontier = Frontier::from_parts(row.size, row.peaks.clone()).ok_or_else(|| {
+        Error::Damaged("the log's state has another number of peaks than its size".into())
+    })?;
+    Ok((frontier, row))
+}
+
+/// Queues a submission; its number.
+fn queue(txn: &mut Txn<'_>, submission: &Submission) -> Result<u64, Error> {
+    let number = txn.row::<u64>(Family::Server, SUBMISSIONS)?.unwrap_or(0) + 1;
+    txn.put_row(Family::Server, SUBMISSIONS.to_vec(), &number);
+    txn.put_row(
+        Family::LogWaiting,
+        number.to_be_bytes().to_vec(),
+        submission,
+    );
+    Ok(number)
+}
+
+fn key_of(query: &LogQuery) -> Vec<u8> {
+    let (kind, rest) = match query {
+        LogQuery::Tag(repo, tag) => (1, keys::repo_text(repo, tag.as_str())),
+        LogQuery::Statement(repo, digest) => (2, keys::repo_digest(repo, digest)),
+        LogQuery::Entry(leaf) => (3, leaf.as_bytes().to_vec()),
+    };
+    [vec![kind], rest].concat()
+}
+
+/// Entries that are being appended, and the tiles that they touch.
+struct Appending<'t, 'e> {
+    txn: &'t mut Txn<'e>,
+    frontier: Frontier,
+    tiles: BTreeMap<(u8, u64), Vec<u8>>,
+}
+
+impl Appending<'_, '_> {
+    fn append(&mut self, entry: &Entry) -> Result<LoggedAt, Error> {
+        let bytes = entry
+            .to_bytes()
+            .map_err(|error| Error::Damaged(format!("an event cannot be logged: {error}")))?;
+        let at = LoggedAt {
+            index: self.frontier.size(),
+            leaf: Hash::of_entry(&bytes),
+        };
+        let mut completed = Vec::new();
+        self.frontier.push(at.leaf, |node, hash| {
+            if node.level % 8 == 0 {
+                completed.push((node, hash));
+            }
+        });
+        for (node, hash) in completed {
+            self.extend_tile(node.level / 8, node.index, &hash)?;
+        }
+        let key = at.index.to_be_bytes().to_vec();
+        self.txn.put(Family::LogEntry, key, bytes);
+        Ok(at)
+    }
+
+    fn extend_tile(&mut self, level: u8, index: u64, hash: &Hash) -> Result<(), Error> {
+        let id = (level, index / TILE_WIDTH);
+        if !self.tiles.contains_key(&id) {
+            let stored = self.txn.get(Family::LogTile, &tile_key(id.0, id.1))?;
+            self.tiles.insert(id, stored.unwrap_or_default());
+        }
+        let tile = self.tiles.entry(id).or_default();
+        if tile.len() as u64 != index % TILE_WIDTH * 32 {
+            return Err(Error::Damaged(format!(
+                "tile {} of level {level} of the log has {} bytes, not those of its entries",
+                id.1,
+                tile.len()
+            )));
+        }
+        tile.extend_from_slice(hash.as_bytes());
+        Ok(())
+    }
+
+    fn note(&mut self, query: &LogQuery, at: LoggedAt) {
+        self.txn.put_row(Family::LogPlace, key_of(query), &at);
+    }
+
+    fn event(&mut self, number: u64, event: &Event) -> Result<(), Error> {
+        let tag = match (&event.repo, &event.tag) {
+            (Some(repo), Some(tag)) => Some(LogQuery::Tag(repo.clone(), tag.clone())),
+            _ => None,
+        };
+        let prev = match &tag {
+            Some(query) => self.txn.row::<LoggedAt>(Family::LogPlace, &key_of(query))?,
+            None => None,
+        };
+        let mut entry = EventEntry::new(
+            operation(event),
+            event.digest,
+            event.by.as_str(),
+            since_1970(event.at),
+        );
+        entry.event = Some(number);
+        entry.repository.clone_from(&event.repo);
+        entry.tag.clone_from(&event.tag);
+        entry.policy = event.policy;
+        entry.set_evidence(&event.evidence);
+        entry.prev = prev.map(|prev| prev.leaf);
+        let statement = match (&event.repo, event.subject) {
+            (Some(repo), Some(subject)) => {
+                entry.digest = subject;
+                entry.statement = Some(event.digest);
+                entry.predicate_type.clone_from(&event.predicate_type);
+                Some(LogQuery::Statement(repo.clone(), event.digest))
+            }
+            _ => None,
+        };
+        let at = self.append(&Entry::Event(entry))?;
+        if let Some(query) = tag.or(statement) {
+            self.note(&query, at);
+        }
+        Ok(())
+    }
+
+    fn submission(&mut self, submission: Submission) -> Result<(), Error> {
+        match submission {
+            Submission::Rekord(text) => {
+                let rekord = Rekord::parse(text.as_bytes()).map_err(|error| {
+                    Error::Damaged(format!(
+                        "an entry that was submitted cannot be read: {error}"
+                    ))
+                })?;
+                let query = LogQuery::Entry(rekord.leaf());
+                // Submitted twice, it is one entry.
+                if self.txn.has(Family::LogPlace, &key_of(&query))? {
+                    return Ok(());
+                }
+                let at = self.append(&Entry::Signature(rekord))?;
+                self.note(&query, at);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn operation(event: &Event) -> Operation {
+    match event.kind {
+        EventKind::TagCreated | EventKind::TagMoved
+            if event.immutable && event.policy.is_some() =>
+        {
+            Operation::Release
+        }
+        EventKind::TagCreated | EventKind::TagMoved => Operation::Tag,
+        EventKind::TagDeleted => Operation::Untag,
+        EventKind::ManifestDeleted => Operation::Delete,
+        EventKind::PolicyChanged => Operation::Policy,
+        EventKind::StatementAttached => {
+            Operation::of_predicate(event.predicate_type.as_deref().unwrap_or_default())
+        }
+    }
+}
+
+fn since_1970(time: Millis) -> u64 {
+    u64::try_from(time).unwrap_or(0)
+}
+
+fn tile_key(level: u8, index: u64) -> Vec<u8> {
+    [&[level][..], &index.to_be_bytes()].concat()
+}
+
+fn number_of(family: Family, key: &[u8]) -> Result<u64, Error> {
+    let bytes = key
+        .try_into()
+        .map_err(|_| Error::Damaged(format!("a {} row has no number", family.name())))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// One step: events first, then submissions, each in its order.
+fn integrate(txn: &mut Txn<'_>, limit: usize) -> Result<LogState, Error> {
+    let (frontier, mut row) = read_state(txn.row(Family::Server, STATE)?)?;
+    let from = (row.events + 1).to_be_bytes();
+    let events = txn.scan(Family::Event, b"", &from, limit)?;
+    let waiting = txn.scan(Family::LogWaiting, b"", b"", limit - events.len())?;
+    let mut appending = Appending {
+        txn,
+        frontier,
+        tiles: BTreeMap::new(),
+    };
+    for (key, value) in &events {
+        let number = number_of(Family::Event, key)?;
+        if number != row.events + 1 {
+            return Err(Error::Damaged(format!(
+                "event {} is missing",
+                row.events + 1
+            )));
+        }
+        appending.event(number, &decode(Family::Event, value)?)?;
+        row.events = number;
+    }
+    for (key, value) in waiting {
+        row.submissions = number_of(Family::LogWaiting, &key)?;
+        appending.submission(decode(Family::LogWaiting, &value)?)?;
+        appending.txn.delete(Family::LogWaiting, key);
+    }
+    let Appending {
+        frontier, tiles, ..
+    } = appending;
+    for ((level, index), tile) in tiles {
+        txn.put(Family::LogTile, tile_key(level, index), tile);
+    }
+    let recorded = Recorded {
+        events: txn.row(Family::Server, b"events")?.unwrap_or(0),
+        submissions: txn.row(Family::Server, SUBMISSIONS)?.unwrap_or(0),
+    };
+    if frontier.size() > row.size || row.size == 0 {
+        row.size = frontier.size();
+        row.peaks = frontier.peaks().to_vec();
+    }
+    txn.put_row(Family::Server, STATE.to_vec(), &row);
+    Ok(state(&frontier, &row, recorded))
+}
+
+fn state(frontier: &Frontier, row: &StateRow, recorded: Recorded) -> LogState {
+    LogState {
+        size: frontier.size(),
+        root: frontier.root(),
+        events: row.events,
+        submissions: row.submissions,
+        is_caught_up: row.events >= recorded.events && row.submissions >= recorded.submissions,
+    }
+}
+
+fn publish(txn: &mut Txn<'_>, checkpoint: &PublishedCheckpoint) -> Result<bool, Error> {
+    let (frontier, row) = read_state(txn.row(Family::Server, STATE)?)?;
+    let latest = txn.row::<PublishedCheckpoint>(Family::Server, CHECKPOINT)?;
+    let is_of_tree = checkpoint.size == frontier.size()
+        && checkpoint.root == frontier.root()
+        && checkpoint.events <= row.events
+        && checkpoint.submissions <= row.submissions;
+    let goes_on = latest.is_none_or(|latest| {
+        latest.size < checkpoint.size
+            || (latest.size == checkpoint.size && latest.root == checkpoint.root)
+    });
+    if is_of_tree && goes_on {
+        txn.put_row(Family::Server, CHECKPOINT.to_vec(), checkpoint);
+    }
+    Ok(is_of_tree && goes_on)
+}
+
+impl<E: Engine> KvMetadata<E> {
+    fn recorded_now(&self) -> Result<Recorded, Error> {
+        Ok(Recorded {
+            events: self.row(Family::Server, b"events")?.unwrap_or(0),
+            submissions: self.row(Family::Server, SUBMISSIONS)?.unwrap_or(0),
+        })
+    }
+}
+
+impl<E: Engine> LogStore for KvMetadata<E> {
+    fn submit(&self, rekord: Rekord) -> Answer<'_, u64> {
+        Box::pin(async move {
+            self.write(move |txn| {
+                let text = String::from_utf8(rekord.to_bytes())
+                    .map_err(|_| Error::Damaged("an entry is no text".into()))?;
+                queue(txn, &Submission::Rekord(text))
+            })
+            .await
+        })
+    }
+
+    fn integrate(&self, limit: usize) -> Answer<'_, LogState> {
+        Box::pin(async move { self.write(move |txn| integrate(txn, limit)).await })
+    }
+
+    fn log_state(&self) -> Answer<'_, LogState> {
+        Box::pin(async move {
+            let (frontier, row) = read_state(self.row(Family::Server, STATE)?)?;
+            Ok(state(&frontier, &row, self.recorded_now()?))
+        })
+    }
+
+    fn recorded(&self) -> Answer<'_, Recorded> {
+        Box::pin(async move { self.recorded_now() })
+    }
+
+    fn log_entries(&self, from: u64, limit: usize) -> Answer<'_, Vec<Bytes>> {
+        Box::pin(async move {
+            let mut next = from;
+            self.list(
+                Family::LogEntry,
+                b"",
+                &from.to_be_bytes(),
+                limit,
+                |key, value| {
+                    if number_of(Family::LogEntry, key)? != next {
+                        return Err(Error::Damaged(format!(
+                            "entry {next} of the log is missing"
+                        )));
+                    }
+                    next += 1;
+                    Ok(Some(Bytes::copy_from_slice(value)))
+                },
+            )
+        })
+    }
+
+    fn log_tile(&self, level: u8, index: u64) -> Answer<'_, Option<Bytes>> {
+        Box::pin(async move {
+            let tile = self.engine.get(Family::LogTile, &tile_key(level, index))?;
+            Ok(tile.map(Bytes::from))
+        })
+    }
+
+    fn logged<'a>(&'a self, what: &'a LogQuery) -> Answer<'a, Option<LoggedAt>> {
+        Box::pin(async move { self.row(Family::LogPlace, &key_of(what)) })
+    }
+
+    fn publish(&self, checkpoint: PublishedCheckpoint) -> Answer<'_, bool> {
+        Box::pin(async move { self.write(move |txn| publish(txn, &checkpoint)).await })
+    }
+
+    fn published(&self) -> Answer<'_, Option<PublishedCheckpoint>> {
+        Box::pin(async move { self.row(Family::Server, CHECKPOINT) })
+    }
+
+    fn keep_witnessed(&self, checkpoint: PublishedCheckpoint) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.write(move |txn| {
+                let kept = txn.row::<PublishedCheckpoint>(Family::Server, WITNESSED)?;
+                if kept.is_none_or(|kept| kept.size <= checkpoint.size) {
+                    txn.put(Family::Server, WITNESSED.to_vec(), encode(&checkpoint));
+                }
+                Ok(())
+            })
+            .await
+        })
+    }
+
+    fn witnessed(&self) -> Answer<'_, Option<PublishedCheckpoint>> {
+        Box::pin(async move { self.row(Family::Server, WITNESSED) })
+    }
+}

@@ -1,0 +1,175 @@
+//! What is read of the transparency log, and what is put into it on request.
+
+use super::{Contributor, Error, Registry};
+use crate::auth::{Grant, Pull};
+use crate::log::{self, Log, Proved};
+use crate::metadata::log::{LogQuery, PublishedCheckpoint};
+use bytes::Bytes;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{Entry, Rekord, TilePath, TlogEntry, VerifierKey};
+use sealstone_spec::name::{RepoName, Tag};
+
+/// Where a change stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedChange {
+    /// The log's name.
+    pub origin: String,
+    /// Number of the entry.
+    pub index: u64,
+    /// Size of the checkpoint that contains it.
+    pub size: u64,
+}
+
+/// An entry that a reader asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedEntry {
+    /// The last event of a tag.
+    Tag(Tag),
+    /// The event that attached a statement.
+    Statement(Digest),
+}
+
+impl From<log::Error> for Error {
+    fn from(error: log::Error) -> Self {
+        match error {
+            log::Error::Store(error) => error.into(),
+            log::Error::Late => Error::Unavailable(error.to_string()),
+            other => Error::Internal(other.to_string()),
+        }
+    }
+}
+
+impl Registry {
+    /// Gives the registry its log. Without one, pushes are not logged and nothing of a log is served.
+    pub fn attach_log(&self, log: Log) {
+        // Only boot calls this, once; a second log would contradict the first.
+        let _ = self.inner.log.set(log);
+    }
+
+    fn log(&self) -> Result<&Log, Error> {
+        let absent = || Error::ManifestUnknown("this registry has no transparency log".into());
+        self.inner.log.get().ok_or_else(absent)
+    }
+
+    /// The log's key.
+    pub fn log_key(&self) -> Result<VerifierKey, Error> {
+        Ok(self.log()?.key().clone())
+    }
+
+    /// The latest checkpoint.
+    pub fn latest_checkpoint(&self) -> Result<PublishedCheckpoint, Error> {
+        Ok(self.log()?.latest())
+    }
+
+    /// The latest checkpoint that the witnesses cosigned.
+    pub async fn witnessed_checkpoint(&self) -> Result<Option<PublishedCheckpoint>, Error> {
+        Ok(self.log()?.witnessed().await?)
+    }
+
+    /// A tile of hashes.
+    pub async fn log_tile(&self, path: TilePath) -> Result<Option<Bytes>, Error> {
+        Ok(self.log()?.tile(path).await?)
+    }
+
+    /// A tile of entries, for a reader who sees the repositories that `may_see` says. `None` if there is no
+    /// such tile; [`Error::MayNotReadLog`] if it names a repository that the reader does not see.
+    pub async fn log_entries(
+        &self,
+        path: TilePath,
+        may_see: impl Fn(&RepoName) -> bool,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(entries) = self.log()?.entries(path).await? else {
+            return Ok(None);
+        };
+        for entry in &entries {
+            check_seen(&Entry::parse(entry).map_err(log::Error::from)?, &may_see)?;
+        }
+        Ok(Some(Log::encode(&entries)?))
+    }
+
+    /// The proof of something in a repository, once it is in a checkpoint. `None` if it was never logged.
+    pub async fn prove(
+        &self,
+        grant: &Grant<Pull>,
+        wanted: WantedEntry,
+        witnessed: bool,
+    ) -> Result<Option<Proved>, Error> {
+        let repo = grant.repository().clone();
+        let query = match wanted {
+            WantedEntry::Tag(tag) => LogQuery::Tag(repo, tag),
+            WantedEntry::Statement(digest) => LogQuery::Statement(repo, digest),
+        };
+        let log = self.log()?;
+        log.settle().await?;
+        match log.find(&query).await? {
+            Some(at) => Ok(log.prove(at.index, witnessed).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// The proof of an entry by its number, for a reader who sees the repositories that `may_see` says.
+    pub async fn prove_index(
+        &self,
+        index: u64,
+        witnessed: bool,
+        may_see: impl Fn(&RepoName) -> bool,
+    ) -> Result<Option<Proved>, Error> {
+        let proved = self.log()?.prove(index, witnessed).await?;
+        if let Some(proved) = &proved {
+            check_seen(&proved.entry, &may_see)?;
+        }
+        Ok(proved)
+    }
+
+    /// Logs a signature by a P-256 key, for somebody who may contribute to a repository.
+    pub async fn log_signature(
+        &self,
+        who: &Contributor,
+        rekord: Rekord,
+    ) -> Result<TlogEntry, Error> {
+        let entry = self.log()?.submit(rekord).await?;
+        tracing::info!(repo.name = %who.repository(), by = who.name(), log.index = entry.index(), "signature logged");
+        Ok(entry)
+    }
+
+    /// Waits until what was just recorded is in a checkpoint. It is done all the same if that is late:
+    /// then there is nothing to say about it yet.
+    pub(super) async fn await_log(
+        &self,
+        repo: &RepoName,
+        tag: Option<&Tag>,
+    ) -> Option<LoggedChange> {
+        let log = self.inner.log.get()?;
+        let settled = log.settle().await;
+        let found = match (settled, tag) {
+            (Ok(checkpoint), Some(tag)) => {
+                let query = LogQuery::Tag(repo.clone(), tag.clone());
+                log.find(&query)
+                    .await
+                    .map(|at| at.map(|at| (at, checkpoint)))
+            }
+            (Ok(_), None) => return None,
+            (Err(error), _) => Err(error),
+        };
+        match found {
+            Ok(found) => found.map(|(at, checkpoint)| LoggedChange {
+                origin: log.key().name().to_owned(),
+                index: at.index,
+                size: checkpoint.size,
+            }),
+            Err(error) => {
+                tracing::warn!(repo.name = %repo, %error, "a change is stored and not in a checkpoint yet");
+                None
+            }
+        }
+    }
+}
+
+fn check_seen(entry: &Entry, may_see: &impl Fn(&RepoName) -> bool) -> Result<(), Error> {
+    match entry {
+        Entry::Event(event) if event.repository.as_ref().is_some_and(|repo| !may_see(repo)) => {
+            Err(Error::MayNotReadLog)
+        }
+        _ => Ok(()),
+    }
+}
