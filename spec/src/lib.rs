@@ -18,12 +18,13 @@
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 //! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
-//! | [`statement`], [`purl`] | 10 | what statements say: provenance, tests, approvals, releases; package URLs |
 //! | [`log`] | 06 | the transparency log: tree, checkpoints, proofs, entries, witnesses |
+//! | [`statement`], [`purl`], [`bom`] | 10 | what statements say: provenance, tests, approvals, releases; package URLs; bills of materials |
 
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod bom;
 pub mod bundle;
 pub mod canonical;
 pub mod compare;

@@ -62,6 +62,11 @@ impl PredicateError {
         }
     }
 
+    /// A problem that was found in a predicate of type `P`.
+    pub(crate) fn of<P: Predicate>(problem: Problem) -> PredicateError {
+        PredicateError::new(P::TYPE, problem.at, problem.text)
+    }
+
     /// Where it is; empty for the predicate as a whole.
     pub fn at(&self) -> &str {
         &self.at
@@ -156,9 +161,7 @@ pub fn unread_fields<P: Predicate>(predicate: &Map<String, Value>) -> Vec<String
 }
 
 fn checked<P: Predicate>(predicate: &P) -> Result<(), PredicateError> {
-    predicate
-        .check()
-        .map_err(|problem| PredicateError::new(P::TYPE, problem.at, problem.text))
+    predicate.check().map_err(PredicateError::of::<P>)
 }
 
 fn to_map<P: Predicate>(predicate: &P) -> Result<Map<String, Value>, PredicateError> {

@@ -495,3 +495,13 @@ fn the_schema_of_the_build_type_names_what_the_code_reads() {
         model_train::BUILD_TYPE
     );
 }
+
+#[test]
+fn a_bill_of_materials_byte_by_byte() {
+    let bytes = crate::bom::write(&crate::bom::tests::contents()).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let built: Value = serde_json::from_str(&text).unwrap();
+    let stored = agree("statements/bom.json", &built);
+    let again = crate::canonical::to_canonical_json(&stored).unwrap();
+    assert_eq!(String::from_utf8(again).unwrap(), text);
+}

@@ -10,6 +10,7 @@
 mod documents;
 mod evidence;
 mod policy;
+mod statements;
 mod text;
 
 /// Runs one input; `true` if the parser under test accepted it.
@@ -34,6 +35,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sealed_payload", evidence::sealed_payload),
     ("statement", evidence::statement),
     ("sigstore_bundle", evidence::sigstore_bundle),
+    ("predicate", statements::predicate),
+    ("bill_of_materials", statements::bill_of_materials),
+    ("packages", statements::packages),
     ("policy", policy::document),
     ("glob", policy::glob),
 ];
