@@ -11,6 +11,7 @@ mod drain;
 mod full;
 mod gc;
 mod hostile;
+mod isolation;
 mod kill;
 mod log;
 mod offline;

@@ -6,21 +6,39 @@
 //! Invariant: the isolation in an outcome is one that a probe of this process has shown to hold. A run
 //! never writes to a source of an input.
 
+mod bubblewrap;
 mod capabilities;
+mod cgroup;
+mod child;
+mod choose;
+mod confine;
 mod job;
 mod log;
+mod oci;
 mod outcome;
+mod place;
+mod probe;
+mod process;
+mod processes;
+mod supervise;
+mod system;
 mod variables;
 
+pub use bubblewrap::BubblewrapRunner;
 pub use capabilities::{Capabilities, Capability};
+pub use choose::{Choice, Chosen, choose, runner, survey};
 pub use job::{Device, Expected, Input, Limits, Net, Rootfs, Seeds, Software, StageJob};
 pub use log::{Discard, Kept, LogSink, Stream, Written};
+pub use oci::OciRunner;
 pub use outcome::{
     Enforcement, Log, Measured, Method, NOT_ENFORCED, Output, StageOutcome, Stop, Usage,
 };
+pub use process::ProcessRunner;
 pub use variables::{Places, THREAD_VARIABLES, variables};
 
 use crate::error::Result;
+use place::Place;
+use sealstone_spec::environment::Isolation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -77,6 +95,12 @@ pub trait Runner: Send + Sync {
     /// What it can do on this machine: tries it, the first time, and remembers.
     fn probe(&self) -> Capabilities;
 
+    /// The host name that stages see; `None` if it is the machine's.
+    fn host_name(&self) -> Option<&'static str>;
+
+    /// The user that stages see; `None` if it is the caller.
+    fn user(&self) -> Option<&'static str>;
+
     /// Runs a stage to its end. Blocks: asynchronous callers use a blocking task.
     ///
     /// A command that fails, crashes or is ended is an outcome, not an error.
@@ -86,4 +110,45 @@ pub trait Runner: Send + Sync {
     /// [`Outcome::Usage`](crate::Outcome::Usage) if the job makes no sense; anything else if the machine
     /// does not let it run.
     fn run(&self, job: &StageJob, log: &mut dyn LogSink) -> Result<StageOutcome>;
+}
+
+/// Reads what a stage left behind, and moves its outputs to their destination if it succeeded.
+fn finish(
+    kind: RunnerKind,
+    isolation: Isolation,
+    job: &StageJob,
+    place: &Place,
+    ran: supervise::Ran,
+) -> Result<StageOutcome> {
+    let found = place.collect();
+    let mut stop = ran.stop;
+    if stop.is_none()
+        && job
+            .limits
+            .output_bytes
+            .is_some_and(|limit| place.written_bytes() > limit)
+    {
+        stop = Some(Stop::OutputLimit);
+    }
+    let outcome = StageOutcome {
+        stage: job.stage.clone(),
+        runner: kind,
+        isolation,
+        exit: ran.exit,
+        signal: ran.signal,
+        stop,
+        usage: ran.usage,
+        enforcement: ran.enforcement,
+        stdout: ran.stdout,
+        stderr: ran.stderr,
+        inputs: place.read(),
+        outputs: found.outputs,
+        missing: found.missing,
+        undeclared: found.undeclared,
+        violations: found.violations,
+    };
+    if outcome.succeeded() {
+        place.publish(&outcome.outputs, &job.destination)?;
+    }
+    Ok(outcome)
 }

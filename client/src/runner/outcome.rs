@@ -41,8 +41,6 @@ pub enum Method {
     /// Looking at all processes every 100 ms; shared pages count once for each. A peak between two looks
     /// is not seen.
     Sampled,
-    /// `nvidia-smi`, every second.
-    NvidiaSmi,
 }
 
 /// A figure and how it was measured.
@@ -88,9 +86,6 @@ pub struct Usage {
     /// Most processes at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_processes: Option<Measured>,
-    /// Largest memory of the accelerators, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gpu_memory_bytes: Option<Measured>,
 }
 
 /// A limit and what became of it.

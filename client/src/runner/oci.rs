@@ -1,0 +1,368 @@
+//! Stages in an OCI runtime, with a bundle that is made for the run. No engine and no daemon.
+//!
+//! The user of the container is mapped to the caller, so that files of the run belong to the caller. Over
+//! the root file system of the job, or this machine's `/usr`.
+
+use super::bubblewrap::{HOME, WORK, rootfs_entries};
+use super::capabilities::{Capabilities, Capability};
+use super::child::{self, Confinement};
+use super::job::{Net, StageJob};
+use super::log::LogSink;
+use super::outcome::{Enforcement, Measured, Method, StageOutcome, Stop};
+use super::place::{Place, Placing};
+use super::variables::{Places, variables};
+use super::{Runner, RunnerKind, finish, probe, supervise, system};
+use crate::error::{Error, Result};
+use sealstone_spec::environment::Isolation;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Runtimes that are tried.
+const RUNTIMES: [&str; 2] = ["runc", "crun"];
+/// Processes of the runtime between the keeper and the command.
+const HELPERS: u32 = 1;
+
+/// Runs stages in an OCI runtime.
+#[derive(Debug, Default)]
+pub struct OciRunner {
+    /// The runtime that works, and what it can do.
+    probed: OnceLock<(&'static str, Capabilities)>,
+}
+
+impl OciRunner {
+    /// With the first runtime that works.
+    pub fn new() -> OciRunner {
+        OciRunner::default()
+    }
+
+    fn probed(&self) -> &(&'static str, Capabilities) {
+        self.probed.get_or_init(|| {
+            let mut reasons = Vec::new();
+            for runtime in RUNTIMES {
+                if !Command::new(runtime)
+                    .arg("--version")
+                    .output()
+                    .is_ok_and(|output| output.status.success())
+                {
+                    reasons.push(format!("there is no {runtime}"));
+                    continue;
+                }
+                let trial = probe::trial(|job, log| run_at(runtime, job, Isolation::I0, log));
+                let mut found = probe::capabilities(RunnerKind::Oci, &trial);
+                match &found.usable {
+                    Capability::Present { .. } => {
+                        found.usable = Capability::present(format!("the probe ran in {runtime}"));
+                        found.rootfs = Capability::present("mounted read-only, entry by entry");
+                        return (runtime, found);
+                    }
+                    Capability::Absent { reason } => reasons.push(format!("{runtime}: {reason}")),
+                }
+            }
+            (
+                RUNTIMES[0],
+                Capabilities::unusable(RunnerKind::Oci, &reasons.join("; ")),
+            )
+        })
+    }
+}
+
+fn run_at(
+    runtime: &str,
+    job: &StageJob,
+    isolation: Isolation,
+    log: &mut dyn LogSink,
+) -> Result<StageOutcome> {
+    let place = Place::prepare(job, Placing::Mounted)?;
+    let bundle = place.settings();
+    let state = bundle.join("state");
+    let name = format!("sealstone-{}", place.name());
+    let config = config(job, &place, &name)?;
+    let text = serde_json::to_vec(&config)
+        .map_err(|error| Error::other("cannot write a container's configuration").source(error))?;
+    fs::write(bundle.join("config.json"), text)
+        .map_err(|source| Error::io("writing a container's configuration", source))?;
+
+    // Where the runtime makes the group, the kernel's own limits are in the configuration.
+    let mut watched = job.clone();
+    let mut rows = Vec::new();
+    let grouped = child::is_root();
+    if grouped {
+        let bounds = [
+            (
+                "memory",
+                watched.limits.memory.take().map(|bytes| bytes.to_string()),
+            ),
+            (
+                "pids",
+                watched.limits.pids.take().map(|count| count.to_string()),
+            ),
+        ];
+        for (limit, requested) in bounds {
+            rows.extend(requested.map(|requested| Enforcement {
+                limit: limit.to_owned(),
+                requested,
+                by: format!("control group made by {runtime}"),
+                note: None,
+            }));
+        }
+    }
+    let mut command = Command::new(runtime);
+    command
+        .arg("--root")
+        .arg(&state)
+        .arg("--log")
+        .arg(bundle.join("log"))
+        .args(["run", "--keep", "--bundle"])
+        .arg(&bundle)
+        .arg(&name)
+        .env_clear()
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
+        .env("XDG_RUNTIME_DIR", &bundle)
+        .current_dir("/");
+    let ran = supervise::run(
+        command,
+        Confinement::default(),
+        &watched,
+        &place,
+        HELPERS,
+        log,
+    );
+    let set_up = state.join(&name).exists();
+    let accounts = Accounts::read(&name);
+    let delete = Command::new(runtime)
+        .arg("--root")
+        .arg(&state)
+        .args(["delete", "--force", &name])
+        .output();
+    let mut ran = ran?;
+    if !set_up && ran.stop.is_none() {
+        let said = fs::read_to_string(bundle.join("log")).unwrap_or_default();
+        let said = said.lines().last().unwrap_or_default().to_owned();
+        return Err(Error::other(format!(
+            "{runtime} could not set up stage \"{}\"",
+            job.stage
+        ))
+        .source(said));
+    }
+    if delete.is_ok_and(|output| !output.status.success()) {
+        tracing::warn!(
+            container = name,
+            "{runtime} could not remove what is left of a container"
+        );
+    }
+    ran.enforcement.extend(rows);
+    if grouped {
+        if let Some(peak) = accounts.peak {
+            ran.usage.peak_rss_bytes = Some(peak);
+        }
+        if ran.stop.is_none() && ran.exit != Some(0) {
+            if job.limits.memory.is_some() && accounts.out_of_memory {
+                ran.stop = Some(Stop::MemoryLimit);
+            } else if job.limits.pids.is_some() && accounts.out_of_processes {
+                ran.stop = Some(Stop::PidsLimit);
+            }
+        }
+    }
+    ran.enforcement.push(Enforcement {
+        limit: "network".to_owned(),
+        requested: probe::network(&job.net),
+        by: match job.net {
+            Net::Allow(_) => "nothing: allowed".to_owned(),
+            _ => "a network namespace with nothing but the loopback".to_owned(),
+        },
+        note: None,
+    });
+    finish(RunnerKind::Oci, isolation, job, &place, ran)
+}
+
+/// What the group of a container says once its processes are gone.
+#[derive(Default)]
+struct Accounts {
+    peak: Option<Measured>,
+    out_of_memory: bool,
+    out_of_processes: bool,
+}
+
+impl Accounts {
+    fn read(name: &str) -> Accounts {
+        let root = Path::new("/sys/fs/cgroup");
+        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let counted = |path: PathBuf, field: &str| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.lines()
+                .filter_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok())
+                .any(|count| count > 0)
+        };
+        let two = root.join(name);
+        let (memory, pids) = (root.join("memory").join(name), root.join("pids").join(name));
+        let second =
+            number(two.join("memory.peak")).map(|value| Measured::new(value, Method::Cgroup2));
+        let first = number(memory.join("memory.max_usage_in_bytes"))
+            .map(|value| Measured::new(value, Method::Cgroup1));
+        Accounts {
+            peak: second.or(first),
+            out_of_memory: counted(two.join("memory.events"), "oom_kill ")
+                || counted(memory.join("memory.oom_control"), "oom_kill "),
+            out_of_processes: counted(two.join("pids.events"), "max ")
+                || counted(pids.join("pids.events"), "max "),
+        }
+    }
+}
+
+fn bind(source: &Path, destination: impl AsRef<Path>, read_only: bool) -> Value {
+    let access = if read_only { "ro" } else { "rw" };
+    json!({"source": source, "destination": destination.as_ref(), "type": "bind", "options": ["rbind", "nosuid", access]})
+}
+
+/// The bundle's configuration, and the empty root beside it.
+fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
+    let failed = |source| Error::io("making the root of a container", source);
+    let root = place.settings().join("root");
+    fs::create_dir_all(&root).map_err(failed)?;
+    let entries: Vec<(PathBuf, PathBuf)> = match &job.software.rootfs {
+        Some(rootfs) => rootfs_entries(&rootfs.directory)?
+            .into_iter()
+            .map(|entry| (rootfs.directory.join(&entry), entry))
+            .collect(),
+        None => system::DIRECTORIES
+            .iter()
+            .map(|directory| {
+                (
+                    PathBuf::from(directory),
+                    PathBuf::from(directory.trim_start_matches('/')),
+                )
+            })
+            .collect(),
+    };
+    let mut mounts = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc"}),
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
+        json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "noexec", "nodev", "mode=1777"]}),
+    ];
+    for (from, to) in entries {
+        let Ok(metadata) = fs::symlink_metadata(&from) else {
+            continue;
+        };
+        if metadata.is_symlink() {
+            let target = fs::read_link(&from).map_err(failed)?;
+            symlink(target, root.join(&to)).map_err(failed)?;
+        } else {
+            mounts.push(bind(&from, Path::new("/").join(&to), true));
+        }
+    }
+    if job.software.rootfs.is_none() {
+        for path in system::settings(job) {
+            mounts.push(bind(&path, &path, true));
+        }
+        let user = probe::USER;
+        for (file, text) in [
+            ("passwd", format!("{user}:x:0:0::{HOME}:/bin/sh\n")),
+            ("group", format!("{user}:x:0:\n")),
+        ] {
+            let path = place.settings().join(file);
+            fs::write(&path, text).map_err(failed)?;
+            mounts.push(bind(&path, Path::new("/etc").join(file), true));
+        }
+    }
+    if Path::new(system::PROCESSORS).exists() {
+        mounts.push(bind(
+            Path::new(system::PROCESSORS),
+            system::PROCESSORS,
+            true,
+        ));
+    }
+    for directory in &job.software.read_only {
+        if !directory.starts_with("/usr") {
+            mounts.push(bind(directory, directory, true));
+        }
+    }
+    for device in system::accelerators(job) {
+        mounts.push(bind(&device, &device, false));
+    }
+    mounts.push(bind(&place.temporary(), "/tmp", false));
+    mounts.push(bind(&place.home(), HOME, false));
+    mounts.push(bind(&place.work(), WORK, false));
+    for (source, path) in &place.mounts {
+        mounts.push(bind(source, Path::new(WORK).join(path), true));
+    }
+    let places = Places {
+        home: HOME.to_owned(),
+        temporary: "/tmp".to_owned(),
+        path: system::path(job),
+    };
+    let env: Vec<String> = variables(job, &places)
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "user"];
+    if !matches!(job.net, Net::Allow(_)) {
+        namespaces.push("network");
+    }
+    let namespaces: Vec<Value> = namespaces
+        .into_iter()
+        .map(|kind| json!({"type": kind}))
+        .collect();
+    let mut linux = json!({
+        "namespaces": namespaces,
+        "uidMappings": [{"containerID": 0, "hostID": child::user(), "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": child::group(), "size": 1}],
+    });
+    if child::is_root() {
+        let mut resources = json!({});
+        if let Some(memory) = job.limits.memory {
+            resources["memory"] = json!({"limit": memory});
+        }
+        if let Some(pids) = job.limits.pids {
+            resources["pids"] = json!({"limit": pids});
+        }
+        linux["cgroupsPath"] = json!(format!("/{name}"));
+        linux["resources"] = resources;
+    }
+    Ok(json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": {"uid": 0, "gid": 0, "umask": 0o022},
+            "args": job.argv,
+            "env": env,
+            "cwd": WORK,
+            "capabilities": {"bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": []},
+            "noNewPrivileges": true,
+        },
+        "root": {"path": root, "readonly": true},
+        "hostname": probe::HOST_NAME,
+        "mounts": mounts,
+        "linux": linux,
+    }))
+}
+
+impl Runner for OciRunner {
+    fn kind(&self) -> RunnerKind {
+        RunnerKind::Oci
+    }
+
+    fn probe(&self) -> Capabilities {
+        self.probed().1.clone()
+    }
+
+    fn host_name(&self) -> Option<&'static str> {
+        Some(probe::HOST_NAME)
+    }
+
+    fn user(&self) -> Option<&'static str> {
+        Some(probe::USER)
+    }
+
+    fn run(&self, job: &StageJob, log: &mut dyn LogSink) -> Result<StageOutcome> {
+        let (runtime, capabilities) = self.probed();
+        let isolation = probe::usable(capabilities, job)?;
+        run_at(runtime, job, isolation, log)
+    }
+}

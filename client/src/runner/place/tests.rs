@@ -1,0 +1,184 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::Outcome;
+
+struct Fixture {
+    root: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["scratch", "out", "data/sub"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        fs::write(root.path().join("data/a.csv"), "1,2\n").unwrap();
+        fs::write(root.path().join("data/sub/b.csv"), "3,4\n").unwrap();
+        Fixture { root }
+    }
+
+    fn job(&self) -> StageJob {
+        StageJob::new(
+            "train",
+            vec!["true".into()],
+            self.root.path().join("scratch"),
+            self.root.path().join("out"),
+        )
+    }
+
+    fn input(&self, path: &str, source: &str, expected: Expected) -> Input {
+        Input {
+            path: path.into(),
+            source: self.root.path().join(source),
+            expected,
+        }
+    }
+}
+
+#[test]
+fn inputs_are_copied_checked_and_seen_again() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    let digest = Digest::sha256(b"1,2\n");
+    job.inputs = vec![fixture.input("data/a.csv", "data/a.csv", Expected::File(digest))];
+    job.outputs = vec!["model/w.bin".into(), "logs/".into()];
+    job.source_date_epoch = 1000;
+    let place = Place::prepare(&job, Placing::Copied).unwrap();
+    let copy = place.work().join("data/a.csv");
+    assert_eq!(fs::read(&copy).unwrap(), b"1,2\n");
+    let modified = fs::metadata(&copy).unwrap().modified().unwrap();
+    assert_eq!(modified, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
+    fs::write(place.work().join("model/w.bin"), "w").unwrap();
+    fs::write(place.work().join("other"), "x").unwrap();
+    fs::write(place.work().join("logs/1"), "y").unwrap();
+    let found = place.collect();
+    assert_eq!(found.undeclared, ["other"]);
+    assert!(
+        found.missing.is_empty() && found.violations.is_empty(),
+        "{found:?}"
+    );
+    let paths: Vec<&str> = found
+        .outputs
+        .iter()
+        .map(|output| output.path.as_str())
+        .collect();
+    assert_eq!(paths, ["logs/1", "model/w.bin"]);
+    place.publish(&found.outputs, &job.destination).unwrap();
+    assert_eq!(
+        fs::read(fixture.root.path().join("out/model/w.bin")).unwrap(),
+        b"w"
+    );
+    fs::write(&copy, "9,9\n").unwrap();
+    assert_eq!(
+        place.collect().violations,
+        ["changed its input \"data/a.csv\""]
+    );
+    assert_eq!(
+        fs::read(fixture.root.path().join("data/a.csv")).unwrap(),
+        b"1,2\n"
+    );
+    fs::remove_file(&copy).unwrap();
+    assert_eq!(place.collect().violations.len(), 1);
+}
+
+#[test]
+fn a_wrong_byte_halts_before_anything_runs() {
+    let fixture = Fixture::new();
+    for placing in [Placing::Copied, Placing::Mounted] {
+        let mut job = fixture.job();
+        let due = Digest::sha256(b"1,2");
+        job.inputs = vec![fixture.input("a", "data/a.csv", Expected::File(due))];
+        let error = Place::prepare(&job, placing).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Halted);
+        assert!(error.message().contains(&due.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn trees_must_be_complete_and_nothing_more() {
+    let fixture = Fixture::new();
+    let whole = BTreeMap::from([
+        ("a.csv".to_owned(), Digest::sha256(b"1,2\n")),
+        ("sub/b.csv".to_owned(), Digest::sha256(b"3,4\n")),
+    ]);
+    let prepare = |tree: &BTreeMap<String, Digest>| {
+        let mut job = fixture.job();
+        job.inputs = vec![fixture.input("data/", "data", Expected::Tree(tree.clone()))];
+        Place::prepare(&job, Placing::Mounted).map(|place| place.read().len())
+    };
+    assert_eq!(prepare(&whole).unwrap(), 2);
+    let mut less = whole.clone();
+    less.remove("a.csv");
+    assert!(
+        prepare(&less)
+            .unwrap_err()
+            .message()
+            .contains("not declared")
+    );
+    let mut more = whole.clone();
+    more.insert("c".into(), Digest::sha256(b""));
+    assert!(
+        prepare(&more)
+            .unwrap_err()
+            .message()
+            .contains("lacks the file \"c\"")
+    );
+    let mut other = whole;
+    other.insert("a.csv".into(), Digest::sha256(b""));
+    assert_eq!(prepare(&other).unwrap_err().outcome(), Outcome::Halted);
+}
+
+#[test]
+fn links_and_pipes_never_leave() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.outputs = vec!["a".into(), "b".into()];
+    let place = Place::prepare(&job, Placing::Copied).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", place.work().join("a")).unwrap();
+    fs::write(place.work().join("b"), "b").unwrap();
+    let found = place.collect();
+    assert_eq!(found.missing, ["a"]);
+    assert_eq!(found.violations, ["wrote \"a\", which is no plain file"]);
+}
+
+#[test]
+fn an_output_inside_a_mounted_directory_makes_its_files_mounts() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.inputs = vec![fixture.input("data/", "data", Expected::Recorded)];
+    assert_eq!(
+        Place::prepare(&job, Placing::Mounted).unwrap().mounts.len(),
+        1
+    );
+    job.outputs = vec!["data/c.csv".into()];
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    let paths: Vec<&str> = place.mounts.iter().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(paths, ["data/a.csv", "data/sub/b.csv"]);
+}
+
+#[test]
+fn paths_that_lead_out_are_refused() {
+    let fixture = Fixture::new();
+    for path in [
+        "",
+        "/",
+        "..",
+        "../a",
+        "a/../b",
+        "/etc/passwd",
+        "./a",
+        "a//b",
+        "a/./b",
+    ] {
+        let mut job = fixture.job();
+        job.outputs = vec![path.into()];
+        let error = Place::prepare(&job, Placing::Copied).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Usage, "{path}");
+    }
+    let mut job = fixture.job();
+    job.outputs = vec!["a".into(), "a/".into()];
+    assert!(Place::prepare(&job, Placing::Copied).is_err());
+    let mut job = fixture.job();
+    job.argv = Vec::new();
+    assert!(Place::prepare(&job, Placing::Copied).is_err());
+}

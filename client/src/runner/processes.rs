@@ -1,0 +1,187 @@
+//! The processes of a run, looked at from outside.
+//!
+//! Invariant: a process that is gone between two looks is no error; what cannot be read is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// A process below a keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) id: i32,
+    /// 1 for a child of the keeper.
+    pub(super) depth: u32,
+    pub(super) threads: u64,
+    pub(super) rss_pages: u64,
+}
+
+/// A look at all processes below one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look {
+    pub(super) processes: Vec<Process>,
+}
+
+impl Look {
+    pub(super) fn threads(&self) -> u64 {
+        self.processes.iter().map(|process| process.threads).sum()
+    }
+
+    pub(super) fn rss_bytes(&self) -> u64 {
+        let pages: u64 = self.processes.iter().map(|process| process.rss_pages).sum();
+        pages.saturating_mul(PAGE_BYTES)
+    }
+}
+
+const PAGE_BYTES: u64 = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line {
+    id: i32,
+    parent: i32,
+    dead: bool,
+    threads: u64,
+    rss_pages: u64,
+}
+
+/// All processes below `root`, itself not included, from a `/proc`.
+pub(super) fn below(proc: &Path, root: i32) -> Look {
+    let mut children: BTreeMap<i32, Vec<Line>> = BTreeMap::new();
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let is_process = name
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        if !is_process {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        if let Some(line) = parse(&text) {
+            children.entry(line.parent).or_default().push(line);
+        }
+    }
+    let mut look = Look::default();
+    let mut seen = BTreeSet::from([root]);
+    let mut queue = vec![(root, 0u32)];
+    while let Some((parent, depth)) = queue.pop() {
+        for line in children.get(&parent).into_iter().flatten() {
+            if !seen.insert(line.id) {
+                continue;
+            }
+            queue.push((line.id, depth + 1));
+            if !line.dead {
+                look.processes.push(Process {
+                    id: line.id,
+                    depth: depth + 1,
+                    threads: line.threads,
+                    rss_pages: line.rss_pages,
+                });
+            }
+        }
+    }
+    look
+}
+
+/// Reads a line of `/proc/ID/stat`. The name in parentheses may hold anything, parentheses too.
+fn parse(text: &str) -> Option<Line> {
+    let id = text.split(' ').next()?.parse().ok()?;
+    let rest: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let field = |number: usize| rest.get(number - 3).copied();
+    Some(Line {
+        id,
+        parent: field(4)?.parse().ok()?,
+        dead: matches!(field(3)?, "Z" | "X"),
+        threads: field(20)?.parse().ok()?,
+        rss_pages: field(24)?.parse().unwrap_or(0),
+    })
+}
+
+/// Threads of all processes of a user on this machine: what the kernel counts against its limit.
+pub(super) fn threads_of_user(user: u32) -> u64 {
+    let mut threads = 0;
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        if std::os::unix::fs::MetadataExt::uid(&metadata) != user {
+            continue;
+        }
+        if let Ok(text) = fs::read_to_string(entry.path().join("stat")) {
+            threads += parse(&text).map_or(0, |line| line.threads);
+        }
+    }
+    threads
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stat(id: i32, name: &str, state: &str, parent: i32, threads: u64, rss: i64) -> String {
+        let zeros = "0 ".repeat(15);
+        format!("{id} ({name}) {state} {parent} {zeros}{threads} 0 0 0 {rss} 0 0")
+    }
+
+    #[test]
+    fn names_with_parentheses_do_not_mislead() {
+        let line = parse(&stat(7, "a) Z 1 (b", "S", 3, 2, 11)).unwrap();
+        assert_eq!(
+            (
+                line.id,
+                line.parent,
+                line.dead,
+                line.threads,
+                line.rss_pages
+            ),
+            (7, 3, false, 2, 11)
+        );
+    }
+
+    #[test]
+    fn only_what_is_below_is_seen() {
+        let proc = tempfile::tempdir().unwrap();
+        for (id, parent, state) in [
+            (10, 1, "S"),
+            (11, 10, "R"),
+            (12, 11, "S"),
+            (13, 11, "Z"),
+            (20, 1, "S"),
+        ] {
+            let directory = proc.path().join(id.to_string());
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join("stat"), stat(id, "x", state, parent, 3, 5)).unwrap();
+        }
+        fs::create_dir(proc.path().join("99")).unwrap();
+        fs::write(proc.path().join("uptime"), "1 1").unwrap();
+        let look = below(proc.path(), 10);
+        let mut found: Vec<(i32, u32)> = look
+            .processes
+            .iter()
+            .map(|process| (process.id, process.depth))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, [(11, 1), (12, 2)]);
+        assert_eq!(look.threads(), 6);
+        assert_eq!(look.rss_bytes(), 10 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn this_process_is_below_its_parent() {
+        let text = fs::read_to_string("/proc/self/stat").unwrap();
+        let line = parse(&text).unwrap();
+        assert_eq!(line.id, i32::try_from(std::process::id()).unwrap());
+        assert!(line.threads >= 1 && line.rss_pages > 0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,80}") {
+            let _ = parse(&text);
+        }
+    }
+}
