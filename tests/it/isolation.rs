@@ -430,8 +430,11 @@ fn failures_of_the_command_are_outcomes() {
     each(Isolation::I1, |runner, ground| {
         let (outcome, _) = ground.run(runner, &ground.job("exit 7"));
         assert_eq!((outcome.exit, outcome.signal), (Some(7), None));
-        let (outcome, _) = ground.run(runner, &ground.job("kill -SEGV $$"));
-        assert_eq!(outcome.signal, Some(libc::SIGSEGV), "{outcome:?}");
+        // The first process of a container ignores what it sends itself.
+        if runner.kind() != RunnerKind::Oci {
+            let (outcome, _) = ground.run(runner, &ground.job("kill -SEGV $$"));
+            assert_eq!(outcome.signal, Some(libc::SIGSEGV), "{outcome:?}");
+        }
         let mut job = ground.job("true");
         job.outputs = vec!["never".into()];
         let (outcome, _) = ground.run(runner, &job);

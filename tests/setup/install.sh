@@ -5,6 +5,7 @@
 #   install.sh demo          build, and python3-venv for the demo's model    (missing: fails)
 #   install.sh conformance   the OCI conformance suite                       (missing: fails)
 #   install.sh clients       the clients that the interoperability tests drive (missing: listed, does not fail)
+#   install.sh runners       what stages are isolated with, and traced         (missing: listed, does not fail)
 #   install.sh peers         the registries that the benchmark compares with   (missing: listed, does not fail)
 #
 # It does not touch the system beyond packages: no service is started, no file outside the package manager's and
@@ -176,6 +177,13 @@ group_clients() {
     for name in oras crane regctl helm cosign; do go_tool optional "$name"; done
 }
 
+group_runners() {
+    want optional bubblewrap 'have bwrap' bubblewrap
+    want optional "an OCI runtime (runc)" 'have runc || have crun' runc
+    want optional strace 'have strace' strace
+    want optional python3-venv venv_works python3-venv
+}
+
 group_peers() {
     want optional docker-registry 'have docker-registry' docker-registry
     want optional skopeo 'have skopeo' skopeo
@@ -186,8 +194,8 @@ group_peers() {
 [ $# -gt 0 ] || set -- build
 for group in "$@"; do
     case "$group" in
-    build | demo | conformance | clients | peers) "group_$group" ;;
-    *) say "unknown group '$group'; known: build demo conformance clients peers" >&2 && exit 2 ;;
+    build | demo | conformance | clients | runners | peers) "group_$group" ;;
+    *) say "unknown group '$group'; known: build demo conformance clients runners peers" >&2 && exit 2 ;;
     esac
 done
 

@@ -24,6 +24,8 @@ pub(super) struct Confinement {
     pub(super) processors: Vec<u32>,
     /// Limits of resources, as the kernel numbers them.
     pub(super) limits: Vec<(Resource, u64)>,
+    /// Whether limits of memory and processes are set by the sandbox, for its command alone.
+    pub(super) limits_are_inside: bool,
     /// `cgroup.procs` (or `tasks`) of groups that it joins, open for writing.
     pub(super) groups: Vec<File>,
     /// Files that stay open for it.

@@ -126,14 +126,11 @@ fn run_at(
         )
         .env("XDG_RUNTIME_DIR", &bundle)
         .current_dir("/");
-    let ran = supervise::run(
-        command,
-        Confinement::default(),
-        &watched,
-        &place,
-        HELPERS,
-        log,
-    );
+    let confinement = Confinement {
+        limits_are_inside: true,
+        ..Confinement::default()
+    };
+    let ran = supervise::run(command, confinement, &watched, &place, HELPERS, log);
     let set_up = state.join(&name).exists();
     let accounts = Accounts::read(&name);
     let delete = Command::new(runtime)
@@ -325,6 +322,13 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
         linux["cgroupsPath"] = json!(format!("/{name}"));
         linux["resources"] = resources;
     }
+    let rlimits: Vec<Value> = job
+        .limits
+        .memory
+        .filter(|_| !child::is_root())
+        .map(|bytes| json!({"type": "RLIMIT_DATA", "soft": bytes, "hard": bytes}))
+        .into_iter()
+        .collect();
     Ok(json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -335,6 +339,7 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
             "cwd": WORK,
             "capabilities": {"bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": []},
             "noNewPrivileges": true,
+            "rlimits": rlimits,
         },
         "root": {"path": root, "readonly": true},
         "hostname": probe::HOST_NAME,

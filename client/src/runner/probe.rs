@@ -148,9 +148,9 @@ pub(super) fn capabilities(runner: RunnerKind, trial: &Trial) -> Capabilities {
         Err(reason) => Capability::absent(format!("{reason}; instead {weaker}")),
     };
     let pids = if child::is_root() {
-        "looking every 10 ms"
+        "looking at all processes"
     } else {
-        "RLIMIT_NPROC"
+        "RLIMIT_NPROC and looking at all processes"
     };
     Capabilities {
         runner,

@@ -21,8 +21,10 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks at the processes of a run.
 const LOOK: Duration = Duration::from_millis(100);
-/// The same where nothing else bounds their number.
-const CLOSE_LOOK: Duration = Duration::from_millis(10);
+/// The same where nothing else bounds their number, and it is small.
+const CLOSE_LOOK: Duration = Duration::from_millis(20);
+/// What a small number of processes is: a fork bomb makes about as many between two looks.
+const FEW: u32 = 1024;
 /// Time between two looks at what was written.
 const MEASURE: Duration = Duration::from_millis(500);
 /// How long logs are waited for once every process is gone.
@@ -357,7 +359,10 @@ fn bound(limits: &Limits, confinement: &mut Confinement) -> Result<Keeping> {
         Err(reason) => {
             let why = |what: &str| Some(format!("{what}; no control group: {reason}"));
             if let Some(memory) = limits.memory {
-                confinement.limits.push((Resource::Data, memory));
+                // The programs of a sandbox are not what is bounded; they bound the command themselves.
+                if !confinement.limits_are_inside {
+                    confinement.limits.push((Resource::Data, memory));
+                }
                 watch_memory = Some(memory);
                 let by = "RLIMIT_DATA and looking every 100 ms";
                 row(
@@ -369,27 +374,23 @@ fn bound(limits: &Limits, confinement: &mut Confinement) -> Result<Keeping> {
             }
             if let Some(pids) = limits.pids {
                 watch_pids = Some(u64::from(pids));
-                if child::is_root() {
+                if pids < FEW {
                     look = CLOSE_LOOK;
-                    row(
-                        "pids",
-                        pids.to_string(),
-                        "looking every 10 ms",
-                        why("root is not bound by RLIMIT_NPROC"),
-                    );
-                } else {
-                    let others = processes::threads_of_user(child::user());
-                    confinement
-                        .limits
-                        .push((Resource::Processes, others + u64::from(pids)));
-                    let by = "RLIMIT_NPROC and looking every 100 ms";
-                    row(
-                        "pids",
-                        pids.to_string(),
-                        by,
-                        why("processes that the user starts elsewhere count as well"),
-                    );
                 }
+                let mut by = format!("looking every {} ms", look.as_millis());
+                if !child::is_root() && !confinement.limits_are_inside {
+                    // Twice as many, so that a look finds too many before the kernel refuses them.
+                    let others = processes::threads_of_user(child::user());
+                    let most = others + 2 * u64::from(pids);
+                    confinement.limits.push((Resource::Processes, most));
+                    by.push_str(", and RLIMIT_NPROC at twice the number");
+                }
+                row(
+                    "pids",
+                    pids.to_string(),
+                    &by,
+                    why("more may be there between two looks"),
+                );
             }
             None
         }
