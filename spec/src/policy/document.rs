@@ -385,7 +385,7 @@ fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<TrustedLog>, Po
     for node in nodes {
         let fields = Fields::of(source, node, "log")?.only(&["vkey", "witnesses", "quorum"])?;
         let vkey_node = fields.require("vkey")?;
-        let vkey = verifier_key(source, vkey_node)?;
+        let vkey = plain_text(source, vkey_node, "vkey")?;
         if logs.iter().any(|log| log.vkey == vkey) {
             let problem = "this log stands here for the second time";
             return Err(source.error(vkey_node.place(), problem, None));
@@ -395,7 +395,7 @@ fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<TrustedLog>, Po
             .get("witnesses")
             .map_or(Ok(&[][..]), |node| source.list(node, "witnesses"))?
         {
-            let witness = verifier_key(source, node)?;
+            let witness = plain_text(source, node, "a witness")?;
             if witnesses.contains(&witness) {
                 let problem = "this witness stands here for the second time";
                 return Err(source.error(node.place(), problem, None));
@@ -412,32 +412,16 @@ fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<TrustedLog>, Po
             );
             return Err(source.error(place, problem, None));
         }
-        logs.push(TrustedLog {
+        let log = TrustedLog {
             vkey,
             witnesses,
             quorum: u32::try_from(quorum).unwrap_or(u32::MAX),
-        });
+        };
+        log.trust()
+            .map_err(|error| source.error(vkey_node.place(), error.to_string(), None))?;
+        logs.push(log);
     }
     Ok(logs)
-}
-
-/// `name+hex+base64`, as far as it can be told without the log's own code.
-fn verifier_key<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
-    let text = source.text(node, "a verifier key")?;
-    let mut parts = text.splitn(3, '+');
-    let parts = (parts.next(), parts.next(), parts.next());
-    let is_good = matches!(parts, (Some(name), Some(id), Some(key))
-        if is_plain(name, 255)
-            && !name.contains(char::is_whitespace)
-            && id.len() == 8
-            && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            && data_encoding::BASE64.decode(key.as_bytes()).is_ok_and(|key| key.len() == 33));
-    if is_good {
-        return Ok(text.to_owned());
-    }
-    let problem = "not a verifier key";
-    let suggestion = "write it as the log prints it: name+key id+key".to_owned();
-    Err(source.error(node.place(), problem, suggestion))
 }
 
 fn authority<'a>(source: Source<'a>, node: Option<&'a Node>) -> Result<Authority, PolicyError> {

@@ -6,8 +6,9 @@
 
 use super::evidence::{Attached, Case, Ignored};
 use super::hearing::{Counted, Hearing};
-use super::identity::{Identity, Key};
+use super::identity::Key;
 use super::lifecycle::{Binding, DEPRECATION, EXCEPTION, REJECTION, REVOCATION};
+use super::position::{self, LogPosition};
 use super::rule::{Rule, RuleResult};
 use super::standing::{self, Standing};
 use super::{Circumstances, ExceptionUse, Policy, Time, exception};
@@ -193,14 +194,22 @@ impl Policy {
             match bundle.envelope().verify(&key.public) {
                 Ok(envelope) => {
                     let said = Digest::sha256(envelope.payload());
+                    let log = position::of(attached, manifest, &key.public, self.log_trust());
                     let statement = VerifiedStatement::check(&envelope, predicate_types, manifest)
                         .map_err(|error| error.to_string())
                         .and_then(|statement| {
-                            self.in_time(key, attached, &statement, must_be_logged)?;
+                            self.in_time(key, log.as_ref(), &statement, must_be_logged)?;
                             Ok(statement)
                         })
                         .map_err(|error| format!("signed by {}, but {error}", identity.name))?;
-                    return Ok(counted(attached, identity, key, statement, said));
+                    return Ok(Counted {
+                        evidence: attached.evidence,
+                        said,
+                        identity,
+                        key,
+                        statement,
+                        log,
+                    });
                 }
                 Err(error) if bundle.key_choice() != KeyChoice::Any => {
                     failure = format!("it names a key of {}, but {error}", identity.name);
@@ -215,34 +224,24 @@ impl Policy {
     fn in_time(
         &self,
         key: &Key,
-        attached: &Attached,
+        log: Option<&LogPosition>,
         statement: &VerifiedStatement,
         must_be_logged: bool,
     ) -> Result<(), String> {
-        let index = attached.log.as_ref().map(|position| position.index);
-        key.status.admits(index)?;
+        // Limits of keys are indexes of the first log; those of another say nothing about them.
+        let first = self
+            .log_trust()
+            .first()
+            .and_then(|trust| trust.logs().first());
+        let is_first =
+            |position: &&LogPosition| first.is_some_and(|log| log.key.name() == position.origin);
+        key.status
+            .admits(log.filter(is_first).map(|position| position.index))?;
         // Whoever stops a release need not wait for a log.
         let stops = [REJECTION, REVOCATION].contains(&statement.predicate_type());
-        if must_be_logged && index.is_none() && !stops {
+        if must_be_logged && log.is_none() && !stops {
             return Err("nothing proves that it is in a log that the policy trusts".to_owned());
         }
         Ok(())
-    }
-}
-
-fn counted<'a>(
-    attached: &'a Attached,
-    identity: &'a Identity,
-    key: &'a Key,
-    statement: VerifiedStatement,
-    said: Digest,
-) -> Counted<'a> {
-    Counted {
-        evidence: attached.evidence,
-        said,
-        identity,
-        key,
-        statement,
-        log: attached.log.clone(),
     }
 }

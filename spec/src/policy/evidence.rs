@@ -3,15 +3,18 @@
 //! Everything attached is read, nothing is believed: whoever may push may attach anything, so bad or
 //! foreign evidence is set aside with a reason. It never counts, and it never spoils what is good.
 
-use super::position::LogPosition;
 use crate::bundle::Bundle;
 use crate::digest::Digest;
+use crate::log::LogProof;
 use crate::manifest::VerifiedManifest;
 use crate::media;
 use crate::name::RepoName;
 use crate::sigstore::SigstoreBundle;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Most proofs that are read for one referrer.
+const MAX_PROOFS: usize = 4;
 
 /// One referrer of a manifest with the bundle that it carries.
 #[derive(Clone, Debug)]
@@ -56,7 +59,7 @@ pub(super) struct Attached {
     /// Digest of the referrer manifest.
     pub(super) evidence: Digest,
     pub(super) bundle: SigstoreBundle,
-    pub(super) log: Option<LogPosition>,
+    pub(super) proofs: Vec<LogProof>,
 }
 
 /// A file of the bundle that is judged.
@@ -111,11 +114,21 @@ impl Case {
                 let attached = Attached {
                     evidence,
                     bundle,
-                    log: None,
+                    proofs: Vec::new(),
                 };
                 self.attached.entry(evidence).or_insert(attached);
             }
             Err(reason) => self.ignored.push(Ignored { evidence, reason }),
+        }
+    }
+
+    /// Takes a proof in that a referrer is in a log; whether it holds is found when the case is judged,
+    /// because the policy says which logs count. Proofs about what is not attached change nothing.
+    pub fn add_proof(&mut self, referrer: &Digest, proof: LogProof) {
+        if let Some(attached) = self.attached.get_mut(referrer)
+            && attached.proofs.len() < MAX_PROOFS
+        {
+            attached.proofs.push(proof);
         }
     }
 

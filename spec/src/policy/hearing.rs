@@ -195,7 +195,7 @@ impl<'a> Hearing<'a> {
         // Another replay that succeeds, another suite that passes: they confirm what was approved.
         let confirms = |counted: &Counted<'_>| match counted.statement.predicate_type() {
             predicate::TEST_RESULT => super::rule::test_passed(counted),
-            super::rule::REPORT => super::rule::report_confirms(counted),
+            crate::report::PREDICATE_TYPE => super::rule::report_confirms(counted),
             _ => false,
         };
         let mut added = now

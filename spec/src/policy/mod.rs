@@ -109,6 +109,7 @@ pub struct Policy {
     parts: Parts,
     fallback: Scope,
     by_key: BTreeMap<KeyId, usize>,
+    log_trust: Vec<crate::log::LogTrust>,
     digest: Digest,
 }
 
@@ -151,7 +152,13 @@ impl Policy {
             .flat_map(|(index, identity)| identity.keys.iter().map(move |key| (*key.id(), index)))
             .collect();
         let digest = Policy::digest_of(&canonical::document(&parts));
+        let log_trust = parts
+            .logs
+            .iter()
+            .filter_map(|log| log.trust().ok())
+            .collect();
         Policy {
+            log_trust,
             parts,
             fallback: Scope::fallback(),
             by_key,
@@ -202,6 +209,11 @@ impl Policy {
     /// The logs that it trusts.
     pub fn logs(&self) -> &[TrustedLog] {
         &self.parts.logs
+    }
+
+    /// The same, as the log's own code checks them.
+    pub fn log_trust(&self) -> &[crate::log::LogTrust] {
+        &self.log_trust
     }
 
     /// Who may stop a release.

@@ -37,6 +37,13 @@ fn documents() -> Vec<Refused> {
     let first = identities().lines().count() + 1;
     let line = move |n: usize| first + n;
     let bob = ed25519(3).public_key().to_openssh();
+    let root = ed25519(20).public_key().to_openssh();
+    // Three lines.
+    let second = |text: &str| {
+        format!(
+            "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = 2027-06-01T00:00:00Z\n{text}"
+        )
+    };
     vec![
         refused(
             "empty",
@@ -219,6 +226,76 @@ fn documents() -> Vec<Refused> {
             rule("rule = \"signatures\"\nthreshold = 2\nidentities = [\"alice\"]"),
             (line(4), 13),
             "can never be met by 1 identities",
+        ),
+        refused(
+            "version 2 without a version",
+            "schema = \"sealstone-policy/v2\"".into(),
+            (1, 1),
+            "policy lacks the key \"version\"",
+        ),
+        refused(
+            "version 2 without an end",
+            "schema = \"sealstone-policy/v2\"\nversion = 1".into(),
+            (1, 1),
+            "policy lacks the key \"expires\"",
+        ),
+        refused(
+            "an end that is no time",
+            "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = 2027-06-01".into(),
+            (3, 11),
+            "\"2027-06-01\" is no time",
+        ),
+        refused(
+            "version zero",
+            "schema = \"sealstone-policy/v2\"\nversion = 0".into(),
+            (2, 11),
+            "versions begin at 1",
+        ),
+        refused(
+            "more roots asked for than there are",
+            second(&format!("[roots]\nthreshold = 2\nkeys = [\"{bob}\"]")),
+            (5, 13),
+            "threshold 2 can never be met by 1 root keys",
+        ),
+        refused(
+            "a root key that signs releases too",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{bob}\"]\n[[identity]]\nname = \"b\"\nkeys = [\"{bob}\"]"
+            )),
+            (1, 1),
+            "is a root key too",
+        ),
+        refused(
+            "a rule of nobody's role",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nroles = [\"release\"]\nkeys = [\"{bob}\"]\n[[scope]]\nrepositories = [\"a\"]\n[[scope.require]]\nrule = \"tests\"\nsuites = [\"x\"]"
+            )),
+            (13, 1),
+            "by 0 identities that have an active key with role \"evaluator\"",
+        ),
+        refused(
+            "an unknown rule of version 2",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[scope]]\nrepositories = [\"a\"]\n[[scope.require]]\nrule = \"aproval\""
+            )),
+            (10, 8),
+            "rule \"aproval\" is not known: did you mean",
+        ),
+        refused(
+            "a log rule without a log",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[scope]]\nrepositories = [\"a\"]\n[[scope.require]]\nrule = \"log\""
+            )),
+            (1, 1),
+            "can never be met without a [[log]]",
+        ),
+        refused(
+            "a revoked key without a reason",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nkeys = [{{ key = \"{bob}\", status = \"revoked\", revoked_at_index = 1 }}]"
+            )),
+            (9, 9),
+            "key lacks the key \"reason\"",
         ),
     ]
 }

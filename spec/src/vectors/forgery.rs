@@ -76,9 +76,12 @@ pub(super) fn with_subject(digest: Digest, size: u64) -> Item {
     (referrer_to(&subject, &bundle), bundle)
 }
 
-/// S + L: the same scalar to a verifier that reduces.
 pub(super) fn not_canonical() -> Vec<u8> {
-    let mut signature = sign_payload(&ed25519(1));
+    plus_order(sign_payload(&ed25519(1)))
+}
+
+/// S + L: the same scalar to a verifier that reduces.
+pub(super) fn plus_order(mut signature: Vec<u8>) -> Vec<u8> {
     let order = b"edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
     let mut carry = 0u16;
     for (byte, add) in signature[32..]

@@ -21,8 +21,8 @@ pub use signatures::Signatures;
 pub use suites::Suites;
 
 pub(super) use reading::{identity_names, reachable, threshold};
-pub(super) use reproduction::{REPORT, confirms as report_confirms};
-pub(super) use suites::has_passed as test_passed;
+pub(super) use reproduction::confirms as report_confirms;
+pub(super) use suites::confirms as test_passed;
 
 use super::Edition;
 use super::hearing::Hearing;

@@ -6,7 +6,8 @@ use super::super::hearing::Hearing;
 use super::super::identity::Identity;
 use super::super::reader::{Fields, PolicyError};
 use super::{RuleResult, join, reachable, reading};
-use crate::statement::predicate;
+use crate::statement::predicate::{self, read};
+use crate::statement::provenance::{Provenance as Claim, repository};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -39,16 +40,11 @@ pub struct Provenance {
     /// Builder ids that count.
     pub builders: Vec<UriPattern>,
     /// Build types that count; any if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build_types: Vec<UriPattern>,
     /// Sources that everything must come from; any if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<UriPattern>,
-}
-
-/// What a provenance says, as far as it is decided on.
-struct Claim<'a> {
-    builder: &'a str,
-    build_type: &'a str,
-    sources: BTreeSet<&'a str>,
 }
 
 impl Provenance {
@@ -136,63 +132,41 @@ impl Provenance {
     }
 
     fn check(&self, predicate: &Map<String, Value>) -> Result<(), String> {
-        let claim = claim(predicate)?;
+        let claim: Claim = read(predicate).map_err(|error| error.to_string())?;
         let any = |patterns: &[UriPattern], uri: &str| patterns.iter().any(|p| p.matches(uri));
         let short = |text: &str| text.chars().take(120).collect::<String>();
-        if !any(&self.builders, claim.builder) {
-            return Err(format!("builder {} is not allowed", short(claim.builder)));
+        if !any(&self.builders, claim.builder_id()) {
+            return Err(format!(
+                "builder {} is not allowed",
+                short(claim.builder_id())
+            ));
         }
-        if !self.build_types.is_empty() && !any(&self.build_types, claim.build_type) {
+        if !self.build_types.is_empty() && !any(&self.build_types, claim.build_type()) {
             return Err(format!(
                 "build type {} is not allowed",
-                short(claim.build_type)
+                short(claim.build_type())
             ));
         }
         if self.sources.is_empty() {
             return Ok(());
         }
-        if claim.sources.is_empty() {
+        let sources = sources(&claim);
+        if sources.is_empty() {
             return Err("it names no source".to_owned());
         }
-        match claim.sources.iter().find(|uri| !any(&self.sources, uri)) {
+        match sources.iter().find(|uri| !any(&self.sources, uri)) {
             None => Ok(()),
             Some(uri) => Err(format!("source {} is not allowed", short(uri))),
         }
     }
 }
 
-/// Every source counts, that of the caller and that which was resolved: a build that used another one
-/// as well must not pass for one of the first.
-fn claim(predicate: &Map<String, Value>) -> Result<Claim<'_>, String> {
-    let text = |path: &[&str]| -> Option<&str> {
-        let (first, rest) = path.split_first()?;
-        let value = rest
-            .iter()
-            .try_fold(predicate.get(*first)?, |value, key| value.get(*key))?;
-        value.as_str()
-    };
-    let due = |path: &[&str]| text(path).ok_or_else(|| format!("it lacks {}", path.join(".")));
-    let mut sources = BTreeSet::new();
-    sources.extend(text(&["buildDefinition", "externalParameters", "source"]));
-    sources.extend(text(&[
-        "buildDefinition",
-        "externalParameters",
-        "source",
-        "uri",
-    ]));
-    let resolved = predicate
-        .get("buildDefinition")
-        .and_then(|it| it.get("resolvedDependencies"))
-        .and_then(Value::as_array);
-    for dependency in resolved.into_iter().flatten() {
-        if dependency.get("name").and_then(Value::as_str) == Some("source") {
-            let uri = dependency.get("uri").and_then(Value::as_str);
-            sources.insert(uri.ok_or("its resolved source has no uri")?);
-        }
-    }
-    Ok(Claim {
-        builder: due(&["runDetails", "builder", "id"])?,
-        build_type: due(&["buildDefinition", "buildType"])?,
-        sources,
-    })
+/// Every source counts, that which the caller named and those which were resolved: a build that used
+/// another one as well must not pass for one of the first.
+fn sources(claim: &Claim) -> BTreeSet<&str> {
+    let mut sources: BTreeSet<&str> = claim.sources().into_iter().collect();
+    let named = claim.build_definition.external_parameters.get("source");
+    let uri = named.and_then(|source| source.as_str().or_else(|| source.get("uri")?.as_str()));
+    sources.extend(uri.map(repository));
+    sources
 }

@@ -8,25 +8,13 @@ use super::super::hearing::{Counted, Hearing};
 use super::super::identity::Identity;
 use super::super::reader::{Fields, PolicyError, suggest};
 use super::{RuleResult, join, reachable, reading};
+use crate::compare::Class;
+use crate::digest::Digest;
+use crate::environment::Isolation;
+use crate::report::{PREDICATE_TYPE as REPORT, ReplayScope, Report, Verdict};
 use crate::statement::predicate;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
-
-/// Predicate type of reproduction reports.
-pub(in super::super) const REPORT: &str = "https://sealstone.dev/attestation/reproduction/v0.1";
-
-/// Classes of agreement, the weakest first.
-const CLASSES: [&str; 6] = [
-    "divergent",
-    "statistical",
-    "functional",
-    "numeric",
-    "content_exact",
-    "bit_exact",
-];
-/// Levels of isolation, the weakest first.
-const ISOLATIONS: [&str; 6] = ["I0", "I1", "I2", "I3", "I4", "I5"];
 
 /// A report's time may lie ahead of the judge's clock by so much, in seconds.
 const CLOCK_SKEW: i64 = 300;
@@ -40,23 +28,17 @@ pub struct Reproduction {
     /// How many different identities must have reproduced it.
     pub threshold: u32,
     /// The weakest class of agreement that counts.
-    pub class: String,
-    /// The weakest isolation that counts.
-    pub isolation: String,
+    pub class: Class,
+    /// The weakest isolation that counts. Nobody can say of himself that he is somebody else (I5): what
+    /// is asked of the machine is I4 then, and the rest by `independent`.
+    pub isolation: Isolation,
+    /// How much must have been replayed.
+    pub scope: ReplayScope,
     /// Whether only others than the builder count.
     pub independent: bool,
     /// How old a report may be, in days; `None` for any age.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh_days: Option<u32>,
-}
-
-/// What a report says, as far as it is decided on.
-struct Report {
-    reproduced: bool,
-    diverged: bool,
-    class: usize,
-    isolation: usize,
-    finished: Option<Time>,
 }
 
 impl Reproduction {
@@ -72,29 +54,17 @@ impl Reproduction {
             "threshold",
             "class",
             "isolation",
+            "scope",
             "independent",
             "fresh_days",
         ])?;
         let source = fields.source();
-        let one_of = |key: &str, known: &[&str], default: Option<&str>| {
-            let node = match (fields.get(key), default) {
-                (Some(node), _) => node,
-                (None, Some(default)) => return Ok(default.to_owned()),
-                (None, None) => fields.require(key)?,
-            };
-            let text = source.text(node, key)?;
-            if known.contains(&text) {
-                return Ok(text.to_owned());
-            }
-            let shown: String = text.chars().take(60).collect();
-            let problem = format!("{key} cannot be \"{shown}\"");
-            Err(source.error(node.place(), problem, suggest(&shown, known)))
-        };
         let rule = Reproduction {
             role: reading::role(&fields, "reproducer")?,
             threshold: reading::threshold(&fields)?,
-            class: one_of("class", &CLASSES[1..], None)?,
-            isolation: one_of("isolation", &ISOLATIONS, Some("I0"))?,
+            class: one_of(&fields, "class", &Class::ALL[..5], None)?,
+            isolation: one_of(&fields, "isolation", &Isolation::ALL, Some(Isolation::I0))?,
+            scope: one_of(&fields, "scope", &ReplayScope::ALL, Some(ReplayScope::Full))?,
             independent: fields
                 .get("independent")
                 .map_or(Ok(true), |node| source.flag(node, "independent"))?,
@@ -103,6 +73,10 @@ impl Reproduction {
                 .map(|node| source.count(node, "fresh_days"))
                 .transpose()?,
         };
+        if rule.isolation == Isolation::I5 && !rule.independent {
+            let problem = "isolation I5 is a machine of somebody else: it needs independent = true";
+            return Err(source.error(fields.place(), problem, None));
+        }
         reachable(&fields, rule.threshold, &[], Some(&rule.role), identities)?;
         Ok(rule)
     }
@@ -127,8 +101,8 @@ impl Reproduction {
             Some(days) => format!(", in the last {days} days"),
         };
         format!(
-            "a reproduction of class {} or better, isolated by {} or better, by {who} with a key of role \"{}\"{fresh}",
-            self.class, self.isolation, self.role
+            "a {} replay of class {} or better, isolated by {} or better, by {who} with a key of role \"{}\"{fresh}",
+            self.scope, self.class, self.isolation, self.role
         )
     }
 
@@ -137,14 +111,16 @@ impl Reproduction {
         let reports: Vec<(&Counted<'_>, Report)> = hearing
             .with_role(&[REPORT], &self.role, &mut problems)
             .into_iter()
-            .filter_map(|counted| match read_report(counted) {
-                Ok(report) => Some((counted, report)),
-                Err(problem) => {
-                    let name = &counted.identity.name;
-                    problems.push(format!("the report by {name} cannot be read: {problem}"));
-                    None
-                }
-            })
+            .filter_map(
+                |counted| match read_report(counted, hearing.case.manifest()) {
+                    Ok(report) => Some((counted, report)),
+                    Err(problem) => {
+                        let name = &counted.identity.name;
+                        problems.push(format!("the report by {name} cannot be read: {problem}"));
+                        None
+                    }
+                },
+            )
             .collect();
         let builders = hearing.builders();
         let unknown_builder = self.independent && builders.is_empty();
@@ -165,9 +141,9 @@ impl Reproduction {
         }
         let divergence = reports.iter().find(|(counted, report)| {
             let taken_back = |(later, other): &(&Counted<'_>, Report)| {
-                other.reproduced && later.takes_back(counted)
+                has_reproduced(other) && later.takes_back(counted)
             };
-            report.diverged && !reports.iter().any(taken_back)
+            report.verdict == Verdict::Diverged && !reports.iter().any(taken_back)
         });
         let enough = people.len() >= self.threshold as usize;
         let satisfied = enough && divergence.is_none() && !unknown_builder;
@@ -206,26 +182,31 @@ impl Reproduction {
     }
 
     fn check(&self, report: &Report, hearing: &Hearing<'_>) -> Result<(), String> {
-        let rank = |known: &[&str], name: &str| known.iter().position(|&other| other == name);
-        if !report.reproduced {
-            return Err("does not say that it reproduced".to_owned());
+        if !has_reproduced(report) {
+            return Err(format!("says {}", report.verdict.as_str()));
         }
-        // A name that is not known here ranks above all, so nothing reaches it.
-        if report.class < rank(&CLASSES, &self.class).unwrap_or(usize::MAX) {
-            return Err(format!("has class {} only", CLASSES[report.class]));
+        if report.scope < self.scope {
+            return Err(format!("replayed {} only", report.scope));
         }
-        if report.isolation < rank(&ISOLATIONS, &self.isolation).unwrap_or(usize::MAX) {
-            return Err(format!(
-                "was isolated by {} only",
-                ISOLATIONS[report.isolation]
-            ));
+        match report.class.achieved {
+            Some(class) if class.satisfies(self.class) => {}
+            Some(class) => return Err(format!("has class {class} only")),
+            None => return Err("compared nothing".to_owned()),
+        }
+        let due = self.isolation.min(Isolation::I4);
+        match report.isolation.achieved {
+            Some(isolation) if isolation >= due => {}
+            Some(isolation) => return Err(format!("was isolated by {isolation} only")),
+            None if due == Isolation::I0 => {}
+            None => return Err("was not isolated".to_owned()),
         }
         let Some(days) = self.fresh_days else {
             return Ok(());
         };
-        let Some(finished) = report.finished else {
-            return Err("does not say when it was made, so it may be old".to_owned());
-        };
+        let finished: Time = report
+            .finished_on
+            .parse()
+            .map_err(|_| "does not say when it was made, so it may be old")?;
         let from = finished.plus_seconds(-CLOCK_SKEW);
         let until = finished.plus_days(days);
         hearing.changes_at(from);
@@ -240,44 +221,49 @@ impl Reproduction {
     }
 }
 
-fn read_report(counted: &Counted<'_>) -> Result<Report, String> {
-    let predicate = counted.statement.predicate().ok_or("it is empty")?;
-    let text = |path: [&str; 2]| -> Result<&str, String> {
-        let value = predicate.get(path[0]).and_then(|value| value.get(path[1]));
-        let value = value.and_then(Value::as_str);
-        value.ok_or_else(|| format!("it lacks {}", path.join(".")))
+/// One of the names that are known, as what it means.
+fn one_of<T: Copy + std::fmt::Display>(
+    fields: &Fields<'_>,
+    key: &str,
+    known: &[T],
+    default: Option<T>,
+) -> Result<T, PolicyError> {
+    let node = match (fields.get(key), default) {
+        (Some(node), _) => node,
+        (None, Some(default)) => return Ok(default),
+        (None, None) => fields.require(key)?,
     };
-    let rank = |known: &[&str], name: &str| {
-        let place = known.iter().position(|&other| other == name);
-        place.ok_or_else(|| {
-            let shown: String = name.chars().take(40).collect();
-            format!("\"{shown}\" is not known")
-        })
-    };
-    let verdict = predicate.get("verdict").and_then(Value::as_str);
-    let verdict = verdict.ok_or("it lacks verdict")?;
-    let reproduced = ["REPRODUCED", "REPRODUCED_WITH_WARNINGS"].contains(&verdict);
-    if !reproduced {
-        // Of the others only a divergence says anything about the bundle.
-        return Ok(Report {
-            reproduced,
-            diverged: verdict == "DIVERGED",
-            class: 0,
-            isolation: 0,
-            finished: None,
-        });
+    let text = fields.source().text(node, key)?;
+    if let Some(found) = known.iter().find(|value| value.to_string() == text) {
+        return Ok(*found);
     }
-    let finished = predicate.get("finishedOn").and_then(Value::as_str);
-    Ok(Report {
-        reproduced,
-        diverged: false,
-        class: rank(&CLASSES, text(["class", "achieved"])?)?,
-        isolation: rank(&ISOLATIONS, text(["isolation", "achieved"])?)?,
-        finished: finished.and_then(|text| text.parse().ok()),
-    })
+    let shown: String = text.chars().take(60).collect();
+    let names: Vec<String> = known.iter().map(T::to_string).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let problem = format!("{key} cannot be \"{shown}\"");
+    Err(fields
+        .source()
+        .error(node.place(), problem, suggest(&shown, &names)))
+}
+
+/// The report's own reader refuses a verdict that is better than what stands beside it.
+fn read_report(counted: &Counted<'_>, manifest: &Digest) -> Result<Report, String> {
+    let predicate = counted.statement.predicate().ok_or("it is empty")?;
+    let report = Report::from_predicate(predicate).map_err(|error| error.to_string())?;
+    match report.baseline.digest.0 == *manifest {
+        true => Ok(report),
+        false => Err("it is held against another bundle".to_owned()),
+    }
+}
+
+fn has_reproduced(report: &Report) -> bool {
+    matches!(
+        report.verdict,
+        Verdict::Reproduced | Verdict::ReproducedWithWarnings
+    )
 }
 
 /// Whether a report only confirms.
 pub(in super::super) fn confirms(counted: &Counted<'_>) -> bool {
-    read_report(counted).is_ok_and(|report| report.reproduced)
+    read_report(counted, counted.statement.digest()).is_ok_and(|report| has_reproduced(&report))
 }

@@ -21,6 +21,7 @@ pub struct Signatures {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// Names of the identities that count, each once; none for whoever has the role.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<String>,
 }
 

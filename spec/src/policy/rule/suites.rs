@@ -10,8 +10,8 @@ use super::super::reader::{Fields, PolicyError};
 use super::{RuleResult, join, reachable, reading};
 use crate::digest::Digest;
 use crate::statement::predicate;
+use crate::statement::test_result::{Outcome, TestResult};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 pub(super) const READS: &[&str] = &[predicate::TEST_RESULT];
@@ -54,27 +54,30 @@ impl Suites {
 
     pub(super) fn evaluate(&self, hearing: &Hearing<'_>) -> RuleResult {
         let mut problems = Vec::new();
-        let results: Vec<(&Counted<'_>, BTreeSet<&str>, bool)> = hearing
-            .with_role(READS, &self.role, &mut problems)
-            .into_iter()
-            .map(|counted| (counted, suites_of(counted), has_passed(counted)))
-            .collect();
+        let mut results: Vec<(&Counted<'_>, TestResult)> = Vec::new();
+        for counted in hearing.with_role(READS, &self.role, &mut problems) {
+            match read(counted) {
+                Ok(result) => results.push((counted, result)),
+                Err(problem) => problems.push(format!(
+                    "the result by {} cannot be read: {problem}",
+                    counted.identity.name
+                )),
+            }
+        }
         let mut evidence: BTreeSet<Digest> = BTreeSet::new();
         let mut missing: Vec<&str> = Vec::new();
         for suite in &self.suites {
-            let own = || {
-                results
-                    .iter()
-                    .filter(|(_, suites, _)| suites.contains(suite.as_str()))
-            };
-            let failure = own().filter(|(_, _, passed)| !passed).find(|(failed, ..)| {
-                !own().any(|(later, _, passed)| *passed && later.takes_back(failed))
-            });
+            let own = || results.iter().filter(|(_, result)| names(result, suite));
+            let failure = own()
+                .filter(|(_, result)| !has_passed(result))
+                .find(|(failed, _)| {
+                    !own().any(|(later, other)| has_passed(other) && later.takes_back(failed))
+                });
             let passed: Vec<Digest> = own()
-                .filter(|(_, _, passed)| *passed)
-                .map(|(counted, ..)| counted.evidence)
+                .filter(|(_, result)| has_passed(result))
+                .map(|(counted, _)| counted.evidence)
                 .collect();
-            if let Some((failed, ..)) = failure {
+            if let Some((failed, _)) = failure {
                 let name = &failed.identity.name;
                 problems.push(format!("suite {suite} did not pass, says {name}"));
                 missing.push(suite);
@@ -105,22 +108,22 @@ impl Suites {
     }
 }
 
-fn suites_of<'a>(counted: &'a Counted<'_>) -> BTreeSet<&'a str> {
-    let configuration = counted
-        .statement
-        .predicate()
-        .and_then(|predicate| predicate.get("configuration"))
-        .and_then(Value::as_array);
-    configuration
-        .into_iter()
-        .flatten()
-        .filter_map(|item| item.get("name").and_then(Value::as_str))
-        .collect()
+fn read(counted: &Counted<'_>) -> Result<TestResult, String> {
+    let predicate = counted.statement.predicate().ok_or("it is empty")?;
+    predicate::read(predicate).map_err(|error| error.to_string())
+}
+
+fn names(result: &TestResult, suite: &str) -> bool {
+    let mut items = result.configuration.iter();
+    items.any(|item| item.name.as_deref() == Some(suite))
 }
 
 /// `WARNED` has not passed: whoever wants to release with warnings asks for an exception.
-pub(in super::super) fn has_passed(counted: &Counted<'_>) -> bool {
-    let predicate = counted.statement.predicate();
-    let result = predicate.and_then(|predicate| predicate.get("result"));
-    result.and_then(Value::as_str) == Some("PASSED")
+fn has_passed(result: &TestResult) -> bool {
+    result.result == Outcome::Passed
+}
+
+/// Whether a result only confirms.
+pub(in super::super) fn confirms(counted: &Counted<'_>) -> bool {
+    read(counted).is_ok_and(|result| has_passed(&result))
 }
