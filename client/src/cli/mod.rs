@@ -6,9 +6,11 @@
 //! exit code from [`exit`].
 
 mod admin;
+mod approve;
 mod completions;
 mod connect;
 mod copy;
+mod except;
 mod exit;
 mod export;
 mod import;
@@ -20,11 +22,15 @@ mod login;
 mod output;
 mod pack;
 mod passphrase;
+mod policy;
 mod pull;
 mod push;
 mod release;
 mod sign;
 mod signing;
+mod statement;
+mod status;
+mod stop;
 mod transfer;
 mod trust;
 mod verify;
@@ -94,6 +100,20 @@ enum Command {
     Verify(verify::Args),
     /// Show what a bundle is and what has been said about it
     Inspect(inspect::Args),
+    /// Say where a bundle stands, and on whose word
+    Status(status::Args),
+    /// Write, understand, compare and sign policies
+    Policy(policy::Args),
+    /// Approve a bundle, under its rules and on its evidence
+    Approve(approve::Args),
+    /// Say that a bundle shall not be released
+    Reject(stop::RejectArgs),
+    /// Say that a release is superseded
+    Deprecate(stop::DeprecateArgs),
+    /// Say that nobody shall use a release any more
+    Revoke(stop::RevokeArgs),
+    /// Waive a rule for a bundle, for a time
+    Except(except::Args),
     /// List tags or repositories
     List(list::Args),
     /// Check a registry's transparency log
@@ -123,6 +143,13 @@ impl Command {
             Command::Pull(args) => pull::run(args, context).await,
             Command::Verify(args) => verify::run(args, context).await,
             Command::Inspect(args) => inspect::run(args, context).await,
+            Command::Status(args) => status::run(args, context).await,
+            Command::Policy(args) => policy::run(args, context).await,
+            Command::Approve(args) => approve::run(args, context).await,
+            Command::Reject(args) => stop::run_reject(args, context).await,
+            Command::Deprecate(args) => stop::run_deprecate(args, context).await,
+            Command::Revoke(args) => stop::run_revoke(args, context).await,
+            Command::Except(args) => except::run(args, context).await,
             Command::List(args) => list::run(args, context).await,
             Command::Log(args) => log::run(args, context).await,
             Command::Copy(args) => copy::run(args, context).await,

@@ -62,7 +62,7 @@ pub(crate) struct Args {
     oms: bool,
 
     /// Use the bundle whoever made it: nobody's signature is asked for
-    #[arg(long, conflicts_with_all = ["policy", "key", "root"], help_heading = "Trust")]
+    #[arg(long, conflicts_with_all = ["policy", "key", "root", "registry_policy"], help_heading = "Trust")]
     insecure_skip_signatures: bool,
 
     #[command(flatten)]
@@ -86,7 +86,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
-    let judge = args.trust.judge_for(source.store(), &manifest).await?;
+    let judge = args
+        .trust
+        .judge_for(
+            &args.location,
+            &args.connect.options(),
+            source.store(),
+            &manifest,
+        )
+        .await?;
     let mut signature = None;
     let judgement = match &judge {
         Some(judge) => {

@@ -66,7 +66,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
-    let judge = args.trust.judge_for(store.as_ref(), &manifest).await?;
+    let judge = args
+        .trust
+        .judge_for(
+            &args.location,
+            &args.connect.options(),
+            store.as_ref(),
+            &manifest,
+        )
+        .await?;
     let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
     let evidence = evidence_of(store.as_ref(), &manifest).await?;
     for (digest, reason) in &evidence.unreadable {
@@ -111,7 +119,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 /// Each rule and its result, a line each.
-fn rules_text(evaluation: &Evaluation) -> String {
+pub(super) fn rules_text(evaluation: &Evaluation) -> String {
     let mut lines = Vec::new();
     for result in &evaluation.results {
         let mark = if result.satisfied {

@@ -11,13 +11,9 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::key::{ListedKey, PublicKey};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{
-    Circumstances, Evaluation, MAX_POLICY_BYTES, Policy, SCHEMA, Status, Time,
-};
+use sealstone_spec::policy::{Circumstances, Evaluation, Policy, SCHEMA, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Who decides whether a bundle may be used.
@@ -63,26 +59,12 @@ impl Judge {
         }
     }
 
-    /// Judges by the policy in a TOML file.
+    /// Judges by the policy in a file: TOML, or a signed document.
     ///
     /// # Errors
     /// If the file cannot be read or is no policy; names line and column.
     pub fn from_policy_file(path: &Path) -> Result<Judge> {
-        let what = || format!("reading the policy \"{}\"", path.display());
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| {
-                file.take(MAX_POLICY_BYTES as u64 + 1)
-                    .read_to_string(&mut text)
-            })
-            .map_err(|source| Error::io(what(), source))?;
-        let policy = Policy::parse(&text).map_err(|error| {
-            Error::usage(format!(
-                "\"{}\" is no policy that can be used",
-                path.display()
-            ))
-            .source(error)
-        })?;
+        let (policy, _) = super::read_policy(path, None)?;
         Ok(Judge::from_policy(policy))
     }
 
@@ -164,7 +146,7 @@ impl Judge {
         evidence: &Evidence,
     ) -> Evaluation {
         let case = evidence.case(repository, manifest);
-        self.policy.evaluate(repository, &case, &now())
+        self.policy.evaluate(repository, &case, &circumstances())
     }
 
     /// Decides.
@@ -186,7 +168,7 @@ impl Judge {
         }
         let case = evidence.case(repository, manifest);
         let place = format!("{}@{}", evidence.place, manifest.digest());
-        let (evaluation, verdict) = self.policy.hear(repository, &case, &now());
+        let (evaluation, verdict) = self.policy.hear(repository, &case, &circumstances());
         let admission = verdict.map_err(|denial| super::denied(&denial, &place))?;
         Ok(Judgement {
             evaluation,
@@ -195,8 +177,8 @@ impl Judge {
     }
 }
 
-fn now() -> Circumstances {
-    Circumstances::at(Time::from_seconds(jiff::Timestamp::now().as_second()))
+fn circumstances() -> Circumstances {
+    Circumstances::at(super::now())
 }
 
 /// The same keys, each with one principal: those that share any are one signer, whoever stands first.

@@ -119,7 +119,10 @@ fn object(value: Value) -> Map<String, Value> {
 pub fn approval(subject: Vec<Subject>, shown: &Evaluation, who: &str, now: Time) -> Statement {
     let binding = &shown.binding;
     let plain = |c: char| c.is_ascii_alphanumeric() || ".-_@".contains(c);
-    let who: String = who.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+    let who: String = who
+        .chars()
+        .map(|c| if plain(c) { c } else { '-' })
+        .collect();
     let items: Vec<String> = binding.evidence.iter().map(Digest::to_string).collect();
     let predicate = json!({
         "verifier": {
