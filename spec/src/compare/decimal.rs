@@ -115,7 +115,7 @@ impl From<u64> for Decimal {
 fn shortest(value: f64) -> String {
     let plain = value.to_string();
     let scientific = format!("{value:e}");
-    if plain.len() <= 21 && (value == 0.0 || value.abs() >= 1e-6) {
+    if plain.len() <= 21 && (value == 0.0 || value.abs() >= 1e-4) {
         plain
     } else {
         scientific

@@ -1,0 +1,382 @@
+//! Archives: zip, tar and gzip, member by member.
+//!
+//! Members that are stored lie where they are and are read there; compressed ones are unfolded into files without a
+//! name, all of one comparison within one budget. What is written of a member is never its path.
+
+use super::bytes::Bytes;
+use super::comparison::{ArtifactComparison, Difference};
+use super::content::{self, Side};
+use super::format::Format;
+use super::limits::{INFLATED_BYTES, MEMBERS, Unreadable, malformed};
+use super::locator::{Locator, Place, shown};
+use super::tensors::TensorFile;
+use super::{npy, stabilizer};
+use sealstone_spec::compare::{ArtifactRule, Class};
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read, Write as _};
+
+/// What all compressed parts of one comparison may still unfold to.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            left: INFLATED_BYTES,
+        }
+    }
+}
+
+impl Budget {
+    #[cfg(test)]
+    pub(super) fn of(left: u64) -> Budget {
+        Budget { left }
+    }
+
+    /// Everything that `source` gives, in memory where it is small, else in a file without a name.
+    fn unfold(&mut self, mut source: impl Read) -> Result<Bytes, Unreadable> {
+        const SMALL: usize = 1024 * 1024;
+        let mut piece = vec![0; 256 * 1024];
+        let mut memory: Vec<u8> = Vec::new();
+        let mut file = None;
+        loop {
+            let count = match source.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Some(left) = self.left.checked_sub(count as u64) else {
+                return malformed(format!(
+                    "its compressed parts unfold to more than {INFLATED_BYTES} bytes"
+                ));
+            };
+            self.left = left;
+            if file.is_none() && memory.len() + count > SMALL {
+                let mut spilled = tempfile::tempfile()?;
+                spilled.write_all(&memory)?;
+                memory = Vec::new();
+                file = Some(spilled);
+            }
+            match &mut file {
+                Some(file) => file.write_all(&piece[..count])?,
+                None => memory.extend_from_slice(&piece[..count]),
+            }
+        }
+        Ok(match file {
+            Some(file) => Bytes::of_file(file)?,
+            None => Bytes::of_memory(memory),
+        })
+    }
+}
+
+/// A gzip stream, unfolded, under its name without the ending.
+pub(super) fn unfold(side: &Side, budget: &mut Budget) -> Result<Side, Unreadable> {
+    let decoder = flate2::bufread::MultiGzDecoder::new(BufReader::new(side.bytes.reader()));
+    let name = match side.name.to_ascii_lowercase().strip_suffix(".tgz") {
+        Some(stem) => format!("{stem}.tar"),
+        None => side
+            .name
+            .strip_suffix(".gz")
+            .unwrap_or(&side.name)
+            .to_owned(),
+    };
+    Ok(Side {
+        bytes: budget.unfold(decoder)?,
+        name,
+        directory: None,
+    })
+}
+
+type Zip = zip::ZipArchive<BufReader<super::bytes::Reader>>;
+
+fn open_zip(bytes: &Bytes) -> Result<Zip, Unreadable> {
+    let archive = zip::ZipArchive::new(BufReader::new(bytes.reader())).map_err(not_a_zip)?;
+    if archive.len() > MEMBERS {
+        return malformed(format!(
+            "it has {} members, at most {MEMBERS} are read",
+            archive.len()
+        ));
+    }
+    Ok(archive)
+}
+
+fn not_a_zip(error: zip::result::ZipError) -> Unreadable {
+    match error {
+        zip::result::ZipError::Io(error) => error.into(),
+        other => Unreadable::Malformed(format!("it is no zip that can be read: {other}")),
+    }
+}
+
+/// What a zip holds: arrays, a torch file, or anything.
+pub(super) fn kind_of_zip(side: &Side) -> Format {
+    let Ok(archive) = open_zip(&side.bytes) else {
+        return Format::Zip;
+    };
+    let names: Vec<String> = archive
+        .file_names()
+        .map(|name| name.map(std::borrow::Cow::into_owned).unwrap_or_default())
+        .collect();
+    if names
+        .iter()
+        .any(|name| name.ends_with("/data.pkl") || name == "data.pkl")
+    {
+        return Format::Torch;
+    }
+    match !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
+        true => Format::Npz,
+        false => Format::Zip,
+    }
+}
+
+/// A member of an archive.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// What it is: a file, a directory, a link.
+    kind: String,
+    pub(super) bytes: Bytes,
+}
+
+/// Every member of a zip, by name.
+pub(super) fn read_zip(
+    side: &Side,
+    budget: &mut Budget,
+) -> Result<BTreeMap<String, Member>, Unreadable> {
+    let mut archive = open_zip(&side.bytes)?;
+    let mut members = BTreeMap::new();
+    let mut stored: Vec<(u64, u64)> = Vec::new();
+    for number in 0..archive.len() {
+        let file = archive.by_index(number).map_err(not_a_zip)?;
+        let name = file.name().map_err(not_a_zip)?.into_owned();
+        if file.encrypted() {
+            return malformed(format!("member \"{}\" is encrypted", shown(&name)));
+        }
+        let kind = match (
+            file.is_dir(),
+            file.is_symlink(),
+            file.unix_mode().unwrap_or(0) & 0o111,
+        ) {
+            (true, ..) => "directory",
+            (_, true, _) => "link",
+            (_, _, 0) => "file",
+            _ => "executable",
+        };
+        let start = match (file.compression(), file.data_start()) {
+            (zip::CompressionMethod::Stored, Some(start)) => Some(start),
+            _ => None,
+        };
+        let bytes = match start {
+            Some(start) => {
+                let size = file.compressed_size();
+                if size != file.size() {
+                    return malformed(format!("member \"{}\" states two sizes", shown(&name)));
+                }
+                stored.push((start, size));
+                side.bytes.slice(start, size).ok_or_else(|| {
+                    Unreadable::Malformed(format!(
+                        "member \"{}\" lies outside of the file",
+                        shown(&name)
+                    ))
+                })?
+            }
+            None => budget.unfold(file)?,
+        };
+        let member = Member {
+            kind: kind.to_owned(),
+            bytes,
+        };
+        if members.insert(name.clone(), member).is_some() {
+            return malformed(format!("member \"{}\" stands twice", shown(&name)));
+        }
+    }
+    // Members that share bytes make a small file look large.
+    stored.retain(|(_, size)| *size > 0);
+    stored.sort_unstable();
+    for pair in stored.windows(2) {
+        if pair[0].0 + pair[0].1 > pair[1].0 {
+            return malformed("two of its members overlap");
+        }
+    }
+    Ok(members)
+}
+
+fn read_tar(side: &Side) -> Result<BTreeMap<String, Member>, Unreadable> {
+    let mut archive = tar::Archive::new(BufReader::new(side.bytes.reader()));
+    let mut members = BTreeMap::new();
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let header = entry.header();
+        let target = entry
+            .link_name_bytes()
+            .map(|link| String::from_utf8_lossy(&link).into_owned());
+        let kind = match header.entry_type() {
+            tar::EntryType::Regular | tar::EntryType::Continuous => match header.mode()? & 0o111 {
+                0 => "file".to_owned(),
+                _ => "executable".to_owned(),
+            },
+            tar::EntryType::Directory => "directory".to_owned(),
+            tar::EntryType::Symlink => format!("link to {}", shown(&target.unwrap_or_default())),
+            tar::EntryType::Link => format!("hard link to {}", shown(&target.unwrap_or_default())),
+            other => return malformed(format!("member \"{}\" is of kind {other:?}", shown(&name))),
+        };
+        let size = match kind.as_str() {
+            "file" | "executable" => entry.size(),
+            _ => 0,
+        };
+        let bytes = side
+            .bytes
+            .slice(entry.raw_file_position(), size)
+            .ok_or_else(|| {
+                Unreadable::Malformed(format!(
+                    "member \"{}\" lies outside of the file",
+                    shown(&name)
+                ))
+            })?;
+        if members.len() >= MEMBERS {
+            return malformed(format!("it has more than {MEMBERS} members"));
+        }
+        if members
+            .insert(name.clone(), Member { kind, bytes })
+            .is_some()
+        {
+            return malformed(format!("member \"{}\" stands twice", shown(&name)));
+        }
+    }
+    Ok(members)
+}
+
+/// The arrays of an npz.
+pub(super) fn read_npz(side: &Side, budget: &mut Budget) -> Result<TensorFile, Unreadable> {
+    let mut tensors = Vec::new();
+    for (name, member) in read_zip(side, budget)? {
+        let array = npy::read_array(&member.bytes, name.strip_suffix(".npy").unwrap_or(&name));
+        tensors.push(array.map_err(|problem| match problem {
+            Unreadable::Malformed(text) => {
+                Unreadable::Malformed(format!("member \"{}\": {text}", shown(&name)))
+            }
+            io => io,
+        })?);
+    }
+    TensorFile {
+        format: "npz",
+        tensors,
+        ..TensorFile::default()
+    }
+    .check()
+}
+
+/// Two archives of one kind, member by member.
+pub(super) fn compare(
+    base: &Side,
+    now: &Side,
+    format: Format,
+    rule: &ArtifactRule,
+    budget: &mut Budget,
+    depth: usize,
+) -> Result<ArtifactComparison, Unreadable> {
+    let mut members = |side: &Side| match format {
+        Format::Tar => read_tar(side),
+        _ => read_zip(side, budget),
+    };
+    let (before, mut after) = (members(base)?, members(now)?);
+    let mut result = ArtifactComparison {
+        format: format.name(),
+        class: Class::ContentExact,
+        required: rule.class,
+        ok: false,
+        base_size: base.bytes.len(),
+        now_size: now.bytes.len(),
+        first: None,
+        worst: None,
+        counts: None,
+        tensors: Vec::new(),
+        rows: None,
+        predictions: None,
+        stabilizers: Vec::new(),
+        notes: Vec::new(),
+    };
+    // The first difference of the weakest class is the one that is told.
+    let mut told = Class::BitExact;
+    let mut tell = |result: &mut ArtifactComparison, class: Class, first: Option<Difference>| {
+        result.class = result.class.min(class);
+        if first.is_some() && class < told {
+            told = class;
+            result.first = first;
+        }
+    };
+    let whole = |name: &str, what: &str, base: Option<String>, now: Option<String>| {
+        Some(Difference {
+            locator: Locator::at(Place::Whole).inside(name),
+            what: what.to_owned(),
+            base,
+            now,
+        })
+    };
+    for (name, member) in before {
+        let Some(other) = after.remove(&name) else {
+            tell(
+                &mut result,
+                Class::Divergent,
+                whole(&name, "missing", Some(member.kind), None),
+            );
+            continue;
+        };
+        if member.kind != other.kind {
+            let first = whole(&name, "kind", Some(member.kind), Some(other.kind));
+            tell(&mut result, Class::Divergent, first);
+            continue;
+        }
+        let side = |bytes: Bytes| Side {
+            bytes,
+            name: name.rsplit('/').next().unwrap_or_default().to_owned(),
+            directory: None,
+        };
+        let compared = content::compare(
+            &side(member.bytes),
+            &side(other.bytes),
+            rule,
+            budget,
+            depth + 1,
+        )?;
+        let first = compared.first.map(|first| Difference {
+            locator: first.locator.inside(&name),
+            ..first
+        });
+        let is_worse = compared.class < result.class;
+        tell(&mut result, compared.class, first);
+        if is_worse {
+            result.worst = compared.worst;
+            result.counts = compared.counts;
+            result.tensors = compared.tensors;
+            result.rows = compared.rows;
+            result.predictions = compared.predictions;
+        }
+        for note in compared.notes {
+            if result.notes.len() < 20 {
+                result
+                    .notes
+                    .push(format!("member \"{}\": {note}", shown(&name)));
+            }
+        }
+        result.stabilizers.extend(compared.stabilizers);
+    }
+    for (name, member) in after {
+        tell(
+            &mut result,
+            Class::Divergent,
+            whole(&name, "added", None, Some(member.kind)),
+        );
+    }
+    if result.class == Class::ContentExact {
+        result.stabilizers.push(match format {
+            Format::Tar => stabilizer::TAR,
+            _ => stabilizer::ZIP,
+        });
+    }
+    result.stabilizers.sort();
+    result.stabilizers.dedup();
+    Ok(result)
+}

@@ -1,0 +1,309 @@
+//! JSON documents, and models that are such documents (XGBoost): numbers gated, everything else exact.
+//!
+//! Both documents are walked together. Arrays of numbers become tensors under their JSON pointer, single
+//! numbers tensors of one element, everything else metadata under its pointer; so the gates and figures are those
+//! of every other format. Order of keys, space and the digits of equal numbers mean nothing.
+
+use super::bytes::Bytes;
+use super::limits::{Unreadable, malformed};
+use super::locator::{Locator, Place};
+use super::tensors::{self, Found, Tensor, TensorFile};
+use sealstone_spec::canonical::parse_value;
+use sealstone_spec::compare::{ArtifactRule, Decimal, ElementType};
+use serde_json::Value;
+
+/// Bytes of a document; its values take some ten times as much memory.
+const MAX_BYTES: u64 = 128 * 1024 * 1024;
+
+pub(super) fn parse(file: &Bytes) -> Result<Value, Unreadable> {
+    let content = file.read_all(MAX_BYTES)?;
+    parse_value(&content, MAX_BYTES as usize)
+        .map_err(|error| Unreadable::Malformed(error.to_string()))
+}
+
+/// Whether a document is a model that XGBoost saved. It writes some numbers as text.
+pub(super) fn is_xgboost(document: &Value) -> bool {
+    document
+        .get("learner")
+        .is_some_and(|learner| learner.get("gradient_booster").is_some())
+        && document.get("version").is_some_and(Value::is_array)
+}
+
+pub(super) fn compare(
+    base: &Value,
+    now: &Value,
+    rule: &ArtifactRule,
+    numbers_in_text: bool,
+) -> Result<Found, Unreadable> {
+    let mut walk = Walk {
+        base: TensorFile::default(),
+        now: TensorFile::default(),
+        numbers_in_text,
+    };
+    walk.pair(base, now, &mut String::new())?;
+    let (base, now) = (walk.base.check()?, walk.now.check()?);
+    let mut found = tensors::compare(&base, &now, rule)?;
+    if let Some(first) = &mut found.first {
+        first.locator = pointer(&first.locator);
+    }
+    Ok(found)
+}
+
+/// A place in the tensors made here as a place in the document.
+fn pointer(locator: &Locator) -> Locator {
+    let place = match &locator.place {
+        Place::Tensor { name, index } => {
+            let index: String = index.iter().map(|place| format!("/{place}")).collect();
+            Place::Pointer(format!("{name}{index}"))
+        }
+        Place::Metadata(pointer) => Place::Pointer(pointer.clone()),
+        other => other.clone(),
+    };
+    Locator {
+        members: locator.members.clone(),
+        place,
+    }
+}
+
+struct Walk {
+    base: TensorFile,
+    now: TensorFile,
+    numbers_in_text: bool,
+}
+
+/// A number, and whether it is an integer that 64 bits hold.
+#[derive(Clone, Copy)]
+pub(super) enum Numeric {
+    Integer(i64),
+    Double(f64),
+}
+
+impl Numeric {
+    pub(super) fn of(value: &Value, also_text: bool) -> Option<Numeric> {
+        match value {
+            Value::Number(number) => match number.as_i64() {
+                Some(integer) => Some(Numeric::Integer(integer)),
+                // Integers over 2^63 stay text: a double would lose their digits.
+                None if number.is_u64() => None,
+                None => number.as_f64().map(Numeric::Double),
+            },
+            Value::String(text) if also_text => {
+                let number: Decimal = text.parse().ok()?;
+                match text.parse() {
+                    Ok(integer) => Some(Numeric::Integer(integer)),
+                    Err(_) => Some(Numeric::Double(number.value())),
+                }
+            }
+            // How documents write what JSON has no number for.
+            Value::String(text) => match text.as_str() {
+                "NaN" => Some(Numeric::Double(f64::NAN)),
+                "Infinity" => Some(Numeric::Double(f64::INFINITY)),
+                "-Infinity" => Some(Numeric::Double(f64::NEG_INFINITY)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    pub(super) fn double(self) -> f64 {
+        match self {
+            Numeric::Integer(integer) => integer as f64,
+            Numeric::Double(double) => double,
+        }
+    }
+}
+
+impl Walk {
+    fn pair(&mut self, base: &Value, now: &Value, pointer: &mut String) -> Result<(), Unreadable> {
+        let numeric = |value: &Value| Numeric::of(value, self.numbers_in_text);
+        if let (Some(one), Some(two)) = (numeric(base), numeric(now)) {
+            return self.numbers(&[one], &[two], Vec::new(), pointer);
+        }
+        match (base, now) {
+            (Value::Array(one), Value::Array(two)) => {
+                let all = |list: &[Value]| list.iter().map(numeric).collect::<Option<Vec<_>>>();
+                if one.len() != two.len() {
+                    let at = format!("{pointer}/-");
+                    self.base
+                        .metadata
+                        .insert(at.clone(), format!("{} elements", one.len()));
+                    self.now
+                        .metadata
+                        .insert(at, format!("{} elements", two.len()));
+                    return Ok(());
+                }
+                if !one.is_empty()
+                    && let (Some(base), Some(now)) = (all(one), all(two))
+                {
+                    return self.numbers(&base, &now, vec![one.len() as u64], pointer);
+                }
+                for (place, (one, two)) in one.iter().zip(two).enumerate() {
+                    let end = pointer.len();
+                    pointer.push_str(&format!("/{place}"));
+                    self.pair(one, two, pointer)?;
+                    pointer.truncate(end);
+                }
+            }
+            (Value::Object(one), Value::Object(two)) => {
+                for (key, value) in one {
+                    let end = pointer.len();
+                    push_key(pointer, key);
+                    match two.get(key) {
+                        Some(other) => self.pair(value, other, pointer)?,
+                        None => {
+                            self.base.metadata.insert(pointer.clone(), brief(value));
+                        }
+                    }
+                    pointer.truncate(end);
+                }
+                for (key, value) in two.iter().filter(|(key, _)| !one.contains_key(*key)) {
+                    let end = pointer.len();
+                    push_key(pointer, key);
+                    self.now.metadata.insert(pointer.clone(), brief(value));
+                    pointer.truncate(end);
+                }
+            }
+            // Only what differs is kept: equal leaves of a large document say nothing.
+            _ if base != now => {
+                self.base.metadata.insert(pointer.clone(), brief(base));
+                let brief_now = match brief(now) {
+                    same if same == brief(base) => format!("{same} (differs further on)"),
+                    other => other,
+                };
+                self.now.metadata.insert(pointer.clone(), brief_now);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn numbers(
+        &mut self,
+        base: &[Numeric],
+        now: &[Numeric],
+        shape: Vec<u64>,
+        pointer: &str,
+    ) -> Result<(), Unreadable> {
+        let is_integer = |number: &Numeric| matches!(number, Numeric::Integer(_));
+        let integers = base.iter().chain(now).all(is_integer);
+        let element = if integers {
+            ElementType::I64
+        } else {
+            ElementType::F64
+        };
+        let bytes = |list: &[Numeric]| {
+            let each = list.iter().flat_map(|number| match number {
+                Numeric::Integer(integer) if integers => integer.to_le_bytes(),
+                other => other.double().to_le_bytes(),
+            });
+            Bytes::of_memory(each.collect())
+        };
+        if pointer.len() > 64 * 1024 {
+            return malformed("a JSON pointer is longer than 64 KiB");
+        }
+        let make = |list| Tensor::new(pointer, element, shape.clone(), bytes(list));
+        let (one, two) = (make(base)?, make(now)?);
+        self.base.tensors.push(one);
+        self.now.tensors.push(two);
+        Ok(())
+    }
+}
+
+fn push_key(pointer: &mut String, key: &str) {
+    pointer.push('/');
+    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+}
+
+/// A value as text that is short enough to show.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::Array(list) => format!("array of {}", list.len()),
+        Value::Object(map) => format!("object of {} keys", map.len()),
+        other => other.to_string().chars().take(200).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use sealstone_spec::compare::Class;
+    use serde_json::json;
+
+    fn found(base: &Value, now: &Value, rule: &str) -> Found {
+        let text = is_xgboost(base);
+        compare(base, now, &toml::from_str(rule).unwrap(), text).unwrap()
+    }
+
+    #[test]
+    fn differences_have_pointers() {
+        for (base, now, place) in [
+            (
+                json!({"a": {"b/c": [1.5, 2.5]}}),
+                json!({"a": {"b/c": [1.5, 3.5]}}),
+                "pointer:/a/b~1c/1",
+            ),
+            (json!({"a": 1}), json!({"a": 2}), "pointer:/a"),
+            (json!({"a": 1}), json!({}), "pointer:/a"),
+            (json!({}), json!({"x": null}), "pointer:/x"),
+            (
+                json!([[1, 2], ["x"]]),
+                json!([[1, 2], ["y"]]),
+                "pointer:/1/0",
+            ),
+            (json!([1]), json!([1, 2]), "pointer:/-"),
+            (
+                json!({"a": "x".repeat(500)}),
+                json!({"a": "x".repeat(501)}),
+                "pointer:/a",
+            ),
+            (json!({"m": "NaN"}), json!({"m": 0.5}), "pointer:/m"),
+        ] {
+            let found = found(&base, &now, "class = \"numeric\"");
+            assert_eq!(found.class, Class::Divergent, "{base}");
+            assert_eq!(found.first.unwrap().locator.to_string(), place);
+        }
+    }
+
+    #[test]
+    fn numbers_are_gated_and_integers_exact() {
+        let (base, near) = (
+            json!({"w": [1.0, -2.0], "n": 3}),
+            json!({"w": [1.000_000_000_01, -2.0], "n": 3}),
+        );
+        assert_eq!(found(&base, &near, "").class, Class::Numeric);
+        assert_eq!(
+            found(&base, &near, "rel_l2 = 1e-15").class,
+            Class::Divergent
+        );
+        let counted = json!({"w": [1.0, -2.0], "n": 4});
+        assert_eq!(
+            found(&base, &counted, "rel_l2 = 1.0").class,
+            Class::Divergent
+        );
+        assert_eq!(found(&base, &counted, "abs = 1.0").class, Class::Numeric);
+        // Writers that drop ".0" mean the same number.
+        assert_eq!(
+            found(&json!({"auc": 1}), &json!({"auc": 1.0}), "").class,
+            Class::ContentExact
+        );
+    }
+
+    #[test]
+    fn xgboost_writes_numbers_as_text() {
+        let model = |score: &str| {
+            json!({"version": [2, 0, 0], "learner": {"gradient_booster": {"name": "gbtree"},
+                "learner_model_param": {"base_score": score}}})
+        };
+        let (base, near) = (model("5.0000000000001E-1"), model("5E-1"));
+        assert_eq!(found(&base, &near, "").class, Class::Numeric);
+        assert_eq!(
+            found(&model("5E-1"), &model("0.5"), "").class,
+            Class::ContentExact
+        );
+        assert_eq!(
+            found(&json!({"a": "5E-1"}), &json!({"a": "0.5"}), "").class,
+            Class::Divergent
+        );
+    }
+}

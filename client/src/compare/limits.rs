@@ -1,0 +1,53 @@
+//! How much is read of a file that may be hostile, and how a reader says no.
+
+use std::io;
+
+/// Bytes of a safetensors header: the limit of the format's own reader.
+pub(super) const HEADER_BYTES: u64 = 100_000_000;
+/// Bytes of a document that is read as a whole: JSON, a pickle, a LightGBM model.
+pub(super) const DOCUMENT_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes of one line of a table or of JSON lines.
+pub(super) const LINE_BYTES: usize = 64 * 1024 * 1024;
+/// Columns of a table that get figures of their own.
+pub(super) const COLUMNS: usize = 10_000;
+/// Tensors of one file.
+pub(super) const TENSORS: usize = 1_000_000;
+/// Dimensions of a tensor.
+pub(super) const DIMENSIONS: usize = 64;
+/// Members of one archive.
+pub(super) const MEMBERS: usize = 200_000;
+/// Archives in archives.
+pub(super) const DEPTH: usize = 4;
+/// Bytes that all compressed parts of one comparison may unfold to, on disk.
+pub(super) const INFLATED_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+/// Bytes of a tensor that is brought into row-major order in memory.
+pub(super) const GATHERED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Why a file was not read as its format.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// The disk failed.
+    #[error(transparent)]
+    Io(io::Error),
+    /// It is not what the format says, or more than is read; the text says what and where.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Unreadable {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Unreadable::Malformed("it ends before its own structure does".to_owned());
+        }
+        // What decoders and the limits here say has no number of the operating system.
+        match error.raw_os_error() {
+            Some(_) => Unreadable::Io(error),
+            None => Unreadable::Malformed(error.to_string()),
+        }
+    }
+}
+
+/// A refusal with a text.
+pub(crate) fn malformed<T>(text: impl Into<String>) -> Result<T, Unreadable> {
+    Err(Unreadable::Malformed(text.into()))
+}

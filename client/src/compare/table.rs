@@ -1,0 +1,435 @@
+//! Tables of rows: CSV, TSV and JSON lines.
+//!
+//! Rows are read in step and never kept. Cells that are numbers on both sides are gated column by column, all others
+//! are exact. Fingerprints of both sides tell rows in another order from other rows.
+
+use super::bytes::Bytes;
+use super::columns::Columns;
+use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorCounts};
+use super::json::Numeric;
+use super::limits::{LINE_BYTES, Unreadable, malformed};
+use super::locator::{Locator, Place, shown};
+use super::tensors::Found;
+use sealstone_spec::canonical::parse_value;
+use sealstone_spec::compare::{ArtifactRule, Class, Decimal, RowFingerprint};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read};
+
+/// Bytes read ahead.
+const BUFFER: usize = 256 * 1024;
+
+/// A list of rows that can be read once.
+pub(super) trait Rows {
+    /// The next row as cells, and what is hashed of it; `None` at the end.
+    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable>;
+}
+
+/// A named cell.
+pub(super) struct Cell {
+    name: String,
+    value: CellValue,
+}
+
+enum CellValue {
+    Number(Numeric),
+    Text(String),
+}
+
+/// CSV or TSV with a header.
+pub(super) struct Delimited {
+    reader: csv::Reader<Limited>,
+    header: Vec<String>,
+}
+
+impl Delimited {
+    pub(super) fn open(file: &Bytes, delimiter: u8) -> Result<Delimited, Unreadable> {
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .flexible(true)
+            .buffer_capacity(BUFFER)
+            .from_reader(Limited::new(file));
+        let header = reader.headers().map_err(not_a_table)?;
+        let header: Vec<String> = header.iter().map(str::to_owned).collect();
+        if header.is_empty() {
+            return malformed("it has no header");
+        }
+        Ok(Delimited { reader, header })
+    }
+
+    pub(super) fn header(&self) -> &[String] {
+        &self.header
+    }
+}
+
+fn not_a_table(error: csv::Error) -> Unreadable {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error.into(),
+        csv::ErrorKind::Utf8 { .. } => Unreadable::Malformed("a cell is no UTF-8".to_owned()),
+        other => Unreadable::Malformed(format!("it is no table: {other:?}")),
+    }
+}
+
+impl Rows for Delimited {
+    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable> {
+        let mut record = csv::StringRecord::new();
+        self.reader.get_mut().rest = LINE_BYTES + BUFFER;
+        if !self.reader.read_record(&mut record).map_err(not_a_table)? {
+            return Ok(None);
+        }
+        let mut hashed = Vec::with_capacity(record.as_slice().len() + 8 * record.len());
+        let cells = record.iter().enumerate().map(|(place, text)| {
+            hashed.extend((text.len() as u64).to_le_bytes());
+            hashed.extend(text.as_bytes());
+            let name = match self.header.get(place) {
+                Some(name) if !name.is_empty() => name.clone(),
+                _ => (place + 1).to_string(),
+            };
+            let value = match number(text) {
+                Some(number) => CellValue::Number(number),
+                None => CellValue::Text(text.to_owned()),
+            };
+            Cell { name, value }
+        });
+        let cells = cells.collect();
+        Ok(Some((cells, hashed)))
+    }
+}
+
+/// A cell as a number: JSON's grammar, and the words that numpy and pandas write.
+fn number(text: &str) -> Option<Numeric> {
+    let text = text.trim();
+    if text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None; // 007 is a code
+    }
+    if let Ok(integer) = text.parse::<i64>() {
+        return Some(Numeric::Integer(integer));
+    }
+    match text {
+        "nan" | "NaN" | "NAN" => return Some(Numeric::Double(f64::NAN)),
+        "inf" | "Infinity" => return Some(Numeric::Double(f64::INFINITY)),
+        "-inf" | "-Infinity" => return Some(Numeric::Double(f64::NEG_INFINITY)),
+        _ => {}
+    }
+    let is_float = text.contains(['.', 'e', 'E']) && !text.contains('_');
+    let number = is_float.then(|| text.parse::<f64>().ok())??;
+    number.is_finite().then_some(Numeric::Double(number))
+}
+
+/// JSON lines.
+pub(super) struct Lines {
+    reader: BufReader<Limited>,
+    line: u64,
+}
+
+impl Lines {
+    pub(super) fn open(file: &Bytes) -> Lines {
+        Lines {
+            reader: BufReader::with_capacity(BUFFER, Limited::new(file)),
+            line: 0,
+        }
+    }
+}
+
+impl Rows for Lines {
+    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            self.reader.get_mut().rest = LINE_BYTES + BUFFER;
+            self.line += 1;
+            if self.reader.read_until(b'\n', &mut line)? == 0 {
+                return Ok(None);
+            }
+            if !line.trim_ascii().is_empty() {
+                break;
+            }
+        }
+        let value = parse_value(line.trim_ascii(), LINE_BYTES)
+            .map_err(|error| Unreadable::Malformed(format!("line {}: {error}", self.line)))?;
+        let mut cells = Vec::new();
+        flatten(&value, &mut String::new(), &mut cells);
+        Ok(Some((cells, line.trim_ascii().to_vec())))
+    }
+}
+
+/// Every leaf of a document under its pointer.
+fn flatten(value: &Value, pointer: &mut String, cells: &mut Vec<Cell>) {
+    let end = pointer.len();
+    match value {
+        Value::Array(list) if !list.is_empty() => {
+            for (place, item) in list.iter().enumerate() {
+                pointer.push_str(&format!("/{place}"));
+                flatten(item, pointer, cells);
+                pointer.truncate(end);
+            }
+        }
+        Value::Object(map) if !map.is_empty() => {
+            for (key, item) in map {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                flatten(item, pointer, cells);
+                pointer.truncate(end);
+            }
+        }
+        leaf => cells.push(Cell {
+            name: pointer.clone(),
+            value: match Numeric::of(leaf, false) {
+                Some(number) => CellValue::Number(number),
+                None => CellValue::Text(leaf.to_string()),
+            },
+        }),
+    }
+}
+
+/// A reader that fails where one row is longer than memory should hold.
+pub(super) struct Limited {
+    inner: super::bytes::Reader,
+    rest: usize,
+}
+
+impl Limited {
+    fn new(file: &Bytes) -> Limited {
+        Limited {
+            inner: file.reader(),
+            rest: LINE_BYTES + BUFFER,
+        }
+    }
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.rest = match self.rest.checked_sub(count) {
+            Some(rest) => rest,
+            None => {
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::FileTooLarge,
+                    "a row is longer than 64 MiB",
+                ));
+            }
+        };
+        Ok(count)
+    }
+}
+
+/// Compares two lists of rows in step.
+pub(super) fn compare(
+    base: &mut dyn Rows,
+    now: &mut dyn Rows,
+    rule: &ArtifactRule,
+) -> Result<(Found, RowComparison), Unreadable> {
+    let (mut one, mut two) = (RowFingerprint::new(), RowFingerprint::new());
+    let mut columns = Columns::default();
+    let mut broken: Option<Difference> = None;
+    let mut first: Option<Difference> = None;
+    let (mut row, mut changed, mut same_content) = (0_u64, 0_u64, true);
+    loop {
+        let (before, after) = (base.next()?, now.next()?);
+        if let Some((_, bytes)) = &before {
+            one.row(bytes);
+        }
+        if let Some((_, bytes)) = &after {
+            two.row(bytes);
+        }
+        row += 1;
+        let place = |column: Option<&str>| {
+            Locator::at(Place::Row {
+                row,
+                column: column.map(str::to_owned),
+            })
+        };
+        match (before, after) {
+            (None, None) => break,
+            (Some((before, _)), Some((after, _))) => {
+                let found = compare_row(&before, &after, row, rule, &mut columns);
+                if let Some(found) = found {
+                    changed += 1;
+                    same_content = false;
+                    let difference = Difference {
+                        locator: place(found.column.as_deref()),
+                        what: "value".to_owned(),
+                        base: found.base,
+                        now: found.now,
+                    };
+                    if found.exact && broken.is_none() {
+                        broken = Some(difference.clone());
+                    }
+                    first.get_or_insert(difference);
+                }
+            }
+            (before, _) => {
+                changed += 1;
+                same_content = false;
+                let what = if before.is_some() { "missing" } else { "added" };
+                broken.get_or_insert(Difference {
+                    locator: place(None),
+                    what: what.to_owned(),
+                    base: None,
+                    now: None,
+                });
+            }
+        }
+    }
+    let dropped = columns.dropped;
+    let (mut table, tensors, elements) = columns.finish(rule);
+    let counts = TensorCounts {
+        tensors,
+        tensors_differing: table.len() as u64,
+        elements,
+        elements_changed: table.iter().map(|column| column.changed).sum(),
+        sign_flips: table.iter().map(|column| column.sign_flips).sum(),
+        base_nan: table.iter().map(|column| column.base_nan).sum(),
+        now_nan: table.iter().map(|column| column.now_nan).sum(),
+        ..TensorCounts::default()
+    };
+    let failing = table.iter().find(|column| !column.ok);
+    let failed = failing.and_then(|column| {
+        let at = column.at.as_ref()?;
+        Some(Difference {
+            locator: Locator::at(Place::Row {
+                row: *at.index.first()?,
+                column: Some(column.tensor.clone()),
+            }),
+            what: column.problem.clone().unwrap_or_default(),
+            base: Some(at.base.clone()),
+            now: Some(at.now.clone()),
+        })
+    });
+    let class = if same_content {
+        Class::ContentExact
+    } else if broken.is_none() && failing.is_none() {
+        Class::Numeric
+    } else {
+        Class::Divergent
+    };
+    let (one, two) = (one.finish(), two.finish());
+    let reordered = two.is_reorder_of(&one);
+    let mut notes = Vec::new();
+    if reordered {
+        notes.push("same rows, different order".to_owned());
+    }
+    if dropped {
+        notes.push(
+            "there are more columns than are gated; those further on were compared exactly"
+                .to_owned(),
+        );
+    }
+    let worst = table
+        .iter()
+        .reduce(|one, two| {
+            let rank = |column: &super::TensorComparison| (!column.ok, column.rel_l2.value());
+            let (a, b) = (rank(one), rank(two));
+            if b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)).is_gt() {
+                two
+            } else {
+                one
+            }
+        })
+        .cloned();
+    table.truncate(MAX_ROWS);
+    let first = match reordered {
+        true => first.map(|first| Difference {
+            locator: match first.locator.place {
+                Place::Row { row, .. } => Locator::at(Place::Row { row, column: None }),
+                _ => first.locator,
+            },
+            what: "same rows, different order".to_owned(),
+            base: None,
+            now: None,
+        }),
+        false => broken.or(failed).or(first),
+    };
+    let rows = RowComparison {
+        base: one,
+        now: two,
+        reordered,
+        changed,
+    };
+    Ok((
+        Found {
+            class,
+            first,
+            worst,
+            counts,
+            tensors: table,
+            predictions: None,
+            notes,
+        },
+        rows,
+    ))
+}
+
+struct RowDifference {
+    column: Option<String>,
+    base: Option<String>,
+    now: Option<String>,
+    /// Whether no tolerance can let it pass.
+    exact: bool,
+}
+
+fn compare_row(
+    base: &[Cell],
+    now: &[Cell],
+    row: u64,
+    rule: &ArtifactRule,
+    columns: &mut Columns,
+) -> Option<RowDifference> {
+    let mut found: Option<RowDifference> = None;
+    let mut note = |difference: RowDifference| match &found {
+        Some(known) if known.exact || !difference.exact => {}
+        _ => found = Some(difference),
+    };
+    let same_names =
+        base.len() == now.len() && base.iter().zip(now).all(|(one, two)| one.name == two.name);
+    if !same_names {
+        let odd = base.iter().zip(now).find(|(one, two)| one.name != two.name);
+        let longer = if base.len() > now.len() { base } else { now };
+        let name = odd
+            .map(|(one, _)| &one.name)
+            .or_else(|| longer.get(base.len().min(now.len())).map(|cell| &cell.name));
+        return Some(RowDifference {
+            column: name.cloned(),
+            base: Some(format!("{} cells", base.len())),
+            now: Some(format!("{} cells", now.len())),
+            exact: true,
+        });
+    }
+    for (one, two) in base.iter().zip(now) {
+        let difference = |exact| RowDifference {
+            column: Some(one.name.clone()),
+            base: Some(one.value.shown()),
+            now: Some(two.value.shown()),
+            exact,
+        };
+        match (&one.value, &two.value) {
+            (CellValue::Number(before), CellValue::Number(after)) => {
+                let is_integer = |number: &Numeric| matches!(number, Numeric::Integer(_));
+                let fractions = !(is_integer(before) && is_integer(after));
+                let (b, n) = (before.double(), after.double());
+                let kept = columns.add(&one.name, row, b, n, fractions, rule);
+                let same = match (before, after) {
+                    (Numeric::Integer(one), Numeric::Integer(two)) => one == two,
+                    _ => b == n || (b.is_nan() && n.is_nan()),
+                };
+                // Integers that a double takes for the same.
+                let lost = !same && !fractions && b == n;
+                if !same {
+                    note(difference(!kept || lost));
+                }
+            }
+            (CellValue::Text(before), CellValue::Text(after)) if before == after => {}
+            _ => note(difference(true)),
+        }
+    }
+    found
+}
+
+impl CellValue {
+    fn shown(&self) -> String {
+        match self {
+            CellValue::Number(Numeric::Integer(integer)) => integer.to_string(),
+            CellValue::Number(Numeric::Double(double)) => Decimal::from(*double).to_string(),
+            CellValue::Text(text) => shown(text),
+        }
+    }
+}
