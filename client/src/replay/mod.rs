@@ -11,6 +11,7 @@
 //! | `artifacts`, `metrics`, `checks`, `resources` | what came of it, held against the lock |
 //! | `cause` | first divergence, attribution, hints |
 //! | `session` | the whole, in its order |
+//! | `evidence` | the report as statements: its own, and the standard ones that follow |
 //! | `incident`, `alert` | what is left on disk and said to people |
 //!
 //! Owns the order of things and nothing that decides: classes and tolerances are `sealstone_spec::compare`'s,
@@ -23,6 +24,7 @@ mod artifacts;
 mod cause;
 mod changes;
 mod checks;
+mod evidence;
 mod execute;
 mod halt;
 mod incident;
@@ -37,8 +39,9 @@ mod settings;
 mod tests;
 
 pub use alert::{Webhook, drop_file};
+pub use evidence::{EQUIVALENCE, REBUILD, statements};
 pub use halt::Halt;
 pub use incident::record as record_incident;
 pub use project::{Project, ProjectError};
-pub use session::{Tools, halted, replay};
+pub use session::{Compare, Tools, halted, replay};
 pub use settings::Settings;

@@ -241,6 +241,12 @@ impl Session<'_> {
             }
         }
         let Some(facts) = &self.tools.facts else {
+            self.reason(
+                Verdict::ReproducedWithWarnings,
+                "facts",
+                "environment",
+                "nobody looked at the facts of this machine, so none was compared",
+            );
             return comparable;
         };
         self.report.environment.replay = Some(DigestRef::from(facts.digest()));

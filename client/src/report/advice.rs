@@ -36,7 +36,7 @@ pub fn next_step(report: &Report, around: &Surroundings) -> (String, String) {
         ),
         _ if report.builder.keyid.is_none() => step(
             "to let others rely on it, sign the report and attach it to the bundle",
-            replay(" --key YOUR.key --push"),
+            replay(" --sign-with YOUR.key --push"),
         ),
         _ => step(
             "what is known about this bundle",
