@@ -278,7 +278,7 @@ async fn a_kill_at_any_time_keeps_every_checkpoint_that_was_shown() {
     let key = vkey(&registry).await;
     let mut shown: Vec<Shown> = Vec::new();
     let mut acknowledged: Vec<(String, u64)> = Vec::new();
-    for (round, delay) in [5_u64, 20, 40, 80, 160].into_iter().enumerate() {
+    for (round, delay) in [60_u64, 150, 300, 600, 1200].into_iter().enumerate() {
         let mut pushes = tokio::task::JoinSet::new();
         for number in 0..24 {
             let tag = format!("r{round}-{number}");

@@ -9,6 +9,7 @@
 
 mod documents;
 mod evidence;
+mod log;
 mod policy;
 mod statements;
 mod text;
@@ -38,6 +39,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("predicate", statements::predicate),
     ("bill_of_materials", statements::bill_of_materials),
     ("packages", statements::packages),
+    ("checkpoint", log::checkpoint),
+    ("log_proof", log::proof),
+    ("log_trust", log::trust),
+    ("log_entry", log::entry),
+    ("tlog_entry", log::tlog_entry),
+    ("add_checkpoint", log::add_checkpoint),
+    ("log_tile", log::tile),
     ("policy", policy::document),
     ("glob", policy::glob),
 ];

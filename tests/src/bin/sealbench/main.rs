@@ -6,6 +6,7 @@
 //! Invariants: it talks to loopback addresses only; every loop is bounded in count and in time; digests of payloads
 //! are computed before the clock starts; an answer that is not the expected one ends the run with an error.
 
+mod appends;
 mod arguments;
 mod connection;
 mod listing;
@@ -24,6 +25,7 @@ sealbench SCENARIO --target 127.0.0.1:PORT [--repository NAME] [--pid SERVER] [o
   push       push --streams blobs of --bytes at once        [--style put|patch] [--seed N]
   pull       pull them again                                [--ranges N]
   small      push --count artifacts (4 KiB blob, manifest, tag) with --streams clients
+  appends    set --count tags with --streams clients, each answered after its checkpoint of the transparency log
   requests   ask --count times with --streams clients for   --kind manifest-tag|manifest-digest|head-tag|head-digest|blob
   tags       seed up to --count tags (--have N are there), then time first pages [--samples N]
   referrers  seed up to --count referrers of one manifest, then time first pages
@@ -38,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         "push" => streams::push(&arguments)?,
         "pull" => streams::pull(&arguments)?,
         "small" => small::push(&arguments)?,
+        "appends" => appends::append(&arguments)?,
         "requests" => requests::repeat(&arguments)?,
         "tags" => listing::tags(&arguments)?,
         "referrers" => listing::referrers(&arguments)?,
