@@ -7,7 +7,6 @@ use super::txn::{Txn, decode, encode};
 use crate::metadata::log::{LogQuery, LogState, LogStore, LoggedAt, PublishedCheckpoint, Recorded};
 use crate::metadata::{Answer, Error, Event, EventKind, Millis};
 use bytes::Bytes;
-use sealstone_spec::digest::Digest;
 use sealstone_spec::log::{Entry, EventEntry, Frontier, Hash, Operation, Rekord, TILE_WIDTH};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -179,7 +179,7 @@ pub(crate) async fn tiles_are_those_of_the_entries(store: Arc<dyn Store>) {
     let mut frontier = Frontier::new();
     for entry in store.log_entries(0, 1000).await.unwrap() {
         frontier.push(Hash::of_entry(&entry), |id, hash| {
-            drop(nodes.insert(id, hash))
+            nodes.insert(id, hash);
         });
     }
     for path in TilePath::new_since(0, 600) {
