@@ -3,10 +3,13 @@
 //! No input can be signed by [`stranger`], so nothing that came from outside may ever verify with it.
 
 use super::as_text;
-use sealstone_spec::digest::Digest;
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::envelope::{Envelope, seal};
-use sealstone_spec::key::{KeyId, PublicKey, SecretKey, Signer};
+use sealstone_spec::key::{KeyId, OpensshPrivateKey, Pem, PublicKey, SecretKey, Signer};
+use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
+use sealstone_spec::model_signature::ModelManifest;
 use sealstone_spec::sigstore::{KeyChoice, SigstoreBundle};
 use sealstone_spec::statement::{Statement, VerifiedStatement, predicate};
 
@@ -39,6 +42,69 @@ pub(super) fn public_key(input: &[u8]) -> bool {
     );
     assert!(key.verify(b"", &[]).is_err());
     true
+}
+
+/// A list is read whole: each of its keys can be read alone, and options never outlive the reading.
+pub(super) fn key_list(input: &[u8]) -> bool {
+    let Some(keys) = as_text(input).and_then(|text| PublicKey::parse_list(text).ok()) else {
+        return false;
+    };
+    assert!(!keys.is_empty());
+    for listed in &keys {
+        let alone =
+            PublicKey::parse_list(&listed.key.to_openssh()).expect("its own form can be read");
+        assert_eq!(alone.len(), 1);
+        assert_eq!(alone[0].key, listed.key);
+        assert!(alone[0].principals.is_empty());
+        assert!(
+            listed
+                .principals
+                .iter()
+                .all(|name| !name.is_empty() && name != "*")
+        );
+    }
+    true
+}
+
+/// A private key of OpenSSH comes out only as the one whose public half is stated; PEM never panics.
+pub(super) fn openssh_key(input: &[u8]) -> bool {
+    let pem = as_text(input).and_then(|text| Pem::parse(text).ok());
+    let content = pem.map_or_else(|| input.to_vec(), |pem| pem.content.to_vec());
+    let Ok(container) = OpensshPrivateKey::parse(&content) else {
+        return false;
+    };
+    let Ok(Some(secret)) = container.open(&container.section) else {
+        return false;
+    };
+    assert_eq!(secret.public_key(), &container.public);
+    let signature = secret.sign(input).expect("a key in memory signs");
+    assert!(container.public.verify(input, &signature).is_ok());
+    true
+}
+
+/// No bundle from outside is a signature of the fixed model by a key that did not sign it, and one by
+/// the key that seeds may name is about these very files.
+pub(super) fn model_signature(input: &[u8]) -> bool {
+    let model = |content: &[u8]| {
+        let layer = serde_json::json!({"mediaType": "application/vnd.cncf.model.weight.v1.raw",
+            "digest": Digest::sha256(content), "size": content.len(),
+            "annotations": {media::ANNOTATION_FILEPATH: "model.bin"}});
+        let config = serde_json::json!({"mediaType": media::MODEL_CONFIG, "digest": media::EMPTY_JSON_DIGEST, "size": 2});
+        let text = serde_json::json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+            "artifactType": media::MODEL_ARTIFACT, "config": config, "layers": [layer]});
+        let manifest = VerifiedManifest::check(text.to_string(), None, None, Algorithm::Sha256);
+        let bundle = Bundle::read(&manifest.expect("a manifest")).expect("a bundle");
+        ModelManifest::of("demo", &bundle).expect("one plain file")
+    };
+    let Ok(bundle) = SigstoreBundle::parse(input) else {
+        return false;
+    };
+    let key = SecretKey::p256_from_seed(&[2; 32]).expect("a fixed seed that is known to work");
+    let (good, other) = (model(b"weights"), model(b"other weights"));
+    assert!(good.check(&bundle, stranger().public_key()).is_err());
+    let accepted = good.check(&bundle, key.public_key()).is_ok();
+    assert!(!(accepted && other.check(&bundle, key.public_key()).is_ok()));
+    accepted
 }
 
 /// An envelope reads back from what it writes, and holds under no key that did not sign it.

@@ -32,6 +32,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("model_bundle", documents::model_bundle),
     ("canonical_json", documents::canonical_json),
     ("public_key", evidence::public_key),
+    ("key_list", evidence::key_list),
+    ("openssh_key", evidence::openssh_key),
     ("envelope", evidence::envelope),
     ("sealed_payload", evidence::sealed_payload),
     ("statement", evidence::statement),
@@ -46,6 +48,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("tlog_entry", log::tlog_entry),
     ("add_checkpoint", log::add_checkpoint),
     ("log_tile", log::tile),
+    ("model_signature", evidence::model_signature),
     ("policy", policy::document),
     ("glob", policy::glob),
 ];
