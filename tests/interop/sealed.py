@@ -8,10 +8,11 @@ import json
 import os
 import pathlib
 import shutil
+import urllib.error
 import urllib.request
 
 import servers
-from harness import IMMUTABLE, CheckFailed, Client
+from harness import IMMUTABLE, CheckFailed, Client, NotHere
 
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 MODEL_SIGNATURE = "https://model_signing/signature/v1.0"
@@ -94,6 +95,18 @@ class Verifier(Client):
         [bundle] = self.bundles(MODEL_SIGNATURE)
         return bundle
 
+    def trusted_root(self):
+        """The log's key as sigstore's tools read it, as a file; and what the P-256 signature's bundle says of the log."""
+        try:
+            with urllib.request.urlopen(f"{self.server.url}/api/v1/log/trusted_root.json", timeout=20) as answer:
+                root = json.loads(answer.read())
+        except urllib.error.HTTPError as reason:
+            raise NotHere(f"the registry has no log: {reason}") from None
+        bundle = self.signature_by("ecdsa-p256-sha256")
+        if not bundle["verificationMaterial"].get("tlogEntries"):
+            raise CheckFailed("the registry has a log, and the P-256 bundle no entry of it")
+        return self.write_json("trusted_root.json", root), bundle
+
     def write_json(self, name, value):
         path = self.home / name
         path.write_text(json.dumps(value))
@@ -127,6 +140,17 @@ def with_signature_of(bundle, other):
 def with_two_signatures(bundle):
     changed = json.loads(json.dumps(bundle))
     changed["dsseEnvelope"]["signatures"] *= 2
+    return changed
+
+
+def with_proof_changed(bundle):
+    """The bundle with another hash at the end of its inclusion proof, or another root where the proof is empty."""
+    changed = json.loads(json.dumps(bundle))
+    proof = changed["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    if proof["hashes"]:
+        proof["hashes"][-1] = flipped(proof["hashes"][-1])
+    else:
+        proof["rootHash"] = flipped(proof["rootHash"])
     return changed
 
 

@@ -11,6 +11,7 @@ from .helm import Helm
 from .cosign import Cosign
 from .containerd import Containerd
 from .sealstone import Sealstone
+from .carried import Carried
 from .cosign_verify import CosignVerify
 from .model_signing import ModelSigning
 from .sigstore_js import SigstoreJs
@@ -28,6 +29,7 @@ ALL = [
     Cosign,
     Containerd,
     Sealstone,
+    Carried,
     CosignVerify,
     ModelSigning,
     SigstoreJs,

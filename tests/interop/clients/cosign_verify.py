@@ -1,7 +1,7 @@
 """cosign as verifier of what sealstone signs: by key, without any outside service; and the other way round."""
 
-from harness import CheckFailed, NotHere
-from sealed import MODEL_SIGNATURE, SIGNATURE, Verifier, sealstone, with_payload_changed, with_two_signatures
+from harness import CheckFailed, NotHere, sealstone_only
+from sealed import MODEL_SIGNATURE, SIGNATURE, Verifier, sealstone, with_payload_changed, with_proof_changed, with_two_signatures
 
 OFFLINE = ("--insecure-ignore-tlog=true", "--private-infrastructure")
 PLAIN = ("--allow-http-registry", "--allow-insecure-registry")
@@ -88,3 +88,15 @@ class CosignVerify(Verifier):
             if "high one of its two possible s" not in everything:
                 raise CheckFailed(f"refused for another reason: {everything[-1000:]}")
         raise CheckFailed("twelve signatures in a row had a high s")
+
+    @sealstone_only
+    def check_the_signature_is_in_our_log(self):
+        root, bundle = self.trusted_root()
+        words = ("cosign", "verify-blob-attestation", "--key", "release-p256.pub", "--trusted-root", root, "--type", SIGNATURE)
+        good = self.write_json("logged.json", bundle)
+        self.run(*words, "--bundle", good, self.manifest)
+        changed = self.write_json("changed.json", with_proof_changed(bundle))
+        self.refused(*words, "--bundle", changed, self.manifest, says=())
+        unlogged = self.write_json("unlogged.json", {**bundle, "verificationMaterial": {**bundle["verificationMaterial"], "tlogEntries": []}})
+        self.refused(*words, "--bundle", unlogged, self.manifest, says=())
+        self.run("cosign", "verify", "--key", "release-p256.pub", "--trusted-root", root, *PLAIN, self.subject)

@@ -2,11 +2,13 @@
 
 import pathlib
 
+from harness import sealstone_only
 from sealed import (
     Verifier,
     sealstone,
     tool_folder,
     with_payload_changed,
+    with_proof_changed,
     with_signature_of,
     with_two_signatures,
 )
@@ -28,8 +30,8 @@ class SigstoreJs(Verifier):
         self.environment["NODE_PATH"] = str(tool_folder("sigstore-js") / "node_modules")
         super().set_up()
 
-    def verify(self, bundle, key):
-        return ("node", SCRIPT, self.write_json("bundle.json", bundle), key)
+    def verify(self, bundle, key, *root):
+        return ("node", SCRIPT, self.write_json("bundle.json", bundle), key, *root)
 
     def check_both_signatures(self):
         self.run(*self.verify(self.signature_by("ed25519"), "release.pub"), says="verified")
@@ -53,3 +55,11 @@ class SigstoreJs(Verifier):
 
     def check_two_signatures_are_refused(self):
         self.refused(*self.verify(with_two_signatures(self.signature_by("ed25519")), "release.pub"), says=())
+
+    @sealstone_only
+    def check_the_signature_is_in_our_log(self):
+        root, bundle = self.trusted_root()
+        self.run(*self.verify(bundle, "release-p256.pub", root), says="verified")
+        self.refused(*self.verify(with_proof_changed(bundle), "release-p256.pub", root), says="TLOG")
+        self.refused(*self.verify(with_payload_changed(bundle), "release-p256.pub", root), says="refused")
+        self.refused(*self.verify(self.signature_by("ed25519"), "release.pub", root), says="TLOG")
