@@ -13,6 +13,8 @@ use super::rule::{Rule, RuleResult};
 use super::standing::{self, Standing};
 use super::{Circumstances, ExceptionUse, Policy, Time, exception};
 use crate::digest::Digest;
+use crate::envelope::EnvelopeError;
+use crate::key::SignatureError;
 use crate::name::RepoName;
 use crate::sigstore::KeyChoice;
 use crate::statement::VerifiedStatement;
@@ -213,6 +215,10 @@ impl Policy {
                 }
                 Err(error) if bundle.key_choice() != KeyChoice::Any => {
                     failure = format!("it names a key of {}, but {error}", identity.name);
+                }
+                // The key's own signature, in the form that is not read: whoever signed should learn that.
+                Err(error @ EnvelopeError::Signature(SignatureError::HighS)) => {
+                    failure = format!("it is signed by a key of {}, but {error}", identity.name);
                 }
                 Err(_) => {}
             }
