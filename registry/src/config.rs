@@ -193,7 +193,7 @@ impl Default for Transparency {
         Transparency {
             origin: None,
             key: None,
-            batch_milliseconds: 20,
+            batch_milliseconds: 5,
             wait_seconds: 10,
             witnesses: Vec::new(),
         }

@@ -60,6 +60,17 @@ def small(few, many):
     )
 
 
+def appends(few, many):
+    """Tags that are answered after a checkpoint of the transparency log contains them: entries per second."""
+    return Group(
+        "log",
+        [
+            Step("log appends, 1 client", ["appends", "--count", few, "--seed", "SEED"], "per_s", ("sealstone",)),
+            Step("log appends, 32 clients", ["appends", "--count", many, "--streams", 32, "--seed", "SEED2"], "per_s", ("sealstone",)),
+        ],
+    )
+
+
 def reads(count):
     kinds = {
         "manifest-tag": "GET manifest by tag",
@@ -105,6 +116,7 @@ def full():
         large("8 GiB", 8 * GIB),
         at_once("1 GiB", GIB),
         small(300, 1500),
+        appends(300, 5000),
         reads(20_000),
         lists([100, 1_000, 10_000, 1_000_000], 10_000, 10_000, 1500),
         memory("1 MiB", MIB, [1, 32]),
@@ -117,6 +129,7 @@ def quick():
         large("64 MiB", 64 * MIB),
         at_once("64 MiB", 64 * MIB),
         small(50, 200),
+        appends(50, 500),
         reads(2_000),
         lists([100, 1_000], 1_000, 100, 60),
         memory("64 MiB", 64 * MIB, [1, 4]),

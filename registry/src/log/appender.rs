@@ -1,7 +1,7 @@
 //! The one writer: what waits becomes entries, the batch becomes durable, a checkpoint is signed.
 //!
-//! Order of steps, each durable before the next: entries and tree (one step of the store); the checkpoint
-//! over exactly that tree; then it is served; then the copy outside the store. A stop after the first leaves a
+//! Order of steps: entries and tree become durable (one step of the store); the checkpoint over exactly that
+//! tree is signed and kept; then it is served; then the copy outside the store. A stop after the first leaves a
 //! tree without checkpoint, which the next start signs; a stop after the second, one that nobody has seen.
 
 use super::{Error, Log};
