@@ -72,16 +72,22 @@ impl LogSource {
     }
 
     /// The latest checkpoint. Whatever is no checkpoint is `None`: a registry of another kind may answer
-    /// any path with a page.
+    /// any path with a page, or ask for credentials.
     ///
     /// # Errors
-    /// If the registry does not answer.
+    /// If the registry cannot be reached or fails.
     pub async fn checkpoint(&self) -> Found<SignedCheckpoint> {
-        let answer = match self.get("checkpoint", Vec::new(), 1 << 20).await {
-            Err(error) if error.outcome() == crate::Outcome::Unauthorised => return Ok(None),
-            other => other?,
+        let what = "GET /checkpoint";
+        let call = self.registry.call(Method::GET, "checkpoint", what).await?;
+        let answer = self.registry.send(&call).await?;
+        if matches!(answer.status(), 201..=499) {
+            return Ok(None);
+        }
+        let bytes = match answer.expect(&[200]).await?.bytes(1 << 20).await {
+            Err(error) if error.is_passing() => return Err(error.into()),
+            other => other.ok(),
         };
-        Ok(answer
+        Ok(bytes
             .filter(|bytes| bytes.len() <= MAX_NOTE_BYTES)
             .and_then(|bytes| SignedCheckpoint::parse(&bytes).ok()))
     }
