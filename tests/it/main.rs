@@ -15,6 +15,7 @@ mod isolation;
 mod kill;
 mod log;
 mod offline;
+mod policy;
 mod raw;
 mod release;
 mod rights;

@@ -7,7 +7,7 @@ use super::verify::rules_text;
 use sealstone::store::Location;
 use sealstone::transport::{Admin, Registry};
 use sealstone::trust::{
-    HandedOut, KeptPolicies, evidence_of, now, read_policy, read_to_sign, registry_policy,
+    HandedOut, KeptPolicies, evidence_for, now, read_policy, read_to_sign, registry_policy,
 };
 use sealstone::{Error, Result};
 use sealstone_spec::name::RepoName;
@@ -197,7 +197,7 @@ async fn eval(
     let repository = super::trust::repository_of(location, repository.as_ref(), true)?;
     let store = location.open(&connect.options())?;
     let manifest = location.resolve(store.as_ref()).await?;
-    let evidence = evidence_of(store.as_ref(), &manifest).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = Circumstances::at(now());
     circumstances.released = location.tag().is_some();

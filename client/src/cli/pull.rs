@@ -9,7 +9,7 @@ use super::transfer::{TransferArgs, interruptible};
 use super::trust::TrustArgs;
 use sealstone::store::Location;
 use sealstone::transfer::{Place, Requirement, copy, pull};
-use sealstone::trust::{Judgement, evidence_of, expect_name, model_signature};
+use sealstone::trust::{Judgement, evidence_for, expect_name, model_signature};
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -99,7 +99,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let judgement = match &judge {
         Some(judge) => {
             let repository = args.trust.repository(&args.location)?;
-            let evidence = evidence_of(source.store(), &manifest).await?;
+            let evidence = evidence_for(source.store(), &manifest, judge.policy()).await?;
             let judgement = judge.judge(&repository, &manifest, &evidence)?;
             if args.oms {
                 // Before anything is fetched: whoever asks for it should learn at once that it is missing.

@@ -6,7 +6,7 @@ use super::trust::PolicyArgs;
 use super::verify::rules_text;
 use sealstone::store::{Location, Store};
 use sealstone::transport::{Admin, Registry};
-use sealstone::trust::{evidence_of, now};
+use sealstone::trust::{evidence_for, now};
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::Reference;
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let manifest = args.location.resolve(store.as_ref()).await?;
     let digest = *manifest.digest();
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
-    let evidence = evidence_of(store.as_ref(), &manifest).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = Circumstances::at(now());
     circumstances.released = !tags.is_empty();

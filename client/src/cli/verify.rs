@@ -5,7 +5,7 @@ use super::connect::ConnectArgs;
 use super::log::{watch, watch_tag};
 use super::trust::TrustArgs;
 use sealstone::store::{Location, Store};
-use sealstone::trust::{Evidence, FileProblem, compare_files, evidence_of, expect_name};
+use sealstone::trust::{Evidence, FileProblem, compare_files, evidence_for, expect_name};
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         )
         .await?;
     let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
-    let evidence = evidence_of(store.as_ref(), &manifest).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, judge.policy()).await?;
     for (digest, reason) in &evidence.unreadable {
         context.output.note(format!(
             "cannot be read and does not count: {digest}: {reason}"

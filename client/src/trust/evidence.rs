@@ -7,6 +7,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::log::LogProof;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
@@ -35,6 +36,8 @@ pub struct Evidence {
     pub place: String,
     /// What could be read.
     pub attached: Vec<Attached>,
+    /// Proofs that referrers were logged; whether they hold is for the policy to find.
+    pub proofs: Vec<(Digest, LogProof)>,
     /// What could not, and why.
     pub unreadable: Vec<(Digest, String)>,
 }
@@ -48,6 +51,9 @@ impl Evidence {
                 item.referrer.clone(),
                 item.bundle.clone(),
             ));
+        }
+        for (referrer, proof) in &self.proofs {
+            case.add_proof(referrer, proof.clone());
         }
         case
     }

@@ -7,6 +7,7 @@
 //! | `legacy` | cosign's older `.sig` tag, for the tools that read nothing else |
 //! | `evidence` | fetching what has been said about a manifest |
 //! | `verify` | the judgement by a policy or by keys, offline |
+//! | `proofs` | proofs that statements were logged |
 //! | `policies` | policies read, signed, and the highest version of each registry remembered |
 //! | `record` | the signed policy that travels with a release |
 //! | `denied` | a refusal in words |
@@ -23,6 +24,7 @@ mod legacy;
 mod model;
 mod name;
 mod policies;
+mod proofs;
 mod record;
 mod sign;
 mod verify;
@@ -34,6 +36,7 @@ pub use legacy::sign_legacy;
 pub use model::{ModelSigned, model_signature, sign_model};
 pub use name::expect_name;
 pub use policies::{HandedOut, KeptPolicies, now, read_policy, read_to_sign, registry_policy};
+pub use proofs::evidence_for;
 pub use record::judge_by_roots;
 pub use sign::{Signed, attach, sign};
 pub use verify::{Judge, Judgement, TrustSource};

@@ -79,7 +79,10 @@ impl Registry {
         circumstances.released = released;
         if policy.reads_evidence(repo) {
             circumstances.uses = self.metadata().exception_uses().await?;
-            self.gather(repo, manifest.digest(), &mut case).await?;
+            // Under no log of the policy a proof would say anything.
+            let proofs = !policy.logs().is_empty();
+            self.gather(repo, manifest.digest(), &mut case, proofs)
+                .await?;
         }
         // Each signature is some 50 microseconds, so many of them are no work for this thread.
         let name = repo.clone();
@@ -93,6 +96,7 @@ impl Registry {
         repo: &RepoName,
         manifest: &Digest,
         case: &mut Case,
+        proofs: bool,
     ) -> Result<(), Error> {
         let mut after = None;
         let mut read = 0;
@@ -111,6 +115,9 @@ impl Registry {
             for referrer in &page {
                 if let Some(evidence) = self.read_evidence(repo, referrer).await? {
                     case.add(evidence);
+                    if proofs && let Some(proof) = self.log_proof(repo, &referrer.digest).await? {
+                        case.add_proof(&referrer.digest, proof);
+                    }
                 }
             }
             if page.len() < EVIDENCE_PAGE {

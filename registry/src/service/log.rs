@@ -6,7 +6,7 @@ use crate::log::{self, Log, Proved};
 use crate::metadata::log::{LogQuery, PublishedCheckpoint};
 use bytes::Bytes;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::log::{Entry, Rekord, TilePath, TlogEntry, VerifierKey};
+use sealstone_spec::log::{Entry, LogProof, Rekord, TilePath, TlogEntry, VerifierKey};
 use sealstone_spec::name::{RepoName, Tag};
 
 /// Where a change stands in the log.
@@ -103,6 +103,28 @@ impl Registry {
         log.settle().await?;
         match log.find(&query).await? {
             Some(at) => Ok(log.prove(at.index, witnessed).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// The proof that a statement was logged, for the policy; `None` where there is no log, or not yet.
+    pub(super) async fn log_proof(
+        &self,
+        repo: &RepoName,
+        statement: &Digest,
+    ) -> Result<Option<LogProof>, Error> {
+        let Some(log) = self.inner.log.get() else {
+            return Ok(None);
+        };
+        let query = LogQuery::Statement(repo.clone(), *statement);
+        let mut found = log.find(&query).await?;
+        if found.is_none() {
+            // Attached a moment ago: it is in the next checkpoint.
+            log.settle().await?;
+            found = log.find(&query).await?;
+        }
+        match found {
+            Some(at) => Ok(log.prove(at.index, true).await?.map(|proved| proved.proof)),
             None => Ok(None),
         }
     }

@@ -59,6 +59,12 @@ pub(super) async fn get(
             },
         )
         .header(name("sealstone-name"), words::three_words(&manifest.digest));
+    if let Ok(checkpoint) = context.registry().latest_checkpoint() {
+        answer = answer.header(
+            name("sealstone-log-checkpoint"),
+            checkpoint.size.to_string(),
+        );
+    }
     if let Some(verdict) = &manifest.verdict {
         answer = answer.header(name("sealstone-state"), &verdict.state);
         if let Some(reason) = &verdict.deprecated {
