@@ -291,11 +291,19 @@ async fn a_policy_follows_its_predecessor_and_never_goes_back() {
         (&json!(4), &json!(true))
     );
     // The client has seen version 4, so a file with version 3 is refused, though it is well signed.
-    desk.run(
-        Some((&registry, &reader)),
-        &["verify", &place(&registry, ":1.0.0"), "--policy", "p3.json"],
-    )
-    .says("models");
+    let admin = Some((&registry, &registry.admin));
+    let pushed = desk
+        .run(admin, &["push", "oci:bundle:1.0.0", &place(&registry, "")])
+        .expect(0);
+    let digest = pushed.json["digest"].as_str().unwrap();
+    let bundle = place(&registry, &format!("@{digest}"));
+    let verify = |file: &str| {
+        desk.run(admin, &["verify", &bundle, "--policy", file])
+            .expect(3)
+    };
+    verify("p3.json").says("policy version 3 is older than version 4");
+    verify("other4.json").says("other content");
+    verify("p4.json").says("approvals");
 }
 
 #[tokio::test(flavor = "multi_thread")]
