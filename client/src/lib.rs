@@ -15,6 +15,7 @@
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`replay`] | a baseline made again from its inputs and held against itself |
 //! | [`report`] | a reproduction report, shown: terminal, JUnit, SARIF, Markdown, a page |
+//! | [`releases`] | what changed between two bundles; which release some bytes belong to |
 //! | [`transport`], [`credentials`] | the registry client and who it is |
 //! | [`transfer`] | push, pull and copy: parallel, resumable, verified |
 //!
@@ -29,6 +30,7 @@ pub mod keys;
 pub mod layout;
 pub mod log;
 pub mod pack;
+pub mod releases;
 pub mod replay;
 pub mod report;
 pub mod runner;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod compare;
 mod content;
 mod damage;
 mod drain;

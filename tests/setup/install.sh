@@ -169,6 +169,8 @@ group_clients() {
     python_tool oras-py 0.2.43 oras==0.2.43
     # model-signing forgets to ask for pyOpenSSL.
     python_tool model-signing 1.1.1 model-signing==1.1.1 pyOpenSSL
+    # The oracles of `sealstone compare` (tests/oracles).
+    python_tool numpy 2.4.6 numpy==2.4.6 safetensors==0.8.0
     python_tool securesystemslib 1.6.0 'securesystemslib[crypto]==1.6.0'
     python_tool cyclonedx 11.12.0 'cyclonedx-python-lib[json-validation]==11.12.0'
     node_tool sigstore-js 4.1.3 @sigstore/verify@4.1.3 @sigstore/bundle@5.0.1 @sigstore/protobuf-specs@0.5.2

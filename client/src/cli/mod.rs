@@ -7,9 +7,11 @@
 
 mod admin;
 mod approve;
+mod compare;
 mod completions;
 mod connect;
 mod copy;
+mod diff;
 mod except;
 mod exit;
 mod export;
@@ -34,6 +36,7 @@ mod stop;
 mod transfer;
 mod trust;
 mod verify;
+mod whoami;
 
 use clap::{Parser, Subcommand};
 use output::{Format, Output};
@@ -118,6 +121,12 @@ enum Command {
     List(list::Args),
     /// Check a registry's transparency log
     Log(log::Args),
+    /// Compare two files or directories, tensor by tensor
+    Compare(compare::Args),
+    /// Show what changed between two releases
+    Diff(diff::Args),
+    /// Find the release that a file or directory belongs to
+    Whoami(whoami::Args),
     /// Copy a bundle with its signatures between registries and layouts
     Copy(copy::Args),
     /// Write a bundle with everything that was said about it into one file
@@ -152,6 +161,9 @@ impl Command {
             Command::Except(args) => except::run(args, context).await,
             Command::List(args) => list::run(args, context).await,
             Command::Log(args) => log::run(args, context).await,
+            Command::Compare(args) => compare::run(args, context),
+            Command::Diff(args) => diff::run(args, context).await,
+            Command::Whoami(args) => whoami::run(args, context).await,
             Command::Copy(args) => copy::run(args, context).await,
             Command::Export(args) => export::run(args, context).await,
             Command::Import(args) => import::run(args, context).await,

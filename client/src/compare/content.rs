@@ -250,7 +250,7 @@ fn read(
     match before {
         Format::Json | Format::Xgboost => {
             let (one, two) = (json::parse(&base.bytes)?, json::parse(&now.bytes)?);
-            let numbers_in_text = before == Format::Xgboost;
+            let numbers_in_text = before == Format::Xgboost || json::is_xgboost(&one);
             Ok(Read::Tensors(json::compare(
                 &one,
                 &two,

@@ -1,0 +1,81 @@
+//! `sealstone whoami`: which release do these bytes belong to?
+
+use super::Context;
+use super::connect::ConnectArgs;
+use sealstone::releases::{Origin, find_origin};
+use sealstone::store::{Location, Store};
+use sealstone::{Error, Result};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Arguments of `sealstone whoami`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Hashes the file or directory and looks the digests up among the files of every tagged bundle. A match proves that the
+bytes are the same; whether that release is trusted is what `sealstone verify` says. Exit code 5 if there is none.
+
+Examples:
+  sealstone whoami ./model.safetensors --in registry.example/models/m
+  sealstone whoami /srv/model --in registry.example/models/m --in oci:archive")]
+pub(crate) struct Args {
+    /// A file or a directory
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+
+    /// Where to look: HOST/REPOSITORY or oci:DIR; several may be given
+    #[arg(long = "in", value_name = "PLACE", required = true)]
+    places: Vec<Location>,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let mut stores = Vec::new();
+    for place in &args.places {
+        stores.push(place.open(&args.connect.options())?);
+    }
+    let stores: Vec<&dyn Store> = stores.iter().map(AsRef::as_ref).collect();
+    let found = find_origin(&args.path, &stores).await?;
+    if found.matches.is_empty() {
+        return Err(Error::not_found(format!(
+            "no tagged bundle there holds \"{}\" or a file of it",
+            args.path.display()
+        )));
+    }
+    context.output.result(&found, show(&found));
+    Ok(())
+}
+
+fn show(found: &Origin) -> String {
+    let mut text = String::new();
+    for release in &found.matches {
+        let how = match release.whole {
+            true => "all of it",
+            false => "in part",
+        };
+        let _ = writeln!(
+            text,
+            "{}:{} ({}) {how}",
+            release.place, release.tag, release.name
+        );
+        let _ = writeln!(text, "  {}", release.digest);
+        for (here, there) in release.shared.iter().take(10) {
+            match here == there {
+                true => drop(writeln!(text, "  = {here}")),
+                false => drop(writeln!(text, "  = {here} is {there}")),
+            }
+        }
+        if release.shared.len() > 10 {
+            let _ = writeln!(text, "  = and {} more", release.shared.len() - 10);
+        }
+        for path in release.missing.iter().take(10) {
+            let _ = writeln!(text, "  - {path} is not here");
+        }
+    }
+    for path in found.unknown.iter().take(10) {
+        let _ = writeln!(text, "{path} belongs to none of them");
+    }
+    text.trim_end().to_owned()
+}

@@ -1,0 +1,190 @@
+//! Which releases do these bytes belong to?
+//!
+//! Files are hashed and looked up among the layers of every tagged bundle of the places that are asked. A digest that
+//! matches is proof that the bytes are the same; whether the release is trusted is another question.
+
+use crate::error::{Error, Result};
+use crate::layout::hash_file;
+use crate::store::Store;
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::name::{Reference, Tag};
+use sealstone_spec::words::three_words;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+
+/// Files of a directory that are hashed.
+const MAX_FILES: usize = 100_000;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// Files that were hashed, by path.
+    pub files: BTreeMap<String, Digest>,
+    /// Releases that hold at least one of them: whole ones first, then by the number of files they share.
+    pub matches: Vec<Match>,
+    /// Files that no release holds.
+    pub unknown: Vec<String>,
+}
+
+/// A release that holds some of the files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// The place.
+    pub place: String,
+    /// The tag.
+    pub tag: Tag,
+    /// The manifest.
+    pub digest: Digest,
+    /// Its name in words.
+    pub name: String,
+    /// Whether these are exactly the files of the release, under their paths.
+    pub whole: bool,
+    /// Files that it holds: path here, path there.
+    pub shared: Vec<(String, String)>,
+    /// Files of the release that are not here.
+    pub missing: Vec<String>,
+}
+
+/// Finds the releases in `places` that a file or directory belongs to.
+///
+/// # Errors
+/// If something cannot be read, or a manifest is not what its digest says.
+pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
+    let directory = path.is_dir();
+    let listed = list(path)?;
+    let mut hashes: BTreeMap<Algorithm, BTreeMap<String, Digest>> = BTreeMap::new();
+    hashes.insert(Algorithm::Sha256, hash(path, &listed, Algorithm::Sha256)?);
+    let mut matches = Vec::new();
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for store in places {
+        for tag in store.tags().await? {
+            if tag.is_evidence_list() {
+                continue;
+            }
+            let manifest = store.manifest(&Reference::Tag(tag.clone())).await?;
+            let Ok(bundle) = Bundle::read(&manifest) else {
+                continue; // images and indexes have no files
+            };
+            let algorithms: BTreeSet<Algorithm> = bundle
+                .files()
+                .iter()
+                .map(|file| file.digest.algorithm())
+                .collect();
+            for algorithm in algorithms {
+                if !hashes.contains_key(&algorithm) {
+                    hashes.insert(algorithm, hash(path, &listed, algorithm)?);
+                }
+            }
+            let mut shared = Vec::new();
+            let (mut missing, mut in_place) = (Vec::new(), 0);
+            for file in bundle.files() {
+                let here = &hashes[&file.digest.algorithm()];
+                let there = file.path.as_str();
+                let same = |(_, digest): &(&String, &Digest)| **digest == file.digest;
+                // The same path first: equal files may stand in several places.
+                let found = here
+                    .get_key_value(there)
+                    .filter(same)
+                    .or_else(|| here.iter().find(same));
+                match found {
+                    Some((path, _)) => {
+                        in_place += usize::from(path == there);
+                        known.insert(path.clone());
+                        shared.push((path.clone(), there.to_owned()));
+                    }
+                    None => missing.push(there.to_owned()),
+                }
+            }
+            if shared.is_empty() {
+                continue;
+            }
+            let whole = directory && missing.is_empty() && in_place == listed.len();
+            matches.push(Match {
+                place: store.place(),
+                name: three_words(manifest.digest()),
+                digest: *manifest.digest(),
+                tag,
+                whole,
+                shared,
+                missing,
+            });
+        }
+    }
+    matches.sort_by(|one, two| {
+        (two.whole, two.shared.len())
+            .cmp(&(one.whole, one.shared.len()))
+            .then(one.tag.cmp(&two.tag))
+    });
+    let files = hashes.remove(&Algorithm::Sha256).unwrap_or_default();
+    let unknown = files
+        .keys()
+        .filter(|path| !known.contains(*path))
+        .cloned()
+        .collect();
+    Ok(Origin {
+        files,
+        matches,
+        unknown,
+    })
+}
+
+/// Plain files of a directory by path, or the one file by its name.
+fn list(path: &Path) -> Result<Vec<String>> {
+    let what = |path: &Path| format!("listing \"{}\"", path.display());
+    if !path.is_dir() {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        return Ok(vec![name]);
+    }
+    let mut found = Vec::new();
+    let mut queue = vec![String::new()];
+    while let Some(prefix) = queue.pop() {
+        let directory = path.join(&prefix);
+        let entries =
+            fs::read_dir(&directory).map_err(|error| Error::io(what(&directory), error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::io(what(&directory), error))?;
+            let kind = entry
+                .file_type()
+                .map_err(|error| Error::io(what(&directory), error))?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if kind.is_dir() {
+                queue.push(format!("{name}/"));
+            } else if kind.is_file() {
+                found.push(name);
+            }
+            if found.len() > MAX_FILES || queue.len() > MAX_FILES {
+                return Err(Error::usage(format!(
+                    "\"{}\" has more than {MAX_FILES} files",
+                    path.display()
+                )));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn hash(path: &Path, listed: &[String], algorithm: Algorithm) -> Result<BTreeMap<String, Digest>> {
+    let mut found = BTreeMap::new();
+    for name in listed {
+        let place = if path.is_dir() {
+            path.join(name)
+        } else {
+            path.to_owned()
+        };
+        let what = || format!("reading \"{}\"", place.display());
+        let file = File::open(&place).map_err(|error| Error::io(what(), error))?;
+        let (digest, _) = hash_file(&file, algorithm).map_err(|error| Error::io(what(), error))?;
+        found.insert(name.clone(), digest);
+    }
+    Ok(found)
+}
