@@ -12,6 +12,7 @@
 //! | [`keys`] | key files: made, read, unlocked |
 //! | [`trust`] | signing, gathering evidence, judging it |
 //! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
+//! | [`environment`] | facts of this machine captured; Python environments made of locked wheels |
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`replay`] | a baseline made again from its inputs and held against itself |
 //! | [`report`] | a reproduction report, shown: terminal, JUnit, SARIF, Markdown, a page |
@@ -25,6 +26,7 @@
 pub mod archive;
 pub mod compare;
 pub mod credentials;
+pub mod environment;
 pub mod error;
 pub mod keys;
 pub mod layout;

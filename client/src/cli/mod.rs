@@ -12,6 +12,7 @@ mod completions;
 mod connect;
 mod copy;
 mod diff;
+mod env;
 mod except;
 mod exit;
 mod export;
@@ -133,6 +134,8 @@ enum Command {
     Export(export::Args),
     /// Bring an exported bundle into a registry
     Import(import::Args),
+    /// Show and compare environments; try out what stages are isolated with
+    Env(env::Args),
     /// Manage accounts, tokens and storage of a Sealstone registry
     Admin(admin::Args),
     /// Print completions for a shell
@@ -167,6 +170,7 @@ impl Command {
             Command::Copy(args) => copy::run(args, context).await,
             Command::Export(args) => export::run(args, context).await,
             Command::Import(args) => import::run(args, context).await,
+            Command::Env(args) => env::run(args, context).await,
             Command::Admin(args) => admin::run(args, context).await,
             Command::Completions(args) => completions::run(args),
         }

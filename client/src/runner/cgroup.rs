@@ -82,6 +82,7 @@ impl Group {
     }
 
     /// The directories, one for each controller (version 1) or one for all.
+    #[cfg(test)]
     pub(super) fn directories(&self) -> &[PathBuf] {
         &self.directories
     }

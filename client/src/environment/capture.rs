@@ -1,0 +1,191 @@
+//! The facts of the environment in which a stage runs.
+//!
+//! Those of the machine are read here; those of Python by a script that the stage's own runner runs with
+//! the stage's own variables, so that they are what the stage would see.
+
+use super::{git, machine, settings};
+use crate::error::{Error, Result};
+use crate::runner::{Kept, Runner, StageJob};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::environment::{FactError, FactValue, Facts};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// The script that tells what a Python environment is.
+const PROBE: &str = include_str!("probe.py");
+
+/// What to capture.
+#[derive(Clone, Copy)]
+pub struct Capture<'a> {
+    /// Who will run the stages.
+    pub runner: &'a dyn Runner,
+    /// A job with the software, limits, seeds, variables and device of the stages. Its command, inputs and
+    /// outputs are not used.
+    pub job: &'a StageJob,
+    /// The repository of the code; facts of git are left out without one.
+    pub repository: Option<&'a Path>,
+    /// Digest of a materialised Python environment.
+    pub python_environment: Option<Digest>,
+}
+
+/// What was captured.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Captured {
+    /// The document.
+    pub facts: Facts,
+    /// What changes by itself, and is no part of the document or its digest.
+    pub volatile: BTreeMap<String, String>,
+    /// Facts that were left out, and why: they look like secrets, or could not be read.
+    pub left_out: Vec<String>,
+}
+
+impl Captured {
+    pub(super) fn set(&mut self, name: &str, value: impl Into<FactValue>) {
+        let value = value.into();
+        if matches!(&value, FactValue::Text(text) if text.is_empty()) {
+            return;
+        }
+        match self.facts.set(name, value) {
+            Ok(()) => {}
+            Err(error @ FactError::Secret(_)) => self.left_out.push(error.to_string()),
+            Err(error) => self.left_out.push(format!("{name}: {error}")),
+        }
+    }
+
+    pub(super) fn set_some<T: Into<FactValue>>(&mut self, name: &str, value: Option<T>) {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
+}
+
+/// Captures the facts of an environment.
+///
+/// # Errors
+/// If the runner does not run at all. What cannot be read is left out and named.
+pub fn capture(what: &Capture<'_>) -> Result<Captured> {
+    let mut captured = Captured::default();
+    machine::record(what.job, &mut captured);
+    settings::record(what.runner, what.job, &mut captured);
+    if let Some(repository) = what.repository {
+        git::record(repository, &mut captured);
+    }
+    captured.set_some(
+        "python.environment",
+        what.python_environment.map(|digest| digest.to_string()),
+    );
+    match python(what)? {
+        Ok(told) => record_python(&told, &mut captured),
+        Err(reason) => captured.left_out.push(format!("python: {reason}")),
+    }
+    Ok(captured)
+}
+
+/// Runs the script where stages run; the reason if there is no Python there.
+fn python(what: &Capture<'_>) -> Result<std::result::Result<Value, String>> {
+    let mut reason = String::new();
+    for program in ["python3", "python"] {
+        let mut job = what.job.clone();
+        job.stage = "capture".to_owned();
+        job.argv = [program, "-c", PROBE].map(str::to_owned).to_vec();
+        job.inputs = Vec::new();
+        job.outputs = Vec::new();
+        job.limits.wall = Some(Duration::from_secs(120));
+        job.limits.log_bytes = 8 << 20;
+        let mut kept = Kept::default();
+        let outcome = what.runner.run(&job, &mut kept)?;
+        let told = kept
+            .stdout
+            .split(|byte| *byte == b'\n')
+            .rfind(|line| line.starts_with(b"{"));
+        if let (Some(0), Some(told)) = (outcome.exit, told) {
+            let told = serde_json::from_slice(told)
+                .map_err(|error| Error::other("the probe of Python told no JSON").source(error))?;
+            return Ok(Ok(told));
+        }
+        let said = String::from_utf8_lossy(&kept.stderr).trim().to_owned();
+        reason = said
+            .lines()
+            .last()
+            .unwrap_or("the probe did not answer")
+            .to_owned();
+    }
+    Ok(Err(reason))
+}
+
+fn record_python(told: &Value, captured: &mut Captured) {
+    let text = |pointer: &str| {
+        told.pointer(pointer)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let whole = |pointer: &str| told.pointer(pointer).and_then(Value::as_i64);
+    let entries = |pointer: &str| -> Option<BTreeMap<String, String>> {
+        let map = told.pointer(pointer)?.as_object()?;
+        let entries: BTreeMap<String, String> = map
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect();
+        (!entries.is_empty()).then_some(entries)
+    };
+    for name in ["version", "implementation", "build", "abi", "executable"] {
+        captured.set_some(&format!("python.{name}"), text(&format!("/python/{name}")));
+    }
+    if let Some(libc) = text("/libc") {
+        let (name, version) = libc.split_once(' ').unwrap_or((&libc, ""));
+        captured.set("libc.name", name);
+        captured.set("libc.version", version);
+    }
+    captured.set_some("libm.build_id", text("/libm"));
+    captured.set_some("python.packages", entries("/packages"));
+    captured.set_some("native.libraries", entries("/libraries"));
+    captured.set_some("determinism.flags", entries("/flags"));
+    for name in ["implementation", "version", "arch"] {
+        captured.set_some(&format!("blas.{name}"), text(&format!("/blas/{name}")));
+    }
+    captured.set_some("blas.threads", whole("/blas/threads"));
+    captured.set_some("openmp.implementation", text("/openmp/implementation"));
+    captured.set_some("openmp.threads", whole("/openmp/threads"));
+    captured.set_some("torch.threads", whole("/torch/threads"));
+    captured.set_some("torch.interop_threads", whole("/torch/interop"));
+    captured.set_some("gpu.cuda", text("/cuda"));
+    captured.set_some("gpu.cudnn", text("/cudnn"));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_python_tells_becomes_facts_and_secrets_do_not() {
+        let told = json!({
+            "python": {"version": "3.11.7", "abi": ""},
+            "libc": "glibc 2.36",
+            "packages": {"numpy": "1.26.4 sha256:00", "tokenizers": "0.15"},
+            "libraries": {},
+            "blas": {"implementation": "openblas", "threads": 1, "arch": null},
+            "flags": {"torch.allow_tf32": "ghp_16C7e42F292c6912E7710c838347Ae178B4a"},
+        });
+        let mut captured = Captured::default();
+        record_python(&told, &mut captured);
+        let facts = &captured.facts;
+        assert_eq!(facts.get("libc.version"), Some(&FactValue::from("2.36")));
+        assert_eq!(facts.get("blas.threads"), Some(&FactValue::Whole(1)));
+        for absent in [
+            "blas.arch",
+            "python.abi",
+            "native.libraries",
+            "determinism.flags",
+        ] {
+            assert_eq!(facts.get(absent), None, "{absent}");
+        }
+        assert_eq!(captured.left_out.len(), 1);
+        assert!(!captured.left_out[0].contains("ghp_"));
+    }
+}

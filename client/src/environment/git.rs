@@ -1,0 +1,131 @@
+//! What the code is: commit, tree, and a digest of what was not committed.
+//!
+//! Invariant: a repository whose state cannot be read has no facts of git, and the reason is told.
+
+use super::capture::Captured;
+use sealstone_spec::digest::Digest;
+use std::path::Path;
+use std::process::Command;
+
+fn git(repository: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
+    let mut command = Command::new("git");
+    command
+        .arg("-C")
+        .arg(repository)
+        // Neither hooks nor programs of the repository's configuration are run.
+        .args([
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+        ])
+        .args(arguments)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("LC_ALL", "C");
+    let output = command
+        .output()
+        .map_err(|error| format!("git does not run: {error}"))?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(said.lines().last().unwrap_or("git failed").to_owned())
+    }
+}
+
+fn line(repository: &Path, arguments: &[&str]) -> Result<String, String> {
+    let output = git(repository, arguments)?;
+    Ok(String::from_utf8_lossy(&output).trim().to_owned())
+}
+
+pub(super) fn record(repository: &Path, captured: &mut Captured) {
+    let read = || -> Result<_, String> {
+        let commit = line(repository, &["rev-parse", "HEAD"])?;
+        let tree = line(repository, &["rev-parse", "HEAD^{tree}"])?;
+        let diff = git(
+            repository,
+            &[
+                "diff",
+                "HEAD",
+                "--binary",
+                "--no-ext-diff",
+                "--no-textconv",
+                "--no-color",
+            ],
+        )?;
+        let untracked = git(
+            repository,
+            &["ls-files", "--others", "--exclude-standard", "-z"],
+        )?;
+        let modules = line(repository, &["submodule", "status", "--recursive"])?;
+        Ok((commit, tree, diff, untracked, modules))
+    };
+    match read() {
+        Ok((commit, tree, diff, untracked, modules)) => {
+            captured.set("git.commit", commit);
+            captured.set("git.tree", tree);
+            let mut changes = diff;
+            for name in untracked
+                .split(|byte| *byte == 0)
+                .filter(|name| !name.is_empty())
+            {
+                let path = repository.join(String::from_utf8_lossy(name).as_ref());
+                let content = std::fs::read(path).unwrap_or_default();
+                changes.extend_from_slice(name);
+                changes.extend_from_slice(format!("\0{}\n", Digest::sha256(&content)).as_bytes());
+            }
+            let changes = match changes.is_empty() {
+                true => "none".to_owned(),
+                false => Digest::sha256(&changes).to_string(),
+            };
+            captured.set("git.changes", changes);
+            let modules: Vec<String> = modules.lines().map(|line| line.trim().to_owned()).collect();
+            if !modules.is_empty() {
+                captured.set("git.submodules", modules);
+            }
+        }
+        Err(reason) => captured.left_out.push(format!("git: {reason}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn changes_have_a_digest_and_none_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |arguments: &[&str]| {
+            let who = [
+                "-c",
+                "user.name=a",
+                "-c",
+                "user.email=a@example.invalid",
+                "-c",
+                "commit.gpgsign=false",
+            ];
+            git(directory.path(), &[&who, arguments].concat())
+        };
+        if run(&["init", "-q"]).is_err() {
+            println!("SKIPPED 1: there is no git");
+            return;
+        }
+        let facts = || {
+            let mut captured = Captured::default();
+            record(directory.path(), &mut captured);
+            captured
+        };
+        assert!(facts().facts.is_empty() && !facts().left_out.is_empty());
+        std::fs::write(directory.path().join("train.py"), "a\n").unwrap();
+        run(&["add", "."]).unwrap();
+        run(&["commit", "-q", "-m", "first"]).unwrap();
+        let changes = || facts().facts.get("git.changes").unwrap().to_string();
+        assert_eq!(changes(), "none");
+        std::fs::write(directory.path().join("train.py"), "b\n").unwrap();
+        let first = changes();
+        assert!(first.starts_with("sha256:"));
+        std::fs::write(directory.path().join("new.py"), "c\n").unwrap();
+        assert_ne!(changes(), first);
+    }
+}

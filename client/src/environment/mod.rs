@@ -1,0 +1,15 @@
+//! Environments: what one is, captured as facts, and one made anew from locked wheels.
+//!
+//! Owns the reading of this machine and the making of Python environments. What the facts mean and how
+//! they are compared is in `spec`.
+//! Invariant: only facts of the table are read. The variables of the caller are never looked at, and a value
+//! that looks like a secret is left out and named.
+
+mod capture;
+mod git;
+mod machine;
+mod python;
+mod settings;
+
+pub use capture::{Capture, Captured, capture};
+pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise};
