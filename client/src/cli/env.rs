@@ -1,7 +1,7 @@
 //! `sealstone env`: what this machine is, how two environments differ, what stages can be isolated with.
 
 use super::Context;
-use jiff::Zoned;
+use jiff::Timestamp;
 use sealstone::environment::{Capture, capture, find_interpreter};
 use sealstone::runner::{Capability, Choice, StageJob, choose, survey};
 use sealstone::{Error, Result};
@@ -197,13 +197,9 @@ fn read_facts(path: &Path) -> Result<Facts> {
 }
 
 fn today() -> Result<Day> {
-    let date = Zoned::now().date();
-    let number = |value: i8| u8::try_from(value).ok();
-    let day = u16::try_from(date.year())
-        .ok()
-        .zip(number(date.month()))
-        .zip(number(date.day()));
-    day.and_then(|((year, month), day)| Day::new(year, month, day))
+    let now = Timestamp::now().to_string();
+    now.get(..10)
+        .and_then(|day| day.parse().ok())
         .ok_or_else(|| Error::other("this machine's clock shows no day"))
 }
 

@@ -96,10 +96,14 @@ pub trait Runner: Send + Sync {
     fn probe(&self) -> Capabilities;
 
     /// The host name that stages see; `None` if it is the machine's.
-    fn host_name(&self) -> Option<&'static str>;
+    fn host_name(&self) -> Option<&'static str> {
+        None
+    }
 
     /// The user that stages see; `None` if it is the caller.
-    fn user(&self) -> Option<&'static str>;
+    fn user(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Runs a stage to its end. Blocks: asynchronous callers use a blocking task.
     ///

@@ -164,14 +164,6 @@ impl Runner for ProcessRunner {
         self.probed.get_or_init(probe).clone()
     }
 
-    fn host_name(&self) -> Option<&'static str> {
-        None
-    }
-
-    fn user(&self) -> Option<&'static str> {
-        None
-    }
-
     fn run(&self, job: &StageJob, log: &mut dyn LogSink) -> Result<StageOutcome> {
         let isolation = probe::usable(&self.probe(), job)?;
         self.run_at(job, isolation, log)
