@@ -5,7 +5,6 @@ use crate::content::*;
 use data_encoding::BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use reqwest::Method;
-use sealstone_spec::digest::Digest;
 use sealstone_spec::envelope::seal;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::log::{LogTrust, Rekord, SignedCheckpoint, TlogEntry};

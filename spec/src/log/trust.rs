@@ -25,7 +25,7 @@ pub struct Party {
 /// Whom a checkpoint must be seen by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
-    Witness(Party),
+    Witness(Box<Party>),
     Group { needed: usize, members: Vec<String> },
 }
 
@@ -93,7 +93,7 @@ impl LogTrust {
                     if trust.nodes.values().any(same) {
                         return Err(bad("this witness's key stands there before"));
                     }
-                    trust.add_node(name, Node::Witness(party), number)?;
+                    trust.add_node(name, Node::Witness(Box::new(party)), number)?;
                 }
                 ["group", name, needed, ref names @ ..] if !names.is_empty() => {
                     let needed = match needed {
@@ -175,7 +175,7 @@ impl LogTrust {
     /// The witnesses, whether the quorum needs them or not.
     pub fn witnesses(&self) -> impl Iterator<Item = &Party> {
         self.nodes.values().filter_map(|node| match node {
-            Node::Witness(party) => Some(party),
+            Node::Witness(party) => Some(&**party),
             Node::Group { .. } => None,
         })
     }
