@@ -29,6 +29,7 @@ mod policy;
 mod pull;
 mod push;
 mod release;
+mod replay;
 mod sign;
 mod signing;
 mod statement;
@@ -48,6 +49,15 @@ use std::process::ExitCode;
 pub(crate) struct Context {
     /// Where results, notes and progress go.
     pub(crate) output: Output,
+    /// The exit code, where a command has codes of its own.
+    code: std::sync::atomic::AtomicU8,
+}
+
+impl Context {
+    /// Ends the program with this code, once the command has ended well.
+    pub(crate) fn exit_with(&self, code: u8) {
+        self.code.store(code, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// A registry for machine-learning models whose releases are sealed: packed the same on every
@@ -100,6 +110,8 @@ enum Command {
     Release(release::Args),
     /// Fetch a bundle, verify it, and only then put it in place
     Pull(pull::Args),
+    /// Build a bundle or working directory again and hold it against what it says of itself
+    Replay(replay::Args),
     /// Judge a bundle by a policy or by keys
     Verify(verify::Args),
     /// Show what a bundle is and what has been said about it
@@ -153,6 +165,7 @@ impl Command {
             Command::Sign(args) => sign::run(args, context).await,
             Command::Release(args) => release::run(args, context).await,
             Command::Pull(args) => pull::run(args, context).await,
+            Command::Replay(args) => replay::run(args, context).await,
             Command::Verify(args) => verify::run(args, context).await,
             Command::Inspect(args) => inspect::run(args, context).await,
             Command::Status(args) => status::run(args, context).await,
@@ -179,7 +192,16 @@ impl Command {
 
 /// Reads the arguments, runs the command and reports how it ended.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        // Replay documents its own code for a command line that makes no sense.
+        let is_replay = std::env::args().nth(1).is_some_and(|name| name == "replay");
+        let code = match error.exit_code() {
+            2 if is_replay => replay::USAGE.into(),
+            code => code,
+        };
+        std::process::exit(code)
+    });
     let output = Output::new(cli.output);
     start_log(cli.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -193,9 +215,12 @@ pub(crate) fn main() -> ExitCode {
             return exit::code(error.outcome());
         }
     };
-    let context = Context { output };
+    let context = Context {
+        output,
+        code: std::sync::atomic::AtomicU8::new(0),
+    };
     match runtime.block_on(cli.command.run(&context)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(context.code.into_inner()),
         Err(error) => {
             context.output.failure(&error);
             exit::code(error.outcome())
@@ -242,5 +267,105 @@ mod tests {
                 "{name} has no example"
             );
         }
+    }
+}
+
+/// The templates in deploy/ci: whatever they run must be a command line that this program understands.
+#[cfg(test)]
+mod templates {
+    #![allow(clippy::unwrap_used)]
+    use super::Cli;
+    use clap::Parser as _;
+    use serde_json::Value;
+
+    fn read(name: &str) -> Vec<Value> {
+        let path = format!("{}/../deploy/ci/{name}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let documents = text.split("\n---\n");
+        documents
+            .map(|text| serde_saphyr::from_str(text).unwrap())
+            .collect()
+    }
+
+    /// Lines of scripts that run this program, wherever they stand.
+    fn commands(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) => {
+                let lines = text.lines().map(str::trim);
+                found.extend(
+                    lines
+                        .filter(|line| line.starts_with("sealstone "))
+                        .map(str::to_owned),
+                );
+            }
+            Value::Array(list) => list.iter().for_each(|value| commands(value, found)),
+            Value::Object(map) => map.values().for_each(|value| commands(value, found)),
+            _ => {}
+        }
+    }
+
+    #[track_caller]
+    fn parses(words: &[String]) {
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        words.retain(|word| !word.is_empty());
+        if let Err(error) = Cli::try_parse_from(&words) {
+            panic!("{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn build_servers_run_commands_that_exist() {
+        for (name, count) in [("github-actions.yaml", 2), ("gitlab-ci.yaml", 2)] {
+            let mut found = Vec::new();
+            read(name)
+                .iter()
+                .for_each(|value| commands(value, &mut found));
+            assert_eq!(found.len(), count, "{name}: {found:?}");
+            for line in found {
+                let words: Vec<String> = line
+                    .split(' ')
+                    .map(|word| word.trim_matches('"').to_owned())
+                    .collect();
+                assert!(words.contains(&"replay".to_owned()));
+                parses(&words);
+            }
+        }
+    }
+
+    #[test]
+    fn the_job_runs_a_command_that_exists_in_a_closed_place() {
+        let documents = read("kubernetes-job.yaml");
+        let pod = &documents[0]["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let mut words = vec!["sealstone".to_owned()];
+        words.extend(
+            container["args"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|word| word.as_str().unwrap().to_owned()),
+        );
+        parses(&words);
+        assert_eq!(documents[0]["spec"]["backoffLimit"], 0);
+        for (pointer, due) in [
+            ("/restartPolicy", Value::from("Never")),
+            ("/automountServiceAccountToken", false.into()),
+            ("/enableServiceLinks", false.into()),
+        ] {
+            assert_eq!(pod.pointer(pointer), Some(&due), "{pointer}");
+        }
+        assert_eq!(
+            container["resources"]["requests"], container["resources"]["limits"],
+            "guaranteed"
+        );
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+        assert!(container["image"].as_str().unwrap().contains("@sha256:"));
+        assert_eq!(documents[1]["kind"], "NetworkPolicy");
+        assert!(
+            documents[1]["spec"]["policyTypes"]
+                .as_array()
+                .unwrap()
+                .contains(&"Egress".into())
+        );
     }
 }

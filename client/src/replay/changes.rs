@@ -27,7 +27,6 @@ pub(super) type Produced = BTreeMap<String, (PathBuf, Digest)>;
 #[derive(Debug)]
 pub(super) struct StageNow {
     pub(super) files: Vec<ReadFile>,
-    pub(super) params: BTreeMap<String, String>,
     pub(super) key: Digest,
     /// `code`, `params`, `env`, `input`: what changed by itself.
     pub(super) changed: Vec<&'static str>,
@@ -104,7 +103,6 @@ pub(super) fn of_stage(
         changed: Vec::new(),
         changes: Vec::new(),
         files,
-        params: params.clone(),
         absent,
     };
     match project.lock.stage(&stage.name) {
