@@ -93,9 +93,7 @@ fn read_class(text: &str) -> std::result::Result<Class, String> {
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     // Probes and captures wait for processes.
-    let context = Context {
-        output: context.output.clone(),
-    };
+    let context = Context::new(context.output.clone());
     let task = tokio::task::spawn_blocking(move || match args.command {
         Command::Show(args) => show(args, &context),
         Command::Diff(args) => diff(&args, &context),

@@ -54,6 +54,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    pub(crate) fn new(output: Output) -> Context {
+        Context {
+            output,
+            code: std::sync::atomic::AtomicU8::new(0),
+        }
+    }
+
     /// Ends the program with this code, once the command has ended well.
     pub(crate) fn exit_with(&self, code: u8) {
         self.code.store(code, std::sync::atomic::Ordering::Relaxed);
@@ -215,10 +222,7 @@ pub(crate) fn main() -> ExitCode {
             return exit::code(error.outcome());
         }
     };
-    let context = Context {
-        output,
-        code: std::sync::atomic::AtomicU8::new(0),
-    };
+    let context = Context::new(output);
     match runtime.block_on(cli.command.run(&context)) {
         Ok(()) => ExitCode::from(context.code.into_inner()),
         Err(error) => {
