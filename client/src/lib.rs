@@ -13,6 +13,8 @@
 //! | [`trust`] | signing, gathering evidence, judging it |
 //! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
 //! | [`environment`] | facts of this machine captured; Python environments made of locked wheels |
+//! | [`recipe`] | a project with a recipe: its files, first recipes, imports |
+//! | [`run`] | the stages of a recipe run in order, and the lock that says what came of it |
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`replay`] | a baseline made again from its inputs and held against itself |
 //! | [`report`] | a reproduction report, shown: terminal, JUnit, SARIF, Markdown, a page |
@@ -32,9 +34,11 @@ pub mod keys;
 pub mod layout;
 pub mod log;
 pub mod pack;
+pub mod recipe;
 pub mod releases;
 pub mod replay;
 pub mod report;
+pub mod run;
 pub mod runner;
 pub mod store;
 pub mod transfer;

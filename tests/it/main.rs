@@ -21,6 +21,7 @@ mod raw;
 mod release;
 mod rights;
 mod rights_table;
+mod run;
 mod staging;
 mod tags;
 mod uploads;

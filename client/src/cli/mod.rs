@@ -19,6 +19,7 @@ mod export;
 mod import;
 mod inspect;
 mod keygen;
+mod lint;
 mod list;
 mod log;
 mod login;
@@ -30,6 +31,7 @@ mod pull;
 mod push;
 mod release;
 mod replay;
+mod run;
 mod sign;
 mod signing;
 mod statement;
@@ -107,6 +109,10 @@ enum Command {
     Logout(login::LogoutArgs),
     /// Make a signing key: Ed25519 and its P-256 companion
     Keygen(keygen::Args),
+    /// Say what is wrong in a recipe, and what could be better
+    Lint(lint::Args),
+    /// Run the stages of a recipe and lock what came of it
+    Run(run::Args),
     /// Make a bundle of a directory, in an OCI layout
     Pack(pack::Args),
     /// Send a bundle from a layout to a registry
@@ -167,6 +173,8 @@ impl Command {
             Command::Login(args) => login::run(args, context).await,
             Command::Logout(args) => login::run_logout(args, context).await,
             Command::Keygen(args) => keygen::run(args, context),
+            Command::Lint(args) => lint::run(args, context),
+            Command::Run(args) => run::run(args, context).await,
             Command::Pack(args) => pack::run(args, context).await,
             Command::Push(args) => push::run(args, context).await,
             Command::Sign(args) => sign::run(args, context).await,

@@ -15,11 +15,12 @@ use unicode_normalization::UnicodeNormalization as _;
 /// The file with patterns of what to leave out.
 pub(super) const IGNORE_FILE: &str = ".sealstoneignore";
 /// What is never packed: version control and signatures, which speak of the bundle from outside.
-const ALWAYS_IGNORED: [&str; 9] = [
+const ALWAYS_IGNORED: [&str; 10] = [
     "/.git",
     "/.gitignore",
     "/.gitattributes",
     "/.github",
+    "/.sealstone",
     "/.sealstoneignore",
     "model.sig",
     "*.sigstore",

@@ -4,6 +4,7 @@
 //! files; this module decides. Does not repeat what [`Recipe::parse`] refuses.
 
 use super::finding::{Code, Finding, Place};
+use super::measure::Check;
 use super::params::Params;
 use super::path::RecipePath;
 use super::pins::requirements;
@@ -424,8 +425,13 @@ fn check_files(recipe: &Recipe, exists: &dyn Fn(&str) -> bool, findings: &mut Ve
         }
     }
     for test in &recipe.tests {
+        // The first run writes golden outputs, for somebody to look at.
+        let expected = match &test.check {
+            Check::Inference { expect, .. } => Some(expect),
+            _ => None,
+        };
         for path in test.reads() {
-            if recipe.origin_of(path) == Origin::Source {
+            if recipe.origin_of(path) == Origin::Source && Some(path) != expected {
                 need(
                     path,
                     test.place,

@@ -328,18 +328,6 @@ impl<'a, 's> Fields<'a, 's> {
             .collect()
     }
 
-    /// A table of texts.
-    pub(super) fn text_map(&self, key: &str) -> Vec<(String, String)> {
-        let Some(fields) = self.table(key) else {
-            return Vec::new();
-        };
-        let texts = fields.entries().into_iter().filter_map(|(name, _, node)| {
-            let text = self.source.text(node, &format!("\"{}\"", shorten(name)))?;
-            Some((name.to_owned(), text.to_owned()))
-        });
-        texts.collect()
-    }
-
     /// One of a closed set of words.
     pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
         let node = self.get(key)?;

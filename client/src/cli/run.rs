@@ -1,0 +1,183 @@
+//! `sealstone run`: the stages of a recipe, and the lock that says what came of them.
+
+use super::Context;
+use super::output::Output;
+use sealstone::compare::compare_artifact;
+use sealstone::recipe::Project;
+use sealstone::run::{self, Ran, RunEvents, RunOptions};
+use sealstone::runner::{Choice, Stream, choose};
+use sealstone::{Error, Result};
+use sealstone_spec::environment::Isolation;
+use sealstone_spec::recipe::RunnerChoice;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Arguments of `sealstone run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each stage runs in an empty directory that holds what it declares, without the network, with a clean
+environment. Its outputs get their names only if it ended well. A stage whose command, parameters,
+environment and inputs have not changed is taken from the last run.
+
+A stage finds SEALSTONE_SEED, SEALSTONE_PARAMS (a JSON file), SEALSTONE_STAGE and SEALSTONE_OUT in its
+environment. Logs are in .sealstone/logs.
+
+Exit codes: 0 locked, 1 a stage, metric or test failed, 2 the recipe has errors, 3 this machine cannot
+isolate as the recipe demands, 4 halted: an input is not what the recipe says, and nothing was run.
+
+Examples:
+  sealstone run
+  sealstone run --stage train --force
+  sealstone run --profile smoke")]
+pub(crate) struct Args {
+    /// The project
+    #[arg(value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+
+    /// Only this stage and what it needs; may be repeated
+    #[arg(long, value_name = "STAGE")]
+    stage: Vec<String>,
+
+    /// With the parameters and inputs of a profile, into a lock of its own
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+
+    /// Run stages although nothing has changed
+    #[arg(long)]
+    force: bool,
+
+    /// The runner: auto, bubblewrap, confined or process; without it, the recipe's
+    #[arg(long)]
+    runner: Option<Choice>,
+
+    /// Go on if this machine isolates less than the recipe demands, down to this level
+    #[arg(long, value_name = "LEVEL")]
+    accept_isolation: Option<Isolation>,
+
+    /// Do not show what stages print
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+struct Shown<'a> {
+    output: &'a Output,
+    quiet: bool,
+}
+
+impl RunEvents for Shown<'_> {
+    fn stage(&mut self, name: &str, reused: bool) {
+        let what = if reused { "unchanged" } else { "running" };
+        self.output.note(format!("{what}: {name}"));
+    }
+
+    fn printed(&mut self, _stream: Stream, bytes: &[u8]) {
+        if !self.quiet {
+            let text = String::from_utf8_lossy(bytes);
+            for line in text.lines() {
+                // No control sequences: a stage must not be able to write over what was said before.
+                let line: String = line
+                    .chars()
+                    .filter(|c| !c.is_control() || *c == '\t')
+                    .collect();
+                self.output.note(format!("  | {line}"));
+            }
+        }
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.output.note(format!("warning: {text}"));
+    }
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let output = context.output.clone();
+    let ran = tokio::task::spawn_blocking(move || run_blocking(args, &output))
+        .await
+        .map_err(|error| Error::other("the run ended early").source(error))??;
+    report(&ran, context);
+    Ok(())
+}
+
+fn run_blocking(args: Args, output: &Output) -> Result<Ran> {
+    let project = Project::open(&args.directory)?;
+    let demand = project.recipe().isolation();
+    let prepared = run::prepare(&project)?;
+    let choice = args.runner.unwrap_or(match demand.runner {
+        RunnerChoice::Auto => Choice::Auto,
+        other => other.as_str().replace("bwrap", "bubblewrap").parse()?,
+    });
+    let chosen = choose(
+        choice,
+        prepared.software.rootfs.is_some(),
+        demand.minimum,
+        args.accept_isolation,
+    )?;
+    output.note(format!(
+        "runner: {} ({}, {})",
+        chosen.capabilities.runner,
+        chosen.isolation,
+        chosen.isolation.promise()
+    ));
+    let epoch = std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let runner = chosen.runner.as_ref();
+    let machine = run::machine(&project, &prepared, runner, epoch.unwrap_or(0))?;
+    let options = RunOptions {
+        stages: args.stage,
+        profile: args.profile,
+        force: args.force,
+    };
+    let mut events = Shown {
+        output,
+        quiet: args.quiet,
+    };
+    run::run(
+        &project,
+        &options,
+        &machine,
+        runner,
+        compare_artifact,
+        &mut events,
+    )
+}
+
+fn report(ran: &Ran, context: &Context) {
+    let mut text = String::new();
+    for stage in &ran.stages {
+        let how = if stage.reused { "unchanged" } else { "run" };
+        let seconds = stage.record.usage.wall_ms as f64 / 1000.0;
+        text.push_str(&format!(
+            "  {:<20} {how:<10} {seconds:>8.2} s  {}\n",
+            stage.name, stage.record.isolation
+        ));
+    }
+    for (name, test) in &ran.tests {
+        text.push_str(&format!("  test {name:<15} {}\n", test.detail));
+    }
+    match &ran.lock {
+        Some(lock) => {
+            for (name, metric) in &lock.metrics {
+                text.push_str(&format!("  metric {name:<13} {}\n", metric.value));
+            }
+            text.push_str(&format!(
+                "locked {}\n  {}",
+                lock.digest(),
+                ran.lock_path.display()
+            ));
+        }
+        None => text.push_str(&format!(
+            "not locked: {} not up to date; run: sealstone run",
+            ran.stale.join(", ")
+        )),
+    }
+    let stages: Vec<_> = ran
+        .stages
+        .iter()
+        .map(|stage| json!({"name": stage.name, "reused": stage.reused, "key": stage.record.key, "usage": stage.record.usage}))
+        .collect();
+    let value = json!({"lock": ran.lock.as_ref().map(|lock| lock.digest()), "path": ran.lock_path,
+        "stages": stages, "stale": ran.stale, "metrics": ran.lock.as_ref().map(|lock| lock.metrics.clone())});
+    context.output.result(&value, text);
+}

@@ -1,0 +1,38 @@
+//! What a training trace says in short.
+//!
+//! A trace is JSONL: one object a step, with any of `step`, `epoch`, `loss`, `lr`, `grad_norm`,
+//! `grad_norm_clipped`, `batch_sha256`, `params_sha256`, `rng_sha256`.
+
+use crate::error::{Error, Result};
+use sealstone_spec::recipe::{RecipePath, TraceSummary};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
+/// Counts the lines of a trace and takes the state of the weights before the first step from it.
+pub(super) fn summary(file: &Path, path: &RecipePath) -> Result<TraceSummary> {
+    let failed = |source| Error::io(format!("reading the trace \"{path}\""), source);
+    let mut steps = 0;
+    let mut initial_params = None;
+    for line in BufReader::new(File::open(file).map_err(failed)?).lines() {
+        let line = line.map_err(failed)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        if steps == 0
+            && let Ok(Value::Object(first)) = serde_json::from_str(&line)
+        {
+            initial_params = first
+                .get("params_sha256")
+                .and_then(Value::as_str)
+                .map(str::to_owned);
+        }
+        steps += 1;
+    }
+    Ok(TraceSummary {
+        path: path.clone(),
+        steps,
+        initial_params,
+    })
+}
