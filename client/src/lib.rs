@@ -10,7 +10,9 @@
 //! | [`pack`] | a directory made into a bundle, the same bytes on every machine |
 //! | [`compare`] | two files or directories held against each other, tensor by tensor |
 //! | [`keys`] | key files: made, read, unlocked |
-//! | [`trust`] | signing, gathering evidence, judging it |
+//! | [`trust`] | signing, attesting, gathering evidence, judging it |
+//! | [`ci`] | what a CI system says of the run, by allow-list; build records |
+//! | [`bill`] | what a bill of materials is made of and compared with |
 //! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
 //! | [`environment`] | facts of this machine captured; Python environments made of locked wheels |
 //! | [`recipe`] | a project with a recipe: its files, first recipes, imports |
@@ -26,6 +28,8 @@
 //! digest that they were asked for by.
 
 pub mod archive;
+pub mod bill;
+pub mod ci;
 pub mod compare;
 pub mod credentials;
 pub mod environment;

@@ -8,6 +8,8 @@
 mod admin;
 mod approve;
 mod compare;
+mod attest;
+mod bom;
 mod completions;
 mod connect;
 mod copy;
@@ -119,6 +121,10 @@ enum Command {
     Push(push::Args),
     /// Sign a bundle
     Sign(sign::Args),
+    /// Sign a statement about a bundle: provenance, test results, approvals, bills of materials
+    Attest(attest::Args),
+    /// Write or check a bill of materials
+    Bom(bom::Args),
     /// Give a bundle its release tag
     Release(release::Args),
     /// Fetch a bundle, verify it, and only then put it in place
@@ -178,6 +184,8 @@ impl Command {
             Command::Pack(args) => pack::run(args, context).await,
             Command::Push(args) => push::run(args, context).await,
             Command::Sign(args) => sign::run(args, context).await,
+            Command::Attest(args) => attest::run(args, context).await,
+            Command::Bom(args) => bom::run(args, context).await,
             Command::Release(args) => release::run(args, context).await,
             Command::Pull(args) => pull::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,

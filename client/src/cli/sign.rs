@@ -160,7 +160,7 @@ fn rows(signatures: &[Signed]) -> Vec<Value> {
         .collect()
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second())
         .unwrap_or(now)

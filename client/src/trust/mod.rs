@@ -2,6 +2,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
+//! | `attest` | typed statements, signed and attached |
 //! | `sign` | signature bundles as referrers of a manifest |
 //! | `model` | OpenSSF model signatures, and the file that their tools read |
 //! | `legacy` | cosign's older `.sig` tag, for the tools that read nothing else |
@@ -17,6 +18,7 @@
 //! What a signature must look like, and what a policy asks for, is decided in `sealstone_spec`, by the
 //! same functions that the registry calls. Nothing here believes a registry's word.
 
+mod attest;
 mod denied;
 mod evidence;
 mod files;
@@ -29,6 +31,7 @@ mod record;
 mod sign;
 mod verify;
 
+pub use attest::{Attestation, Said, attest, open, said};
 pub use denied::{denial_of, denied};
 pub use evidence::{Attached, Evidence, evidence_of};
 pub use files::{FileProblem, compare_files};

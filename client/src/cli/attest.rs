@@ -1,0 +1,203 @@
+//! `sealstone attest`: a statement about a bundle, signed and attached where the bundle lies.
+
+use super::Context;
+use super::connect::ConnectArgs;
+use super::signing::{SIGNER_HELP, SharedSigner, SignerArgs};
+use sealstone::ci::{BuildRecord, recognise, variables};
+use sealstone::store::Location;
+use sealstone::trust::{Attestation, attest, expect_name, said};
+use sealstone::{Error, Result};
+use sealstone_spec::canonical::parse_value;
+use sealstone_spec::envelope::MAX_ENVELOPE_BYTES;
+use sealstone_spec::statement::predicate;
+use sealstone_spec::words::three_words;
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Which CI system to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Ci {
+    /// The one that is recognised, if any
+    Auto,
+    /// None
+    None,
+}
+
+/// Arguments of `sealstone attest`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Types by name: slsa-provenance, test-result, svr (an approval), bom, release, summary, reference; others by
+URI. What is signed is checked first: a field that no reader knows, or a value that looks like a secret, is
+refused. A build record is JSON with the fields of SLSA provenance, or a recipe.lock; in GitHub Actions,
+GitLab CI and Jenkins, source, commit, workflow and run are taken from listed variables.
+
+Examples:
+  sealstone attest registry.example/models/m@sha256:... --build-record record.json --key builder.key
+  sealstone attest registry.example/models/m@sha256:... --bom bom.json --key builder.key
+  sealstone attest oci:bundle:1.0.0 --type test-result --predicate result.json --key evaluator.key",
+    after_long_help = SIGNER_HELP)]
+pub(crate) struct Args {
+    /// The bundle: HOST/REPOSITORY@DIGEST, HOST/REPOSITORY:TAG or oci:DIR[:TAG]
+    #[arg(value_name = "LOCATION")]
+    location: Location,
+
+    /// What the statement is: a name above or the URI of a predicate type
+    #[arg(long = "type", value_name = "TYPE", required_unless_present_any = ["build_record", "bom"])]
+    kind: Option<String>,
+
+    /// What it says, as JSON
+    #[arg(long, value_name = "FILE", group = "content", requires = "kind")]
+    predicate: Option<PathBuf>,
+
+    /// A build record or recipe.lock, made into provenance
+    #[arg(long, value_name = "FILE", group = "content")]
+    build_record: Option<PathBuf>,
+
+    /// A bill of materials, as `sealstone bom write` makes it
+    #[arg(long, value_name = "FILE", group = "content")]
+    bom: Option<PathBuf>,
+
+    /// Who vouches for the build; else the build record or the CI system says it
+    #[arg(long, value_name = "URI", requires = "build_record")]
+    builder_id: Option<String>,
+
+    /// Whether to complete a build record from the CI system that runs this
+    #[arg(long, value_enum, default_value = "auto")]
+    ci: Ci,
+
+    /// The three words that the bundle must have as its name
+    #[arg(long, value_name = "THREE-WORDS")]
+    name: Option<String>,
+
+    #[command(flatten)]
+    signer: SignerArgs,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Predicate types by the names that people type.
+const NAMES: [(&str, &str); 8] = [
+    ("slsa-provenance", predicate::SLSA_PROVENANCE),
+    ("test-result", predicate::TEST_RESULT),
+    ("svr", predicate::SVR),
+    ("bom", predicate::CYCLONEDX),
+    ("release", predicate::RELEASE),
+    ("summary", predicate::VERIFICATION_SUMMARY),
+    ("reference", predicate::REFERENCE),
+    ("reproduction", predicate::REPRODUCTION),
+];
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    // What is said and who says it first: nothing is fetched for a mistake.
+    let attestation = attestation(&args, context)?;
+    let signers: Vec<SharedSigner> = args.signer.signers()?;
+    let store = args.location.open(&args.connect.options())?;
+    let manifest = args.location.resolve(store.as_ref()).await?;
+    if let Some(name) = &args.name {
+        expect_name(name, manifest.digest(), &args.location.to_string())?;
+    }
+    let created = super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?
+        .unwrap_or_else(super::sign::now);
+    let name = args.location.name();
+    let digest = manifest.digest();
+    let kind = attestation.predicate_type();
+    let mut text = format!(
+        "attested {}\n  {digest}\n  type      {kind}",
+        three_words(digest)
+    );
+    let facts =
+        said(kind, attestation.predicate()).map_err(|error| Error::usage(error.to_string()))?;
+    for (fact, value) in &facts.facts {
+        text.push_str(&format!("\n  {fact:<9} {value}"));
+    }
+    let mut rows = Vec::new();
+    for signer in &signers {
+        let signed = attest(
+            store.as_ref(),
+            &manifest,
+            &name,
+            &attestation,
+            signer.as_ref(),
+            &created,
+        )
+        .await?;
+        let state = if signed.was_there {
+            "was there"
+        } else {
+            "added"
+        };
+        text.push_str(&format!(
+            "\n  {state:<9} {} {}",
+            signed.algorithm, signed.key_id
+        ));
+        rows.push(
+            json!({"keyId": signed.key_id, "algorithm": signed.algorithm,
+            "referrer": signed.referrer, "wasThere": signed.was_there}),
+        );
+    }
+    let value = json!({"location": args.location.to_string(), "digest": digest,
+        "predicateType": kind, "predicate": attestation.predicate(), "attestations": rows});
+    context.output.result(&value, text);
+    Ok(())
+}
+
+fn attestation(args: &Args, context: &Context) -> Result<Attestation> {
+    let named = args.kind.as_deref().map(|kind| {
+        let known = NAMES.iter().find(|(name, _)| *name == kind);
+        known.map_or(kind, |(_, uri)| uri)
+    });
+    let fits = |due: &'static str| match named {
+        Some(kind) if kind != due => Err(Error::usage(format!(
+            "--type is \"{kind}\", and this file makes \"{due}\""
+        ))),
+        _ => Ok(due),
+    };
+    if let Some(path) = &args.build_record {
+        let kind = fits(predicate::SLSA_PROVENANCE)?;
+        let run = match args.ci {
+            Ci::Auto => recognise(&variables)?,
+            Ci::None => None,
+        };
+        if let Some(run) = &run {
+            context.output.note(format!(
+                "note: completed from {}, {}",
+                run.system, run.source
+            ));
+        }
+        let record = BuildRecord::parse(&read(path)?)?;
+        let predicate = record.provenance(run.as_ref(), args.builder_id.as_deref())?;
+        return Attestation::new(kind, predicate);
+    }
+    if let Some(path) = &args.bom {
+        return Attestation::new(fits(predicate::CYCLONEDX)?, object(path)?);
+    }
+    match (named, &args.predicate) {
+        (Some(kind), Some(path)) => Attestation::new(kind, object(path)?),
+        _ => Err(Error::usage("nothing to say").hint("give --predicate, --build-record or --bom")),
+    }
+}
+
+fn object(path: &Path) -> Result<Map<String, Value>> {
+    let refused = || format!("\"{}\" is no JSON object", path.display());
+    match parse_value(&read(path)?, MAX_ENVELOPE_BYTES) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(Error::usage(refused())),
+        Err(error) => Err(Error::usage(refused()).source(error)),
+    }
+}
+
+/// A file of a size that a statement can have.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(MAX_ENVELOPE_BYTES as u64 + 1)
+                .read_to_end(&mut bytes)
+        })
+        .map_err(|source| Error::io(format!("reading \"{}\"", path.display()), source))?;
+    Ok(bytes)
+}

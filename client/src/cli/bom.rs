@@ -1,0 +1,415 @@
+//! `sealstone bom`: a bill of materials written, or compared with what is there.
+
+use super::Context;
+use super::attest::read;
+use super::connect::ConnectArgs;
+use sealstone::bill::{files_below, installed_in, locked_packages, model_of, packages_in};
+use sealstone::keys::read_public;
+use sealstone::store::{Location, Store};
+use sealstone::trust::{evidence_of, open};
+use sealstone::{Error, Result};
+use sealstone_spec::bom::contents::{Card, Contents, File, Model};
+use sealstone_spec::bom::{Bom, Package, Reality, check, package::merge, write};
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::environment::Facts;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
+use sealstone_spec::sigstore::SigstoreBundle;
+use sealstone_spec::statement::predicate;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Arguments of `sealstone bom`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A bill lists every file, data set, base model, package and fact of the environment, as CycloneDX ML-BOM 1.7.
+Packages come from --requirements (pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the
+lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another.
+
+Examples:
+  sealstone bom write oci:bundle:1.0.0 --card card.toml -o bom.json
+  sealstone bom check oci:bundle:1.0.0 --bom bom.json
+  sealstone bom check ./my-model --bom bom.json --site-packages venv/lib/python3.12/site-packages
+  sealstone bom check registry.example/models/m:1.0.0 --key builder.pub")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Write the bill of materials of a bundle or directory
+    Write(WriteArgs),
+    /// Compare a bill of materials with what is there
+    Check(CheckArgs),
+}
+
+/// What both read.
+#[derive(Debug, clap::Args)]
+struct PlaceArgs {
+    /// HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG], or a directory of files
+    #[arg(value_name = "LOCATION|DIR")]
+    place: String,
+
+    /// List of packages that fixes each by hash
+    #[arg(long, value_name = "FILE")]
+    requirements: Option<PathBuf>,
+
+    /// Directory of installed packages; each of their files is compared with what was recorded
+    #[arg(long, value_name = "DIR")]
+    site_packages: Option<PathBuf>,
+
+    /// Document of the environment's facts
+    #[arg(long, value_name = "FILE")]
+    environment: Option<PathBuf>,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct WriteArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+
+    /// What you say of the model: task, metrics, data sets, base models, risks (TOML)
+    #[arg(long, value_name = "FILE.toml")]
+    card: Option<PathBuf>,
+
+    /// Where to write it; else to standard output
+    #[arg(long, short = 'o', value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+
+    /// The bill of materials; else the one that is attached and signed with --key
+    #[arg(long, value_name = "FILE", required_unless_present = "key")]
+    bom: Option<PathBuf>,
+
+    /// Public key of whoever signed the attached bill; may be repeated
+    #[arg(long, value_name = "FILE.pub", conflicts_with = "bom")]
+    key: Vec<PathBuf>,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    match args.command {
+        Command::Write(args) => run_write(args, context).await,
+        Command::Check(args) => run_check(args, context).await,
+    }
+}
+
+/// What lies at a place.
+struct Found {
+    bundle: Option<(Arc<dyn Store>, VerifiedManifest, Location)>,
+    files: Vec<File>,
+    packages: Option<Vec<Package>>,
+    damaged: Vec<(Package, String, &'static str)>,
+    environment: Option<BTreeMap<String, String>>,
+}
+
+async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
+    let directory = PathBuf::from(&args.place);
+    let mut found = Found {
+        bundle: None,
+        files: Vec::new(),
+        packages: None,
+        damaged: Vec::new(),
+        environment: None,
+    };
+    if directory.is_dir() {
+        found.files = tokio::task::spawn_blocking(move || files_below(&directory))
+            .await
+            .map_err(|error| Error::other("reading the directory ended early").source(error))??;
+        if args.requirements.is_none() && args.site_packages.is_none() {
+            found.packages = lock_below(&PathBuf::from(&args.place))?;
+        }
+    } else {
+        let location: Location = args.place.parse()?;
+        let store = location.open(&args.connect.options())?;
+        let manifest = location.resolve(store.as_ref()).await?;
+        let bundle = Bundle::read(&manifest).map_err(|error| {
+            Error::usage(format!("\"{location}\" is no bundle of files")).source(error)
+        })?;
+        found.files = bundle.files().iter().map(File::from).collect();
+        if args.requirements.is_none() && args.site_packages.is_none() {
+            let locked = locked_packages(store.as_ref(), &manifest, &bundle).await?;
+            found.packages = locked.map(|(path, packages)| {
+                context
+                    .output
+                    .note(format!("note: packages from \"{path}\" in the bundle"));
+                packages
+            });
+        }
+        found.bundle = Some((store, manifest, location));
+    }
+    if let Some(path) = &args.requirements {
+        found.packages = Some(packages_in(&path.to_string_lossy(), &text(path)?)?);
+    }
+    if let Some(path) = &args.site_packages {
+        let installed = installed_in(path)?;
+        found.damaged = installed.damaged;
+        found.packages = Some(match found.packages.take() {
+            // What is installed says which, the lock what of: one that is only locked is not there.
+            Some(locked) => {
+                let here = |package: &Package| {
+                    installed
+                        .packages
+                        .iter()
+                        .any(|it| (&it.name, &it.version) == (&package.name, &package.version))
+                };
+                let locked = locked.into_iter().filter(here);
+                merge(installed.packages.iter().cloned().chain(locked))
+            }
+            None => installed.packages,
+        });
+    }
+    if let Some(path) = &args.environment {
+        let facts = Facts::parse(&read(path)?).map_err(|error| {
+            Error::usage(format!("\"{}\" is no document of facts", path.display())).source(error)
+        })?;
+        let facts = facts.iter().map(|(name, value)| {
+            let value = json!(value);
+            let shown = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            (name.to_owned(), shown)
+        });
+        found.environment = Some(facts.collect());
+    }
+    Ok(found)
+}
+
+/// The lock file at the top of a directory.
+fn lock_below(directory: &std::path::Path) -> Result<Option<Vec<Package>>> {
+    for name in [
+        "uv.lock",
+        "pylock.toml",
+        "requirements.lock",
+        "requirements.txt",
+    ] {
+        let path = directory.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let text = text(&path)?;
+        if name == "requirements.txt" && !sealstone_spec::bom::requirements::is_locked(&text) {
+            continue;
+        }
+        return packages_in(name, &text).map(Some);
+    }
+    Ok(None)
+}
+
+fn text(path: &std::path::Path) -> Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| Error::usage(format!("\"{}\" is no text", path.display())))
+}
+
+async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
+    let card = match &args.card {
+        Some(path) => toml::from_str::<Card>(&text(path)?).map_err(|error| {
+            Error::usage(format!(
+                "\"{}\" is no model card that can be read",
+                path.display()
+            ))
+            .source(error)
+        })?,
+        None => Card::default(),
+    };
+    let found = find(&args.place, context).await?;
+    let mut created =
+        super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
+    let model = match &found.bundle {
+        Some((store, manifest, location)) => {
+            if created.is_none() {
+                created = manifest
+                    .annotations()
+                    .get(media::ANNOTATION_CREATED)
+                    .cloned();
+            }
+            let place = matches!(location, Location::Registry(_)).then(|| location.name());
+            model_of(store.as_ref(), manifest, place, &location.name()).await?
+        }
+        None => Model {
+            name: directory_name(&args.place.place),
+            ..Model::default()
+        },
+    };
+    if found.packages.is_none() {
+        context.output.note(
+            "note: no list of packages was found, so none stands in the bill; give --requirements or --site-packages",
+        );
+    }
+    refuse_damage(&found)?;
+    let contents = Contents {
+        model,
+        // A time in another form than RFC 3339 in UTC is left out: it would make no bill that can be read.
+        created: created.and_then(|text| text.parse().ok()),
+        files: found.files,
+        packages: found.packages.unwrap_or_default(),
+        card,
+        environment: found.environment.unwrap_or_default(),
+    };
+    let bytes = write(&contents)
+        .map_err(|error| Error::usage("this makes no bill of materials").source(error))?;
+    let bom = Bom::parse(&bytes).map_err(|error| Error::other(error.to_string()))?;
+    let Some(out) = &args.out else {
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout
+            .write_all(&bytes)
+            .and_then(|()| stdout.write_all(b"\n"));
+        return Ok(());
+    };
+    std::fs::write(out, &bytes)
+        .map_err(|source| Error::io(format!("writing \"{}\"", out.display()), source))?;
+    let counts = (
+        contents.files.len(),
+        contents.packages.len(),
+        bom.all_components().len(),
+    );
+    let text = format!(
+        "wrote {}: {} files, {} packages, {} components",
+        out.display(),
+        counts.0,
+        counts.1,
+        counts.2
+    );
+    let value = json!({"out": out.display().to_string(), "files": counts.0, "packages": counts.1,
+        "components": counts.2, "serialNumber": bom.serial_number});
+    context.output.result(&value, text);
+    Ok(())
+}
+
+/// A bill of an installation that is not what was installed would be a lie from the start.
+fn refuse_damage(found: &Found) -> Result<()> {
+    match found.damaged.first() {
+        None => Ok(()),
+        Some((package, path, problem)) => Err(Error::halted(format!(
+            "package \"{package}\": its file \"{path}\" {problem}, and {} more",
+            found.damaged.len() - 1
+        ))
+        .hint("install it again")),
+    }
+}
+
+fn directory_name(place: &str) -> String {
+    let path = std::fs::canonicalize(place).unwrap_or_else(|_| PathBuf::from(place));
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "model".to_owned())
+}
+
+async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
+    let found = find(&args.place, context).await?;
+    let bom = match &args.bom {
+        Some(path) => Bom::parse(&read(path)?).map_err(|error| {
+            Error::usage(format!("\"{}\" is no bill of materials", path.display())).source(error)
+        })?,
+        None => attached(&args, &found).await?,
+    };
+    let reality = Reality {
+        manifest: found
+            .bundle
+            .as_ref()
+            .map(|(_, manifest, _)| *manifest.digest()),
+        files: Some(
+            found
+                .files
+                .iter()
+                .map(|it| (it.path.clone(), it.digest))
+                .collect(),
+        ),
+        packages: found.packages,
+        environment: found.environment,
+        damaged: found.damaged,
+    };
+    let compared = check(&bom, &reality).map_err(|error| Error::usage(error.to_string()))?;
+    if compared.packages.is_none() && !bom.packages().is_empty() {
+        context.output.note(format!(
+            "note: {} packages are listed and were not compared; give --requirements or --site-packages",
+            bom.packages().len()
+        ));
+    }
+    if compared.versions_only > 0 {
+        context.output.note(format!(
+            "note: of {} packages only versions were compared: the bill and what is there have no hash of one kind",
+            compared.versions_only
+        ));
+    }
+    let differences: Vec<Value> = compared
+        .differences
+        .iter()
+        .map(|it| json!({"kind": it.kind(), "name": it.name(), "message": it.to_string()}))
+        .collect();
+    let value = json!({"files": compared.files, "packages": compared.packages,
+        "versionsOnly": compared.versions_only, "differences": differences});
+    let mut error = Error::refused(format!(
+        "{} differences between the bill of materials and what is there",
+        compared.differences.len()
+    ));
+    for difference in compared.differences.iter().take(20) {
+        error = error.hint(difference.to_string());
+    }
+    if !compared.differences.is_empty() {
+        return Err(error.detail(value));
+    }
+    let packages = match compared.packages {
+        Some(count) => format!("{count} packages"),
+        None => "no packages".to_owned(),
+    };
+    let files = compared.files.unwrap_or_default();
+    context
+        .output
+        .result(&value, format!("agrees: {files} files, {packages}"));
+    Ok(())
+}
+
+/// The bill that is attached to the bundle and signed with one of the keys.
+async fn attached(args: &CheckArgs, found: &Found) -> Result<Bom> {
+    let Some((store, manifest, location)) = &found.bundle else {
+        return Err(Error::usage("nothing is attached to a directory").hint("give --bom FILE"));
+    };
+    let mut keys = Vec::new();
+    for path in &args.key {
+        keys.push(read_public(path)?);
+    }
+    let evidence = evidence_of(store.as_ref(), manifest).await?;
+    let mut bills = Vec::new();
+    for item in &evidence.attached {
+        let Ok(bundle) = SigstoreBundle::parse(&item.bundle) else {
+            continue;
+        };
+        let signed = keys
+            .iter()
+            .find_map(|key| open(&bundle, key, predicate::CYCLONEDX, manifest).ok());
+        if let Some(statement) = signed {
+            let bom: Bom = statement.read().map_err(|error| {
+                Error::halted("the attached bill of materials cannot be read").source(error)
+            })?;
+            if !bills.contains(&bom) {
+                bills.push(bom);
+            }
+        }
+    }
+    match (bills.pop(), bills.len()) {
+        (Some(bom), 0) => Ok(bom),
+        (Some(_), others) => Err(Error::refused(format!(
+            "{} different bills of materials by these keys are attached to {location}",
+            others + 1
+        ))
+        .hint("give the one that you mean with --bom FILE")),
+        (None, _) => Err(Error::not_found(format!(
+            "no bill of materials by these keys is attached to {location}"
+        ))
+        .hint("attach one: sealstone attest LOCATION --bom FILE --key FILE.key")),
+    }
+}
