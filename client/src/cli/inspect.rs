@@ -1,14 +1,16 @@
 //! `sealstone inspect`: what a bundle is, what lies in it, and what has been said about it.
 //!
-//! Shows claims, and says so: nothing that it prints about signatures has been verified.
+//! Shows claims, and says so. What a statement says is shown only if it holds under a key that was given.
 
 use super::Context;
 use super::connect::ConnectArgs;
 use super::output::readable_size;
+use sealstone::keys::read_public;
 use sealstone::store::{Location, Store};
-use sealstone::trust::expect_name;
+use sealstone::trust::{expect_name, open, said};
 use sealstone::{Outcome, Result};
 use sealstone_spec::bundle::Bundle;
+use sealstone_spec::key::PublicKey;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
@@ -18,17 +20,20 @@ use sealstone_spec::sigstore::{
 use sealstone_spec::words::three_words;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Arguments of `sealstone inspect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Shows what is claimed; nothing about signatures is verified here: `sealstone verify` does.
+Shows what is claimed. With --key, what that key signed is verified and told; whether it is enough for a
+release, `sealstone verify` says.
 
 Examples:
   sealstone inspect oci:bundle:1.0.0
   sealstone inspect registry.example/models/m:1.0.0 --name brisk-otter-quartz
+  sealstone inspect registry.example/models/m:1.0.0 --key builder.pub
   sealstone inspect registry.example/models/m:1.0.0 --output json | jq .files")]
 pub(crate) struct Args {
     /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR[:TAG]
@@ -38,6 +43,10 @@ pub(crate) struct Args {
     /// The three words that the bundle must have as its name
     #[arg(long, value_name = "THREE-WORDS")]
     name: Option<String>,
+
+    /// Public key; what its owner attached is verified and told in short. May be repeated
+    #[arg(long, value_name = "FILE.pub")]
+    key: Vec<PathBuf>,
 
     #[command(flatten)]
     connect: ConnectArgs,
@@ -50,10 +59,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
+    let mut keys = Vec::new();
+    for path in &args.key {
+        keys.push(read_public(path)?);
+    }
     let referrers = store.referrers(manifest.digest(), None).await?;
     let mut claims = Vec::new();
     for referrer in &referrers {
-        claims.push(claim(store.as_ref(), referrer).await?);
+        claims.push(claim(store.as_ref(), referrer, &manifest, &keys).await?);
     }
     let legacy = legacy_signatures(store.as_ref(), &manifest).await?;
     let model = model_config(store.as_ref(), &manifest).await?;
@@ -71,9 +84,18 @@ struct Claim {
     predicate_type: Option<String>,
     key: Option<String>,
     problem: Option<String>,
+    /// Whether it holds under one of the keys that were given.
+    holds: bool,
+    /// What it says, if it holds: nothing else of a payload is read.
+    facts: Vec<(&'static str, String)>,
 }
 
-async fn claim(store: &dyn Store, referrer: &Descriptor) -> Result<Claim> {
+async fn claim(
+    store: &dyn Store,
+    referrer: &Descriptor,
+    manifest: &VerifiedManifest,
+    keys: &[PublicKey],
+) -> Result<Claim> {
     let artifact_type = referrer
         .artifact_type
         .clone()
@@ -83,6 +105,8 @@ async fn claim(store: &dyn Store, referrer: &Descriptor) -> Result<Claim> {
         referrer: referrer.clone(),
         key: None,
         problem: None,
+        holds: false,
+        facts: Vec::new(),
         artifact_type,
     };
     if claim.artifact_type != media::SIGSTORE_BUNDLE_V03 {
@@ -94,6 +118,7 @@ async fn claim(store: &dyn Store, referrer: &Descriptor) -> Result<Claim> {
                 KeyChoice::Named(key) => key.to_owned(),
                 KeyChoice::Any => "names no key".to_owned(),
             });
+            hear(&mut claim, &bundle, manifest, keys);
         }
         Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {
             claim.problem = Some(error.to_string());
@@ -101,6 +126,31 @@ async fn claim(store: &dyn Store, referrer: &Descriptor) -> Result<Claim> {
         Err(error) => return Err(error),
     }
     Ok(claim)
+}
+
+/// Verifies a bundle with the keys that were given; what holds is told in short.
+fn hear(
+    claim: &mut Claim,
+    bundle: &SigstoreBundle,
+    manifest: &VerifiedManifest,
+    keys: &[PublicKey],
+) {
+    let Some(kind) = claim.predicate_type.clone() else {
+        return;
+    };
+    let Some(statement) = keys
+        .iter()
+        .find_map(|key| open(bundle, key, &kind, manifest).ok())
+    else {
+        return;
+    };
+    claim.holds = true;
+    if let Some(predicate) = statement.predicate() {
+        match said(&kind, predicate) {
+            Ok(told) => claim.facts = told.facts,
+            Err(error) => claim.problem = Some(error.to_string()),
+        }
+    }
 }
 
 async fn bundle_of(store: &dyn Store, referrer: &Descriptor) -> Result<SigstoreBundle> {
@@ -141,6 +191,14 @@ async fn model_config(store: &dyn Store, manifest: &VerifiedManifest) -> Result<
     }
 }
 
+fn facts(claim: &Claim) -> Value {
+    let facts = claim.facts.iter();
+    facts
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
 fn value(
     location: &Location,
     manifest: &VerifiedManifest,
@@ -155,7 +213,7 @@ fn value(
         .map(|claim| {
             json!({"digest": claim.referrer.digest, "artifactType": claim.artifact_type,
                 "claimedPredicateType": claim.predicate_type, "claimedKey": claim.key,
-                "problem": claim.problem, "annotations": claim.referrer.annotations})
+                "problem": claim.problem, "holds": claim.holds, "facts": facts(claim), "annotations": claim.referrer.annotations})
         })
         .collect();
     json!({
@@ -250,7 +308,15 @@ fn text(
             .unwrap_or(&claim.artifact_type);
         let _ = writeln!(text, "  {}  {}", claim.referrer.digest, clean(kind));
         if let Some(key) = &claim.key {
-            let _ = writeln!(text, "    key {}", clean(key));
+            let holds = if claim.holds {
+                ", whose signature holds"
+            } else {
+                ""
+            };
+            let _ = writeln!(text, "    key {}{holds}", clean(key));
+        }
+        for (name, value) in &claim.facts {
+            let _ = writeln!(text, "    {name}: {}", clean(value));
         }
         if let Some(problem) = &claim.problem {
             let _ = writeln!(text, "    cannot be read: {}", clean(problem));
