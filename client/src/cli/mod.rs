@@ -7,9 +7,9 @@
 
 mod admin;
 mod approve;
-mod compare;
 mod attest;
 mod bom;
+mod compare;
 mod completions;
 mod connect;
 mod copy;
