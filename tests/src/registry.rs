@@ -128,7 +128,15 @@ impl Setup {
             },
             http,
         };
-        registry.start().await?;
+        let mut attempts = 0;
+        while let Err(error) = registry.start().await {
+            // Between finding a free port and listening on it somebody else may take it.
+            attempts += 1;
+            if attempts == 3 || !error.to_string().contains("in use") {
+                return Err(error);
+            }
+            registry.address = free_address()?;
+        }
         let out = std::fs::read_to_string(registry.directory.path().join("stdout"))?;
         let secret = out
             .lines()
