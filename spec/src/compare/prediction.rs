@@ -69,7 +69,8 @@ impl PredictionRule {
             return Err("there are no predictions to compare".to_owned());
         };
         if let Some(least) = &self.label_agreement
-            && !(agreement >= least.value())
+            // A number that is none is not enough either.
+            && (agreement.is_nan() || agreement < least.value())
         {
             return Err(format!(
                 "labels agree on {} of {} examples, under {least}",
@@ -84,7 +85,7 @@ impl PredictionRule {
         }
         if let Some(least) = &self.topk_overlap {
             let overlap = found.topk_overlap.ok_or("there are no scores to rank")?;
-            if !(overlap >= least.value()) {
+            if overlap.is_nan() || overlap < least.value() {
                 return Err(format!(
                     "the top {} overlap by {overlap:.6}, under {least}",
                     self.ranks()

@@ -176,7 +176,7 @@ impl RecipeError {
     /// The errors among `findings`; `None` if there are none.
     pub(super) fn of(findings: Vec<Finding>) -> Option<RecipeError> {
         let mut errors: Vec<Finding> = findings.into_iter().filter(Finding::is_error).collect();
-        errors.sort_by(|one, two| (one.place, one.code).cmp(&(two.place, two.code)));
+        errors.sort_by_key(|error| (error.place, error.code));
         errors.dedup();
         (!errors.is_empty()).then_some(RecipeError(errors))
     }

@@ -14,7 +14,9 @@ const HEAD: &str = "recipe = { version = 1, name = \"x\" }\nenvironment = { kind
 const STAGE: &str = "[stage.a]\nkind = \"other\"\nrun = [\"a\"]\nout = [\"x\"]\n";
 
 /// Name, text, and what is found in it as code, line, column.
-fn refused() -> Vec<(&'static str, String, Vec<(&'static str, u64, u64)>)> {
+type Refused = (&'static str, String, Vec<(&'static str, u64, u64)>);
+
+fn refused() -> Vec<Refused> {
     let with = |tail: &str| format!("{HEAD}{STAGE}{tail}");
     let instead = |from: &str, to: &str| format!("{HEAD}{STAGE}").replace(from, to);
     let hex = "a".repeat(64);
