@@ -112,7 +112,9 @@ impl Column {
         }
         self.tally.merge(&tally);
         self.seen += self.rows.len() as u64;
-        (self.base.clear(), self.now.clear(), self.rows.clear());
+        self.base.clear();
+        self.now.clear();
+        self.rows.clear();
     }
 
     fn conclude(&self, name: &str, rule: &ArtifactRule) -> TensorComparison {

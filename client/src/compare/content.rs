@@ -172,6 +172,7 @@ impl ArtifactComparison {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // made once for a comparison, and taken apart at once
 enum Quick {
     Same(Found),
     Found(Box<Found>),
@@ -218,6 +219,7 @@ fn quick(
     ))
 }
 
+#[allow(clippy::large_enum_variant)] // made once for a comparison, and taken apart at once
 enum Read {
     Tensors(Found),
     Rows(Found, RowComparison),

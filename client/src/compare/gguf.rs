@@ -205,7 +205,7 @@ fn value(cursor: &mut Cursor, kind: u32, depth: usize) -> Result<String, Unreada
             let from = cursor.at();
             match fixed(inner) {
                 Some(size) => {
-                    let size = count.checked_mul(size).unwrap_or(u64::MAX);
+                    let size = count.saturating_mul(size);
                     cursor.window(size)?;
                 }
                 None => {

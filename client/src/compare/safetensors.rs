@@ -19,8 +19,7 @@ pub(super) fn is_one(head: &[u8], len: u64) -> bool {
         return false;
     };
     let length = u64::from_le_bytes(*length);
-    length >= 2
-        && length <= HEADER_BYTES
+    (2..=HEADER_BYTES).contains(&length)
         && length <= len.saturating_sub(8)
         && rest.first() == Some(&b'{')
 }

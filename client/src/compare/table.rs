@@ -18,10 +18,13 @@ use std::io::{BufRead as _, BufReader, Read};
 /// Bytes read ahead.
 const BUFFER: usize = 256 * 1024;
 
+/// A row: its cells, and what is hashed of it.
+pub(super) type Row = (Vec<Cell>, Vec<u8>);
+
 /// A list of rows that can be read once.
 pub(super) trait Rows {
-    /// The next row as cells, and what is hashed of it; `None` at the end.
-    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable>;
+    /// The next row; `None` at the end.
+    fn next(&mut self) -> Result<Option<Row>, Unreadable>;
 }
 
 /// A named cell.

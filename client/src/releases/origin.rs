@@ -11,6 +11,7 @@ use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::name::{Reference, Tag};
 use sealstone_spec::words::three_words;
 use serde::Serialize;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
@@ -76,8 +77,8 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
                 .map(|file| file.digest.algorithm())
                 .collect();
             for algorithm in algorithms {
-                if !hashes.contains_key(&algorithm) {
-                    hashes.insert(algorithm, hash(path, &listed, algorithm)?);
+                if let Entry::Vacant(unknown) = hashes.entry(algorithm) {
+                    unknown.insert(hash(path, &listed, algorithm)?);
                 }
             }
             let mut shared = Vec::new();

@@ -208,6 +208,7 @@ fn rollback(registry: &str, error: &dyn std::fmt::Display) -> Error {
 
 /// What a registry hands out: its signed policy, or the unsigned one that it works by.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // made once for an answer, and taken apart at once
 pub enum HandedOut {
     /// Signed; nothing has been checked yet.
     Signed(PolicyEnvelope),
