@@ -415,10 +415,10 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
 /// The secret of the administrator that the last start made.
 fn last_secret(registry: &TestRegistry) -> String {
     let out = std::fs::read_to_string(registry.directory().join("stdout")).unwrap();
-    let secrets = out
+    let mut secrets = out
         .lines()
         .filter_map(|line| line.trim().strip_prefix("secret: "));
-    secrets.last().unwrap().trim().to_owned()
+    secrets.next_back().unwrap().trim().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
