@@ -460,7 +460,8 @@ impl Run<'_> {
             .earlier
             .iter()
             .filter_map(|lock| lock.stage(&stage.name));
-        let Some(record) = earlier.filter(|record| record.key == key).cloned().next() else {
+        let mut same = earlier.filter(|record| record.key == key);
+        let Some(record) = same.next().cloned() else {
             return Ok(None);
         };
         match self.outputs(stage) {
