@@ -15,7 +15,7 @@
 //! | [`bill`] | what a bill of materials is made of and compared with |
 //! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
 //! | [`environment`] | facts of this machine captured; Python environments made of locked wheels |
-//! | [`recipe`] | a project with a recipe: its files, first recipes, imports |
+//! | [`recipe`] | a project with a recipe: its files and their fingerprints |
 //! | [`run`] | the stages of a recipe run in order, and the lock that says what came of it |
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`replay`] | a baseline made again from its inputs and held against itself |

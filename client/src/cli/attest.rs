@@ -25,9 +25,7 @@ enum Ci {
     None,
 }
 
-/// Arguments of `sealstone attest`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Types by name: slsa-provenance, test-result, svr (an approval), bom, release, summary, reference; others by
 URI. What is signed is checked first: a field that no reader knows, or a value that looks like a secret, is
 refused. A build record is JSON with the fields of SLSA provenance, or a recipe.lock; in GitHub Actions,
@@ -36,8 +34,11 @@ GitLab CI and Jenkins, source, commit, workflow and run are taken from listed va
 Examples:
   sealstone attest registry.example/models/m@sha256:... --build-record record.json --key builder.key
   sealstone attest registry.example/models/m@sha256:... --bom bom.json --key builder.key
-  sealstone attest oci:bundle:1.0.0 --type test-result --predicate result.json --key evaluator.key",
-    after_long_help = SIGNER_HELP)]
+  sealstone attest oci:bundle:1.0.0 --type test-result --predicate result.json --key evaluator.key";
+
+/// Arguments of `sealstone attest`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{SIGNER_HELP}"))]
 pub(crate) struct Args {
     /// The bundle: HOST/REPOSITORY@DIGEST, HOST/REPOSITORY:TAG or oci:DIR[:TAG]
     #[arg(value_name = "LOCATION")]

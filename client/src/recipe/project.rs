@@ -178,7 +178,9 @@ fn read_recipe(directory: &Path) -> Result<String> {
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(Error::not_found(
             format!("\"{}\" has no {RECIPE_FILE}", directory.display()),
         )
-        .hint("write a first one with: sealstone init")),
+        .hint(
+            "write one (spec/text/04-recipe.md has an example), then check it with: sealstone lint",
+        )),
         Err(source) => Err(Error::io(format!("reading \"{}\"", path.display()), source)),
     }
 }
@@ -232,9 +234,10 @@ pub(crate) fn read_params(path: &Path) -> Result<Params> {
         "toml" => Params::from_toml(text()?),
         "json" => Params::from_json(&bytes),
         "yaml" | "yml" => {
-            let value: serde_json::Value = serde_saphyr::from_str(text()?).map_err(|error| {
-                Error::usage(format!("the parameters \"{shown}\" are no YAML: {error}"))
-            })?;
+            let value: serde_json::Value = serde_saphyr::from_str_with_options(text()?, yaml())
+                .map_err(|error| {
+                    Error::usage(format!("the parameters \"{shown}\" are no YAML: {error}"))
+                })?;
             Params::from_value(&value)
         }
         _ => {
@@ -245,6 +248,12 @@ pub(crate) fn read_params(path: &Path) -> Result<Params> {
         }
     };
     params.map_err(|error| Error::usage(format!("the parameters \"{shown}\": {error}")))
+}
+
+/// YAML 1.2: `on` and `no` are words. In a file for both a program of YAML 1.1 and one of 1.2 they belong in
+/// quotes anyway.
+fn yaml() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
 }
 
 #[cfg(test)]
@@ -279,7 +288,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let error = Project::open(root.path()).unwrap_err();
         assert_eq!(error.outcome(), Outcome::NotFound);
-        assert!(error.hints()[0].contains("sealstone init"));
+        assert!(error.hints()[0].contains("sealstone lint"));
         let text = RECIPE
             .replace("kind = \"other\"", "knid = \"other\"")
             .replace("name", "nmae");

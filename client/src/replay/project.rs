@@ -226,7 +226,9 @@ fn read(root: &Path, name: &str, most: usize) -> Result<Vec<u8>> {
         .map_err(|source| {
             let error = Error::io(what(), source);
             match name {
-                RECIPE_FILE => error.hint("a replay needs a recipe: sealstone init writes one"),
+                RECIPE_FILE => {
+                    error.hint("a replay needs a recipe, and the lock that sealstone run writes")
+                }
                 LOCK_FILE => error.hint(
                     "a replay needs a baseline to be held against: sealstone run records one",
                 ),

@@ -89,6 +89,11 @@ impl Bench {
         self.registry.scrub(&Maintenance::at_boot()).await.unwrap()
     }
 
+    async fn sweep(&self, dry_run: bool) -> OrphanReport {
+        let right = Maintenance::at_boot();
+        self.registry.sweep_orphans(&right, dry_run).await.unwrap()
+    }
+
     async fn put_blob(&self, data: &[u8]) -> Digest {
         let digest = Digest::sha256(data);
         let who = pusher();

@@ -42,7 +42,6 @@ fn age(path: &std::path::Path) {
 #[tokio::test]
 async fn an_object_that_no_row_names_is_removed_and_no_other() {
     let bench = Bench::new().await;
-    let right = Maintenance::at_boot();
     let data = bytes_of(600_000);
     let digest = bench.put_blob(&data).await;
     bench.push(&[&data], "v1").await.unwrap();
@@ -55,17 +54,17 @@ async fn an_object_that_no_row_names_is_removed_and_no_other() {
         age(path);
     }
 
-    let dry = bench.registry.sweep_orphans(&right, true).await.unwrap();
+    let dry = bench.sweep(true).await;
     assert_eq!((dry.objects, dry.orphans, dry.bytes), (3, 1, 1000));
     assert!(old.exists(), "a dry run changed something");
 
-    let swept = bench.registry.sweep_orphans(&right, false).await.unwrap();
+    let swept = bench.sweep(false).await;
     assert_eq!((swept.orphans, swept.bytes), (1, 1000));
     assert!(!old.exists());
     assert!(young.exists(), "what is young may be named in a moment");
     assert!(foreign.exists(), "a file that is none of ours was touched");
     assert!(bench.read(&consumer(), &digest).await.unwrap() == data);
 
-    let again = bench.registry.sweep_orphans(&right, false).await.unwrap();
+    let again = bench.sweep(false).await;
     assert_eq!((again.objects, again.orphans), (2, 0));
 }
