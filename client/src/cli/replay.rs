@@ -237,7 +237,10 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
                     .hint("pack and push it, then replay the bundle"),
             );
         }
-        Project::of_directory(directory).map_err(|error| (error, args.target.clone(), None))
+        // Runners bind files by their whole path.
+        let directory = std::fs::canonicalize(directory)
+            .map_err(|source| Error::io(format!("finding \"{}\"", args.target), source))?;
+        Project::of_directory(&directory).map_err(|error| (error, args.target.clone(), None))
     } else {
         match bundle(args, context, &mut settings, space.path()).await? {
             Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),

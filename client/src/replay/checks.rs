@@ -129,7 +129,12 @@ fn one(
         row.note = Some(format!("the model \"{path}\" is not there"));
         return Ok(row);
     }
-    for declared in trial.reads.iter().chain(trial.input) {
+    // A script that the command names is part of the test, as it was when the baseline was made.
+    let named = trial.run.iter().filter_map(|item| item.parse().ok());
+    let scripts: Vec<RecipePath> = named
+        .filter(|path: &RecipePath| project.root.join(path.as_str()).is_file())
+        .collect();
+    for declared in trial.reads.iter().chain(trial.input).chain(&scripts) {
         for (path, digest) in files_at(&project.root, declared)? {
             files.push(ReadFile {
                 place: project.root.join(&path),
