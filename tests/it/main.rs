@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod attest;
 mod compare;
 mod content;
 mod damage;
@@ -19,6 +20,7 @@ mod offline;
 mod policy;
 mod raw;
 mod release;
+mod replay;
 mod rights;
 mod rights_table;
 mod run;

@@ -1,0 +1,461 @@
+//! Attestations and bills of materials through the real client: what is attached verifies, what must not be
+//! signed is not, and a bill names what was taken away. Needs no registry but for the last test.
+
+use sealstone_spec::digest::Digest;
+use sealstone_tests::registry::{Setup, TestRegistry, binary};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+const COMMIT: &str = "d20ace79d20ace79d20ace79d20ace79d20ace79";
+
+struct Ended {
+    code: i32,
+    json: Value,
+    everything: String,
+}
+
+impl Ended {
+    #[track_caller]
+    fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.code, code, "{}", self.everything);
+        self
+    }
+
+    #[track_caller]
+    fn says(self, text: &str) -> Ended {
+        assert!(
+            self.everything.contains(text),
+            "{text}: {}",
+            self.everything
+        );
+        self
+    }
+}
+
+/// A directory with a model, a lock file, two keys and a bundle.
+struct Desk {
+    directory: tempfile::TempDir,
+    environment: Vec<(&'static str, String)>,
+}
+
+fn lock(packages: &[&str]) -> String {
+    let line = |package: &&str| {
+        format!(
+            "{package} --hash=sha256:{}\n",
+            Digest::sha256(package.as_bytes()).hex()
+        )
+    };
+    packages.iter().map(line).collect()
+}
+
+impl Desk {
+    fn new() -> Desk {
+        let desk = Desk {
+            directory: tempfile::tempdir().unwrap(),
+            environment: Vec::new(),
+        };
+        let model = desk.path("model");
+        fs::create_dir(&model).unwrap();
+        fs::write(model.join("model.safetensors"), vec![3; 100_000]).unwrap();
+        fs::write(model.join("config.json"), b"{}").unwrap();
+        fs::write(
+            model.join("requirements.lock"),
+            lock(&["numpy==1.26.4", "torch==2.4.0"]),
+        )
+        .unwrap();
+        for name in ["builder", "mallory"] {
+            desk.run(&["keygen", "--out", name, "--no-passphrase"])
+                .expect(0);
+        }
+        desk.run(&["pack", "model", "-o", "bundle:1.0.0"]).expect(0);
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, value: &Value) {
+        fs::write(self.path(name), value.to_string()).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_at(None, arguments)
+    }
+
+    fn run_at(&self, registry: Option<&TestRegistry>, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(binary("sealstone").unwrap());
+        command
+            .args(["--output", "json"])
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.directory.path())
+            .env("SOURCE_DATE_EPOCH", "1767225600")
+            .envs(self.environment.iter().map(|(name, value)| (*name, value)));
+        if let Some(registry) = registry {
+            command
+                .env("SEALSTONE_REGISTRY", registry.address().to_string())
+                .env("SEALSTONE_USERNAME", &registry.admin.name)
+                .env("SEALSTONE_PASSWORD", &registry.admin.secret);
+        }
+        let output = command.output().unwrap();
+        let (out, error) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        let last = out
+            .lines()
+            .rev()
+            .find_map(|line| serde_json::from_str(line).ok());
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            json: last.unwrap_or(Value::Null),
+            everything: format!("{arguments:?}\n{out}\n{error}"),
+        }
+    }
+}
+
+fn record() -> Value {
+    json!({
+        "externalParameters": {"source": {"uri": "git+https://git.example/demo@refs/tags/v1"}, "entryPoint": "train.py", "seed": "7"},
+        "resolvedDependencies": [{"name": "source", "uri": "git+https://git.example/demo", "digest": {"gitCommit": COMMIT}}],
+        "builder": {"id": "https://builds.example/gpu"}
+    })
+}
+
+const BUNDLE: &str = "oci:bundle:1.0.0";
+
+/// What was said of the bundle and holds under builder's key, by type.
+fn inspected(desk: &Desk, place: &str, registry: Option<&TestRegistry>, key: &str) -> Vec<Value> {
+    let seen = desk
+        .run_at(registry, &["inspect", place, "--key", key])
+        .expect(0);
+    let referrers = seen.json["referrers"].as_array().unwrap();
+    let mut held: Vec<Value> = referrers
+        .iter()
+        .filter(|it| it["holds"] == true)
+        .cloned()
+        .collect();
+    held.sort_by_key(|it| it["claimedPredicateType"].to_string());
+    held
+}
+
+#[test]
+fn provenance_is_made_of_a_build_record_and_read_back() {
+    let desk = Desk::new();
+    desk.write("record.json", &record());
+    let first = desk
+        .run(&[
+            "attest",
+            BUNDLE,
+            "--build-record",
+            "record.json",
+            "--key",
+            "builder.key",
+        ])
+        .expect(0);
+    assert_eq!(first.json["attestations"].as_array().unwrap().len(), 2);
+    assert_eq!(first.json["attestations"][0]["wasThere"], false);
+    let again = desk
+        .run(&[
+            "attest",
+            BUNDLE,
+            "--build-record",
+            "record.json",
+            "--key",
+            "builder.key",
+        ])
+        .expect(0);
+    assert_eq!(again.json["attestations"][0]["wasThere"], true);
+    let held = inspected(&desk, BUNDLE, None, "builder.pub");
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0]["facts"]["builder"], "https://builds.example/gpu");
+    assert_eq!(held[0]["facts"]["sources"], "git+https://git.example/demo");
+    // Under another key nothing holds, and nothing is shown.
+    assert!(inspected(&desk, BUNDLE, None, "mallory.pub").is_empty());
+}
+
+#[test]
+fn what_must_not_be_signed_is_not() {
+    let desk = Desk::new();
+    let attest = |file: &str, kind: &str| {
+        desk.run(&[
+            "attest",
+            BUNDLE,
+            "--type",
+            kind,
+            "--predicate",
+            file,
+            "--key",
+            "builder.key",
+        ])
+    };
+    let result = json!({"result": "PASSED", "configuration": [{"name": "s", "digest": {"sha256": Digest::sha256(b"s").hex()}}]});
+    let mut misspelt = result.clone();
+    misspelt["passedtests"] = json!(["a"]);
+    desk.write("misspelt.json", &misspelt);
+    attest("misspelt.json", "test-result")
+        .expect(2)
+        .says("passedtests");
+    let mut lying = result.clone();
+    lying["failedTests"] = json!(["a"]);
+    desk.write("lying.json", &lying);
+    attest("lying.json", "test-result")
+        .expect(2)
+        .says("ended worse");
+    let mut leaking = result.clone();
+    leaking["url"] = json!("https://ana:hunter2@ci.example/1");
+    desk.write("leaking.json", &leaking);
+    let leaked = attest("leaking.json", "test-result")
+        .expect(3)
+        .says("looks like a secret");
+    assert!(!leaked.everything.contains("hunter2"));
+    desk.write("empty.json", &json!({}));
+    attest("empty.json", "https://sigstore.dev/cosign/sign/v1").expect(2);
+    attest("empty.json", "no uri").expect(2);
+    let mut unknown = record();
+    unknown["externalParameters"]["learningRate"] = json!("1");
+    desk.write("unknown.json", &unknown);
+    desk.run(&[
+        "attest",
+        BUNDLE,
+        "--build-record",
+        "unknown.json",
+        "--key",
+        "builder.key",
+    ])
+    .expect(2)
+    .says("learningRate");
+    // After each refusal nothing was stored.
+    let seen = desk.run(&["inspect", BUNDLE]).expect(0);
+    assert_eq!(seen.json["referrers"], json!([]));
+    desk.write("result.json", &result);
+    attest("result.json", "test-result").expect(0);
+    attest("empty.json", "https://example.com/checked/v1").expect(0);
+    assert_eq!(inspected(&desk, BUNDLE, None, "builder.pub").len(), 2);
+}
+
+#[test]
+fn a_ci_run_completes_the_record_and_nothing_else_of_it_gets_in() {
+    let mut desk = Desk::new();
+    desk.environment = vec![
+        ("GITHUB_ACTIONS", "true".into()),
+        ("GITHUB_SERVER_URL", "https://git.example".into()),
+        ("GITHUB_REPOSITORY", "team/demo".into()),
+        ("GITHUB_REF", "refs/tags/v1".into()),
+        ("GITHUB_SHA", COMMIT.into()),
+        (
+            "GITHUB_WORKFLOW_REF",
+            "team/demo/.github/workflows/train.yml@refs/tags/v1".into(),
+        ),
+        ("GITHUB_RUN_ID", "42".into()),
+        (
+            "GITHUB_TOKEN",
+            "ghs_16C7e42F292c6912E7710c838347Ae178B4a".into(),
+        ),
+    ];
+    desk.write(
+        "small.json",
+        &json!({"externalParameters": {"entryPoint": "train.py"}}),
+    );
+    let made = desk
+        .run(&[
+            "attest",
+            BUNDLE,
+            "--build-record",
+            "small.json",
+            "--key",
+            "builder.key",
+        ])
+        .expect(0);
+    let predicate = &made.json["predicate"];
+    let run = "https://git.example/team/demo/actions/runs/42/attempts/1";
+    assert_eq!(predicate["runDetails"]["metadata"]["invocationId"], run);
+    assert_eq!(
+        predicate["buildDefinition"]["externalParameters"]["workflow"]["path"],
+        ".github/workflows/train.yml"
+    );
+    assert!(!made.everything.contains("ghs_"));
+    // A record of another repository is not this run's.
+    desk.write("record.json", &record());
+    desk.run(&[
+        "attest",
+        BUNDLE,
+        "--build-record",
+        "record.json",
+        "--key",
+        "builder.key",
+    ])
+    .expect(3);
+}
+
+#[test]
+fn a_bill_of_materials_names_what_was_taken_away() {
+    let desk = Desk::new();
+    fs::write(
+        desk.path("card.toml"),
+        "task = \"classification\"\n[[metric]]\ntype = \"auc\"\nvalue = \"0.91\"\n[[base-model]]\nname = \"base\"\n",
+    )
+    .unwrap();
+    let wrote = desk
+        .run(&[
+            "bom",
+            "write",
+            BUNDLE,
+            "--card",
+            "card.toml",
+            "-o",
+            "bom.json",
+        ])
+        .expect(0);
+    assert_eq!(
+        (&wrote.json["files"], &wrote.json["packages"]),
+        (&json!(3), &json!(2))
+    );
+    desk.run(&[
+        "bom",
+        "write",
+        BUNDLE,
+        "--card",
+        "card.toml",
+        "-o",
+        "again.json",
+    ])
+    .expect(0);
+    assert_eq!(
+        fs::read(desk.path("bom.json")).unwrap(),
+        fs::read(desk.path("again.json")).unwrap()
+    );
+
+    let check = |rest: &[&str]| {
+        let mut arguments = vec!["bom", "check"];
+        arguments.extend(rest);
+        arguments.extend(["--bom", "bom.json"]);
+        desk.run(&arguments)
+    };
+    let agreed = check(&[BUNDLE]).expect(0);
+    assert_eq!(
+        (&agreed.json["files"], &agreed.json["packages"]),
+        (&json!(3), &json!(2))
+    );
+    check(&["model"]).expect(0);
+
+    fs::rename(desk.path("model/config.json"), desk.path("config.json")).unwrap();
+    check(&["model"])
+        .expect(3)
+        .says("file \\\"config.json\\\" is listed and not there");
+    fs::rename(desk.path("config.json"), desk.path("model/config.json")).unwrap();
+    fs::write(desk.path("model/extra.bin"), b"x").unwrap();
+    check(&["model"])
+        .expect(3)
+        .says("file \\\"extra.bin\\\" is there and not listed");
+    fs::remove_file(desk.path("model/extra.bin")).unwrap();
+    fs::write(desk.path("model/config.json"), b"{ }").unwrap();
+    check(&["model"]).expect(3).says("config.json");
+    fs::write(desk.path("model/config.json"), b"{}").unwrap();
+
+    fs::write(desk.path("less.txt"), lock(&["numpy==1.26.4"])).unwrap();
+    check(&[BUNDLE, "--requirements", "less.txt"])
+        .expect(3)
+        .says("package \\\"torch 2.4.0\\\" is listed and not there");
+    fs::write(
+        desk.path("other.txt"),
+        lock(&["numpy==1.26.5", "torch==2.4.0"]),
+    )
+    .unwrap();
+    check(&[BUNDLE, "--requirements", "other.txt"])
+        .expect(3)
+        .says("1.26.5");
+    fs::write(desk.path("loose.txt"), "numpy>=1\n").unwrap();
+    check(&[BUNDLE, "--requirements", "loose.txt"])
+        .expect(2)
+        .says("line 1");
+}
+
+/// A package as an installer leaves it.
+fn install(desk: &Desk, name: &str) {
+    let content = format!("# {name}\n");
+    let info = desk.path(&format!("site/{name}-1.0.dist-info"));
+    fs::create_dir_all(&info).unwrap();
+    fs::write(desk.path(&format!("site/{name}.py")), &content).unwrap();
+    fs::write(
+        info.join("METADATA"),
+        format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"),
+    )
+    .unwrap();
+    let sum = data_encoding::BASE64URL_NOPAD.encode(Digest::sha256(content.as_bytes()).bytes());
+    fs::write(
+        info.join("RECORD"),
+        format!("{name}.py,sha256={sum},9\n{name}-1.0.dist-info/RECORD,,\n"),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_package_that_is_uninstalled_or_changed_is_named() {
+    let desk = Desk::new();
+    install(&desk, "alpha");
+    install(&desk, "beta");
+    desk.run(&[
+        "bom",
+        "write",
+        "model",
+        "--site-packages",
+        "site",
+        "-o",
+        "bom.json",
+    ])
+    .expect(0);
+    let check = || {
+        desk.run(&[
+            "bom",
+            "check",
+            "model",
+            "--site-packages",
+            "site",
+            "--bom",
+            "bom.json",
+        ])
+    };
+    check().expect(0);
+    fs::write(desk.path("site/beta.py"), "# changed\n").unwrap();
+    check().expect(3).says("beta.py").says("other content");
+    install(&desk, "beta");
+    fs::remove_dir_all(desk.path("site/beta-1.0.dist-info")).unwrap();
+    check()
+        .expect(3)
+        .says("package \\\"beta 1.0\\\" is listed and not there");
+    install(&desk, "beta");
+    install(&desk, "gamma");
+    check()
+        .expect(3)
+        .says("package \\\"gamma 1.0\\\" is there and not listed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bill_attached_in_a_registry_is_found_by_its_signer_and_checked() {
+    let desk = Desk::new();
+    let registry = Setup::default().start().await.unwrap();
+    let place = format!("{}/models/m:1.0.0", registry.address());
+    let run = |arguments: &[&str]| desk.run_at(Some(&registry), arguments);
+    run(&["push", BUNDLE, &place]).expect(0);
+    run(&["bom", "write", &place, "-o", "bom.json"]).expect(0);
+    run(&["bom", "check", &place, "--key", "builder.pub"]).expect(5);
+    run(&[
+        "attest",
+        &place,
+        "--bom",
+        "bom.json",
+        "--key",
+        "builder.key",
+    ])
+    .expect(0);
+    run(&["bom", "check", &place, "--key", "builder.pub"]).expect(0);
+    run(&["bom", "check", &place, "--key", "mallory.pub"]).expect(5);
+    let held = inspected(&desk, &place, Some(&registry), "builder.pub");
+    assert_eq!(held[0]["facts"]["packages"], "2");
+}
