@@ -1,6 +1,9 @@
 """podman: login, pull into its own storage, tag, push, and manifest lists. Runs no container."""
 
 import json
+import pathlib
+import shutil
+import tempfile
 
 import servers
 from harness import IMMUTABLE, Client, contains, same, sealstone_only
@@ -11,16 +14,19 @@ class Podman(Client):
     tools = ("podman",)
 
     def podman(self, *words):
-        storage = ("--root", self.home / "storage", "--runroot", self.home / "run", "--storage-driver", "vfs", "--events-backend", "none")
+        storage = ("--root", self.home / "storage", "--runroot", self.runroot, "--storage-driver", "vfs", "--events-backend", "none")
         return ("podman", *storage, *words)
 
     def set_up(self):
+        # podman refuses a runroot of more than 50 characters, and TMPDIR may be any length.
+        self.runroot = pathlib.Path(tempfile.mkdtemp(prefix="podman-", dir="/tmp"))
         (self.home / ".config" / "containers").mkdir(parents=True)
         (self.home / ".config" / "containers" / "policy.json").write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
         self.environment["CONTAINERS_CONF"] = "/dev/null"
 
     def tear_down(self):
         self.execute(*self.podman("system", "reset", "--force"))
+        shutil.rmtree(self.runroot, ignore_errors=True)
 
     def check_login(self):
         self.run(*self.podman("login", "--tls-verify=false", "-u", servers.USER, "--password-stdin", self.host), stdin=servers.PASSWORD, says="Login Succeeded")
