@@ -14,8 +14,10 @@
 //! | [`ci`] | what a CI system says of the run, by allow-list; build records |
 //! | [`bill`] | what a bill of materials is made of and compared with |
 //! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
-//! | [`environment`] | facts of this machine captured; Python environments made of locked wheels |
+//! | [`environment`] | facts of this machine captured; environments made of locked wheels or a root file system |
 //! | [`recipe`] | a project with a recipe: its files and their fingerprints |
+//! | [`plan`] | a stage of a recipe as a job for a runner, and its key |
+//! | [`check`] | the tests of a recipe: data, serialization, golden inference |
 //! | [`run`] | the stages of a recipe run in order, and the lock that says what came of it |
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`replay`] | a baseline made again from its inputs and held against itself |
@@ -29,6 +31,7 @@
 
 pub mod archive;
 pub mod bill;
+pub mod check;
 pub mod ci;
 pub mod compare;
 pub mod credentials;
@@ -38,6 +41,7 @@ pub mod keys;
 pub mod layout;
 pub mod log;
 pub mod pack;
+pub mod plan;
 pub mod recipe;
 pub mod releases;
 pub mod replay;

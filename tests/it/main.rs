@@ -10,6 +10,7 @@ mod compare;
 mod content;
 mod damage;
 mod drain;
+mod environment;
 mod full;
 mod gc;
 mod hostile;

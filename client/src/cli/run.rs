@@ -3,6 +3,8 @@
 use super::Context;
 use super::output::Output;
 use sealstone::compare::compare_artifact;
+use sealstone::environment::prepare;
+use sealstone::plan::{Looking, machine};
 use sealstone::recipe::Project;
 use sealstone::run::{self, Ran, RunEvents, RunOptions};
 use sealstone::runner::{Choice, Stream, choose};
@@ -102,7 +104,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 fn run_blocking(args: Args, output: &Output) -> Result<Ran> {
     let project = Project::open(&args.directory)?;
     let demand = project.recipe().isolation();
-    let prepared = run::prepare(&project)?;
+    let home = run::home(project.root())?;
+    let prepared = prepare(project.recipe(), project.root(), &home, None)?;
     let choice = args.runner.unwrap_or(match demand.runner {
         RunnerChoice::Auto => Choice::Auto,
         other => other.as_str().replace("bwrap", "bubblewrap").parse()?,
@@ -123,7 +126,17 @@ fn run_blocking(args: Args, output: &Output) -> Result<Ran> {
         .ok()
         .and_then(|text| text.parse().ok());
     let runner = chosen.runner.as_ref();
-    let machine = run::machine(&project, &prepared, runner, epoch.unwrap_or(0))?;
+    let in_git = project.root().join(".git").exists();
+    let scratch = tempfile::tempdir_in(&home)
+        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
+    let machine = machine(Looking {
+        recipe: project.recipe(),
+        prepared: &prepared,
+        runner,
+        source_date_epoch: epoch.unwrap_or(0),
+        scratch: scratch.path(),
+        repository: in_git.then_some(project.root()),
+    })?;
     let options = RunOptions {
         stages: args.stage,
         profile: args.profile,
@@ -138,7 +151,7 @@ fn run_blocking(args: Args, output: &Output) -> Result<Ran> {
         &options,
         &machine,
         runner,
-        compare_artifact,
+        &compare_artifact,
         &mut events,
     )
 }

@@ -1,15 +1,20 @@
 //! Environments: what one is, captured as facts, and one made anew from locked wheels.
 //!
-//! Owns the reading of this machine and the making of Python environments. What the facts mean and how
+//! Owns the reading of this machine and the making of environments: virtual ones of Python, root file
+//! systems. What the facts mean and how
 //! they are compared is in `spec`.
 //! Invariant: only facts of the table are read. The variables of the caller are never looked at, and a value
 //! that looks like a secret is left out and named.
 
+mod cache;
 mod capture;
 mod git;
 mod machine;
+mod prepare;
 mod python;
+mod rootfs;
 mod settings;
 
 pub use capture::{Capture, Captured, capture};
+pub use prepare::{Prepared, prepare};
 pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise};

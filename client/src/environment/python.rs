@@ -311,7 +311,7 @@ const INSTALLATION: [&str; 4] = ["RECORD", "INSTALLER", "REQUESTED", "direct_url
 
 /// Digest of an environment: of one line for each installed file, with its digest and path, sorted by path.
 /// Scripts in `bin` and the configuration hold the environment's own path, and are left out.
-fn tree_digest(directory: &Path) -> Result<(Digest, usize)> {
+pub(super) fn tree_digest(directory: &Path) -> Result<(Digest, usize)> {
     let mut files = BTreeMap::new();
     let mut queue = vec![(directory.join("lib"), "lib/".to_owned())];
     while let Some((next, prefix)) = queue.pop() {

@@ -16,4 +16,4 @@ mod project;
 pub use files::{FoundFile, LinkPolicy, files_at, fingerprint, hash_path};
 pub use fill::fill_digests;
 pub use project::Project;
-pub(crate) use project::read_lock;
+pub(crate) use project::{read_lock, read_params};

@@ -162,3 +162,48 @@ pub fn drop_file(
     std::fs::write(&path, text).map_err(failed)?;
     Ok(Some(path))
 }
+
+/// Closes the alerts that lie in `directory` about the model of a report that is reproduced: each gets a line
+/// that says so, and another name. Returns those files.
+///
+/// # Errors
+/// If the directory cannot be read or written.
+pub fn recover(directory: &Path, report: &Report) -> Result<Vec<PathBuf>> {
+    let failed = |source| {
+        Error::io(
+            format!("closing alerts in \"{}\"", directory.display()),
+            source,
+        )
+    };
+    let mut closed = Vec::new();
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(closed),
+        Err(error) => return Err(failed(error)),
+    };
+    let model = model_of(&report.baseline.id);
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        // VERDICT ID and so on: the first line is an alert line.
+        let about = text.split_whitespace().nth(1).map(model_of);
+        if about != Some(model) {
+            continue;
+        }
+        let line = format!("RECOVERED {} {}\n", report.baseline.id, report.finished_on);
+        let to = path.with_extension("recovered");
+        std::fs::write(&to, format!("{line}{text}")).map_err(failed)?;
+        std::fs::remove_file(&path).map_err(failed)?;
+        closed.push(to);
+    }
+    closed.sort();
+    Ok(closed)
+}
+
+/// The name in an id such as `churn:1.4.0~brisk-otter-quartz`.
+fn model_of(id: &str) -> &str {
+    id.split([':', '~']).next().unwrap_or(id)
+}

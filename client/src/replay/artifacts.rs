@@ -3,9 +3,9 @@
 //! The same digest is the same bytes; anything else is for the comparators, if the baseline's bytes are at
 //! hand. Invariant: a file that cannot be compared is not ok.
 
-use super::changes::Produced;
 use super::project::Project;
-use super::session::Compare;
+use super::room::Produced;
+use crate::check::Compare;
 use crate::compare::ArtifactComparison;
 use crate::error::Result;
 use sealstone_spec::compare::{ArtifactRule, Class};

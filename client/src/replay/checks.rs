@@ -1,104 +1,105 @@
-//! The recipe's tests on the model that a replay has at hand: golden answers, and saving it again.
+//! The recipe's tests on the model and data that a replay has at hand.
 //!
-//! Tests of data are not run again: they hold of bytes, and these bytes were compared with the lock's.
-//! Invariant: a test whose command fails, or writes nothing, does not hold.
+//! Invariant: a test whose command fails, or writes nothing, does not hold; one that could not be made is
+//! undecided.
 
-use super::changes::{Produced, ReadFile};
-use super::execute::{Ran, run};
-use super::job::{Given, Room, inputs};
-use super::project::{Project, files_at};
+use super::execute::{attempt, last_words};
+use super::project::Project;
+use super::room::{Produced, Room};
 use super::session::Tools;
-use crate::error::Result;
-use sealstone_spec::compare::{ArtifactRule, Class, Purpose};
-use sealstone_spec::recipe::{Check, Params, RecipePath, Test};
+use crate::check::{Against, TestResult, rule_of, run_test};
+use crate::error::{Outcome, Result};
+use crate::plan::Given;
+use crate::runner::{
+    Capabilities, Kept, LogSink, Runner, RunnerKind, StageJob, StageOutcome, Stream,
+};
+use sealstone_spec::recipe::{Check, Test};
 use sealstone_spec::report::{DigestRef, TestRow};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// A test by its parts: what it runs, reads and is held against.
-struct Trial<'a> {
-    run: &'a [String],
-    reads: &'a [RecipePath],
-    model: Option<&'a RecipePath>,
-    input: Option<&'a RecipePath>,
-    /// What its answer has to be; the model itself if `None`.
-    expect: Option<&'a RecipePath>,
-    rule: ArtifactRule,
+/// A test that was looked at.
+pub(super) struct Checked {
+    pub(super) row: TestRow,
+    /// Whether it could not be made.
+    pub(super) undecided: bool,
 }
 
-/// Runs every test that has a command. `model` says where the files of the model lie.
+/// Runs every test on `made`: what stages wrote, or the baseline's files of those that did not run.
 pub(super) fn run_all(
     project: &Project,
-    model: &Produced,
+    made: &Produced,
     tools: &Tools<'_>,
     workspace: &Path,
-) -> Result<Vec<TestRow>> {
-    let mut rows = Vec::new();
-    for test in project.recipe.tests() {
-        let trial = match &test.check {
-            Check::Inference {
-                run,
-                reads,
-                model,
-                inputs,
-                expect,
-                tolerance,
-                ..
-            } => {
-                let mut rule = tolerance.bounds.clone();
-                rule.purpose = Purpose::Output;
-                rule.class =
-                    tolerance
-                        .class
-                        .unwrap_or(match tolerance.bounds == ArtifactRule::default() {
-                            true => project
-                                .recipe
-                                .determinism()
-                                .class
-                                .unwrap_or(Class::BitExact),
-                            false if tolerance.bounds.label_agreement.is_some() => {
-                                Class::Functional
-                            }
-                            false => Class::Numeric,
-                        });
-                Trial {
-                    run,
-                    reads,
-                    model: model.as_ref(),
-                    input: Some(inputs),
-                    expect: Some(expect),
-                    rule,
-                }
-            }
-            Check::Serialization {
-                run,
-                reads,
-                model,
-                compare,
-            } => Trial {
-                run,
-                reads,
-                model: model.as_ref(),
-                input: None,
-                expect: None,
-                rule: ArtifactRule::of(*compare),
-            },
-            _ => continue,
+) -> Result<Vec<Checked>> {
+    let roots = project.roots_with(made, workspace);
+    let patient = Patient(tools.runner);
+    let mut found = Vec::new();
+    // Golden answers are those of the whole model, not of a profile's.
+    let profiled = project.lock.profile.is_some();
+    let due = |test: &&Test| !profiled || !matches!(test.check, Check::Inference { .. });
+    for test in project.recipe.tests().iter().filter(due) {
+        let room = Room::make(workspace, &format!("test-{}", test.name))?;
+        let given = Given {
+            recipe: &project.recipe,
+            roots: &roots,
+            params: &project.params,
+            seed: project.recipe.determinism().seed,
+            machine: &tools.machine,
+            scratch: &room.scratch,
         };
-        rows.push(one(project, test, &trial, model, tools, workspace)?);
+        let against = Against {
+            runner: &patient,
+            compare: tools.compare,
+        };
+        let rule = match &test.check {
+            Check::Data { .. } => None,
+            _ => Some(rule_of(&project.recipe, test).class.to_string()),
+        };
+        let mut logs = Kept::default();
+        let (undecided, row) = match run_test(given, test, against, false, &mut logs) {
+            Ok(result) => (false, row(test, rule, result, &last_words(&logs))),
+            // The machine failed, and not the test.
+            Err(error) if error.outcome() != Outcome::NotFound => return Err(error),
+            Err(error) => (
+                true,
+                TestRow {
+                    note: Some(error.message().to_owned()),
+                    ..empty(test, rule)
+                },
+            ),
+        };
+        found.push(Checked { row, undecided });
     }
-    Ok(rows)
+    Ok(found)
 }
 
-fn one(
-    project: &Project,
-    test: &Test,
-    trial: &Trial<'_>,
-    model: &Produced,
-    tools: &Tools<'_>,
-    workspace: &Path,
-) -> Result<TestRow> {
-    let kind = test.check.kind();
+fn row(test: &Test, rule: Option<String>, result: TestResult, said: &str) -> TestRow {
+    let detail = match result.output.is_none() && !said.is_empty() {
+        true => format!("{}: {said}", result.detail),
+        false => result.detail,
+    };
     let mut row = TestRow {
+        ok: result.ok,
+        duration_ms: result.wall_ms,
+        evidence: result.output.map(|output| DigestRef::from(output.digest)),
+        note: (!result.ok).then_some(detail),
+        ..empty(test, rule)
+    };
+    if let Some(first) = result
+        .comparison
+        .and_then(|comparison| comparison.first)
+        .filter(|_| !row.ok)
+    {
+        row.locator = Some(first.locator.to_string());
+        row.base = first.base;
+        row.now = first.now;
+    }
+    row
+}
+
+fn empty(test: &Test, rule: Option<String>) -> TestRow {
+    let kind = test.check.kind();
+    TestRow {
         id: format!("{kind}/{}", test.name),
         kind: kind.to_owned(),
         ok: false,
@@ -106,116 +107,30 @@ fn one(
         evidence: None,
         base: None,
         now: None,
-        rule: Some(trial.rule.class.to_string()),
+        rule,
         locator: None,
         why: test.why.clone(),
         line: Some(test.place.line as u64),
         note: None,
-    };
-    let Some(path) = trial.model.or(project.recipe.model()) else {
-        row.note = Some("the recipe does not say which file is the model".into());
-        return Ok(row);
-    };
-    let mut files: Vec<ReadFile> = model
-        .iter()
-        .filter(|(produced, _)| path.contains_path(produced))
-        .map(|(path, (place, digest))| ReadFile {
-            path: path.clone(),
-            place: place.clone(),
-            digest: *digest,
-        })
-        .collect();
-    if files.is_empty() {
-        row.note = Some(format!("the model \"{path}\" is not there"));
-        return Ok(row);
     }
-    // A script that the command names is part of the test, as it was when the baseline was made.
-    let named = trial.run.iter().filter_map(|item| item.parse().ok());
-    let scripts: Vec<RecipePath> = named
-        .filter(|path: &RecipePath| project.root.join(path.as_str()).is_file())
-        .collect();
-    for declared in trial.reads.iter().chain(trial.input).chain(&scripts) {
-        for (path, digest) in files_at(&project.root, declared)? {
-            files.push(ReadFile {
-                place: project.root.join(&path),
-                path,
-                digest,
-            });
-        }
+}
+
+/// A runner that tries a command once more if it crashed.
+struct Patient<'a>(&'a dyn Runner);
+
+impl Runner for Patient<'_> {
+    fn kind(&self) -> RunnerKind {
+        self.0.kind()
     }
-    let beside: Vec<ReadFile> = model
-        .iter()
-        .filter(|(produced, _)| {
-            trial
-                .reads
-                .iter()
-                .any(|declared| declared.contains_path(produced))
-        })
-        .map(|(path, (place, digest))| ReadFile {
-            path: path.clone(),
-            place: place.clone(),
-            digest: *digest,
-        })
-        .collect();
-    files.extend(beside);
-    files.sort_by(|one, two| one.path.cmp(&two.path));
-    files.dedup_by(|one, two| one.path == two.path);
-    let like = trial.expect.unwrap_or(path).as_str();
-    let out = format!("answer/{}", like.rsplit('/').next().unwrap_or("out"));
-    let given = Given {
-        project,
-        name: &test.name,
-        params: Params::default(),
-        first_in: trial.input.map(ToString::to_string),
-        first_out: Some(out.clone()),
-        model: Some(path.to_string()),
-    };
-    let make = |name: String| Room::make(workspace, &name);
-    let room = make(format!("test-{}", test.name))?;
-    let mut job = given.job(given.argv(trial.run)?, &room, &tools.software)?;
-    job.inputs.extend(inputs(&files));
-    job.outputs = vec![out.clone()];
-    let ran: Ran = run(
-        tools.runner,
-        job,
-        room,
-        || make(format!("test-{}-again", test.name)),
-        |_, _| (),
-    )?;
-    row.duration_ms = ran.outcome.usage.wall_ms.map(|wall| wall.value);
-    if let Some(problem) = ran.outcome.failure() {
-        row.note = Some(format!("{problem}: {}", ran.last_words));
-        return Ok(row);
+
+    fn probe(&self) -> Capabilities {
+        self.0.probe()
     }
-    let Some((answer, digest)) = ran.produced.get(&out) else {
-        row.note = Some("its command wrote no answer".into());
-        return Ok(row);
-    };
-    row.evidence = Some(DigestRef::from(*digest));
-    let expected: PathBuf = match trial.expect {
-        Some(expect) => project.root.join(expect.as_str()),
-        None => files
-            .iter()
-            .find(|file| path.contains_path(&file.path))
-            .map(|file| file.place.clone())
-            .unwrap_or_default(),
-    };
-    let comparison = (tools.compare)(&expected, answer, &trial.rule)?;
-    row.ok = comparison.class.satisfies(trial.rule.class);
-    if let Some(first) = comparison.first.filter(|_| !row.ok) {
-        row.locator = Some(first.locator.to_string());
-        row.base = first.base;
-        row.now = first.now;
-        row.note = Some(format!(
-            "{} was reached, {} is demanded: {}",
-            comparison.class, trial.rule.class, first.what
-        ));
+
+    fn run(&self, job: &StageJob, log: &mut dyn LogSink) -> Result<StageOutcome> {
+        let (outcome, logs, _) = attempt(self.0, job, |_, _| ())?;
+        log.write(Stream::Stdout, &logs.stdout);
+        log.write(Stream::Stderr, &logs.stderr);
+        Ok(outcome)
     }
-    if let Some(problem) = comparison
-        .predictions
-        .and_then(|predictions| predictions.problem)
-    {
-        row.note = Some(problem);
-    }
-    Ok(row)
 }

@@ -1,10 +1,10 @@
-//! Stages run; one that crashed once more.
+//! Commands run; one that crashed once more.
 //!
 //! A crash is a command that a signal ended or that exited with something else than 0. A limit that was
 //! reached, an output that was not written or an input that was changed will be so again.
+//! Invariant: nothing but a crash is tried again, and only once.
 
-use super::changes::Produced;
-use super::job::Room;
+use super::room::{Produced, Room};
 use crate::error::{Error, Result};
 use crate::runner::{Kept, Runner, StageJob, StageOutcome};
 use sealstone_spec::digest::Digest;
@@ -26,27 +26,15 @@ pub(super) struct Ran {
     pub(super) last_words: String,
 }
 
-/// Runs a job, and once more if it crashed. The second attempt gets a room of its own: `again` makes it.
+/// Runs a stage in its room, and once more if it crashed; what a crash left is not published. `told` hears
+/// of each attempt.
 pub(super) fn run(
     runner: &dyn Runner,
-    mut job: StageJob,
-    mut room: Room,
-    again: impl FnOnce() -> Result<Room>,
-    mut told: impl FnMut(u32, &StageOutcome),
+    job: &StageJob,
+    room: &Room,
+    told: impl FnMut(u32, &StageOutcome),
 ) -> Result<Ran> {
-    let mut logs = Kept::default();
-    let mut outcome = runner.run(&job, &mut logs)?;
-    let mut attempts = 1;
-    told(attempts, &outcome);
-    if crashed(&outcome) {
-        room = again()?;
-        job.scratch = room.scratch.clone();
-        job.destination = room.outputs.clone();
-        logs = Kept::default();
-        outcome = runner.run(&job, &mut logs)?;
-        attempts = 2;
-        told(attempts, &outcome);
-    }
+    let (outcome, logs, attempts) = attempt(runner, job, told)?;
     let produced = outcome
         .outputs
         .iter()
@@ -57,25 +45,49 @@ pub(super) fn run(
             )
         })
         .collect();
+    let last_words = last_words(&logs);
     let mut log = logs.stdout;
     log.extend_from_slice(&logs.stderr);
     let path = room.outputs.with_extension("log");
     fs::write(&path, &log)
         .map_err(|source| Error::io(format!("writing \"{}\"", path.display()), source))?;
-    let text = String::from_utf8_lossy(if logs.stderr.is_empty() {
-        &log
-    } else {
-        &logs.stderr
-    });
-    let text = text.trim_end();
-    let skip = text.chars().count().saturating_sub(TAIL_CHARS);
     Ok(Ran {
-        last_words: text.chars().skip(skip).collect(),
+        last_words,
         log: Digest::sha256(&log),
         outcome,
         attempts,
         produced,
     })
+}
+
+/// Runs a command, and once more if it crashed: the last outcome, its logs, how often it ran.
+pub(super) fn attempt(
+    runner: &dyn Runner,
+    job: &StageJob,
+    mut told: impl FnMut(u32, &StageOutcome),
+) -> Result<(StageOutcome, Kept, u32)> {
+    let mut logs = Kept::default();
+    let outcome = runner.run(job, &mut logs)?;
+    told(1, &outcome);
+    if !crashed(&outcome) {
+        return Ok((outcome, logs, 1));
+    }
+    logs = Kept::default();
+    let outcome = runner.run(job, &mut logs)?;
+    told(2, &outcome);
+    Ok((outcome, logs, 2))
+}
+
+/// The end of what a command said: its errors, if it told any.
+pub(super) fn last_words(logs: &Kept) -> String {
+    let bytes = match logs.stderr.is_empty() {
+        true => &logs.stdout,
+        false => &logs.stderr,
+    };
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_end();
+    let skip = text.chars().count().saturating_sub(TAIL_CHARS);
+    text.chars().skip(skip).collect()
 }
 
 /// Whether it is worth a second attempt.

@@ -16,6 +16,8 @@ pub struct Halt {
     pub text: String,
     /// Whether all signatures hold and only other rules of the policy do not: then it is a denial.
     pub denied: bool,
+    /// Who answers for the model, if the recipe could be read.
+    pub owner: Option<String>,
 }
 
 impl Halt {
@@ -26,6 +28,7 @@ impl Halt {
             subject: subject.into(),
             text: text.into(),
             denied: false,
+            owner: None,
         }
     }
 

@@ -3,8 +3,8 @@
 //! Invariant: the value of a metric comes from a file that a stage of this replay has written. A file that is
 //! not there, no JSON, or without the value leaves the metric unmeasured.
 
-use super::changes::Produced;
 use super::project::Project;
+use super::room::Produced;
 use sealstone_spec::compare::{
     Baseline, Class, Decimal, Direction, MetricVerdict, Outcome, ReplayMethod,
 };

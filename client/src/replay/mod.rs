@@ -3,16 +3,20 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `project` | recipe, lock and files of the baseline, checked against each other before anything runs |
-//! | `halt` | what stops a replay before it begins, and the record of it |
+//! | `halt` | what stops a replay before it begins |
+//! | `environment` | the programs, made of what the baseline names |
+//! | `facts` | this machine beside the baseline's, by the levels of chapter 8 |
 //! | `settings` | scope, mode, what was accepted |
-//! | `changes` | the key of each stage now, and what changed in it |
-//! | `job` | a stage of the recipe as a job of a runner |
-//! | `execute` | stages run, a crashed one once more |
-//! | `artifacts`, `metrics`, `checks`, `resources` | what came of it, held against the lock |
-//! | `cause` | first divergence, attribution, hints |
+//! | `outline` | reports of replays that ran nothing |
 //! | `session` | the whole, in its order |
+//! | `stages` | each stage planned, run, held against the lock |
+//! | `results` | metrics and tests, and what they say about files |
+//! | `changes` | what in a stage is another than in the lock |
+//! | `room`, `execute` | where commands write; commands run, a crashed one once more |
+//! | `artifacts`, `metrics`, `checks`, `resources`, `trace` | what came of it, held against the lock |
+//! | `cause` | first divergence, attribution, hints |
 //! | `evidence` | the report as statements: its own, and the standard ones that follow |
-//! | `incident`, `alert` | what is left on disk and said to people |
+//! | `incident`, `quarantine`, `alert` | what is left on disk and said to people |
 //!
 //! Owns the order of things and nothing that decides: classes and tolerances are `sealstone_spec::compare`'s,
 //! verdicts `sealstone_spec::report`'s.
@@ -24,24 +28,33 @@ mod artifacts;
 mod cause;
 mod changes;
 mod checks;
+mod environment;
 mod evidence;
 mod execute;
+mod facts;
 mod halt;
 mod incident;
-mod job;
 mod metrics;
+mod outline;
 mod project;
+mod quarantine;
 mod resources;
+mod results;
+mod room;
 mod session;
 mod settings;
+mod stages;
+mod trace;
 
 #[cfg(test)]
 mod tests;
 
-pub use alert::{Webhook, drop_file};
+pub use alert::{Webhook, drop_file, recover};
+pub use environment::{Materialised, Unmade, materialise};
 pub use evidence::{EQUIVALENCE, REBUILD, statements};
 pub use halt::Halt;
 pub use incident::record as record_incident;
+pub use outline::{halted, undecided, verified_only};
 pub use project::{Project, ProjectError};
-pub use session::{Compare, Tools, halted, replay};
+pub use session::{Tools, replay};
 pub use settings::Settings;

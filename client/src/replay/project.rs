@@ -2,17 +2,21 @@
 //!
 //! A bundle was sealed as a whole: any file that is not what its lock says halts. In a working directory
 //! people change code and parameters, which is what a replay of it is to find; pinned inputs may not change
-//! there either. Invariant: a [`Project`] whose inputs differ from their pins is not made.
+//! there either. A profile has a lock, inputs and outputs of its own. Invariant: a [`Project`] whose inputs
+//! differ from their pins is not made.
 
 use super::halt::Halt;
-use crate::error::{Error, Result};
+use super::room::Produced;
+use crate::error::{Error, Outcome, Result};
 use crate::layout::hash_file;
+use crate::plan::{Roots, contents};
+use crate::recipe::read_params;
+use crate::runner::StageJob;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::recipe::{
-    FileRole, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, Params, RECIPE_FILE, Recipe,
-    RecipePath, is_left_behind, listing_digest,
+    FileRole, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, Params, Profile, RECIPE_FILE,
+    Recipe,
 };
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +30,8 @@ pub struct Project {
     pub(crate) params: Params,
     pub(crate) id: String,
     pub(crate) digest: Digest,
+    /// Where the baseline's files lie.
+    roots: Roots,
 }
 
 /// Why there is nothing to replay.
@@ -49,119 +55,204 @@ impl From<Halt> for ProjectError {
     }
 }
 
+impl ProjectError {
+    /// The same, with who answers for the model.
+    fn owned_by(mut self, owner: Option<String>) -> ProjectError {
+        if let ProjectError::Halt(halt) = &mut self {
+            halt.owner = owner;
+        }
+        self
+    }
+}
+
 type Loaded<T> = std::result::Result<T, ProjectError>;
 
 impl Project {
     /// The project in `root`, where the files of a verified bundle lie. `id` is for people, `digest` that of
-    /// the manifest.
+    /// the manifest; with a profile, the baseline is the profile's.
     ///
     /// # Errors
     /// Halts if recipe, lock and files contradict each other.
-    pub fn of_bundle(root: &Path, id: &str, digest: Digest) -> Loaded<Project> {
+    pub fn of_bundle(
+        root: &Path,
+        id: &str,
+        digest: Digest,
+        profile: Option<&str>,
+    ) -> Loaded<Project> {
         let text = read(root, RECIPE_FILE, MAX_RECIPE_BYTES)?;
         let text = String::from_utf8(text)
             .map_err(|_| Halt::new("recipe", RECIPE_FILE, "it is no UTF-8"))?;
         let recipe = Recipe::parse(&text)
             .map_err(|error| Halt::new("recipe", RECIPE_FILE, error.to_string()))?;
-        let lock = read(root, LOCK_FILE, MAX_LOCK_BYTES)?;
-        let lock =
-            Lock::parse(&lock).map_err(|error| Halt::new("lock", LOCK_FILE, error.to_string()))?;
-        let disagreements = lock.disagreements(&recipe);
-        if let Some(first) = disagreements.first() {
-            return Err(Halt::new("lock", LOCK_FILE, first.clone()).into());
-        }
-        for file in &lock.files {
-            let path = root.join(file.path.as_str());
-            match digest_of(&path)? {
-                Some(actual) if actual == file.digest => {}
-                Some(actual) => {
-                    let code = if file.role == FileRole::Input {
-                        "input-digest"
-                    } else {
-                        "file-digest"
-                    };
-                    return Err(
-                        Halt::digest(code, file.path.as_str(), &file.digest, &actual).into(),
-                    );
-                }
-                // Outputs between stages, and inputs that only have a pointer, need not travel.
-                None if matches!(file.role, FileRole::Output | FileRole::Input) => {}
-                None => {
-                    return Err(Halt::new(
-                        "file-digest",
-                        file.path.as_str(),
-                        format!("expected {}, the bundle does not hold it", file.digest),
-                    )
-                    .into());
-                }
+        let owner = recipe.owner().map(str::to_owned);
+        let load = || {
+            let project = Project::around(root, recipe, profile, id.to_owned(), Some(digest))?;
+            let disagreements = project.lock.disagreements(&project.recipe);
+            if let Some(first) = disagreements.first() {
+                return Err(Halt::new("lock", LOCK_FILE, first.clone()).into());
             }
-        }
-        let params = params(root, &recipe)?;
-        Ok(Project {
-            root: root.to_owned(),
-            recipe,
-            lock,
-            params,
-            id: id.to_owned(),
-            digest,
-        })
+            project.files_are_the_lock_s()?;
+            Ok(project)
+        };
+        load().map_err(|error: ProjectError| error.owned_by(owner))
     }
 
-    /// The project in a working directory, against the lock in it.
+    /// The project in a working directory, against the lock in it, or that of a profile.
     ///
     /// # Errors
     /// Halts if a pinned input or the lock itself is not what it should be; fails if there is no recipe that
     /// can be read, or no lock.
-    pub fn of_directory(root: &Path) -> Loaded<Project> {
+    pub fn of_directory(root: &Path, profile: Option<&str>) -> Loaded<Project> {
         let text = read(root, RECIPE_FILE, MAX_RECIPE_BYTES)?;
         let text = String::from_utf8_lossy(&text);
         let recipe = Recipe::parse(&text).map_err(|error| {
             Error::usage(format!("\"{RECIPE_FILE}\" cannot be used")).source(error)
         })?;
-        let lock = read(root, LOCK_FILE, MAX_LOCK_BYTES)?;
-        let lock =
-            Lock::parse(&lock).map_err(|error| Halt::new("lock", LOCK_FILE, error.to_string()))?;
-        for input in recipe.inputs() {
-            let files = files_at(root, &input.path)?;
-            let actual = match (input.is_tree, files.as_slice()) {
-                (false, [(_, digest)]) => *digest,
-                (true, [_, ..]) => {
-                    let prefix = input.path.as_str().len() + 1;
-                    listing_digest(files.iter().map(|(path, digest)| (&path[prefix..], digest)))
-                }
-                _ => {
-                    return Err(Halt::new(
-                        "input-digest",
-                        input.path.as_str(),
-                        format!("expected {}, it is not there", input.digest),
-                    )
-                    .into());
-                }
-            };
-            if actual != input.digest {
-                return Err(Halt::digest(
-                    "input-digest",
-                    input.path.as_str(),
-                    &input.digest,
-                    &actual,
-                )
-                .into());
-            }
-        }
-        let params = params(root, &recipe)?;
         let id = match recipe.model_version() {
             Some(version) => format!("{}:{version}", recipe.name()),
             None => recipe.name().to_owned(),
         };
-        let digest = *lock.digest();
+        let owner = recipe.owner().map(str::to_owned);
+        let load = || {
+            let project = Project::around(root, recipe, profile, id, None)?;
+            project.inputs_are_pinned()?;
+            Ok(project)
+        };
+        let mut project = load().map_err(|error: ProjectError| error.owned_by(owner))?;
+        let words = sealstone_spec::words::three_words(&project.digest);
+        project.id = format!("{}~{words}", project.id);
+        Ok(project)
+    }
+
+    fn around(
+        root: &Path,
+        recipe: Recipe,
+        profile: Option<&str>,
+        id: String,
+        digest: Option<Digest>,
+    ) -> Loaded<Project> {
+        let profile = match profile {
+            None => None,
+            Some(name) => Some(recipe.profile(name).ok_or_else(|| {
+                Error::usage(format!("the recipe has no profile \"{name}\"")).hint(format!(
+                    "add a [profile.{name}] with a baseline, then: sealstone run --profile {name}"
+                ))
+            })?),
+        };
+        let place = match profile {
+            None => LOCK_FILE.to_owned(),
+            Some(profile) => match &profile.baseline {
+                Some(path) => path.as_str().to_owned(),
+                None => {
+                    let text = format!("profile \"{}\" names no baseline", profile.name);
+                    return Err(Error::usage(text).into());
+                }
+            },
+        };
+        let lock = read(root, &place, MAX_LOCK_BYTES)?;
+        let lock =
+            Lock::parse(&lock).map_err(|error| Halt::new("lock", &place, error.to_string()))?;
+        let due = profile.map(|profile| profile.name.as_str());
+        if lock.profile.as_deref() != due {
+            let text = match (lock.profile.as_deref(), due) {
+                (Some(is), _) => format!("it is the lock of the profile \"{is}\""),
+                (None, _) => "it is the lock of no profile".to_owned(),
+            };
+            return Err(Halt::new("lock", &place, text).into());
+        }
+        let params = params(root, &recipe, profile)?;
         Ok(Project {
+            roots: Roots::of(root, profile),
             root: root.to_owned(),
+            digest: digest.unwrap_or(*lock.digest()),
             recipe,
             lock,
             params,
-            id: format!("{id}~{}", sealstone_spec::words::three_words(&digest)),
-            digest,
+            id,
         })
+    }
+
+    /// Every file of the lock that is at hand is what the lock says.
+    fn files_are_the_lock_s(&self) -> Loaded<()> {
+        for file in &self.lock.files {
+            let path = file.path.as_str();
+            match digest_of(&self.roots.place(&self.recipe, path))? {
+                Some(actual) if actual == file.digest => {}
+                Some(actual) => {
+                    let code = match file.role {
+                        FileRole::Input => "input-digest",
+                        _ => "file-digest",
+                    };
+                    return Err(Halt::digest(code, path, &file.digest, &actual).into());
+                }
+                // Outputs between stages, and inputs that only have a pointer, need not travel.
+                None if matches!(file.role, FileRole::Output | FileRole::Input) => {}
+                None => {
+                    let text = format!("expected {}, the bundle does not hold it", file.digest);
+                    return Err(Halt::new("file-digest", path, text).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every input is what the recipe says; one that a profile replaces is what the profile's lock says.
+    fn inputs_are_pinned(&self) -> Loaded<()> {
+        for input in self.recipe.inputs() {
+            let path = input.path.as_str();
+            let locked = self
+                .lock
+                .inputs
+                .iter()
+                .find(|locked| locked.content.path == input.path);
+            let due = match (&self.lock.profile, locked) {
+                (Some(_), Some(locked)) => locked.content.digest,
+                _ => input.digest,
+            };
+            let mut job = StageJob::new("inputs", Vec::new(), "", "");
+            let (found, _) = match contents(&self.recipe, &self.roots, &input.path, &mut job) {
+                Ok(found) => found,
+                Err(error) if error.outcome() == Outcome::NotFound => {
+                    let text = format!("expected {due}, it is not there");
+                    return Err(Halt::new("input-digest", path, text).into());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if found.files.is_some() != input.is_tree {
+                let text = match input.is_tree {
+                    true => "a directory is due, it is a file",
+                    false => "a file is due, it is a directory",
+                };
+                return Err(Halt::new("input-digest", path, text).into());
+            }
+            if found.digest != due {
+                return Err(self.other_input(path, &due, &found.digest, locked)?.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The halt over an input that is another one, and whether it has the same rows.
+    fn other_input(
+        &self,
+        path: &str,
+        due: &Digest,
+        actual: &Digest,
+        locked: Option<&sealstone_spec::recipe::LockedInput>,
+    ) -> Result<Halt> {
+        let mut halt = Halt::digest("input-digest", path, due, actual);
+        let place = self.roots.place(&self.recipe, path);
+        let rows = match place.is_file() {
+            true => crate::recipe::fingerprint(&place)?,
+            false => None,
+        };
+        if let (Some(rows), Some(multiset)) = (rows, locked.and_then(|locked| locked.multiset)) {
+            halt.text.push_str(match rows.multiset == multiset {
+                true => "; it has the same rows in a different order",
+                false => "; its rows are other rows",
+            });
+        }
+        Ok(halt)
     }
 
     /// The recipe.
@@ -184,37 +275,37 @@ impl Project {
         &self.digest
     }
 
+    /// Where files lie when these have been made: outputs of stages only there, everything else in the
+    /// project.
+    pub(super) fn roots_with(&self, made: &Produced, workspace: &Path) -> Roots {
+        let made = made
+            .iter()
+            .map(|(path, (place, _))| (path.clone(), place.clone()));
+        self.roots
+            .with_made(made.collect(), workspace.join("not-made"))
+    }
+
     /// Where the baseline's copy of a file lies, if it is there and is what the lock says.
     pub(crate) fn baseline_file(&self, path: &str) -> Result<Option<PathBuf>> {
         let Some(file) = self.lock.file(path) else {
             return Ok(None);
         };
-        let place = self.root.join(path);
+        let place = self.roots.place(&self.recipe, path);
         Ok((digest_of(&place)? == Some(file.digest)).then_some(place))
     }
 }
 
-fn params(root: &Path, recipe: &Recipe) -> Loaded<Params> {
-    let Some(file) = &recipe.params().file else {
-        return Ok(Params::default());
+fn params(root: &Path, recipe: &Recipe, profile: Option<&Profile>) -> Loaded<Params> {
+    let params = match &recipe.params().file {
+        Some(file) => read_params(&root.join(file.as_str()))?,
+        None => Params::default(),
     };
-    let bytes = read(
-        root,
-        file.as_str(),
-        sealstone_spec::recipe::MAX_PARAMS_BYTES,
-    )?;
-    let wrong = |problem: String| Error::usage(format!("parameters in \"{file}\": {problem}"));
-    let read = match file.as_str().rsplit('.').next() {
-        Some("json") => Params::from_json(&bytes),
-        Some("yaml" | "yml") => {
-            let text = String::from_utf8_lossy(&bytes);
-            let value: serde_json::Value =
-                serde_saphyr::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-            Params::from_value(&value)
-        }
-        _ => Params::from_toml(&String::from_utf8_lossy(&bytes)),
-    };
-    Ok(read.map_err(|error| wrong(error.to_string()))?)
+    Ok(match profile {
+        None => params,
+        Some(profile) => params
+            .with(&profile.params)
+            .map_err(|error| Error::usage(format!("profile \"{}\": {error}", profile.name)))?,
+    })
 }
 
 fn read(root: &Path, name: &str, most: usize) -> Result<Vec<u8>> {
@@ -224,16 +315,13 @@ fn read(root: &Path, name: &str, most: usize) -> Result<Vec<u8>> {
     File::open(&path)
         .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes))
         .map_err(|source| {
-            let error = Error::io(what(), source);
-            match name {
-                RECIPE_FILE => {
-                    error.hint("a replay needs a recipe, and the lock that sealstone run writes")
+            Error::io(what(), source).hint(match name {
+                RECIPE_FILE => "a replay needs a recipe, and the lock that sealstone run writes",
+                LOCK_FILE => {
+                    "a replay needs a baseline to be held against: sealstone run records one"
                 }
-                LOCK_FILE => error.hint(
-                    "a replay needs a baseline to be held against: sealstone run records one",
-                ),
-                _ => error,
-            }
+                _ => "a profile has a baseline of its own: sealstone run --profile NAME records it",
+            })
         })?;
     if bytes.len() > most {
         return Err(Error::usage(format!(
@@ -244,7 +332,8 @@ fn read(root: &Path, name: &str, most: usize) -> Result<Vec<u8>> {
 }
 
 /// SHA-256 of a plain file; `None` if there is none.
-pub(super) fn digest_of(path: &Path) -> Result<Option<Digest>> {
+fn digest_of(path: &Path) -> Result<Option<Digest>> {
+    let what = || format!("reading \"{}\"", path.display());
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Ok(None),
@@ -254,38 +343,10 @@ pub(super) fn digest_of(path: &Path) -> Result<Option<Digest>> {
         {
             return Ok(None);
         }
-        Err(source) => return Err(Error::io(format!("reading \"{}\"", path.display()), source)),
+        Err(source) => return Err(Error::io(what(), source)),
     }
-    let file = File::open(path)
-        .map_err(|source| Error::io(format!("reading \"{}\"", path.display()), source))?;
-    let (digest, _) = hash_file(&file, Algorithm::Sha256)
-        .map_err(|source| Error::io(format!("reading \"{}\"", path.display()), source))?;
+    let file = File::open(path).map_err(|source| Error::io(what(), source))?;
+    let (digest, _) =
+        hash_file(&file, Algorithm::Sha256).map_err(|source| Error::io(what(), source))?;
     Ok(Some(digest))
-}
-
-/// The files at or below a declared path, relative to `root`, sorted; what programs leave behind is none.
-pub(super) fn files_at(root: &Path, path: &RecipePath) -> Result<Vec<(String, Digest)>> {
-    let mut found = BTreeMap::new();
-    let mut queue = vec![path.as_str().to_owned()];
-    while let Some(next) = queue.pop() {
-        if is_left_behind(&next) {
-            continue;
-        }
-        let place = root.join(&next);
-        match fs::symlink_metadata(&place) {
-            Ok(metadata) if metadata.is_dir() => {
-                let what = || format!("reading the directory \"{}\"", place.display());
-                for entry in fs::read_dir(&place).map_err(|source| Error::io(what(), source))? {
-                    let entry = entry.map_err(|source| Error::io(what(), source))?;
-                    queue.push(format!("{next}/{}", entry.file_name().to_string_lossy()));
-                }
-            }
-            _ => {
-                if let Some(digest) = digest_of(&place)? {
-                    found.insert(next, digest);
-                }
-            }
-        }
-    }
-    Ok(found.into_iter().collect())
 }

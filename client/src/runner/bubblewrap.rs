@@ -148,12 +148,13 @@ fn arguments(job: &StageJob, place: &Place, status: i32) -> Result<Vec<OsString>
     }
     words.add([&"--remount-ro", &"/dev"]);
     words.add([&"--ro-bind-try", &system::PROCESSORS, &system::PROCESSORS]);
+    // Before what is mounted below it: a virtual environment may lie in the machine's own /tmp.
+    words.add([&"--bind", &place.temporary(), &"/tmp"]);
     for directory in &job.software.read_only {
         if !directory.starts_with("/usr") {
             words.add([&"--ro-bind", directory, directory]);
         }
     }
-    words.add([&"--bind", &place.temporary(), &"/tmp"]);
     words.add([&"--bind", &place.home(), &HOME]);
     words.add([&"--bind", &place.work(), &WORK]);
     for (source, path) in &place.mounts {

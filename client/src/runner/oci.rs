@@ -275,15 +275,16 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
             true,
         ));
     }
+    for device in system::accelerators(job) {
+        mounts.push(bind(&device, &device, false));
+    }
+    // Before what is mounted below it: a virtual environment may lie in the machine's own /tmp.
+    mounts.push(bind(&place.temporary(), "/tmp", false));
     for directory in &job.software.read_only {
         if !directory.starts_with("/usr") {
             mounts.push(bind(directory, directory, true));
         }
     }
-    for device in system::accelerators(job) {
-        mounts.push(bind(&device, &device, false));
-    }
-    mounts.push(bind(&place.temporary(), "/tmp", false));
     mounts.push(bind(&place.home(), HOME, false));
     mounts.push(bind(&place.work(), WORK, false));
     for (source, path) in &place.mounts {

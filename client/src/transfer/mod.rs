@@ -44,6 +44,7 @@ use progress::{Audience, Silent};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use serde_json::json;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How transfers run.
@@ -68,6 +69,9 @@ pub struct TransferOptions {
     pub sessions: Sessions,
     /// Who is told.
     pub progress: Audience,
+    /// Where a pull leaves what has arrived when bytes are not what they should be; without it, nowhere. On the
+    /// same file system as the destination.
+    pub quarantine: Option<PathBuf>,
 }
 
 impl TransferOptions {
@@ -93,6 +97,7 @@ impl Default for TransferOptions {
             referrers: true,
             sessions: Sessions::none(),
             progress: Arc::new(Silent),
+            quarantine: None,
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::progress::{Arrival, Track};
 use super::staging::Staging;
 use super::{Place, TransferOptions, fetch, lost};
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sealstone_spec::admission::Admission;
 use sealstone_spec::bundle::{Bundle, BundleFile};
@@ -66,7 +66,7 @@ pub struct Pulled {
 ///
 /// # Errors
 /// [`Outcome::Halted`](crate::Outcome::Halted) if anything is not what it should be, admitted or not;
-/// nothing is left then.
+/// nothing is left then, but in quarantine where the options name one.
 pub async fn pull(
     source: &Place,
     manifest: &VerifiedManifest,
@@ -95,11 +95,17 @@ pub async fn pull(
     let mut files: Vec<(usize, &BundleFile)> = bundle.files().iter().enumerate().collect();
     // Large ones first, so that none of them is left alone at the end.
     files.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));
-    futures_util::stream::iter(files)
+    let fetched = futures_util::stream::iter(files)
         .map(|(number, file)| fetch_file(source, manifest, number, file, &staging, options))
         .buffer_unordered(options.parallel.max(1))
         .try_collect::<Vec<()>>()
-        .await?;
+        .await;
+    if let Err(error) = fetched {
+        if let (Outcome::Halted, Some(place)) = (error.outcome(), &options.quarantine) {
+            staging.quarantine(place);
+        }
+        return Err(error);
+    }
     tokio::task::spawn_blocking(move || staging.publish())
         .await
         .map_err(lost)??;

@@ -99,6 +99,12 @@ impl Staging {
         settle().map_err(|error| Error::io(format!("placing \"{path}\""), error))
     }
 
+    /// Leaves what has arrived at `place`, as evidence. It helps and promises nothing, so a failure is no error.
+    pub(crate) fn quarantine(self, place: &Path) {
+        let _ = fs::remove_file(self.directory.path().join(LOCK));
+        let _ = fs::rename(self.directory.path(), place);
+    }
+
     /// Puts the tree in the destination's place.
     pub(crate) fn publish(self) -> Result<()> {
         let tree = self.directory.path().join("tree");

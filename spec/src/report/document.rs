@@ -93,7 +93,7 @@ impl From<Digest> for DigestRef {
     }
 }
 
-/// How much of the life of a model was replayed; each holds what stands before it.
+/// How much of the life of a model was replayed, from the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -104,9 +104,9 @@ pub enum ReplayScope {
     Infer,
     /// And evaluation of the weights that the bundle ships.
     Eval,
-    /// And a short training run with a baseline of its own.
+    /// A short run of everything, with the parameters, inputs and baseline of a profile.
     Smoke,
-    /// And everything: every stage from its inputs on.
+    /// Everything: every stage from its inputs on.
     Full,
 }
 
@@ -290,7 +290,7 @@ pub struct Stabilizer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Override {
-    /// `exception`, `accept-isolation`, `insecure`, `tolerance`.
+    /// `exception`, `accept-isolation`, `insecure`, `tolerance`, `fact`.
     pub kind: String,
     /// Which.
     pub id: String,

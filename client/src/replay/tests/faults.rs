@@ -710,14 +710,14 @@ fn two_replayers_that_disagree_state_it_apart() {
 
 #[test]
 fn a_halt_leaves_a_record_that_is_never_replaced() {
-    use super::super::{Halt, drop_file, record_incident};
+    use super::super::{Halt, drop_file, record_incident, recover};
     let laboratory = Laboratory::new();
     laboratory.edit("data/raw.csv", "7,7", "7,8");
     let report = laboratory.replay(nothing);
     let place = tempfile::tempdir().unwrap();
     let halt = Halt::new("input-digest", "data/raw.csv", "x");
-    let one = record_incident(place.path(), &halt, &report).unwrap();
-    let two = record_incident(place.path(), &halt, &report).unwrap();
+    let one = record_incident(place.path(), &halt, &report, &[]).unwrap();
+    let two = record_incident(place.path(), &halt, &report, &[]).unwrap();
     assert_ne!(one, two);
     let record: serde_json::Value = serde_json::from_slice(&std::fs::read(one).unwrap()).unwrap();
     assert_eq!(record["state"], "open");
@@ -731,4 +731,14 @@ fn a_halt_leaves_a_record_that_is_never_replaced() {
     let alerts = tempfile::tempdir().unwrap();
     assert!(drop_file(alerts.path(), &report, None).unwrap().is_some());
     assert!(drop_file(alerts.path(), &report, None).unwrap().is_none());
+    // The same model, whole again, closes it; another model does not.
+    let good = Laboratory::new().replay(nothing);
+    assert_eq!(good.verdict, Verdict::Reproduced);
+    let mut other = good.clone();
+    other.baseline.id = "lines:1.0".into();
+    assert!(recover(alerts.path(), &other).unwrap().is_empty());
+    let closed = recover(alerts.path(), &good).unwrap();
+    let text = std::fs::read_to_string(&closed[0]).unwrap();
+    assert!(text.starts_with("RECOVERED line:1.0") && text.contains("HALTED line:1.0"));
+    assert!(recover(alerts.path(), &good).unwrap().is_empty());
 }

@@ -1,9 +1,10 @@
 //! A small project on a disk, its baseline, and replays of it.
 
-use super::super::session::Compare;
-use super::super::{Project, ProjectError, Settings, Tools, halted, replay};
+use super::super::{Project, ProjectError, Settings, Tools, Unmade, halted, replay};
+use crate::check::Compare;
 use crate::compare::{ArtifactComparison, Difference, Locator, Place};
 use crate::error::Result;
+use crate::plan::Machine;
 use crate::runner::{Capabilities, LogSink, Runner, RunnerKind, StageJob, StageOutcome, Stream};
 use sealstone_spec::compare::{ArtifactRule, Class, Decimal};
 use sealstone_spec::digest::Digest;
@@ -414,8 +415,8 @@ impl Laboratory {
         let bundle = Digest::sha256(b"bundle");
         let before = self.snapshot();
         let loaded = match sealed {
-            true => Project::of_bundle(self.root.path(), "line:1.0", bundle),
-            false => Project::of_directory(self.root.path()),
+            true => Project::of_bundle(self.root.path(), "line:1.0", bundle, None),
+            false => Project::of_directory(self.root.path(), None),
         };
         let clock = || "2026-02-01T00:00:00Z".to_owned();
         let report = match loaded {
@@ -442,8 +443,11 @@ impl Laboratory {
                         environment: trial.environment.clone(),
                     },
                     isolation: trial.isolation.unwrap_or(Isolation::I1),
-                    software: Default::default(),
-                    facts: trial.facts.clone(),
+                    machine: Machine {
+                        facts: trial.facts.clone().unwrap(),
+                        ..Machine::default()
+                    },
+                    unmade: trial.unmade.clone(),
                     compare: COMPARE,
                     clock: &clock,
                     tell: &|_| (),
@@ -483,6 +487,7 @@ pub(super) struct Trial {
     pub(super) accept: Option<Isolation>,
     pub(super) isolation: Option<Isolation>,
     pub(super) facts: Option<Facts>,
+    pub(super) unmade: Option<Unmade>,
     /// Variables that this machine adds.
     pub(super) environment: BTreeMap<String, String>,
 }

@@ -1,12 +1,15 @@
 //! Where the files of a path lie.
 //!
-//! A profile and the replicates of a run write beside the project's own outputs, never over them. So one
-//! declared path can be found in one of three places, by who writes it.
+//! A profile and the replicates of a run write beside the project's own outputs, never over them; a replay
+//! writes somewhere else again. So one declared path can be found in one of several places, by who writes it.
+//! Invariant: what a stage writes is never looked for where another run has left it.
 
 use crate::error::{Error, Result};
-use crate::recipe::{FoundFile, LinkPolicy, Project, files_at};
+use crate::recipe::{FoundFile, LinkPolicy, files_at};
 use sealstone_spec::recipe::{Profile, Recipe, RecipePath};
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The places of one run.
@@ -16,34 +19,37 @@ pub struct Roots {
     outputs: PathBuf,
     /// Stages whose outputs lie elsewhere, and where.
     overlay: Option<(Vec<String>, PathBuf)>,
+    /// Outputs that lie one by one, by path: then there are no others.
+    made: Option<BTreeMap<String, PathBuf>>,
     /// Files in place of inputs.
     replaced: BTreeMap<RecipePath, RecipePath>,
 }
 
 impl Roots {
-    /// Everything in the project; with a profile, outputs in a directory of its own.
-    pub fn of(project: &Project, profile: Option<&Profile>) -> Roots {
-        let root = project.root().to_owned();
+    /// Everything in the project's directory; with a profile, outputs in a directory of its own.
+    pub fn of(root: &Path, profile: Option<&Profile>) -> Roots {
         Roots {
             outputs: match profile {
                 Some(profile) => root.join(".sealstone/profiles").join(&profile.name),
-                None => root.clone(),
+                None => root.to_owned(),
             },
-            project: root,
+            project: root.to_owned(),
             overlay: None,
+            made: None,
             replaced: profile
                 .map(|profile| profile.inputs.clone())
                 .unwrap_or_default(),
         }
     }
 
-    /// Everything in two directories: what the recipe reads from outside, and what its stages write.
-    pub fn apart(project: &Path, outputs: &Path) -> Roots {
+    /// The same, with these outputs and no others; `nowhere` is a directory that is not there.
+    #[must_use]
+    pub fn with_made(&self, made: BTreeMap<String, PathBuf>, nowhere: PathBuf) -> Roots {
         Roots {
-            project: project.to_owned(),
-            outputs: outputs.to_owned(),
+            outputs: nowhere,
             overlay: None,
-            replaced: BTreeMap::new(),
+            made: Some(made),
+            ..self.clone()
         }
     }
 
@@ -67,7 +73,8 @@ impl Roots {
     /// Where the file at a path lies.
     pub fn place(&self, recipe: &Recipe, path: &str) -> PathBuf {
         if let Some(stage) = recipe.writer_of(path) {
-            return self.outputs_of(&stage.name).join(path);
+            let made = self.made.as_ref().and_then(|made| made.get(path));
+            return made.map_or_else(|| self.outputs_of(&stage.name).join(path), PathBuf::clone);
         }
         for (from, to) in &self.replaced {
             if let Some(rest) = path.strip_prefix(from.as_str())
@@ -85,6 +92,11 @@ impl Roots {
     /// If there is none, or something there is no plain file.
     pub fn files(&self, recipe: &Recipe, path: &RecipePath) -> Result<BTreeMap<String, FoundFile>> {
         let mut found = BTreeMap::new();
+        for (made, place) in self.made.iter().flatten() {
+            if path.contains_path(made) {
+                found.insert(made.clone(), found_at(place)?);
+            }
+        }
         // What stages write, from where they wrote it.
         for stage in recipe.stages() {
             for output in stage.writes.iter().filter(|output| output.overlaps(path)) {
@@ -128,11 +140,21 @@ impl Roots {
     }
 }
 
+fn found_at(place: &Path) -> Result<FoundFile> {
+    let metadata = fs::symlink_metadata(place)
+        .map_err(|source| Error::io(format!("reading \"{}\"", place.display()), source))?;
+    Ok(FoundFile {
+        source: place.to_owned(),
+        size: metadata.len(),
+        executable: metadata.permissions().mode() & 0o100 != 0,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs;
+    use crate::recipe::Project;
 
     #[test]
     fn a_profile_reads_its_own_outputs_and_inputs() {
@@ -164,7 +186,7 @@ mod tests {
                 .collect()
         };
         let pair = |path: &str, content: &str| (path.to_owned(), content.to_owned());
-        let plain = Roots::of(&project, None);
+        let plain = Roots::of(project.root(), None);
         assert_eq!(
             read(&plain, "work/"),
             [
@@ -172,7 +194,7 @@ mod tests {
                 pair("work/notes.txt", "beside")
             ]
         );
-        let smoke = Roots::of(&project, Some(project.profile("smoke").unwrap()));
+        let smoke = Roots::of(project.root(), Some(project.profile("smoke").unwrap()));
         assert_eq!(
             read(&smoke, "work/"),
             [

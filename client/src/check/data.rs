@@ -1,0 +1,179 @@
+//! Data tests: rows, gaps and the schema of a table or document.
+
+use super::TestResult;
+use super::schema::fits;
+use crate::error::{Error, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Looks at a table or a document.
+pub(super) fn data(
+    path: &Path,
+    name: &str,
+    schema: Option<&Value>,
+    nulls: &BTreeMap<String, u64>,
+    rows: Option<u64>,
+) -> Result<TestResult> {
+    let rows_found = match records(path, name)? {
+        Ok(records) => records,
+        Err(problem) => return Ok(TestResult::new(false, problem)),
+    };
+    if let Some(due) = rows
+        && due != rows_found.len() as u64
+    {
+        return Ok(TestResult::new(
+            false,
+            format!("{} rows where {due} are due", rows_found.len()),
+        ));
+    }
+    for (column, allowed) in nulls {
+        let missing = |row: &&Value| {
+            matches!(row.get(column), None | Some(Value::Null))
+                || row.get(column) == Some(&Value::String(String::new()))
+        };
+        let count = rows_found.iter().filter(missing).count() as u64;
+        if count > *allowed {
+            return Ok(TestResult::new(
+                false,
+                format!("column \"{column}\" lacks {count} values, {allowed} are allowed"),
+            ));
+        }
+    }
+    if let Some(schema) = schema {
+        for (index, row) in rows_found.iter().enumerate() {
+            if let Err(problem) = fits(row, schema, "") {
+                return Ok(TestResult::new(
+                    false,
+                    format!("row {} does not fit the schema: {problem}", index + 1),
+                ));
+            }
+        }
+    }
+    Ok(TestResult::new(true, format!("{} rows", rows_found.len())))
+}
+
+/// The rows of a file as objects: cells of CSV are texts.
+fn records(path: &Path, name: &str) -> Result<std::result::Result<Vec<Value>, String>> {
+    let extension = name
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let failed = |source| Error::io(format!("reading \"{name}\""), source);
+    match extension.as_str() {
+        "csv" | "tsv" => {
+            let delimiter = if extension == "tsv" { b'\t' } else { b',' };
+            let file = fs::File::open(path).map_err(failed)?;
+            let mut reader = csv::ReaderBuilder::new()
+                .delimiter(delimiter)
+                .from_reader(file);
+            let read = || -> std::result::Result<Vec<Value>, csv::Error> {
+                let header = reader.headers()?.clone();
+                let row = |record: csv::StringRecord| {
+                    let cells = header.iter().zip(record.iter());
+                    Value::Object(
+                        cells
+                            .map(|(column, cell)| (column.to_owned(), cell.into()))
+                            .collect(),
+                    )
+                };
+                reader.records().map(|record| record.map(row)).collect()
+            };
+            let mut read = read;
+            Ok(read().map_err(|error| format!("it is no table: {error}")))
+        }
+        "jsonl" | "ndjson" => {
+            let text = fs::read_to_string(path).map_err(failed)?;
+            let lines = text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| !line.trim().is_empty());
+            let rows = lines.map(|(index, line)| {
+                serde_json::from_str(line)
+                    .map_err(|error| format!("line {} is no JSON: {error}", index + 1))
+            });
+            Ok(rows.collect())
+        }
+        "json" => {
+            let bytes = fs::read(path).map_err(failed)?;
+            Ok(match serde_json::from_slice(&bytes) {
+                Ok(Value::Array(rows)) => Ok(rows),
+                Ok(one) => Ok(vec![one]),
+                Err(error) => Err(format!("it is no JSON: {error}")),
+            })
+        }
+        _ => Ok(Err(format!(
+            "files named .{extension} have no rows that are read here: use csv, tsv, jsonl or json"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn look(
+        name: &str,
+        content: &str,
+        schema: Option<Value>,
+        nulls: &[(&str, u64)],
+        rows: Option<u64>,
+    ) -> TestResult {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join(name);
+        fs::write(&path, content).unwrap();
+        let nulls = nulls
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect();
+        data(&path, name, schema.as_ref(), &nulls, rows).unwrap()
+    }
+
+    #[test]
+    fn tables_are_counted_and_their_gaps_too() {
+        let table = "age,name\n1,a\n,b\n3,\n";
+        assert!(look("a.csv", table, None, &[("age", 1), ("name", 1)], Some(3)).ok);
+        assert!(
+            look("a.csv", table, None, &[("age", 0)], None)
+                .detail
+                .contains("lacks 1 values")
+        );
+        assert!(
+            look("a.csv", table, None, &[("gone", 0)], None)
+                .detail
+                .contains("lacks 3")
+        );
+        assert!(
+            look("a.csv", table, None, &[], Some(4))
+                .detail
+                .contains("3 rows where 4")
+        );
+        assert!(!look("a.csv", "a,b\n1\n", None, &[], None).ok);
+        assert!(!look("a.parquet", "", None, &[], None).ok);
+    }
+
+    #[test]
+    fn rows_have_to_fit_the_schema() {
+        let schema = json!({"type": "object", "required": ["age"], "additionalProperties": false,
+            "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 120}, "name": {"enum": ["a", "b"]}}});
+        let ok = |name: &str, content: &str| look(name, content, Some(schema.clone()), &[], None);
+        assert!(ok("a.csv", "age,name\n1,a\n120,b\n").ok);
+        assert!(ok("a.jsonl", "{\"age\": 5}\n\n{\"age\": 6, \"name\": \"a\"}\n").ok);
+        for bad in [
+            "age\n-1\n",
+            "age\nx\n",
+            "age,name\n1,c\n",
+            "name\na\n",
+            "age,more\n1,1\n",
+            "age\n1.5\n",
+        ] {
+            assert!(!ok("a.csv", bad).ok, "{bad}");
+        }
+        let unknown = look("a.json", "{}", Some(json!({"pattern": "x"})), &[], None);
+        assert!(!unknown.ok && unknown.detail.contains("not read here"));
+    }
+}

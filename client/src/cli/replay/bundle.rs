@@ -1,0 +1,117 @@
+//! A bundle brought into the workspace, if signatures, policy and digests hold.
+
+use super::Args;
+use crate::cli::Context;
+use crate::cli::transfer::interruptible;
+use sealstone::replay::{Halt, Settings};
+use sealstone::store::Location;
+use sealstone::transfer::{Place, Requirement, TransferOptions, pull};
+use sealstone::trust::evidence_of;
+use sealstone::{Error, Result};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::recipe::RECIPE_FILE;
+use sealstone_spec::words::three_words;
+use std::path::{Path, PathBuf};
+
+/// A bundle that passed, or why it did not.
+pub(super) struct Verified {
+    pub(super) place: Place,
+    pub(super) manifest: VerifiedManifest,
+    pub(super) directory: PathBuf,
+}
+
+pub(super) fn id_of(location: &Location, digest: &Digest) -> String {
+    let name = location.name();
+    let name = name.rsplit('/').next().unwrap_or("model").to_owned();
+    let words = three_words(digest);
+    match location.tag() {
+        Some(tag) => format!("{name}:{tag}~{words}"),
+        None => format!("{name}~{words}"),
+    }
+}
+
+/// Verifies a bundle and brings its files into the workspace. A halt is no error: it is a result.
+pub(super) async fn bring(
+    args: &Args,
+    context: &Context,
+    settings: &mut Settings,
+    space: &Path,
+) -> Result<std::result::Result<Verified, (Halt, String, Digest)>> {
+    let location: Location = args.target.parse().map_err(|error: Error| {
+        error.hint(format!(
+            "\"{}\" is no directory with a {RECIPE_FILE} either",
+            args.target
+        ))
+    })?;
+    if !args.trust.names_somebody() && !args.insecure_skip_signatures {
+        return Err(Error::usage("nobody to trust was named, so nothing would be verified")
+            .hint("give --policy FILE (or set SEALSTONE_POLICY), or --key FILE.pub for each signer")
+            .hint("without any signature: --insecure-skip-signatures"));
+    }
+    let unknown = Digest::sha256(args.target.as_bytes());
+    let halt = |error: Error, id: String, digest: Digest| match Halt::of_error(&error, &args.target)
+    {
+        Some(halt) => Ok(Err((halt, id, digest))),
+        None => Err(error),
+    };
+    let place = match Place::open(&location, &args.connect.options()) {
+        Ok(place) => place,
+        Err(error) => return halt(error, args.target.clone(), unknown),
+    };
+    let manifest = match location.resolve(place.store()).await {
+        Ok(manifest) => manifest,
+        Err(error) => return halt(error, args.target.clone(), unknown),
+    };
+    let digest = *manifest.digest();
+    let id = id_of(&location, &digest);
+    let judge = args
+        .trust
+        .judge_for(&location, &args.connect.options(), place.store(), &manifest)
+        .await;
+    let judge = match judge {
+        Ok(judge) => judge,
+        Err(error) => return halt(error, id, digest),
+    };
+    let judgement = match &judge {
+        None => None,
+        Some(judge) => {
+            settings.policy = Some(*judge.policy().digest());
+            let repository = args.trust.repository(&location)?;
+            let evidence = match evidence_of(place.store(), &manifest).await {
+                Ok(evidence) => evidence,
+                Err(error) => return halt(error, id, digest),
+            };
+            match judge.judge(&repository, &manifest, &evidence) {
+                Ok(judgement) => Some(judgement),
+                Err(error) => return halt(error, id, digest),
+            }
+        }
+    };
+    let requirement = match &judgement {
+        Some(judgement) => Requirement::Admitted(&judgement.admission),
+        None => Requirement::NoSignatures,
+    };
+    let directory = space.join("baseline");
+    let transfer = TransferOptions {
+        quarantine: Some(space.join("quarantine")),
+        ..args.transfer.options(context)
+    };
+    match interruptible(pull(
+        &place,
+        &manifest,
+        requirement,
+        &directory,
+        false,
+        &transfer,
+    ))
+    .await
+    {
+        Ok(_) => Ok(Ok(Verified {
+            place,
+            manifest,
+            directory,
+        })),
+        Err(error) => halt(error, id, digest),
+    }
+}

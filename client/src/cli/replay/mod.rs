@@ -1,0 +1,324 @@
+//! `sealstone replay`: a bundle or working directory built again and held against what it says of itself.
+
+mod bundle;
+mod told;
+mod work;
+mod workspace;
+
+use super::Context;
+use super::connect::ConnectArgs;
+use super::output::Format;
+use super::passphrase::PassphraseArgs;
+use super::transfer::TransferArgs;
+use super::trust::TrustArgs;
+use bundle::{bring, id_of};
+use sealstone::keys::read_secret;
+use sealstone::replay::{Project, ProjectError, Settings, halted, record_incident};
+use sealstone::report::{Surroundings, terminal};
+use sealstone::runner::Choice;
+use sealstone::{Error, Outcome, Result};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::environment::Isolation;
+use sealstone_spec::key::Signer as _;
+use sealstone_spec::recipe::RECIPE_FILE;
+use sealstone_spec::report::{DigestSet, Override, ReplayScope, Verdict, alert_line};
+use serde_json::json as value;
+use std::path::{Path, PathBuf};
+use told::{alert, state, write_all};
+use work::run_replay;
+use workspace::{Workspace, make, now};
+
+/// Arguments of `sealstone replay`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Verifies signatures, policy and every digest, and halts before anything runs if one of them is wrong. Then
+the stages of the recipe run in an empty place, cut off from network and undeclared files as far as this
+machine can (recorded, and held against what the recipe demands), and what they write is compared with the
+lock. Metrics are computed again, never read from the bundle. A stage that crashes is run once more.
+
+Scopes: verify, infer (golden answers), eval (shipped weights evaluated again), smoke (everything, with the
+parameters, inputs and baseline of a profile), full (everything). The environment is made anew from the
+wheels or the root file system that the recipe locks.
+
+Exit codes of replay:
+  0   reproduced (with warnings too, unless --strict)
+  1   reproduced with warnings, and --strict
+  2   diverged
+  3   halted: bytes or signatures are wrong; nothing was run, and an incident was recorded
+  4   error: a stage did not end well twice, or the machine failed
+  5   inconclusive: another environment than demanded, too little isolation, unmeasured
+  6   denied by the policy, though all signatures hold
+  64  the command line makes no sense
+
+Examples:
+  sealstone replay registry.example/models/m:1.0.0 --policy policy.toml --sign-with me.key --push
+  sealstone replay oci:bundle:1.0.0 --key alice.pub --html report.html
+  sealstone replay . --scope eval --junit junit.xml --sarif replay.sarif --markdown comment.md
+  sealstone replay . --isolated --twice")]
+pub(crate) struct Args {
+    /// What to replay: HOST/REPOSITORY:TAG, oci:DIR[:TAG], or a directory with recipe.toml and recipe.lock
+    #[arg(value_name = "REF|DIR|LAYOUT")]
+    target: String,
+
+    /// How much: verify, infer, eval, smoke or full
+    #[arg(long, value_name = "SCOPE", default_value = "full")]
+    scope: ReplayScope,
+
+    /// The profile of the scope smoke; without it, the one named smoke
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+
+    /// Run each stage on the inputs that the baseline recorded
+    #[arg(long)]
+    isolated: bool,
+
+    /// Run stages that differ a second time: tells nondeterminism from a changed world; on where CI is set
+    #[arg(long)]
+    twice: bool,
+
+    /// Run no stage a second time, even where CI is set
+    #[arg(long, conflicts_with = "twice")]
+    once: bool,
+
+    /// Let warnings fail
+    #[arg(long)]
+    strict: bool,
+
+    /// auto, rootfs, oci, bubblewrap, confined or process; without it, what the recipe says
+    #[arg(long, value_name = "RUNNER")]
+    runner: Option<Choice>,
+
+    /// Accept this isolation where the recipe demands more; recorded, and never without a warning
+    #[arg(long, value_name = "LEVEL")]
+    accept_isolation: Option<Isolation>,
+
+    #[command(flatten)]
+    trust: TrustArgs,
+
+    /// Replay the bundle whoever made it; recorded, and never without a warning
+    #[arg(long, conflicts_with_all = ["policy", "key"], help_heading = "Trust")]
+    insecure_skip_signatures: bool,
+
+    /// Private key that signs the report
+    #[arg(long, value_name = "FILE.key", help_heading = "Report")]
+    sign_with: Option<PathBuf>,
+
+    /// Attach the signed report, and what follows from it, to the bundle
+    #[arg(long, requires = "sign_with", help_heading = "Report")]
+    push: bool,
+
+    /// A name or URI of this machine
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SEALSTONE_BUILDER",
+        default_value = "unnamed",
+        help_heading = "Report"
+    )]
+    builder: String,
+
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    report: Option<PathBuf>,
+
+    /// Write the signed statement of the report, as a sigstore bundle
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "sign_with",
+        help_heading = "Report"
+    )]
+    bundle: Option<PathBuf>,
+
+    /// Write a page
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    html: Option<PathBuf>,
+
+    /// Write JUnit XML
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    junit: Option<PathBuf>,
+
+    /// Write SARIF 2.1.0
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    sarif: Option<PathBuf>,
+
+    /// Write Markdown for a pull request
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    markdown: Option<PathBuf>,
+
+    /// Keep what the stages wrote, and their logs, in this directory, which must not exist
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
+    keep: Option<PathBuf>,
+
+    /// Post an alert here when the bundle was not reproduced; signed if there is a key
+    #[arg(long, value_name = "URL", help_heading = "Alerts")]
+    webhook: Option<String>,
+
+    /// Write an alert as a file into this directory, once for each failure; a model that is reproduced closes its own
+    #[arg(long, value_name = "DIR", help_heading = "Alerts")]
+    alert_dir: Option<PathBuf>,
+
+    /// What people are told to read
+    #[arg(long, value_name = "TEXT", help_heading = "Alerts")]
+    runbook: Option<String>,
+
+    /// Where halts are recorded
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".sealstone/incidents",
+        help_heading = "Alerts"
+    )]
+    incidents: PathBuf,
+
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+
+    #[command(flatten)]
+    transfer: TransferArgs,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// The exit code of a command line that makes no sense, here.
+pub(crate) const USAGE: u8 = 64;
+/// The exit code of a denial by policy.
+const DENIED: u8 = 6;
+
+/// Runs it. The exit code is replay's own, whatever happens.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let code = match whole(&args, context).await {
+        Ok(code) => code,
+        Err(error) => {
+            context.output.failure(&error);
+            match error.outcome() {
+                Outcome::Usage => USAGE,
+                _ => Verdict::Error.exit_code(false),
+            }
+        }
+    };
+    context.exit_with(code);
+    Ok(())
+}
+
+async fn whole(args: &Args, context: &Context) -> Result<u8> {
+    let profile = match (args.scope, &args.profile) {
+        (ReplayScope::Smoke, profile) => Some(profile.as_deref().unwrap_or("smoke")),
+        (_, None) => None,
+        (_, Some(_)) => {
+            return Err(
+                Error::usage("a profile is replayed by the scope smoke alone")
+                    .hint("add --scope smoke, or leave out --profile"),
+            );
+        }
+    };
+    let signer = match &args.sign_with {
+        Some(path) => Some(read_secret(path, &mut args.passphrase.passphrases())?),
+        None => None,
+    };
+    let started = now();
+    let space = Workspace::make(args.keep.as_deref())?;
+    let mut settings = Settings::new(space.path().join("replay"));
+    make(&settings.workspace)?;
+    settings.scope = args.scope;
+    settings.isolated = args.isolated;
+    settings.twice = args.twice || (!args.once && in_ci());
+    settings.accept_isolation = args.accept_isolation;
+    settings.builder = args.builder.clone();
+    settings.key = signer.as_ref().map(|key| *key.public_key().id());
+    if args.insecure_skip_signatures {
+        settings.overrides.push(Override {
+            kind: "insecure".into(),
+            id: "signatures".into(),
+            expires: None,
+            reason: Some("--insecure-skip-signatures was given".into()),
+        });
+    }
+    let directory = Path::new(&args.target);
+    let is_project = directory.join(RECIPE_FILE).is_file();
+    let mut verified = None;
+    let loaded = if is_project {
+        if args.push {
+            return Err(
+                Error::usage("a working directory has no place to attach a report to")
+                    .hint("pack and push it, then replay the bundle"),
+            );
+        }
+        // Runners bind files by their whole path.
+        let directory = std::fs::canonicalize(directory)
+            .map_err(|source| Error::io(format!("finding \"{}\"", args.target), source))?;
+        Project::of_directory(&directory, profile)
+            .map_err(|error| (error, args.target.clone(), None))
+    } else {
+        match bring(args, context, &mut settings, space.path()).await? {
+            Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),
+            Ok(passed) => {
+                let digest = *passed.manifest.digest();
+                let id = id_of(&args.target.parse()?, &digest);
+                let project = Project::of_bundle(&passed.directory, &id, digest, profile);
+                verified = Some(passed);
+                project.map_err(|error| (error, id, Some(digest)))
+            }
+        }
+    };
+    let around = Surroundings {
+        runbook: args.runbook.clone(),
+        ..Surroundings::of(args.target.clone())
+    };
+    let mut denied = false;
+    let replayed = match loaded {
+        Ok(project) => {
+            let work = || run_replay(args, context, &project, &settings, space.path());
+            tokio::task::block_in_place(work)
+                .map_err(|error| (error, project.id().to_owned(), Some(*project.digest())))
+        }
+        Err(error) => Err(error),
+    };
+    let report = match replayed {
+        Ok(report) => report,
+        Err((ProjectError::Failed(error), _, _)) => return Err(error),
+        Err((ProjectError::Halt(halt), id, digest)) => {
+            let digest = digest.unwrap_or_else(|| Digest::sha256(id.as_bytes()));
+            denied = halt.denied;
+            // The user's own directory stays where it is; what was brought here does not.
+            let brought = ["baseline", "quarantine"].map(|name| space.path().join(name));
+            let report = halted(&halt, &id, DigestSet(digest), &settings, &started, &now());
+            let record = record_incident(&args.incidents, &halt, &report, &brought)?;
+            context.output.note(format!(
+                "halted; the incident is recorded in \"{}\"",
+                record.display()
+            ));
+            report
+        }
+    };
+    write_all(args, &report, &around)?;
+    let mut attached = Vec::new();
+    if let Some(signer) = &signer {
+        attached = state(args, &report, signer, verified.as_ref()).await?;
+    }
+    alert(args, context, &report, signer.as_ref()).await;
+    let colour = context.output.format() == Format::Human;
+    let mut text = terminal(&report, &around, colour);
+    for digest in &attached {
+        text.push_str(&format!("\nattached {digest}"));
+    }
+    let result = value!({"report": report.to_predicate(), "attached": attached, "alert": alert_line(&report, args.runbook.as_deref())});
+    if !report.verdict.is_reproduced() && context.output.format() != Format::Json {
+        text.push_str(&format!(
+            "\n\n{}",
+            alert_line(&report, args.runbook.as_deref())
+        ));
+    }
+    context.output.result(&result, text);
+    Ok(if denied {
+        DENIED
+    } else {
+        report.verdict.exit_code(args.strict)
+    })
+}
+
+/// Whether a CI system runs this: they all set CI, and people who set it to say no write false or nothing.
+fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}

@@ -1,0 +1,95 @@
+//! The environment made, a runner chosen, and the replay itself.
+
+use super::Args;
+use super::workspace::{make, now, write};
+use crate::cli::Context;
+use sealstone::Outcome;
+use sealstone::compare::compare_artifact;
+use sealstone::plan::{Looking, machine};
+use sealstone::replay::{
+    Project, ProjectError, Settings, Tools, materialise, replay, undecided, verified_only,
+};
+use sealstone::runner::{Choice, RunnerKind, choose};
+use sealstone_spec::environment::Isolation;
+use sealstone_spec::recipe::RunnerChoice;
+use sealstone_spec::report::{Reason, ReplayScope, Report, Verdict};
+use std::path::Path;
+
+/// Makes the environment and replays. A wheel that is not what its digest says halts here.
+pub(super) fn run_replay(
+    args: &Args,
+    context: &Context,
+    project: &Project,
+    settings: &Settings,
+    space: &Path,
+) -> std::result::Result<Report, ProjectError> {
+    let started = now();
+    if settings.scope == ReplayScope::Verify {
+        // Nothing runs, so nothing is made.
+        return Ok(verified_only(project, settings, &started, &now()));
+    }
+    let place = space.join("environment");
+    make(&place)?;
+    let made = materialise(project, &place, &started)?;
+    let wanted = match (args.runner, project.recipe().isolation().runner) {
+        (Some(choice), _) => choice,
+        (None, RunnerChoice::Rootfs) => Choice::Only(RunnerKind::Rootfs),
+        (None, RunnerChoice::Oci) => Choice::Only(RunnerKind::Oci),
+        (None, RunnerChoice::Bwrap) => Choice::Only(RunnerKind::Bubblewrap),
+        (None, RunnerChoice::Process) => Choice::Only(RunnerKind::Confined),
+        (None, _) => Choice::Auto,
+    };
+    // Whether it is enough is for the report to say; so here anything that runs will do.
+    let minimum = project.recipe().isolation().minimum;
+    let pinned = made.prepared.software.rootfs.is_some();
+    let chosen = match choose(wanted, pinned, minimum, Some(Isolation::I0)) {
+        Ok(chosen) => chosen,
+        Err(error) if error.outcome() == Outcome::Refused => {
+            let text = std::iter::once(error.message().to_owned())
+                .chain(error.hints().iter().cloned())
+                .collect::<Vec<_>>()
+                .join("; ");
+            let reason = Reason::new(Verdict::Inconclusive, "runner", &wanted.to_string(), text);
+            return Ok(undecided(project, settings, reason, &started, &now()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // The baseline's, or archives and documents would hold another time.
+    let epoch = project
+        .lock()
+        .environment
+        .facts()
+        .ok()
+        .and_then(|facts| facts.get("source_date_epoch")?.to_string().parse().ok());
+    let machine = machine(Looking {
+        recipe: project.recipe(),
+        prepared: &made.prepared,
+        runner: chosen.runner.as_ref(),
+        source_date_epoch: epoch.unwrap_or(0),
+        scratch: &settings.workspace,
+        repository: None,
+    })?;
+    write(
+        &settings.workspace.join("environment.json"),
+        &machine.facts.to_json(),
+    )?;
+    let output = context.output.clone();
+    let tools = Tools {
+        runner: chosen.runner.as_ref(),
+        isolation: chosen.isolation,
+        machine,
+        unmade: made.unmade,
+        compare: &compare_artifact,
+        clock: &now,
+        tell: &|entry| {
+            let mark = if entry.ok { "ok" } else { "FAILED" };
+            let note = entry
+                .note
+                .as_deref()
+                .map(|note| format!(": {note}"))
+                .unwrap_or_default();
+            output.note(format!("{} {} {mark}{note}", entry.event, entry.subject));
+        },
+    };
+    Ok(replay(project, settings, &tools)?)
+}

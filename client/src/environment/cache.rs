@@ -1,0 +1,107 @@
+//! Python environments that are made once and used again.
+//!
+//! Owns the name of an environment: a digest of everything that it is made of. Does not decide where
+//! environments lie.
+//! Invariant: an environment that is used again holds the bytes that it held when it was made; one that was
+//! cut short or changed since is made anew.
+
+use super::python::{Interpreter, PythonEnvironment, materialise, tree_digest};
+use crate::error::{Error, Result};
+use crate::recipe::{LinkPolicy, files_at, hash_path};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::recipe::{RecipePath, listing_digest};
+use serde_json::json;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What a Python environment is made of: paths below `root`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) root: &'a Path,
+    pub(super) lock: &'a RecipePath,
+    pub(super) wheels: &'a RecipePath,
+    pub(super) interpreter: &'a Interpreter,
+}
+
+/// The environment of these parts in `place`, made if it is not there as it was made.
+///
+/// # Errors
+/// If it cannot be made as its lock says.
+pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvironment> {
+    let place = std::path::absolute(place)
+        .map_err(|source| Error::io(format!("finding \"{}\"", place.display()), source))?;
+    let name = format!("venv-{}", &name_of(parts, &place)?.hex()[..16]);
+    let directory = place.join(&name);
+    let record = place.join(format!("{name}.digest"));
+    if let Some(kept) = kept(&directory, &record, parts.interpreter)? {
+        return Ok(kept);
+    }
+    let _ = fs::remove_file(&record);
+    let failed = |source| Error::io(format!("making \"{}\"", directory.display()), source);
+    if directory.exists() {
+        fs::remove_dir_all(&directory).map_err(failed)?;
+    }
+    fs::create_dir_all(&place).map_err(failed)?;
+    let lock = parts.root.join(parts.lock.as_str());
+    let wheels = parts.root.join(parts.wheels.as_str());
+    let made = materialise(&lock, &wheels, parts.interpreter, &directory).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&directory);
+    })?;
+    // Written last, and whole: without it, what lies there was cut short.
+    let mut file = tempfile::NamedTempFile::new_in(&place).map_err(failed)?;
+    writeln!(file, "{}", made.digest).map_err(failed)?;
+    file.persist(&record).map_err(|error| failed(error.error))?;
+    Ok(made)
+}
+
+/// The environment that lies there, if its files are those that were recorded.
+fn kept(
+    directory: &Path,
+    record: &PathBuf,
+    interpreter: &Interpreter,
+) -> Result<Option<PythonEnvironment>> {
+    let recorded = fs::read_to_string(record)
+        .ok()
+        .and_then(|text| Digest::parse(text.trim()).ok());
+    let Some(recorded) = recorded.filter(|_| directory.join("bin/python").exists()) else {
+        return Ok(None);
+    };
+    let (digest, files) = tree_digest(directory)?;
+    Ok((digest == recorded).then(|| PythonEnvironment {
+        directory: directory.to_owned(),
+        interpreter: interpreter.clone(),
+        digest,
+        files,
+    }))
+}
+
+/// The digest of what an environment is made of. Its own place counts: scripts in it hold their path.
+fn name_of(parts: Parts<'_>, place: &Path) -> Result<Digest> {
+    let (lock, _) = hash_path(&parts.root.join(parts.lock.as_str()))?;
+    let (executable, _) = hash_path(&parts.interpreter.executable)?;
+    let prefix = parts.wheels.as_str().len() + 1;
+    let mut wheels = Vec::new();
+    for (path, file) in files_at(parts.root, parts.wheels, LinkPolicy::Refuse)? {
+        let (digest, _) = hash_path(&file.source)?;
+        wheels.push((path[prefix..].to_owned(), digest));
+    }
+    if wheels.is_empty() {
+        return Err(
+            Error::not_found(format!("there are no wheels in \"{}\"", parts.wheels)).hint(
+                "fill it: pip download --require-hashes --only-binary :all: -r LOCK -d WHEELS",
+            ),
+        );
+    }
+    let wheels = listing_digest(wheels.iter().map(|(path, digest)| (path.as_str(), digest)));
+    let text = json!([
+        "sealstone-venv/v1",
+        lock,
+        wheels,
+        parts.interpreter.version,
+        parts.interpreter.executable,
+        executable,
+        place,
+    ]);
+    Ok(Digest::sha256(text.to_string().as_bytes()))
+}

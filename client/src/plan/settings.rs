@@ -1,0 +1,57 @@
+//! What every command of a recipe gets, stage or test: variables, seeds, threads, programs, device.
+
+use super::Machine;
+use crate::error::{Error, Result};
+use crate::runner::{Device, Limits, Net, Seeds, StageJob};
+use sealstone_spec::recipe::{Network, Recipe};
+
+/// Puts the recipe's conditions into a job; `on` is the device.
+pub(crate) fn settings(
+    recipe: &Recipe,
+    seed: Option<u64>,
+    machine: &Machine,
+    on: Option<&str>,
+    job: &mut StageJob,
+) -> Result<()> {
+    let determinism = recipe.determinism();
+    job.env.extend(determinism.env.clone());
+    if let Some(seed) = seed {
+        job.env.insert("SEALSTONE_SEED".into(), seed.to_string());
+    }
+    job.seeds = Seeds {
+        seed,
+        hash_seed: u32::try_from(determinism.hash_seed)
+            .map_err(|_| Error::usage("hash_seed is at most 4294967295: Python takes no more"))?,
+    };
+    job.limits = Limits {
+        threads: determinism
+            .threads
+            .and_then(|threads| u32::try_from(threads).ok()),
+        ..Limits::default()
+    };
+    job.net = match recipe.isolation().network {
+        Network::Loopback => Net::Loopback,
+        _ => Net::Deny,
+    };
+    job.software = machine.software.clone();
+    job.source_date_epoch = machine.source_date_epoch;
+    job.device = device(on)?;
+    Ok(())
+}
+
+fn device(text: Option<&str>) -> Result<Device> {
+    match text.map(|text| text.split_once(':').unwrap_or((text, ""))) {
+        None | Some(("cpu", _)) => Ok(Device::Cpu),
+        Some(("cuda", "")) => Ok(Device::Cuda(Vec::new())),
+        Some(("cuda", number)) => {
+            let number = number
+                .parse()
+                .map_err(|_| Error::usage(format!("device cuda:{number} is no number")))?;
+            Ok(Device::Cuda(vec![number]))
+        }
+        Some((family, _)) => Err(Error::usage(format!(
+            "no runner knows devices of the kind \"{family}\""
+        ))
+        .hint("runners know cpu and cuda")),
+    }
+}

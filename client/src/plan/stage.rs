@@ -1,0 +1,182 @@
+//! A stage as a job for a runner, and the key that says whether it has to run.
+
+use super::Given;
+use super::command::{command, plain};
+use super::contents::contents;
+use super::settings::settings;
+use crate::error::{Error, Result};
+use crate::runner::{Expected, Input, Net, StageJob};
+use sealstone_spec::compare::Class;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::recipe::{
+    KeyMaterial, KeyParts, LockedFile, Origin, Params, PathDigest, Placeholder, Recipe, Stage,
+    StageKind, must_digest,
+};
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+/// Where stages find their parameters.
+const PARAMS_PATH: &str = ".sealstone/params.json";
+
+/// A stage that could be run now.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What a runner needs.
+    pub job: StageJob,
+    /// The parts of the stage's key.
+    pub parts: KeyParts,
+    /// The project's files that it reads.
+    pub sources: Vec<PathDigest>,
+    /// Inputs and outputs of other stages that it reads.
+    pub inputs: Vec<PathDigest>,
+    /// Every file that it reads.
+    pub files: Vec<LockedFile>,
+    /// Its share of the parameters, as JSON texts.
+    pub params: BTreeMap<String, String>,
+    /// Variables that recipe and stage set.
+    pub env: BTreeMap<String, String>,
+    /// Its seed.
+    pub seed: Option<u64>,
+}
+
+/// The strictest class that a recipe demands of any output: it decides which facts of the environment
+/// are part of the keys.
+pub fn strictest(recipe: &Recipe) -> Class {
+    let outputs = recipe
+        .stages()
+        .iter()
+        .flat_map(|stage| stage.writes.iter().map(move |path| (stage, path)));
+    let classes = outputs.map(|(stage, path)| recipe.rule_for(stage, path.as_str()).class);
+    classes.max().unwrap_or(Class::BitExact)
+}
+
+/// Plans a stage: finds and names what it reads, puts in words, makes the key. `class` decides which facts
+/// count. The job writes into the directory where the stage's outputs belong.
+///
+/// # Errors
+/// [`Outcome::NotFound`](crate::Outcome::NotFound) if something that it reads is not there; another if it is
+/// no plain file, or a word has no value.
+pub fn plan(given: Given<'_>, stage: &Stage, class: Class) -> Result<Planned> {
+    let Given {
+        recipe,
+        roots,
+        params,
+        seed,
+        machine,
+        scratch,
+    } = given;
+    let share = params.select(&stage.params);
+    let mut job = StageJob::new(
+        stage.name.as_str(),
+        Vec::new(),
+        scratch,
+        roots.outputs_of(&stage.name),
+    );
+    let mut files: BTreeMap<String, LockedFile> = BTreeMap::new();
+    let (mut sources, mut inputs) = (Vec::new(), Vec::new());
+    for path in &stage.reads {
+        let (content, read) =
+            contents(recipe, roots, path, &mut job).map_err(|error| at(error, &stage.name))?;
+        match recipe.origin_of(path) {
+            Origin::Source => sources.push(content),
+            Origin::Input | Origin::Output(_) => inputs.push(content),
+        }
+        files.extend(
+            read.into_iter()
+                .map(|file| (file.path.as_str().to_owned(), file)),
+        );
+    }
+    let words = |word: Placeholder<'_>| match word.0 {
+        "in" => stage.reads.first().map(ToString::to_string),
+        "out" => stage.writes.first().map(ToString::to_string),
+        "seed" => seed.map(|seed| seed.to_string()),
+        _ => word.parameter().and_then(|name| share.get(name)).map(plain),
+    };
+    job.argv = command(&stage.run, stage.shell, words).map_err(|error| at(error, &stage.name))?;
+    job.outputs = stage.writes.iter().map(ToString::to_string).collect();
+    settings(recipe, seed, machine, stage.device.as_deref(), &mut job)
+        .map_err(|error| at(error, &stage.name))?;
+    conditions(stage, &mut job);
+    add_params(&share, &mut job)?;
+    let texts = share.texts();
+    let env: BTreeMap<String, String> = recipe
+        .determinism()
+        .env
+        .iter()
+        .chain(&stage.env)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let parts = KeyMaterial {
+        command: &stage.run,
+        shell: stage.shell,
+        writes: &stage.writes,
+        sources: &sources,
+        inputs: &inputs,
+        params: &texts,
+        seed,
+        hash_seed: recipe.determinism().hash_seed,
+        threads: recipe.determinism().threads,
+        device: stage.device.as_deref(),
+        env: &env,
+        facts: &must_digest(&machine.facts, class),
+    }
+    .parts();
+    Ok(Planned {
+        job,
+        parts,
+        sources,
+        inputs,
+        files: files.into_values().collect(),
+        params: texts,
+        env,
+        seed,
+    })
+}
+
+/// The stage's own variables, limits and network.
+fn conditions(stage: &Stage, job: &mut StageJob) {
+    job.env.extend(stage.env.clone());
+    job.env.insert("SEALSTONE_STAGE".into(), stage.name.clone());
+    if let Some(path) = stage.writes.first() {
+        job.env.insert("SEALSTONE_OUT".into(), path.to_string());
+    }
+    let limits = &stage.resources;
+    job.limits.cpus = limits.cpus.and_then(|count| u32::try_from(count).ok());
+    job.limits.memory = limits.memory;
+    job.limits.wall = limits.wall.map(Duration::from_secs);
+    job.limits.output_bytes = limits.disk;
+    if let Some(pids) = limits.pids {
+        job.limits.pids = u32::try_from(pids).ok();
+    }
+    if stage.kind == StageKind::Fetch {
+        job.net = Net::Allow("a stage of the kind fetch".to_owned());
+    }
+}
+
+/// Writes the share of the parameters where the stage will find it.
+fn add_params(share: &Params, job: &mut StageJob) -> Result<()> {
+    let text = share.to_value().to_string();
+    let file = job.scratch.join(format!("params-{}.json", job.stage));
+    fs::write(&file, &text)
+        .map_err(|source| Error::io(format!("writing \"{}\"", file.display()), source))?;
+    job.inputs.push(Input {
+        path: PARAMS_PATH.to_owned(),
+        source: file,
+        expected: Expected::File(Digest::sha256(text.as_bytes())),
+    });
+    job.env
+        .insert("SEALSTONE_PARAMS".into(), PARAMS_PATH.into());
+    Ok(())
+}
+
+fn at(error: Error, stage: &str) -> Error {
+    let mut told = Error::new(
+        error.outcome(),
+        format!("stage \"{stage}\": {}", error.message()),
+    );
+    for hint in error.hints() {
+        told = told.hint(hint.clone());
+    }
+    told.source(error)
+}

@@ -1,0 +1,140 @@
+//! Metrics and tests of a replay, and what they say about artifacts.
+//!
+//! Invariant: a metric is read from what a stage of this replay has written, and from nowhere else.
+
+use super::checks::{self, Checked};
+use super::metrics;
+use super::room::Produced;
+use super::session::Session;
+use crate::error::Result;
+use sealstone_spec::compare::Class;
+use sealstone_spec::report::{MetricRow, StageRow, TestRow, Verdict};
+use std::time::Instant;
+
+impl Session<'_> {
+    /// Metrics, tests, and what they say about artifacts.
+    pub(super) fn results(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let project = self.project;
+        // Only what stages of this replay have written is read.
+        let written = |path: &str| {
+            project
+                .recipe
+                .writer_of(path)
+                .is_some_and(|stage| self.ran.contains(&stage.name))
+        };
+        let due = |path: &str| {
+            project
+                .recipe
+                .writer_of(path)
+                .is_some_and(|stage| self.is_due(stage))
+        };
+        let fresh: Produced = self
+            .made
+            .iter()
+            .filter(|(path, _)| written(path))
+            .map(|(path, file)| (path.clone(), file.clone()))
+            .collect();
+        let judged = metrics::judge(project, &fresh, due);
+        let checked = checks::run_all(project, &self.made, self.tools, &self.settings.workspace)?;
+        for Checked { row, undecided } in &checked {
+            self.note("test.run", &row.id, row.ok, row.note.clone());
+            if !row.ok {
+                let (verdict, code) = match undecided {
+                    true => (Verdict::Inconclusive, "test"),
+                    false => (Verdict::Diverged, "test"),
+                };
+                let text = row.note.clone();
+                self.reason(
+                    verdict,
+                    code,
+                    &row.id,
+                    text.unwrap_or_else(|| "it does not hold".into()),
+                );
+            }
+        }
+        let tests: Vec<TestRow> = checked.into_iter().map(|checked| checked.row).collect();
+        let golden: Vec<bool> = tests
+            .iter()
+            .filter(|test| test.kind == "inference")
+            .map(|test| test.ok)
+            .collect();
+        self.report.tests = tests;
+        for (row, _) in &judged {
+            if row.undecided {
+                self.reason(
+                    Verdict::Inconclusive,
+                    "metric",
+                    &row.name,
+                    row.note
+                        .clone()
+                        .unwrap_or_else(|| "it was not measured".into()),
+                );
+            } else if !row.ok {
+                let text = format!(
+                    "{} then, {} now: {}",
+                    shown(&row.base),
+                    shown(&row.now),
+                    row.note.as_deref().unwrap_or("outside of its tolerance")
+                );
+                self.reason(Verdict::Diverged, "metric", &row.name, text);
+            } else if row.base.is_none() {
+                self.reason(
+                    Verdict::ReproducedWithWarnings,
+                    "metric",
+                    &row.name,
+                    "the baseline has no such metric",
+                );
+            }
+        }
+        settle(&mut self.report.stages, &judged, &golden);
+        self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
+        let took = format!("{:.3}", began.elapsed().as_secs_f64());
+        self.report.timings.insert("compare".into(), took);
+        Ok(())
+    }
+}
+
+/// What metrics and golden answers say about files: where only function or statistics are demanded of weights,
+/// these decide; and a file of metrics is as good as the metrics in it, unless its bytes are demanded.
+fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[bool]) {
+    let all_metrics = !judged.is_empty() && judged.iter().all(|(row, _)| row.ok);
+    let all_golden = !golden.is_empty() && golden.iter().all(|ok| *ok);
+    for row in stages.iter_mut().flat_map(|stage| &mut stage.artifacts) {
+        let Some(class) = row
+            .class
+            .filter(|_| !row.ok && row.now.is_some() && row.base.is_some())
+        else {
+            continue;
+        };
+        let of_file: Vec<&(MetricRow, Class)> = judged
+            .iter()
+            .filter(|(metric, _)| {
+                metric
+                    .from
+                    .as_deref()
+                    .and_then(|from| from.split('#').next())
+                    == Some(&row.path)
+            })
+            .collect();
+        let reached = match row.required {
+            Class::BitExact | Class::ContentExact => continue,
+            required if !of_file.is_empty() && of_file.iter().all(|(metric, _)| metric.ok) => {
+                let lowest = of_file.iter().map(|(_, class)| *class).min();
+                lowest
+                    .unwrap_or(class)
+                    .min(Class::Numeric)
+                    .max(required.min(Class::Numeric))
+            }
+            Class::Functional if all_golden => Class::Functional,
+            Class::Statistical if all_metrics => Class::Statistical,
+            _ => continue,
+        };
+        row.class = Some(reached.max(class));
+        row.ok = reached.satisfies(row.required);
+    }
+}
+
+fn shown(value: &Option<String>) -> &str {
+    value.as_deref().unwrap_or("nothing")
+}

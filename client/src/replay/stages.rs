@@ -1,0 +1,358 @@
+//! The stages of a replay: planned, run, held against the lock, and run again where they differ.
+
+use super::artifacts::{self, Compared};
+use super::cause::Known;
+use super::changes::{self, Changes};
+use super::execute::{Ran, failed, run};
+use super::project::Project;
+use super::resources::{self, usage_of};
+use super::room::{Produced, Room};
+use super::session::Session;
+use super::trace;
+use crate::error::{Outcome, Result};
+use crate::plan::{Given, Planned, Roots, plan};
+use crate::runner::StageOutcome;
+use sealstone_spec::recipe::{LockedStage, Origin, Stage, StageKind, must_digest};
+use sealstone_spec::report::{
+    ArtifactRow, Clue, DigestRef, Keys, ReplayScope, Runs, StageFacts, StageRow, StageStatus,
+    Verdict,
+};
+use std::time::Instant;
+
+impl Session<'_> {
+    /// Whether the scope asks for a stage to be run.
+    pub(super) fn is_due(&self, stage: &Stage) -> bool {
+        match self.settings.scope {
+            ReplayScope::Full | ReplayScope::Smoke => stage.kind != StageKind::Fetch,
+            ReplayScope::Eval => matches!(stage.kind, StageKind::Evaluate),
+            _ => false,
+        }
+    }
+
+    /// Runs every stage that is due; of the others, the baseline's files are taken as they are.
+    pub(super) fn stages(&mut self) -> Result<()> {
+        let run_started = Instant::now();
+        let project = self.project;
+        for stage in project.recipe.stages() {
+            if self.is_due(stage) {
+                self.stage(stage)?;
+            } else {
+                self.skip(stage, "not part of this scope");
+                let files = baseline_of(project, stage)?;
+                self.made.extend(files);
+            }
+        }
+        let took = format!("{:.3}", run_started.elapsed().as_secs_f64());
+        self.report.timings.insert("run".into(), took);
+        Ok(())
+    }
+
+    fn row(&self, stage: &Stage) -> StageRow {
+        let locked = self.project.lock.stage(&stage.name);
+        let needs = self.project.recipe.dependencies(stage);
+        StageRow {
+            name: stage.name.clone(),
+            kind: Some(stage.kind.as_str().to_owned()),
+            needs: needs.iter().map(|need| need.name.clone()).collect(),
+            status: StageStatus::Skipped,
+            key: Keys {
+                base: locked.map(|locked| locked.key),
+                now: None,
+            },
+            changed: Vec::new(),
+            changes: Vec::new(),
+            argv: stage.run.clone(),
+            exit: None,
+            signal: None,
+            attempts: 0,
+            usage: serde_json::Map::new(),
+            usage_deviation: Vec::new(),
+            log: None,
+            line: Some(stage.place.line as u64),
+            note: None,
+            artifacts: Vec::new(),
+        }
+    }
+
+    fn skip(&mut self, stage: &Stage, why: &str) {
+        let mut row = self.row(stage);
+        row.note = Some(why.to_owned());
+        self.known.push(Known {
+            facts: StageFacts {
+                name: row.name.clone(),
+                needs: row.needs.clone(),
+                ..StageFacts::default()
+            },
+            ..Known::default()
+        });
+        self.report.stages.push(row);
+    }
+
+    fn stage(&mut self, stage: &Stage) -> Result<()> {
+        let project = self.project;
+        let mut row = self.row(stage);
+        if !self.settings.isolated
+            && let Some(need) = row
+                .needs
+                .iter()
+                .find(|need| self.broken.contains(*need))
+                .cloned()
+        {
+            self.broken.insert(stage.name.clone());
+            self.skip(stage, &format!("{need}, which it needs, did not end well"));
+            return Ok(());
+        }
+        // A replay of the evaluation alone is about the weights that were shipped.
+        let alone = self.settings.isolated || self.settings.scope == ReplayScope::Eval;
+        let produced = match alone {
+            true => baseline_of_needs(project, stage)?,
+            false => self.made.clone(),
+        };
+        let roots = project.roots_with(&produced, &self.settings.workspace);
+        let room = Room::make(&self.settings.workspace, &stage.name)?;
+        let planned = match self.plan(stage, &roots, &room) {
+            Ok(planned) => planned,
+            Err(error) if error.outcome() == Outcome::Other => return Err(error),
+            Err(error) => {
+                self.unplanned(stage, &roots, alone, error.message());
+                return Ok(());
+            }
+        };
+        let facts = must_digest(&self.tools.machine.facts, project.lock.environment.class);
+        let now = changes::of_stage(project, stage, &planned, &facts);
+        row.key.now = Some(planned.parts.key());
+        row.changed = now.words.iter().map(|word| (*word).to_owned()).collect();
+        row.changes = now.which.iter().map(|(_, text)| text.clone()).collect();
+        let ran = self.run(stage, &planned, &room, false)?;
+        row.argv = planned.job.argv.clone();
+        row.exit = ran.outcome.exit;
+        row.signal = ran.outcome.signal;
+        row.attempts = ran.attempts;
+        row.usage = usage_of(&ran.outcome.usage);
+        row.log = Some(DigestRef::from(ran.log));
+        self.ran.insert(stage.name.clone());
+        let reached = ran.outcome.isolation;
+        let lowest = self.report.isolation.achieved;
+        self.report.isolation.achieved = Some(lowest.map_or(reached, |lowest| lowest.min(reached)));
+        let mut known = Known {
+            facts: StageFacts {
+                name: stage.name.clone(),
+                needs: row.needs.clone(),
+                changed: now.words.iter().any(|word| *word != "env"),
+                environment_changed: now.words.contains(&"env"),
+                ..StageFacts::default()
+            },
+            changes: now.which.clone(),
+            ended_well: !failed(&ran.outcome),
+            ..Known::default()
+        };
+        if known.ended_well {
+            self.hold_against(stage, &roots, &now, &ran, &mut row, &mut known, alone)?;
+            self.made.extend(ran.produced);
+        } else {
+            row.status = StageStatus::Error;
+            let problem = ran
+                .outcome
+                .failure()
+                .unwrap_or_else(|| "it did not end well".into());
+            row.note = Some(match ran.last_words.is_empty() {
+                true => problem.clone(),
+                false => format!("{problem}: {}", ran.last_words),
+            });
+            self.reason(Verdict::Error, "stage", &stage.name, problem);
+            self.broken.insert(stage.name.clone());
+        }
+        self.known.push(known);
+        self.report.stages.push(row);
+        Ok(())
+    }
+
+    fn plan(&self, stage: &Stage, roots: &Roots, room: &Room) -> Result<Planned> {
+        let project = self.project;
+        let given = Given {
+            recipe: &project.recipe,
+            roots,
+            params: &project.params,
+            seed: project.recipe.determinism().seed,
+            machine: &self.tools.machine,
+            scratch: &room.scratch,
+        };
+        let mut planned = plan(given, stage, project.lock.environment.class)?;
+        planned.job.destination.clone_from(&room.outputs);
+        Ok(planned)
+    }
+
+    /// A stage that could not be planned: something that it reads is not there, or is not what can be read.
+    fn unplanned(&mut self, stage: &Stage, roots: &Roots, alone: bool, problem: &str) {
+        let recipe = &self.project.recipe;
+        let absent = stage
+            .reads
+            .iter()
+            .find(|path| roots.files(recipe, path).is_err());
+        // What a stage of this replay should have written is an error; what nobody brought is not.
+        let (verdict, code) = match absent.map(|path| recipe.origin_of(path)) {
+            Some(Origin::Output(_)) if !alone => (Verdict::Error, "stage"),
+            Some(Origin::Output(_) | Origin::Input) => (Verdict::Inconclusive, "input-missing"),
+            _ => (Verdict::Error, "stage"),
+        };
+        let text = match absent {
+            Some(path) => format!("it reads \"{path}\", and nothing is there"),
+            None => problem.to_owned(),
+        };
+        self.broken.insert(stage.name.clone());
+        self.reason(verdict, code, &stage.name, &text);
+        self.skip(stage, &text);
+    }
+
+    #[allow(clippy::too_many_arguments)] // one stage, from all that is known of it
+    fn hold_against(
+        &mut self,
+        stage: &Stage,
+        roots: &Roots,
+        now: &Changes,
+        ran: &Ran,
+        row: &mut StageRow,
+        known: &mut Known,
+        alone: bool,
+    ) -> Result<()> {
+        let project = self.project;
+        let undeclared = &ran.outcome.undeclared;
+        if !undeclared.is_empty() {
+            self.reason(
+                Verdict::ReproducedWithWarnings,
+                "undeclared-output",
+                &stage.name,
+                format!(
+                    "it wrote {} without having declared it",
+                    undeclared.join(", ")
+                ),
+            );
+        }
+        let compared: Compared =
+            artifacts::of_stage(project, stage, &ran.produced, self.tools.compare)?;
+        known.facts.differs = compared.first.is_some();
+        known.facts.differs_alone = alone.then_some(known.facts.differs);
+        known.first = compared.first;
+        known.clues = compared.clues;
+        known.clues.extend(self.clues(stage, known.facts.differs));
+        row.artifacts = compared.rows;
+        row.status = StageStatus::Ok;
+        for used in compared.stabilizers {
+            if !self.report.stabilizers.contains(&used) {
+                self.report.stabilizers.push(used);
+            }
+        }
+        if known.facts.differs {
+            known.trace = trace::first_difference_of(project, stage, &ran.produced);
+            if self.settings.twice {
+                known.runs = self.again(stage, roots, &ran.produced, &mut row.artifacts)?;
+            }
+        } else if !now.words.is_empty() {
+            let text = format!(
+                "{} changed, and its outputs did not",
+                row.changes.join(", ")
+            );
+            self.reason(Verdict::ReproducedWithWarnings, "drift", &stage.name, text);
+        }
+        if let Some(locked) = project.lock.stage(&stage.name) {
+            self.usage(locked, &ran.outcome, row);
+        }
+        Ok(())
+    }
+
+    /// What the recipe itself says about why a stage may differ.
+    fn clues(&self, stage: &Stage, differs: bool) -> Vec<Clue> {
+        let mut clues = Vec::new();
+        let seedless = self.project.recipe.determinism().seed.is_none();
+        if seedless && differs && matches!(stage.kind, StageKind::Train | StageKind::Prepare) {
+            clues.push(Clue::NoSeed);
+        }
+        let device = stage.device.as_deref().unwrap_or_default();
+        if device.starts_with("cuda") {
+            clues.push(Clue::Gpu);
+        }
+        clues
+    }
+
+    fn run(&mut self, stage: &Stage, planned: &Planned, room: &Room, twice: bool) -> Result<Ran> {
+        let mut told = Vec::new();
+        let ran = run(self.tools.runner, &planned.job, room, |attempt, outcome| {
+            told.push((attempt, !failed(outcome), outcome.failure()));
+        })?;
+        for (attempt, ok, problem) in told {
+            let event = match (twice, attempt) {
+                (true, _) => "stage.twice",
+                (false, 1) => "stage.run",
+                (false, _) => "stage.retry",
+            };
+            self.note(event, &stage.name, ok, problem);
+        }
+        Ok(ran)
+    }
+
+    /// Runs a stage a second time on the same inputs and says whether it does the same twice.
+    fn again(
+        &mut self,
+        stage: &Stage,
+        roots: &Roots,
+        first: &Produced,
+        rows: &mut [ArtifactRow],
+    ) -> Result<Runs> {
+        let name = format!("{}.twice", stage.name);
+        let room = Room::make(&self.settings.workspace, &name)?;
+        let planned = self.plan(stage, roots, &room)?;
+        let second = self.run(stage, &planned, &room, true)?;
+        let mut runs = Runs::Same;
+        for row in rows {
+            let digest = second.produced.get(&row.path).map(|(_, digest)| *digest);
+            if digest != first.get(&row.path).map(|(_, digest)| *digest) {
+                runs = Runs::Different;
+            }
+            if let Some(detail) = &mut row.detail {
+                detail.again = digest;
+            }
+        }
+        if failed(&second.outcome) {
+            runs = Runs::Different;
+        }
+        Ok(runs)
+    }
+
+    fn usage(&mut self, locked: &LockedStage, outcome: &StageOutcome, row: &mut StageRow) {
+        for resource in resources::of_stage(self.project, locked, outcome) {
+            if !resource.ok {
+                row.usage_deviation.push(resource.quantity.clone());
+                let text = format!(
+                    "{} times the baseline's {}",
+                    resource.ratio.as_deref().unwrap_or("?"),
+                    resource.quantity
+                );
+                self.reason(Verdict::ReproducedWithWarnings, "usage", &locked.name, text);
+            }
+            self.report.resources.push(resource);
+        }
+    }
+}
+
+/// The baseline's files of a stage that lie at hand and are what the lock says.
+fn baseline_of(project: &Project, stage: &Stage) -> Result<Produced> {
+    let mut files = Produced::new();
+    let Some(locked) = project.lock.stage(&stage.name) else {
+        return Ok(files);
+    };
+    for file in project.lock.outputs_of(locked) {
+        let path = file.path.as_str();
+        if let Some(place) = project.baseline_file(path)? {
+            files.insert(path.to_owned(), (place, file.digest));
+        }
+    }
+    Ok(files)
+}
+
+fn baseline_of_needs(project: &Project, stage: &Stage) -> Result<Produced> {
+    let mut files = Produced::new();
+    for need in project.recipe.dependencies(stage) {
+        files.extend(baseline_of(project, need)?);
+    }
+    Ok(files)
+}

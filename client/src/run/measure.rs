@@ -1,0 +1,169 @@
+//! Metrics, replicates with other seeds, and the recipe's tests.
+//!
+//! Invariant: a metric that is not a number, or beyond its bounds, makes no lock; nor does a failed test.
+
+use super::baseline::{Run, make};
+use super::logfile::LogFile;
+use super::metric::read_metric;
+use crate::check::{Against, TestResult, run_test};
+use crate::error::{Error, Result};
+use crate::plan::{Given, Roots, plan, strictest};
+use sealstone_spec::compare::Decimal;
+use sealstone_spec::recipe::{Check, FileRole, LockedFile, LockedMetric, Test};
+use std::collections::BTreeMap;
+
+impl Run<'_> {
+    pub(super) fn metric_source(&self, name: &str) -> String {
+        let metric = self
+            .recipe
+            .metrics()
+            .iter()
+            .find(|metric| metric.name == name);
+        metric
+            .map(|metric| metric.from.to_string())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn metrics(&self, roots: &Roots) -> Result<BTreeMap<String, Decimal>> {
+        let mut metrics = BTreeMap::new();
+        for metric in self.recipe.metrics() {
+            let name = &metric.name;
+            let place = roots.place(self.recipe, metric.from.path.as_str());
+            let value = read_metric(&place, &metric.from).map_err(|error| {
+                Error::other(format!("metric \"{name}\" was not measured: {error}"))
+            })?;
+            if value.value().is_nan() {
+                return Err(Error::other(format!(
+                    "metric \"{name}\" is NaN, which never passes"
+                )));
+            }
+            let (rule, number) = (&metric.rule, value.value());
+            let low = rule.min.as_ref().filter(|min| number < min.value());
+            let high = rule.max.as_ref().filter(|max| number > max.value());
+            if let Some(bound) = low.or(high) {
+                let side = if low.is_some() { "min" } else { "max" };
+                return Err(Error::other(format!(
+                    "metric \"{name}\" is {value}, beyond its {side} {bound}"
+                )));
+            }
+            metrics.insert(name.clone(), value);
+        }
+        Ok(metrics)
+    }
+
+    /// Runs stages with the other seeds, beside the project, and collects the metrics.
+    pub(super) fn replicates(
+        &mut self,
+        metrics: &mut BTreeMap<String, LockedMetric>,
+    ) -> Result<()> {
+        let Some(replicates) = self.recipe.replicates() else {
+            return Ok(());
+        };
+        // What nothing changed need not be run again: the values stand in an earlier lock.
+        let unchanged = self.done.iter().all(|ran| ran.reused);
+        let known = self.earlier.iter().find(|lock| {
+            lock.recipe.digest == *self.recipe.digest()
+                && metrics.iter().all(|(name, metric)| {
+                    lock.metrics.get(name).is_some_and(|other| {
+                        other.replicates.len() == replicates.seeds.len()
+                            && other.value.as_str() == metric.value.as_str()
+                    })
+                })
+        });
+        if let (true, Some(lock)) = (unchanged, known) {
+            for (name, metric) in metrics {
+                metric.replicates.clone_from(&lock.metrics[name].replicates);
+            }
+            return Ok(());
+        }
+        let main = self.recipe.determinism().seed;
+        let usual = self.roots.clone();
+        for seed in &replicates.seeds {
+            let roots = match main == Some(*seed) {
+                true => usual.clone(),
+                false => {
+                    let place = self.scratch.join(format!("seed-{seed}"));
+                    make(&place)?;
+                    let roots = usual.with_overlay(&replicates.stages, place);
+                    self.roots = roots.clone();
+                    let ran = self.replicate(&replicates.stages, *seed);
+                    self.roots = usual.clone();
+                    ran?;
+                    roots
+                }
+            };
+            for (name, value) in self.metrics(&roots)? {
+                if let Some(metric) = metrics.get_mut(&name) {
+                    metric.replicates.push(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replicate(&mut self, stages: &[String], seed: u64) -> Result<()> {
+        let recipe = self.recipe;
+        for stage in recipe
+            .stages()
+            .iter()
+            .filter(|stage| stages.contains(&stage.name))
+        {
+            self.events
+                .stage(&format!("{} (seed {seed})", stage.name), false);
+            let planned = plan(self.given(Some(seed)), stage, strictest(recipe))?;
+            let log_path = self.logs.join(format!("{}-seed-{seed}.log", stage.name));
+            let mut sink = LogFile::create(&log_path, self.events)?;
+            let outcome = self.runner.run(&planned.job, &mut sink)?;
+            if let Some(problem) = outcome.failure() {
+                return Err(Error::other(format!("with seed {seed}: {problem}"))
+                    .hint(format!("its whole output is in \"{}\"", log_path.display())));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn tests(&mut self, seed: Option<u64>) -> Result<BTreeMap<String, TestResult>> {
+        let mut results = BTreeMap::new();
+        // Golden answers are those of the whole model, not of a profile's.
+        let profiled = self.profile.is_some();
+        let due = |test: &&Test| !profiled || !matches!(test.check, Check::Inference { .. });
+        for test in self.recipe.tests().iter().filter(due) {
+            self.events.stage(&format!("test {}", test.name), false);
+            let log_path = self.logs.join(format!("test-{}.log", test.name));
+            let given = Given {
+                recipe: self.recipe,
+                roots: &self.roots,
+                params: &self.params,
+                seed,
+                machine: self.machine,
+                scratch: &self.scratch,
+            };
+            let against = Against {
+                runner: self.runner,
+                compare: self.compare,
+            };
+            let mut sink = LogFile::create(&log_path, self.events)?;
+            let result = run_test(given, test, against, true, &mut sink)?;
+            if !result.ok {
+                return Err(Error::other(format!(
+                    "test \"{}\" failed: {}",
+                    test.name, result.detail
+                ))
+                .hint(format!("its whole output is in \"{}\"", log_path.display())));
+            }
+            if result.recorded {
+                self.events.warn(&format!("test \"{}\": the golden output was not there and was written from this model; look at it, then commit it", test.name));
+            }
+            for file in &result.files {
+                let path = file.path.as_str().to_owned();
+                let file = LockedFile {
+                    role: FileRole::Test,
+                    ..file.clone()
+                };
+                self.files.entry(path).or_insert(file);
+            }
+            results.insert(test.name.clone(), result);
+        }
+        Ok(results)
+    }
+}

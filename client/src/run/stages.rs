@@ -1,0 +1,258 @@
+//! Stages run in order, or taken from an earlier run that had the same key.
+//!
+//! Invariant: what is reused has the key and the outputs that its record says.
+
+use super::baseline::{Run, RunOptions, StageRan, make};
+use super::logfile::LogFile;
+use super::publish::{publish, write_whole};
+use super::trace;
+use crate::error::{Error, Result};
+use crate::plan::{Planned, contents, plan, strictest};
+use crate::runner::{Measured, StageJob, StageOutcome};
+use sealstone_spec::recipe::{
+    Lock, LockDocument, LockedFile, LockedStage, PathDigest, Stage, Usage,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Run<'_> {
+    /// The named stages and all that they need; every stage if none is named.
+    pub(super) fn selected(&self, names: &[String]) -> Result<BTreeSet<String>> {
+        let all = self.recipe.stages().iter().map(|stage| stage.name.clone());
+        if names.is_empty() {
+            return Ok(all.collect());
+        }
+        let mut queue = Vec::new();
+        for name in names {
+            let stage = self.recipe.stage(name).ok_or_else(|| {
+                let known: Vec<String> = all.clone().collect();
+                Error::usage(format!("the recipe has no stage \"{name}\""))
+                    .hint(format!("it has: {}", known.join(", ")))
+            })?;
+            queue.push(stage);
+        }
+        let mut selected = BTreeSet::new();
+        while let Some(stage) = queue.pop() {
+            if selected.insert(stage.name.clone()) {
+                queue.extend(self.recipe.dependencies(stage));
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Runs or reuses every selected stage. What is left is what is not up to date.
+    pub(super) fn stages(
+        &mut self,
+        selected: &BTreeSet<String>,
+        options: &RunOptions,
+    ) -> Result<Vec<String>> {
+        let recipe = self.recipe;
+        let seed = recipe.determinism().seed;
+        let mut stale: Vec<String> = Vec::new();
+        for stage in recipe.stages() {
+            let wanted = selected.contains(&stage.name);
+            let waits = recipe
+                .dependencies(stage)
+                .iter()
+                .any(|other| stale.contains(&other.name));
+            if waits {
+                stale.push(stage.name.clone());
+                continue;
+            }
+            let planned = match plan(self.given(seed), stage, strictest(recipe)) {
+                Ok(planned) => planned,
+                Err(_) if !wanted => {
+                    stale.push(stage.name.clone());
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let named = options.stages.is_empty() || options.stages.contains(&stage.name);
+            let kept = match options.force && named {
+                true => None,
+                false => self.reusable(stage, &planned)?,
+            };
+            let (record, reused) = match kept {
+                Some(record) => {
+                    self.events.stage(&stage.name, true);
+                    (record, true)
+                }
+                None if !wanted => {
+                    stale.push(stage.name.clone());
+                    continue;
+                }
+                None => {
+                    self.events.stage(&stage.name, false);
+                    (self.run_stage(stage, &planned)?, false)
+                }
+            };
+            self.files.extend(
+                planned
+                    .files
+                    .into_iter()
+                    .map(|file| (file.path.as_str().to_owned(), file)),
+            );
+            self.done.push(StageRan {
+                name: stage.name.clone(),
+                reused,
+                record,
+            });
+            if !reused {
+                self.remember_stage();
+            }
+        }
+        Ok(stale)
+    }
+
+    /// The record of an earlier run with the same key, if its outputs are still what they were.
+    fn reusable(&mut self, stage: &Stage, planned: &Planned) -> Result<Option<LockedStage>> {
+        let key = planned.parts.key();
+        let earlier = self
+            .earlier
+            .iter()
+            .filter_map(|lock| lock.stage(&stage.name));
+        let mut same = earlier.filter(|record| record.key == key);
+        let Some(record) = same.next().cloned() else {
+            return Ok(None);
+        };
+        match self.outputs(stage) {
+            Ok((outputs, files)) if outputs == record.outputs => {
+                self.files.extend(files);
+                Ok(Some(record))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.outcome() == crate::Outcome::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What lies at the places of a stage's outputs.
+    fn outputs(&self, stage: &Stage) -> Result<(Vec<PathDigest>, BTreeMap<String, LockedFile>)> {
+        let mut job = StageJob::new("outputs", Vec::new(), &self.scratch, &self.scratch);
+        let (mut outputs, mut files) = (Vec::new(), BTreeMap::new());
+        for path in &stage.writes {
+            let (content, found) = contents(self.recipe, &self.roots, path, &mut job)?;
+            outputs.push(content);
+            files.extend(
+                found
+                    .into_iter()
+                    .map(|file| (file.path.as_str().to_owned(), file)),
+            );
+        }
+        Ok((outputs, files))
+    }
+
+    fn run_stage(&mut self, stage: &Stage, planned: &Planned) -> Result<LockedStage> {
+        let written = self.scratch.join(format!("out-{}", stage.name));
+        make(&written)?;
+        let mut job = planned.job.clone();
+        job.destination.clone_from(&written);
+        let log_path = self.logs.join(match self.profile {
+            Some(profile) => format!("{}-{}.log", profile.name, stage.name),
+            None => format!("{}.log", stage.name),
+        });
+        let started = jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
+        let mut sink = LogFile::create(&log_path, self.events)?;
+        let outcome = self.runner.run(&job, &mut sink)?;
+        let (log, tail) = sink.finish(&outcome)?;
+        for path in &outcome.undeclared {
+            self.events.warn(&format!(
+                "stage \"{}\" wrote \"{path}\", which it does not declare: it was thrown away",
+                stage.name
+            ));
+        }
+        for row in outcome.enforcement.iter().filter(|row| !row.is_enforced()) {
+            self.events.warn(&format!(
+                "stage \"{}\": the limit {} = {} is not enforced here",
+                stage.name, row.limit, row.requested
+            ));
+        }
+        if let Some(problem) = outcome.failure() {
+            let mut error = Error::other(problem)
+                .hint(format!("its whole output is in \"{}\"", log_path.display()));
+            if !outcome.missing.is_empty() {
+                error = error.hint("every path in \"out\" has to be written; the stage runs in a directory that holds only what it declares");
+            }
+            if !tail.is_empty() {
+                error = error.hint(format!("it ended with:\n{tail}"));
+            }
+            return Err(error);
+        }
+        publish(
+            &written,
+            self.roots.outputs_of(&stage.name),
+            &stage.writes,
+            &self.scratch,
+        )?;
+        let (outputs, files) = self.outputs(stage)?;
+        self.files.extend(files);
+        let trace = match &stage.trace {
+            Some(path) => Some(trace::summary(
+                &self.roots.place(self.recipe, path.as_str()),
+                path,
+            )?),
+            None => None,
+        };
+        let determinism = self.recipe.determinism();
+        Ok(LockedStage {
+            name: stage.name.clone(),
+            kind: stage.kind,
+            command: stage.run.clone(),
+            shell: stage.shell,
+            argv: job.argv,
+            env: planned.env.clone(),
+            params: planned.params.clone(),
+            seed: planned.seed,
+            hash_seed: determinism.hash_seed,
+            threads: determinism.threads,
+            device: stage.device.clone(),
+            key: planned.parts.key(),
+            key_parts: planned.parts,
+            sources: planned.sources.clone(),
+            inputs: planned.inputs.clone(),
+            outputs,
+            undeclared: outcome.undeclared.clone(),
+            exit: 0,
+            started,
+            log,
+            usage: usage(&outcome),
+            runner: outcome.runner.to_string(),
+            isolation: outcome.isolation,
+            trace,
+        })
+    }
+
+    /// Keeps what ended well, for the next run. It helps and promises nothing, so a failure is no error.
+    fn remember_stage(&self) {
+        let stages = self.done.iter().map(|ran| ran.record.clone()).collect();
+        let document = LockDocument {
+            stages,
+            ..self.empty()
+        };
+        if let Ok(lock) = Lock::seal(document) {
+            let _ = write_whole(&self.last, lock.as_bytes());
+        }
+    }
+}
+
+fn usage(outcome: &StageOutcome) -> Usage {
+    let used = &outcome.usage;
+    let value = |measured: Option<Measured>| measured.map(|measured| measured.value);
+    let method = used.peak_rss_bytes.and_then(|measured| {
+        let word = serde_json::to_value(measured.method).ok()?;
+        word.as_str().map(str::to_owned)
+    });
+    Usage {
+        wall_ms: value(used.wall_ms).unwrap_or(0),
+        user_ms: value(used.user_ms),
+        system_ms: value(used.system_ms),
+        peak_memory: value(used.peak_rss_bytes),
+        peak_memory_method: method,
+        read_bytes: value(used.read_bytes),
+        written_bytes: value(used.written_bytes),
+        max_threads: value(used.max_threads),
+        gpu_memory: None,
+        data_wait_ms: None,
+    }
+}

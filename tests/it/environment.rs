@@ -1,0 +1,298 @@
+//! Environments of locked wheels and of root file systems: made for a run, made again for a replay, and
+//! refused where they would be others.
+
+use sealstone_tests::registry::binary;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A wheel, made by Python itself: a zip file of text files.
+const MAKE: &str = r#"
+import base64, hashlib, sys, zipfile
+path, body = sys.argv[1], sys.argv[2]
+files = {
+    "tiny/__init__.py": body,
+    "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+    "tiny-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+}
+record = ""
+with zipfile.ZipFile(path, "w") as wheel:
+    for name, text in files.items():
+        wheel.writestr(zipfile.ZipInfo(name), text)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record += f"{name},sha256={digest},{len(text)}\n"
+    wheel.writestr(zipfile.ZipInfo("tiny-1.0.dist-info/RECORD"), record + "tiny-1.0.dist-info/RECORD,,\n")
+print(hashlib.sha256(open(path, "rb").read()).hexdigest())
+"#;
+
+const RECIPE: &str = r#"recipe = { version = 1, name = "tiny", owner = "team-x", risk = "low" }
+environment = { kind = "venv", lock = "requirements.lock", wheels = "wheels/" }
+determinism = { class = "bit_exact", seed = 7, threads = 1 }
+isolation = { minimum = "I1" }
+[stage.train]
+kind = "train"
+device = "cpu"
+run = ["python", "src/train.py"]
+in = ["src/train.py"]
+out = ["model/weights.json"]
+[metric.answer]
+from = "model/weights.json#/answer"
+direction = "none"
+replay = { abs = 0 }
+why = "a count"
+[test.golden]
+kind = "inference"
+run = ["python", "src/predict.py", "{model}", "{out}"]
+inputs = "golden/in.txt"
+expect = "golden/out.json"
+"#;
+
+/// Says in its weights which interpreter it runs in: a prefix that is not the base's is a virtual one.
+const TRAIN: &str = "import json, os, sys, tiny\nos.makedirs('model', exist_ok=True)\n\
+    json.dump({'answer': tiny.answer(), 'virtual': sys.prefix != sys.base_prefix}, open('model/weights.json', 'w'))\n";
+
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    /// A project with a locked wheel; `None` if there is no Python to make it with.
+    fn new() -> Option<Desk> {
+        let desk = Desk(tempfile::tempdir().unwrap());
+        for (path, content) in [
+            ("p/recipe.toml", RECIPE),
+            ("p/src/train.py", TRAIN),
+            (
+                "p/src/predict.py",
+                "import os, sys\nos.makedirs(os.path.dirname(sys.argv[2]), exist_ok=True)\nopen(sys.argv[2], 'w').write(open(sys.argv[1]).read())\n",
+            ),
+            ("p/golden/in.txt", "a\n"),
+        ] {
+            desk.write(path, content);
+        }
+        let hash = desk.wheel("def answer():\n    return 42\n")?;
+        desk.write(
+            "p/requirements.lock",
+            &format!("tiny==1.0 \\\n    --hash=sha256:{hash}\n"),
+        );
+        Some(desk)
+    }
+
+    /// Makes the wheel with other code; its SHA-256.
+    fn wheel(&self, body: &str) -> Option<String> {
+        let path = self.path("p/wheels/tiny-1.0-py3-none-any.whl");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let output = Command::new("python3")
+            .args(["-I", "-c", MAKE])
+            .arg(&path)
+            .arg(body)
+            .output();
+        match output {
+            Ok(output) if output.status.success() => {
+                Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+            }
+            _ => {
+                println!("SKIPPED 1: there is no Python");
+                None
+            }
+        }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn try_run(&self, args: &[&str], search: Option<&Path>) -> (Option<i32>, Value, String) {
+        let mut command = Command::new(binary("sealstone").unwrap());
+        command
+            .args(["--output", "json"])
+            .args(args)
+            .current_dir(self.0.path())
+            .env("SEALSTONE_STATE", self.path("state"));
+        if let Some(first) = search {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(all).unwrap());
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let value = said
+            .lines()
+            .last()
+            .and_then(|line| serde_json::from_str(line).ok())
+            .unwrap_or_default();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), value, errors)
+    }
+
+    #[track_caller]
+    fn run(&self, args: &[&str], code: i32) -> Value {
+        let (status, value, errors) = self.try_run(args, None);
+        assert_eq!(status, Some(code), "{args:?}\n{value}\n{errors}");
+        value
+    }
+
+    /// The baseline; `None` if this Python has no pip.
+    fn recorded() -> Option<Desk> {
+        let desk = Desk::new()?;
+        let (status, value, errors) = desk.try_run(&["run", "p"], None);
+        if errors.contains("there is no pip") {
+            println!("SKIPPED 1: there is no pip");
+            return None;
+        }
+        assert_eq!(status, Some(0), "{value}\n{errors}");
+        Some(desk)
+    }
+}
+
+fn reused(ran: &Value) -> bool {
+    ran["stages"][0]["reused"] == true
+}
+
+#[test]
+fn locked_wheels_run_and_replay_strictly_in_every_runner() {
+    let Some(desk) = Desk::recorded() else { return };
+    let weights = fs::read_to_string(desk.path("p/model/weights.json")).unwrap();
+    assert!(
+        weights.contains("42") && weights.contains("true"),
+        "{weights}"
+    );
+    let venvs = || {
+        fs::read_dir(desk.path("p/.sealstone"))
+            .unwrap()
+            .filter(|entry| {
+                let name = entry.as_ref().unwrap().file_name();
+                name.to_string_lossy().starts_with("venv-")
+            })
+            .count()
+    };
+    // A directory and its record; a second run takes both as they are.
+    assert_eq!(venvs(), 2);
+    assert!(reused(&desk.run(&["run", "p"], 0)));
+    assert_eq!(venvs(), 2);
+
+    let good = desk.run(&["replay", "p", "--strict", "--keep", "kept"], 0);
+    let report = &good["report"];
+    assert_eq!(report["verdict"], "REPRODUCED", "{good}");
+    assert_eq!(report["environment"]["diff"], serde_json::json!([]));
+    assert_eq!(report["class"]["achieved"], "bit_exact");
+    assert!(desk.path("kept/replay/environment.json").is_file());
+    let lock: Value =
+        serde_json::from_slice(&fs::read(desk.path("p/recipe.lock")).unwrap()).unwrap();
+    let facts = &lock["environment"]["document"]["facts"];
+    assert!(
+        facts["python.packages"]["tiny"]
+            .as_str()
+            .unwrap()
+            .starts_with("1.0 sha256:")
+    );
+    let wheel = lock["files"].as_array().unwrap().iter();
+    assert_eq!(
+        wheel.filter(|file| file["role"] == "environment").count(),
+        2
+    );
+    for runner in ["bubblewrap", "confined", "process"] {
+        let (status, value, errors) = desk.try_run(&["replay", "p", "--runner", runner], None);
+        if errors.contains("not usable") || value["report"]["reasons"][0]["code"] == "runner" {
+            println!("SKIPPED 1: {runner} does not work here");
+            continue;
+        }
+        assert_eq!(status, Some(0), "{runner}\n{value}\n{errors}");
+        assert_eq!(
+            value["report"]["class"]["achieved"], "bit_exact",
+            "{runner}"
+        );
+    }
+}
+
+#[test]
+fn a_bundle_makes_its_environment_from_its_own_wheels() {
+    let Some(desk) = Desk::recorded() else { return };
+    desk.run(&["pack", "p", "-o", "bundle:1.0.0"], 0);
+    fs::rename(desk.path("p"), desk.path("gone")).unwrap();
+    let replay = ["replay", "oci:bundle:1.0.0", "--insecure-skip-signatures"];
+    let good = desk.run(&replay, 0);
+    let report = &good["report"];
+    assert_eq!(report["class"]["achieved"], "bit_exact", "{good}");
+    assert_eq!(report["environment"]["diff"], serde_json::json!([]));
+    assert_eq!(report["tests"][0]["ok"], true);
+}
+
+#[test]
+fn a_wheel_that_is_not_what_its_hash_says_halts_and_nothing_runs() {
+    let Some(desk) = Desk::recorded() else { return };
+    desk.wheel("def answer():\n    return 43\n").unwrap();
+    let halted = desk.run(&["replay", "p"], 3);
+    assert_eq!(halted["report"]["verdict"], "HALTED");
+    assert_eq!(halted["report"]["reasons"][0]["subject"], "wheels");
+    assert_eq!(halted["report"]["stages"], serde_json::json!([]));
+    assert!(desk.path(".sealstone/incidents").is_dir());
+    // Nor does a run take it: the environment of before is of other wheels.
+    desk.run(&["run", "p", "--force"], 4);
+}
+
+#[test]
+fn another_environment_is_undecided_before_anything_runs() {
+    let Some(desk) = Desk::recorded() else { return };
+    // Another lock, and a wheel that fits it: the package is another one.
+    let hash = desk.wheel("def answer():\n    return 43\n").unwrap();
+    desk.write(
+        "p/requirements.lock",
+        &format!("tiny==1.0 --hash=sha256:{hash}\n"),
+    );
+    let other = desk.run(&["replay", "p"], 5);
+    assert_eq!(other["report"]["verdict"], "INCONCLUSIVE");
+    let facts: Vec<&str> = other["report"]["environment"]["diff"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["level"] == "M")
+        .map(|row| row["fact"].as_str().unwrap())
+        .collect();
+    assert_eq!(facts, ["python.environment", "python.packages/tiny"]);
+    assert_eq!(other["report"]["stages"], serde_json::json!([]));
+
+    // Let go by a recorded decision, it runs, and says what it found.
+    let recipe = fs::read_to_string(desk.path("p/recipe.toml")).unwrap();
+    let overrides = "override = [{ fact = \"python.environment\", level = \"i\", why = \"tried\" }, { fact = \"python.packages/tiny\", level = \"W\", why = \"tried\" }]\n";
+    desk.write("p/recipe.toml", &format!("{overrides}{recipe}"));
+    let found = desk.run(&["replay", "p"], 2);
+    assert_eq!(found["report"]["verdict"], "DIVERGED");
+    assert_eq!(found["report"]["firstDivergence"]["stage"], "train");
+    assert_eq!(found["report"]["attribution"], "environment");
+    assert_eq!(found["report"]["overrides"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn another_python_is_undecided_and_nothing_is_installed_for_it() {
+    let Some(desk) = Desk::recorded() else { return };
+    // Every Python of this machine says that it is an older one.
+    let shims = desk.path("shims");
+    fs::create_dir_all(&shims).unwrap();
+    let version = Command::new("python3").arg("-V").output().unwrap();
+    let version = String::from_utf8(version.stdout).unwrap();
+    let version = version.trim().strip_prefix("Python ").unwrap();
+    let minor: Vec<&str> = version.split('.').take(2).collect();
+    for name in ["python", "python3", &format!("python{}", minor.join("."))] {
+        let path = shims.join(name);
+        let text = "#!/bin/sh\necho '{\"executable\": \"/usr/bin/env\", \"prefix\": \"/usr\", \"version\": \"3.2.1\"}'\n";
+        fs::write(&path, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&path, mode).unwrap();
+    }
+    let (status, value, errors) = desk.try_run(&["replay", "p", "--keep", "kept"], Some(&shims));
+    assert_eq!(status, Some(5), "{value}\n{errors}");
+    let report = &value["report"];
+    assert_eq!(report["verdict"], "INCONCLUSIVE");
+    let text = report["reasons"].to_string();
+    assert!(text.contains("python.version is 3.2.1 here"), "{text}");
+    assert_eq!(
+        fs::read_dir(desk.path("kept/environment")).unwrap().count(),
+        0
+    );
+}
