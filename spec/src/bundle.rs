@@ -207,16 +207,38 @@ impl FileKind {
         format!("{}{}.v1.raw", media::MODEL_LAYER_PREFIX, self.as_str())
     }
 
-    /// Kind and whether it is a tar archive, from a layer's media type.
-    fn from_media_type(media_type: &str) -> Option<(FileKind, bool)> {
+    /// Kind and form, from a layer's media type.
+    fn from_media_type(media_type: &str) -> Option<(FileKind, LayerForm)> {
         let rest = media_type.strip_prefix(media::MODEL_LAYER_PREFIX)?;
-        FileKind::ALL
-            .into_iter()
-            .find_map(|kind| match rest.strip_prefix(kind.as_str())? {
-                ".v1.raw" => Some((kind, false)),
-                ".v1.tar" => Some((kind, true)),
-                _ => None,
-            })
+        FileKind::ALL.into_iter().find_map(|kind| {
+            let form = match rest.strip_prefix(kind.as_str())? {
+                ".v1.raw" => LayerForm::Raw,
+                ".v1.tar" => LayerForm::Tar,
+                ".v1.tar+gzip" => LayerForm::TarGzip,
+                _ => return None,
+            };
+            Some((kind, form))
+        })
+    }
+}
+
+/// How a layer holds its content. Sealstone writes [`LayerForm::Raw`] only; other tools of the format
+/// also write archives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerForm {
+    /// The layer is the file.
+    Raw,
+    /// A tar archive of files at or below the layer's path.
+    Tar,
+    /// The same, compressed.
+    TarGzip,
+}
+
+impl LayerForm {
+    /// Whether the layer holds files in an archive, so that their digests are not the layer's.
+    pub fn is_archive(self) -> bool {
+        self != LayerForm::Raw
     }
 }
 
@@ -233,8 +255,8 @@ pub struct BundleFile {
     pub size: u64,
     /// Whether it may be run.
     pub executable: bool,
-    /// Whether the layer is a tar archive with several files, rooted at `path`.
-    pub archive: bool,
+    /// How the layer holds it. Digest and size are the layer's.
+    pub form: LayerForm,
 }
 
 /// The content of `org.cncf.model.file.metadata+json`.
@@ -306,7 +328,7 @@ fn read_layer(layer: &Descriptor) -> Result<BundleFile, BundleError> {
     if let Some(title) = layer.annotations.get(media::ANNOTATION_TITLE) {
         title.parse::<BundlePath>()?;
     }
-    let Some((kind, archive)) = FileKind::from_media_type(&layer.media_type) else {
+    let Some((kind, form)) = FileKind::from_media_type(&layer.media_type) else {
         return Err(BundleError::LayerType {
             path: path.0,
             media_type: layer.media_type.clone(),
@@ -316,7 +338,7 @@ fn read_layer(layer: &Descriptor) -> Result<BundleFile, BundleError> {
     if let Some(text) = layer.annotations.get(media::ANNOTATION_FILE_METADATA) {
         let metadata: FileMetadata = serde_json::from_str(text)
             .map_err(|error| BundleError::Metadata(path.0.clone(), error.to_string()))?;
-        if !archive && !matches!(metadata.typeflag, 0 | b'0') {
+        if !form.is_archive() && !matches!(metadata.typeflag, 0 | b'0') {
             let problem = format!("type flag {} is not a plain file", metadata.typeflag);
             return Err(BundleError::Metadata(path.0, problem));
         }
@@ -328,7 +350,7 @@ fn read_layer(layer: &Descriptor) -> Result<BundleFile, BundleError> {
         digest: layer.digest,
         size: layer.size,
         executable,
-        archive,
+        form,
     })
 }
 

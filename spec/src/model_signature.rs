@@ -126,7 +126,7 @@ impl ModelManifest {
         let mut files: BTreeMap<&str, Digest> = BTreeMap::new();
         for file in bundle.files() {
             let path = file.path.as_str();
-            if file.archive {
+            if file.form.is_archive() {
                 return Err(ModelSignatureError::Archive(path.to_owned()));
             }
             if file.digest.algorithm() != Algorithm::Sha256 {

@@ -1,103 +1,19 @@
 //! Releases carried without a network, through the real client: signed in every form, exported, verified,
 //! imported; nothing is lost, and nothing that was changed passes.
 
+use crate::model_desk::{Desk, at};
 use sealstone::layout::LayoutStore;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::policy::{Policy, PolicyEnvelope};
 use sealstone_spec::record::{Document, POLICY, POLICY_MEDIA_TYPE, record_manifest};
-use sealstone_tests::registry::{Setup, TestRegistry, binary};
+use sealstone_tests::registry::Setup;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-
-struct Ended {
-    code: i32,
-    json: Value,
-    everything: String,
-}
-
-impl Ended {
-    #[track_caller]
-    fn expect(self, code: i32) -> Ended {
-        assert_eq!(self.code, code, "{}", self.everything);
-        self
-    }
-}
-
-/// A directory to work in, and somebody who works there.
-struct Desk {
-    directory: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Desk {
-        let desk = Desk {
-            directory: tempfile::tempdir().unwrap(),
-        };
-        let model = desk.path("model");
-        fs::create_dir(&model).unwrap();
-        fs::write(model.join("model.safetensors"), vec![3; 2_500_000]).unwrap();
-        fs::write(model.join("config.json"), b"{}").unwrap();
-        desk.run(&["keygen", "--out", "alice", "--no-passphrase"])
-            .expect(0);
-        desk.run(&["keygen", "--out", "mallory", "--no-passphrase"])
-            .expect(0);
-        desk.run(&["pack", "model", "-o", "bundle:1.0.0"]).expect(0);
-        desk
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Runs the client without any registry at hand.
-    fn run(&self, arguments: &[&str]) -> Ended {
-        self.run_with(arguments, None)
-    }
-
-    /// Runs the client as the administrator of a registry.
-    fn run_at(&self, registry: &TestRegistry, arguments: &[&str]) -> Ended {
-        self.run_with(arguments, Some(registry))
-    }
-
-    fn run_with(&self, arguments: &[&str], registry: Option<&TestRegistry>) -> Ended {
-        let mut command = Command::new(binary("sealstone").unwrap());
-        command
-            .args(["--output", "json"])
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.directory.path())
-            .env("SOURCE_DATE_EPOCH", "1767225600");
-        if let Some(registry) = registry {
-            command
-                .env("SEALSTONE_REGISTRY", registry.address().to_string())
-                .env("SEALSTONE_USERNAME", &registry.admin.name)
-                .env("SEALSTONE_PASSWORD", &registry.admin.secret);
-        }
-        let output = command.output().unwrap();
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        let last = out
-            .lines()
-            .rev()
-            .find_map(|line| serde_json::from_str(line).ok());
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            json: last.unwrap_or(Value::Null),
-            everything: format!("{arguments:?}\n{out}\n{error}"),
-        }
-    }
-}
-
-fn at(registry: &TestRegistry, rest: &str) -> String {
-    format!("{}/{rest}", registry.address())
-}
 
 fn length(value: &Value, list: &str) -> usize {
     value[list].as_array().map_or(0, Vec::len)

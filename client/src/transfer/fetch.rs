@@ -1,9 +1,11 @@
 //! One blob from a registry, layout or archive into a verified file.
 //!
-//! Owns the choice between one stream and parallel ranges, and going on after a cut.
+//! Owns the choice between one stream and parallel ranges, and going on after a cut, also that of an
+//! earlier process.
 //! Invariant: on success the file has exactly the descriptor's size and digest; on failure whoever
 //! called removes it.
 
+use super::kept::{self, Kept};
 use super::progress::Track;
 use super::sink::{Closed, Sink, create_new};
 use super::{Place, TransferOptions, lost, mismatch, ranges};
@@ -19,7 +21,8 @@ use std::sync::Arc;
 /// Blobs up to this size are fetched with one request into memory.
 const IN_MEMORY: u64 = 1024 * 1024;
 
-/// Fetches a blob into a new file at `path`. `label` is its name in errors and reports.
+/// Fetches a blob into the file `path`. `label` is its name in errors and reports. What an earlier pull
+/// left there is checked like what comes, and fetched again if it is not right.
 pub(crate) async fn fetch(
     source: &Place,
     descriptor: &Descriptor,
@@ -28,6 +31,21 @@ pub(crate) async fn fetch(
     options: &TransferOptions,
     track: Arc<dyn Track>,
 ) -> Result<()> {
+    let goes_on = matches!(source, Place::Registry(_)) && descriptor.size > IN_MEMORY;
+    let found = kept::look(path, descriptor.size).map_err(|error| writing(path, error))?;
+    if let Some(kept) = found {
+        if goes_on {
+            match fetch_behind(source, descriptor, kept, path, label, options, &track).await {
+                // It may be what was kept that is wrong: a power cut can swallow bytes.
+                Err(error) if error.outcome() == crate::Outcome::Halted => {
+                    tracing::debug!(label, %error, "what an earlier pull left is of no use");
+                }
+                other => return other,
+            }
+            track.stand_at(0);
+        }
+        std::fs::remove_file(path).map_err(|error| writing(path, error))?;
+    }
     if descriptor.size <= IN_MEMORY {
         let content = source
             .store()
@@ -38,43 +56,58 @@ pub(crate) async fn fetch(
         track.advance(descriptor.size);
         return Ok(());
     }
-    let file = create_new(path).map_err(|error| writing(path, error))?;
+    let kept = Kept {
+        file: create_new(path).map_err(|error| writing(path, error))?,
+        bytes: 0,
+    };
+    fetch_behind(source, descriptor, kept, path, label, options, &track).await
+}
+
+/// Fetches what is missing of a large blob.
+async fn fetch_behind(
+    source: &Place,
+    descriptor: &Descriptor,
+    kept: Kept,
+    path: &Path,
+    label: &str,
+    options: &TransferOptions,
+    track: &Arc<dyn Track>,
+) -> Result<()> {
     match source {
         Place::Layout(layout) => {
             let from = layout.blob_path(&descriptor.digest);
             let reading = |error| Error::io(format!("reading \"{}\"", from.display()), error);
             let from = File::open(&from).map_err(reading)?;
-            copy_file(from, file, path, descriptor, label, &track).await?;
+            copy_file(from, kept.file, path, descriptor, label, track).await?;
         }
         Place::Archive(archive) => {
             let from = archive.open_blob(&descriptor.digest)?;
-            copy_file(from, file, path, descriptor, label, &track).await?;
+            copy_file(from, kept.file, path, descriptor, label, track).await?;
         }
         Place::Registry(store) => {
-            let mut file = Some(file);
+            let mut kept = Some(kept);
             if options.ranges > 1
                 && descriptor.size >= options.ranges_from
                 && let Some(values) = tree_of(store, descriptor, label).await?
             {
-                let taken = file.take().expect("the file was opened above");
+                let taken = kept.take().expect("the file was opened by the caller");
                 let fetched = ranges::fetch(
-                    store, descriptor, values, taken, path, label, options, &track,
+                    store, descriptor, values, taken, path, label, options, track,
                 )
                 .await?;
                 if fetched == ranges::Fetched::NoRanges {
                     track.stand_at(0);
-                    file = Some(
-                        File::options()
-                            .read(true)
-                            .write(true)
-                            .truncate(true)
-                            .open(path)
-                            .map_err(|error| writing(path, error))?,
-                    );
+                    let file = File::options()
+                        .read(true)
+                        .write(true)
+                        .truncate(true)
+                        .open(path)
+                        .map_err(|error| writing(path, error))?;
+                    kept = Some(Kept { file, bytes: 0 });
                 }
             }
-            if let Some(file) = file {
-                fetch_stream(store, descriptor, file, path, label, &track).await?;
+            if let Some(kept) = kept {
+                fetch_stream(store, descriptor, kept, path, label, track).await?;
             }
         }
     }
@@ -186,16 +219,20 @@ async fn copy_file(
 async fn fetch_stream(
     store: &RegistryStore,
     descriptor: &Descriptor,
-    file: File,
+    kept: Kept,
     path: &Path,
     label: &str,
     track: &Arc<dyn Track>,
 ) -> Result<()> {
-    let mut sink = Sink::begin(file, descriptor.digest.algorithm());
-    let mut position = 0;
-    let mut farthest = 0;
+    let mut sink = Sink::begin(kept.file, descriptor.digest.algorithm(), kept.bytes);
+    let mut position = kept.bytes;
+    let mut farthest = position;
     let mut attempt = 1;
+    track.stand_at(position);
     let is_open = loop {
+        if position == descriptor.size {
+            break true;
+        }
         let failure = match store.open_blob(descriptor, position, None).await {
             Ok(mut download) => {
                 if download.start != position {

@@ -6,7 +6,9 @@
 //! | `graph` | which manifests and blobs belong to one |
 //! | `upload`, `sessions`, `read_ahead` | one blob to a registry, over cuts and restarts |
 //! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
+//! | `kept` | what an earlier pull left of such a file |
 //! | `staging` | a directory that appears whole or not at all |
+//! | `unpack` | the files of a layer that is an archive |
 //! | [`progress`] | what is told while it goes on |
 //!
 //! Invariants: a file has its final name only after size and digest were compared; memory does not
@@ -16,6 +18,7 @@ mod copy;
 mod export;
 mod fetch;
 mod graph;
+mod kept;
 pub mod progress;
 mod pull;
 mod push;
@@ -24,6 +27,7 @@ mod read_ahead;
 mod sessions;
 mod sink;
 mod staging;
+mod unpack;
 mod upload;
 
 #[cfg(test)]

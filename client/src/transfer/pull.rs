@@ -6,7 +6,7 @@
 
 use super::progress::{Arrival, Track};
 use super::staging::Staging;
-use super::{Place, TransferOptions, fetch, lost};
+use super::{Place, TransferOptions, fetch, lost, unpack};
 use crate::error::{Error, Outcome, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sealstone_spec::admission::Admission;
@@ -53,9 +53,9 @@ pub struct Pulled {
     pub digest: Digest,
     /// The directory.
     pub directory: PathBuf,
-    /// Number of files.
+    /// Number of files, those from archives included.
     pub files: usize,
-    /// Bytes of all files.
+    /// Bytes of all these files.
     pub bytes: u64,
 }
 
@@ -67,6 +67,8 @@ pub struct Pulled {
 /// # Errors
 /// [`Outcome::Halted`](crate::Outcome::Halted) if anything is not what it should be, admitted or not;
 /// nothing is left then, but in quarantine where the options name one.
+/// After a cut, what has arrived stays in a hidden directory beside the destination,
+/// and the next pull of the same bundle to the same place checks it and goes on from there.
 pub async fn pull(
     source: &Place,
     manifest: &VerifiedManifest,
@@ -83,48 +85,68 @@ pub async fn pull(
                 "anything can be pulled into a layout as it is, without unpacking: --oci DIRECTORY",
             )
     })?;
-    if let Some(archive) = bundle.files().iter().find(|file| file.archive) {
-        return Err(Error::other(format!(
-            "layer \"{}\" is a tar archive, which this version does not unpack",
-            archive.path
-        ))
-        .hint("pull into a layout instead: --oci DIRECTORY"));
-    }
-    let staging = begin(destination, overwrite).await?;
+    let staging = begin(destination, overwrite, manifest.digest(), bundle.files()).await?;
+    let staging = Arc::new(staging);
     let options = &options.shared_among(bundle.files().iter().map(|file| file.size));
     let mut files: Vec<(usize, &BundleFile)> = bundle.files().iter().enumerate().collect();
     // Large ones first, so that none of them is left alone at the end.
     files.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));
-    let fetched = futures_util::stream::iter(files)
+    let settled: Vec<Settled> = futures_util::stream::iter(files)
         .map(|(number, file)| fetch_file(source, manifest, number, file, &staging, options))
         .buffer_unordered(options.parallel.max(1))
-        .try_collect::<Vec<()>>()
-        .await;
-    if let Err(error) = fetched {
-        if let (Outcome::Halted, Some(place)) = (error.outcome(), &options.quarantine) {
-            staging.quarantine(place);
-        }
-        return Err(error);
-    }
-    tokio::task::spawn_blocking(move || staging.publish())
+        .try_collect()
         .await
-        .map_err(lost)??;
+        .map_err(|error: Error| given_up(error, &staging, options))?;
+    tokio::task::spawn_blocking(move || {
+        // Whoever settled an archive has ended, and with it its share of the staging.
+        let staging = Arc::into_inner(staging)
+            .ok_or_else(|| Error::other("a part of the pull is still at work"))?;
+        staging.publish()
+    })
+    .await
+    .map_err(lost)??;
     Ok(Pulled {
         digest: *manifest.digest(),
         directory: destination.to_owned(),
-        files: bundle.files().len(),
-        bytes: bundle
-            .files()
+        files: settled.iter().map(|settled| settled.files).sum(),
+        bytes: settled
             .iter()
-            .fold(0, |sum, file| sum.saturating_add(file.size)),
+            .fold(0, |sum, settled| sum.saturating_add(settled.bytes)),
     })
 }
 
-async fn begin(destination: &Path, overwrite: bool) -> Result<Staging> {
-    let destination = destination.to_owned();
-    tokio::task::spawn_blocking(move || Staging::begin(&destination, overwrite))
+/// What one layer brought.
+struct Settled {
+    files: usize,
+    bytes: u64,
+}
+
+async fn begin(
+    destination: &Path,
+    overwrite: bool,
+    bundle: &Digest,
+    files: &[BundleFile],
+) -> Result<Staging> {
+    let (destination, bundle, files) = (destination.to_owned(), *bundle, files.to_vec());
+    tokio::task::spawn_blocking(move || Staging::begin(&destination, overwrite, &bundle, &files))
         .await
         .map_err(lost)?
+}
+
+/// Keeps what has arrived if only the network failed; anything else may be wrong with these very bytes, or
+/// with the disk that they lie on.
+fn given_up(error: Error, staging: &Staging, options: &TransferOptions) -> Error {
+    if error.outcome() != Outcome::Network {
+        if let (Outcome::Halted, Some(place)) = (error.outcome(), &options.quarantine) {
+            staging.quarantine(place);
+        }
+        staging.discard();
+        return error;
+    }
+    error.hint(format!(
+        "what has arrived is kept in \"{}\": the same command goes on from there",
+        staging.directory().display()
+    ))
 }
 
 async fn fetch_file(
@@ -132,9 +154,9 @@ async fn fetch_file(
     manifest: &VerifiedManifest,
     number: usize,
     file: &BundleFile,
-    staging: &Staging,
+    staging: &Arc<Staging>,
     options: &TransferOptions,
-) -> Result<()> {
+) -> Result<Settled> {
     // Files stand in the order of the layers they were read from.
     let descriptor: &Descriptor = manifest
         .layers()
@@ -157,7 +179,33 @@ async fn fetch_file(
         track.clone(),
     )
     .await?;
-    staging.settle(number, &file.path, file.executable)?;
+    let settled = if file.form.is_archive() {
+        let (staging, file) = (staging.clone(), file.clone());
+        tokio::task::spawn_blocking(move || settle_archive(&staging, number, &file))
+            .await
+            .map_err(lost)??
+    } else {
+        staging.settle(&staging.incoming(number), &file.path, file.executable)?;
+        Settled {
+            files: 1,
+            bytes: file.size,
+        }
+    };
     track.end(Arrival::Moved);
-    Ok(())
+    Ok(settled)
+}
+
+/// Gives the files of a verified archive their paths.
+fn settle_archive(staging: &Staging, number: usize, layer: &BundleFile) -> Result<Settled> {
+    let archive = staging.incoming(number);
+    let unpacked = unpack::unpack(&archive, layer, &staging.unpacking(number))?;
+    let mut settled = Settled { files: 0, bytes: 0 };
+    for file in &unpacked {
+        staging.settle(&file.file, &file.path, file.executable)?;
+        settled.files += 1;
+        settled.bytes = settled.bytes.saturating_add(file.size);
+    }
+    std::fs::remove_file(&archive)
+        .map_err(|error| Error::io(format!("removing \"{}\"", archive.display()), error))?;
+    Ok(settled)
 }

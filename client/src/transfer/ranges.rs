@@ -7,6 +7,7 @@
 //! finds damage sooner.
 
 use super::fetch::writing;
+use super::kept::{self, Kept};
 use super::progress::Track;
 use super::sink::{EarlySync, WRITE_BYTES};
 use super::{TransferOptions, lost, mismatch};
@@ -17,7 +18,7 @@ use data_encoding::HEXLOWER;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use sealstone_spec::manifest::Descriptor;
 use sealstone_spec::tree::{ChainingValue, GROUP_BYTES, group_value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -83,26 +84,42 @@ pub(super) async fn fetch(
     store: &RegistryStore,
     descriptor: &Descriptor,
     values: Vec<ChainingValue>,
-    file: File,
+    kept: Kept,
     path: &Path,
     label: &str,
     options: &TransferOptions,
     track: &Arc<dyn Track>,
 ) -> Result<Fetched> {
     let size = descriptor.size;
-    file.set_len(size).map_err(|error| writing(path, error))?;
-    let file = Arc::new(file);
     let values = Arc::new(values);
     let range_bytes = (options.range_bytes / BLOCK as u64).max(1) * BLOCK as u64;
     let next = AtomicU64::new(0);
+    let tree = values.clone();
+    let look = move || -> io::Result<(File, BTreeSet<u64>)> {
+        let sound = kept::sound_ranges(&kept, size, range_bytes, &tree)?;
+        kept.file.set_len(size)?;
+        Ok((kept.file, sound))
+    };
+    let (file, sound) = tokio::task::spawn_blocking(look)
+        .await
+        .map_err(lost)?
+        .map_err(|error| writing(path, error))?;
+    let file = Arc::new(file);
+    track.stand_at(
+        sound
+            .iter()
+            .map(|start| range_bytes.min(size - start))
+            .sum(),
+    );
 
     let (landed, to_hash) = std_mpsc::sync_channel::<Landed>(AHEAD);
     let (spare, spares) = std_mpsc::channel::<Vec<u8>>();
     let spares = Arc::new(std::sync::Mutex::new(spares));
     let algorithm = descriptor.digest.algorithm();
     let hashed_file = file.clone();
+    let there = blocks_of(&sound, range_bytes, size);
     let hashing = tokio::task::spawn_blocking(move || {
-        hash_in_order(&hashed_file, size, algorithm, &to_hash, &spare)
+        hash_in_order(&hashed_file, size, algorithm, there, &to_hash, &spare)
     });
 
     let workers = options
@@ -118,7 +135,12 @@ pub(super) async fn fetch(
         threads.push(tokio::task::spawn_blocking(move || {
             check_and_write(&file, size, &values, receiver, &landed, &spares)
         }));
-        streams.push(work(store, descriptor, range_bytes, &next, sender, track));
+        let plan = Plan {
+            range_bytes,
+            next: &next,
+            sound: &sound,
+        };
+        streams.push(work(store, descriptor, plan, sender, track));
     }
     drop(landed);
     // The first failure drops the other streams and with them their threads' senders.
@@ -186,12 +208,38 @@ enum Message {
     End,
 }
 
+/// Which ranges there are to fetch.
+#[derive(Clone, Copy)]
+struct Plan<'a> {
+    range_bytes: u64,
+    /// Where the next one begins that nobody has taken.
+    next: &'a AtomicU64,
+    /// Where those begin that are there already.
+    sound: &'a BTreeSet<u64>,
+}
+
+/// The blocks of the ranges that are there already, to be read back when the hash reaches them.
+fn blocks_of(
+    sound: &BTreeSet<u64>,
+    range_bytes: u64,
+    size: u64,
+) -> BTreeMap<u64, (usize, Option<Vec<u8>>)> {
+    sound
+        .iter()
+        .flat_map(|start| {
+            let end = (start + range_bytes).min(size);
+            (*start..end)
+                .step_by(BLOCK)
+                .map(move |at| (at, ((end - at).min(BLOCK as u64) as usize, None)))
+        })
+        .collect()
+}
+
 /// Fetches range after range over one connection.
 async fn work(
     store: &RegistryStore,
     descriptor: &Descriptor,
-    range_bytes: u64,
-    next: &AtomicU64,
+    plan: Plan<'_>,
     sender: mpsc::Sender<Message>,
     track: &Arc<dyn Track>,
 ) -> Result<(), Stop> {
@@ -200,11 +248,14 @@ async fn work(
         async move { sender.send(message).await.map_err(|_| Stop::Closed) }
     };
     loop {
-        let start = next.fetch_add(range_bytes, Ordering::Relaxed);
+        let start = plan.next.fetch_add(plan.range_bytes, Ordering::Relaxed);
         if start >= descriptor.size {
             return Ok(());
         }
-        let end = (start + range_bytes).min(descriptor.size);
+        if plan.sound.contains(&start) {
+            continue;
+        }
+        let end = (start + plan.range_bytes).min(descriptor.size);
         send(Message::At(start)).await?;
         let (mut position, mut farthest, mut attempt) = (start, start, 1);
         let (mut batch, mut batched) = (Vec::new(), 0);
@@ -328,30 +379,20 @@ fn hash_in_order(
     file: &File,
     size: u64,
     algorithm: Algorithm,
+    there: BTreeMap<u64, (usize, Option<Vec<u8>>)>,
     landed: &std_mpsc::Receiver<Landed>,
     spare: &std_mpsc::Sender<Vec<u8>>,
 ) -> io::Result<Option<Digest>> {
     let mut hasher = Hasher::new(algorithm);
     let mut position = 0;
-    let mut waiting: BTreeMap<u64, (usize, Option<Vec<u8>>)> = BTreeMap::new();
+    let mut waiting = there;
     let mut held = 0;
     let mut scratch = Vec::new();
     let give_back = |mut block: Vec<u8>| {
         block.clear();
         let _ = spare.send(block);
     };
-    while let Ok(Landed { offset, block }) = landed.recv() {
-        if offset == position {
-            hasher.update(&block);
-            position += block.len() as u64;
-            give_back(block);
-        } else if held + block.len() <= HELD {
-            held += block.len();
-            waiting.insert(offset, (block.len(), Some(block)));
-        } else {
-            waiting.insert(offset, (block.len(), None));
-            give_back(block);
-        }
+    loop {
         while let Some((length, block)) = waiting.remove(&position) {
             match block {
                 Some(block) => {
@@ -366,6 +407,20 @@ fn hash_in_order(
                 }
             }
             position += length as u64;
+        }
+        let Ok(Landed { offset, block }) = landed.recv() else {
+            break;
+        };
+        if offset == position {
+            hasher.update(&block);
+            position += block.len() as u64;
+            give_back(block);
+        } else if held + block.len() <= HELD {
+            held += block.len();
+            waiting.insert(offset, (block.len(), Some(block)));
+        } else {
+            waiting.insert(offset, (block.len(), None));
+            give_back(block);
         }
     }
     if position != size {
@@ -400,7 +455,7 @@ mod tests {
                 sender.send(Landed { offset: offset as u64, block }).unwrap();
             }
             drop(sender);
-            let digest = hash_in_order(&file, content.len() as u64, Algorithm::Sha256, &receiver, &spare).unwrap();
+            let digest = hash_in_order(&file, content.len() as u64, Algorithm::Sha256, BTreeMap::new(), &receiver, &spare).unwrap();
             prop_assert_eq!(digest, Some(Digest::sha256(&content)));
         }
     }
@@ -421,6 +476,7 @@ mod tests {
             &file,
             2 * BLOCK as u64,
             Algorithm::Sha256,
+            BTreeMap::new(),
             &receiver,
             &spare,
         )

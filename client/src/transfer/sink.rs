@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use tokio::sync::mpsc;
@@ -51,10 +51,10 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 }
 
 impl Sink {
-    /// Begins to write a file.
-    pub(crate) fn begin(file: File, algorithm: Algorithm) -> Sink {
+    /// Begins to write a file behind its first `kept` bytes, which are hashed before what comes.
+    pub(crate) fn begin(file: File, algorithm: Algorithm, kept: u64) -> Sink {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let thread = tokio::task::spawn_blocking(move || drain(file, algorithm, receiver));
+        let thread = tokio::task::spawn_blocking(move || drain(file, algorithm, kept, receiver));
         Sink {
             sender,
             thread,
@@ -102,9 +102,11 @@ impl Sink {
 fn drain(
     mut file: File,
     algorithm: Algorithm,
+    kept: u64,
     mut receiver: mpsc::Receiver<Message>,
 ) -> io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
+    hash_kept(&mut file, kept, &mut hasher)?;
     let mut early = EarlySync::begin(&file)?;
     while let Some(message) = receiver.blocking_recv() {
         match message {
@@ -127,6 +129,20 @@ fn drain(
     drop(early);
     file.sync_all()?;
     Ok(hasher.finalize())
+}
+
+/// Hashes the first `kept` bytes, which an earlier process wrote, and stands behind them.
+fn hash_kept(file: &mut File, kept: u64, hasher: &mut Hasher) -> io::Result<()> {
+    file.rewind()?;
+    let mut buffer = vec![0; if kept == 0 { 0 } else { BATCH }];
+    let mut left = kept;
+    while left > 0 {
+        let take = left.min(BATCH as u64) as usize;
+        file.read_exact(&mut buffer[..take])?;
+        hasher.update(&buffer[..take]);
+        left -= take as u64;
+    }
+    file.set_len(kept)
 }
 
 /// Bytes after which the disk is set to work: a sync of everything at the end would wait for the
@@ -206,10 +222,23 @@ mod tests {
     async fn what_is_written_after_a_restart_is_all_that_counts() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
-        let mut sink = Sink::begin(create_new(&path).unwrap(), Algorithm::Sha256);
+        let mut sink = Sink::begin(create_new(&path).unwrap(), Algorithm::Sha256, 0);
         sink.write(Bytes::from(vec![7; BATCH * 2])).await.unwrap();
         sink.restart().await.unwrap();
         sink.write(Bytes::from_static(b"hel")).await.unwrap();
+        sink.write(Bytes::from_static(b"lo")).await.unwrap();
+        let digest = sink.finish().await.unwrap().unwrap();
+        assert_eq!(digest, Digest::sha256(b"hello"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_hashed_first_and_what_lies_behind_it_is_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        std::fs::write(&path, b"helXXXX").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let mut sink = Sink::begin(file, Algorithm::Sha256, 3);
         sink.write(Bytes::from_static(b"lo")).await.unwrap();
         let digest = sink.finish().await.unwrap().unwrap();
         assert_eq!(digest, Digest::sha256(b"hello"));

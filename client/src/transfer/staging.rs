@@ -2,32 +2,42 @@
 //!
 //! Files arrive in a hidden directory beside the destination, get their paths there once they are
 //! verified, and the whole is renamed into place at the end.
-//! Invariants: the destination's name never shows a part; what was there is never lost; whatever ends
-//! early removes the hidden directory, and what a killed process left is removed by the next one.
+//! Invariants: the destination's name never shows a part; what was there is never lost; what failed a
+//! check is removed. What a cut or a killed process left of the same bundle is taken over by the next
+//! pull, as bytes to be checked again from the first one; of anything else, it is removed.
 
 use crate::error::{Error, Result};
-use sealstone_spec::bundle::BundlePath;
-use std::ffi::OsString;
+use sealstone_spec::bundle::{BundleFile, BundlePath};
+use sealstone_spec::digest::Digest;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A destination in the making.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    directory: TempDir,
+    directory: PathBuf,
     destination: PathBuf,
     parent: PathBuf,
     overwrite: bool,
+    /// Whether what is here is of use to a later pull.
+    keep: AtomicBool,
     /// Held as long as this process works here.
     _lock: File,
 }
 
 impl Staging {
     /// Begins beside `destination`, which must not exist, be an empty directory, or, with
-    /// `overwrite`, be any directory.
-    pub(crate) fn begin(destination: &Path, overwrite: bool) -> Result<Staging> {
+    /// `overwrite`, be any directory. `bundle` is the digest of the manifest that `files` are of.
+    pub(crate) fn begin(
+        destination: &Path,
+        overwrite: bool,
+        bundle: &Digest,
+        files: &[BundleFile],
+    ) -> Result<Staging> {
         let name = destination.file_name().ok_or_else(|| {
             Error::usage(format!(
                 "\"{}\" is no name for a new directory",
@@ -39,49 +49,60 @@ impl Staging {
             _ => PathBuf::from("."),
         };
         check_free(destination, overwrite)?;
-        let what = || format!("writing beside \"{}\"", destination.display());
-        fs::create_dir_all(&parent).map_err(|error| Error::io(what(), error))?;
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(".partial-");
-        remove_left_overs(&parent, &prefix);
-        let directory = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempdir_in(&parent)
-            .map_err(|error| Error::io(what(), error))?;
-        let prepare = || -> io::Result<File> {
-            let lock = File::create(directory.path().join(LOCK))?;
-            lock.try_lock()
-                .map_err(|_| io::Error::other("the lock is taken"))?;
-            fs::create_dir(directory.path().join("incoming"))?;
-            fs::create_dir(directory.path().join("tree"))?;
-            Ok(lock)
+        let begin = || -> io::Result<(PathBuf, File)> {
+            fs::create_dir_all(&parent)?;
+            let mut prefix = OsString::from(".");
+            prefix.push(name);
+            prefix.push(".partial-");
+            match take_over(&parent, &prefix, bundle, files) {
+                Some(found) => Ok(found),
+                None => create(&parent, &prefix, bundle),
+            }
         };
-        let lock = prepare().map_err(|error| Error::io(what(), error))?;
+        let (directory, lock) = begin().map_err(|error| {
+            Error::io(
+                format!("writing beside \"{}\"", destination.display()),
+                error,
+            )
+        })?;
         Ok(Staging {
             directory,
             destination: destination.to_owned(),
             parent,
             overwrite,
+            keep: AtomicBool::new(true),
             _lock: lock,
         })
     }
 
-    /// Where to write the file with this number: a name that says nothing.
-    pub(crate) fn incoming(&self, number: usize) -> PathBuf {
-        self.directory
-            .path()
-            .join("incoming")
-            .join(number.to_string())
+    /// The hidden directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
-    /// Gives a verified file its path in the tree.
-    pub(crate) fn settle(&self, number: usize, path: &BundlePath, executable: bool) -> Result<()> {
-        let from = self.incoming(number);
-        let to = self.directory.path().join("tree").join(path.as_str());
+    /// Says that nothing of it may be used later: a check failed, or the disk.
+    pub(crate) fn discard(&self) {
+        self.keep.store(false, Ordering::Relaxed);
+    }
+
+    /// Where to write the file with this number: a name that says nothing.
+    pub(crate) fn incoming(&self, number: usize) -> PathBuf {
+        self.directory.join(INCOMING).join(number.to_string())
+    }
+
+    /// Where to unpack the archive with this number.
+    pub(crate) fn unpacking(&self, number: usize) -> PathBuf {
+        self.directory
+            .join(INCOMING)
+            .join(format!("{number}.files"))
+    }
+
+    /// Gives the verified file `from`, which lies in this staging directory, its path in the tree.
+    pub(crate) fn settle(&self, from: &Path, path: &BundlePath, executable: bool) -> Result<()> {
+        let to = self.directory.join(TREE).join(path.as_str());
         let settle = || -> io::Result<()> {
             if executable {
-                make_executable(&from)?;
+                make_executable(from)?;
             }
             if let Some(parent) = to.parent() {
                 fs::create_dir_all(parent)?;
@@ -94,21 +115,22 @@ impl Staging {
                     "two files of the bundle have one name here",
                 ));
             }
-            fs::rename(&from, &to)
+            fs::rename(from, &to)
         };
         settle().map_err(|error| Error::io(format!("placing \"{path}\""), error))
     }
 
     /// Leaves what has arrived at `place`, as evidence. It helps and promises nothing, so a failure is no error.
-    pub(crate) fn quarantine(self, place: &Path) {
-        let _ = fs::remove_file(self.directory.path().join(LOCK));
-        let _ = fs::rename(self.directory.path(), place);
+    pub(crate) fn quarantine(&self, place: &Path) {
+        let _ = fs::remove_file(self.directory.join(LOCK));
+        let _ = fs::rename(&self.directory, place);
     }
 
     /// Puts the tree in the destination's place.
     pub(crate) fn publish(self) -> Result<()> {
-        let tree = self.directory.path().join("tree");
-        let old = self.directory.path().join("old");
+        self.discard();
+        let tree = self.directory.join(TREE);
+        let old = self.directory.join(OLD);
         let publish = || -> io::Result<()> {
             sync_directories(&tree)?;
             let exists = fs::symlink_metadata(&self.destination).is_ok();
@@ -132,11 +154,128 @@ impl Staging {
                 format!("putting \"{}\" in place", self.destination.display()),
                 error,
             ),
-        })
+        })?;
+        // What was replaced is of no use any more, now that what replaces it is in its place.
+        let _ = fs::remove_dir_all(&self.directory);
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let is_of_use = self.keep.load(Ordering::Relaxed) && holds_bytes(&self.directory);
+        // A copy of what was replaced is a user's data: it stays.
+        if !is_of_use && !self.directory.join(OLD).exists() {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
     }
 }
 
 const LOCK: &str = "lock";
+/// Names the bundle that is being pulled.
+const BUNDLE: &str = "bundle";
+const INCOMING: &str = "incoming";
+const TREE: &str = "tree";
+const OLD: &str = "old";
+
+/// Makes an empty hidden directory that only this user may enter, and locks it.
+fn create(parent: &Path, prefix: &OsStr, bundle: &Digest) -> io::Result<(PathBuf, File)> {
+    let directory = tempfile::Builder::new()
+        .prefix(prefix)
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(parent)?;
+    let lock = File::create(directory.path().join(LOCK))?;
+    lock.try_lock()
+        .map_err(|_| io::Error::other("the lock is taken"))?;
+    File::create_new(directory.path().join(BUNDLE))?.write_all(bundle.to_string().as_bytes())?;
+    fs::create_dir(directory.path().join(INCOMING))?;
+    fs::create_dir(directory.path().join(TREE))?;
+    Ok((directory.keep(), lock))
+}
+
+/// Looks for what an ended process has left: directories whose lock nobody holds. One of the same bundle
+/// is taken over, the others are removed.
+fn take_over(
+    parent: &Path,
+    prefix: &OsStr,
+    bundle: &Digest,
+    files: &[BundleFile],
+) -> Option<(PathBuf, File)> {
+    let prefix = prefix.to_str()?;
+    let mut taken = None;
+    for entry in fs::read_dir(parent).ok()?.flatten() {
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(prefix))
+            && is_private(&entry.path());
+        // Without a lock file it is just being made, or is none of ours.
+        let Ok(lock) = File::open(entry.path().join(LOCK)) else {
+            continue;
+        };
+        // A copy of what was replaced is a user's data: it is never removed here.
+        if !is_ours || lock.try_lock().is_err() || entry.path().join(OLD).exists() {
+            continue;
+        }
+        if taken.is_none() && reopen(&entry.path(), bundle, files).unwrap_or(false) {
+            taken = Some((entry.path(), lock));
+        } else {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    taken
+}
+
+/// Whether it is a directory that nobody but this user could have put anything into.
+fn is_private(directory: &Path) -> bool {
+    let owner = tempfile::tempfile()
+        .and_then(|file| file.metadata())
+        .map(|own| own.uid());
+    match (fs::symlink_metadata(directory), owner) {
+        (Ok(found), Ok(owner)) => {
+            found.is_dir() && found.uid() == owner && found.mode() & 0o077 == 0
+        }
+        _ => false,
+    }
+}
+
+/// Makes a left directory ready for the same bundle: files that had their paths are incoming again, so
+/// that they are checked like all others. False if it is of another bundle.
+fn reopen(directory: &Path, bundle: &Digest, files: &[BundleFile]) -> io::Result<bool> {
+    if fs::read_to_string(directory.join(BUNDLE))? != bundle.to_string() {
+        return Ok(false);
+    }
+    let (incoming, tree) = (directory.join(INCOMING), directory.join(TREE));
+    for (number, file) in files.iter().enumerate() {
+        let settled = tree.join(file.path.as_str());
+        if !file.form.is_archive()
+            && fs::symlink_metadata(&settled).is_ok_and(|found| found.is_file())
+        {
+            fs::rename(&settled, incoming.join(number.to_string()))?;
+        }
+    }
+    for entry in fs::read_dir(&incoming)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    fs::remove_dir_all(&tree)?;
+    fs::create_dir(&tree)?;
+    Ok(true)
+}
+
+/// Whether anything has arrived; a file of holes has not.
+fn holds_bytes(directory: &Path) -> bool {
+    let has_bytes = |entry: io::Result<fs::DirEntry>| {
+        entry
+            .and_then(|entry| entry.metadata())
+            .is_ok_and(|found| found.blocks() > 0 || found.is_dir())
+    };
+    [INCOMING, TREE].iter().any(|name| {
+        fs::read_dir(directory.join(name)).is_ok_and(|mut entries| entries.any(has_bytes))
+    })
+}
 
 fn taken(destination: &Path) -> Error {
     Error::conflict(format!("\"{}\" exists already", destination.display()))
@@ -169,34 +308,8 @@ fn check_free(destination: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
-/// Removes what a process that was killed has left: directories whose lock nobody holds.
-fn remove_left_overs(parent: &Path, prefix: &OsString) {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return;
-    };
-    let Some(prefix) = prefix.to_str() else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let is_ours = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(prefix))
-            && entry.file_type().is_ok_and(|kind| kind.is_dir());
-        // Without a lock file it is just being made, or is none of ours.
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else {
-            continue;
-        };
-        // A copy of what was replaced is a user's data: it is never removed here.
-        if is_ours && lock.try_lock().is_ok() && !entry.path().join("old").exists() {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 /// Lets those run the file who may read it.
 fn make_executable(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(path)?.permissions().mode();
     fs::set_permissions(
         path,
@@ -216,115 +329,4 @@ fn sync_directories(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    fn add(staging: &Staging, number: usize, path: &str, text: &str) {
-        fs::write(staging.incoming(number), text).unwrap();
-        staging
-            .settle(number, &path.parse().unwrap(), number == 1)
-            .unwrap();
-    }
-
-    #[test]
-    fn nothing_shows_before_it_is_published_and_nothing_is_left_beside() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let root = tempfile::tempdir().unwrap();
-        let destination = root.path().join("sub/model");
-        let staging = Staging::begin(&destination, false).unwrap();
-        add(&staging, 0, "a/b/c", "x");
-        add(&staging, 1, "run", "y");
-        assert!(!destination.exists());
-        staging.publish().unwrap();
-        assert_eq!(fs::read_to_string(destination.join("a/b/c")).unwrap(), "x");
-        assert_ne!(
-            fs::metadata(destination.join("run"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o100,
-            0
-        );
-        assert_eq!(
-            fs::metadata(destination.join("a/b/c"))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o111,
-            0
-        );
-        assert_eq!(names(&root.path().join("sub")), ["model"]);
-    }
-
-    #[test]
-    fn ending_early_leaves_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let staging = Staging::begin(&root.path().join("model"), false).unwrap();
-        add(&staging, 0, "a", "x");
-        drop(staging);
-        assert!(names(root.path()).is_empty());
-    }
-
-    #[test]
-    fn what_is_there_is_replaced_as_a_whole_and_only_when_asked() {
-        let root = tempfile::tempdir().unwrap();
-        let destination = root.path().join("model");
-        fs::create_dir(&destination).unwrap();
-        fs::write(destination.join("old"), "old").unwrap();
-        let error = Staging::begin(&destination, false).unwrap_err();
-        assert_eq!(error.outcome(), crate::Outcome::Conflict);
-
-        let staging = Staging::begin(&destination, true).unwrap();
-        add(&staging, 0, "new", "new");
-        staging.publish().unwrap();
-        assert_eq!(names(&destination), ["new"]);
-        assert_eq!(names(root.path()), ["model"]);
-    }
-
-    #[test]
-    fn a_destination_that_appears_meanwhile_is_not_replaced() {
-        let root = tempfile::tempdir().unwrap();
-        let destination = root.path().join("model");
-        let staging = Staging::begin(&destination, false).unwrap();
-        add(&staging, 0, "new", "new");
-        fs::create_dir(&destination).unwrap();
-        fs::write(destination.join("theirs"), "x").unwrap();
-        assert_eq!(
-            staging.publish().unwrap_err().outcome(),
-            crate::Outcome::Conflict
-        );
-        assert_eq!(names(&destination), ["theirs"]);
-    }
-
-    #[test]
-    fn files_and_links_are_never_replaced() {
-        let root = tempfile::tempdir().unwrap();
-        let destination = root.path().join("model");
-        std::os::unix::fs::symlink(root.path(), &destination).unwrap();
-        assert!(Staging::begin(&destination, true).is_err());
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not() {
-        let root = tempfile::tempdir().unwrap();
-        let destination = root.path().join("model");
-        let dead = root.path().join(".model.partial-dead");
-        fs::create_dir_all(dead.join("tree")).unwrap();
-        fs::write(dead.join(LOCK), "").unwrap();
-        let living = Staging::begin(&destination, false).unwrap();
-        assert!(!dead.exists());
-        let second = Staging::begin(&destination, false).unwrap();
-        assert!(living.directory.path().exists());
-        drop((living, second));
-    }
-}
+mod tests;

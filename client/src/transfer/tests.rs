@@ -271,6 +271,90 @@ async fn a_registry_that_keeps_cutting_is_given_up_and_nothing_is_left() {
     }
 }
 
+/// A pull that the network ended after half of the large file: where it left what it has.
+async fn cut_pull(
+    fake: &FakeRegistry,
+    manifest: &VerifiedManifest,
+    root: &Path,
+    options: &TransferOptions,
+) -> std::path::PathBuf {
+    fake.state().sent = 0;
+    fake.state().quirks.sends_at_most = Some(LARGE / 2);
+    let error = pull_from(fake, manifest, &root.join("model"), options)
+        .await
+        .unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Network, "{error:?}");
+    fake.state().sent = 0;
+    fake.state().quirks.sends_at_most = None;
+    let left = names(root);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].starts_with(".model.partial-"), "{left:?}");
+    root.join(&left[0])
+}
+
+#[tokio::test]
+async fn the_next_pull_goes_on_from_what_a_cut_one_left() {
+    for options in [options(), one_stream()] {
+        let (fake, manifest, large, _root) = stocked(Quirks::default()).await;
+        let root = tempfile::tempdir().unwrap();
+        cut_pull(&fake, &manifest, root.path(), &options).await;
+        let target = root.path().join("model");
+        pull_from(&fake, &manifest, &target, &options)
+            .await
+            .unwrap();
+        assert!(fs::read(target.join("weights/model.bin")).unwrap() == large);
+        assert_eq!(names(root.path()), ["model"]);
+        let sent = fake.state().sent;
+        // In ranges, up to one unfinished range for each connection is fetched again.
+        let again = options.ranges * options.range_bytes as usize;
+        let most = LARGE - LARGE / 2
+            + if options.ranges > 1 {
+                again
+            } else {
+                512 * 1024 * 5
+            };
+        assert!(
+            sent < most.min(LARGE),
+            "{sent} bytes of {LARGE} again, {most} at most"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_left_and_is_damaged_is_fetched_again() {
+    for options in [options(), one_stream()] {
+        let (fake, manifest, large, _root) = stocked(Quirks::default()).await;
+        let root = tempfile::tempdir().unwrap();
+        let left = cut_pull(&fake, &manifest, root.path(), &options).await;
+        let path = left.join("incoming/0");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[5] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let target = root.path().join("model");
+        pull_from(&fake, &manifest, &target, &options)
+            .await
+            .unwrap();
+        assert!(fs::read(target.join("weights/model.bin")).unwrap() == large);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_changed_its_mind_after_a_cut_halts_and_nothing_is_left() {
+    for options in [options(), one_stream()] {
+        let (fake, manifest, large, _root) = stocked(Quirks::default()).await;
+        let root = tempfile::tempdir().unwrap();
+        cut_pull(&fake, &manifest, root.path(), &options).await;
+        fake.corrupt("a/b", &Digest::sha256(&large), |content| {
+            content[LARGE - 1] ^= 4;
+        });
+        let error = pull_from(&fake, &manifest, &root.path().join("model"), &options)
+            .await
+            .unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Halted, "{error:?}");
+        assert!(names(root.path()).is_empty());
+    }
+}
+
 #[tokio::test]
 async fn ranges_that_the_registry_does_not_know_become_one_stream() {
     let (fake, manifest, large, root) = stocked(Quirks {

@@ -26,6 +26,8 @@ pub(crate) struct Quirks {
     /// So many of the next large bodies are cut after `cut_after` bytes, either way.
     pub(crate) cuts: usize,
     pub(crate) cut_after: usize,
+    /// Large bodies are cut once so many bytes of them were sent in all.
+    pub(crate) sends_at_most: Option<usize>,
     pub(crate) no_ranges: bool,
     pub(crate) no_tree: bool,
     /// The trees are of other content.
@@ -61,6 +63,8 @@ pub(crate) struct State {
     pub(crate) authorizations: Vec<Option<String>>,
     /// Bytes of upload bodies received.
     pub(crate) received: usize,
+    /// Bytes sent of large bodies.
+    pub(crate) sent: usize,
     mounted: BTreeSet<String>,
 }
 
@@ -244,18 +248,29 @@ impl FakeRegistry {
             text.push_str("\r\n");
             stream.write_all(text.as_bytes()).await.ok()?;
             if head.method != "HEAD" {
-                let end = reply
-                    .cut_after
-                    .unwrap_or(reply.body.len())
-                    .min(reply.body.len());
+                let end = self.allowance(&reply);
                 stream.write_all(&reply.body[..end]).await.ok()?;
-                if reply.cut_after.is_some() {
+                if end < reply.body.len() {
                     stream.flush().await.ok()?;
                     return None;
                 }
             }
             stream.flush().await.ok()?;
         }
+    }
+
+    /// How much of a body is sent.
+    fn allowance(&self, reply: &Reply) -> usize {
+        let length = reply.body.len();
+        let mut end = reply.cut_after.unwrap_or(length).min(length);
+        if length > 64 * 1024 {
+            let mut state = self.state();
+            if let Some(limit) = state.quirks.sends_at_most {
+                end = end.min(limit.saturating_sub(state.sent));
+            }
+            state.sent += end;
+        }
+        end
     }
 
     fn keep_part(&self, head: &Head, body: Vec<u8>) {

@@ -86,7 +86,8 @@ impl Attestation {
             && let Ok(bundle) = Bundle::read(manifest)
         {
             let weights = bundle.files().iter();
-            let weights = weights.filter(|file| file.kind == FileKind::Weight && !file.archive);
+            let weights =
+                weights.filter(|file| file.kind == FileKind::Weight && !file.form.is_archive());
             subjects.extend(weights.map(|file| Subject::new(file.path.as_str(), &file.digest)));
             subjects.truncate(MAX_SUBJECTS);
         }

@@ -78,7 +78,7 @@ impl std::fmt::Display for FileProblem {
 /// # Errors
 /// If the directory cannot be read, or the bundle holds archives, whose files it does not list.
 pub fn compare_files(bundle: &Bundle, directory: &Path) -> Result<Vec<FileProblem>> {
-    if let Some(archive) = bundle.files().iter().find(|file| file.archive) {
+    if let Some(archive) = bundle.files().iter().find(|file| file.form.is_archive()) {
         return Err(Error::halted(format!(
             "\"{}\" is an archive: its files cannot be compared one by one",
             archive.path
