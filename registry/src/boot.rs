@@ -15,11 +15,12 @@ use crate::metadata::kv::KvMetadata;
 use crate::metadata::kv::engine::Engine;
 use crate::metadata::log::LogStore;
 use crate::metrics::Metrics;
-use crate::service::{Lifetimes, Registry};
+use crate::service::{Lifetimes, Notary, Registry};
 use anyhow::{Context as _, bail};
 use ed25519_dalek::SigningKey;
+use sealstone_spec::key::Signer as _;
 use sealstone_spec::log::KeyKind;
-use sealstone_spec::policy::{Policy, PolicyEnvelope, SignedPolicy};
+use sealstone_spec::policy::{KeyRecord, Policy, PolicyEnvelope, SignedPolicy};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -174,11 +175,44 @@ async fn open_log(
                 url: witness.url.clone(),
             })
             .collect(),
+        quorum: config.transparency.quorum,
+        witness_wait: Duration::from_secs(config.transparency.witness_seconds),
         guard: Some(path.with_extension("checkpoint")),
     };
     Log::open(store, key, settings, Arc::new(SystemClock), metrics)
         .await
         .context("the transparency log cannot go on")
+}
+
+/// Gives the registry a key of its own for statements, and has the log tell of its keys.
+async fn attach_notary(
+    config: &Config,
+    registry: &Registry,
+    metadata: &dyn Metadata,
+    log: &Log,
+) -> anyhow::Result<()> {
+    const STATEMENTS: &str = "registry-statements";
+    let known = metadata.registry_keys().await?;
+    let is_new = !known.iter().any(|key| key.kind == STATEMENTS);
+    let key = log::load_or_make_secret(&config.statement_key(), is_new)?;
+    let keys = vec![
+        KeyRecord::new(
+            "registry-log",
+            Some(log.key().name()),
+            log.key().public_key(),
+        ),
+        KeyRecord::new(STATEMENTS, None, key.public_key()),
+    ];
+    metadata.note_registry_keys(keys, SystemClock.now()).await?;
+    let releases = config.statements.releases;
+    registry.attach_notary(Notary::new(
+        key,
+        config.log_origin(),
+        releases,
+        Maintenance::at_boot(),
+    ));
+    registry.count_quarantined().await;
+    Ok(())
 }
 
 /// Opens the metadata store in the data directory.
@@ -260,6 +294,7 @@ impl Server {
         let (registry, metadata) = open(config, &right).await?;
         let log = open_log(config, metadata.clone(), registry.metrics().clone()).await?;
         registry.attach_log(log.clone());
+        attach_notary(config, &registry, &*metadata, &log).await?;
         let key = session_key(&*metadata).await?;
         let service = config.auth.service.clone();
         let sessions = Sessions::new(
@@ -357,6 +392,7 @@ impl Server {
             schedule,
             stop.clone(),
         ));
+        tracker.spawn(jobs::attend(registry.clone(), stop.clone()));
         // Requests that are ending still wait for their checkpoint, so the log ends after them.
         let end_log = CancellationToken::new();
         tracker.spawn(self.log.clone().run(end_log.clone()));

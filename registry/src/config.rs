@@ -4,6 +4,7 @@
 //! line. The commented reference is deploy/config/sealstone.toml; a test compares it with these defaults.
 
 use crate::auth::AccessRules;
+use crate::service::ReleaseStatements;
 use sealstone_spec::log::{VerifierKey, is_key_name};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub struct Config {
     pub scrub: Scrub,
     /// The transparency log.
     pub transparency: Transparency,
+    /// What the registry signs itself.
+    pub statements: Statements,
     /// What is logged, and how.
     pub log: Log,
     /// Who may do what.
@@ -176,6 +179,29 @@ pub struct Transparency {
     pub wait_seconds: u64,
     /// Who is asked to cosign checkpoints.
     pub witnesses: Vec<Witness>,
+    /// How many of them must have cosigned before a push that sets a tag is answered; 0 for none.
+    pub quorum: usize,
+    /// How long such a push waits for them, in seconds; then it fails, and the tag is set.
+    pub witness_seconds: u64,
+}
+
+/// What the registry signs itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Statements {
+    /// About which releases: `policy`, `always` or `never`.
+    pub releases: ReleaseStatements,
+    /// The key (PKCS#8, Ed25519); made at the first start. Without one, `statements/key.pem` in the data directory.
+    pub key: Option<PathBuf>,
+}
+
+impl Default for Statements {
+    fn default() -> Self {
+        Statements {
+            releases: ReleaseStatements::Policy,
+            key: None,
+        }
+    }
 }
 
 /// A witness.
@@ -196,6 +222,8 @@ impl Default for Transparency {
             batch_milliseconds: 5,
             wait_seconds: 10,
             witnesses: Vec::new(),
+            quorum: 0,
+            witness_seconds: 10,
         }
     }
 }
@@ -314,6 +342,7 @@ impl Config {
             &mut self.server.tls_certificate,
             &mut self.server.tls_key,
             &mut self.transparency.key,
+            &mut self.statements.key,
         ];
         for path in paths.into_iter().flatten() {
             *path = directory.join(&path);
@@ -335,6 +364,12 @@ impl Config {
     pub fn log_key(&self) -> PathBuf {
         let inside = || self.storage.path.join("log").join("key.pem");
         self.transparency.key.clone().unwrap_or_else(inside)
+    }
+
+    /// Where the key of the registry's own statements is.
+    pub fn statement_key(&self) -> PathBuf {
+        let inside = || self.storage.path.join("statements").join("key.pem");
+        self.statements.key.clone().unwrap_or_else(inside)
     }
 
     /// Whether connections are encrypted.
@@ -376,6 +411,16 @@ impl Config {
             return invalid(
                 "transparency.wait_seconds is 1 to 60, and batch_milliseconds at most 1000: pushes wait for it",
             );
+        }
+        if self.transparency.quorum > self.transparency.witnesses.len() {
+            return Err(ConfigError::Invalid(format!(
+                "transparency.quorum = {} asks for more than the {} witnesses that are named: no push could ever be answered",
+                self.transparency.quorum,
+                self.transparency.witnesses.len()
+            )));
+        }
+        if !(1..=60).contains(&self.transparency.witness_seconds) {
+            return invalid("transparency.witness_seconds is 1 to 60: pushes wait for it");
         }
         if self.auth.token_seconds < 60 {
             return invalid(

@@ -1,4 +1,4 @@
-//! What the server does by the clock: collecting and scrubbing. Each job calls one use case.
+//! What the server does by the clock: collecting, scrubbing, signing what is due. Each job calls one use case.
 
 use crate::auth::Maintenance;
 use crate::metrics::ResultLabel;
@@ -80,6 +80,26 @@ pub async fn scrub(
         // Beside the scrub, because both walk everything and both are rare.
         if let Err(error) = registry.sweep_orphans(&right, false).await {
             tracing::error!(%error, "looking for objects that no row names failed");
+        }
+    }
+}
+
+/// How often it is looked for statements that are due. They are made at once where they become due; this
+/// finds those of a server that ended in between, and what failed.
+const ATTEND_EVERY: Duration = Duration::from_secs(10);
+
+/// Makes the registry's own statements, at once and then on schedule, until `stop`.
+pub async fn attend(registry: Registry, stop: CancellationToken) {
+    loop {
+        match registry.attend().await {
+            Ok(0) => {}
+            Ok(made) => tracing::info!(made, "signed statements that were due"),
+            Err(error) => {
+                tracing::error!(%error, "statements of the registry are late; the next attempt follows");
+            }
+        }
+        if !wait(ATTEND_EVERY, &stop).await {
+            return;
         }
     }
 }

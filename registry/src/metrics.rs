@@ -62,7 +62,7 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// Content that was not what its digest says.
     pub verify_failures: Family<WhereLabel, Counter>,
-    /// Blobs in quarantine that this process put there.
+    /// Blobs in quarantine.
     pub quarantined: Gauge,
     /// Uploads under way.
     pub uploads_open: Gauge,
@@ -98,6 +98,8 @@ pub struct Metrics {
     pub log_witnessed_size: Gauge,
     /// Requests to witnesses that failed.
     pub log_witness_failures: Counter,
+    /// Statements that the registry signed itself.
+    pub statements: Counter,
 }
 
 impl Default for Metrics {
@@ -142,7 +144,7 @@ impl Default for Metrics {
         let quarantined = Gauge::default();
         registry.register(
             "blobs_quarantined",
-            "Blobs put into quarantine since the start",
+            "Blobs in quarantine",
             quarantined.clone(),
         );
         let uploads_open = Gauge::default();
@@ -235,6 +237,12 @@ impl Default for Metrics {
             "Requests to witnesses that failed",
             log_witness_failures.clone(),
         );
+        let statements = Counter::default();
+        registry.register(
+            "statements",
+            "Statements that the registry signed itself",
+            statements.clone(),
+        );
         registry.register(
             "build",
             "The server",
@@ -266,6 +274,7 @@ impl Default for Metrics {
             log_wait_seconds,
             log_witnessed_size,
             log_witness_failures,
+            statements,
         }
     }
 }

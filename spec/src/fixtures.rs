@@ -32,6 +32,25 @@ pub(crate) fn manifest() -> VerifiedManifest {
     VerifiedManifest::check(text, None, None, Algorithm::Sha256).unwrap()
 }
 
+/// A bundle with two files of weights and one of documentation.
+pub(crate) fn bundle_manifest() -> VerifiedManifest {
+    let layer = |kind: &str, path: &str| {
+        serde_json::json!({
+            "mediaType": format!("application/vnd.cncf.model.{kind}.v1.raw"),
+            "digest": Digest::sha256(path.as_bytes()), "size": 1,
+            "annotations": {"org.cncf.model.filepath": path},
+        })
+    };
+    let document = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+        "artifactType": "application/vnd.cncf.model.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.cncf.model.config.v1+json",
+            "digest": media::EMPTY_JSON_DIGEST, "size": 2},
+        "layers": [layer("weight", "a.safetensors"), layer("weight", "b.safetensors"), layer("doc", "README.md")],
+    });
+    VerifiedManifest::check(document.to_string(), None, None, Algorithm::Sha256).unwrap()
+}
+
 pub(crate) fn statement(digest: &Digest) -> Statement {
     Statement::signature(vec![Subject::new("registry.example/models/x", digest)])
 }

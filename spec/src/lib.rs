@@ -19,7 +19,7 @@
 //! | [`compare`] | 07 | when two results are the same: classes, tolerances, gates, statistics |
 //! | [`report`] | 09 | what a replay found: verdict, first divergence, attribution |
 //! | [`log`] | 06 | the transparency log: tree, checkpoints, proofs, entries, witnesses |
-//! | [`statement`], [`purl`], [`bom`] | 10 | what statements say: provenance, tests, approvals, releases; package URLs; bills of materials |
+//! | [`statement`], [`notary`], [`purl`], [`bom`] | 10 | what statements say: provenance, tests, approvals; what a registry says of a release; package URLs; bills of materials |
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +41,7 @@ pub mod manifest;
 pub mod media;
 pub mod model_signature;
 pub mod name;
+pub mod notary;
 pub mod policy;
 pub mod purl;
 pub mod range;

@@ -24,6 +24,11 @@ pub const LOG_KEY: &str = "log.vkey";
 /// The log's key as sigstore's tools read it.
 pub const TRUSTED_ROOT: &str = "trusted_root.json";
 
+/// The key of the registry's own statements, as PEM.
+pub const STATEMENT_KEY: &str = "statements.pem";
+/// The proof that the log tells of that key.
+pub const STATEMENT_KEY_PROOF: &str = "statements.tlog-proof";
+
 /// Longest document in a record, in bytes.
 pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 

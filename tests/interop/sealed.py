@@ -83,6 +83,16 @@ class Verifier(Client):
             found.append(json.loads(self.get(f"blobs/{referrer['layers'][0]['digest']}")))
         return found
 
+    def attest(self, kind, predicate, *words):
+        """A statement by the release keys, attached; the bundle of each key by its algorithm."""
+        path = self.write_json("predicate.json", predicate)
+        attested = self.sealstone_json("attest", self.subject, "--type", kind, "--predicate", path, "--key", "release.key", *words)
+        found = {}
+        for row in attested["attestations"]:
+            referrer = json.loads(self.get(f"manifests/{row['referrer']}"))
+            found[row["algorithm"]] = json.loads(self.get(f"blobs/{referrer['layers'][0]['digest']}"))
+        return found
+
     def signature_by(self, algorithm):
         """The signature bundle of the Ed25519 key or of its P-256 companion."""
         ids = [row["keyId"] for row in self.signed["signatures"] if row["algorithm"] == algorithm]

@@ -2,6 +2,7 @@
 //! that made it. Kills, rewritten histories, witnesses, the client that notices.
 
 use crate::content::*;
+use crate::witnesses::Witness;
 use data_encoding::BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use reqwest::Method;
@@ -12,7 +13,7 @@ use sealstone_tests::registry::{Setup, TestRegistry, User, binary};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 type Hash = [u8; 32];
@@ -107,11 +108,11 @@ fn check_note(note: &str, vkey: &str) -> Shown {
     }
 }
 
-async fn text(registry: &TestRegistry, who: &User, path: &str) -> String {
+pub(crate) async fn text(registry: &TestRegistry, who: &User, path: &str) -> String {
     String::from_utf8(get(registry, who, path).await.expect(200).body).unwrap()
 }
 
-async fn vkey(registry: &TestRegistry) -> String {
+pub(crate) async fn vkey(registry: &TestRegistry) -> String {
     text(registry, &User::nobody(), "/api/v1/log/key").await
 }
 
@@ -161,7 +162,7 @@ async fn entries(registry: &TestRegistry, shown: &Shown) -> Vec<Vec<u8>> {
 }
 
 /// A tag of its own manifest over `{}`.
-async fn push_tag(registry: &TestRegistry, repo: &str, tag: &str) -> Answer {
+pub(crate) async fn push_tag(registry: &TestRegistry, repo: &str, tag: &str) -> Answer {
     let mut image = manifest(&[b"{}"]);
     image["annotations"] = serde_json::json!({"tag": tag});
     put_manifest(
@@ -174,7 +175,7 @@ async fn push_tag(registry: &TestRegistry, repo: &str, tag: &str) -> Answer {
     .await
 }
 
-async fn ready(setup: Setup) -> TestRegistry {
+pub(crate) async fn ready(setup: Setup) -> TestRegistry {
     let registry = setup.start().await.unwrap();
     push_blob(&registry, &registry.admin, "a", b"{}").await;
     registry
@@ -520,52 +521,6 @@ async fn a_signature_is_logged_once_and_proved_to_sigstores_rules() {
     );
     assert_eq!(send(nobody.body(rekord.to_bytes())).await.status, 401);
     assert_eq!(checkpoint(&registry).await.size, size);
-}
-
-/// A witness that runs, killed with its value.
-struct Witness {
-    process: Child,
-    key: String,
-    url: String,
-}
-
-impl Witness {
-    async fn start(directory: &Path, log: &str, port: u16) -> Witness {
-        let out = directory.join("witness.out");
-        let process = Command::new(binary("sealstone-registry").unwrap())
-            .args(["witness", "--name", "witness.example", "--log", log.trim()])
-            .arg("--listen")
-            .arg(format!("127.0.0.1:{port}"))
-            .arg("--key")
-            .arg(directory.join("witness.pem"))
-            .arg("--state")
-            .arg(directory.join("witness"))
-            .stdout(std::fs::File::create(&out).unwrap())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let key = loop {
-            let text = std::fs::read_to_string(&out).unwrap();
-            if let Some(key) = text.lines().next() {
-                break key.to_owned();
-            }
-            assert!(Instant::now() < deadline, "the witness does not come up");
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        };
-        Witness {
-            process,
-            key,
-            url: format!("http://127.0.0.1:{port}"),
-        }
-    }
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

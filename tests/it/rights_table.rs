@@ -118,6 +118,10 @@ async fn every_route_asks_who_it_is() {
         ),
         ("GET", "/api/v1/tokens".into(), [401, 200, 200, 200]),
         ("GET", "/api/v1/events".into(), [401, 403, 403, 403]),
+        ("GET", "/api/v1/policy".into(), [200; 4]),
+        ("PUT", "/api/v1/policy".into(), [401, 403, 403, 403]),
+        ("GET", "/api/v1/statements/key".into(), [200; 4]),
+        ("GET", "/api/v1/pulls".into(), [401, 403, 403, 403]),
         ("POST", "/api/v1/gc".into(), [401, 403, 403, 403]),
         (
             "POST",

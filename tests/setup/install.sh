@@ -178,7 +178,7 @@ group_clients() {
     node_tool sigstore-js 4.1.3 @sigstore/verify@4.1.3 @sigstore/bundle@5.0.1 @sigstore/protobuf-specs@0.5.2
     want optional ssh-keygen 'have ssh-keygen' openssh-client
     local name
-    for name in oras crane regctl helm cosign; do go_tool optional "$name"; done
+    for name in oras crane regctl helm cosign modctl; do go_tool optional "$name"; done
 }
 
 group_runners() {

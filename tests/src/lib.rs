@@ -7,3 +7,5 @@ mod deploy;
 pub mod fuzzing;
 pub mod model;
 pub mod registry;
+#[cfg(test)]
+mod specification;

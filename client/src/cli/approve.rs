@@ -6,7 +6,7 @@ use super::trust::PolicyArgs;
 use super::verify::rules_text;
 use sealstone::Result;
 use sealstone::trust::{evidence_for, now};
-use sealstone_spec::policy::{Circumstances, lifecycle};
+use sealstone_spec::policy::lifecycle;
 
 /// Arguments of `sealstone approve`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let evidence = evidence_for(speaker.store.as_ref(), &speaker.manifest, &policy).await?;
     let case = evidence.case(&repository, &speaker.manifest);
     let time = now();
-    let shown = policy.evaluate(&repository, &case, &Circumstances::at(time));
+    let shown = policy.evaluate(&repository, &case, &evidence.circumstances(time));
     context.output.note(rules_text(&shown));
     let who = speaker
         .signers

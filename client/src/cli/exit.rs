@@ -53,6 +53,35 @@ pub(crate) fn code(outcome: Outcome) -> ExitCode {
 mod tests {
     use super::*;
 
+    /// Chapter 12 of the specification.
+    #[test]
+    fn the_codes_are_those_of_the_vectors() {
+        let text = include_str!("../../../spec/vectors/errors/exits.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).expect("vectors are JSON");
+        let listed: Vec<(u64, &str)> = vectors["exits"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|exit| Some((exit["code"].as_u64()?, exit["name"].as_str()?)))
+            .collect();
+        let mut own: Vec<(u64, &str)> = [
+            Outcome::Other,
+            Outcome::Usage,
+            Outcome::Refused,
+            Outcome::Halted,
+            Outcome::NotFound,
+            Outcome::Unauthorised,
+            Outcome::Conflict,
+            Outcome::Network,
+            Outcome::Contradicted,
+        ]
+        .into_iter()
+        .map(|outcome| (u64::from(number(outcome)), outcome.as_str()))
+        .collect();
+        own.sort_unstable();
+        assert_eq!(own, listed);
+    }
+
     #[test]
     fn every_code_is_in_the_help() {
         for outcome in [

@@ -14,6 +14,7 @@ use sealstone_spec::key::PublicKey;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
+use sealstone_spec::record::STATEMENT_KEY;
 use sealstone_spec::sigstore::{
     ANNOTATION_PREDICATE_TYPE, KeyChoice, MAX_BUNDLE_BYTES, SigstoreBundle, legacy_tag,
 };
@@ -27,8 +28,8 @@ const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 /// Arguments of `sealstone inspect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Shows what is claimed. With --key, what that key signed is verified and told; whether it is enough for a
-release, `sealstone verify` says.
+Shows what is claimed. With --key, what that key signed is verified and told, and so is what the registry
+signed itself; whether it is enough for a release, `sealstone verify` says.
 
 Examples:
   sealstone inspect oci:bundle:1.0.0
@@ -63,10 +64,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     for path in &args.key {
         keys.push(read_public(path)?);
     }
+    let registry = registry_key(store.as_ref()).await?;
+    keys.extend(registry.clone());
     let referrers = store.referrers(manifest.digest(), None).await?;
     let mut claims = Vec::new();
     for referrer in &referrers {
-        claims.push(claim(store.as_ref(), referrer, &manifest, &keys).await?);
+        let mut claim = claim(store.as_ref(), referrer, &manifest, &keys).await?;
+        let own = registry.as_ref().map(|key| key.id().to_string());
+        claim.by_registry = claim.holds && claim.key.is_some() && claim.key == own;
+        claims.push(claim);
     }
     let legacy = legacy_signatures(store.as_ref(), &manifest).await?;
     let model = model_config(store.as_ref(), &manifest).await?;
@@ -75,6 +81,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let text = text(&args.location, &manifest, &model, &claims, &legacy);
     context.output.result(&value, text);
     Ok(())
+}
+
+/// The key of the registry's own statements, as it hands it out; a layout has none.
+async fn registry_key(store: &dyn Store) -> Result<Option<PublicKey>> {
+    let documents = store.record(None, &[]).await?;
+    let key = documents.iter().find(|each| each.name == STATEMENT_KEY);
+    Ok(key.and_then(|key| std::str::from_utf8(&key.content).ok()?.parse().ok()))
 }
 
 /// Something that refers to the bundle, as it presents itself.
@@ -86,6 +99,8 @@ struct Claim {
     problem: Option<String>,
     /// Whether it holds under one of the keys that were given.
     holds: bool,
+    /// Whether that is the registry's own.
+    by_registry: bool,
     /// What it says, if it holds: nothing else of a payload is read.
     facts: Vec<(&'static str, String)>,
 }
@@ -106,6 +121,7 @@ async fn claim(
         key: None,
         problem: None,
         holds: false,
+        by_registry: false,
         facts: Vec::new(),
         artifact_type,
     };
@@ -213,7 +229,7 @@ fn value(
         .map(|claim| {
             json!({"digest": claim.referrer.digest, "artifactType": claim.artifact_type,
                 "claimedPredicateType": claim.predicate_type, "claimedKey": claim.key,
-                "problem": claim.problem, "holds": claim.holds, "facts": facts(claim), "annotations": claim.referrer.annotations})
+                "problem": claim.problem, "holds": claim.holds, "byRegistry": claim.by_registry, "facts": facts(claim), "annotations": claim.referrer.annotations})
         })
         .collect();
     json!({
@@ -308,10 +324,10 @@ fn text(
             .unwrap_or(&claim.artifact_type);
         let _ = writeln!(text, "  {}  {}", claim.referrer.digest, clean(kind));
         if let Some(key) = &claim.key {
-            let holds = if claim.holds {
-                ", whose signature holds"
-            } else {
-                ""
+            let holds = match (claim.holds, claim.by_registry) {
+                (true, true) => ", the registry's own, whose signature holds",
+                (true, false) => ", whose signature holds",
+                (false, _) => "",
             };
             let _ = writeln!(text, "    key {}{holds}", clean(key));
         }

@@ -382,5 +382,11 @@ fn line(entry: &Entry) -> String {
     if let Some(kind) = &event.predicate_type {
         text.push_str(&format!(" ({kind})"));
     }
+    if let Some(key) = &event.key {
+        let change = serde_json::to_value(key.change).ok();
+        let change = change.as_ref().and_then(Value::as_str).unwrap_or("?");
+        let holder = key.holder.as_deref().unwrap_or_default();
+        text.push_str(&format!(" ({change}: {} {holder} {})", key.kind, key.id));
+    }
     text
 }

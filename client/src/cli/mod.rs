@@ -19,6 +19,7 @@ mod except;
 mod exit;
 mod export;
 mod import;
+mod incident;
 mod inspect;
 mod keygen;
 mod lint;
@@ -147,6 +148,8 @@ enum Command {
     Deprecate(stop::DeprecateArgs),
     /// Say that nobody shall use a release any more
     Revoke(stop::RevokeArgs),
+    /// Put a release with damaged content into quarantine, and take it out again
+    Incident(incident::Args),
     /// Waive a rule for a bundle, for a time
     Except(except::Args),
     /// List tags or repositories
@@ -197,6 +200,7 @@ impl Command {
             Command::Reject(args) => stop::run_reject(args, context).await,
             Command::Deprecate(args) => stop::run_deprecate(args, context).await,
             Command::Revoke(args) => stop::run_revoke(args, context).await,
+            Command::Incident(args) => incident::run(args, context).await,
             Command::Except(args) => except::run(args, context).await,
             Command::List(args) => list::run(args, context).await,
             Command::Log(args) => log::run(args, context).await,

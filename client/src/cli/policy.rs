@@ -11,7 +11,7 @@ use sealstone::trust::{
 };
 use sealstone::{Error, Result};
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Circumstances, Policy};
+use sealstone_spec::policy::Policy;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -199,7 +199,7 @@ async fn eval(
     let manifest = location.resolve(store.as_ref()).await?;
     let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
     let case = evidence.case(&repository, &manifest);
-    let mut circumstances = Circumstances::at(now());
+    let mut circumstances = evidence.circumstances(now());
     circumstances.released = location.tag().is_some();
     let evaluation = policy.evaluate(&repository, &case, &circumstances);
     let mut text = rules_text(&evaluation);
@@ -211,8 +211,16 @@ async fn eval(
             text.push_str(&format!("\n  to mend {}: {remedy}", result.rule));
         }
     }
+    let binding = &evaluation.binding;
+    text.push_str(&format!(
+        "\n  evidence set {} of {} statements, under rules {}",
+        binding.evidence_digest(),
+        binding.evidence.len(),
+        binding.rules
+    ));
     let satisfied = evaluation.satisfied();
-    let value = json!({"admitted": satisfied, "policy": policy.digest(), "evaluation": evaluation});
+    let value = json!({"admitted": satisfied, "policy": policy.digest(),
+        "evidenceDigest": binding.evidence_digest(), "evaluation": evaluation});
     context.output.result(&value, text);
     match satisfied {
         true => Ok(()),

@@ -4,7 +4,7 @@ use super::Context;
 use super::connect::ConnectArgs;
 use super::signing::{SharedSigner, SignerArgs};
 use sealstone::store::{Location, Store};
-use sealstone::trust::{attach, expect_name};
+use sealstone::trust::{attach, expect_name, logged};
 use sealstone::{Error, Result};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::policy::Time;
@@ -76,12 +76,12 @@ impl Speaker {
         for signer in &self.signers {
             let bundle = SigstoreBundle::sign(statement, signer.as_ref())
                 .map_err(|error| Error::other("nothing was signed").source(error))?;
-            let bytes = bundle.to_bytes();
-            self.check(&bytes, signer, &statement.predicate_type)?;
+            self.check(&bundle.to_bytes(), signer, &statement.predicate_type)?;
+            let bundle = logged(self.store.as_ref(), bundle, signer.public_key()).await?;
             let referrer = attach(
                 self.store.as_ref(),
                 &self.manifest,
-                bytes,
+                bundle.to_bytes(),
                 &statement.predicate_type,
                 &now.to_string(),
             )

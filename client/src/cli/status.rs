@@ -3,14 +3,13 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::trust::PolicyArgs;
-use super::verify::rules_text;
+use super::verify::{registry_text, rules_text};
 use sealstone::store::{Location, Store};
 use sealstone::transport::{Admin, Registry};
 use sealstone::trust::{evidence_for, now};
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::Reference;
-use sealstone_spec::policy::Circumstances;
 use sealstone_spec::words::three_words;
 use serde_json::{Value, json};
 
@@ -55,7 +54,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
     let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
     let case = evidence.case(&repository, &manifest);
-    let mut circumstances = Circumstances::at(now());
+    let mut circumstances = evidence.circumstances(now());
     circumstances.released = !tags.is_empty();
     let evaluation = policy.evaluate(&repository, &case, &circumstances);
 
@@ -78,12 +77,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     text.push('\n');
     text.push_str(&rules_text(&evaluation));
+    let word = evidence.registry_word(&manifest, &repository, args.location.tag());
+    text.push_str(&registry_text(word.as_ref()));
     if let Some(until) = evaluation.until {
         text.push_str(&format!("\n  this can change by itself at {until}"));
     }
     let mut value = json!({"location": args.location.to_string(), "digest": digest,
         "name": three_words(&digest), "state": evaluation.standing.state,
-        "flags": evaluation.standing.flags, "tags": tags, "evaluation": evaluation});
+        "flags": evaluation.standing.flags, "tags": tags, "evaluation": evaluation,
+        "registry": word});
     if args.pulls {
         let pulls = pulls(&args, &digest).await?;
         for pull in pulls["pulls"].as_array().into_iter().flatten() {

@@ -61,7 +61,7 @@ pub(crate) struct DeprecateArgs {
     successor: Option<Location>,
 }
 
-fn reason(text: &str) -> Result<&str> {
+pub(super) fn reason(text: &str) -> Result<&str> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 300 || text.chars().any(char::is_control) {
         return Err(Error::usage(

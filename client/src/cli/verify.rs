@@ -5,7 +5,9 @@ use super::connect::ConnectArgs;
 use super::log::{watch, watch_tag};
 use super::trust::TrustArgs;
 use sealstone::store::{Location, Store};
-use sealstone::trust::{Evidence, FileProblem, compare_files, evidence_for, expect_name};
+use sealstone::trust::{
+    Evidence, FileProblem, RegistryWord, compare_files, evidence_for, expect_name,
+};
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -99,6 +101,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let digest = manifest.digest();
     let mut text = format!("verified {}\n  {digest}\n", three_words(digest));
     text.push_str(&rules_text(&judgement.evaluation));
+    let word = evidence.registry_word(&manifest, &repository, args.location.tag());
+    text.push_str(&registry_text(word.as_ref()));
     if let Some(count) = blobs {
         text.push_str(&format!(
             "\n  ok       files: {count} blobs have the digests that they are named by"
@@ -113,7 +117,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let value = json!({"verified": true, "location": args.location.to_string(), "digest": digest,
         "name": three_words(digest), "policy": judge.policy().digest(),
         "evaluation": judgement.evaluation, "evidence": judgement.admission.evidence(),
-        "blobsChecked": blobs, "filesChecked": files});
+        "registry": word, "blobsChecked": blobs, "filesChecked": files});
     context.output.result(&value, text);
     Ok(())
 }
@@ -140,6 +144,15 @@ pub(super) fn rules_text(evaluation: &Evaluation) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// What the registry itself said, a line each.
+pub(super) fn registry_text(word: Option<&RegistryWord>) -> String {
+    let lines = word.map(RegistryWord::lines).unwrap_or_default();
+    lines
+        .iter()
+        .map(|line| format!("\n  registry {line}"))
+        .collect()
 }
 
 /// Reads every blob of a layout or archive and checks it; a registry's are checked when they are pulled.

@@ -10,12 +10,16 @@ use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::key::PublicKey;
 use sealstone_spec::log::{PROOF_MEDIA_TYPE, Rekord};
 use sealstone_spec::name::Tag;
+use sealstone_spec::notary::KEY_PATH;
 use sealstone_spec::record::{self, Document, MAX_DOCUMENT_BYTES};
 use serde_json::Value;
 
 const MAX_ENTRY: usize = 256 * 1024;
+/// Media type of a public key.
+const PEM_MEDIA_TYPE: &str = "application/x-pem-file";
 
 impl RegistryStore {
     /// Puts a P-256 signature into the registry's log; the element for a bundle's `tlogEntries`. `None`
@@ -61,6 +65,19 @@ impl RegistryStore {
                     content,
                 }),
         );
+        let statements_key = self.document(KEY_PATH).await?;
+        let statements_key = statements_key.filter(|(kind, _)| kind == PEM_MEDIA_TYPE);
+        let mut key_digest = None;
+        if let Some((media_type, content)) = statements_key {
+            let key = std::str::from_utf8(&content).ok();
+            let key = key.and_then(|text| text.parse::<PublicKey>().ok());
+            key_digest = key.map(|key| Digest::sha256(&key.to_spki_der()));
+            found.push(Document {
+                name: record::STATEMENT_KEY.to_owned(),
+                media_type,
+                content,
+            });
+        }
         let Some((_, key)) = self.document("api/v1/log/key").await? else {
             return Ok(found);
         };
@@ -76,15 +93,20 @@ impl RegistryStore {
             content,
         }));
         let mut wanted = Vec::new();
-        wanted.extend(tag.map(|tag| (record::TAG_PROOF.to_owned(), format!("tag={tag}"))));
+        let here = format!("repository={}", self.name());
+        wanted.extend(tag.map(|tag| (record::TAG_PROOF.to_owned(), format!("{here}&tag={tag}"))));
+        wanted.extend(key_digest.map(|digest| {
+            let name = record::STATEMENT_KEY_PROOF.to_owned();
+            (name, format!("key={digest}"))
+        }));
         for digest in statements {
             wanted.push((
                 record::statement_proof(digest),
-                format!("statement={digest}"),
+                format!("{here}&statement={digest}"),
             ));
         }
         for (name, query) in wanted {
-            let path = format!("api/v1/log/proof?repository={}&{query}", self.name());
+            let path = format!("api/v1/log/proof?{query}&witnessed=1");
             let proof = self.document(&path).await?;
             found.extend(proof.filter(|(kind, _)| kind == PROOF_MEDIA_TYPE).map(
                 |(media_type, content)| Document {

@@ -4,15 +4,14 @@
 //! over: fields that no reader knows are mistakes here, and what looks like a secret never leaves.
 //! Does not judge: policies say whose word counts for what.
 
-use super::model::model_of;
-use super::sign::{Signed, attach, find, reread};
+use super::sign::{Signed, attach, find, logged, reread};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use sealstone_spec::bom::Bom;
-use sealstone_spec::bundle::{Bundle, FileKind};
 use sealstone_spec::environment::looks_secret;
 use sealstone_spec::key::{PublicKey, Signer};
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::notary;
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::predicate::{self, Predicate, PredicateError, read, unread_fields};
 use sealstone_spec::statement::provenance::Provenance;
@@ -21,7 +20,7 @@ use sealstone_spec::statement::release::Release;
 use sealstone_spec::statement::summary::Summary;
 use sealstone_spec::statement::svr::Svr;
 use sealstone_spec::statement::test_result::TestResult;
-use sealstone_spec::statement::{MAX_SUBJECTS, Statement, Subject, VerifiedStatement};
+use sealstone_spec::statement::{Statement, Subject, VerifiedStatement};
 use serde_json::{Map, Value};
 
 /// A statement's type and what it says, checked to be fit for signing.
@@ -79,19 +78,9 @@ impl Attestation {
     /// What it is about: the manifest, the root of its model signature, and for provenance and releases each
     /// file of weights, so that a loose file can be looked up.
     fn subjects(&self, name: &str, manifest: &VerifiedManifest) -> Vec<Subject> {
-        let mut subjects = vec![Subject::new(name, manifest.digest())];
-        subjects.extend(model_of(name, manifest).ok().map(|model| model.subject()));
         let files = [predicate::SLSA_PROVENANCE, predicate::RELEASE];
-        if files.contains(&self.predicate_type.as_str())
-            && let Ok(bundle) = Bundle::read(manifest)
-        {
-            let weights = bundle.files().iter();
-            let weights =
-                weights.filter(|file| file.kind == FileKind::Weight && !file.form.is_archive());
-            subjects.extend(weights.map(|file| Subject::new(file.path.as_str(), &file.digest)));
-            subjects.truncate(MAX_SUBJECTS);
-        }
-        subjects
+        let with_files = files.contains(&self.predicate_type.as_str());
+        notary::subjects(name, manifest, with_files)
     }
 }
 
@@ -128,6 +117,7 @@ pub async fn attest(
         .map_err(|error| Error::other("nothing was signed").source(error))?;
     holds(&reread(&bundle)?)
         .map_err(|problem| Error::other(format!("the new signature does not hold: {problem}")))?;
+    let bundle = logged(store, bundle, signer.public_key()).await?;
     let referrer = attach(store, manifest, bundle.to_bytes(), kind, created).await?;
     Ok(Signed::new(signer, referrer))
 }

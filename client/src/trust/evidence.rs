@@ -3,6 +3,7 @@
 //! Nothing fetched here is believed. A referrer that cannot be read is set aside with the reason: it
 //! never counts, and it spoils nothing. A place that cannot be asked is an error.
 
+use super::vouched::RegistryKey;
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -11,7 +12,7 @@ use sealstone_spec::log::LogProof;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
-use sealstone_spec::policy::{Case, Evidence as CaseEvidence};
+use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, Time};
 use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
 
 /// Most signature bundles that are fetched for one manifest. More are refused and not cut off: the
@@ -38,11 +39,21 @@ pub struct Evidence {
     pub attached: Vec<Attached>,
     /// Proofs that referrers were logged; whether they hold is for the policy to find.
     pub proofs: Vec<(Digest, LogProof)>,
+    /// The key of the registry's own statements, if any is known.
+    pub registry: Option<RegistryKey>,
     /// What could not, and why.
     pub unreadable: Vec<(Digest, String)>,
 }
 
 impl Evidence {
+    /// The circumstances of a judgement at this time, with what the evidence says of them.
+    pub fn circumstances(&self, now: Time) -> Circumstances {
+        let mut circumstances = Circumstances::at(now);
+        let registry = self.registry.as_ref().filter(|key| key.is_certain());
+        circumstances.registry = registry.map(|registry| registry.key.clone());
+        circumstances
+    }
+
     /// The case that a policy judges, for `repository`.
     pub fn case(&self, repository: &RepoName, manifest: &VerifiedManifest) -> Case {
         let mut case = Case::of(repository, manifest);

@@ -11,6 +11,7 @@
 //! | `proofs` | proofs that statements were logged |
 //! | `policies` | policies read, signed, and the highest version of each registry remembered |
 //! | `record` | the signed policy that travels with a release |
+//! | `vouched` | what the registry itself says, and how its key is known |
 //! | `denied` | a refusal in words |
 //! | `name` | the three words that people say |
 //! | `files` | a directory compared with a bundle |
@@ -30,6 +31,7 @@ mod proofs;
 mod record;
 mod sign;
 mod verify;
+mod vouched;
 
 pub use attest::{Attestation, Said, attest, open, said};
 pub use denied::{denial_of, denied};
@@ -41,8 +43,9 @@ pub use name::expect_name;
 pub use policies::{HandedOut, KeptPolicies, now, read_policy, read_to_sign, registry_policy};
 pub use proofs::evidence_for;
 pub use record::judge_by_roots;
-pub use sign::{Signed, attach, sign};
+pub use sign::{Signed, attach, logged, sign};
 pub use verify::{Judge, Judgement, TrustSource};
+pub use vouched::{KnownBy, RegistryKey, RegistryWord};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! records that travel with a release. Nothing here is believed; the policy's own logs decide.
 
 use super::evidence::{Evidence, evidence_of};
+use super::vouched::{KnownBy, RegistryKey, may_be_registrys};
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use sealstone_spec::digest::Digest;
@@ -10,7 +11,9 @@ use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
 use sealstone_spec::policy::Policy;
-use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, statement_proof};
+use sealstone_spec::record::{
+    ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, STATEMENT_KEY, STATEMENT_KEY_PROOF, statement_proof,
+};
 use std::collections::BTreeMap;
 
 /// Most records of one release that are read.
@@ -26,7 +29,9 @@ pub async fn evidence_for(
     policy: &Policy,
 ) -> Result<Evidence> {
     let mut evidence = evidence_of(store, manifest).await?;
-    if policy.logs().is_empty() {
+    let mut attached = evidence.attached.iter();
+    let says_registry = attached.any(|item| may_be_registrys(&item.referrer));
+    if policy.logs().is_empty() && !says_registry {
         return Ok(evidence);
     }
     let referrers: Vec<Digest> = evidence
@@ -38,14 +43,31 @@ pub async fn evidence_for(
         .iter()
         .map(|referrer| (statement_proof(referrer), *referrer))
         .collect();
-    let mut take = |name: &str, content: &[u8]| {
+    let mut keys = Vec::new();
+    let mut key_proofs = Vec::new();
+    let mut take = |name: &str, content: &[u8], known: KnownBy| {
+        match name {
+            STATEMENT_KEY => {
+                let key = std::str::from_utf8(content)
+                    .ok()
+                    .and_then(|t| t.parse().ok());
+                keys.extend(key.map(|key| RegistryKey { key, known }));
+            }
+            STATEMENT_KEY_PROOF => key_proofs.extend(LogProof::parse(content)),
+            _ => {}
+        }
         // What is no proof proves nothing; that is all there is to say about it.
         if let (Some(referrer), Ok(proof)) = (names.get(name), LogProof::parse(content)) {
             evidence.proofs.push((*referrer, proof));
         }
     };
-    for document in store.record(None, &referrers).await? {
-        take(&document.name, &document.content);
+    // Under no log of the policy a proof would say anything.
+    let proofs: &[Digest] = match policy.logs().is_empty() {
+        true => &[],
+        false => &referrers,
+    };
+    for document in store.record(None, proofs).await? {
+        take(&document.name, &document.content, KnownBy::Registry);
     }
     let listed = store
         .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
@@ -57,14 +79,19 @@ pub async fn evidence_for(
         };
         for layer in record.layers() {
             let title = layer.annotations.get(media::ANNOTATION_TITLE);
-            let Some(title) = title.filter(|title| names.contains_key(*title)) else {
+            let wanted = |title: &&String| {
+                names.contains_key(*title)
+                    || [STATEMENT_KEY, STATEMENT_KEY_PROOF].contains(&title.as_str())
+            };
+            let Some(title) = title.filter(wanted) else {
                 continue;
             };
             if let Some(content) = readable(store.blob_bytes(layer, MAX_DOCUMENT_BYTES).await)? {
-                take(title, &content);
+                take(title, &content, KnownBy::Companion);
             }
         }
     }
+    evidence.registry = RegistryKey::choose(keys, &key_proofs, policy);
     Ok(evidence)
 }
 

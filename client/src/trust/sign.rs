@@ -66,7 +66,10 @@ pub async fn sign(
 
 /// The bundle with the entry of the place's log, where there is a log and the key is one that such
 /// entries can name: sigstore's verifiers look for it there.
-async fn logged(
+///
+/// # Errors
+/// If the log answers with an entry of something else.
+pub async fn logged(
     store: &dyn Store,
     bundle: SigstoreBundle,
     key: &PublicKey,

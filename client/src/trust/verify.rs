@@ -11,7 +11,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::key::{ListedKey, PublicKey};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Circumstances, Evaluation, Policy, SCHEMA, Status};
+use sealstone_spec::policy::{Evaluation, Policy, SCHEMA, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -146,7 +146,8 @@ impl Judge {
         evidence: &Evidence,
     ) -> Evaluation {
         let case = evidence.case(repository, manifest);
-        self.policy.evaluate(repository, &case, &circumstances())
+        self.policy
+            .evaluate(repository, &case, &evidence.circumstances(super::now()))
     }
 
     /// Decides.
@@ -168,17 +169,14 @@ impl Judge {
         }
         let case = evidence.case(repository, manifest);
         let place = format!("{}@{}", evidence.place, manifest.digest());
-        let (evaluation, verdict) = self.policy.hear(repository, &case, &circumstances());
+        let circumstances = evidence.circumstances(super::now());
+        let (evaluation, verdict) = self.policy.hear(repository, &case, &circumstances);
         let admission = verdict.map_err(|denial| super::denied(&denial, &place))?;
         Ok(Judgement {
             evaluation,
             admission,
         })
     }
-}
-
-fn circumstances() -> Circumstances {
-    Circumstances::at(super::now())
 }
 
 /// The same keys, each with one principal: those that share any are one signer, whoever stands first.

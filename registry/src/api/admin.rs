@@ -52,6 +52,7 @@ pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome
         (Method::DELETE, ["tokens", id]) => remove_token(context, &principal, id).await,
         (Method::GET, ["events"]) => events(context, &principal).await,
         (Method::GET, ["policy"]) => policy(context).await,
+        (Method::GET, ["statements", "key"]) => statement_key(context),
         (Method::PUT, ["policy"]) => put_policy(context, &principal, request.into_body()).await,
         (Method::GET, ["pulls"]) => pulls(context, &principal).await,
         (Method::POST, ["gc"]) => gc(context, &principal).await,
@@ -321,6 +322,15 @@ async fn policy(context: &Context) -> Outcome {
             in_force.digest().to_string(),
         )
         .body(body)
+        .build())
+}
+
+/// The key of the registry's own statements, for everybody.
+fn statement_key(context: &Context) -> Outcome {
+    let key = context.registry().statement_key()?;
+    Ok(Answer::new(StatusCode::OK)
+        .header(http::header::CONTENT_TYPE, "application/x-pem-file")
+        .body(key.to_pem())
         .build())
 }
 

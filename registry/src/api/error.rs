@@ -262,6 +262,9 @@ impl From<Error> for ApiError {
             }
             Error::Damaged(digest) => of(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN")
                 .detail(json!({"reason": "damaged", "digest": digest})),
+            Error::Unwitnessed(_) => of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
+                .header(header::RETRY_AFTER, "5")
+                .detail(json!({"reason": "not_witnessed"})),
             Error::Full(_) => of(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE")
                 .detail(json!({"reason": "storage_full"})),
             Error::Unavailable(_) => {
@@ -274,6 +277,149 @@ impl From<Error> for ApiError {
                     "UNKNOWN",
                     "the server failed; its log says why",
                 )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use sealstone_spec::digest::Digest;
+    use sealstone_spec::policy::{Case, Circumstances, Policy, SignedPolicyError, Time};
+    use serde_json::Value;
+
+    /// Every outcome of the service that has a row of its own in chapter 12.
+    fn outcomes() -> Vec<Error> {
+        let digest = Digest::sha256(b"x");
+        let tag = || "v1".parse().unwrap();
+        let repo = "a".parse().unwrap();
+        let elsewhere = Case::new(&"b".parse().unwrap(), digest, 1);
+        let now = Circumstances::at(Time::from_seconds(0));
+        let denial = Policy::default_policy()
+            .judge(&repo, &elsewhere, &now)
+            .unwrap_err();
+        let refused = |error| Error::PolicyRefused(Box::new(error));
+        vec![
+            Error::ManifestUnknown("v1".into()),
+            Error::TagRetracted {
+                tag: tag(),
+                existing: digest,
+            },
+            Error::BlobUnknown(digest),
+            Error::RepositoryUnknown,
+            Error::UploadUnknown,
+            Error::UploadBusy,
+            Error::OutOfOrder { offset: 1 },
+            Error::BodyInterrupted("reset".into()),
+            Error::LengthMismatch {
+                found: 1,
+                announced: 2,
+            },
+            Error::DigestMismatch {
+                expected: digest,
+                actual: digest,
+            },
+            Error::ManifestInvalid("no".into()),
+            Error::ManifestTooLarge("no".into()),
+            Error::Missing {
+                blobs: vec![digest],
+                manifests: vec![],
+            },
+            Error::TagTaken {
+                tag: tag(),
+                existing: digest,
+            },
+            Error::TagBurnt {
+                tag: tag(),
+                existing: digest,
+            },
+            Error::ConditionFailed {
+                tag: tag(),
+                existing: None,
+            },
+            Error::EvidenceLost {
+                tag: tag(),
+                lost: vec![digest],
+            },
+            Error::Held,
+            Error::BlobInUse(1),
+            Error::Denied(Box::new(denial)),
+            refused(SignedPolicyError::Rollback {
+                trusted: 2,
+                found: 1,
+            }),
+            refused(SignedPolicyError::Fork { version: 1 }),
+            Error::NotEvidence,
+            Error::MayNotTag(tag()),
+            Error::MayNotReadLog,
+            Error::Damaged(digest),
+            Error::Unwitnessed("late".into()),
+            Error::Full("full".into()),
+            Error::Unavailable("later".into()),
+            Error::Internal("fault".into()),
+        ]
+    }
+
+    /// Whether the list above has the outcome; a new one does not compile until somebody says so.
+    fn is_listed(error: &Error) -> bool {
+        match error {
+            Error::ManifestUnknown(_)
+            | Error::TagRetracted { .. }
+            | Error::BlobUnknown(_)
+            | Error::RepositoryUnknown
+            | Error::UploadUnknown
+            | Error::UploadBusy
+            | Error::OutOfOrder { .. }
+            | Error::BodyInterrupted(_)
+            | Error::LengthMismatch { .. }
+            | Error::DigestMismatch { .. }
+            | Error::ManifestInvalid(_)
+            | Error::ManifestTooLarge(_)
+            | Error::Missing { .. }
+            | Error::TagTaken { .. }
+            | Error::TagBurnt { .. }
+            | Error::ConditionFailed { .. }
+            | Error::EvidenceLost { .. }
+            | Error::Held
+            | Error::BlobInUse(_)
+            | Error::Denied(_)
+            | Error::PolicyRefused(_)
+            | Error::NotEvidence
+            | Error::MayNotTag(_)
+            | Error::MayNotReadLog
+            | Error::Damaged(_)
+            | Error::Unwitnessed(_)
+            | Error::Full(_)
+            | Error::Unavailable(_)
+            | Error::Internal(_) => true,
+        }
+    }
+
+    #[test]
+    fn every_outcome_is_one_of_the_vectors() {
+        let text = include_str!("../../../spec/vectors/errors/outcomes.json");
+        let vectors: Value = serde_json::from_str(text).unwrap();
+        let vectors = vectors["outcomes"].as_array().unwrap();
+        for outcome in outcomes() {
+            assert!(is_listed(&outcome));
+            let shown = format!("{outcome:?}");
+            let answer = ApiError::from(outcome);
+            let reason = answer.detail["reason"].as_str();
+            let status = Value::from(answer.status.as_u16());
+            let found = vectors.iter().any(|vector| {
+                vector["code"] == answer.code
+                    && vector["reason"].as_str() == reason
+                    && vector["status"].as_array().unwrap().contains(&status)
+            });
+            assert!(found, "{shown}: {status} {} {reason:?}", answer.code);
+        }
+        // Each reason of the vectors can be met: there is no row that nothing leads to.
+        let source = include_str!("error.rs");
+        for vector in vectors {
+            if let Some(reason) = vector["reason"].as_str() {
+                assert!(source.contains(&format!("\"{reason}\"")), "{reason}");
             }
         }
     }

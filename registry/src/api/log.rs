@@ -140,9 +140,16 @@ async fn proof(context: &Context) -> Outcome {
             let grant = context.grant::<Pull>(&principal, &repo)?;
             registry.prove(&grant, wanted, witnessed).await?
         }
+        (None, None) => {
+            let digest = context.parameter("key").ok_or_else(|| {
+                bad("a proof is asked for by index, by key, or by repository and tag or statement")
+            })?;
+            let digest = digest.parse().map_err(|_| bad("key is no digest"))?;
+            registry.prove_key(&digest, witnessed).await?
+        }
         _ => {
             return Err(bad(
-                "a proof is asked for by index, or by repository and tag or statement",
+                "a proof is asked for by index, by key, or by repository and tag or statement",
             ));
         }
     };
@@ -177,10 +184,14 @@ pub(super) fn with_headers(answer: Answer, change: Option<&LoggedChange>) -> Ans
     let Some(change) = change else {
         return answer;
     };
-    answer
+    let answer = answer
         .header(name("sealstone-log-origin"), &change.origin)
         .header(name("sealstone-log-index"), change.index.to_string())
-        .header(name("sealstone-log-checkpoint"), change.size.to_string())
+        .header(name("sealstone-log-checkpoint"), change.size.to_string());
+    match change.witnesses {
+        None => answer,
+        Some(count) => answer.header(name("sealstone-log-witnesses"), count.to_string()),
+    }
 }
 
 fn note(context: &Context, note: String) -> Response<Body> {

@@ -144,6 +144,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Chapter 11: what the vectors say that a path names.
+    #[test]
+    fn paths_name_what_the_vectors_say() {
+        let text = include_str!("../../../spec/vectors/api/paths.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+        let (named, refused) = (&vectors["paths"], &vectors["refused"]);
+        assert!(named.as_array().unwrap().len() > 10 && refused.as_array().unwrap().len() > 10);
+        for vector in named.as_array().unwrap() {
+            let path = vector["path"].as_str().unwrap();
+            let route = OciRoute::parse(path).unwrap();
+            assert_eq!(Some(route.label()), vector["kind"].as_str(), "{path}");
+            let repository = match &route {
+                OciRoute::Ping | OciRoute::Catalog => None,
+                OciRoute::Tags(name)
+                | OciRoute::Manifest(name, _)
+                | OciRoute::Blob(name, _)
+                | OciRoute::Uploads(name)
+                | OciRoute::Upload(name, _)
+                | OciRoute::Referrers(name, _)
+                | OciRoute::Tree(name, _) => Some(name.as_str()),
+            };
+            assert_eq!(repository, vector["repository"].as_str(), "{path}");
+        }
+        for vector in refused.as_array().unwrap() {
+            let path = vector["path"].as_str().unwrap();
+            let problem = match OciRoute::parse(path).unwrap_err() {
+                RouteError::Unknown => "unknown",
+                RouteError::Name(_) => "name",
+                RouteError::Digest(_) => "digest",
+                RouteError::Tag(_) => "tag",
+                RouteError::Upload => "upload",
+            };
+            assert_eq!(Some(problem), vector["problem"].as_str(), "{path}");
+        }
+    }
+
     #[test]
     fn paths_are_read_from_their_end() {
         let d = Digest::sha256(b"x");

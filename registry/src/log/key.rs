@@ -54,6 +54,14 @@ pub fn load_or_make(
     kind: KeyKind,
     may_make: bool,
 ) -> Result<LogKey, Error> {
+    LogKey::new(name, kind, load_or_make_secret(path, may_make)?)
+}
+
+/// The same for a key that has no name.
+///
+/// # Errors
+/// As [`load_or_make`], and Ed25519 is not asked for.
+pub fn load_or_make_secret(path: &Path, may_make: bool) -> Result<SecretKey, Error> {
     let problem = |problem: String| Error::File {
         path: path.to_owned(),
         problem,
@@ -61,7 +69,7 @@ pub fn load_or_make(
     if !path.exists() {
         if !may_make {
             return Err(problem(
-                "the key is missing, and the log has checkpoints that it signed: bring it back"
+                "the key is missing, and something was signed with it that others keep: bring it back"
                     .into(),
             ));
         }
@@ -69,9 +77,8 @@ pub fn load_or_make(
     }
     let document = PrivatePkcs8KeyDer::from_pem_file(path)
         .map_err(|error| problem(format!("it is no unencrypted PKCS#8 key in PEM: {error}")))?;
-    let secret = SecretKey::from_pkcs8_der(document.secret_pkcs8_der())
-        .map_err(|error| problem(error.to_string()))?;
-    LogKey::new(name, kind, secret)
+    SecretKey::from_pkcs8_der(document.secret_pkcs8_der())
+        .map_err(|error| problem(error.to_string()))
 }
 
 fn make(path: &Path) -> std::io::Result<()> {

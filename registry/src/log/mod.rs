@@ -15,7 +15,8 @@ mod tests;
 mod witnesses;
 
 pub use guard::replace as replace_file;
-pub use key::{LogKey, load_or_make};
+pub use key::{LogKey, load_or_make, load_or_make_secret};
+use witnesses::Cosigned;
 pub use witnesses::WitnessParty;
 
 use crate::clock::Clock;
@@ -51,6 +52,18 @@ pub enum Error {
         "what was changed is stored, but no checkpoint of the transparency log contains it yet: ask again later"
     )]
     Late,
+    /// Too few witnesses cosigned in time.
+    #[error(
+        "the tag is set and logged, but within {seconds} s fewer than {quorum} of {witnesses} witnesses cosigned a checkpoint that contains it: push it again to ask once more; nothing is set twice"
+    )]
+    Unwitnessed {
+        /// How many are due.
+        quorum: usize,
+        /// How many there are.
+        witnesses: usize,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// A file.
     #[error("{path}: {problem}")]
     File {
@@ -70,6 +83,10 @@ pub struct Settings {
     pub wait: Duration,
     /// Who is asked to cosign.
     pub witnesses: Vec<WitnessParty>,
+    /// How many of them must have cosigned before a push that sets a tag is answered; 0 for none.
+    pub quorum: usize,
+    /// How long such a push waits for them.
+    pub witness_wait: Duration,
     /// Where the last checkpoint is kept outside the store; a store that was rolled back is noticed by it.
     pub guard: Option<PathBuf>,
 }
@@ -89,6 +106,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     nudge: Notify,
     published: watch::Sender<PublishedCheckpoint>,
+    cosigned: watch::Sender<Cosigned>,
 }
 
 impl std::fmt::Debug for Log {
@@ -131,6 +149,7 @@ impl Log {
                 ))
             })?;
         }
+        let cosigned = store.witnessed().await?.map(|kept| Cosigned::of(&kept));
         let empty = PublishedCheckpoint {
             size: 0,
             root: sealstone_spec::log::Hash::of_nothing(),
@@ -141,6 +160,7 @@ impl Log {
         let log = Log {
             inner: Arc::new(Inner {
                 published: watch::Sender::new(kept.unwrap_or(empty)),
+                cosigned: watch::Sender::new(cosigned.unwrap_or_default()),
                 store,
                 key,
                 settings,
@@ -253,7 +273,8 @@ impl Log {
     /// If the store cannot be read.
     pub async fn prove(&self, index: u64, witnessed: bool) -> Result<Option<Proved>, Error> {
         let mut checkpoint = self.latest();
-        if witnessed
+        // Where pushes wait for witnesses, every proof shows that they did.
+        if (witnessed || self.inner.settings.quorum > 0)
             && let Some(cosigned) = self.witnessed().await?.filter(|found| found.size > index)
         {
             checkpoint = cosigned;

@@ -60,6 +60,7 @@ fn change(digest: Digest) -> PolicyChange {
     PolicyChange {
         digest,
         document: None,
+        keys: Vec::new(),
         by: "user:tester".into(),
         now: 1_000,
     }
@@ -75,6 +76,8 @@ fn settings(guard: Option<PathBuf>) -> Settings {
         batch: Duration::ZERO,
         wait: Duration::from_secs(5),
         witnesses: Vec::new(),
+        quorum: 0,
+        witness_wait: Duration::ZERO,
         guard,
     }
 }

@@ -1,22 +1,50 @@
 //! Asking witnesses to cosign.
 //!
-//! Runs beside the appender and never holds it up: a push does not wait for witnesses. The latest checkpoint
-//! that all of them cosigned is kept, and served where readers ask for it.
+//! Runs beside the appender and never holds it up. All are asked for the same checkpoint, at once; the latest
+//! that enough of them cosigned is kept, and served where readers ask for it. Where the operator wants it,
+//! a push that sets a tag waits for that; how many are enough is the quorum, without one it is all.
 
 use super::{Error, Log};
 use crate::metadata::log::PublishedCheckpoint;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use sealstone_spec::log::{
     AddCheckpoint, NoteSignature, SignedCheckpoint, VerifierKey, parse_cosignatures,
 };
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Least time between two rounds.
+/// Least time between two rounds: nobody waits for one, or somebody may.
 const ROUND: Duration = Duration::from_secs(1);
+const URGENT_ROUND: Duration = Duration::from_millis(20);
+/// How long those are waited for who have not answered when enough others have.
+const STRAGGLERS: Duration = Duration::from_millis(200);
 /// Longest wait for a witness.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest answer that is read, in bytes.
 const MOST: usize = 64 * 1024;
+
+/// The latest checkpoint that enough witnesses cosigned.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cosigned {
+    /// Its size.
+    pub(super) size: u64,
+    /// How many did.
+    pub(super) witnesses: usize,
+}
+
+impl Cosigned {
+    /// As it was kept: the first line is the log's own.
+    pub(super) fn of(kept: &PublishedCheckpoint) -> Cosigned {
+        let lines = kept
+            .note
+            .lines()
+            .filter(|line| line.starts_with("\u{2014} "));
+        Cosigned {
+            size: kept.size,
+            witnesses: lines.count().saturating_sub(1),
+        }
+    }
+}
 
 /// A witness.
 #[derive(Clone, Debug)]
@@ -51,29 +79,99 @@ impl Log {
                 () = stop.cancelled() => break,
             }
             let checkpoint = published.borrow_and_update().clone();
-            let mut lines = Vec::new();
-            for (party, size) in parties.iter().zip(&mut sizes) {
-                match self.ask(&client, party, size, &checkpoint).await {
-                    Ok(line) => lines.push(line),
-                    Err(problem) => {
-                        self.inner.metrics.log_witness_failures.inc();
-                        tracing::warn!(
-                            witness = party.key.name(),
-                            problem,
-                            "a witness did not cosign"
-                        );
-                    }
-                }
-            }
-            if lines.len() == parties.len()
-                && let Err(error) = self.keep_cosigned(checkpoint, lines).await
-            {
-                tracing::warn!(%error, "cosignatures could not be kept");
-            }
             tokio::select! {
-                () = tokio::time::sleep(ROUND) => {}
+                () = self.round(&client, &parties, &mut sizes, &checkpoint) => {}
                 () = stop.cancelled() => break,
             }
+            let pause = match self.inner.settings.quorum {
+                0 => ROUND,
+                _ => URGENT_ROUND,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+    }
+
+    /// How many cosignatures are enough for a checkpoint to be kept.
+    fn enough(&self) -> usize {
+        match self.inner.settings.quorum {
+            0 => self.inner.settings.witnesses.len(),
+            quorum => quorum,
+        }
+    }
+
+    /// Asks every witness for one checkpoint, and keeps it once enough have cosigned.
+    async fn round(
+        &self,
+        client: &reqwest::Client,
+        parties: &[WitnessParty],
+        sizes: &mut [u64],
+        checkpoint: &PublishedCheckpoint,
+    ) {
+        let mut asked: FuturesUnordered<_> =
+            parties
+                .iter()
+                .zip(sizes)
+                .map(|(party, size)| async move {
+                    (party, self.ask(client, party, size, checkpoint).await)
+                })
+                .collect();
+        let mut lines: Vec<NoteSignature> = Vec::new();
+        loop {
+            let is_enough = lines.len() >= self.enough();
+            let answered = match is_enough {
+                true => tokio::time::timeout(STRAGGLERS, asked.next()).await,
+                false => Ok(asked.next().await),
+            };
+            let Ok(Some((party, answer))) = answered else {
+                return;
+            };
+            match answer {
+                Ok(line) => lines.push(line),
+                Err(problem) => {
+                    self.inner.metrics.log_witness_failures.inc();
+                    tracing::warn!(
+                        witness = party.key.name(),
+                        problem,
+                        "a witness did not cosign"
+                    );
+                    continue;
+                }
+            }
+            if lines.len() < self.enough() {
+                continue;
+            }
+            // Kept as soon as it is enough, and once more for each that comes later.
+            let kept = self.keep_cosigned(checkpoint.clone(), lines.clone()).await;
+            if let Err(error) = kept {
+                tracing::warn!(%error, "cosignatures could not be kept");
+            }
+        }
+    }
+
+    /// Waits until enough witnesses have cosigned a checkpoint that contains entry `index`, where the operator
+    /// wants that; how many have.
+    ///
+    /// # Errors
+    /// [`Error::Unwitnessed`] if that takes too long; the entry is logged all the same.
+    pub async fn settle_witnessed(&self, index: u64) -> Result<Option<usize>, Error> {
+        let wanted = self.inner.settings.quorum;
+        if wanted == 0 {
+            return Ok(None);
+        }
+        let mut cosigned = self.inner.cosigned.subscribe();
+        let patience = self.inner.settings.witness_wait;
+        let contains = |cosigned: &Cosigned| cosigned.size > index;
+        let waited = tokio::time::timeout(patience, cosigned.wait_for(contains)).await;
+        match waited {
+            Ok(Ok(found)) => Ok(Some(found.witnesses)),
+            _ => Err(Error::Unwitnessed {
+                quorum: wanted,
+                witnesses: self.inner.settings.witnesses.len(),
+                seconds: patience.as_secs(),
+            }),
         }
     }
 
@@ -131,6 +229,7 @@ impl Log {
         lines: Vec<NoteSignature>,
     ) -> Result<(), Error> {
         let mut note = SignedCheckpoint::parse(checkpoint.note.as_bytes())?;
+        let witnesses = lines.len();
         lines
             .into_iter()
             .for_each(|line| note.add_cosignature(line));
@@ -140,6 +239,10 @@ impl Log {
             .metrics
             .log_witnessed_size
             .set(i64::try_from(checkpoint.size).unwrap_or(i64::MAX));
+        self.inner.cosigned.send_replace(Cosigned {
+            size: checkpoint.size,
+            witnesses,
+        });
         // The served one gets the lines too, if it is still the same.
         self.inner.published.send_if_modified(|latest| {
             if latest.size == checkpoint.size && latest.root == checkpoint.root {

@@ -57,6 +57,8 @@ pub enum LogQuery {
     Statement(RepoName, Digest),
     /// An entry that was submitted.
     Entry(Hash),
+    /// The last event of a key: by the SHA-256 of its SPKI DER.
+    Key(Digest),
 }
 
 /// A checkpoint that was, or may be, served.

@@ -32,6 +32,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::policy::KeyRecord;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -97,6 +98,8 @@ pub struct PutManifest {
     pub tags: Vec<NewTag>,
     /// Proof that the repository's policy lets it have them; due unless every tag is a list of evidence.
     pub admission: Option<Admission>,
+    /// Whether a tag that is new here is a release about which the registry has to sign statements.
+    pub statements_due: bool,
     /// Who.
     pub by: String,
     /// When.
@@ -201,6 +204,8 @@ pub enum NewContent {
 pub enum CommitOutcome {
     /// The blob is the repository's. If it was known already, the new copy is trash.
     Committed,
+    /// The same, and it took the place of a damaged copy.
+    Repaired,
     /// The session ended before: nothing was changed.
     NoSession,
 }
@@ -255,6 +260,8 @@ pub struct PolicyChange {
     pub digest: Digest,
     /// The signed document, if it was signed.
     pub document: Option<Vec<u8>>,
+    /// Every key that it works by.
+    pub keys: Vec<KeyRecord>,
     /// Who.
     pub by: String,
     /// When.
@@ -321,8 +328,19 @@ pub trait Metadata: Send + Sync + 'static {
     ) -> Answer<'a, Result<(), Refusal>>;
     /// Bytes of a blob in the store itself.
     fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
-    /// Stops a blob from being read: its bytes are not what they were.
-    fn quarantine_blob<'a>(&'a self, digest: &'a Digest, reason: &'a str) -> Answer<'a, ()>;
+    /// Stops a blob from being read: its bytes are not what they were. An event for each repository that
+    /// has it; `false` if it was in quarantine before.
+    fn quarantine_blob<'a>(
+        &'a self,
+        digest: &'a Digest,
+        reason: &'a str,
+        now: Millis,
+    ) -> Answer<'a, bool>;
+    /// Number of blobs in quarantine.
+    fn quarantined(&self) -> Answer<'_, u64>;
+    /// Manifests with tags that a blob belongs to: those that name it, and indexes that lead to them.
+    fn releases_with<'a>(&'a self, repo: &'a RepoName, blob: &'a Digest)
+    -> Answer<'a, Vec<Digest>>;
     /// Every blob, for scrubbing: digests after `after`, at most `limit`.
     fn all_blobs<'a>(
         &'a self,
@@ -412,6 +430,10 @@ pub trait Metadata: Send + Sync + 'static {
     fn has_repository<'a>(&'a self, repo: &'a RepoName) -> Answer<'a, bool>;
     /// Events after number `after`, at most `limit`, oldest first.
     fn events(&self, after: u64, limit: usize) -> Answer<'_, Vec<(u64, Event)>>;
+    /// Number of the last event on which the registry has acted.
+    fn events_attended(&self) -> Answer<'_, u64>;
+    /// Says that the registry has acted on every event up to this one.
+    fn set_events_attended(&self, number: u64) -> Answer<'_, ()>;
     /// Shows a tag's manifest to consumers, or hides it, if the tag still names `digest`.
     fn show_tag<'a>(
         &'a self,
@@ -424,8 +446,13 @@ pub trait Metadata: Send + Sync + 'static {
     fn policy(&self) -> Answer<'_, Option<Digest>>;
     /// Makes `policy` the one under which admissions count.
     fn set_policy(&self, policy: Digest) -> Answer<'_, ()>;
-    /// The same with everything that belongs to it, and an event; `true` if it is another than before.
+    /// The same with everything that belongs to it, an event, and one for each key that came, changed or
+    /// went; `true` if it is another than before.
     fn adopt_policy(&self, change: PolicyChange) -> Answer<'_, bool>;
+    /// Notes the keys that the registry itself signs with; an event for each that is another than before.
+    fn note_registry_keys(&self, keys: Vec<KeyRecord>, now: Millis) -> Answer<'_, ()>;
+    /// The keys that were noted so.
+    fn registry_keys(&self) -> Answer<'_, Vec<KeyRecord>>;
     /// The signed document of the policy in force, if it was signed.
     fn policy_document(&self) -> Answer<'_, Option<Vec<u8>>>;
     /// Digest of the policy under which every tag has been judged.

@@ -2,6 +2,7 @@
 
 use crate::clock::Millis;
 use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::log::KeyEntry;
 use sealstone_spec::manifest::Descriptor;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::tree::ChainingValue;
@@ -224,10 +225,37 @@ pub struct Event {
     /// The predicate type that the statement's manifest claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicate_type: Option<String>,
+    /// What became of a key, for events of keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyEntry>,
+    /// Whether the registry has to sign statements about it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub statement_due: bool,
     /// Who did it.
     pub by: String,
     /// When.
     pub at: Millis,
+}
+
+impl Event {
+    /// An event of which only these are known.
+    pub fn new(kind: EventKind, digest: Digest, by: impl Into<String>, at: Millis) -> Event {
+        Event {
+            kind,
+            repo: None,
+            tag: None,
+            digest,
+            policy: None,
+            evidence: Vec::new(),
+            immutable: false,
+            subject: None,
+            predicate_type: None,
+            key: None,
+            statement_due: false,
+            by: by.into(),
+            at,
+        }
+    }
 }
 
 /// The kinds of [`Event`].
@@ -246,6 +274,12 @@ pub enum EventKind {
     PolicyChanged,
     /// A manifest was stored that carries a sigstore bundle about another.
     StatementAttached,
+    /// A key was added, changed or removed: of the policy, or of the registry.
+    KeyChanged,
+    /// A blob of a repository turned out to be damaged; `digest` is the blob.
+    ContentDamaged,
+    /// A damaged blob of a repository came again.
+    ContentRepaired,
 }
 
 /// That somebody pulled a release.

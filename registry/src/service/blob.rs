@@ -214,11 +214,24 @@ impl Registry {
     async fn quarantine(&self, digest: &Digest, problem: &str, place: &'static str) -> Error {
         self.note_damage(place);
         tracing::error!(blob.digest = %digest, problem, "stored blob is damaged; it is in quarantine now");
-        if let Err(error) = self.metadata().quarantine_blob(digest, problem).await {
-            tracing::error!(blob.digest = %digest, %error, "damaged blob could not be put into quarantine");
+        let (metadata, now) = (self.metadata(), self.now());
+        match metadata.quarantine_blob(digest, problem, now).await {
+            Ok(true) => self.attend_later(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(blob.digest = %digest, %error, "damaged blob could not be put into quarantine");
+            }
         }
-        self.inner.metrics.quarantined.inc();
+        self.count_quarantined().await;
         Error::Damaged(*digest)
+    }
+
+    /// Shows how many blobs are in quarantine.
+    pub async fn count_quarantined(&self) {
+        if let Ok(count) = self.metadata().quarantined().await {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.inner.metrics.quarantined.set(count);
+        }
     }
 
     pub(super) async fn read_inline(&self, digest: &Digest) -> Result<Bytes, Error> {

@@ -1,9 +1,9 @@
 //! Whoever may add content to a repository: a pusher, or a signer who adds evidence.
 
-use crate::auth::{Grant, Identity, Push, Sign};
+use crate::auth::{Grant, Identity, Maintain, Push, Sign};
 use sealstone_spec::name::RepoName;
 
-/// Made from a grant to push or a grant to sign, and from nothing else.
+/// Made from a grant to push or a grant to sign, or from that of the server's own jobs.
 ///
 /// ```compile_fail
 /// use sealstone_registry::auth::{Grant, Pull};
@@ -47,6 +47,17 @@ impl From<Grant<Push>> for Contributor {
 
 impl From<Grant<Sign>> for Contributor {
     fn from(grant: Grant<Sign>) -> Self {
+        Contributor {
+            who: grant.principal().clone(),
+            repository: grant.repository().clone(),
+            may_push: false,
+        }
+    }
+}
+
+/// The registry attaches statements of its own, and nothing else.
+impl From<Grant<Maintain>> for Contributor {
+    fn from(grant: Grant<Maintain>) -> Self {
         Contributor {
             who: grant.principal().clone(),
             repository: grant.repository().clone(),

@@ -135,6 +135,9 @@ pub enum Error {
         "stored content of {0} is damaged and was put into quarantine; push it again to repair it"
     )]
     Damaged(Digest),
+    /// A tag is set and logged, and too few witnesses have cosigned that yet.
+    #[error("{0}")]
+    Unwitnessed(String),
     /// The disk is full.
     #[error("{0}")]
     Full(String),

@@ -11,6 +11,7 @@ use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::{Case, Circumstances, Denial, Evaluation, Evidence, Time};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Referrers read in one step.
@@ -77,6 +78,10 @@ impl Registry {
         let mut case = Case::of(repo, manifest);
         let mut circumstances = Circumstances::at(self.time());
         circumstances.released = released;
+        circumstances.registry = self.own_key().cloned();
+        if !released || self.keeps_incidents(repo) {
+            circumstances.damaged = self.damaged_content(repo, manifest).await?;
+        }
         if policy.reads_evidence(repo) {
             circumstances.uses = self.metadata().exception_uses().await?;
             // Under no log of the policy a proof would say anything.
@@ -89,6 +94,26 @@ impl Registry {
         tokio::task::spawn_blocking(move || policy.hear(&name, &case, &circumstances))
             .await
             .map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    /// Blobs of a manifest that are in quarantine now.
+    async fn damaged_content(
+        &self,
+        repo: &RepoName,
+        manifest: &VerifiedManifest,
+    ) -> Result<BTreeSet<Digest>, Error> {
+        let mut damaged = BTreeSet::new();
+        // Nearly always there is none, and that is one row.
+        if self.metadata().quarantined().await? == 0 {
+            return Ok(damaged);
+        }
+        for descriptor in manifest.blobs() {
+            let blob = self.metadata().blob(repo, &descriptor.digest).await?;
+            if blob.is_some_and(|blob| blob.quarantined.is_some()) {
+                damaged.insert(descriptor.digest);
+            }
+        }
+        Ok(damaged)
     }
 
     async fn gather(

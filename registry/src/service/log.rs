@@ -18,6 +18,8 @@ pub struct LoggedChange {
     pub index: u64,
     /// Size of the checkpoint that contains it.
     pub size: u64,
+    /// How many witnesses cosigned one that contains it, where a push waits for them.
+    pub witnesses: Option<usize>,
 }
 
 /// An entry that a reader asks for.
@@ -34,6 +36,7 @@ impl From<log::Error> for Error {
         match error {
             log::Error::Store(error) => error.into(),
             log::Error::Late => Error::Unavailable(error.to_string()),
+            log::Error::Unwitnessed { .. } => Error::Unwitnessed(error.to_string()),
             other => Error::Internal(other.to_string()),
         }
     }
@@ -129,6 +132,16 @@ impl Registry {
         }
     }
 
+    /// The proof of the last event of a key, once it is in a checkpoint. Keys are no secret.
+    pub async fn prove_key(&self, key: &Digest, witnessed: bool) -> Result<Option<Proved>, Error> {
+        let log = self.log()?;
+        log.settle().await?;
+        match log.find(&LogQuery::Key(*key)).await? {
+            Some(at) => Ok(log.prove(at.index, witnessed).await?),
+            None => Ok(None),
+        }
+    }
+
     /// The proof of an entry by its number, for a reader who sees the repositories that `may_see` says.
     pub async fn prove_index(
         &self,
@@ -152,6 +165,28 @@ impl Registry {
         let entry = self.log()?.submit(rekord).await?;
         tracing::info!(repo.name = %who.repository(), by = who.name(), log.index = entry.index(), "signature logged");
         Ok(entry)
+    }
+
+    /// The same, and until enough witnesses have cosigned, where the operator wants that.
+    ///
+    /// # Errors
+    /// [`Error::Unwitnessed`] if that takes too long. The change is made and logged all the same.
+    pub(super) async fn await_witnesses(
+        &self,
+        repo: &RepoName,
+        tag: &Tag,
+    ) -> Result<Option<LoggedChange>, Error> {
+        let mut logged = self.await_log(repo, Some(tag)).await;
+        let Some(log) = self.inner.log.get() else {
+            return Ok(None);
+        };
+        // What is not in a checkpoint yet, nobody has cosigned.
+        let index = logged.as_ref().map_or(u64::MAX, |change| change.index);
+        let witnesses = log.settle_witnessed(index).await?;
+        if let Some(change) = logged.as_mut() {
+            change.witnesses = witnesses;
+        }
+        Ok(logged)
     }
 
     /// Waits until what was just recorded is in a checkpoint. It is done all the same if that is late:
@@ -178,6 +213,7 @@ impl Registry {
                 origin: log.key().name().to_owned(),
                 index: at.index,
                 size: checkpoint.size,
+                witnesses: None,
             }),
             Err(error) => {
                 tracing::warn!(repo.name = %repo, %error, "a change is stored and not in a checkpoint yet");

@@ -103,6 +103,7 @@ impl Registry {
         if !dry_run {
             report.objects_deleted = self.empty_trash().await?;
             self.inner.metrics.gc_bytes_freed.inc_by(report.bytes);
+            self.count_quarantined().await;
         }
         Ok(report)
     }

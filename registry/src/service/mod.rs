@@ -9,6 +9,7 @@ mod error;
 mod judge;
 mod log;
 mod maintenance;
+mod notary;
 mod policy;
 mod pull;
 mod push;
@@ -20,6 +21,7 @@ pub use error::Error;
 pub use judge::Verdict;
 pub use log::{LoggedChange, WantedEntry};
 pub use maintenance::{OrphanReport, ScrubReport, SweepReport};
+pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
 pub use push::{PushManifest, Pushed};
@@ -90,6 +92,8 @@ struct Inner {
     locks: upload::Locks,
     tasks: TaskTracker,
     log: OnceLock<Log>,
+    notary: OnceLock<Notary>,
+    attending: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -126,6 +130,8 @@ impl Registry {
             locks: upload::Locks::default(),
             tasks: TaskTracker::new(),
             log: OnceLock::new(),
+            notary: OnceLock::new(),
+            attending: tokio::sync::Mutex::new(()),
         };
         Registry {
             inner: Arc::new(inner),

@@ -74,6 +74,7 @@ impl Registry {
         let change = PolicyChange {
             digest,
             document,
+            keys: policy.key_records(),
             by: by.to_owned(),
             now: self.now(),
         };

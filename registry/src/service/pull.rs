@@ -101,7 +101,7 @@ impl Registry {
     ) -> Result<Option<Arc<Verdict>>, Error> {
         let repo = grant.repository();
         // What is seen only through something else was admitted with that.
-        let is_release = row.tags > 0 && row.held > 0 && row.subject.is_none();
+        let is_release = self.is_release(repo, digest, row).await?;
         let verdict = match is_release {
             true => self.rejudge(repo, digest, row).await?,
             false => None,
@@ -127,6 +127,27 @@ impl Registry {
             }
             None => Ok(verdict),
         }
+    }
+
+    /// Whether a tag makes this something that the policy judges: one that never moves, or, where the policy
+    /// reads evidence, any but a list of evidence.
+    async fn is_release(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        row: &ManifestRow,
+    ) -> Result<bool, Error> {
+        if row.tags == 0 || row.subject.is_some() {
+            return Ok(false);
+        }
+        if row.held > 0 {
+            return Ok(true);
+        }
+        if !self.policy().reads_evidence(repo) {
+            return Ok(false);
+        }
+        let tags = self.metadata().tags_of(repo, digest).await?;
+        Ok(tags.iter().any(|tag| !tag.is_evidence_list()))
     }
 
     /// Tags after `after`, at most `limit`. An unknown repository is an error only if nothing was ever

@@ -87,6 +87,7 @@ impl Registry {
         );
         for attempt in 1.. {
             let put = self.admitted(who, &manifest, &tags, push.condition).await?;
+            let statements_due = put.statements_due;
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
                     if let Some(subject) = &subject
@@ -98,8 +99,15 @@ impl Registry {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
                         tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
                     }
+                    if statements_due && outcome == PutOutcome::Created {
+                        // Before the answer, so that they are in the same checkpoint. What fails here is
+                        // made later: the release stands.
+                        if let Err(error) = self.attend().await {
+                            tracing::warn!(repo.name = %repo, %error, "statements about a release are late");
+                        }
+                    }
                     let logged = match tags.iter().find(|tag| !tag.is_evidence_list()) {
-                        Some(tag) => self.await_log(repo, Some(tag)).await,
+                        Some(tag) => self.await_witnesses(repo, tag).await?,
                         None => None,
                     };
                     return Ok(Pushed {
@@ -160,6 +168,7 @@ impl Registry {
             repo: repo.clone(),
             manifest: manifest.clone(),
             tags: tags.iter().map(new_tag).collect(),
+            statements_due: needs_admission && self.states_releases(repo),
             admission,
             by: who.name(),
             now: self.now(),

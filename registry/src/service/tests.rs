@@ -5,6 +5,7 @@
 mod damage;
 mod orphans;
 mod release;
+mod trust;
 mod upload;
 
 use super::*;
@@ -51,6 +52,7 @@ impl Engine for Shared {
 struct Bench {
     registry: Registry,
     engine: Arc<MemoryEngine>,
+    clock: Arc<ManualClock>,
     directory: TempDir,
 }
 
@@ -61,17 +63,19 @@ impl Bench {
         let metadata = Arc::new(KvMetadata::start(Shared(engine.clone()), |_| {}).unwrap());
         let policy = Policy::default_policy();
         metadata.set_policy(*policy.digest()).await.unwrap();
+        let clock = Arc::new(ManualClock::at(1_000_000));
         let registry = Registry::new(
             metadata,
             BlobStore::local(directory.path(), 0).unwrap(),
             policy,
-            Arc::new(ManualClock::at(1_000_000)),
+            clock.clone(),
             Arc::new(Metrics::default()),
             Lifetimes::default(),
         );
         Bench {
             registry,
             engine,
+            clock,
             directory,
         }
     }

@@ -344,7 +344,12 @@ impl Registry {
             pin_until: self.pin_until(),
         };
         match self.metadata().commit_blob(blob).await? {
-            CommitOutcome::Committed => {
+            outcome @ (CommitOutcome::Committed | CommitOutcome::Repaired) => {
+                if outcome == CommitOutcome::Repaired {
+                    tracing::info!(blob.digest = %digest, by = who.name(), "a damaged blob came again and is whole");
+                    self.count_quarantined().await;
+                    self.attend_later();
+                }
                 if upload.is_some() {
                     self.inner.metrics.uploads_open.dec();
                 }

@@ -41,9 +41,15 @@ pub enum Operation {
     Except,
     /// A statement that deprecates or revokes was attached.
     Retract,
+    /// A statement was attached that reports damaged content of a release, or closes such a report.
+    Incident,
+    /// Stored content turned out to be damaged.
+    Damage,
+    /// Damaged content came again and is whole.
+    Repair,
     /// A policy came into force.
     Policy,
-    /// A key was added, retired or revoked.
+    /// A key was added, changed or removed: of a policy, or of the registry itself.
     Key,
 }
 
@@ -57,7 +63,11 @@ impl Operation {
     pub fn is_of_statement(self) -> bool {
         matches!(
             self,
-            Operation::Attach | Operation::Approve | Operation::Except | Operation::Retract
+            Operation::Attach
+                | Operation::Approve
+                | Operation::Except
+                | Operation::Retract
+                | Operation::Incident
         )
     }
 
@@ -69,10 +79,47 @@ impl Operation {
         match name.rsplit('/').next().unwrap_or_default() {
             "svr" | "approval" => Operation::Approve,
             "exception" => Operation::Except,
+            "incident" | "incident-close" => Operation::Incident,
             "retraction" | "revocation" | "deprecation" | "rejection" => Operation::Retract,
             _ => Operation::Attach,
         }
     }
+}
+
+/// What became of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyChange {
+    /// It counts from here on.
+    Added,
+    /// Its roles, or how long it counts, are others from here on.
+    Changed,
+    /// It is not there any more.
+    Removed,
+}
+
+/// A key, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyEntry {
+    /// What happened.
+    pub change: KeyChange,
+    /// What it is for: `identity`, `root`, `log`, `witness` of a policy; `registry-log`, `registry-statements`.
+    pub kind: String,
+    /// Whose it is: the name of an identity, of a log or of a witness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Its fingerprint.
+    pub id: String,
+    /// What an identity may use it for; none for every role.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// `active`, `retired` or `revoked`; of an identity's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// The first index of the log at which it does not count any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
 }
 
 /// An event, as it is logged.
@@ -107,6 +154,9 @@ pub struct EventEntry {
     /// In place of a long list: SHA-256 over its digests, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_set: Option<Digest>,
+    /// What became of a key, for events of keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyEntry>,
     /// Leaf of the last event of this tag; absent in its first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev: Option<Hash>,
@@ -130,6 +180,7 @@ impl EventEntry {
             policy: None,
             evidence: Vec::new(),
             evidence_set: None,
+            key: None,
             prev: None,
             actor: actor.into(),
             time,
@@ -161,6 +212,14 @@ impl EventEntry {
             "events that attach a statement, and no others, name it"
         } else if self.predicate_type.is_some() && self.statement.is_none() {
             "a predicate type belongs to a statement"
+        } else if self.key.is_some() != (self.op == Operation::Key) {
+            "events of keys, and no others, say what became of one"
+        } else if self
+            .key
+            .as_ref()
+            .is_some_and(|key| key.until.is_some_and(|until| until > MAX_EXACT))
+        {
+            "the end of a key is beyond what JSON numbers hold"
         } else if self.time > MAX_EXACT {
             "its time is beyond what JSON numbers hold"
         } else if self.event.is_some_and(|event| event > MAX_EXACT) {

@@ -31,7 +31,7 @@ mod vkey;
 mod witness;
 
 pub use checkpoint::{Checkpoint, Cosignature, Divergence, SignedCheckpoint, VerifiedCheckpoint};
-pub use entry::{ENTRY_KIND, Entry, EventEntry, Operation};
+pub use entry::{ENTRY_KIND, Entry, EventEntry, KeyChange, KeyEntry, Operation};
 pub use evidence::{LoggedSignature, TlogEntry};
 pub use hash::Hash;
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteSignature, is_key_name};

@@ -77,6 +77,14 @@ impl Grown {
     }
 }
 
+/// The same checkpoint under the log's name, signed by somebody else's key.
+pub(crate) fn signed_by_stranger(checkpoint: &SignedCheckpoint) -> SignedCheckpoint {
+    let key = VerifierKey::new(ORIGIN, KeyKind::Log, ed25519(99).public_key().clone()).unwrap();
+    let own = checkpoint.claim();
+    let same = Checkpoint::new(ORIGIN, own.size, own.root);
+    same.sign(&key, &ed25519(99)).unwrap()
+}
+
 /// A signature of the fixtures, as an entry.
 pub(crate) fn rekord() -> Rekord {
     let envelope = crate::envelope::seal("a/b", b"payload", &p256(2)).unwrap();

@@ -2,6 +2,7 @@
 
 use super::Time;
 use crate::digest::Digest;
+use crate::key::PublicKey;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The time, and what the asker knows of earlier decisions and of the content.
@@ -15,6 +16,9 @@ pub struct Circumstances {
     pub uses: BTreeMap<String, BTreeSet<Digest>>,
     /// Content of the bundle that is not what its digest says: an incident, whatever the rules say.
     pub damaged: BTreeSet<Digest>,
+    /// The registry's own key for statements, if it is known. Its word can stop a release, because it is
+    /// the one who sees damage; it never lets one through.
+    pub registry: Option<PublicKey>,
     /// Whether a release tag names the manifest. Changes nothing about the verdict, only the word for
     /// where the bundle stands.
     pub released: bool,
@@ -27,6 +31,7 @@ impl Circumstances {
             now,
             uses: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            registry: None,
             released: false,
         }
     }

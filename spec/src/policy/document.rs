@@ -3,22 +3,20 @@
 //! Whatever in it could be meant in two ways, or could never be met, is an error here, when its author
 //! is looking, and not a surprise at a release.
 
-use super::glob::Glob;
-use super::identity::{Identity, Key, Roles, Status};
-use super::reader::{Fields, Node, PolicyError, Source, suggest};
-use super::rule::{self, Rule};
-use super::scope::{
-    Authority, ExceptionRule, Roots, Scope, StandingException, TagRule, TrustedLog,
-};
+mod people;
+mod scopes;
+
+use super::identity::Identity;
+use super::reader::{Fields, Node, PolicyError, Source};
+use super::rule::Rule;
+use super::scope::{Authority, Roots, Scope, StandingException, TrustedLog};
 use super::{Edition, MAX_POLICY_BYTES, Time};
-use crate::key::{KeyId, PublicKey};
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use crate::key::PublicKey;
+use people::{identities, public_key};
+use scopes::{exceptions, scopes};
+use std::collections::BTreeSet;
 
 const MAX_NAME_CHARS: usize = 100;
-/// Most patterns in one document: all pairs of them are compared.
-const MAX_PATTERNS: usize = 1000;
-
 /// Everything that a document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
@@ -167,13 +165,6 @@ pub(super) fn time<'a>(
         .map_err(|error| source.error(node.place(), format!("{what}: {error}"), None))
 }
 
-fn public_key<'a>(source: Source<'a>, node: &'a Node) -> Result<PublicKey, PolicyError> {
-    source
-        .text(node, "a key")?
-        .parse()
-        .map_err(|error| source.error(node.place(), format!("{error}"), None))
-}
-
 fn roots<'a>(source: Source<'a>, node: &'a Node) -> Result<Roots, PolicyError> {
     let fields = Fields::of(source, node, "roots")?.only(&["threshold", "keys"])?;
     let keys_node = fields.require("keys")?;
@@ -196,122 +187,6 @@ fn roots<'a>(source: Source<'a>, node: &'a Node) -> Result<Roots, PolicyError> {
         return Err(source.error(threshold_node.place(), problem, None));
     }
     Ok(Roots { threshold, keys })
-}
-
-fn identities<'a>(
-    source: Source<'a>,
-    nodes: &'a [Node],
-    edition: Edition,
-) -> Result<Vec<Identity>, PolicyError> {
-    let mut identities: Vec<Identity> = Vec::new();
-    let mut owners: BTreeMap<KeyId, String> = BTreeMap::new();
-    let known: &[&str] = match edition {
-        Edition::V1 => &["name", "keys"],
-        Edition::V2 => &["name", "teams", "roles", "keys"],
-    };
-    for node in nodes {
-        let fields = Fields::of(source, node, "identity")?.only(known)?;
-        let name_node = fields.require("name")?;
-        let name = plain_name(source, name_node)?;
-        if identities.iter().any(|other| other.name == name) {
-            let problem = format!("identity \"{name}\" stands here for the second time");
-            let suggestion = "put all its keys into one [[identity]]".to_owned();
-            return Err(source.error(name_node.place(), problem, suggestion));
-        }
-        let roles = match edition {
-            Edition::V1 => Roles::Every,
-            Edition::V2 => Roles::Of(words(source, fields.get("roles"), "a role")?),
-        };
-        let keys_node = fields.require("keys")?;
-        let mut keys = Vec::new();
-        for node in source.list(keys_node, "keys")? {
-            let key = match edition {
-                Edition::V2 if node.is_table() => key_of(source, node, &roles)?,
-                _ => Key {
-                    public: public_key(source, node)?,
-                    roles: roles.clone(),
-                    status: Status::Active,
-                },
-            };
-            if let Some(owner) = owners.insert(*key.id(), name.clone()) {
-                let problem = format!("key {} already belongs to \"{owner}\"", key.id());
-                let suggestion = "a key speaks for one identity, and stands there once".to_owned();
-                return Err(source.error(node.place(), problem, suggestion));
-            }
-            keys.push(key);
-        }
-        if keys.is_empty() {
-            let problem = format!("identity \"{name}\" has no keys");
-            return Err(source.error(keys_node.place(), problem, None));
-        }
-        identities.push(Identity {
-            name,
-            teams: words(source, fields.get("teams"), "a team")?,
-            keys,
-        });
-    }
-    Ok(identities)
-}
-
-fn key_of<'a>(source: Source<'a>, node: &'a Node, roles: &Roles) -> Result<Key, PolicyError> {
-    let fields = Fields::of(source, node, "key")?.only(&[
-        "key",
-        "roles",
-        "status",
-        "valid_until_index",
-        "revoked_at_index",
-        "reason",
-    ])?;
-    let public = public_key(source, fields.require("key")?)?;
-    let roles = match fields.get("roles") {
-        Some(node) => Roles::Of(words(source, Some(node), "a role")?),
-        None => roles.clone(),
-    };
-    let refuse = |key: &'static str, status: &str| match fields.get(key) {
-        None => Ok(()),
-        Some(node) => {
-            let problem = format!("a key that is {status} has no {key}");
-            Err(source.error(node.place(), problem, None))
-        }
-    };
-    let status_node = fields.get("status");
-    let status = match status_node.map_or(Ok("active"), |node| source.text(node, "status"))? {
-        "active" => {
-            for key in ["valid_until_index", "revoked_at_index", "reason"] {
-                refuse(key, "active")?;
-            }
-            Status::Active
-        }
-        "retired" => {
-            for key in ["revoked_at_index", "reason"] {
-                refuse(key, "retired")?;
-            }
-            let node = fields.require("valid_until_index")?;
-            Status::Retired {
-                valid_until_index: source.index(node, "valid_until_index")?,
-            }
-        }
-        "revoked" => {
-            refuse("valid_until_index", "revoked")?;
-            let node = fields.require("revoked_at_index")?;
-            Status::Revoked {
-                revoked_at_index: source.index(node, "revoked_at_index")?,
-                reason: plain_text(source, fields.require("reason")?, "reason")?,
-            }
-        }
-        other => {
-            let shown: String = other.chars().take(60).collect();
-            let place = status_node.map_or_else(|| fields.place(), Node::place);
-            let problem = format!("status cannot be \"{shown}\"");
-            let known = ["active", "retired", "revoked"];
-            return Err(source.error(place, problem, suggest(&shown, &known)));
-        }
-    };
-    Ok(Key {
-        public,
-        roles,
-        status,
-    })
 }
 
 fn plain_name<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
@@ -428,7 +303,13 @@ fn authority<'a>(source: Source<'a>, node: Option<&'a Node>) -> Result<Authority
     let Some(node) = node else {
         return Ok(Authority::default());
     };
-    let fields = Fields::of(source, node, "authority")?.only(&["reject", "deprecate", "revoke"])?;
+    let fields = Fields::of(source, node, "authority")?.only(&[
+        "reject",
+        "deprecate",
+        "revoke",
+        "incident",
+        "close",
+    ])?;
     let default = Authority::default();
     let roles = |key: &'static str, default: BTreeSet<String>| match fields.get(key) {
         None => Ok(default),
@@ -437,7 +318,7 @@ fn authority<'a>(source: Source<'a>, node: Option<&'a Node>) -> Result<Authority
             match roles.is_empty() {
                 true => Err(source.error(
                     node.place(),
-                    format!("nobody could {key} a release"),
+                    format!("nobody would have the word on \"{key}\" of a release"),
                     "name a role".to_owned(),
                 )),
                 false => Ok(roles),
@@ -448,191 +329,7 @@ fn authority<'a>(source: Source<'a>, node: Option<&'a Node>) -> Result<Authority
         reject: roles("reject", default.reject)?,
         deprecate: roles("deprecate", default.deprecate)?,
         revoke: roles("revoke", default.revoke)?,
+        incident: roles("incident", default.incident)?,
+        close: roles("close", default.close)?,
     })
-}
-
-fn globs<'a>(source: Source<'a>, node: &'a Node) -> Result<Vec<(Glob, Range<usize>)>, PolicyError> {
-    let mut globs = Vec::new();
-    for node in source.list(node, "repositories")? {
-        let glob: Glob = source
-            .text(node, "a pattern")?
-            .parse()
-            .map_err(|error| source.error(node.place(), format!("{error}"), None))?;
-        globs.push((glob, node.place()));
-    }
-    Ok(globs)
-}
-
-fn scopes<'a>(
-    source: Source<'a>,
-    nodes: &'a [Node],
-    identities: &[Identity],
-    edition: Edition,
-) -> Result<Vec<Scope>, PolicyError> {
-    let mut scopes = Vec::new();
-    let mut patterns: Vec<(usize, Glob, Range<usize>)> = Vec::new();
-    let known: &[&str] = match edition {
-        Edition::V1 => &["repositories", "tags", "staging", "require"],
-        Edition::V2 => &["repositories", "tags", "staging", "require", "exceptions"],
-    };
-    for (index, node) in nodes.iter().enumerate() {
-        let fields = Fields::of(source, node, "scope")?.only(known)?;
-        let list = fields.require("repositories")?;
-        let mut repositories = Vec::new();
-        for (glob, place) in globs(source, list)? {
-            if patterns.len() == MAX_PATTERNS {
-                let problem = format!("more than {MAX_PATTERNS} patterns in one policy");
-                return Err(source.error(place, problem, None));
-            }
-            patterns.push((index, glob.clone(), place));
-            repositories.push(glob);
-        }
-        if repositories.is_empty() {
-            let problem = "a scope needs at least one pattern";
-            return Err(source.error(list.place(), problem, "for all: [\"**\"]".to_owned()));
-        }
-        let mut require: Vec<Rule> = Vec::new();
-        for node in fields.tables("require")? {
-            require.push(rule::read(source, node, identities, edition)?);
-        }
-        scopes.push(Scope {
-            repositories,
-            tags: tag_rule(source, fields.get("tags"))?,
-            staging: fields
-                .get("staging")
-                .map_or(Ok(true), |node| source.flag(node, "staging"))?,
-            require,
-            exceptions: fields
-                .get("exceptions")
-                .map(|node| exception_rule(source, node, identities))
-                .transpose()?,
-        });
-    }
-    no_ties(source, &patterns)?;
-    Ok(scopes)
-}
-
-fn exception_rule<'a>(
-    source: Source<'a>,
-    node: &'a Node,
-    identities: &[Identity],
-) -> Result<ExceptionRule, PolicyError> {
-    let known = ["rules", "role", "threshold", "max_days"];
-    let fields = Fields::of(source, node, "exceptions")?.only(&known)?;
-    let list = fields.require("rules")?;
-    let mut rules = BTreeSet::new();
-    for node in source.list(list, "rules")? {
-        rules.insert(rule_name(source, node)?);
-    }
-    if rules.is_empty() {
-        let problem = "exceptions from no rule can never be used";
-        return Err(source.error(list.place(), problem, None));
-    }
-    let role_node = fields.require("role")?;
-    let role = word(source, role_node, "a role")?;
-    let threshold = rule::threshold(&fields)?;
-    rule::reachable(&fields, threshold, &[], Some(&role), identities)?;
-    Ok(ExceptionRule {
-        rules,
-        role,
-        threshold,
-        max_days: fields
-            .get("max_days")
-            .map_or(Ok(7), |node| source.count(node, "max_days"))?,
-    })
-}
-
-fn rule_name<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
-    let name = source.text(node, "a rule")?;
-    if Rule::NAMES.contains(&name) {
-        return Ok(name.to_owned());
-    }
-    let shown: String = name.chars().take(60).collect();
-    let problem = format!("rule \"{shown}\" is not known");
-    Err(source.error(node.place(), problem, suggest(&shown, &Rule::NAMES)))
-}
-
-fn exceptions<'a>(
-    source: Source<'a>,
-    nodes: &'a [Node],
-    identities: &[Identity],
-) -> Result<Vec<StandingException>, PolicyError> {
-    let mut exceptions: Vec<StandingException> = Vec::new();
-    for node in nodes {
-        let fields = Fields::of(source, node, "exception")?.only(&[
-            "id",
-            "repositories",
-            "rule",
-            "reason",
-            "ticket",
-            "approved_by",
-            "expires",
-            "max_uses",
-        ])?;
-        let id_node = fields.require("id")?;
-        let id = plain_name(source, id_node)?;
-        if exceptions.iter().any(|other| other.id == id) {
-            let problem = format!("exception \"{id}\" stands here for the second time");
-            return Err(source.error(id_node.place(), problem, None));
-        }
-        let list = fields.require("repositories")?;
-        let repositories: Vec<Glob> = globs(source, list)?
-            .into_iter()
-            .map(|(glob, _)| glob)
-            .collect();
-        if repositories.is_empty() {
-            let problem = "an exception needs at least one pattern";
-            return Err(source.error(list.place(), problem, None));
-        }
-        let approved_node = fields.require("approved_by")?;
-        let approved_by = rule::identity_names(source, approved_node, identities)?;
-        exceptions.push(StandingException {
-            id,
-            repositories,
-            rule: rule_name(source, fields.require("rule")?)?,
-            reason: plain_text(source, fields.require("reason")?, "reason")?,
-            ticket: plain_text(source, fields.require("ticket")?, "ticket")?,
-            approved_by,
-            expires: time(source, fields.require("expires")?, "expires")?,
-            max_uses: source.count(fields.require("max_uses")?, "max_uses")?,
-        });
-    }
-    Ok(exceptions)
-}
-
-fn tag_rule<'a>(source: Source<'a>, node: Option<&'a Node>) -> Result<TagRule, PolicyError> {
-    let Some(node) = node else {
-        return Ok(TagRule::Immutable);
-    };
-    match source.text(node, "tags")? {
-        "immutable" => Ok(TagRule::Immutable),
-        "mutable" => Ok(TagRule::Mutable),
-        other => {
-            let problem = format!("tags cannot be \"{other}\"");
-            let known = ["immutable", "mutable"];
-            Err(source.error(node.place(), problem, suggest(other, &known)))
-        }
-    }
-}
-
-/// Two patterns of different scopes that are equally specific and could match one name.
-fn no_ties(
-    source: Source<'_>,
-    patterns: &[(usize, Glob, Range<usize>)],
-) -> Result<(), PolicyError> {
-    for (index, (scope, glob, place)) in patterns.iter().enumerate() {
-        let tied = patterns[..index].iter().find(|(other_scope, other, _)| {
-            other_scope != scope
-                && other.specificity() == glob.specificity()
-                && other.overlaps(glob)
-        });
-        if let Some((_, other, _)) = tied {
-            let problem =
-                format!("\"{glob}\" and \"{other}\" of another scope match the same names");
-            let suggestion =
-                "make one of them more specific, so that it is clear which holds".to_owned();
-            return Err(source.error(place.clone(), problem, suggestion));
-        }
-    }
-    Ok(())
 }

@@ -7,8 +7,11 @@
 use super::evidence::{Attached, Case, Ignored};
 use super::hearing::{Counted, Hearing};
 use super::identity::Key;
-use super::lifecycle::{Binding, DEPRECATION, EXCEPTION, REJECTION, REVOCATION};
-use super::position::{self, LogPosition};
+use super::lifecycle::{
+    Binding, DEPRECATION, EXCEPTION, INCIDENT, INCIDENT_CLOSE, REJECTION, REVOCATION,
+};
+use super::position::{self, LogPosition, Placed};
+use super::registry::{self, Heard};
 use super::rule::{Rule, RuleResult};
 use super::standing::{self, Standing};
 use super::{Circumstances, ExceptionUse, Policy, Time, exception};
@@ -66,6 +69,7 @@ impl Policy {
         let mut ignored = case.ignored().to_vec();
         let is_own_case = case.repository() == repo;
         let mut statements = Vec::new();
+        let mut reported = Vec::new();
         // Without a rule nothing rests on evidence, so none is checked.
         if is_own_case && self.reads_evidence(repo) {
             let wanted = self.predicate_types(repo);
@@ -74,6 +78,18 @@ impl Policy {
                 .iter()
                 .any(|rule| matches!(rule, Rule::Log(_)));
             for attached in case.attached() {
+                match self.hear_registry(attached, circumstances, case.manifest()) {
+                    Some(Heard::Told) => continue,
+                    Some(Heard::Incident(word)) => {
+                        reported.push(word);
+                        continue;
+                    }
+                    Some(Heard::Nothing(reason)) => {
+                        ignored.push(Ignored::new(attached.evidence, reason));
+                        continue;
+                    }
+                    None => {}
+                }
                 match self.verify(attached, &wanted, case.manifest(), must_be_logged) {
                     Ok(counted) => statements.push(counted),
                     Err(reason) => ignored.push(Ignored::new(attached.evidence, reason)),
@@ -102,8 +118,8 @@ impl Policy {
                 [],
             ));
         }
-        let words = standing::words(&hearing);
-        results.extend(standing::stops(&words));
+        let words = standing::words(&hearing, reported);
+        results.extend(standing::stops(&hearing, &words));
         if let Some(read) = case.was_cut_off() {
             results.push(RuleResult::stop(
                 "evidence",
@@ -165,9 +181,25 @@ impl Policy {
             .copied()
             .collect();
         types.extend([REJECTION, DEPRECATION, REVOCATION, EXCEPTION]);
+        types.extend([INCIDENT, INCIDENT_CLOSE]);
         types.sort_unstable();
         types.dedup();
         types
+    }
+
+    /// What the registry itself says with a bundle; `None` if it is not the registry's, or the policy has
+    /// its key among those of its own.
+    fn hear_registry(
+        &self,
+        attached: &Attached,
+        circumstances: &Circumstances,
+        manifest: &Digest,
+    ) -> Option<Heard> {
+        let key = circumstances.registry.as_ref()?;
+        if self.identity_of(key.id()).is_some() {
+            return None;
+        }
+        registry::hear(attached, key, manifest)
     }
 
     fn verify<'a>(
@@ -196,11 +228,11 @@ impl Policy {
             match bundle.envelope().verify(&key.public) {
                 Ok(envelope) => {
                     let said = Digest::sha256(envelope.payload());
-                    let log = position::of(attached, manifest, &key.public, self.log_trust());
+                    let placed = position::of(attached, manifest, &key.public, self.log_trust());
                     let statement = VerifiedStatement::check(&envelope, predicate_types, manifest)
                         .map_err(|error| error.to_string())
                         .and_then(|statement| {
-                            self.in_time(key, log.as_ref(), &statement, must_be_logged)?;
+                            self.in_time(key, &placed, &statement, must_be_logged)?;
                             Ok(statement)
                         })
                         .map_err(|error| format!("signed by {}, but {error}", identity.name))?;
@@ -210,7 +242,7 @@ impl Policy {
                         identity,
                         key,
                         statement,
-                        log,
+                        log: placed.position,
                     });
                 }
                 Err(error) if bundle.key_choice() != KeyChoice::Any => {
@@ -230,7 +262,7 @@ impl Policy {
     fn in_time(
         &self,
         key: &Key,
-        log: Option<&LogPosition>,
+        placed: &Placed,
         statement: &VerifiedStatement,
         must_be_logged: bool,
     ) -> Result<(), String> {
@@ -241,12 +273,17 @@ impl Policy {
             .and_then(|trust| trust.logs().first());
         let is_first =
             |position: &&LogPosition| first.is_some_and(|log| log.key.name() == position.origin);
+        let log = placed.position.as_ref();
         key.status
-            .admits(log.filter(is_first).map(|position| position.index))?;
+            .admits(log.filter(is_first).map(|position| position.index))
+            .map_err(|reason| format!("{reason}{}", placed.because()))?;
         // Whoever stops a release need not wait for a log.
-        let stops = [REJECTION, REVOCATION].contains(&statement.predicate_type());
+        let stops = [REJECTION, REVOCATION, INCIDENT].contains(&statement.predicate_type());
         if must_be_logged && log.is_none() && !stops {
-            return Err("nothing proves that it is in a log that the policy trusts".to_owned());
+            return Err(format!(
+                "nothing proves that it is in a log that the policy trusts{}",
+                placed.because()
+            ));
         }
         Ok(())
     }

@@ -73,6 +73,11 @@ impl Policy {
                 join(&authority.reject, "or"),
                 join(&authority.deprecate, "or")
             ));
+            lines.push(format!(
+                "the registry, or one person with role {}, puts a release with damaged content into quarantine; one with role {} takes it out",
+                join(&authority.incident, "or"),
+                join(&authority.close, "or")
+            ));
         }
         if let Some(expires) = self.expires() {
             lines.push(format!(

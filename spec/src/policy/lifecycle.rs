@@ -23,6 +23,10 @@ pub const REJECTION: &str = "https://sealstone.dev/attestation/rejection/v0.1";
 pub const DEPRECATION: &str = "https://sealstone.dev/attestation/deprecation/v0.1";
 /// Predicate type: nobody shall use this one any more.
 pub const REVOCATION: &str = "https://sealstone.dev/attestation/revocation/v0.1";
+/// Predicate type: content of this bundle is not what its digests say.
+pub const INCIDENT: &str = "https://sealstone.dev/attestation/incident/v0.1";
+/// Predicate type: incidents of this bundle are dealt with.
+pub const INCIDENT_CLOSE: &str = "https://sealstone.dev/attestation/incident-close/v0.1";
 /// Predicate type: a rule is waived for this bundle.
 pub const EXCEPTION: &str = "https://sealstone.dev/attestation/exception/v0.1";
 
@@ -162,6 +166,41 @@ pub fn revocation(subject: Vec<Subject>, reason: &str, now: Time) -> Statement {
     Statement::new(subject, REVOCATION, object(predicate))
 }
 
+/// The report that content of a bundle is not what its digests say: `content` names what is known of it.
+pub fn incident(
+    subject: Vec<Subject>,
+    reason: &str,
+    content: &[Digest],
+    now: impl Serialize,
+) -> Statement {
+    let predicate = json!({"reason": reason, "content": content, "timeCreated": now});
+    Statement::new(subject, INCIDENT, object(predicate))
+}
+
+/// The statement that incidents are dealt with: `incidents` are the digests of their signed payloads, so
+/// that it holds for these reports, however often they are attached, and for no later one.
+pub fn incident_close(
+    subject: Vec<Subject>,
+    reason: &str,
+    incidents: &BTreeSet<Digest>,
+    now: Time,
+) -> Statement {
+    let predicate = json!({"reason": reason, "incidents": incidents, "timeCreated": now});
+    Statement::new(subject, INCIDENT_CLOSE, object(predicate))
+}
+
+/// The reports that a closing statement names; what is no digest names nothing.
+pub(super) fn closed_by(predicate: Option<&Map<String, Value>>) -> BTreeSet<Digest> {
+    let named = predicate.and_then(|predicate| predicate.get("incidents"));
+    named
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .take(MAX_EVIDENCE)
+        .filter_map(|item| item.as_str()?.parse().ok())
+        .collect()
+}
+
 /// A signed exception: one rule, for the bundles that the statement names, for a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -220,7 +259,11 @@ impl Exception {
 
 /// Text of a statement for people; signed, but by somebody who may write anything.
 pub(super) fn reason_of(counted: &Counted<'_>) -> String {
-    let predicate = counted.statement.predicate();
+    reason_in(counted.statement.predicate())
+}
+
+/// The same, of a predicate.
+pub(super) fn reason_in(predicate: Option<&Map<String, Value>>) -> String {
     let reason = predicate.and_then(|predicate| predicate.get("reason"));
     let reason = reason.and_then(Value::as_str).unwrap_or_default();
     let clean = |c: char| if c.is_control() { ' ' } else { c };

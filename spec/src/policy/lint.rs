@@ -88,10 +88,13 @@ impl Policy {
             }
         }
         let authority = self.authority();
+        // Reports of incidents also come from the registry itself.
+        asked.extend(authority.incident.iter().map(String::as_str));
         for (word, roles) in [
             ("reject", &authority.reject),
             ("deprecate", &authority.deprecate),
             ("revoke", &authority.revoke),
+            ("take out of quarantine", &authority.close),
         ] {
             asked.extend(roles.iter().map(String::as_str));
             let somebody = self

@@ -18,10 +18,12 @@ mod explain;
 mod glob;
 mod hearing;
 mod identity;
+mod keys;
 pub mod lifecycle;
 mod lint;
 mod position;
 mod reader;
+mod registry;
 mod rule;
 mod scope;
 mod signed;
@@ -34,6 +36,7 @@ pub use evaluate::Evaluation;
 pub use evidence::{Case, Evidence, Ignored};
 pub use glob::{Glob, GlobError};
 pub use identity::{Identity, Key, Roles, Status};
+pub use keys::KeyRecord;
 pub use lifecycle::{Binding, Exception};
 pub use lint::Finding;
 pub use position::LogPosition;
@@ -304,7 +307,8 @@ impl Policy {
                 .iter()
                 .flat_map(|identity| &identity.keys);
             keys.into_iter().any(|key| {
-                let mut stopping = authority.revoke.iter().chain(&authority.reject);
+                let stopping = authority.revoke.iter().chain(&authority.reject);
+                let mut stopping = stopping.chain(&authority.incident).chain(&authority.close);
                 stopping.any(|role| key.roles.contains(role))
             })
         };

@@ -44,33 +44,58 @@ impl TrustedLog {
     }
 }
 
+/// Where a statement is proven to stand, and what is wrong with a proof that does not hold.
+#[derive(Debug, Default)]
+pub(super) struct Placed {
+    pub(super) position: Option<LogPosition>,
+    pub(super) problem: Option<String>,
+}
+
+impl Placed {
+    /// What to add to "nothing proves it".
+    pub(super) fn because(&self) -> String {
+        let problem = self.problem.as_ref();
+        problem.map_or_else(String::new, |problem| {
+            format!("; a proof does not hold: {problem}")
+        })
+    }
+}
+
 /// The earliest place that is proven for a statement: in an event that names its referrer, or as its very
-/// signature. Proofs that do not hold are passed over.
+/// signature. Proofs that do not hold prove nothing; the first problem is told where no proof holds.
 pub(super) fn of(
     attached: &Attached,
     manifest: &Digest,
     key: &PublicKey,
     logs: &[LogTrust],
-) -> Option<LogPosition> {
+) -> Placed {
+    let mut problem = None;
     let mut found: Vec<LogPosition> = Vec::new();
     // The first log that vouches: positions in it are what keys' limits are about.
     for trust in logs {
-        let proven = attached
-            .proofs
-            .iter()
-            .filter_map(|proof| in_event(proof, &attached.evidence, manifest, trust));
-        found.extend(proven.map(|evidence| position(&evidence)));
-        let entries = attached.bundle.tlog_entries().iter();
-        let signatures = entries.filter_map(|value| {
-            let entry = TlogEntry::read(value).ok()?;
-            entry.verify(attached.bundle.envelope(), key, trust).ok()
-        });
-        found.extend(signatures.map(|logged| position(logged.evidence())));
+        for proof in &attached.proofs {
+            match in_event(proof, &attached.evidence, manifest, trust) {
+                Ok(evidence) => found.push(position(&evidence)),
+                Err(text) => problem = problem.or(Some(text)),
+            }
+        }
+        for value in attached.bundle.tlog_entries() {
+            let entry = TlogEntry::read(value);
+            let logged =
+                entry.and_then(|entry| entry.verify(attached.bundle.envelope(), key, trust));
+            match logged {
+                Ok(logged) => found.push(position(logged.evidence())),
+                Err(error) => problem = problem.or(Some(error.to_string())),
+            }
+        }
         if !found.is_empty() {
             break;
         }
     }
-    found.into_iter().min_by_key(|position| position.index)
+    Placed {
+        position: found.into_iter().min_by_key(|position| position.index),
+        problem,
+    }
 }
 
 fn position(evidence: &LoggedEvidence) -> LogPosition {
@@ -85,14 +110,19 @@ fn in_event(
     referrer: &Digest,
     manifest: &Digest,
     trust: &LogTrust,
-) -> Option<LoggedEvidence> {
-    let (entry, evidence) = proof.verify_entry(trust).ok()?;
+) -> Result<LoggedEvidence, String> {
+    let (entry, evidence) = proof
+        .verify_entry(trust)
+        .map_err(|error| error.to_string())?;
     match entry {
         Entry::Event(event)
             if event.statement.as_ref() == Some(referrer) && event.digest == *manifest =>
         {
-            Some(evidence)
+            Ok(evidence)
         }
-        _ => None,
+        _ => Err(format!(
+            "entry {} is about something else",
+            evidence.index()
+        )),
     }
 }

@@ -118,6 +118,24 @@ pub struct Authority {
     pub deprecate: BTreeSet<String>,
     /// Whose revocation stops pulls. One is enough: stopping must be easy.
     pub revoke: BTreeSet<String>,
+    /// Whose report of damaged content puts a release into quarantine, beside the registry's own. Written
+    /// down only if it is not the default, because documents were signed before this was known.
+    #[serde(skip_serializing_if = "is_default_incident")]
+    pub incident: BTreeSet<String>,
+    /// Who takes a release out of quarantine again; written down as above.
+    #[serde(skip_serializing_if = "is_default_close")]
+    pub close: BTreeSet<String>,
+}
+
+const INCIDENT: [&str; 5] = ["approver", "evaluator", "release", "reproducer", "security"];
+const CLOSE: [&str; 1] = ["governance"];
+
+fn is_default_incident(roles: &BTreeSet<String>) -> bool {
+    roles.iter().map(String::as_str).eq(INCIDENT)
+}
+
+fn is_default_close(roles: &BTreeSet<String>) -> bool {
+    roles.iter().map(String::as_str).eq(CLOSE)
 }
 
 impl Default for Authority {
@@ -127,6 +145,8 @@ impl Default for Authority {
             reject: of(&["approver"]),
             deprecate: of(&["approver", "release"]),
             revoke: of(&["approver", "release", "security"]),
+            incident: of(&INCIDENT),
+            close: of(&CLOSE),
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use super::evaluate::Evaluation;
 use super::hearing::Hearing;
-use super::lifecycle::{DEPRECATION, REJECTION, REVOCATION, reason_of};
+use super::lifecycle::{
+    DEPRECATION, INCIDENT, INCIDENT_CLOSE, REJECTION, REVOCATION, closed_by, reason_of,
+};
 use super::rule::{Rule, RuleResult};
 use crate::digest::Digest;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How far a bundle has come.
@@ -44,7 +47,7 @@ pub enum Flag {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Word {
-    /// `rejection`, `deprecation` or `revocation`.
+    /// `rejection`, `deprecation`, `revocation` or `incident`.
     pub kind: String,
     /// Who said it.
     pub by: String,
@@ -55,6 +58,9 @@ pub struct Word {
     pub successor: Option<String>,
     /// Digest of the referrer manifest.
     pub evidence: Digest,
+    /// Digest of what was signed, of an incident: what closes it names this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<Digest>,
 }
 
 /// Where a bundle stands, and on whose word.
@@ -92,15 +98,16 @@ impl fmt::Display for Flag {
     }
 }
 
-/// What was said about the bundle by those who may.
-pub(super) fn words(hearing: &Hearing<'_>) -> Vec<Word> {
+/// What was said about the bundle by those who may; `reported` is what the registry itself said.
+pub(super) fn words(hearing: &Hearing<'_>, reported: Vec<Word>) -> Vec<Word> {
     let authority = hearing.policy.authority();
     let kinds = [
         (REJECTION, "rejection", &authority.reject),
         (DEPRECATION, "deprecation", &authority.deprecate),
         (REVOCATION, "revocation", &authority.revoke),
+        (INCIDENT, "incident", &authority.incident),
     ];
-    let mut words = Vec::new();
+    let mut words = reported;
     for (predicate_type, kind, roles) in kinds {
         for counted in hearing.of(&[predicate_type]) {
             if !roles.iter().any(|role| counted.key.roles.contains(role)) {
@@ -120,16 +127,26 @@ pub(super) fn words(hearing: &Hearing<'_>) -> Vec<Word> {
                 reason: reason_of(counted),
                 successor: successor.filter(|_| kind == "deprecation"),
                 evidence: counted.evidence,
+                said: (kind == "incident").then_some(counted.said),
             });
         }
     }
+    let closed: BTreeSet<Digest> = hearing
+        .of(&[INCIDENT_CLOSE])
+        .filter(|counted| {
+            let mut roles = authority.close.iter();
+            roles.any(|role| counted.key.roles.contains(role))
+        })
+        .flat_map(|counted| closed_by(counted.statement.predicate()))
+        .collect();
+    words.retain(|word| word.said.is_none_or(|said| !closed.contains(&said)));
     words.sort();
     words.dedup();
     words
 }
 
 /// Results that stop a release, from what was said.
-pub(super) fn stops(words: &[Word]) -> Vec<RuleResult> {
+pub(super) fn stops(hearing: &Hearing<'_>, words: &[Word]) -> Vec<RuleResult> {
     let revoked = words.iter().filter(|word| word.kind == "revocation");
     let revoked = revoked.map(|word| {
         RuleResult::stop(
@@ -151,7 +168,22 @@ pub(super) fn stops(words: &[Word]) -> Vec<RuleResult> {
             [word.evidence],
         )
     });
-    revoked.chain(rejected).collect()
+    let closers: Vec<String> = hearing.policy.authority().close.iter().cloned().collect();
+    let closers: Vec<String> = closers.iter().map(|role| hearing.somebody(role)).collect();
+    let incidents = words.iter().filter(|word| word.kind == "incident");
+    let incidents = incidents.map(|word| {
+        RuleResult::stop(
+            "integrity",
+            format!("in quarantine: {} reports {}", word.by, word.reason),
+            format!(
+                "{} closes the incident once it is dealt with: sealstone incident close {}",
+                closers.join(" or "),
+                hearing.place()
+            ),
+            [word.evidence],
+        )
+    });
+    revoked.chain(rejected).chain(incidents).collect()
 }
 
 /// The word for where the bundle stands.
@@ -185,7 +217,7 @@ pub(super) fn standing(
     if said("rejection") {
         flags.push(Flag::Rejected);
     }
-    if damaged {
+    if damaged || said("incident") {
         flags.push(Flag::Quarantined);
     }
     if released && !satisfied && state != State::Revoked {

@@ -195,6 +195,22 @@ fn order_and_repetition_of_evidence_change_nothing() {
     assert_eq!(one.evidence().len(), 2);
 }
 
+#[test]
+fn huge_evidence_is_set_aside_by_its_length() {
+    let huge = vec![b' '; crate::sigstore::MAX_BUNDLE_BYTES + 1];
+    let referrer = crate::fixtures::referrer(&huge);
+    let repo = "models/x".parse().unwrap();
+    let mut case = Case::of(&repo, &crate::fixtures::manifest());
+    case.add(crate::fixtures::evidence(referrer, huge));
+    let policy = Policy::parse(&crate::fixtures::policy(1, "\"alice\"")).unwrap();
+    let now = Circumstances::at(Time::from_seconds(0));
+    let denial = policy.judge(&repo, &case, &now).unwrap_err();
+    let [ignored] = &denial.ignored[..] else {
+        panic!("{:?}", denial.ignored)
+    };
+    assert!(ignored.reason.contains("bytes"), "{}", ignored.reason);
+}
+
 proptest! {
     #[test]
     fn parser_never_panics(text in "\\PC{0,200}") {

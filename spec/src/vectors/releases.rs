@@ -3,6 +3,8 @@
 //! The table begins with what is admitted. Every other row changes one thing, and must be denied for the
 //! reason that belongs to it; a forgery that is denied for another reason has not been tested.
 
+mod incidents;
+
 use super::forgery::Item;
 use super::{agree, text};
 use crate::digest::{Algorithm, Digest};
@@ -1100,10 +1102,16 @@ fn limits() -> Vec<Row> {
 
 #[test]
 fn releases_and_what_forgers_make_of_them() {
-    let rows: Vec<Row> = [forgeries(), rules(), approvals(), limits()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<Row> = [
+        forgeries(),
+        rules(),
+        approvals(),
+        incidents::rows(),
+        limits(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let names: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
     assert_eq!(names.len(), rows.len(), "a name stands twice");
     let built: Vec<Value> = rows
@@ -1334,6 +1342,73 @@ mod logged {
         );
         let unknown_log = Policy::parse(&super::policy()).unwrap();
         assert!(verdict(&unknown_log, &by_dave, 4, &own).is_err());
+    }
+
+    /// Proofs as forgers make them: each proves nothing, and the denial says what is wrong with it.
+    #[test]
+    fn forged_proofs_prove_nothing() {
+        let policy = policy_with_log(true);
+        let own = *manifest().digest();
+        let repo = REPOSITORY.parse().unwrap();
+        let now = Circumstances::at(NOW.parse().unwrap());
+        let item = unapproved().0[0].1.clone();
+        let referrer = Digest::sha256(&item.0);
+        let entries = |seed: u8| -> Vec<Vec<u8>> {
+            let mut entries: Vec<Vec<u8>> = (0..10u8)
+                .map(|number| entry(&(vec![number, seed], vec![]), &own))
+                .collect();
+            entries[4] = entry(&item, &own);
+            entries
+        };
+        let (log, fork) = (Grown::of(entries(0)), Grown::of(entries(1)));
+        let proof = |log: &Grown, size: u64| {
+            let mut proof = log.proof(4, size);
+            proof.extra = Some(entries(0)[4].clone());
+            proof
+        };
+        let good = proof(&log, 10);
+        let mut flipped = good.clone();
+        flipped.hashes[0] = crate::log::Hash::of_entry(b"flipped");
+        let mut moved = good.clone();
+        moved.index = 5;
+        let mut shortened = good.clone();
+        shortened.hashes.pop();
+        let mut silent = good.clone();
+        silent.extra = None;
+        let mut foreign = log.proof(3, 10);
+        foreign.extra = Some(entries(0)[3].clone());
+        // The path of one history under the checkpoint of another of the same size.
+        let mut forked = good.clone();
+        forked.checkpoint = proof(&fork, 10).checkpoint;
+        // A checkpoint from before the entry was there.
+        let mut stale = good.clone();
+        stale.checkpoint = log.proof(0, 3).checkpoint;
+        let mut forged = good.clone();
+        forged.checkpoint = crate::log::tests::signed_by_stranger(&good.checkpoint);
+        let denied = |proof: crate::log::LogProof| {
+            let mut case = Case::of(&repo, &manifest());
+            case.add(evidence(&item));
+            case.add_proof(&referrer, proof);
+            policy.judge(&repo, &case, &now).unwrap_err().to_string()
+        };
+        assert!(!denied(good.clone()).contains("nothing proves"));
+        let rows = [
+            ("a flipped hash", flipped),
+            ("another index", moved),
+            ("a shortened path", shortened),
+            ("no entry", silent),
+            ("an entry about something else", foreign),
+            ("a forked log", forked),
+            ("a stale checkpoint", stale),
+            ("a checkpoint by a stranger", forged),
+        ];
+        for (name, proof) in rows {
+            let denial = denied(proof);
+            assert!(
+                denial.contains("nothing proves that it is in a log that the policy trusts; a proof does not hold: "),
+                "{name}: {denial}"
+            );
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ from .cosign_verify import CosignVerify
 from .model_signing import ModelSigning
 from .sigstore_js import SigstoreJs
 from .securesystemslib import Securesystemslib
+from .schemas import Schemas
+from .modctl import Modctl
 
 ALL = [
     Http,
@@ -34,4 +36,6 @@ ALL = [
     ModelSigning,
     SigstoreJs,
     Securesystemslib,
+    Schemas,
+    Modctl,
 ]

@@ -3,6 +3,15 @@
 from harness import CheckFailed, NotHere, sealstone_only
 from sealed import MODEL_SIGNATURE, SIGNATURE, Verifier, sealstone, with_payload_changed, with_proof_changed, with_two_signatures
 
+PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
+PROVENANCE = {
+    "buildDefinition": {
+        "buildType": "https://builds.example/train/v1",
+        "externalParameters": {"config": "sft.yaml"},
+        "resolvedDependencies": [{"name": "source", "uri": "git+https://git.example/demo", "digest": {"gitCommit": "d20ace79" * 5}}],
+    },
+    "runDetails": {"builder": {"id": "https://builds.example/worker"}},
+}
 OFFLINE = ("--insecure-ignore-tlog=true", "--private-infrastructure")
 PLAIN = ("--allow-http-registry", "--allow-insecure-registry")
 
@@ -88,6 +97,49 @@ class CosignVerify(Verifier):
             if "high one of its two possible s" not in everything:
                 raise CheckFailed(f"refused for another reason: {everything[-1000:]}")
         raise CheckFailed("twelve signatures in a row had a high s")
+
+    def verify_attestation(self, key, kind, *words):
+        return ("cosign", "verify-attestation", "--key", key, "--type", kind, *(words or OFFLINE), *PLAIN, self.subject)
+
+    def check_verify_attestation(self):
+        self.attestations = self.attest("slsa-provenance", PROVENANCE)
+        for key in ("release.pub", "release-p256.pub"):
+            output = self.run(*self.verify_attestation(key, PROVENANCE_TYPE))
+            if "payload" not in output:
+                raise CheckFailed(f"no attestation was printed: {output[:500]}")
+
+    def check_an_attestation_by_another_key_or_of_another_type_is_refused(self):
+        for key in ("other.pub", "other-p256.pub"):
+            self.refused(*self.verify_attestation(key, PROVENANCE_TYPE), says=())
+        for key in ("release.pub", "release-p256.pub"):
+            self.refused(*self.verify_attestation(key, "https://cyclonedx.org/bom"), says=())
+
+    def check_verify_blob_attestation_of_an_attestation(self):
+        for algorithm, key in (("ed25519", "release.pub"), ("ecdsa-p256-sha256", "release-p256.pub")):
+            good = self.attestations[algorithm]
+            bundle = self.write_json("attestation.json", good)
+            self.run(*self.verify_blob(key, bundle, PROVENANCE_TYPE, self.manifest))
+            # A file of weights is a subject of provenance as well, and another file of the bundle is none.
+            self.run(*self.verify_blob(key, bundle, PROVENANCE_TYPE, self.model / "model.safetensors"))
+            self.refused(*self.verify_blob(key, bundle, PROVENANCE_TYPE, self.model / "config.json"), says=())
+            self.refused(*self.verify_blob(key, bundle, SIGNATURE, self.manifest), says=())
+            for changed in (with_payload_changed(good), with_two_signatures(good)):
+                path = self.write_json("changed.json", changed)
+                self.refused(*self.verify_blob(key, path, PROVENANCE_TYPE, self.manifest), says=())
+
+    @sealstone_only
+    def check_the_attestation_is_in_our_log(self):
+        root, _ = self.trusted_root()
+        logged = self.attestations["ecdsa-p256-sha256"]
+        if not logged["verificationMaterial"].get("tlogEntries"):
+            raise CheckFailed("the registry has a log, and the attestation no entry of it")
+        against = ("--trusted-root", root)
+        self.run(*self.verify_attestation("release-p256.pub", PROVENANCE_TYPE, *against))
+        self.refused(*self.verify_attestation("other-p256.pub", PROVENANCE_TYPE, *against), says=())
+        words = ("cosign", "verify-blob-attestation", "--key", "release-p256.pub", *against, "--type", PROVENANCE_TYPE)
+        self.run(*words, "--bundle", self.write_json("logged.json", logged), self.manifest)
+        changed = self.write_json("changed.json", with_proof_changed(logged))
+        self.refused(*words, "--bundle", changed, self.manifest, says=())
 
     @sealstone_only
     def check_the_signature_is_in_our_log(self):

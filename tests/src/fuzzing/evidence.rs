@@ -10,6 +10,7 @@ use sealstone_spec::key::{KeyId, OpensshPrivateKey, Pem, PublicKey, SecretKey, S
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::model_signature::ModelManifest;
+use sealstone_spec::notary::Vouched;
 use sealstone_spec::sigstore::{KeyChoice, SigstoreBundle};
 use sealstone_spec::statement::{Statement, VerifiedStatement, predicate};
 
@@ -216,6 +217,9 @@ pub(super) fn sigstore_bundle(input: &[u8]) -> bool {
     assert_eq!((&again, again.to_bytes()), (&bundle, written));
     let stranger = stranger();
     assert!(bundle.envelope().verify(stranger.public_key()).is_err());
+    // Nor is it the word of a registry that has this key.
+    let digest = Digest::sha256(b"manifest");
+    assert!(Vouched::read(&bundle, stranger.public_key(), &digest).is_err());
     if let KeyChoice::Named(named) = bundle.key_choice() {
         let is_stranger = named == stranger.public_key().id().to_string();
         assert_eq!(bundle.may_be_by(stranger.public_key()), is_stranger);

@@ -31,12 +31,14 @@ pub(super) fn id_of(location: &Location, digest: &Digest) -> String {
     }
 }
 
-/// Verifies a bundle and brings its files into the workspace. A halt is no error: it is a result.
+/// Verifies a bundle and brings its files into the workspace. A halt is no error: it is a result; `found` is
+/// what it is about, as soon as that is known.
 pub(super) async fn bring(
     args: &Args,
     context: &Context,
     settings: &mut Settings,
     space: &Path,
+    found: &mut Option<(Place, VerifiedManifest)>,
 ) -> Result<std::result::Result<Verified, (Halt, String, Digest)>> {
     let location: Location = args.target.parse().map_err(|error: Error| {
         error.hint(format!(
@@ -63,6 +65,7 @@ pub(super) async fn bring(
         Ok(manifest) => manifest,
         Err(error) => return halt(error, args.target.clone(), unknown),
     };
+    *found = Some((place.clone(), manifest.clone()));
     let digest = *manifest.digest();
     let id = id_of(&location, &digest);
     let judge = args

@@ -24,7 +24,7 @@ use sealstone_spec::recipe::RECIPE_FILE;
 use sealstone_spec::report::{DigestSet, Override, ReplayScope, Verdict, alert_line};
 use serde_json::json as value;
 use std::path::{Path, PathBuf};
-use told::{alert, state, write_all};
+use told::{alert, report_damage, state, write_all};
 use work::run_replay;
 use workspace::{Workspace, make, now};
 
@@ -103,7 +103,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE.key", help_heading = "Report")]
     sign_with: Option<PathBuf>,
 
-    /// Attach the signed report, and what follows from it, to the bundle
+    /// Attach the signed report, and what follows from it, to the bundle; damaged content puts a release
+    /// into quarantine
     #[arg(long, requires = "sign_with", help_heading = "Report")]
     push: bool,
 
@@ -238,6 +239,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     let directory = Path::new(&args.target);
     let is_project = directory.join(RECIPE_FILE).is_file();
     let mut verified = None;
+    let mut found = None;
     let loaded = if is_project {
         if args.push {
             return Err(
@@ -251,7 +253,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         Project::of_directory(&directory, profile)
             .map_err(|error| (error, args.target.clone(), None))
     } else {
-        match bring(args, context, &mut settings, space.path()).await? {
+        match bring(args, context, &mut settings, space.path(), &mut found).await? {
             Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),
             Ok(passed) => {
                 let digest = *passed.manifest.digest();
@@ -296,6 +298,9 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     let mut attached = Vec::new();
     if let Some(signer) = &signer {
         attached = state(args, &report, signer, verified.as_ref()).await?;
+        if let Some((place, manifest)) = found.filter(|_| args.push) {
+            attached.extend(report_damage(&report, signer, &place, &manifest).await?);
+        }
     }
     alert(args, context, &report, signer.as_ref()).await;
     let colour = context.output.format() == Format::Human;

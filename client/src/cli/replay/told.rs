@@ -6,12 +6,16 @@ use super::workspace::write;
 use crate::cli::Context;
 use sealstone::replay::{Webhook, drop_file, recover, statements};
 use sealstone::report::{Surroundings, html, json, junit, markdown, sarif};
+use sealstone::transfer::Place;
 use sealstone::trust::attach;
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::key::SecretKey;
-use sealstone_spec::report::Report;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::policy::lifecycle;
+use sealstone_spec::report::{Reason, Report, Verdict};
 use sealstone_spec::sigstore::SigstoreBundle;
+use sealstone_spec::statement::Subject;
 
 pub(super) fn write_all(args: &Args, report: &Report, around: &Surroundings) -> Result<()> {
     let files = [
@@ -63,6 +67,35 @@ pub(super) async fn state(
         }
     }
     Ok(attached)
+}
+
+/// What a halt says about the bundle's content.
+const DAMAGE: [&str; 2] = ["bundle-digest", "input-digest"];
+
+/// Attaches the report that the bundle's content is not what its digests say, if that is what halted: it
+/// puts a release into quarantine. `None` for everything else.
+pub(super) async fn report_damage(
+    report: &Report,
+    signer: &SecretKey,
+    place: &Place,
+    manifest: &VerifiedManifest,
+) -> Result<Option<Digest>> {
+    let is_damage = |reason: &&Reason| {
+        reason.verdict == Verdict::Halted && DAMAGE.contains(&reason.code.as_str())
+    };
+    let Some(reason) = report.reasons.iter().find(is_damage) else {
+        return Ok(None);
+    };
+    let text = format!("{} of {}: {}", reason.code, reason.subject, reason.text);
+    let text: String = text.chars().take(300).collect();
+    let subject = vec![Subject::new(&report.baseline.id, manifest.digest())];
+    let at = &report.finished_on;
+    let statement = lifecycle::incident(subject, &text, &[], at);
+    let bundle = SigstoreBundle::sign(&statement, signer)
+        .map_err(|error| Error::other("the incident was not signed").source(error))?;
+    let kind = &statement.predicate_type;
+    let attached = attach(place.store(), manifest, bundle.to_bytes(), kind, at);
+    attached.await.map(Some)
 }
 
 /// Tells whoever is to be told. What goes wrong here changes nothing about the replay.

@@ -1,12 +1,12 @@
 //! Blobs, the repositories that have them, and the uploads that bring them.
 
-use super::Stop;
 use super::engine::Family;
 use super::keys::{self, ReviewKind};
 use super::txn::Txn;
+use super::{Stop, events};
 use crate::metadata::{
-    BlobPlace, BlobRow, CommitOutcome, Error, LinkRow, LinkedBlob, Millis, NewBlob, NewContent,
-    PhysicalKey, Progress, Refusal, UploadId, UploadRow,
+    BlobPlace, BlobRow, CommitOutcome, Error, Event, EventKind, LinkRow, LinkedBlob, Millis,
+    NewBlob, NewContent, PhysicalKey, Progress, Refusal, UploadId, UploadRow,
 };
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
@@ -139,11 +139,55 @@ pub(super) fn drop_link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> 
     Ok(())
 }
 
-pub(super) fn quarantine(txn: &mut Txn<'_>, digest: &Digest, reason: &str) -> Result<(), Error> {
+/// Name of the server value that counts blobs in quarantine.
+pub(super) const QUARANTINED: &[u8] = b"quarantined";
+
+/// What damage is found and mended by.
+const REGISTRY: &str = "registry";
+
+pub(super) fn quarantine(
+    txn: &mut Txn<'_>,
+    digest: &Digest,
+    reason: &str,
+    now: Millis,
+) -> Result<bool, Error> {
     let key = keys::digest(digest);
-    if let Some(mut blob) = txn.row::<BlobRow>(Family::Blob, &key)? {
-        blob.quarantined = Some(reason.to_owned());
-        txn.put_row(Family::Blob, key, &blob);
+    let sound = txn.row::<BlobRow>(Family::Blob, &key)?;
+    let Some(mut blob) = sound.filter(|blob| blob.quarantined.is_none()) else {
+        return Ok(false);
+    };
+    blob.quarantined = Some(reason.to_owned());
+    txn.put_row(Family::Blob, key, &blob);
+    count_quarantined(txn, true)?;
+    tell_holders(txn, digest, EventKind::ContentDamaged, now)?;
+    Ok(true)
+}
+
+pub(super) fn count_quarantined(txn: &mut Txn<'_>, up: bool) -> Result<(), Error> {
+    let count = txn.row::<u64>(Family::Server, QUARANTINED)?.unwrap_or(0);
+    let count = if up {
+        count + 1
+    } else {
+        count.saturating_sub(1)
+    };
+    txn.put_row(Family::Server, QUARANTINED.to_vec(), &count);
+    Ok(())
+}
+
+/// An event in each repository that has a blob.
+fn tell_holders(
+    txn: &mut Txn<'_>,
+    digest: &Digest,
+    kind: EventKind,
+    now: Millis,
+) -> Result<(), Error> {
+    let prefix = keys::digest(digest);
+    for (key, _) in txn.scan(Family::Holder, &prefix, &prefix, usize::MAX)? {
+        let event = Event {
+            repo: Some(keys::read_repo(&key[prefix.len()..])?.0),
+            ..Event::new(kind, *digest, REGISTRY, now)
+        };
+        events::append(txn, &event)?;
     }
     Ok(())
 }
@@ -204,6 +248,7 @@ pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, E
         reserved = Some(row.key);
     }
     let blob_key = keys::digest(&new.digest);
+    let mut outcome = CommitOutcome::Committed;
     let known = txn.row::<BlobRow>(Family::Blob, &blob_key)?;
     let mut blob = match known {
         Some(blob) if blob.quarantined.is_none() => {
@@ -233,6 +278,9 @@ pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, E
             if let Some(damaged) = damaged_or_new {
                 // The same content came again: it takes the place of the damaged copy.
                 links = damaged.links;
+                outcome = CommitOutcome::Repaired;
+                count_quarantined(txn, false)?;
+                tell_holders(txn, &new.digest, EventKind::ContentRepaired, new.now)?;
                 if let BlobPlace::Object { key, .. } = damaged.place {
                     to_trash(txn, &key, new.now);
                 }
@@ -248,5 +296,5 @@ pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, E
     };
     blob.pin_until = blob.pin_until.max(new.pin_until);
     link(txn, &new.repo, &new.digest, blob, new.pin_until)?;
-    Ok(CommitOutcome::Committed)
+    Ok(outcome)
 }

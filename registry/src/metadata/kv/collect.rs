@@ -151,6 +151,9 @@ fn review_blob(
         BlobPlace::Object { key, .. } => blobs::to_trash(txn, key, rules.now + rules.trash_for),
     }
     txn.delete(Family::Blob, key.to_vec());
+    if row.quarantined.is_some() {
+        blobs::count_quarantined(txn, false)?;
+    }
     collected.blobs += 1;
     collected.bytes += row.size;
     Ok(true)

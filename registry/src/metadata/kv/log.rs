@@ -57,6 +57,7 @@ fn key_of(query: &LogQuery) -> Vec<u8> {
         LogQuery::Tag(repo, tag) => (1, keys::repo_text(repo, tag.as_str())),
         LogQuery::Statement(repo, digest) => (2, keys::repo_digest(repo, digest)),
         LogQuery::Entry(leaf) => (3, leaf.as_bytes().to_vec()),
+        LogQuery::Key(digest) => (4, keys::digest(digest)),
     };
     [vec![kind], rest].concat()
 }
@@ -133,6 +134,7 @@ impl Appending<'_, '_> {
         entry.tag.clone_from(&event.tag);
         entry.policy = event.policy;
         entry.set_evidence(&event.evidence);
+        entry.key.clone_from(&event.key);
         entry.prev = prev.map(|prev| prev.leaf);
         let statement = match (&event.repo, event.subject) {
             (Some(repo), Some(subject)) => {
@@ -144,7 +146,8 @@ impl Appending<'_, '_> {
             _ => None,
         };
         let at = self.append(&Entry::Event(entry))?;
-        if let Some(query) = tag.or(statement) {
+        let key = event.key.as_ref().map(|_| LogQuery::Key(event.digest));
+        if let Some(query) = tag.or(statement).or(key) {
             self.note(&query, at);
         }
         Ok(())
@@ -182,6 +185,9 @@ fn operation(event: &Event) -> Operation {
         EventKind::TagDeleted => Operation::Untag,
         EventKind::ManifestDeleted => Operation::Delete,
         EventKind::PolicyChanged => Operation::Policy,
+        EventKind::KeyChanged => Operation::Key,
+        EventKind::ContentDamaged => Operation::Damage,
+        EventKind::ContentRepaired => Operation::Repair,
         EventKind::StatementAttached => {
             Operation::of_predicate(event.predicate_type.as_deref().unwrap_or_default())
         }

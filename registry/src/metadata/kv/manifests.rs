@@ -72,6 +72,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
         by: &put.by,
         now: put.now,
         admission: put.admission.as_ref(),
+        statements_due: put.statements_due,
     };
     for tag in &put.tags {
         changed |= tags::point(txn, change, tag, &put.manifest)?;
@@ -237,18 +238,12 @@ fn note_statement(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Error> {
         return Ok(());
     }
     let claimed = manifest.annotations().get(ANNOTATION_PREDICATE_TYPE);
+    let kind = EventKind::StatementAttached;
     let event = Event {
-        kind: EventKind::StatementAttached,
         repo: Some(put.repo.clone()),
-        tag: None,
-        digest: *manifest.digest(),
-        policy: None,
-        evidence: Vec::new(),
-        immutable: false,
         subject: Some(subject.digest),
         predicate_type: claimed.map(|text| text.chars().take(MOST_PREDICATE_CHARS).collect()),
-        by: put.by.clone(),
-        at: put.now,
+        ..Event::new(kind, *manifest.digest(), &put.by, put.now)
     };
     super::events::append(txn, &event)
 }
@@ -299,23 +294,15 @@ pub(super) fn delete(
         by,
         now,
         admission: None,
+        statements_due: false,
     };
     for tag in tags_of(txn, repo, digest)? {
         tags::remove(txn, change, &tag, TagCondition::Any)?;
     }
     remove(txn, repo, digest)?;
     let event = Event {
-        kind: EventKind::ManifestDeleted,
         repo: Some(repo.clone()),
-        tag: None,
-        digest: *digest,
-        policy: None,
-        evidence: Vec::new(),
-        immutable: false,
-        subject: None,
-        predicate_type: None,
-        by: by.to_owned(),
-        at: now,
+        ..Event::new(EventKind::ManifestDeleted, *digest, by, now)
     };
     super::events::append(txn, &event)?;
     Ok(())
@@ -328,6 +315,37 @@ pub(super) fn tags_of(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result
         .iter()
         .map(|(key, _)| super::read_tag(&key[prefix.len()..]))
         .collect()
+}
+
+/// Manifests with tags that a blob of the repository belongs to. Reads every manifest's row there, so it is
+/// for what hardly ever happens.
+pub(super) fn releases_with(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    blob: &Digest,
+) -> Result<Vec<Digest>, Error> {
+    let prefix = keys::repo(repo);
+    let mut work = Vec::new();
+    for (key, _) in txn.scan(Family::Manifest, &prefix, &prefix, usize::MAX)? {
+        let manifest = keys::read_digest(&key[prefix.len()..])?.0;
+        let edge = keys::edge(repo, &manifest, EdgeKind::Blob, blob);
+        if txn.has(Family::Edge, &edge)? {
+            work.push(manifest);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    while let Some(digest) = work.pop() {
+        if !seen.insert(digest) {
+            continue;
+        }
+        let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &digest))?;
+        if row.is_some_and(|row| row.tags > 0 && row.subject.is_none()) {
+            found.push(digest);
+        }
+        work.extend(reach::parents(txn, repo, &digest)?);
+    }
+    Ok(found)
 }
 
 /// Takes a manifest without tags out of the store and uncounts all that it names.

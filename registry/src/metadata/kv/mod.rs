@@ -9,6 +9,7 @@ mod committer;
 mod directory;
 pub mod engine;
 mod events;
+mod key_events;
 mod keys;
 mod log;
 mod manifests;
@@ -31,6 +32,7 @@ use committer::Committer;
 use engine::{Engine, Family};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::policy::KeyRecord;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,11 +264,83 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
-    fn quarantine_blob<'a>(&'a self, digest: &'a Digest, reason: &'a str) -> Answer<'a, ()> {
+    fn quarantine_blob<'a>(
+        &'a self,
+        digest: &'a Digest,
+        reason: &'a str,
+        now: Millis,
+    ) -> Answer<'a, bool> {
         let (digest, reason) = (*digest, reason.to_owned());
         Box::pin(async move {
-            self.write(move |txn| blobs::quarantine(txn, &digest, &reason))
+            self.write(move |txn| blobs::quarantine(txn, &digest, &reason, now))
                 .await
+        })
+    }
+
+    fn quarantined(&self) -> Answer<'_, u64> {
+        Box::pin(async move {
+            Ok(self
+                .row(Family::Server, blobs::QUARANTINED)?
+                .unwrap_or_default())
+        })
+    }
+
+    fn releases_with<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        blob: &'a Digest,
+    ) -> Answer<'a, Vec<Digest>> {
+        Box::pin(async move {
+            // As many rows as the repository has manifests: no work for a thread that answers requests.
+            let (engine, repo, blob) = (self.engine.clone(), repo.clone(), *blob);
+            tokio::task::spawn_blocking(move || {
+                let nothing = engine::Changes::new();
+                manifests::releases_with(&Txn::new(&*engine, &nothing), &repo, &blob)
+            })
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?
+        })
+    }
+
+    fn events_attended(&self) -> Answer<'_, u64> {
+        Box::pin(async move {
+            Ok(self
+                .row(Family::Server, events::ATTENDED)?
+                .unwrap_or_default())
+        })
+    }
+
+    fn set_events_attended(&self, number: u64) -> Answer<'_, ()> {
+        Box::pin(async move {
+            // Not worth a sync: what is acted on twice comes out the same.
+            self.committer
+                .run(false, move |txn| {
+                    txn.put_row(Family::Server, events::ATTENDED.to_vec(), &number);
+                    Ok(())
+                })
+                .await
+        })
+    }
+
+    fn note_registry_keys(&self, keys: Vec<KeyRecord>, now: Millis) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.write(move |txn| {
+                let who = key_events::Who {
+                    policy: None,
+                    by: "registry",
+                    now,
+                };
+                key_events::note(txn, key_events::OF_REGISTRY, &keys, who)
+            })
+            .await
+        })
+    }
+
+    fn registry_keys(&self) -> Answer<'_, Vec<KeyRecord>> {
+        Box::pin(async move {
+            Ok(self
+                .row(Family::Server, key_events::OF_REGISTRY)?
+                .unwrap_or_default())
         })
     }
 
@@ -429,6 +503,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                     by: &by,
                     now,
                     admission: None,
+                    statements_due: false,
                 };
                 tags::remove(txn, change, &tag, condition)
             };

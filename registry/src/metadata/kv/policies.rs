@@ -4,7 +4,7 @@
 use super::engine::Family;
 use super::manifests::POLICY;
 use super::txn::Txn;
-use super::{Stop, events, keys};
+use super::{Stop, events, key_events, keys};
 use crate::metadata::{
     Error, Event, EventKind, ExceptionUses, Millis, PolicyChange, PullNote, PullRow, Refusal,
 };
@@ -22,29 +22,37 @@ pub(super) const USES: &[u8] = b"use/";
 /// Puts a policy in force; `true` if it is another one than before.
 pub(super) fn adopt(txn: &mut Txn<'_>, change: PolicyChange) -> Result<bool, Error> {
     let text = change.digest.to_string().into_bytes();
-    match change.document {
-        Some(document) => txn.put(Family::Server, DOCUMENT.to_vec(), document),
+    match &change.document {
+        Some(document) => txn.put(Family::Server, DOCUMENT.to_vec(), document.clone()),
         None => txn.delete(Family::Server, DOCUMENT.to_vec()),
     }
     if txn.get(Family::Server, POLICY)?.as_deref() == Some(&text) {
+        // A store that is older than events of keys learns them now; else there is nothing to note.
+        note_keys(txn, &change)?;
         return Ok(false);
     }
     txn.put(Family::Server, POLICY.to_vec(), text);
     let event = Event {
-        kind: EventKind::PolicyChanged,
-        repo: None,
-        tag: None,
-        digest: change.digest,
         policy: Some(change.digest),
-        evidence: Vec::new(),
-        immutable: false,
-        subject: None,
-        predicate_type: None,
-        by: change.by,
-        at: change.now,
+        ..Event::new(
+            EventKind::PolicyChanged,
+            change.digest,
+            &change.by,
+            change.now,
+        )
     };
     events::append(txn, &event)?;
+    note_keys(txn, &change)?;
     Ok(true)
+}
+
+fn note_keys(txn: &mut Txn<'_>, change: &PolicyChange) -> Result<(), Error> {
+    let who = key_events::Who {
+        policy: Some(change.digest),
+        by: &change.by,
+        now: change.now,
+    };
+    key_events::note(txn, key_events::OF_POLICY, &change.keys, who)
 }
 
 fn use_key(exception: &str, manifest: &Digest) -> Vec<u8> {

@@ -22,6 +22,7 @@ pub(super) struct Change<'a> {
     pub(super) by: &'a str,
     pub(super) now: Millis,
     pub(super) admission: Option<&'a Admission>,
+    pub(super) statements_due: bool,
 }
 
 /// Points a tag at a manifest; `true` if that changed anything.
@@ -96,6 +97,7 @@ pub(super) fn point(
     }
     let mut event = event(change, kind, &new.tag, digest);
     event.immutable = row.immutable;
+    event.statement_due = row.immutable && change.statements_due;
     events::append(txn, &event)?;
     Ok(true)
 }
@@ -281,20 +283,14 @@ fn count(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, up: bool) -> Resul
 }
 
 fn event(change: Change<'_>, kind: EventKind, tag: &Tag, digest: Digest) -> Event {
+    let admission = change.admission;
     Event {
-        kind,
         repo: Some(change.repo.clone()),
         tag: Some(tag.clone()),
-        digest,
-        policy: change.admission.map(|admission| *admission.policy()),
-        evidence: change
-            .admission
+        policy: admission.map(|admission| *admission.policy()),
+        evidence: admission
             .map(|admission| admission.evidence().to_vec())
             .unwrap_or_default(),
-        immutable: false,
-        subject: None,
-        predicate_type: None,
-        by: change.by.to_owned(),
-        at: change.now,
+        ..Event::new(kind, digest, change.by, change.now)
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::*;
-use crate::metadata::{BlobPlace, CommitOutcome, Refusal};
+use crate::metadata::{BlobPlace, CommitOutcome, EventKind, Refusal};
 use sealstone_spec::digest::Digest;
 use std::sync::Arc;
 
@@ -92,7 +92,10 @@ pub(crate) async fn a_mount_gives_what_the_source_has(store: Arc<dyn Store>) {
     assert!(store.inline_content(&digest).await.unwrap().is_some());
     // What is gone, or is damaged, cannot be mounted.
     assert!(!mount(digest).await);
-    store.quarantine_blob(&digest, "flipped").await.unwrap();
+    store
+        .quarantine_blob(&digest, "flipped", NOW)
+        .await
+        .unwrap();
     assert!(
         !store
             .mount_blob(&to, &from, &digest, NOW, PINNED)
@@ -187,10 +190,26 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
         .await
         .unwrap();
     let named = store_manifest(&*store, &here, Shape::image(&[digest])).await;
-    store
-        .quarantine_blob(&digest, "a bit flipped")
-        .await
-        .unwrap();
+    let quarantine = || store.quarantine_blob(&digest, "a bit flipped", NOW);
+    assert!(quarantine().await.unwrap());
+    // Once: it is counted, and told to both who have it.
+    assert!(!quarantine().await.unwrap());
+    assert_eq!(store.quarantined().await.unwrap(), 1);
+    let told = |kind: EventKind| {
+        let (store, digest) = (store.clone(), digest);
+        async move {
+            let events = store.events(0, 100).await.unwrap();
+            let events = events.into_iter().map(|(_, event)| event);
+            events
+                .filter(|event| event.kind == kind && event.digest == digest)
+                .filter_map(|event| event.repo)
+                .collect::<Vec<_>>()
+        }
+    };
+    let both = vec![here.clone(), there.clone()];
+    assert_eq!(told(EventKind::ContentDamaged).await, both);
+    // Without a tag it belongs to no release.
+    assert_eq!(store.releases_with(&here, &digest).await.unwrap(), []);
     for repo in [&here, &there] {
         let found = store.blob(repo, &digest).await.unwrap().unwrap();
         assert_eq!(found.quarantined.as_deref(), Some("a bit flipped"));
@@ -220,6 +239,8 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
         assert_eq!(found.quarantined, None);
         assert!(matches!(found.place, BlobPlace::Object { key, .. } if key == second));
     }
+    assert_eq!(store.quarantined().await.unwrap(), 0);
+    assert_eq!(told(EventKind::ContentRepaired).await, both);
     let trash = store.trash_due(NOW, 10).await.unwrap();
     assert_eq!(
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
@@ -236,7 +257,7 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
     assert!(store.blob(&there, &digest).await.unwrap().is_some());
 
     let small = put_inline(&*store, &here, b"inline").await;
-    store.quarantine_blob(&small, "gone").await.unwrap();
+    store.quarantine_blob(&small, "gone", NOW).await.unwrap();
     put_inline(&*store, &here, b"inline").await;
     assert_eq!(
         store

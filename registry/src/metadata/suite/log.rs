@@ -168,6 +168,7 @@ pub(crate) async fn tiles_are_those_of_the_entries(store: Arc<dyn Store>) {
         let change = PolicyChange {
             digest: Digest::sha256(&n.to_be_bytes()),
             document: None,
+            keys: Vec::new(),
             by: "user:tester".into(),
             now: NOW,
         };

@@ -209,7 +209,9 @@ impl Model {
     }
 
     pub(crate) fn put_blob(&mut self, repo: &RepoName, digest: Digest) {
-        self.damaged.remove(&digest);
+        if self.damaged.remove(&digest) {
+            self.events += self.holders(&digest);
+        }
         self.repo(repo).blobs.insert(digest);
     }
 
@@ -237,9 +239,16 @@ impl Model {
 
     /// Whether any repository has a blob, or it waits to be collected: then damage is noted.
     pub(crate) fn quarantine(&mut self, digest: Digest) {
-        if self.repos.values().any(|repo| repo.blobs.contains(&digest)) {
-            self.damaged.insert(digest);
+        let holders = self.holders(&digest);
+        if holders > 0 && self.damaged.insert(digest) {
+            self.events += holders;
         }
+    }
+
+    /// Number of repositories that have a blob: each hears of its damage and of its repair.
+    fn holders(&self, digest: &Digest) -> usize {
+        let repos = self.repos.values();
+        repos.filter(|repo| repo.blobs.contains(digest)).count()
     }
 
     pub(crate) fn put(

@@ -207,7 +207,7 @@ impl Run<'_> {
             }
             Op::Quarantine(blob) => {
                 store
-                    .quarantine_blob(&blob_digest(*blob), "damaged")
+                    .quarantine_blob(&blob_digest(*blob), "damaged", NOW)
                     .await
                     .unwrap();
                 self.model.quarantine(blob_digest(*blob));

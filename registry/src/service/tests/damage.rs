@@ -4,7 +4,7 @@ use super::*;
 
 impl Bench {
     /// Flips a bit of the only object, or of the small blob under `digest`.
-    fn flip(&self, digest: &Digest, at: usize) {
+    pub(super) fn flip(&self, digest: &Digest, at: usize) {
         let mut folders = vec![self.directory.path().join("blobs")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,0 +1,313 @@
+//! Evidence that comes and goes, verdicts that time changes, and what the registry signs itself.
+
+use super::*;
+use crate::service::{Notary, ReleaseStatements};
+use sealstone_spec::digest::Algorithm;
+use sealstone_spec::key::{SecretKey, Signer as _};
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::notary::{TYPES, Vouched};
+use sealstone_spec::policy::{Time, lifecycle};
+use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
+use sealstone_spec::statement::{Statement, Subject};
+use std::collections::BTreeSet;
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::ed25519_from_seed(&[seed; 32]).unwrap()
+}
+
+/// A policy of version 2 under which alice signs releases, and gina closes incidents.
+fn policy(version: u64, expires: i64, tags: &str) -> String {
+    let line = |seed: u8| key(seed).public_key().to_openssh();
+    let expires = Time::from_seconds(expires);
+    format!(
+        "schema = \"sealstone-policy/v2\"\nversion = {version}\nexpires = \"{expires}\"\n[roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+         [[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [\"{}\"]\n\
+         [[identity]]\nname = \"gina\"\nroles = [\"governance\"]\nkeys = [\"{}\"]\n\
+         [[scope]]\nrepositories = [\"models/**\"]\ntags = \"{tags}\"\n[[scope.require]]\nrule = \"signatures\"\n",
+        line(1),
+        line(2),
+        line(3)
+    )
+}
+
+const FAR: i64 = 4_000_000_000;
+
+impl Bench {
+    async fn adopt_v2(&self, text: &str) -> u64 {
+        let right = Maintenance::at_boot();
+        let policy = Policy::parse(text).unwrap();
+        let adopted = self.registry.adopt_policy(&right, policy, None);
+        adopted.await.unwrap()
+    }
+
+    fn with_notary(self, releases: ReleaseStatements) -> Bench {
+        let right = Maintenance::at_boot();
+        self.registry.attach_notary(Notary::new(
+            key(9),
+            "registry.example".into(),
+            releases,
+            right,
+        ));
+        self
+    }
+
+    async fn manifest(&self, digest: &Digest) -> VerifiedManifest {
+        let reference = Reference::Digest(*digest);
+        let served = self
+            .registry
+            .manifest(&producer(), &reference)
+            .await
+            .unwrap();
+        VerifiedManifest::check(
+            served.bytes,
+            Some(&served.media_type),
+            None,
+            Algorithm::Sha256,
+        )
+        .unwrap()
+    }
+
+    async fn attach(&self, digest: &Digest, statement: &Statement, signer: &SecretKey) {
+        let bundle = SigstoreBundle::sign(statement, signer).unwrap().to_bytes();
+        self.put_blob(&bundle).await;
+        self.put_blob(b"{}").await;
+        let subject = self.manifest(digest).await.descriptor();
+        let created = "2026-01-01T00:00:00Z";
+        let bytes = referrer_manifest(&subject, &bundle, &statement.predicate_type, created);
+        let push = PushManifest {
+            reference: Reference::Digest(Digest::sha256(&bytes)),
+            tags: vec![],
+            content_type: None,
+            bytes: Bytes::from(bytes),
+            condition: TagCondition::Any,
+        };
+        self.registry
+            .push_manifest(&pusher(), None, push)
+            .await
+            .unwrap();
+    }
+
+    async fn sign(&self, digest: &Digest) {
+        let statement = Statement::signature(vec![Subject::new("m", digest)]);
+        self.attach(digest, &statement, &key(2)).await;
+    }
+
+    /// An image that alice signed, under a tag.
+    async fn signed(&self, content: &[u8], tag: &str) -> Digest {
+        self.put_blob(content).await;
+        let digest = self.push(&[content], "").await.unwrap();
+        self.sign(&digest).await;
+        self.push(&[content], tag).await.unwrap()
+    }
+
+    async fn is_seen(&self, tag: &str) -> bool {
+        let reference = Reference::parse(tag).unwrap();
+        let found = self.registry.manifest(&consumer(), &reference).await;
+        found.is_ok()
+    }
+
+    /// What the registry itself said of a manifest.
+    async fn said(&self, digest: &Digest) -> Vec<(Digest, Result<Vouched, String>)> {
+        let mut said = Vec::new();
+        let who = producer();
+        let page = self.registry.referrers(&who, digest, None, None, 100);
+        for referrer in page.await.unwrap().referrers {
+            let manifest = self.manifest(&referrer.digest).await;
+            let bundle = self.read(&producer(), &manifest.layers()[0].digest).await;
+            let bundle = SigstoreBundle::parse(&bundle.unwrap()).unwrap();
+            if bundle.may_be_by(key(9).public_key()) {
+                let read = Vouched::read(&bundle, key(9).public_key(), digest);
+                said.push((referrer.digest, read));
+            }
+        }
+        said
+    }
+}
+
+#[tokio::test]
+async fn evidence_that_arrives_later_shows_what_a_policy_has_hidden() {
+    let bench = Bench::new().await;
+    bench.put_blob(b"content").await;
+    let digest = bench.push(&[b"content"], "v1").await.unwrap();
+    assert!(bench.is_seen("v1").await);
+    assert_eq!(bench.adopt_v2(&policy(1, FAR, "immutable")).await, 1);
+    assert!(!bench.is_seen("v1").await);
+    bench.sign(&digest).await;
+    assert!(bench.is_seen("v1").await);
+}
+
+#[tokio::test]
+async fn time_changes_a_verdict_also_of_a_tag_that_moves() {
+    for tags in ["immutable", "mutable"] {
+        let bench = Bench::new().await;
+        bench.adopt_v2(&policy(1, 5_000, tags)).await;
+        bench.signed(b"content", "v1").await;
+        assert!(bench.is_seen("v1").await, "{tags}");
+        bench.clock.advance(4_000_000);
+        let reference = Reference::parse("v1").unwrap();
+        let refused = bench.registry.manifest(&consumer(), &reference).await;
+        assert!(
+            matches!(refused, Err(Error::Denied(_))),
+            "{tags}: {refused:?}"
+        );
+        // Also its files, from then on.
+        let blob = Digest::sha256(b"content");
+        assert!(bench.read(&consumer(), &blob).await.is_err(), "{tags}");
+    }
+}
+
+#[tokio::test]
+async fn statements_about_a_release_are_made_once_whatever_stops_in_between() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let registry = &bench.registry;
+    // Released by a server that knows that statements are due, and ends before it makes them.
+    bench.registry.attach_notary(Notary::new(
+        key(9),
+        "registry.example".into(),
+        ReleaseStatements::Policy,
+        Maintenance::at_boot(),
+    ));
+    let stopped = registry.inner.attending.lock().await;
+    bench.put_blob(b"content").await;
+    let digest = bench.push(&[b"content"], "").await.unwrap();
+    bench.sign(&digest).await;
+    let pushing = bench.push(&[b"content"], "v1");
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(300), pushing).await;
+    assert!(waited.is_err(), "the push waits for its statements");
+    assert_eq!(bench.said(&digest).await, []);
+    assert!(
+        bench.is_seen("v1").await,
+        "the release does not wait for them"
+    );
+    drop(stopped);
+
+    assert_eq!(registry.attend().await.unwrap(), 2);
+    let said = bench.said(&digest).await;
+    assert!(
+        said.iter().all(|(_, read)| read.is_ok()) && said.len() == 2,
+        "{said:?}"
+    );
+    // Again, as after a crash that forgot how far it had come: the same two, and no event more.
+    let events = registry.events(0, 100).await.unwrap().len();
+    bench
+        .registry
+        .metadata()
+        .set_events_attended(0)
+        .await
+        .unwrap();
+    assert_eq!(registry.attend().await.unwrap(), 0);
+    assert_eq!(bench.said(&digest).await, said);
+    assert_eq!(registry.events(0, 100).await.unwrap().len(), events);
+    // The tag once more changes nothing either.
+    bench.push(&[b"content"], "v1").await.unwrap();
+    assert_eq!(bench.said(&digest).await, said);
+}
+
+#[tokio::test]
+async fn statements_are_made_where_they_are_expected() {
+    for (releases, under_v2, count) in [
+        (ReleaseStatements::Policy, false, 0),
+        (ReleaseStatements::Policy, true, 2),
+        (ReleaseStatements::Always, false, 2),
+        (ReleaseStatements::Never, true, 0),
+    ] {
+        let bench = Bench::new().await.with_notary(releases);
+        if under_v2 {
+            bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+        }
+        let digest = bench.signed(b"content", "v1").await;
+        let said = bench.said(&digest).await;
+        assert_eq!(said.len(), count, "{releases:?} {under_v2}");
+    }
+    // A tag that moves is no release.
+    let bench = Bench::new().await.with_notary(ReleaseStatements::Always);
+    bench.adopt_v2(&policy(1, FAR, "mutable")).await;
+    let digest = bench.signed(b"content", "v1").await;
+    assert_eq!(bench.said(&digest).await, []);
+    assert_eq!(TYPES.len(), 2);
+}
+
+#[tokio::test]
+async fn damage_of_a_release_stands_until_it_is_closed() {
+    let bench = Bench::new().await.with_notary(ReleaseStatements::Policy);
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let content = bytes_of(1_000);
+    let blob = Digest::sha256(&content);
+    let digest = bench.signed(&content, "v1").await;
+    let gauge = || bench.registry.metrics().quarantined.get();
+    bench.flip(&blob, 10);
+    assert!(bench.read(&consumer(), &blob).await.is_err());
+    bench.registry.attend().await.unwrap();
+    assert_eq!(gauge(), 1);
+    let reference = Reference::parse("v1").unwrap();
+    let refused = bench.registry.manifest(&consumer(), &reference).await;
+    let Err(Error::Denied(denial)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(
+        denial
+            .to_string()
+            .contains("in quarantine: the registry reports"),
+        "{denial}"
+    );
+    // A new tag cannot bring it back.
+    assert!(matches!(
+        bench.push(&[&content], "v2").await,
+        Err(Error::Denied(_))
+    ));
+
+    bench.put_blob(&content).await;
+    bench.registry.attend().await.unwrap();
+    assert_eq!(gauge(), 0);
+    assert!(!bench.is_seen("v1").await);
+    let close = |by: u8| {
+        let reports = bench.said(&digest);
+        let (bench, digest) = (&bench, &digest);
+        async move {
+            let mut open = BTreeSet::new();
+            for (referrer, _) in reports.await {
+                let manifest = bench.manifest(&referrer).await;
+                let bundle = bench.read(&producer(), &manifest.layers()[0].digest).await;
+                let bundle = SigstoreBundle::parse(&bundle.unwrap()).unwrap();
+                let envelope = bundle.envelope().verify(key(9).public_key()).unwrap();
+                open.insert(Digest::sha256(envelope.payload()));
+            }
+            let subject = vec![Subject::new("m", digest)];
+            let now = Time::from_seconds(1_000);
+            let statement = lifecycle::incident_close(subject, "mended", &open, now);
+            bench.attach(digest, &statement, &key(by)).await;
+        }
+    };
+    close(2).await;
+    assert!(!bench.is_seen("v1").await, "alice may not close it");
+    close(3).await;
+    assert!(bench.is_seen("v1").await);
+    assert!(bench.read(&consumer(), &blob).await.unwrap() == content);
+}
+
+#[tokio::test]
+async fn closing_before_the_repair_shows_the_release_only_after_it() {
+    let bench = Bench::new().await.with_notary(ReleaseStatements::Never);
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let content = bytes_of(1_000);
+    let blob = Digest::sha256(&content);
+    let digest = bench.signed(&content, "v1").await;
+    bench.flip(&blob, 10);
+    assert_eq!(bench.scrub().await.damaged, [blob]);
+    bench.registry.attend().await.unwrap();
+    let (referrer, _) = bench.said(&digest).await.remove(0);
+    let manifest = bench.manifest(&referrer).await;
+    let bundle = bench.read(&producer(), &manifest.layers()[0].digest).await;
+    let bundle = SigstoreBundle::parse(&bundle.unwrap()).unwrap();
+    let envelope = bundle.envelope().verify(key(9).public_key()).unwrap();
+    let open = BTreeSet::from([Digest::sha256(envelope.payload())]);
+    let now = Time::from_seconds(1_000);
+    let subject = vec![Subject::new("m", &digest)];
+    let statement = lifecycle::incident_close(subject, "mended", &open, now);
+    bench.attach(&digest, &statement, &key(3)).await;
+    assert!(!bench.is_seen("v1").await);
+    bench.put_blob(&content).await;
+    bench.registry.attend().await.unwrap();
+    assert!(bench.is_seen("v1").await);
+}

@@ -1,0 +1,137 @@
+//! Witnesses of a real log: one that runs, and pushes that wait for them.
+
+use crate::log::{push_tag, ready, text, vkey};
+use sealstone_spec::log::{LogProof, LogTrust};
+use sealstone_tests::registry::{Setup, binary};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A witness that runs, killed with its value.
+pub(crate) struct Witness {
+    process: Child,
+    pub(crate) key: String,
+    pub(crate) url: String,
+}
+
+impl Witness {
+    pub(crate) async fn start(directory: &Path, log: &str, port: u16) -> Witness {
+        let out = directory.join("witness.out");
+        let process = Command::new(binary("sealstone-registry").unwrap())
+            .args(["witness", "--name", "witness.example", "--log", log.trim()])
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--key")
+            .arg(directory.join("witness.pem"))
+            .arg("--state")
+            .arg(directory.join("witness"))
+            .stdout(std::fs::File::create(&out).unwrap())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let key = loop {
+            let text = std::fs::read_to_string(&out).unwrap();
+            if let Some(key) = text.lines().next() {
+                break key.to_owned();
+            }
+            assert!(Instant::now() < deadline, "the witness does not come up");
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        };
+        Witness {
+            process,
+            key,
+            url: format!("http://127.0.0.1:{port}"),
+        }
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_waits_for_its_quorum_of_witnesses() {
+    let mut registry = ready(Setup::default()).await;
+    let directory: PathBuf = registry.directory().to_owned();
+    let port = 32_000 + rand::random::<u16>() % 700;
+    let log = vkey(&registry).await;
+    let witness = Witness::start(&directory, &log, port).await;
+    registry.terminate().unwrap();
+    registry.ended().await.unwrap();
+    // The second one never answers; one of both is enough.
+    let witnesses = |silent: bool, quorum: usize| {
+        let mut list = format!("{{ key = \"{}\", url = \"{}\" }}", witness.key, witness.url);
+        if silent {
+            list += &format!(
+                ", {{ key = \"{}\", url = \"http://127.0.0.1:9\" }}",
+                other_key()
+            );
+        }
+        format!("[transparency]\nwitnesses = [{list}]\nquorum = {quorum}\nwitness_seconds = 3\n")
+    };
+    registry.setup().collect = witnesses(true, 1);
+    registry.start().await.unwrap();
+    let started = Instant::now();
+    let pushed = push_tag(&registry, "a", "v1").await.expect(201);
+    assert_eq!(pushed.header("sealstone-log-witnesses"), "1");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    // The proof of it carries the cosigned checkpoint, without being asked for that.
+    let trust = format!("log {log}witness w {}\nquorum w\n", witness.key);
+    let trust = LogTrust::parse(&trust).unwrap();
+    let file = text(
+        &registry,
+        &registry.admin,
+        "/api/v1/log/proof?repository=a&tag=v1",
+    )
+    .await;
+    LogProof::parse(file.as_bytes())
+        .unwrap()
+        .verify_entry(&trust)
+        .unwrap();
+
+    // Without the witness: refused in time and in words, though the tag is set; with it, the same push is answered.
+    let (key, url) = (witness.key.clone(), witness.url.clone());
+    drop(witness);
+    let refused = push_tag(&registry, "a", "v2").await.expect(503);
+    let answer: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(answer["errors"][0]["detail"]["reason"], "not_witnessed");
+    let message = answer["errors"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("fewer than 1 of 2 witnesses") && message.contains("push it again"),
+        "{message}"
+    );
+    let tags = text(&registry, &registry.admin, "/v2/a/tags/list").await;
+    assert!(tags.contains("v2"), "{tags}");
+    let witness = Witness::start(&directory, &log, port).await;
+    assert_eq!((&witness.key, &witness.url), (&key, &url));
+    let again = push_tag(&registry, "a", "v2").await.expect(201);
+    assert_eq!(again.header("sealstone-log-witnesses"), "1");
+
+    // More than there are can never come.
+    registry.terminate().unwrap();
+    registry.ended().await.unwrap();
+    registry.setup().collect = format!(
+        "[transparency]\nwitnesses = [{{ key = \"{key}\", url = \"{url}\" }}]\nquorum = 2\n"
+    );
+    assert!(registry.start().await.is_err());
+    assert!(
+        registry
+            .log()
+            .contains("asks for more than the 1 witnesses")
+    );
+}
+
+/// The key of a witness that is nowhere.
+fn other_key() -> String {
+    use sealstone_spec::key::{SecretKey, Signer as _};
+    use sealstone_spec::log::{KeyKind, VerifierKey};
+    let key = SecretKey::ed25519_from_seed(&[51; 32]).unwrap();
+    VerifierKey::new("silent.example", KeyKind::Witness, key.public_key().clone())
+        .unwrap()
+        .to_string()
+}
