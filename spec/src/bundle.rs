@@ -8,6 +8,7 @@
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, VerifiedManifest};
 use crate::media;
+use crate::role::{ANNOTATION_ROLE, BundleRole, UnknownRole};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,6 +63,9 @@ pub enum BundleError {
     /// The file's mode in its annotation is not a plain file's.
     #[error("layer \"{0}\" has file metadata that is no plain file's: {1}")]
     Metadata(String, String),
+    /// A role that nobody knows.
+    #[error("layer \"{0}\": {1}")]
+    Role(String, UnknownRole),
 }
 
 impl BundlePath {
@@ -247,8 +251,10 @@ impl LayerForm {
 pub struct BundleFile {
     /// Where it goes, relative to the directory that the bundle is unpacked into.
     pub path: BundlePath,
-    /// What it is for.
+    /// What it is for, in ModelPack's words.
     pub kind: FileKind,
+    /// What it is for, in ours: stated by the packer, or what follows from the kind.
+    pub role: BundleRole,
     /// Digest of the file.
     pub digest: Digest,
     /// Size of the file, in bytes.
@@ -334,6 +340,12 @@ fn read_layer(layer: &Descriptor) -> Result<BundleFile, BundleError> {
             media_type: layer.media_type.clone(),
         });
     };
+    let role = match layer.annotations.get(ANNOTATION_ROLE) {
+        Some(text) => text
+            .parse()
+            .map_err(|error| BundleError::Role(path.0.clone(), error))?,
+        None => BundleRole::of_kind(kind),
+    };
     let mut executable = false;
     if let Some(text) = layer.annotations.get(media::ANNOTATION_FILE_METADATA) {
         let metadata: FileMetadata = serde_json::from_str(text)
@@ -347,6 +359,7 @@ fn read_layer(layer: &Descriptor) -> Result<BundleFile, BundleError> {
     Ok(BundleFile {
         path,
         kind,
+        role,
         digest: layer.digest,
         size: layer.size,
         executable,
@@ -471,6 +484,25 @@ mod tests {
         let mut evil = layer("a");
         evil["annotations"][media::ANNOTATION_TITLE] = json!("../../a");
         assert!(bundle(&[evil]).is_err());
+    }
+
+    #[test]
+    fn every_file_has_one_role_and_words_that_nobody_knows_are_refused() {
+        let with = |role: Option<&str>| {
+            let mut layer = layer("a");
+            if let Some(role) = role {
+                layer["annotations"][ANNOTATION_ROLE] = json!(role);
+            }
+            bundle(&[layer]).map(|bundle| bundle.files()[0].role)
+        };
+        assert_eq!(with(None).unwrap(), BundleRole::Weights);
+        assert_eq!(with(Some("metrics")).unwrap(), BundleRole::Metrics);
+        for bad in ["", "Metrics", "weights ", "anything"] {
+            assert!(
+                matches!(with(Some(bad)), Err(BundleError::Role(..))),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | [`digest`], [`tree`] | 01 | named digests, running hashes, the BLAKE3 group tree |
 //! | [`name`], [`image`], [`words`] | 01 | repositories, tags, references, names that people can say |
-//! | [`media`], [`manifest`], [`bundle`] | 02 | media types, manifests as received, bundles and their paths |
+//! | [`media`], [`manifest`], [`bundle`], [`role`] | 02 | media types, manifests as received, bundles, their paths, what files are for |
 //! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
 //! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
 //! | [`environment`] | 08 | facts of an environment, their levels and differences; levels of isolation |
@@ -48,6 +48,7 @@ pub mod range;
 pub mod recipe;
 pub mod record;
 pub mod report;
+pub mod role;
 pub mod sigstore;
 pub mod statement;
 pub mod tree;

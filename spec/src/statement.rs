@@ -198,6 +198,7 @@ pub struct VerifiedStatement {
     statement: Statement,
     key_id: KeyId,
     digest: Digest,
+    payload: Digest,
 }
 
 impl VerifiedStatement {
@@ -247,6 +248,7 @@ impl VerifiedStatement {
             statement,
             key_id: *envelope.key_id(),
             digest: *digest,
+            payload: Digest::sha256(envelope.payload()),
         })
     }
 
@@ -280,6 +282,11 @@ impl VerifiedStatement {
     /// The content that it was checked against.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// SHA-256 of the statement's own bytes: how approvals name what they were given for.
+    pub fn payload_digest(&self) -> &Digest {
+        &self.payload
     }
 
     /// Who said it.

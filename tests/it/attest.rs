@@ -240,6 +240,63 @@ fn what_must_not_be_signed_is_not() {
 }
 
 #[test]
+fn every_predicate_by_name_is_checked_before_it_is_signed() {
+    let desk = Desk::new();
+    let digest = json!({"sha256": Digest::sha256(b"s").hex()});
+    let svr = json!({"verifier": {"id": "mailto:ana@team.example", "policies": [{"name": "rules", "digest": digest}]},
+        "timeCreated": "2026-01-01T00:00:00Z", "properties": ["ORG_CHECKED"]});
+    let hex = Digest::sha256(b"s").hex();
+    let release = json!({"purl":
+        format!("pkg:oci/m@sha256%3A{hex}?repository_url=registry.example/models/m&tag=1.0.0")});
+    let summary = json!({"verifier": {"id": "https://registry.example/verifier"},
+        "timeVerified": "2026-01-01T00:00:00Z", "resourceUri": "oci://registry.example/models/m",
+        "policy": {"uri": "https://registry.example/policy", "digest": digest},
+        "inputAttestations": [{"digest": digest}], "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_1"]});
+    let reference = json!({"attester": {"id": "https://data.example/cards"},
+        "references": [{"downloadLocation": "https://data.example/card.json", "mediaType": "application/json", "digest": digest}]});
+    let without = |given: &Value, field: &str| {
+        let mut less = given.clone();
+        less.as_object_mut().unwrap().remove(field);
+        less
+    };
+    let cases = [
+        ("svr", svr.clone(), without(&svr, "properties")),
+        ("release", release, json!({"purl": "pkg:oci/m?tag=1.0.0"})),
+        ("summary", summary.clone(), without(&summary, "policy")),
+        (
+            "reference",
+            reference,
+            json!({"attester": {"id": "no uri"}}),
+        ),
+    ];
+    let mut held = 0;
+    for (kind, good, bad) in cases {
+        let attest = |file: &str, value: &Value| {
+            desk.write(file, value);
+            let place = ["attest", BUNDLE, "--type", kind, "--predicate", file];
+            desk.run(&[&place[..], &["--key", "builder.key"]].concat())
+        };
+        attest("bad.json", &bad).expect(2);
+        let mut unknown = good.clone();
+        unknown["more"] = json!(1);
+        attest("unknown.json", &unknown).expect(2).says("more");
+        assert_eq!(
+            inspected(&desk, BUNDLE, None, "builder.pub").len(),
+            held,
+            "{kind}"
+        );
+        attest("good.json", &good).expect(0);
+        held += 1;
+        assert_eq!(
+            inspected(&desk, BUNDLE, None, "builder.pub").len(),
+            held,
+            "{kind}"
+        );
+    }
+}
+
+#[test]
 fn a_ci_run_completes_the_record_and_nothing_else_of_it_gets_in() {
     let mut desk = Desk::new();
     desk.environment = vec![

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod attest;
+mod chain;
 mod compare;
 mod content;
 mod damage;
@@ -22,7 +23,9 @@ mod kill;
 mod log;
 mod model_desk;
 mod offline;
+mod pack_recipe;
 mod policy;
+mod project_desk;
 mod raw;
 mod release;
 mod replay;

@@ -32,7 +32,8 @@ pub fn packages_in(name: &str, text: &str) -> Result<Vec<Package>> {
     })
 }
 
-/// The list of packages that lies in a bundle, with its path: a lock file at the top of it.
+/// The list of packages that lies in a bundle, with its path: the one that is stated, else a lock file at the top
+/// of it.
 ///
 /// # Errors
 /// If there is one that cannot be fetched, or does not fix each package.
@@ -40,13 +41,15 @@ pub async fn locked_packages(
     store: &dyn Store,
     manifest: &VerifiedManifest,
     bundle: &Bundle,
+    stated: Option<&str>,
 ) -> Result<Option<(String, Vec<Package>)>> {
-    for name in [
+    let usual = [
         "uv.lock",
         "pylock.toml",
         "requirements.lock",
         "requirements.txt",
-    ] {
+    ];
+    for name in stated.into_iter().chain(usual) {
         let Some(index) = bundle
             .files()
             .iter()
@@ -59,7 +62,7 @@ pub async fn locked_packages(
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::halted(format!("\"{name}\" in the bundle is no text")))?;
         // Requirements without any hash are a wish and no lock.
-        if name == "requirements.txt" && !requirements::is_locked(&text) {
+        if stated != Some(name) && name == "requirements.txt" && !requirements::is_locked(&text) {
             continue;
         }
         return Ok(Some((name.to_owned(), packages_in(name, &text)?)));

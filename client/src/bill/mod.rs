@@ -6,12 +6,15 @@
 //! | --- | --- |
 //! | `bundle` | what a bundle's manifest, configuration and lock file say |
 //! | `directory` | the files below a directory |
+//! | `locked` | what a recipe and its lock say: metrics, data, packages, environment |
 //! | `installed` | the packages of a Python installation, file by file |
 
 mod bundle;
 mod directory;
 mod installed;
+mod locked;
 
 pub use bundle::{locked_packages, model_of, packages_in};
 pub use directory::files_below;
 pub use installed::{Installation, installed_in};
+pub use locked::{environment_of, fill_card, package_list, packages_of, sealed_below};

@@ -7,8 +7,10 @@
 mod github;
 mod gitlab;
 mod jenkins;
+mod locked;
 mod record;
 
+pub(crate) use locked::{is_address, is_model};
 pub use record::BuildRecord;
 
 use crate::error::{Error, Result};

@@ -3,12 +3,15 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::signing::{SIGNER_HELP, SharedSigner, SignerArgs};
+use sealstone::bill::model_of;
 use sealstone::ci::{BuildRecord, recognise, variables};
-use sealstone::store::Location;
+use sealstone::releases::SealedRelease;
+use sealstone::store::{Location, Store};
 use sealstone::trust::{Attestation, attest, expect_name, said};
 use sealstone::{Error, Result};
 use sealstone_spec::canonical::parse_value;
 use sealstone_spec::envelope::MAX_ENVELOPE_BYTES;
+use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::statement::predicate;
 use sealstone_spec::words::three_words;
 use serde_json::{Map, Value, json};
@@ -28,10 +31,15 @@ enum Ci {
 const EXAMPLES: &str = "\
 Types by name: slsa-provenance, test-result, svr (an approval), bom, release, summary, reference; others by
 URI. What is signed is checked first: a field that no reader knows, or a value that looks like a secret, is
-refused. A build record is JSON with the fields of SLSA provenance, or a recipe.lock; in GitHub Actions,
-GitLab CI and Jenkins, source, commit, workflow and run are taken from listed variables.
+refused. Provenance is made of the recipe.lock in the bundle itself (--lock), which says what was chosen, read
+and written; or of a build record: JSON with the fields of SLSA provenance, as `sealstone run --record`
+writes it, or a recipe.lock. In GitHub Actions, GitLab CI and Jenkins, source, commit, workflow and run are
+taken from listed variables; elsewhere --source and --builder-id say them.
 
 Examples:
+  sealstone attest registry.example/models/m@sha256:... --lock --key builder.key
+  sealstone attest oci:bundle:1.0.0 --lock --source git+https://git.example/m@refs/tags/v1 \\
+      --builder-id https://builds.example/gpu --key builder.key
   sealstone attest registry.example/models/m@sha256:... --build-record record.json --key builder.key
   sealstone attest registry.example/models/m@sha256:... --bom bom.json --key builder.key
   sealstone attest oci:bundle:1.0.0 --type test-result --predicate result.json --key evaluator.key";
@@ -45,12 +53,16 @@ pub(crate) struct Args {
     location: Location,
 
     /// What the statement is: a name above or the URI of a predicate type
-    #[arg(long = "type", value_name = "TYPE", required_unless_present_any = ["build_record", "bom"])]
+    #[arg(long = "type", value_name = "TYPE", required_unless_present_any = ["build_record", "bom", "lock"])]
     kind: Option<String>,
 
     /// What it says, as JSON
     #[arg(long, value_name = "FILE", group = "content", requires = "kind")]
     predicate: Option<PathBuf>,
+
+    /// Provenance of the recipe.lock that lies in the bundle
+    #[arg(long, group = "content")]
+    lock: bool,
 
     /// A build record or recipe.lock, made into provenance
     #[arg(long, value_name = "FILE", group = "content")]
@@ -61,8 +73,12 @@ pub(crate) struct Args {
     bom: Option<PathBuf>,
 
     /// Who vouches for the build; else the build record or the CI system says it
-    #[arg(long, value_name = "URI", requires = "build_record")]
+    #[arg(long, value_name = "URI")]
     builder_id: Option<String>,
+
+    /// Where the code came from, with the revision; else the build record, the CI system or the bundle says it
+    #[arg(long, value_name = "URI")]
+    source: Option<String>,
 
     /// Whether to complete a build record from the CI system that runs this
     #[arg(long, value_enum, default_value = "auto")]
@@ -94,7 +110,10 @@ const NAMES: [(&str, &str); 8] = [
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     // What is said and who says it first: nothing is fetched for a mistake.
-    let attestation = attestation(&args, context)?;
+    let stated = match args.lock {
+        true => None,
+        false => Some(attestation(&args, context)?),
+    };
     let signers: Vec<SharedSigner> = args.signer.signers()?;
     let store = args.location.open(&args.connect.options())?;
     let manifest = args.location.resolve(store.as_ref()).await?;
@@ -103,6 +122,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let created = super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?
         .unwrap_or_else(super::sign::now);
+    let attestation = match stated {
+        Some(attestation) => attestation,
+        None => of_bundle(&args, context, store.as_ref(), &manifest).await?,
+    };
     let name = args.location.name();
     let digest = manifest.digest();
     let kind = attestation.predicate_type();
@@ -157,21 +180,15 @@ fn attestation(args: &Args, context: &Context) -> Result<Attestation> {
         ))),
         _ => Ok(due),
     };
+    if args.build_record.is_none() && (args.builder_id.is_some() || args.source.is_some()) {
+        return Err(Error::usage(
+            "--builder-id and --source go with --build-record and --lock",
+        ));
+    }
     if let Some(path) = &args.build_record {
         let kind = fits(predicate::SLSA_PROVENANCE)?;
-        let run = match args.ci {
-            Ci::Auto => recognise(&variables)?,
-            Ci::None => None,
-        };
-        if let Some(run) = &run {
-            context.output.note(format!(
-                "note: completed from {}, {}",
-                run.system, run.source
-            ));
-        }
         let record = BuildRecord::parse(&read(path)?)?;
-        let predicate = record.provenance(run.as_ref(), args.builder_id.as_deref())?;
-        return Attestation::new(kind, predicate);
+        return Attestation::new(kind, provenance(record, args, context, None)?);
     }
     if let Some(path) = &args.bom {
         return Attestation::new(fits(predicate::CYCLONEDX)?, object(path)?);
@@ -180,6 +197,57 @@ fn attestation(args: &Args, context: &Context) -> Result<Attestation> {
         (Some(kind), Some(path)) => Attestation::new(kind, object(path)?),
         _ => Err(Error::usage("nothing to say").hint("give --predicate, --build-record or --bom")),
     }
+}
+
+/// Provenance of a record, completed from the CI system and from the command line.
+fn provenance(
+    mut record: BuildRecord,
+    args: &Args,
+    context: &Context,
+    place: Option<&str>,
+) -> Result<Map<String, Value>> {
+    let run = match args.ci {
+        Ci::Auto => recognise(&variables)?,
+        Ci::None => None,
+    };
+    if let Some(run) = &run {
+        context.output.note(format!(
+            "note: completed from {}, {}",
+            run.system, run.source
+        ));
+    }
+    // What the bundle says of its source is the last word, where nobody else has one.
+    let place = place.filter(|_| run.is_none());
+    if let Some(source) = args.source.as_deref().or(place) {
+        record.from_source(source)?;
+    }
+    record.provenance(run.as_ref(), args.builder_id.as_deref())
+}
+
+/// Provenance of the lock that lies in the bundle.
+async fn of_bundle(
+    args: &Args,
+    context: &Context,
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+) -> Result<Attestation> {
+    if let Some(kind) = args.kind.as_deref()
+        && !["slsa-provenance", predicate::SLSA_PROVENANCE].contains(&kind)
+    {
+        return Err(Error::usage(format!(
+            "--type is \"{kind}\", and a lock makes provenance"
+        )));
+    }
+    let release = SealedRelease::read(store, manifest).await?;
+    let model = model_of(store, manifest, None, &args.location.name()).await?;
+    let record = BuildRecord::of_lock(&release.lock);
+    let predicate = provenance(record, args, context, model.source_url.as_deref()).map_err(
+        |error| match args.source {
+            None => error.hint("say where the code came from: --source URI"),
+            Some(_) => error,
+        },
+    )?;
+    Attestation::new(predicate::SLSA_PROVENANCE, predicate)
 }
 
 fn object(path: &Path) -> Result<Map<String, Value>> {

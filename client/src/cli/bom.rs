@@ -3,17 +3,22 @@
 use super::Context;
 use super::attest::read;
 use super::connect::ConnectArgs;
-use sealstone::bill::{files_below, installed_in, locked_packages, model_of, packages_in};
+use sealstone::bill::{
+    environment_of, files_below, fill_card, installed_in, locked_packages, model_of, package_list,
+    packages_in, packages_of, sealed_below,
+};
 use sealstone::keys::read_public;
+use sealstone::releases::SealedRelease;
 use sealstone::store::{Location, Store};
 use sealstone::trust::{evidence_of, open};
-use sealstone::{Error, Result};
+use sealstone::{Error, Outcome, Result};
 use sealstone_spec::bom::contents::{Card, Contents, File, Model};
 use sealstone_spec::bom::{Bom, Package, Reality, check, package::merge, write};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::environment::Facts;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
+use sealstone_spec::recipe::{Lock, RecipePath};
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::predicate;
 use serde_json::{Value, json};
@@ -26,8 +31,9 @@ use std::sync::Arc;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A bill lists every file, data set, base model, package and fact of the environment, as CycloneDX ML-BOM 1.7.
-Packages come from --requirements (pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the
-lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another.
+What a recipe.lock in it says goes in: data sets with source and digest, base models, metrics, the environment's
+facts, and the packages of its environment; what stands in --card stays. Packages also come from --requirements
+(pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another.
 
 Examples:
   sealstone bom write oci:bundle:1.0.0 --card card.toml -o bom.json
@@ -113,6 +119,7 @@ struct Found {
     packages: Option<Vec<Package>>,
     damaged: Vec<(Package, String, &'static str)>,
     environment: Option<BTreeMap<String, String>>,
+    lock: Option<Lock>,
 }
 
 async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
@@ -123,13 +130,22 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
         packages: None,
         damaged: Vec::new(),
         environment: None,
+        lock: None,
     };
     if directory.is_dir() {
         found.files = tokio::task::spawn_blocking(move || files_below(&directory))
             .await
             .map_err(|error| Error::other("reading the directory ended early").source(error))??;
+        let project = PathBuf::from(&args.place);
+        let (recipe, lock) = sealed_below(&project);
+        found.lock = lock;
         if args.requirements.is_none() && args.site_packages.is_none() {
-            found.packages = lock_below(&PathBuf::from(&args.place))?;
+            let list = recipe.as_ref().and_then(package_list);
+            let list = list.map(|path| (path, project.join(path.as_str())));
+            found.packages = match list.filter(|(_, place)| place.is_file()) {
+                Some((path, place)) => Some(packages_in(path.as_str(), &text(&place)?)?),
+                None => lock_below(&project)?,
+            };
         }
     } else {
         let location: Location = args.place.parse()?;
@@ -139,8 +155,22 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
             Error::usage(format!("\"{location}\" is no bundle of files")).source(error)
         })?;
         found.files = bundle.files().iter().map(File::from).collect();
+        let release = match SealedRelease::read(store.as_ref(), &manifest).await {
+            Ok(release) => Some(release),
+            Err(error) if error.outcome() == Outcome::NotFound => None,
+            Err(error) => return Err(error),
+        };
         if args.requirements.is_none() && args.site_packages.is_none() {
-            let locked = locked_packages(store.as_ref(), &manifest, &bundle).await?;
+            let list = release
+                .as_ref()
+                .and_then(|release| package_list(&release.recipe));
+            let locked = locked_packages(
+                store.as_ref(),
+                &manifest,
+                &bundle,
+                list.map(RecipePath::as_str),
+            )
+            .await?;
             found.packages = locked.map(|(path, packages)| {
                 context
                     .output
@@ -148,7 +178,15 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
                 packages
             });
         }
+        found.lock = release.map(|release| release.lock);
         found.bundle = Some((store, manifest, location));
+    }
+    if let Some(lock) = &found.lock {
+        found.environment = Some(environment_of(lock));
+        if found.packages.is_none() && args.requirements.is_none() && args.site_packages.is_none() {
+            let packages = packages_of(lock);
+            found.packages = (!packages.is_empty()).then_some(packages);
+        }
     }
     if let Some(path) = &args.requirements {
         found.packages = Some(packages_in(&path.to_string_lossy(), &text(path)?)?);
@@ -214,7 +252,7 @@ fn text(path: &std::path::Path) -> Result<String> {
 }
 
 async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
-    let card = match &args.card {
+    let mut card = match &args.card {
         Some(path) => toml::from_str::<Card>(&text(path)?).map_err(|error| {
             Error::usage(format!(
                 "\"{}\" is no model card that can be read",
@@ -249,6 +287,9 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
         );
     }
     refuse_damage(&found)?;
+    if let Some(lock) = &found.lock {
+        fill_card(&mut card, lock, &found.files);
+    }
     let contents = Contents {
         model,
         // A time in another form than RFC 3339 in UTC is left out: it would make no bill that can be read.
@@ -316,6 +357,15 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
         })?,
         None => attached(&args, &found).await?,
     };
+    // Facts that only a lock knows are compared with a bill that speaks of them.
+    let speaks = |bom: &Bom| {
+        let components = bom.all_components();
+        let mut references = components.iter().map(|it| it.reference.as_deref());
+        references.any(|reference| reference == Some("environment"))
+    };
+    let environment = found
+        .environment
+        .filter(|_| args.place.environment.is_some() || speaks(&bom));
     let reality = Reality {
         manifest: found
             .bundle
@@ -329,7 +379,7 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
                 .collect(),
         ),
         packages: found.packages,
-        environment: found.environment,
+        environment,
         damaged: found.damaged,
     };
     let compared = check(&bom, &reality).map_err(|error| Error::usage(error.to_string()))?;

@@ -4,11 +4,14 @@ use super::Context;
 use super::connect::ConnectArgs;
 use super::output::readable_size;
 use sealstone::compare::{ArtifactRule, TreeComparison, compare_tree};
-use sealstone::releases::{FileChange, ReleaseDifference, ValueChange, compare_releases};
+use sealstone::releases::{
+    FileChange, Regression, ReleaseDifference, ValueChange, baseline_of, compare_releases,
+};
 use sealstone::store::Location;
 use sealstone::transfer::{Place, Requirement, TransferOptions, pull};
 use sealstone::{Error, Result};
 use sealstone_spec::compare::Class;
+use sealstone_spec::name::Reference;
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -17,19 +20,26 @@ use std::fmt::Write as _;
 #[command(after_help = "\
 Files are compared by digest; parameters, metrics, data, stages, environment and dependencies come from recipe.lock
 where both bundles hold one. --tensors also fetches both bundles (their digests are checked, signatures are not) and
-compares files as what they are.
+compares files as what they are. Parameters are told with what they do. Metrics are judged by the newer recipe's rule
+between releases: a loss in the direction of the metric, never a gain. With one bundle, the base is the release that
+it names as its baseline. Exit code 3 with --refuse-regression if a metric lost more than its rule allows.
 
 Examples:
+  sealstone diff registry.example/models/m:1.1.0
   sealstone diff registry.example/models/m:1.0.0 registry.example/models/m:1.1.0
   sealstone diff oci:bundle:1.0.0 oci:bundle:1.1.0 --tensors --output json")]
 pub(crate) struct Args {
-    /// The older release
+    /// The older release, or the newer one alone
     #[arg(value_name = "BASE")]
     base: Location,
 
     /// The newer release
     #[arg(value_name = "NOW")]
-    now: Location,
+    now: Option<Location>,
+
+    /// Refuse if a metric lost more than the newer recipe allows, or cannot be judged
+    #[arg(long)]
+    refuse_regression: bool,
 
     /// Fetch both and compare weights tensor by tensor
     #[arg(long)]
@@ -42,12 +52,22 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.connect.options();
+    let newer = args.now.as_ref().unwrap_or(&args.base);
     let (one, two) = (
         Place::open(&args.base, &options)?,
-        Place::open(&args.now, &options)?,
+        Place::open(newer, &options)?,
     );
-    let base = args.base.resolve(one.store()).await?;
-    let now = args.now.resolve(two.store()).await?;
+    let now = newer.resolve(two.store()).await?;
+    let base = match (&args.now, baseline_of(&now)?) {
+        (Some(_), _) => args.base.resolve(one.store()).await?,
+        (None, Some(digest)) => one.store().manifest(&Reference::Digest(digest)).await?,
+        (None, None) => {
+            return Err(Error::not_found(format!(
+                "\"{newer}\" names no baseline, and no other bundle was given"
+            ))
+            .hint("write BASE NOW; sealstone pack --baseline writes one into a bundle"));
+        }
+    };
     let found = compare_releases((one.store(), &base), (two.store(), &now)).await?;
     let content = match args.tensors && !found.is_empty() {
         false => None,
@@ -91,6 +111,21 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     context
         .output
         .result(&json!({"difference": found, "content": content}), text);
+    let lost: Vec<&Regression> = found
+        .regressions
+        .iter()
+        .filter(|metric| !metric.verdict.outcome.is_pass())
+        .collect();
+    if args.refuse_regression && (!lost.is_empty() || !found.locks) {
+        let mut error = Error::refused(match found.locks {
+            true => format!("{} metrics are not kept", lost.len()),
+            false => "not both bundles hold a recipe.lock, so metrics cannot be judged".to_owned(),
+        });
+        for metric in lost {
+            error = error.hint(format!("{}: {}", metric.name, metric.verdict.reason));
+        }
+        return Err(error);
+    }
     Ok(())
 }
 
@@ -120,6 +155,15 @@ fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
         for change in list {
             let _ = write!(text, "\n  {}", show_value(change));
         }
+    }
+    for metric in &found.regressions {
+        let verdict = &metric.verdict;
+        let mark = if verdict.outcome.is_pass() {
+            "kept"
+        } else {
+            "NOT KEPT"
+        };
+        let _ = write!(text, "\nmetric {} {mark}: {}", metric.name, verdict.reason);
     }
     for file in content
         .map(|tree| tree.changed.as_slice())
@@ -167,9 +211,11 @@ fn show_value(change: &ValueChange) -> String {
             .take(100)
             .collect::<String>()
     };
+    let role = change.role.map(|role| format!(" ({role})"));
     format!(
-        "{}: {} -> {}",
+        "{}{}: {} -> {}",
         change.name,
+        role.unwrap_or_default(),
         side(&change.base),
         side(&change.now)
     )

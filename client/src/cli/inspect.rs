@@ -287,7 +287,8 @@ fn text(
                 let mark = if file.executable { " (executable)" } else { "" };
                 let _ = writeln!(
                     text,
-                    "  {:<14} {:>10}  {}{mark}",
+                    "  {:<12} {:<14} {:>10}  {}{mark}",
+                    file.role,
                     file.kind.as_str(),
                     readable_size(file.size),
                     file.path

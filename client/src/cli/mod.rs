@@ -9,15 +9,19 @@ mod admin;
 mod approve;
 mod attest;
 mod bom;
+mod chain;
+mod checkout;
 mod compare;
 mod completions;
 mod connect;
 mod copy;
 mod diff;
+mod drift;
 mod env;
 mod except;
 mod exit;
 mod export;
+mod gate;
 mod import;
 mod incident;
 mod inspect;
@@ -32,6 +36,7 @@ mod passphrase;
 mod policy;
 mod pull;
 mod push;
+mod rebuildable;
 mod release;
 mod replay;
 mod run;
@@ -40,6 +45,7 @@ mod signing;
 mod statement;
 mod status;
 mod stop;
+mod trace;
 mod transfer;
 mod trust;
 mod verify;
@@ -138,6 +144,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Say where a bundle stands, and on whose word
     Status(status::Args),
+    /// Ask before a bundle is used: may it be deployed now?
+    Gate(gate::Args),
     /// Write, understand, compare and sign policies
     Policy(policy::Args),
     /// Approve a bundle, under its rules and on its evidence
@@ -160,6 +168,16 @@ enum Command {
     Compare(compare::Args),
     /// Show what changed between two releases
     Diff(diff::Args),
+    /// Say what has changed since the baseline, also where metrics pass
+    Drift(drift::Args),
+    /// Say whether somebody else has made a model again, and what is missing
+    Rebuildable(rebuildable::Args),
+    /// Walk from data to deployment, each link by digest
+    Chain(chain::Args),
+    /// Restore recipe, parameters and code of a release
+    Checkout(checkout::Args),
+    /// Show what a stage ran, read, wrote and took
+    Trace(trace::Args),
     /// Find the release that a file or directory belongs to
     Whoami(whoami::Args),
     /// Copy a bundle with its signatures between registries and layouts
@@ -195,6 +213,7 @@ impl Command {
             Command::Verify(args) => verify::run(args, context).await,
             Command::Inspect(args) => inspect::run(args, context).await,
             Command::Status(args) => status::run(args, context).await,
+            Command::Gate(args) => gate::run(args, context).await,
             Command::Policy(args) => policy::run(args, context).await,
             Command::Approve(args) => approve::run(args, context).await,
             Command::Reject(args) => stop::run_reject(args, context).await,
@@ -206,6 +225,11 @@ impl Command {
             Command::Log(args) => log::run(args, context).await,
             Command::Compare(args) => compare::run(args, context),
             Command::Diff(args) => diff::run(args, context).await,
+            Command::Drift(args) => drift::run(args, context).await,
+            Command::Rebuildable(args) => rebuildable::run(args, context).await,
+            Command::Chain(args) => chain::run(args, context).await,
+            Command::Checkout(args) => checkout::run(args, context).await,
+            Command::Trace(args) => trace::run(args, context).await,
             Command::Whoami(args) => whoami::run(args, context).await,
             Command::Copy(args) => copy::run(args, context).await,
             Command::Export(args) => export::run(args, context).await,

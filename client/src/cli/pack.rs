@@ -1,13 +1,22 @@
 //! `sealstone pack`: a directory made into a bundle, in an OCI layout.
 
 use super::Context;
+use super::connect::ConnectArgs;
 use super::output::{Format, readable_size};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use sealstone::layout::LayoutStore;
-use sealstone::pack::{Description, KindRule, PackOptions, PackProgress, Packed, pack};
+use sealstone::pack::{
+    Description, KindRule, PackOptions, PackProgress, Packed, PackedFile, SealOptions, pack,
+    pack_sealed,
+};
+use sealstone::recipe::Project;
 use sealstone::store::Location;
 use sealstone::{Error, Result};
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::recipe::{RECIPE_FILE, Recipe, RecipePath};
+use sealstone_spec::role::{ANNOTATION_BASELINE, BundleRole};
 use sealstone_spec::words::three_words;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -20,10 +29,21 @@ Each file becomes one layer as it is, so its digest is the layer's. The same fil
 digest on every machine: times, owners and umask do not matter; whether the owner may run a file
 does. Left out: .git, signature files, and what .sealstoneignore names (patterns as in .gitignore).
 
+A directory with a recipe.toml is sealed: in go recipe, lock, every file that the lock names with its
+role (source, data, weights, metrics, environment, test ...), locks of profiles, and texts at the top
+such as README.md; nothing else but what --include names. It is refused, with exit code 3, if
+ - the lock is stale, or a file, mode or parameter is not what it says: each is named;
+ - the recipe's risk is medium or high and code, parameters or tests are not in the commit that the
+   lock names (where the directory is the top of a Git repository);
+ - data is neither in the bundle nor has a source. Data with `embed = false` in the recipe stays
+   outside, named by its digest; --embed-data puts it in.
+Name and version are the recipe's where none are given. --plain packs such a directory as any other.
+
 Examples:
   sealstone pack ./my-model -o bundle:1.0.0
   sealstone pack ./my-model -o bundle:1.0.0 --name my-model --version 1.0.0 --license Apache-2.0
   sealstone pack ./my-model -o bundle --kind 'weights=*.dat' --ignore '/checkpoints/'
+  sealstone pack . -o bundle:1.1.0 --baseline registry.example/models/m:1.0.0
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) sealstone pack . -o ../bundle")]
 pub(crate) struct Args {
     /// The directory
@@ -50,8 +70,27 @@ pub(crate) struct Args {
     #[arg(long)]
     link: bool,
 
+    /// Pack every file as it lies there, also where there is a recipe
+    #[arg(long)]
+    plain: bool,
+
+    /// Put data into the bundle that the recipe leaves outside
+    #[arg(long, conflicts_with = "plain")]
+    embed_data: bool,
+
+    /// A file or directory that no stage knows and that goes in all the same; may be repeated
+    #[arg(long, value_name = "PATH", conflicts_with = "plain")]
+    include: Vec<RecipePath>,
+
+    /// The release before this one: its digest is named in the bundle, and `diff` and `drift` look there
+    #[arg(long, value_name = "REF")]
+    baseline: Option<String>,
+
     #[command(flatten)]
     about: About,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 /// What is said about the model; all of it becomes part of the digest.
@@ -155,8 +194,31 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         ));
     }
     let created = creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
-    let options = PackOptions {
-        description: args.about.describe(created),
+    let is_sealed = !args.plain && args.directory.join(RECIPE_FILE).is_file();
+    if !is_sealed && (args.embed_data || !args.include.is_empty()) {
+        return Err(Error::usage(format!(
+            "--embed-data and --include are for projects, and \"{}\" has no {RECIPE_FILE}",
+            args.directory.display()
+        )));
+    }
+    if is_sealed && (args.follow || !args.ignore.is_empty()) {
+        return Err(Error::usage(
+            "of a project goes in what its lock names: --ignore and --follow go with --plain",
+        ));
+    }
+    let mut description = args.about.describe(created);
+    if let Some(baseline) = &args.baseline {
+        let digest = digest_of(baseline, &args.connect).await?;
+        description
+            .annotations
+            .insert(ANNOTATION_BASELINE.to_owned(), digest.to_string());
+    }
+    let seal = SealOptions {
+        embed_data: args.embed_data,
+        include: args.include,
+    };
+    let mut options = PackOptions {
+        description,
         kinds: args.kind,
         ignore: args.ignore,
         follow: args.follow,
@@ -166,8 +228,19 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let (path, tag) = (path.clone(), location.tag().cloned());
     let progress = Bar::new(context.output.format());
     let packed = tokio::task::spawn_blocking(move || {
+        let project = is_sealed
+            .then(|| Project::open(&args.directory))
+            .transpose()?;
+        if let Some(project) = &project {
+            describe_by_recipe(&mut options.description, project.recipe());
+        }
         let layout = LayoutStore::open_or_create(path)?;
-        let packed = pack(&args.directory, &layout, &options, tag.as_ref(), &progress);
+        let packed = match &project {
+            Some(project) => {
+                pack_sealed(project, &layout, &options, &seal, tag.as_ref(), &progress)
+            }
+            None => pack(&args.directory, &layout, &options, tag.as_ref(), &progress),
+        };
         progress.0.finish_and_clear();
         packed
     })
@@ -175,6 +248,31 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     .map_err(|error| Error::other("packing ended early").source(error))??;
     report(&packed, &location, context);
     Ok(())
+}
+
+/// What the recipe says of the model, where the command line says nothing.
+fn describe_by_recipe(description: &mut Description, recipe: &Recipe) {
+    let fill = |field: &mut Option<String>, value: Option<&str>| {
+        if field.is_none() {
+            *field = value.map(str::to_owned);
+        }
+    };
+    fill(&mut description.name, Some(recipe.name()));
+    fill(&mut description.version, recipe.model_version());
+    fill(&mut description.description, recipe.description());
+}
+
+/// The digest of the bundle that a text names: a digest alone, or a place.
+async fn digest_of(text: &str, connect: &ConnectArgs) -> Result<Digest> {
+    if let Ok(digest) = Digest::parse(text) {
+        return Ok(digest);
+    }
+    let location: Location = text.parse()?;
+    let store = location.open(&connect.options())?;
+    let manifest = location.resolve(store.as_ref()).await?;
+    Bundle::read(&manifest)
+        .map_err(|error| Error::usage(format!("\"{text}\" is no bundle")).source(error))?;
+    Ok(*manifest.digest())
 }
 
 /// `SOURCE_DATE_EPOCH` as RFC 3339.
@@ -200,11 +298,22 @@ fn report(packed: &Packed, location: &Location, context: &Context) {
     let name = three_words(digest);
     let mut text = format!("packed {name}\n  {digest}\n");
     for file in &packed.files {
-        let kind = file.kind.as_str();
         text.push_str(&format!(
-            "  {kind:<14} {:>10}  {}\n",
+            "  {:<12} {:<14} {:>10}  {}\n",
+            role(file),
+            file.kind.as_str(),
             readable_size(file.size),
             file.path
+        ));
+    }
+    for data in &packed.referenced {
+        text.push_str(&format!(
+            "  {:<12} {:<14} {:>10}  {} (not in the bundle: {})\n",
+            BundleRole::Data,
+            "by digest",
+            readable_size(data.size),
+            data.path,
+            data.source
         ));
     }
     text.push_str(&format!(
@@ -221,13 +330,18 @@ fn report(packed: &Packed, location: &Location, context: &Context) {
         .files
         .iter()
         .map(|file| {
-            json!({"path": file.path, "kind": file.kind, "digest": file.digest, "size": file.size,
-                "executable": file.executable})
+            json!({"path": file.path, "kind": file.kind, "role": role(file), "digest": file.digest,
+                "size": file.size, "executable": file.executable})
         })
         .collect();
     let value = json!({"digest": digest, "name": name, "location": location.to_string(),
-        "size": bytes, "files": files, "ignored": packed.ignored});
+        "size": bytes, "files": files, "ignored": packed.ignored, "referenced": packed.referenced});
     context.output.result(&value, text);
+}
+
+/// What a file is for: what the recipe says, else what follows from its kind.
+fn role(file: &PackedFile) -> BundleRole {
+    file.role.unwrap_or(BundleRole::of_kind(file.kind))
 }
 
 /// A progress bar on a terminal, nothing elsewhere: packing is quick where nobody looks.

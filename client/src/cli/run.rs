@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::output::Output;
+use sealstone::ci::{BuildRecord, recognise, variables};
 use sealstone::compare::compare_artifact;
 use sealstone::environment::prepare;
 use sealstone::plan::{Looking, machine};
@@ -30,7 +31,8 @@ isolate as the recipe demands, 4 halted: an input is not what the recipe says, a
 Examples:
   sealstone run
   sealstone run --stage train --force
-  sealstone run --profile smoke")]
+  sealstone run --profile smoke
+  sealstone run --record build-record.json")]
 pub(crate) struct Args {
     /// The project
     #[arg(value_name = "DIR", default_value = ".")]
@@ -55,6 +57,11 @@ pub(crate) struct Args {
     /// Go on if this machine isolates less than the recipe demands, down to this level
     #[arg(long, value_name = "LEVEL")]
     accept_isolation: Option<Isolation>,
+
+    /// Also write a build record: the lock, and what the CI system says of this run. Whoever holds the key makes
+    /// signed provenance of it: sealstone attest --build-record FILE
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 
     /// Do not show what stages print
     #[arg(long, short)]
@@ -94,9 +101,28 @@ impl RunEvents for Shown<'_> {
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let output = context.output.clone();
+    let record = args.record.clone();
+    // Before anything runs: a job whose facts cannot be told should not train first.
+    let ci = match record {
+        Some(_) => recognise(&variables)?,
+        None => None,
+    };
     let ran = tokio::task::spawn_blocking(move || run_blocking(args, &output))
         .await
         .map_err(|error| Error::other("the run ended early").source(error))??;
+    if let (Some(path), Some(lock)) = (&record, &ran.lock) {
+        let record = BuildRecord::of_lock(lock);
+        let record = match &ci {
+            Some(run) => record.completed(run)?,
+            None => record,
+        };
+        std::fs::write(path, record.to_json()?).map_err(|source| {
+            Error::io(
+                format!("writing the build record \"{}\"", path.display()),
+                source,
+            )
+        })?;
+    }
     report(&ran, context);
     Ok(())
 }

@@ -114,7 +114,11 @@ async fn pulls(args: &Args, digest: &Digest) -> Result<Value> {
 }
 
 /// The tags that name the bundle: what makes it a release.
-async fn tags_of(store: &dyn Store, location: &Location, digest: &Digest) -> Result<Vec<String>> {
+pub(super) async fn tags_of(
+    store: &dyn Store,
+    location: &Location,
+    digest: &Digest,
+) -> Result<Vec<String>> {
     if let Some(tag) = location.tag() {
         return Ok(vec![tag.to_string()]);
     }

@@ -14,8 +14,10 @@ use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::model_signature::FILE_NAME;
 use sealstone_spec::policy::Evaluation;
+use sealstone_spec::role::BundleRole;
 use sealstone_spec::words::three_words;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `sealstone verify`.
@@ -99,7 +101,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
 
     let digest = manifest.digest();
+    let roles = roles(&manifest);
     let mut text = format!("verified {}\n  {digest}\n", three_words(digest));
+    if !roles.is_empty() {
+        let counts: Vec<String> = roles
+            .iter()
+            .map(|(role, count)| format!("{count} {role}"))
+            .collect();
+        text.push_str(&format!("  holds    {}\n", counts.join(", ")));
+    }
     text.push_str(&rules_text(&judgement.evaluation));
     let word = evidence.registry_word(&manifest, &repository, args.location.tag());
     text.push_str(&registry_text(word.as_ref()));
@@ -117,9 +127,20 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let value = json!({"verified": true, "location": args.location.to_string(), "digest": digest,
         "name": three_words(digest), "policy": judge.policy().digest(),
         "evaluation": judgement.evaluation, "evidence": judgement.admission.evidence(),
-        "registry": word, "blobsChecked": blobs, "filesChecked": files});
+        "registry": word, "blobsChecked": blobs, "filesChecked": files, "roles": roles});
     context.output.result(&value, text);
     Ok(())
+}
+
+/// How many files of each role a bundle has; empty for what is no bundle.
+fn roles(manifest: &VerifiedManifest) -> BTreeMap<BundleRole, usize> {
+    let mut counts = BTreeMap::new();
+    if let Ok(bundle) = Bundle::read(manifest) {
+        for file in bundle.files() {
+            *counts.entry(file.role).or_default() += 1;
+        }
+    }
+    counts
 }
 
 /// Each rule and its result, a line each.

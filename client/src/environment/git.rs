@@ -4,6 +4,7 @@
 
 use super::capture::Captured;
 use sealstone_spec::digest::Digest;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -88,6 +89,51 @@ pub(super) fn record(repository: &Path, captured: &mut Captured) {
     }
 }
 
+/// Those of `paths` that are not in the repository at `commit` as they lie in its directory now, each with
+/// what is wrong. Paths are relative to the repository's top.
+///
+/// # Errors
+/// If git does not run or does not know the commit: then nothing is known, and the text says why.
+pub fn uncommitted<'a>(
+    repository: &Path,
+    commit: &str,
+    paths: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>, String> {
+    if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!("\"{commit}\" is no commit"));
+    }
+    let named = |output: Vec<u8>| -> BTreeSet<String> {
+        let names = output.split(|byte| *byte == 0);
+        let names = names.map(|name| String::from_utf8_lossy(name).into_owned());
+        names.collect()
+    };
+    let kept = named(git(
+        repository,
+        &["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit],
+    )?);
+    let changed = named(git(
+        repository,
+        &[
+            "diff",
+            "--name-only",
+            "-z",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+            commit,
+        ],
+    )?);
+    let told = paths.filter_map(|path| {
+        if !kept.contains(path) {
+            return Some(format!("\"{path}\" is not in it"));
+        }
+        changed
+            .contains(path)
+            .then(|| format!("\"{path}\" was changed after it"))
+    });
+    Ok(told.collect())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -122,7 +168,16 @@ mod tests {
         run(&["commit", "-q", "-m", "first"]).unwrap();
         let changes = || facts().facts.get("git.changes").unwrap().to_string();
         assert_eq!(changes(), "none");
+        let commit = line(directory.path(), &["rev-parse", "HEAD"]).unwrap();
+        let open =
+            |paths: &[&str]| uncommitted(directory.path(), &commit, paths.iter().copied()).unwrap();
+        assert_eq!(open(&["train.py"]), Vec::<String>::new());
         std::fs::write(directory.path().join("train.py"), "b\n").unwrap();
+        assert!(open(&["train.py"])[0].contains("changed after"));
+        assert!(open(&["other.py"])[0].contains("not in it"));
+        let unknown = "0".repeat(40);
+        assert!(uncommitted(directory.path(), &unknown, ["train.py"].into_iter()).is_err());
+        assert!(uncommitted(directory.path(), "--help", ["train.py"].into_iter()).is_err());
         let first = changes();
         assert!(first.starts_with("sha256:"));
         std::fs::write(directory.path().join("new.py"), "c\n").unwrap();

@@ -9,6 +9,7 @@ use sealstone_spec::bundle::{FileKind, FileMetadata};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
+use sealstone_spec::role::ANNOTATION_ROLE;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -175,10 +176,15 @@ fn layer(file: &PackedFile) -> Descriptor {
         (media::ANNOTATION_UNTESTED, "false".to_owned()),
         (media::ANNOTATION_TITLE, path.to_owned()),
     ];
+    let role = file
+        .role
+        .map(|role| (ANNOTATION_ROLE, role.as_str().to_owned()));
     Descriptor {
         annotations: annotations
+            .into_iter()
+            .chain(role)
             .map(|(key, value)| (key.to_owned(), value))
-            .into(),
+            .collect(),
         ..Descriptor::new(file.kind.raw_media_type(), file.digest, file.size)
     }
 }

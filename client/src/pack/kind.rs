@@ -79,16 +79,16 @@ const DOC_NAMES: [&str; 9] = [
     "copyright",
 ];
 
-/// What the file at `path` is for: the last rule that names it, else its extension; whatever is
-/// unknown is configuration, because a model may need it to load.
-pub(super) fn kind_of(path: &str, rules: &[KindRule]) -> FileKind {
-    if let Some(rule) = rules
-        .iter()
-        .rev()
-        .find(|rule| rule.glob.matches(path, false))
-    {
-        return rule.kind;
-    }
+/// What a rule says that the file at `path` is for: the last one that names it.
+pub(super) fn kind_by_rule(path: &str, rules: &[KindRule]) -> Option<FileKind> {
+    let mut rules = rules.iter().rev();
+    let rule = rules.find(|rule| rule.glob.matches(path, false));
+    rule.map(|rule| rule.kind)
+}
+
+/// What the file at `path` is for by its extension; whatever is unknown is configuration, because a
+/// model may need it to load.
+pub(super) fn kind_by_name(path: &str) -> FileKind {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
     // LICENSE, LICENSE.txt, README.md; but LICENSE.py is code.
@@ -135,7 +135,7 @@ mod tests {
             ("data/train.dataset.json", FileKind::Dataset),
             ("data/train.parquet", FileKind::Dataset),
         ] {
-            assert_eq!(kind_of(path, &[]), kind, "{path}");
+            assert_eq!(kind_by_name(path), kind, "{path}");
         }
     }
 
@@ -145,9 +145,9 @@ mod tests {
             .iter()
             .map(|rule| rule.parse().unwrap())
             .collect();
-        assert_eq!(kind_of("a.dat", &rules), FileKind::Weight);
-        assert_eq!(kind_of("x/a.dat", &rules), FileKind::Code);
-        assert_eq!(kind_of("a.md", &rules), FileKind::Doc);
+        assert_eq!(kind_by_rule("a.dat", &rules), Some(FileKind::Weight));
+        assert_eq!(kind_by_rule("x/a.dat", &rules), Some(FileKind::Code));
+        assert_eq!(kind_by_rule("a.md", &rules), None);
         assert!("other=*".parse::<KindRule>().is_err());
         assert!("weights".parse::<KindRule>().is_err());
     }

@@ -3,14 +3,19 @@
 //! Source: ModelPack docs/spec.md. What the digest depends on: the files' bytes, their paths, whether
 //! their owner may run them, and the [`Description`]. What it does not: times, owners, groups, umask,
 //! the order in which a file system lists names, the directory's own name, the number of threads.
+//! Two ways lead to a bundle: [`pack`] takes a directory as it lies, [`pack_sealed`] a project with a recipe and
+//! its lock, of which it takes what the lock names and nothing that differs from it.
 //! Invariant: the bytes that are hashed are the bytes that are stored; they are read once.
 
 mod document;
 mod glob;
 mod kind;
+mod roles;
+mod sealed;
 mod walk;
 
 pub use kind::KindRule;
+pub use sealed::{Referenced, SealOptions, pack_sealed};
 
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
@@ -18,6 +23,7 @@ use sealstone_spec::bundle::{Bundle, BundlePath, FileKind};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::Tag;
+use sealstone_spec::role::BundleRole;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -103,8 +109,10 @@ impl Default for PackOptions {
 pub struct PackedFile {
     /// Where it lies in the bundle.
     pub path: BundlePath,
-    /// What it is for.
+    /// What it is for, in ModelPack's words.
     pub kind: FileKind,
+    /// What it is for, where a recipe says more than the kind.
+    pub role: Option<BundleRole>,
     /// Digest of its bytes.
     pub digest: Digest,
     /// Their number.
@@ -120,8 +128,10 @@ pub struct Packed {
     pub manifest: VerifiedManifest,
     /// Its files, in the manifest's order.
     pub files: Vec<PackedFile>,
-    /// Paths that patterns left out; a directory stands for all that lies in it.
+    /// Paths that were left out; a directory stands for all that lies in it.
     pub ignored: Vec<String>,
+    /// Data that the bundle names by digest and does not hold.
+    pub referenced: Vec<Referenced>,
 }
 
 /// What a caller hears while files are packed; called from several threads.
@@ -160,11 +170,25 @@ pub fn pack(
             directory.display()
         )));
     }
-    progress.begin(
-        tree.files.len(),
-        tree.files.iter().map(|file| file.size).sum(),
-    );
-    let mut files = store_all(&tree.files, layout, options, progress)?;
+    let (manifest, files) = write_bundle(&tree.files, layout, options, tag, progress)?;
+    Ok(Packed {
+        manifest,
+        files,
+        ignored: tree.ignored,
+        referenced: Vec::new(),
+    })
+}
+
+/// Stores files and writes the bundle of them.
+fn write_bundle(
+    found: &[Found],
+    layout: &LayoutStore,
+    options: &PackOptions,
+    tag: Option<&Tag>,
+    progress: &dyn PackProgress,
+) -> Result<(VerifiedManifest, Vec<PackedFile>)> {
+    progress.begin(found.len(), found.iter().map(|file| file.size).sum());
+    let mut files = store_all(found, layout, options, progress)?;
     // The order of layers: weights first, because whoever streams a bundle wants them first.
     files.sort_by(|one, two| (one.kind, &one.path).cmp(&(two.kind, &two.path)));
 
@@ -174,11 +198,7 @@ pub fn pack(
     Bundle::read(&manifest).map_err(|error| Error::usage(error.to_string()))?;
     layout.write_blob(&Digest::sha256(&config), &config)?;
     layout.write_manifest(&manifest, tag)?;
-    Ok(Packed {
-        manifest,
-        files,
-        ignored: tree.ignored,
-    })
+    Ok((manifest, files))
 }
 
 fn refuse_layout_inside(directory: &Path, layout: &LayoutStore) -> Result<()> {
@@ -304,9 +324,20 @@ fn store_file(
     if size != found.size || stamp(&before) != stamp(&after) {
         return Err(changed());
     }
+    let known = found.known;
+    if let Some(due) = known.and_then(|known| known.digest)
+        && due != digest
+    {
+        return Err(changed());
+    }
+    let path = found.path.as_str();
+    let kind = kind::kind_by_rule(path, &options.kinds)
+        .or(known.map(|known| known.kind))
+        .unwrap_or_else(|| kind::kind_by_name(path));
     Ok(PackedFile {
         path: found.path.clone(),
-        kind: kind::kind_of(found.path.as_str(), &options.kinds),
+        kind,
+        role: known.map(|known| known.role),
         digest,
         size,
         executable: found.executable,

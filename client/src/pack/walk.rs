@@ -6,7 +6,9 @@
 
 use super::glob::Glob;
 use crate::error::{Error, Result};
-use sealstone_spec::bundle::{BundlePath, check_paths};
+use sealstone_spec::bundle::{BundlePath, FileKind, check_paths};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::role::BundleRole;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,17 @@ pub(super) struct Found {
     pub(super) source: PathBuf,
     pub(super) size: u64,
     pub(super) executable: bool,
+    /// What is known of it beside its name, where a recipe knows more.
+    pub(super) known: Option<Known>,
+}
+
+/// What a recipe and its lock know of a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    pub(super) kind: FileKind,
+    pub(super) role: BundleRole,
+    /// What its bytes must be.
+    pub(super) digest: Option<Digest>,
 }
 
 /// What a walk found.
@@ -189,6 +202,7 @@ impl Walk<'_> {
             source,
             size: metadata.len(),
             executable: metadata.permissions().mode() & 0o100 != 0,
+            known: None,
         });
         Ok(())
     }

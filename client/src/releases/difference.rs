@@ -1,11 +1,15 @@
 //! What changed between two bundles.
 
+use super::regression::{Regression, regressions};
+use super::sealed::file_bytes;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use sealstone_spec::bundle::{Bundle, BundleFile};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
-use sealstone_spec::recipe::{LOCK_FILE, Lock, MAX_LOCK_BYTES};
+use sealstone_spec::recipe::{
+    LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, RECIPE_FILE, Recipe,
+};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +32,8 @@ pub struct ReleaseDifference {
     pub parameters: Vec<ValueChange>,
     /// Metrics.
     pub metrics: Vec<ValueChange>,
+    /// Every metric by the newer recipe's rule between releases: better is no loss.
+    pub regressions: Vec<Regression>,
     /// Pinned inputs.
     pub data: Vec<ValueChange>,
     /// Stages: commands, seeds, threads, devices.
@@ -59,6 +65,9 @@ pub struct FileChange {
 pub struct ValueChange {
     /// What it is called.
     pub name: String,
+    /// What a parameter does, where the newer recipe says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'static str>,
     /// Its value before; none if it is new.
     pub base: Option<String>,
     /// Its value now; none if it went.
@@ -108,9 +117,31 @@ pub async fn compare_releases(
     );
     if let (Some(one), Some(two)) = (one, two) {
         difference.locks = true;
-        difference.sort_out(&one, &two);
+        difference.sort_out(&value_of(&one)?, &value_of(&two)?);
+        if let Some(recipe) = read_recipe(now.0, now.1).await? {
+            for change in &mut difference.parameters {
+                let role = recipe.params().role_of(&change.name);
+                change.role = role.map(|role| role.as_str());
+            }
+            difference.regressions = regressions(&recipe, &one, &two);
+        }
     }
     Ok(difference)
+}
+
+fn value_of(lock: &Lock) -> Result<Value> {
+    serde_json::to_value(lock.clone().into_document())
+        .map_err(|error| Error::other("a lock cannot be read as JSON").source(error))
+}
+
+/// The recipe; none if there is none, or if it is no recipe that this version knows.
+async fn read_recipe(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Option<Recipe>> {
+    let Ok(bundle) = Bundle::read(manifest) else {
+        return Ok(None);
+    };
+    let bytes = file_bytes(store, manifest, &bundle, RECIPE_FILE, MAX_RECIPE_BYTES).await?;
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(text.and_then(|text| Recipe::parse(&text).ok()))
 }
 
 fn files_of(manifest: &VerifiedManifest) -> Result<BTreeMap<String, BundleFile>> {
@@ -121,7 +152,7 @@ fn files_of(manifest: &VerifiedManifest) -> Result<BTreeMap<String, BundleFile>>
     Ok(files.map(|file| (file.path.to_string(), file)).collect())
 }
 
-async fn read_lock(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Option<Value>> {
+async fn read_lock(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Option<Lock>> {
     let files = files_of(manifest)?;
     let Some(file) = files.get(LOCK_FILE) else {
         return Ok(None);
@@ -141,9 +172,9 @@ async fn read_lock(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Opt
         ))
         .source(error)
     };
-    let lock = Lock::parse(&bytes).map_err(|error| broken(error.into()))?;
-    let value = serde_json::to_value(lock.into_document()).map_err(|error| broken(error.into()))?;
-    Ok(Some(value))
+    Lock::parse(&bytes)
+        .map(Some)
+        .map_err(|error| broken(error.into()))
 }
 
 /// Facts that are packages or libraries.
@@ -200,6 +231,7 @@ fn changes(base: &Value, now: &Value) -> Vec<ValueChange> {
         .filter(differs)
         .map(|name| ValueChange {
             name: (**name).clone(),
+            role: None,
             base: one.get(*name).cloned(),
             now: two.get(*name).cloned(),
         })

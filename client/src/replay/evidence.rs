@@ -10,17 +10,12 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::report::{PREDICATE_TYPE, Report, Verdict};
 use sealstone_spec::statement::predicate::{self, Predicate};
 use sealstone_spec::statement::provenance::{
-    BuildDefinition, BuildMetadata, Builder, Provenance, RunDetails,
+    BuildDefinition, BuildMetadata, Builder, EQUIVALENCE, Provenance, REBUILD, RunDetails,
 };
 use sealstone_spec::statement::svr::{Svr, Verifier};
 use sealstone_spec::statement::test_result::{Outcome, TestResult};
 use sealstone_spec::statement::{MAX_SUBJECTS, ResourceDescriptor, Statement, Subject};
 use serde_json::{Map, Value, json};
-
-/// Build type of a rebuild to the bit.
-pub const REBUILD: &str = "https://sealstone.dev/buildtypes/rebuild/v1";
-/// Build type of a rebuild that is equal within tolerances.
-pub const EQUIVALENCE: &str = "https://sealstone.dev/buildtypes/artifact-equivalence/v1";
 
 /// Every statement that a report makes, its own first. `name` is the bundle's, for people.
 ///

@@ -51,10 +51,11 @@ mod tests;
 
 pub use alert::{Webhook, drop_file, recover};
 pub use environment::{Materialised, Unmade, materialise};
-pub use evidence::{EQUIVALENCE, REBUILD, statements};
+pub use evidence::statements;
 pub use halt::Halt;
 pub use incident::record as record_incident;
 pub use outline::{halted, undecided, verified_only};
 pub use project::{Project, ProjectError};
+pub use sealstone_spec::statement::provenance::{EQUIVALENCE, REBUILD};
 pub use session::{Tools, replay};
 pub use settings::Settings;

@@ -2,6 +2,7 @@
 //!
 //! | part | what it owns |
 //! | --- | --- |
+//! | `agreement` | whether a lock still says what lies in its project |
 //! | `baseline` | the run itself, from recipe to lock |
 //! | `inputs` | inputs held against the recipe |
 //! | `stages` | stages run, or taken from an earlier run |
@@ -16,6 +17,7 @@
 //! Invariant: a lock is written only after every stage, metric and test of it ended well, in one rename;
 //! an output has its final name only if its stage ended well.
 
+mod agreement;
 mod baseline;
 mod document;
 mod inputs;
@@ -26,6 +28,7 @@ mod publish;
 mod stages;
 mod trace;
 
+pub use agreement::{Disagreement, disagreements};
 pub use baseline::{Ran, RunEvents, RunOptions, StageRan, home, run};
 pub use metric::{MetricError, read_metric};
 pub(crate) use publish::write_whole;

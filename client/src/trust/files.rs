@@ -37,6 +37,13 @@ pub enum FileProblem {
         /// What the bundle says.
         expected: bool,
     },
+    /// A file of the bundle lies under another name.
+    Renamed {
+        /// Its path in the bundle.
+        path: String,
+        /// Where it lies.
+        to: String,
+    },
     /// A file that the bundle does not hold.
     Added {
         /// Its path.
@@ -66,6 +73,9 @@ impl std::fmt::Display for FileProblem {
             }
             FileProblem::Executable { path, .. } => {
                 write!(f, "\"{path}\" should not be executable")
+            }
+            FileProblem::Renamed { path, to } => {
+                write!(f, "\"{path}\" was renamed to \"{to}\"")
             }
             FileProblem::Added { path } => write!(f, "\"{path}\" is not part of the bundle"),
         }
@@ -103,8 +113,52 @@ pub fn compare_files(bundle: &Bundle, directory: &Path) -> Result<Vec<FileProble
     let added = present
         .into_iter()
         .filter(|path| !expected.contains_key(path.as_str()));
-    problems.extend(added.map(|path| FileProblem::Added { path }));
+    let added = pair_renamed(directory, &expected, &mut problems, added.collect())?;
+    problems.extend(added.into_iter().map(|path| FileProblem::Added { path }));
     Ok(problems)
+}
+
+/// Makes one rename of a file that is missing and one that was added with the same bytes; returns what is
+/// left of the added ones.
+fn pair_renamed(
+    directory: &Path,
+    expected: &BTreeMap<&str, &BundleFile>,
+    problems: &mut [FileProblem],
+    mut added: BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
+    for problem in problems {
+        let FileProblem::Missing { path } = &*problem else {
+            continue;
+        };
+        let Some(file) = expected.get(path.as_str()) else {
+            continue;
+        };
+        let mut found = None;
+        for other in &added {
+            let same_size = directory
+                .join(other)
+                .symlink_metadata()
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == file.size);
+            if !same_size {
+                continue;
+            }
+            let what = || format!("reading \"{other}\"");
+            let opened = fs::File::open(directory.join(other))
+                .map_err(|source| Error::io(what(), source))?;
+            let (digest, _) = hash_file(&opened, file.digest.algorithm())
+                .map_err(|source| Error::io(what(), source))?;
+            if digest == file.digest {
+                found = Some(other.clone());
+                break;
+            }
+        }
+        if let Some(to) = found {
+            added.remove(&to);
+            let path = path.clone();
+            *problem = FileProblem::Renamed { path, to };
+        }
+    }
+    Ok(added)
 }
 
 fn compare(directory: &Path, file: &BundleFile) -> Result<Option<FileProblem>> {

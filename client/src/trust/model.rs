@@ -5,6 +5,7 @@ use super::sign::{Signed, attach, find, reread};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use sealstone_spec::bundle::Bundle;
+use sealstone_spec::digest::Digest;
 use sealstone_spec::key::{PublicKey, Signer};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::model_signature::{ALGORITHM, ModelManifest};
@@ -24,6 +25,12 @@ pub enum ModelSigned {
 pub(super) fn model_of(name: &str, manifest: &VerifiedManifest) -> Result<ModelManifest, String> {
     let bundle = Bundle::read(manifest).map_err(|error| error.to_string())?;
     ModelManifest::of(name, &bundle).map_err(|error| error.to_string())
+}
+
+/// What an OpenSSF model signature of a bundle is about: the digest over its files; `None` if it can have none.
+pub fn model_root(manifest: &VerifiedManifest) -> Option<Digest> {
+    let model = model_of("model", manifest).ok()?;
+    Some(*model.root())
 }
 
 /// Attaches an OpenSSF model signature to `manifest`, which lies in `store`. None of the model's bytes

@@ -341,10 +341,19 @@ fn a_directory_is_compared_file_by_file() {
     let problems = compare_files(&bundle, &model).unwrap();
     assert!(
         matches!(&problems[..], [
-        FileProblem::Missing { path: missing },
+        FileProblem::Renamed { path: renamed, to },
         FileProblem::Differs { path: changed, .. },
+    ] if renamed == "config.json" && to == "other.json" && changed == "model.safetensors"),
+        "{problems:?}"
+    );
+    fs::write(model.join("other.json"), b"{\"other\": 1}").unwrap();
+    let problems = compare_files(&bundle, &model).unwrap();
+    assert!(
+        matches!(&problems[..], [
+        FileProblem::Missing { path: missing },
+        FileProblem::Differs { .. },
         FileProblem::Added { path: added },
-    ] if missing == "config.json" && changed == "model.safetensors" && added == "other.json"),
+    ] if missing == "config.json" && added == "other.json"),
         "{problems:?}"
     );
 

@@ -7,6 +7,7 @@ use super::position::LogPosition;
 use super::rule::Rule;
 use super::{Policy, Scope, Time};
 use crate::digest::Digest;
+use crate::statement::provenance::is_rebuild;
 use crate::statement::{VerifiedStatement, predicate};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,9 +107,11 @@ impl<'a> Hearing<'a> {
         good
     }
 
-    /// Names of those who say that they built the bundle, with whatever key.
+    /// Names of those who say that they built the bundle, with whatever key. Who says that he made it again
+    /// is none of them: his report would not count as that of another otherwise.
     pub(super) fn builders(&self) -> BTreeSet<&str> {
         self.of(&[predicate::SLSA_PROVENANCE])
+            .filter(|counted| !counted.statement.predicate().is_some_and(is_rebuild))
             .map(|counted| counted.identity.name.as_str())
             .collect()
     }

@@ -12,6 +12,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// Build type of a bundle that was made again, to the bit.
+pub const REBUILD: &str = "https://sealstone.dev/buildtypes/rebuild/v1";
+/// Build type of a bundle that was made again, equal within tolerances.
+pub const EQUIVALENCE: &str = "https://sealstone.dev/buildtypes/artifact-equivalence/v1";
+
+/// Whether provenance says how something was made again, and so nothing of who made it first. Looks at the
+/// build type alone: what cannot be read is provenance of whoever signed it.
+pub fn is_rebuild(predicate: &Map<String, Value>) -> bool {
+    let stated = predicate
+        .get("buildDefinition")
+        .and_then(|definition| definition.get("buildType"))
+        .and_then(Value::as_str);
+    stated.is_some_and(|stated| [REBUILD, EQUIVALENCE].contains(&stated))
+}
+
 /// The predicate of [`predicate::SLSA_PROVENANCE`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

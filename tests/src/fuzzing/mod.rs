@@ -11,6 +11,7 @@ mod documents;
 mod evidence;
 mod log;
 mod policy;
+mod recipe;
 mod statements;
 mod text;
 
@@ -51,6 +52,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("model_signature", evidence::model_signature),
     ("policy", policy::document),
     ("glob", policy::glob),
+    ("recipe", recipe::recipe),
+    ("recipe_lock", recipe::lock),
 ];
 
 /// Runs the target called `name`.

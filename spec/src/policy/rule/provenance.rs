@@ -7,7 +7,7 @@ use super::super::identity::Identity;
 use super::super::reader::{Fields, PolicyError};
 use super::{RuleResult, join, reachable, reading};
 use crate::statement::predicate::{self, read};
-use crate::statement::provenance::{Provenance as Claim, repository};
+use crate::statement::provenance::{Provenance as Claim, is_rebuild, repository};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -105,6 +105,12 @@ impl Provenance {
         for counted in hearing.with_role(READS, &self.role, &mut problems) {
             let name = counted.identity.name.as_str();
             let predicate = counted.statement.predicate();
+            if predicate.is_some_and(is_rebuild) {
+                problems.push(format!(
+                    "provenance by {name} is of a replay, and says nothing of who built the bundle"
+                ));
+                continue;
+            }
             match predicate.map_or(Err("it is empty".to_owned()), |it| self.check(it)) {
                 Ok(()) => {
                     builders.insert(name);

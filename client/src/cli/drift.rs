@@ -1,0 +1,229 @@
+//! `sealstone drift`: what has changed since the baseline, also where every metric passes.
+
+use super::Context;
+use super::connect::ConnectArgs;
+use jiff::Timestamp;
+use sealstone::environment::prepare;
+use sealstone::plan::{Looking, machine};
+use sealstone::recipe::Project;
+use sealstone::releases::{Drift, DriftRow, SealedRelease, drift_between, drift_since};
+use sealstone::run::{self, disagreements};
+use sealstone::runner::{Choice, choose};
+use sealstone::store::{Location, Store};
+use sealstone::{Error, Result};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::environment::{Day, Facts, Isolation};
+use sealstone_spec::name::Reference;
+use sealstone_spec::recipe::Lock;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `sealstone drift`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Of a project: what lies there and this machine, against its recipe.lock or the release given with --baseline.
+Of a release: its lock against that of the release which it names as its baseline, or that is given.
+Parameters (with what they do), data (and whether rows only changed places), code, stages, packages and facts of
+the environment are named with their values then and now; facts at the level M (must match), W or i that the
+recipe's class gives them. Between releases, metrics are judged by the newer recipe's rules.
+
+Exit codes: 0 nothing that may matter has changed, 3 something has (with --report-only 0 as well), 5 there is no
+baseline to hold it against.
+
+Examples:
+  sealstone drift
+  sealstone drift . --baseline registry.example/models/m:1.0.0 --no-environment
+  sealstone drift registry.example/models/m:1.1.0")]
+pub(crate) struct Args {
+    /// A project's directory or a bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG]
+    #[arg(value_name = "REF|DIR", default_value = ".")]
+    place: String,
+
+    /// The release that it is held against; without it, the one that the bundle names, or the project's lock
+    #[arg(long, value_name = "REF")]
+    baseline: Option<Location>,
+
+    /// Do not look at this machine: of a project, only what lies there
+    #[arg(long)]
+    no_environment: bool,
+
+    /// End with 0 also if something has changed: to warn, not to stop
+    #[arg(long)]
+    report_only: bool,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let directory = PathBuf::from(&args.place);
+    let given = match &args.baseline {
+        None => None,
+        Some(location) => Some(sealed(location, &args.connect).await?),
+    };
+    let (names, drift) = match directory.is_dir() {
+        true => of_directory(&args, directory, given).await?,
+        false => of_release(&args, given).await?,
+    };
+    let value = json!({"baseline": names.0, "now": names.1, "drifted": drift.matters(),
+        "rows": drift.rows, "metrics": drift.metrics});
+    context.output.result(&value, show(&names, &drift));
+    if drift.matters() && !args.report_only {
+        context.exit_with(3);
+    }
+    Ok(())
+}
+
+/// What is called how, before and now.
+type Names = (String, String);
+
+async fn sealed(location: &Location, connect: &ConnectArgs) -> Result<SealedRelease> {
+    let store = location.open(&connect.options())?;
+    let manifest = location.resolve(store.as_ref()).await?;
+    SealedRelease::read(store.as_ref(), &manifest).await
+}
+
+async fn by_digest(store: &dyn Store, digest: Digest) -> Result<SealedRelease> {
+    let manifest = store
+        .manifest(&Reference::Digest(digest))
+        .await
+        .map_err(|error| {
+            error.hint("the baseline may lie elsewhere: name it with --baseline REF")
+        })?;
+    SealedRelease::read(store, &manifest).await
+}
+
+async fn of_release(args: &Args, given: Option<SealedRelease>) -> Result<(Names, Drift)> {
+    let location: Location = args.place.parse()?;
+    let store = location.open(&args.connect.options())?;
+    let manifest = location.resolve(store.as_ref()).await?;
+    let now = SealedRelease::read(store.as_ref(), &manifest).await?;
+    let base = match (given, now.baseline) {
+        (Some(given), _) => given,
+        (None, Some(digest)) => by_digest(store.as_ref(), digest).await?,
+        (None, None) => {
+            return Err(
+                Error::not_found(format!("\"{location}\" names no baseline"))
+                    .hint("name one with --baseline REF; sealstone pack --baseline writes it into a bundle"),
+            );
+        }
+    };
+    let drift = drift_between(&now.recipe, &base.lock, &now.lock, today()?);
+    Ok(((base.name(), now.name()), drift))
+}
+
+async fn of_directory(
+    args: &Args,
+    directory: PathBuf,
+    given: Option<SealedRelease>,
+) -> Result<(Names, Drift)> {
+    let look = !args.no_environment;
+    tokio::task::spawn_blocking(move || {
+        let project = Project::open(&directory)?;
+        let own = project.lock(None)?;
+        let (name, base): (String, Lock) = match (given, own) {
+            (Some(release), _) => (release.name(), release.lock),
+            (None, Some(lock)) => ("recipe.lock".to_owned(), lock),
+            (None, None) => {
+                return Err(Error::not_found(format!(
+                    "\"{}\" has no recipe.lock",
+                    directory.display()
+                ))
+                .hint("make a baseline with: sealstone run, or name one: --baseline REF"));
+            }
+        };
+        let found = disagreements(&project, &base, None)?;
+        let facts = match look {
+            true => Some(facts_of(&project)?),
+            false => None,
+        };
+        let drift = drift_since(project.recipe(), &base, &found, facts.as_ref(), today()?);
+        Ok(((name, shown(&directory)), drift))
+    })
+    .await
+    .map_err(|error| Error::other("looking at the project ended early").source(error))?
+}
+
+/// This machine, as a stage of the project would see it.
+fn facts_of(project: &Project) -> Result<Facts> {
+    let home = run::home(project.root())?;
+    let prepared = prepare(project.recipe(), project.root(), &home, None)?;
+    let rooted = prepared.software.rootfs.is_some();
+    let chosen = choose(Choice::Auto, rooted, Isolation::I0, None)?;
+    let scratch = tempfile::tempdir_in(&home)
+        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
+    let machine = machine(Looking {
+        recipe: project.recipe(),
+        prepared: &prepared,
+        runner: chosen.runner.as_ref(),
+        source_date_epoch: 0,
+        scratch: scratch.path(),
+        repository: None,
+    })?;
+    Ok(machine.facts)
+}
+
+fn shown(directory: &Path) -> String {
+    format!("\"{}\"", directory.display())
+}
+
+fn today() -> Result<Day> {
+    let now = Timestamp::now().to_string();
+    now.get(..10)
+        .and_then(|day| day.parse().ok())
+        .ok_or_else(|| Error::other("this machine's clock shows no day"))
+}
+
+fn show(names: &Names, drift: &Drift) -> String {
+    let mut text = format!("from {} to {}", names.0, names.1);
+    if drift.rows.is_empty() {
+        text.push_str("\nnothing has changed");
+    }
+    for row in &drift.rows {
+        let _ = write!(text, "\n{}", show_row(row));
+    }
+    for metric in &drift.metrics {
+        let verdict = &metric.verdict;
+        let value = |value: &Option<sealstone_spec::compare::Decimal>| {
+            value.as_ref().map_or("-".to_owned(), ToString::to_string)
+        };
+        let _ = write!(
+            text,
+            "\n{:<2} metric      {}: {} -> {} ({})",
+            if verdict.outcome.is_pass() { "ok" } else { "W" },
+            metric.name,
+            value(&verdict.base),
+            value(&verdict.now),
+            verdict.reason
+        );
+    }
+    text
+}
+
+fn show_row(row: &DriftRow) -> String {
+    let side = |value: &Option<String>| {
+        let text = value.as_deref().unwrap_or("-");
+        text.chars()
+            .filter(|c| !c.is_control())
+            .take(120)
+            .collect::<String>()
+    };
+    let mut text = format!(
+        "{:<2} {:<11} {}",
+        row.level.as_str(),
+        row.area.as_str(),
+        row.name
+    );
+    if let Some(role) = row.role {
+        let _ = write!(text, " ({role})");
+    }
+    if row.base.is_some() || row.now.is_some() {
+        let _ = write!(text, ": {} -> {}", side(&row.base), side(&row.now));
+    }
+    if let Some(note) = &row.note {
+        let _ = write!(text, " [{note}]");
+    }
+    text
+}

@@ -1,0 +1,92 @@
+//! `sealstone rebuildable`: has somebody else made this model again, and if not, what is missing?
+
+use super::Context;
+use super::chain::heard;
+use super::connect::ConnectArgs;
+use super::trust::TrustArgs;
+use sealstone::releases::{Rebuildable, SealedRelease, rebuildable};
+use sealstone::store::Location;
+use sealstone::{Error, Outcome, Result};
+use sealstone_spec::words::three_words;
+
+/// Arguments of `sealstone rebuildable`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Yes takes a report by a trusted key that is not the builder's: all of the recipe replayed, each stage on what the
+stages before it made, isolated by I3 or better (no network, no file that is not declared), nothing waived, and
+reproduced. Who built it is read from provenance. Anything else is no, with the list of gaps.
+Exit codes: 0 yes, 3 no.
+
+Examples:
+  sealstone rebuildable registry.example/models/m:1.0.0 --key builder.pub --key other.pub
+  sealstone rebuildable registry.example/models/m:1.0.0 --policy policy.toml --output json")]
+pub(crate) struct Args {
+    /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG] or an exported FILE.tar
+    #[arg(value_name = "LOCATION")]
+    location: Location,
+
+    #[command(flatten)]
+    trust: TrustArgs,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    if !args.trust.names_somebody() {
+        return Err(Error::usage("nobody to trust was named")
+            .hint("give --policy FILE, or --key FILE.pub for the builder and each who replays"));
+    }
+    let store = args.location.open(&args.connect.options())?;
+    let manifest = args.location.resolve(store.as_ref()).await?;
+    let hearing = heard(
+        &args.trust,
+        &args.location,
+        &args.connect,
+        store.as_ref(),
+        &manifest,
+    )
+    .await?;
+    let sealed = SealedRelease::read(store.as_ref(), &manifest).await;
+    if let Err(error) = &sealed
+        && !matches!(
+            error.outcome(),
+            Outcome::NotFound | Outcome::Halted | Outcome::Usage
+        )
+    {
+        return Err(Error::new(error.outcome(), error.message()));
+    }
+    let answer = rebuildable(*manifest.digest(), &sealed, &hearing);
+    if answer.rebuildable {
+        context.output.result(&answer, show(&answer));
+        return Ok(());
+    }
+    let mut error = Error::refused(format!(
+        "nobody has shown that {} can be made again without a step that nobody wrote down",
+        three_words(&answer.digest)
+    ));
+    for gap in &answer.gaps {
+        error = error.hint(gap.clone());
+    }
+    Err(match serde_json::to_value(&answer) {
+        Ok(detail) => error.detail(detail),
+        Err(_) => error,
+    })
+}
+
+fn show(answer: &Rebuildable) -> String {
+    let mut text = format!("yes: {}", three_words(&answer.digest));
+    for proof in &answer.by {
+        text.push_str(&format!(
+            "\n  made again by {}, {}, isolated by {}\n    {}",
+            proof.by, proof.finished_on, proof.isolation, proof.referrer
+        ));
+    }
+    let builders: Vec<&str> = answer.builders.iter().map(String::as_str).collect();
+    text.push_str(&format!("\n  built by {}", builders.join(", ")));
+    for data in &answer.fetch {
+        text.push_str(&format!("\n  fetch {data}"));
+    }
+    text
+}

@@ -1,0 +1,202 @@
+//! Can this model be made again with no step that nobody wrote down? Somebody else did, or the answer is no.
+//!
+//! A recipe that looks complete is not enough: yes takes a replay of everything, each stage on what the ones before
+//! it made, cut off from the machine and the network, with the signature of somebody trusted who is not the builder.
+//! Invariant: whatever cannot be read, is missing or is only claimed is a gap, and never a yes.
+
+use super::sealed::SealedRelease;
+use super::voices::{Heard, Hearing};
+use crate::error::Result;
+use sealstone_spec::digest::Digest;
+use sealstone_spec::environment::Isolation;
+use sealstone_spec::recipe::{FileRole, LOCK_FILE};
+use sealstone_spec::report::{PREDICATE_TYPE, ReplayScope, Report, Verdict};
+use sealstone_spec::statement::predicate;
+use sealstone_spec::statement::provenance::is_rebuild;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// The isolation from which on only declared files can be read and the network is denied.
+const ISOLATION: Isolation = Isolation::I3;
+/// Exceptions of a replay that leave open whether it was one.
+const VOID: [&str; 3] = ["insecure", "accept-isolation", "tolerance"];
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebuildable {
+    /// The bundle.
+    pub digest: Digest,
+    /// Whether somebody else has made it again.
+    pub rebuildable: bool,
+    /// Who built it, by provenance.
+    pub builders: BTreeSet<String>,
+    /// Replays that show it.
+    pub by: Vec<Proof>,
+    /// What is missing; empty for a yes.
+    pub gaps: Vec<String>,
+    /// What whoever makes it again has to bring: data that the bundle names by digest and does not hold.
+    pub fetch: Vec<String>,
+}
+
+/// A replay that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// Who replayed.
+    pub by: String,
+    /// The manifest that attaches the report.
+    pub referrer: Digest,
+    /// When it ended, as the replayer says.
+    pub finished_on: String,
+    /// How it was isolated.
+    pub isolation: Isolation,
+}
+
+/// Answers for a bundle, from what trusted voices have said about it. `sealed` is the bundle's recipe and lock,
+/// or why there are none.
+pub fn rebuildable(
+    digest: Digest,
+    sealed: &Result<SealedRelease>,
+    hearing: &Hearing,
+) -> Rebuildable {
+    let mut answer = Rebuildable {
+        digest,
+        rebuildable: false,
+        builders: hearing
+            .of(predicate::SLSA_PROVENANCE)
+            .filter(|heard| !heard.statement.predicate().is_some_and(is_rebuild))
+            .map(|heard| heard.by.clone())
+            .collect(),
+        by: Vec::new(),
+        gaps: Vec::new(),
+        fetch: Vec::new(),
+    };
+    match sealed {
+        Ok(release) => answer.look_into(release),
+        Err(error) => answer.gaps.push(error.message().to_owned()),
+    }
+    if answer.builders.is_empty() {
+        answer.gaps.push(
+            "no provenance by a trusted key says who built it, so nobody can be told from the builder"
+                .to_owned(),
+        );
+    }
+    answer.listen(hearing);
+    answer.gaps.dedup();
+    answer.rebuildable = answer.gaps.is_empty() && !answer.by.is_empty();
+    answer
+}
+
+impl Rebuildable {
+    fn look_into(&mut self, release: &SealedRelease) {
+        for file in release.absent() {
+            let mut inputs = release.lock.inputs.iter();
+            let input = inputs.find(|input| input.content.path.contains(&file.path));
+            match (file.role, input.and_then(|input| input.source.as_ref())) {
+                (FileRole::Input, Some(source)) => {
+                    self.fetch
+                        .push(format!("{} ({}) from {source}", file.path, file.digest));
+                }
+                (FileRole::Input, None) => self.gaps.push(format!(
+                    "data \"{}\" is not in the bundle, and nothing says where it is",
+                    file.path
+                )),
+                // Outputs are made again.
+                (FileRole::Output, _) => {}
+                _ => self.gaps.push(format!(
+                    "\"{}\" of {LOCK_FILE} is not in the bundle",
+                    file.path
+                )),
+            }
+        }
+    }
+
+    fn listen(&mut self, hearing: &Hearing) {
+        let mut problems = Vec::new();
+        let mut diverged: Vec<(&str, String)> = Vec::new();
+        for heard in hearing.of(PREDICATE_TYPE) {
+            match read(heard, &self.digest) {
+                Err(problem) => problems.push(format!("the report by {}: {problem}", heard.by)),
+                Ok(report) if report.verdict == Verdict::Diverged => {
+                    diverged.push((&heard.by, report.finished_on));
+                }
+                Ok(report) => match self.counts(heard, &report) {
+                    Ok(isolation) => self.by.push(Proof {
+                        by: heard.by.clone(),
+                        referrer: heard.referrer,
+                        finished_on: report.finished_on.clone(),
+                        isolation,
+                    }),
+                    Err(problem) => {
+                        problems.push(format!("the replay by {} {problem}", heard.by));
+                    }
+                },
+            }
+        }
+        // Bad news stand, whoever brings them and however he isolated it, until he himself says otherwise.
+        for (by, at) in diverged {
+            let is_later = |proof: &Proof| proof.by == by && is_after(&proof.finished_on, &at);
+            if !self.by.iter().any(is_later) {
+                self.gaps
+                    .push(format!("{by} reports that it does not reproduce"));
+            }
+        }
+        for other in &hearing.unheard {
+            if other.predicate_type.as_deref() == Some(PREDICATE_TYPE) {
+                problems.push(format!(
+                    "a report ({}) does not count: {}",
+                    other.referrer, other.reason
+                ));
+            }
+        }
+        if self.by.is_empty() {
+            self.gaps.push(format!(
+                "nobody trusted but the builder has made all of it again, each stage on what was made before, isolated by {ISOLATION} or better"
+            ));
+            self.gaps.append(&mut problems);
+        }
+    }
+
+    fn counts(&self, heard: &Heard, report: &Report) -> Result<Isolation, String> {
+        if self.builders.contains(&heard.by) {
+            return Err("is by the builder".to_owned());
+        }
+        if !report.verdict.is_reproduced() {
+            return Err(format!("ended as {}", report.verdict));
+        }
+        if report.scope != ReplayScope::Full {
+            return Err(format!("was of {} only", report.scope));
+        }
+        if !report.mode.chained {
+            return Err("ran stages on recorded inputs, not on what it had made itself".to_owned());
+        }
+        if let Some(waived) = report
+            .overrides
+            .iter()
+            .find(|waived| VOID.contains(&waived.kind.as_str()))
+        {
+            return Err(format!("waived \"{}\" ({})", waived.id, waived.kind));
+        }
+        match report.isolation.achieved {
+            Some(isolation) if isolation >= ISOLATION => Ok(isolation),
+            Some(isolation) => Err(format!("was isolated by {isolation} only")),
+            None => Err("does not say how it was isolated".to_owned()),
+        }
+    }
+}
+
+/// Whether one time lies after another; times that cannot be read do not.
+fn is_after(one: &str, other: &str) -> bool {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    matches!((time(one), time(other)), (Some(one), Some(other)) if one > other)
+}
+
+fn read(heard: &Heard, digest: &Digest) -> Result<Report, String> {
+    let predicate = heard.statement.predicate().ok_or("it is empty")?;
+    let report = Report::from_predicate(predicate).map_err(|error| error.to_string())?;
+    match report.baseline.digest.0 == *digest {
+        true => Ok(report),
+        false => Err("it is held against another bundle".to_owned()),
+    }
+}

@@ -1,0 +1,154 @@
+//! A bundle from which its model can be made again: recipe and lock, read and held against the bundle's files.
+//!
+//! Invariant: a [`SealedRelease`] does not contradict itself: its lock is that of its recipe, and every file of
+//! the lock that the bundle holds has the bytes and the mode that the lock has.
+
+use crate::error::{Error, Result};
+use crate::store::Store;
+use sealstone_spec::bundle::{Bundle, BundleFile};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::recipe::{
+    LOCK_FILE, Lock, LockedFile, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, RECIPE_FILE, Recipe,
+};
+use sealstone_spec::role::ANNOTATION_BASELINE;
+
+/// A bundle with recipe and lock.
+#[derive(Clone, Debug)]
+pub struct SealedRelease {
+    /// Its manifest's digest.
+    pub digest: Digest,
+    /// Its files.
+    pub bundle: Bundle,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// Its lock.
+    pub lock: Lock,
+    /// The release that it names as the one before it.
+    pub baseline: Option<Digest>,
+}
+
+impl SealedRelease {
+    /// Reads recipe and lock of a bundle.
+    ///
+    /// # Errors
+    /// [`Outcome::NotFound`](crate::Outcome::NotFound) if it has none,
+    /// [`Outcome::Halted`](crate::Outcome::Halted) if they contradict each other or the bundle's files.
+    pub async fn read(store: &dyn Store, manifest: &VerifiedManifest) -> Result<SealedRelease> {
+        let digest = *manifest.digest();
+        let bundle = Bundle::read(manifest)
+            .map_err(|error| Error::usage(format!("{digest} is no bundle")).source(error))?;
+        let lock = file_bytes(store, manifest, &bundle, LOCK_FILE, MAX_LOCK_BYTES).await?;
+        let recipe = file_bytes(store, manifest, &bundle, RECIPE_FILE, MAX_RECIPE_BYTES).await?;
+        let (Some(lock), Some(recipe)) = (lock, recipe) else {
+            return Err(Error::not_found(format!(
+                "{digest} has no {RECIPE_FILE} with a {LOCK_FILE}"
+            ))
+            .hint("pack the project that makes the model: sealstone run, then sealstone pack"));
+        };
+        let halted = |name: &str, problem: String| {
+            Error::halted(format!("\"{name}\" of {digest} cannot be used: {problem}"))
+        };
+        let lock = Lock::parse(&lock).map_err(|error| halted(LOCK_FILE, error.to_string()))?;
+        let recipe = String::from_utf8(recipe)
+            .map_err(|_| halted(RECIPE_FILE, "it is not UTF-8".into()))
+            .and_then(|text| {
+                Recipe::parse(&text).map_err(|error| halted(RECIPE_FILE, error.to_string()))
+            })?;
+        if let Some(first) = lock.disagreements(&recipe).first() {
+            return Err(halted(LOCK_FILE, first.clone()));
+        }
+        let release = SealedRelease {
+            digest,
+            bundle,
+            recipe,
+            lock,
+            baseline: baseline_of(manifest)?,
+        };
+        release.check_files()?;
+        Ok(release)
+    }
+
+    fn check_files(&self) -> Result<()> {
+        for file in &self.lock.files {
+            let Some(held) = self.file(file.path.as_str()) else {
+                continue;
+            };
+            if (held.digest, held.executable) != (file.digest, file.executable) {
+                return Err(Error::halted(format!(
+                    "\"{}\" of {} is not what its {LOCK_FILE} says: expected {}, the bundle has {}",
+                    file.path, self.digest, file.digest, held.digest
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bundle's file at a path.
+    pub fn file(&self, path: &str) -> Option<&BundleFile> {
+        let mut files = self.bundle.files().iter();
+        files.find(|file| file.path.as_str() == path)
+    }
+
+    /// Files of the lock that the bundle does not hold.
+    pub fn absent(&self) -> Vec<&LockedFile> {
+        let held: std::collections::BTreeSet<&str> = self
+            .bundle
+            .files()
+            .iter()
+            .map(|file| file.path.as_str())
+            .collect();
+        let files = self.lock.files.iter();
+        files
+            .filter(|file| !held.contains(file.path.as_str()))
+            .collect()
+    }
+
+    /// How people call it: `name:version~three-words`.
+    pub fn name(&self) -> String {
+        let version = self.recipe.model_version();
+        let version = version.map(|version| format!(":{version}"));
+        format!(
+            "{}{}~{}",
+            self.recipe.name(),
+            version.unwrap_or_default(),
+            sealstone_spec::words::three_words(&self.digest)
+        )
+    }
+}
+
+/// The release that a manifest names as the one before it.
+///
+/// # Errors
+/// If what stands there is no digest.
+pub fn baseline_of(manifest: &VerifiedManifest) -> Result<Option<Digest>> {
+    let stated = manifest.annotations().get(ANNOTATION_BASELINE);
+    stated
+        .map(|text| {
+            Digest::parse(text).map_err(|error| {
+                Error::halted(format!(
+                    "the baseline of {} is no digest: {error}",
+                    manifest.digest()
+                ))
+            })
+        })
+        .transpose()
+}
+
+/// The bytes of a file of a bundle; `None` if it has none at this path.
+pub(super) async fn file_bytes(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    bundle: &Bundle,
+    path: &str,
+    most: usize,
+) -> Result<Option<Vec<u8>>> {
+    let mut files = bundle.files().iter();
+    let Some(index) = files.position(|file| file.path.as_str() == path && !file.form.is_archive())
+    else {
+        return Ok(None);
+    };
+    // Files stand in the order of the layers that they are.
+    let layer = &manifest.layers()[index];
+    store.blob_bytes(layer, most as u64).await.map(Some)
+}
