@@ -11,6 +11,7 @@ fn file(path: &str) -> BundleFile {
     BundleFile {
         path: path.parse().unwrap(),
         kind: FileKind::Weight,
+        role: sealstone_spec::role::BundleRole::of_kind(FileKind::Weight),
         digest: Digest::sha256(b"x"),
         size: 1,
         executable: false,

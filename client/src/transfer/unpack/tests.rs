@@ -12,6 +12,7 @@ fn layer(path: &str, form: LayerForm, content: &[u8]) -> BundleFile {
     BundleFile {
         path: path.parse().unwrap(),
         kind: FileKind::Code,
+        role: sealstone_spec::role::BundleRole::of_kind(FileKind::Code),
         digest: Digest::sha256(content),
         size: content.len() as u64,
         executable: false,
