@@ -206,10 +206,7 @@ pub fn materialise(
         let said = String::from_utf8_lossy(&installed.stderr);
         let error = failed("cannot install the locked wheels", &installed);
         if said.contains("DO NOT MATCH THE HASHES") {
-            return Err(
-                Error::halted("a wheel is not what its hash in the requirements says")
-                    .source(error),
-            );
+            return Err(Error::halted(other_wheel(&said)).source(error));
         }
         return Err(error.hint(format!(
             "every package of the requirements must be there as a wheel in \"{}\"",
@@ -223,6 +220,26 @@ pub fn materialise(
         digest,
         files,
     })
+}
+
+/// What pip says of a wheel with another hash, in one sentence.
+fn other_wheel(said: &str) -> String {
+    let lines = || said.lines().map(str::trim);
+    let after = |word: &str| {
+        lines()
+            .find_map(|line| line.strip_prefix(word))
+            .map(str::trim)
+            .filter(|hash| hash.len() == 64)
+    };
+    let name = lines()
+        .find_map(|line| line.split_once(" from file:"))
+        .map(|(name, _)| name);
+    match (name, after("Expected sha256"), after("Got")) {
+        (Some(name), Some(expected), Some(actual)) => format!(
+            "the wheel of {name} is not what its hash in the requirements says: expected sha256:{expected}, found sha256:{actual}"
+        ),
+        _ => "a wheel is not what its hash in the requirements says".to_owned(),
+    }
 }
 
 /// Requirements that could reach out are refused here, before pip reads them.

@@ -17,20 +17,13 @@ use sealstone_spec::recipe::{Check, Test};
 use sealstone_spec::report::{DigestRef, TestRow};
 use std::path::Path;
 
-/// A test that was looked at.
-pub(super) struct Checked {
-    pub(super) row: TestRow,
-    /// Whether it could not be made.
-    pub(super) undecided: bool,
-}
-
 /// Runs every test on `made`: what stages wrote, or the baseline's files of those that did not run.
 pub(super) fn run_all(
     project: &Project,
     made: &Produced,
     tools: &Tools<'_>,
     workspace: &Path,
-) -> Result<Vec<Checked>> {
+) -> Result<Vec<TestRow>> {
     let roots = project.roots_with(made, workspace);
     let patient = Patient(tools.runner);
     let mut found = Vec::new();
@@ -56,19 +49,16 @@ pub(super) fn run_all(
             _ => Some(rule_of(&project.recipe, test).class.to_string()),
         };
         let mut logs = Kept::default();
-        let (undecided, row) = match run_test(given, test, against, false, &mut logs) {
-            Ok(result) => (false, row(test, rule, result, &last_words(&logs))),
-            // The machine failed, and not the test.
-            Err(error) if error.outcome() != Outcome::NotFound => return Err(error),
-            Err(error) => (
-                true,
-                TestRow {
-                    note: Some(error.message().to_owned()),
-                    ..empty(test, rule)
-                },
-            ),
-        };
-        found.push(Checked { row, undecided });
+        found.push(match run_test(given, test, against, false, &mut logs) {
+            Ok(result) => row(test, rule, result, &last_words(&logs)),
+            // Something that it reads is not at hand; anything else is a failure of the machine.
+            Err(error) if error.outcome() == Outcome::NotFound => TestRow {
+                undecided: true,
+                note: Some(error.message().to_owned()),
+                ..empty(test, rule)
+            },
+            Err(error) => return Err(error),
+        });
     }
     Ok(found)
 }
@@ -103,6 +93,7 @@ fn empty(test: &Test, rule: Option<String>) -> TestRow {
         id: format!("{kind}/{}", test.name),
         kind: kind.to_owned(),
         ok: false,
+        undecided: false,
         duration_ms: None,
         evidence: None,
         base: None,

@@ -1,7 +1,7 @@
 //! What a stage took, beside what it took for the baseline.
 
 use super::project::Project;
-use crate::runner::{Measured, StageOutcome, Usage};
+use crate::runner::{Enforcement, Measured, StageOutcome, Usage};
 use sealstone_spec::compare::Decimal;
 use sealstone_spec::recipe::LockedStage;
 use sealstone_spec::report::ResourceRow;
@@ -10,11 +10,12 @@ use serde_json::{Map, Value};
 /// Times below this differ by chance: a ratio of them says nothing. In milliseconds.
 const MIN_TOLD_MS: f64 = 1000.0;
 
-/// The rows of a stage that was run.
+/// The rows of a stage that was run; `data_wait_ms` is what it says of waiting for data.
 pub(super) fn of_stage(
     project: &Project,
     locked: &LockedStage,
     outcome: &StageOutcome,
+    data_wait_ms: Option<u64>,
 ) -> Vec<ResourceRow> {
     let bounds = project.recipe.usage();
     let usage = &outcome.usage;
@@ -63,8 +64,37 @@ pub(super) fn of_stage(
             None,
             method(&usage.max_threads),
         ),
+        row(
+            &locked.name,
+            "dataWait",
+            "s",
+            base.data_wait_ms.map(|wait| wait as f64),
+            data_wait_ms.map(|wait| wait as f64),
+            1000.0,
+            bounds.load_ratio.as_ref(),
+            Some("told by the stage".to_owned()),
+        ),
     ];
-    rows.into_iter().flatten().collect()
+    let unenforced = outcome.enforcement.iter().filter(|row| !row.is_enforced());
+    rows.into_iter()
+        .flatten()
+        .chain(unenforced.map(|row| asked_for(&locked.name, row)))
+        .collect()
+}
+
+/// A limit that was asked for, and that nothing here holds a stage to.
+fn asked_for(stage: &str, row: &Enforcement) -> ResourceRow {
+    ResourceRow {
+        stage: stage.to_owned(),
+        quantity: format!("limit.{}", row.limit),
+        unit: String::new(),
+        base: None,
+        now: None,
+        ratio: None,
+        bound: Some(row.requested.clone()),
+        ok: true,
+        method: Some(row.by.clone()),
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // a row is its columns
@@ -80,7 +110,8 @@ fn row(
 ) -> Option<ResourceRow> {
     let now = now?;
     let ratio = base.filter(|base| *base > 0.0).map(|base| now / base);
-    let told = quantity != "wall" || now >= MIN_TOLD_MS;
+    let is_time = matches!(quantity, "wall" | "dataWait");
+    let told = !is_time || now >= MIN_TOLD_MS;
     let ok = match (ratio, bound) {
         (Some(ratio), Some(bound)) => !told || ratio <= bound.value(),
         _ => true,

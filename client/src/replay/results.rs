@@ -2,13 +2,13 @@
 //!
 //! Invariant: a metric is read from what a stage of this replay has written, and from nowhere else.
 
-use super::checks::{self, Checked};
+use super::checks;
 use super::metrics;
 use super::room::Produced;
 use super::session::Session;
 use crate::error::Result;
 use sealstone_spec::compare::Class;
-use sealstone_spec::report::{MetricRow, StageRow, TestRow, Verdict};
+use sealstone_spec::report::{MetricRow, StageRow, Verdict};
 use std::time::Instant;
 
 impl Session<'_> {
@@ -36,24 +36,23 @@ impl Session<'_> {
             .map(|(path, file)| (path.clone(), file.clone()))
             .collect();
         let judged = metrics::judge(project, &fresh, due);
-        let checked = checks::run_all(project, &self.made, self.tools, &self.settings.workspace)?;
-        for Checked { row, undecided } in &checked {
+        let tests = checks::run_all(project, &self.made, self.tools, &self.settings.workspace)?;
+        for row in &tests {
             self.note("test.run", &row.id, row.ok, row.note.clone());
             if !row.ok {
-                let (verdict, code) = match undecided {
-                    true => (Verdict::Inconclusive, "test"),
-                    false => (Verdict::Diverged, "test"),
+                let verdict = match row.undecided {
+                    true => Verdict::Inconclusive,
+                    false => Verdict::Diverged,
                 };
                 let text = row.note.clone();
                 self.reason(
                     verdict,
-                    code,
+                    "test",
                     &row.id,
                     text.unwrap_or_else(|| "it does not hold".into()),
                 );
             }
         }
-        let tests: Vec<TestRow> = checked.into_iter().map(|checked| checked.row).collect();
         let golden: Vec<bool> = tests
             .iter()
             .filter(|test| test.kind == "inference")

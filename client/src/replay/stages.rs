@@ -11,6 +11,7 @@ use super::session::Session;
 use super::trace;
 use crate::error::{Outcome, Result};
 use crate::plan::{Given, Planned, Roots, plan};
+use crate::run::data_wait_ms;
 use crate::runner::StageOutcome;
 use sealstone_spec::recipe::{LockedStage, Origin, Stage, StageKind, must_digest};
 use sealstone_spec::report::{
@@ -255,7 +256,11 @@ impl Session<'_> {
             self.reason(Verdict::ReproducedWithWarnings, "drift", &stage.name, text);
         }
         if let Some(locked) = project.lock.stage(&stage.name) {
-            self.usage(locked, &ran.outcome, row);
+            let trace = stage.trace.as_ref();
+            let waited = trace
+                .and_then(|path| ran.produced.get(path.as_str()))
+                .and_then(|(place, _)| data_wait_ms(place));
+            self.usage(locked, &ran.outcome, waited, row);
         }
         Ok(())
     }
@@ -318,8 +323,14 @@ impl Session<'_> {
         Ok(runs)
     }
 
-    fn usage(&mut self, locked: &LockedStage, outcome: &StageOutcome, row: &mut StageRow) {
-        for resource in resources::of_stage(self.project, locked, outcome) {
+    fn usage(
+        &mut self,
+        locked: &LockedStage,
+        outcome: &StageOutcome,
+        waited: Option<u64>,
+        row: &mut StageRow,
+    ) {
+        for resource in resources::of_stage(self.project, locked, outcome, waited) {
             if !resource.ok {
                 row.usage_deviation.push(resource.quantity.clone());
                 let text = format!(

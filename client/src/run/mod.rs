@@ -32,3 +32,4 @@ pub use agreement::{Disagreement, disagreements};
 pub use baseline::{Ran, RunEvents, RunOptions, StageRan, home, run};
 pub use metric::{MetricError, read_metric};
 pub(crate) use publish::write_whole;
+pub(crate) use trace::data_wait_ms;

@@ -187,7 +187,10 @@ impl Run<'_> {
         )?;
         let (outputs, files) = self.outputs(stage)?;
         self.files.extend(files);
-        let trace = match &stage.trace {
+        let traced = stage.trace.as_ref();
+        let data_wait_ms = traced
+            .and_then(|path| trace::data_wait_ms(&self.roots.place(self.recipe, path.as_str())));
+        let trace = match traced {
             Some(path) => Some(trace::summary(
                 &self.roots.place(self.recipe, path.as_str()),
                 path,
@@ -216,7 +219,10 @@ impl Run<'_> {
             exit: 0,
             started,
             log,
-            usage: usage(&outcome),
+            usage: Usage {
+                data_wait_ms,
+                ..usage(&outcome)
+            },
             runner: outcome.runner.to_string(),
             isolation: outcome.isolation,
             trace,

@@ -110,9 +110,12 @@ pub(super) fn best(report: &Report) -> (Verdict, String) {
         at_least(of_metric(metric), &|| format!("metric {}", metric.name));
     }
     for test in &report.tests {
-        if !test.ok {
-            at_least(Verdict::Diverged, &|| format!("test {}", test.id));
-        }
+        let verdict = match (test.ok, test.undecided) {
+            (true, _) => continue,
+            (false, true) => Verdict::Inconclusive,
+            (false, false) => Verdict::Diverged,
+        };
+        at_least(verdict, &|| format!("test {}", test.id));
     }
     if report
         .class

@@ -282,6 +282,9 @@ pub struct TestRow {
     pub kind: String,
     /// Whether it passed.
     pub ok: bool,
+    /// Whether it could not be made, because something that it reads is not at hand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
     /// How long it took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
@@ -336,7 +339,7 @@ pub struct FactRow {
 pub struct ResourceRow {
     /// The stage.
     pub stage: String,
-    /// `wall`, `cpu`, `peakRss`, `threads`, `load`.
+    /// `wall`, `cpu`, `peakRss`, `threads`, `dataWait`; `limit.NAME` for a limit that nothing enforces.
     pub quantity: String,
     /// `s`, `B` or nothing.
     #[serde(default)]

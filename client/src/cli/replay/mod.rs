@@ -24,9 +24,10 @@ use sealstone_spec::recipe::RECIPE_FILE;
 use sealstone_spec::report::{DigestSet, Override, ReplayScope, Verdict, alert_line};
 use serde_json::json as value;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use told::{alert, report_damage, state, write_all};
 use work::run_replay;
-use workspace::{Workspace, make, now};
+use workspace::{Workspace, make, now, seconds};
 
 /// Arguments of `sealstone replay`.
 #[derive(Debug, clap::Args)]
@@ -240,6 +241,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     let is_project = directory.join(RECIPE_FILE).is_file();
     let mut verified = None;
     let mut found = None;
+    let mut fetch = None;
     let loaded = if is_project {
         if args.push {
             return Err(
@@ -253,7 +255,10 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         Project::of_directory(&directory, profile)
             .map_err(|error| (error, args.target.clone(), None))
     } else {
-        match bring(args, context, &mut settings, space.path(), &mut found).await? {
+        let began = Instant::now();
+        let brought = bring(args, context, &mut settings, space.path(), &mut found).await?;
+        fetch = Some(seconds(began));
+        match brought {
             Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),
             Ok(passed) => {
                 let digest = *passed.manifest.digest();
@@ -277,7 +282,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         }
         Err(error) => Err(error),
     };
-    let report = match replayed {
+    let mut report = match replayed {
         Ok(report) => report,
         Err((ProjectError::Failed(error), _, _)) => return Err(error),
         Err((ProjectError::Halt(halt), id, digest)) => {
@@ -294,6 +299,9 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
             report
         }
     };
+    report
+        .timings
+        .extend(fetch.map(|took| ("fetch".to_owned(), took)));
     write_all(args, &report, &around)?;
     let mut attached = Vec::new();
     if let Some(signer) = &signer {

@@ -1,19 +1,20 @@
 //! The environment made, a runner chosen, and the replay itself.
 
 use super::Args;
-use super::workspace::{make, now, write};
+use super::workspace::{make, now, seconds, write};
 use crate::cli::Context;
-use sealstone::Outcome;
 use sealstone::compare::compare_artifact;
 use sealstone::plan::{Looking, machine};
 use sealstone::replay::{
     Project, ProjectError, Settings, Tools, materialise, replay, undecided, verified_only,
 };
 use sealstone::runner::{Choice, RunnerKind, choose};
+use sealstone::{Error, Outcome};
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::recipe::RunnerChoice;
 use sealstone_spec::report::{Reason, ReplayScope, Report, Verdict};
 use std::path::Path;
+use std::time::Instant;
 
 /// Makes the environment and replays. A wheel that is not what its digest says halts here.
 pub(super) fn run_replay(
@@ -30,7 +31,9 @@ pub(super) fn run_replay(
     }
     let place = space.join("environment");
     make(&place)?;
+    let began = Instant::now();
     let made = materialise(project, &place, &started)?;
+    let materialize = seconds(began);
     let wanted = match (args.runner, project.recipe().isolation().runner) {
         (Some(choice), _) => choice,
         (None, RunnerChoice::Rootfs) => Choice::Only(RunnerKind::Rootfs),
@@ -39,19 +42,25 @@ pub(super) fn run_replay(
         (None, RunnerChoice::Process) => Choice::Only(RunnerKind::Confined),
         (None, _) => Choice::Auto,
     };
+    // Without its environment nothing will run; the machine is looked at all the same.
+    let wanted = match made.unmade {
+        Some(_) => Choice::Auto,
+        None => wanted,
+    };
     // Whether it is enough is for the report to say; so here anything that runs will do.
     let minimum = project.recipe().isolation().minimum;
     let pinned = made.prepared.software.rootfs.is_some();
+    let nowhere = |error: &Error| {
+        let text = std::iter::once(error.message().to_owned())
+            .chain(error.hints().iter().cloned())
+            .collect::<Vec<_>>()
+            .join("; ");
+        let reason = Reason::new(Verdict::Inconclusive, "runner", wanted.to_string(), text);
+        undecided(project, settings, reason, &started, &now())
+    };
     let chosen = match choose(wanted, pinned, minimum, Some(Isolation::I0)) {
         Ok(chosen) => chosen,
-        Err(error) if error.outcome() == Outcome::Refused => {
-            let text = std::iter::once(error.message().to_owned())
-                .chain(error.hints().iter().cloned())
-                .collect::<Vec<_>>()
-                .join("; ");
-            let reason = Reason::new(Verdict::Inconclusive, "runner", &wanted.to_string(), text);
-            return Ok(undecided(project, settings, reason, &started, &now()));
-        }
+        Err(error) if error.outcome() == Outcome::Refused => return Ok(nowhere(&error)),
         Err(error) => return Err(error.into()),
     };
     // The baseline's, or archives and documents would hold another time.
@@ -61,14 +70,19 @@ pub(super) fn run_replay(
         .facts()
         .ok()
         .and_then(|facts| facts.get("source_date_epoch")?.to_string().parse().ok());
-    let machine = machine(Looking {
+    let machine = match machine(Looking {
         recipe: project.recipe(),
         prepared: &made.prepared,
         runner: chosen.runner.as_ref(),
         source_date_epoch: epoch.unwrap_or(0),
         scratch: &settings.workspace,
         repository: None,
-    })?;
+    }) {
+        Ok(machine) => machine,
+        // A runner that cannot use what the recipe brings.
+        Err(error) if error.outcome() == Outcome::Refused => return Ok(nowhere(&error)),
+        Err(error) => return Err(error.into()),
+    };
     write(
         &settings.workspace.join("environment.json"),
         &machine.facts.to_json(),
@@ -91,5 +105,7 @@ pub(super) fn run_replay(
             output.note(format!("{} {} {mark}{note}", entry.event, entry.subject));
         },
     };
-    Ok(replay(project, settings, &tools)?)
+    let mut report = replay(project, settings, &tools)?;
+    report.timings.insert("materialize".into(), materialize);
+    Ok(report)
 }

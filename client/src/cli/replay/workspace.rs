@@ -2,6 +2,7 @@
 
 use sealstone::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Where everything is written: kept if the user wants it.
 pub(super) enum Workspace {
@@ -68,4 +69,9 @@ pub(super) fn now() -> String {
     jiff::Timestamp::from_second(now.as_second())
         .unwrap_or(now)
         .to_string()
+}
+
+/// The time since then, as a report tells it.
+pub(super) fn seconds(since: Instant) -> String {
+    format!("{:.3}", since.elapsed().as_secs_f64())
 }

@@ -77,6 +77,11 @@ fn locked_wheels_make_the_same_environment_anywhere_and_others_none() {
     );
     let error = make("third").unwrap_err();
     assert_eq!(error.outcome(), Outcome::Halted, "{error:?}");
+    let told = error.message();
+    assert!(
+        told.contains("tiny==1.0") && told.contains(&format!("expected sha256:{hash}")),
+        "{told}"
+    );
     fs::remove_file(at("wheels/tiny-1.0-py3-none-any.whl")).unwrap();
     assert!(make("fourth").is_err());
 }

@@ -1,3 +1,4 @@
+use super::super::Unmade;
 use super::laboratory::{Laboratory, RECIPE, TRAIN, Trial, facts};
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::report::{Cause, ReplayScope, Report, StageStatus, Verdict};
@@ -448,10 +449,96 @@ fn too_little_isolation_is_undecided_unless_it_is_accepted_on_the_record() {
     assert!(report.stages.is_empty());
     let report = laboratory.replay(|trial| trial.accept = Some(Isolation::I1));
     assert_eq!(report.isolation.achieved, Some(Isolation::I1));
-    assert!(
-        report.verdict > Verdict::Reproduced,
-        "a lower isolation is never without a trace"
+    expect(
+        &report,
+        Verdict::ReproducedWithWarnings,
+        0,
+        None,
+        None,
+        None,
     );
+    assert_eq!(report.overrides[0].kind, "accept-isolation");
+}
+
+#[test]
+fn a_fact_that_was_let_go_is_a_warning_and_stands_in_the_report() {
+    let decision =
+        "override = [{ fact = \"libc.version\", level = \"i\", why = \"tried both\" }]\n";
+    let laboratory = Laboratory::with(&format!("{decision}{RECIPE}"), &[]);
+    let other = |trial: &mut Trial| {
+        let mut other = facts();
+        other.set("libc.version", "2.41").unwrap();
+        trial.facts = Some(other);
+    };
+    let report = laboratory.replay(other);
+    expect(
+        &report,
+        Verdict::ReproducedWithWarnings,
+        0,
+        None,
+        None,
+        None,
+    );
+    let row = &report.environment.diff[0];
+    assert_eq!(
+        (row.level.as_str(), row.exception.as_deref()),
+        ("M", Some("tried both"))
+    );
+    assert_eq!(report.overrides[0].id, "libc.version");
+    // Without the decision, nothing runs.
+    let report = Laboratory::new().replay(other);
+    expect(&report, Verdict::Inconclusive, 5, None, None, None);
+}
+
+#[test]
+fn what_git_says_is_not_compared() {
+    let report = Laboratory::new().replay(|trial| {
+        let mut other = facts();
+        other.set("git.commit", "0123").unwrap();
+        trial.facts = Some(other);
+    });
+    expect(&report, Verdict::Reproduced, 0, None, None, None);
+    assert!(report.environment.diff.is_empty());
+}
+
+#[test]
+fn an_environment_that_was_not_made_runs_nothing_and_only_the_machine_is_compared() {
+    let laboratory = Laboratory::new();
+    for (verdict, exit) in [(Verdict::Inconclusive, 5), (Verdict::Error, 4)] {
+        let report = laboratory.replay(|trial| {
+            let mut other = facts();
+            other
+                .set(
+                    "python.packages",
+                    std::collections::BTreeMap::from([("a".to_owned(), "1".to_owned())]),
+                )
+                .unwrap();
+            other.set("cpu.name", "another").unwrap();
+            trial.facts = Some(other);
+            trial.unmade = Some(Unmade {
+                verdict,
+                text: "no".into(),
+            });
+        });
+        expect(&report, verdict, exit, None, None, None);
+        assert!(report.stages.is_empty());
+        let facts: Vec<&str> = report
+            .environment
+            .diff
+            .iter()
+            .map(|row| row.fact.as_str())
+            .collect();
+        assert_eq!(facts, ["cpu.name"]);
+    }
+}
+
+#[test]
+fn a_test_that_could_not_be_made_is_undecided() {
+    let laboratory = Laboratory::new();
+    std::fs::remove_file(laboratory.path("golden/in.json")).unwrap();
+    let report = laboratory.replay(|trial| trial.scope = Some(ReplayScope::Infer));
+    expect(&report, Verdict::Inconclusive, 5, None, None, None);
+    assert!(report.tests[0].undecided);
 }
 
 #[test]
