@@ -34,20 +34,24 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
     let name = format!("venv-{}", &name_of(parts, &place)?.hex()[..16]);
     let directory = place.join(&name);
     let record = place.join(format!("{name}.digest"));
+    let failed = |source| Error::io(format!("making \"{}\"", directory.display()), source);
+    fs::create_dir_all(&place).map_err(failed)?;
+    // Two runs of one project make one environment after the other, and the second finds it made.
+    let lock = fs::File::create(place.join("venv.lock")).map_err(failed)?;
+    lock.lock().map_err(failed)?;
     if let Some(kept) = kept(&directory, &record, parts.interpreter)? {
         return Ok(kept);
     }
     let _ = fs::remove_file(&record);
-    let failed = |source| Error::io(format!("making \"{}\"", directory.display()), source);
     if directory.exists() {
         fs::remove_dir_all(&directory).map_err(failed)?;
     }
-    fs::create_dir_all(&place).map_err(failed)?;
-    let lock = parts.root.join(parts.lock.as_str());
+    let requirements = parts.root.join(parts.lock.as_str());
     let wheels = parts.root.join(parts.wheels.as_str());
-    let made = materialise(&lock, &wheels, parts.interpreter, &directory).inspect_err(|_| {
-        let _ = fs::remove_dir_all(&directory);
-    })?;
+    let made =
+        materialise(&requirements, &wheels, parts.interpreter, &directory).inspect_err(|_| {
+            let _ = fs::remove_dir_all(&directory);
+        })?;
     // Written last, and whole: without it, what lies there was cut short.
     let mut file = tempfile::NamedTempFile::new_in(&place).map_err(failed)?;
     writeln!(file, "{}", made.digest).map_err(failed)?;

@@ -336,7 +336,8 @@ impl Page {
             .timings
             .values()
             .filter_map(|text| text.parse::<f64>().ok())
-            .sum();
+            // The sum of nothing is minus nothing, and would be shown so.
+            .fold(0.0, |sum, part| sum + part);
         let word = self.paint(report.verdict.as_str(), ink);
         self.lines.push(format!("{word}  {class}; {seconds:.1} s"));
         let (why, command) = next_step(report, around);
