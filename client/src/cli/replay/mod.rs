@@ -148,7 +148,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     markdown: Option<PathBuf>,
 
-    /// Keep what the stages wrote, and their logs, in this directory, which must not exist
+    /// Keep what the stages wrote, their logs and the facts of this machine (environment.json) in this directory, which must not exist
     #[arg(long, value_name = "DIR", help_heading = "Report")]
     keep: Option<PathBuf>,
 
