@@ -97,7 +97,8 @@ go_tool() {
         started=$SECONDS
         mkdir -p "$SEALSTONE_TOOLS/build.$$"
         if GOBIN="$SEALSTONE_TOOLS/build.$$" GOFLAGS="${GOFLAGS:-} -trimpath" \
-            timeout $((BUDGET - SECONDS)) nice -n 10 go install "$package@$version" </dev/null >>"$LOG" 2>&1; then
+            timeout $((BUDGET - SECONDS)) nice -n 10 go install "$package@$version" </dev/null >>"$LOG" 2>&1 ||
+            go_from_module "$package" "$version" "$SEALSTONE_TOOLS/build.$$" >>"$LOG" 2>&1; then
             mv "$SEALSTONE_TOOLS/build.$$/$(basename "$package")" "$target"
             installed+=("$name in $((SECONDS - started))s")
         else
@@ -106,6 +107,15 @@ go_tool() {
         rm -rf "$SEALSTONE_TOOLS/build.$$"
     fi
     [ -x "$target" ] && ln -sfn "$target" "$BIN/$name"
+}
+
+# go_from_module PACKAGE VERSION FOLDER: builds a module's main package in a copy of the module. `go install` also asks
+# for the list of all versions, which some proxies do not give.
+go_from_module() {
+    local package=$1 version=$2 folder=$3 source
+    source=$(timeout 120 go mod download -json "$package@$version" </dev/null | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+    [ -n "$source" ] && cp -r "$source" "$folder/source" && chmod -R u+w "$folder/source" &&
+        (cd "$folder/source" && timeout $((BUDGET - SECONDS)) nice -n 10 go build -trimpath -o "$folder/$(basename "$package")" . </dev/null)
 }
 
 # python_tool NAME VERSION PACKAGE...: Python packages in a virtual environment of their own, named NAME.

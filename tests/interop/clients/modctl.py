@@ -22,7 +22,8 @@ class Modctl(Verifier):
         return ("modctl", *self.storage, *words)
 
     def check_login(self):
-        self.run(*self.modctl("login", "--plain-http", "-u", servers.USER, "--password-stdin", self.host), stdin=servers.PASSWORD)
+        # With --password-stdin it wants a terminal all the same.
+        self.run(*self.modctl("login", "--plain-http", "-u", servers.USER, "-p", servers.PASSWORD, "--password-stdin=false", self.host))
 
     def check_pull(self):
         self.run(*self.modctl("pull", "--plain-http", self.tagged))
