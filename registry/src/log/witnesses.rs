@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// Least time between two rounds: nobody waits for one, or somebody may.
 const ROUND: Duration = Duration::from_secs(1);
 const URGENT_ROUND: Duration = Duration::from_millis(20);
+/// After so long a checkpoint is shown again that too few cosigned.
+const AGAIN: Duration = Duration::from_secs(10);
+const URGENT_AGAIN: Duration = Duration::from_millis(500);
 /// How long those are waited for who have not answered when enough others have.
 const STRAGGLERS: Duration = Duration::from_millis(200);
 /// Longest wait for a witness.
@@ -73,20 +76,23 @@ impl Log {
         let mut sizes = vec![0; parties.len()];
         let mut published = self.inner.published.subscribe();
         published.mark_changed();
+        let (pause, again) = match self.inner.settings.quorum {
+            0 => (ROUND, AGAIN),
+            _ => (URGENT_ROUND, URGENT_AGAIN),
+        };
+        let mut is_enough = true;
         loop {
+            // A checkpoint that too few cosigned is shown again, though nothing has been appended since.
             tokio::select! {
                 changed = published.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(again), if !is_enough => {}
                 () = stop.cancelled() => break,
             }
             let checkpoint = published.borrow_and_update().clone();
             tokio::select! {
-                () = self.round(&client, &parties, &mut sizes, &checkpoint) => {}
+                enough = self.round(&client, &parties, &mut sizes, &checkpoint) => is_enough = enough,
                 () = stop.cancelled() => break,
             }
-            let pause = match self.inner.settings.quorum {
-                0 => ROUND,
-                _ => URGENT_ROUND,
-            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => break,
@@ -102,14 +108,14 @@ impl Log {
         }
     }
 
-    /// Asks every witness for one checkpoint, and keeps it once enough have cosigned.
+    /// Asks every witness for one checkpoint, and keeps it once enough have cosigned; whether they have.
     async fn round(
         &self,
         client: &reqwest::Client,
         parties: &[WitnessParty],
         sizes: &mut [u64],
         checkpoint: &PublishedCheckpoint,
-    ) {
+    ) -> bool {
         let mut asked: FuturesUnordered<_> =
             parties
                 .iter()
@@ -126,7 +132,7 @@ impl Log {
                 false => Ok(asked.next().await),
             };
             let Ok(Some((party, answer))) = answered else {
-                return;
+                return is_enough;
             };
             match answer {
                 Ok(line) => lines.push(line),

@@ -563,7 +563,7 @@ fn forgeries() -> Vec<Row> {
                 good()
                     .replaced("signature", by(&p256(2), &signature()))
                     .with("again", malleated(&signature())),
-                Denied("signed by alice"),
+                Denied("high one of its two possible s"),
             )
         },
         row(
