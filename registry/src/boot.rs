@@ -245,7 +245,10 @@ async fn open(
         KvMetadata::start(engine(directory)?, observe)
             .with_context(|| format!("metadata in {}", directory.display()))?,
     );
-    let blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
+    let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
+    if config.storage.direct_writes {
+        blobs = blobs.with_direct_writes();
+    }
     let seconds =
         |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
     let collect = &config.collect;

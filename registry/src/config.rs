@@ -88,6 +88,8 @@ pub struct Storage {
     pub path: PathBuf,
     /// Bytes of the disk that uploads leave free.
     pub reserve_bytes: u64,
+    /// Whether uploads are written past the page cache, where the file system can do that.
+    pub direct_writes: bool,
 }
 
 impl Default for Storage {
@@ -95,6 +97,7 @@ impl Default for Storage {
         Storage {
             path: PathBuf::from("/var/lib/sealstone"),
             reserve_bytes: 256 << 20,
+            direct_writes: true,
         }
     }
 }

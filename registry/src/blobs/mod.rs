@@ -12,16 +12,19 @@
 //! **Invariant**: nothing here knows a digest's path. Which key belongs to which digest is metadata.
 //! Shortcuts that need a local directory live in [`local`]; everything else goes through `object_store`.
 
+mod batch;
 mod buffers;
 mod error;
 mod hashing;
 mod inventory;
 mod local;
+mod part;
 mod publish;
 mod read;
 mod staging;
 mod sys;
 
+pub use batch::Batch;
 pub use error::Error;
 pub use hashing::BlobHasher;
 pub use inventory::Stored;
@@ -29,10 +32,10 @@ pub use local::LocalDirectory;
 pub use publish::PublishedBlob;
 pub use read::{GroupStream, TreeStream};
 pub(crate) use staging::SPECULATIVE;
-pub use staging::{SealedBytes, SealedUpload, StagedUpload, Staging};
+pub use staging::{BatchWriter, SealedBytes, SealedUpload, StagedUpload, Staging};
 
 use crate::metadata::{PhysicalKey, UploadRow};
-use buffers::BufferPool;
+use buffers::{BUFFER_BYTES, BufferPool};
 use moka::sync::Cache;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -45,6 +48,9 @@ pub const INLINE_LIMIT: u64 = 64 * 1024;
 
 /// Memory for folded trees of blobs that were read lately, in bytes.
 const TREE_CACHE_BYTES: u64 = 4 << 20;
+
+/// Buffers for reading that are kept: 8 MiB.
+const READ_BUFFERS_KEPT: usize = 16;
 
 /// The blob store.
 #[derive(Clone, Debug)]
@@ -105,8 +111,16 @@ impl BlobStore {
             objects,
             local,
             staging,
-            buffers: BufferPool::default(),
+            buffers: BufferPool::new(BUFFER_BYTES, READ_BUFFERS_KEPT),
             trees,
+        }
+    }
+
+    /// The same with uploads written past the page cache, where the file system can do that.
+    pub fn with_direct_writes(self) -> BlobStore {
+        BlobStore {
+            staging: self.staging.past_the_cache(),
+            ..self
         }
     }
 

@@ -59,10 +59,8 @@ impl BlobStore {
             Some(local) => {
                 let move_into_place = move || {
                     append_tree(&sealed)?;
-                    sealed
-                        .data
-                        .sync_data()
-                        .map_err(Error::io("sync", sealed.id))?;
+                    let file = sealed.part.file();
+                    file.sync_data().map_err(Error::io("sync", sealed.id))?;
                     local.adopt(&sealed.data_path, &sealed.key)
                 };
                 tokio::task::spawn_blocking(move_into_place)
@@ -121,7 +119,7 @@ pub(super) fn tree_bytes(size: u64) -> u64 {
 
 fn append_tree(sealed: &SealedUpload) -> Result<(), Error> {
     let io = |action| Error::io(action, sealed.id);
-    let mut data = &sealed.data;
+    let mut data = sealed.part.file();
     // Space may have been reserved behind the last byte that came.
     data.set_len(sealed.size).map_err(io("truncate"))?;
     if tree_bytes(sealed.size) == 0 {
@@ -144,7 +142,11 @@ async fn read_part(
     let sealed = sealed.clone();
     let read = move || {
         let mut part = vec![0; len];
-        let file = if tree { &sealed.tree } else { &sealed.data };
+        let file = if tree {
+            &sealed.tree
+        } else {
+            sealed.part.file()
+        };
         file.read_exact_at(&mut part, offset)
             .map_err(Error::io("read", sealed.id))?;
         Ok(part)

@@ -4,7 +4,10 @@
 //! process dies, [`BlobStore::resume`](super::BlobStore::resume) finds them by the file's length and hashes the few that the saved
 //! state does not cover.
 
+use super::batch::{self, Batch};
+use super::buffers::BufferPool;
 use super::hashing::BlobHasher;
+use super::part::PartFile;
 use super::{Error, sys};
 use crate::metadata::{PhysicalKey, UploadId, UploadRow};
 use bytes::Bytes;
@@ -16,19 +19,20 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Bytes in one write. Larger ones make the kernel build large folios, which costs more than the calls:
-/// system time fell by a third on ext4 when writes of 512 KiB became writes of 128 KiB.
-const WRITE_BYTES: usize = 128 * 1024;
-/// After so many bytes the kernel is asked to begin writing them to disk: 8 MiB.
-const WRITEBACK_BYTES: u64 = 8 << 20;
 /// After so many bytes free space is looked at again: 32 MiB.
 const SPACE_CHECK_BYTES: u64 = 32 << 20;
+
+/// Bytes for which space is reserved at a time when nobody said how many will come: 32 MiB.
+const RESERVE_AHEAD_BYTES: u64 = 32 << 20;
 
 /// The directory of part files.
 #[derive(Clone, Debug)]
 pub struct Staging {
     directory: Arc<PathBuf>,
     reserve: u64,
+    /// Whether part files are written past the page cache.
+    direct: bool,
+    batches: BufferPool,
 }
 
 impl Staging {
@@ -37,7 +41,17 @@ impl Staging {
         Ok(Staging {
             directory: Arc::new(directory),
             reserve,
+            direct: false,
+            batches: batch::pool(),
         })
+    }
+
+    /// The same with part files written past the page cache, where the file system can do that.
+    pub(super) fn past_the_cache(self) -> Staging {
+        Staging {
+            direct: true,
+            ..self
+        }
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, Error> {
@@ -80,7 +94,10 @@ impl Staging {
                 .open(path)
                 .map_err(Error::io("open", path.display()))
         };
-        let data = open(&self.data_path(row.id))?;
+        let data_path = self.data_path(row.id);
+        let part = PartFile::open(&data_path, self.direct)
+            .map_err(Error::io("open", data_path.display()))?;
+        let data = part.file();
         let mut tree = open(&self.tree_path(row.id))?;
         let io = |action| Error::io(action, row.id);
         let mut received = data.metadata().map_err(io("measure"))?.len();
@@ -119,11 +136,10 @@ impl Staging {
             id: row.id,
             key: row.key.clone(),
             staging: self.clone(),
-            data,
+            part: Arc::new(part),
             tree,
             hasher,
             offset: 0,
-            flushed: received,
             space_checked: received,
             reserved: 0,
         };
@@ -191,11 +207,10 @@ pub struct StagedUpload {
     id: UploadId,
     key: PhysicalKey,
     staging: Staging,
-    data: File,
+    part: Arc<PartFile>,
     tree: File,
     hasher: BlobHasher,
     offset: u64,
-    flushed: u64,
     space_checked: u64,
     reserved: u64,
 }
@@ -222,47 +237,52 @@ impl StagedUpload {
     /// [`Error::Full`] if they would not fit.
     pub fn expect(&mut self, len: u64) -> Result<(), Error> {
         self.staging.check_space(len)?;
-        sys::reserve(&self.data, self.offset, len)
+        sys::reserve(self.part.file(), self.offset, len)
             .map_err(Error::io("reserve space for", self.id))?;
         self.reserved = self.offset + len;
         Ok(())
     }
 
-    /// Adds bytes: to the file, to both hashes.
-    ///
-    /// # Errors
-    /// If they cannot be written. The upload then stands where it stood before the call.
-    pub fn append(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
-        if self.offset >= self.reserved && self.offset >= self.space_checked + SPACE_CHECK_BYTES {
-            self.staging.check_space(0)?;
-            self.space_checked = self.offset;
-        }
-        let start = self.offset;
-        if let Err(error) = self.write_all(pieces) {
-            // Bytes behind the offset would be taken for received ones after a restart.
-            let _ = self.data.set_len(start);
-            let _ = self.data.seek(SeekFrom::Start(start));
-            return Err(error);
-        }
-        for piece in pieces {
-            self.hasher.update(piece);
-            self.offset += piece.len() as u64;
-        }
-        self.write_values()?;
-        if self.offset - self.flushed >= WRITEBACK_BYTES {
-            sys::start_writeback(&self.data, self.flushed, self.offset - self.flushed);
-            self.flushed = self.offset;
-        }
-        Ok(())
+    /// An empty batch that begins where the upload stands, or where the batch before it ends.
+    pub fn batch_after(&self, last: Option<&Batch>) -> Batch {
+        let offset = last.map_or(self.offset, Batch::next_offset);
+        Batch::at(&self.staging.batches, offset)
     }
 
-    fn write_all(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
-        for piece in pieces.iter().flat_map(|piece| piece.chunks(WRITE_BYTES)) {
-            self.data
-                .write_all(piece)
-                .map_err(Error::io("write", self.id))?;
+    /// Prepares to add a batch, which must begin where the upload stands: what writes it to the file, and may run on
+    /// another thread while [`StagedUpload::hash`] runs on this one. Both must have ended before the next batch.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if it would use the reserve.
+    pub fn writing(&mut self, batch: &Arc<Batch>) -> Result<BatchWriter, Error> {
+        assert_eq!(batch.offset(), self.offset, "batches follow each other");
+        if self.offset >= self.reserved {
+            if self.offset >= self.space_checked + SPACE_CHECK_BYTES {
+                self.staging.check_space(0)?;
+                self.space_checked = self.offset;
+            }
+            // Only so that blocks lie together: that it does not fit is no reason to refuse the batch.
+            let end = batch.next_offset() + RESERVE_AHEAD_BYTES;
+            if batch.is_full() && self.staging.check_space(end - self.offset).is_ok() {
+                let _ = sys::reserve(self.part.file(), self.offset, end - self.offset);
+                self.reserved = end;
+            }
         }
-        Ok(())
+        Ok(BatchWriter {
+            id: self.id,
+            part: self.part.clone(),
+            batch: batch.clone(),
+        })
+    }
+
+    /// Adds a batch to both hashes.
+    ///
+    /// # Errors
+    /// If the tree's values cannot be written.
+    pub fn hash(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.hasher.update(batch.bytes());
+        self.offset = batch.next_offset();
+        self.write_values()
     }
 
     fn write_values(&mut self) -> Result<(), Error> {
@@ -283,7 +303,8 @@ impl StagedUpload {
             let end = if position < saved { saved } else { received };
             let len = (end - position).min(GROUP_BYTES as u64) as usize;
             let piece = &mut buffer[..len];
-            self.data
+            self.part
+                .file()
                 .read_exact_at(piece, position)
                 .map_err(Error::io("read", self.id))?;
             if position < saved {
@@ -294,11 +315,7 @@ impl StagedUpload {
             position += len as u64;
         }
         self.offset = received;
-        self.write_values()?;
-        self.data
-            .seek(SeekFrom::Start(received))
-            .map_err(Error::io("seek in", self.id))?;
-        Ok(())
+        self.write_values()
     }
 
     /// Ends the upload: its bytes must have the digest that the client named.
@@ -333,10 +350,30 @@ impl StagedUpload {
             digest: digests.named,
             size: self.offset,
             root: digests.root,
-            data: self.data,
+            part: self.part,
             data_path: self.staging.data_path(self.id),
             tree: self.tree,
         })
+    }
+}
+
+/// Writes one batch to the part file.
+#[derive(Debug)]
+pub struct BatchWriter {
+    id: UploadId,
+    part: Arc<PartFile>,
+    batch: Arc<Batch>,
+}
+
+impl BatchWriter {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// If it cannot be written. Nothing of it is left in the file then, and the upload must be resumed from there.
+    pub fn write(self) -> Result<(), Error> {
+        self.part
+            .write(&self.batch)
+            .map_err(Error::io("write", self.id))
     }
 }
 
@@ -355,7 +392,7 @@ pub struct SealedUpload {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) root: ChainingValue,
-    pub(super) data: File,
+    pub(super) part: Arc<PartFile>,
     pub(super) data_path: PathBuf,
     pub(super) tree: File,
 }
@@ -377,7 +414,8 @@ impl SealedUpload {
     /// If they cannot be read.
     pub fn read_all(&self) -> Result<Bytes, Error> {
         let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(usize::MAX)];
-        self.data
+        self.part
+            .file()
             .read_exact_at(&mut bytes, 0)
             .map_err(Error::io("read", self.id))?;
         if Digest::of(self.digest.algorithm(), &bytes) != self.digest {

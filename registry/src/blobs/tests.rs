@@ -25,7 +25,9 @@ impl Place {
     fn local() -> Place {
         let directory = tempfile::tempdir().unwrap();
         Place {
-            store: BlobStore::local(directory.path(), 0).unwrap(),
+            store: BlobStore::local(directory.path(), 0)
+                .unwrap()
+                .with_direct_writes(),
             directory,
         }
     }
@@ -41,6 +43,22 @@ impl Place {
 
     fn both() -> [Place; 2] {
         [Place::local(), Place::remote()]
+    }
+}
+
+impl StagedUpload {
+    /// Adds bytes as a request would.
+    fn append(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
+        for mut piece in pieces.iter().cloned() {
+            while !piece.is_empty() {
+                let mut batch = self.batch_after(None);
+                batch.fill(&mut piece);
+                let batch = Arc::new(batch);
+                self.writing(&batch)?.write()?;
+                self.hash(&batch)?;
+            }
+        }
+        Ok(())
     }
 }
 

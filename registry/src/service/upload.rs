@@ -1,20 +1,18 @@
 //! Receiving blobs: sessions that survive broken connections and restarts.
 
 use super::{Contributor, Error, Registry};
-use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
+use crate::blobs::{self, Batch, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
     CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, StoredAlgorithm, UploadId, UploadRow,
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::range::UploadRange;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Bytes collected before they go to a blocking thread: enough that the hop costs nothing.
-const BATCH_BYTES: usize = 768 * 1024;
 /// Bytes after which progress is noted: what a restart hashes again at most.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// How long a request waits for another that writes to the same upload, before it is told so. A client
@@ -396,67 +394,79 @@ impl Registry {
         &self,
         upload: Box<StagedUpload>,
         first: Vec<Bytes>,
-        mut body: Body,
+        body: Body,
     ) -> (Result<Box<StagedUpload>, Error>, Result<(), Error>) {
         let id = upload.id();
         let mut noted = upload.offset();
-        let mut batch_len = first.iter().map(Bytes::len).sum();
-        let mut batch = first;
+        let mut batch = upload.batch_after(None);
         let mut writer = Writer::Idle(upload);
         let mut ended = Ok(());
+        let mut pieces = stream::iter(first.into_iter().map(Ok)).chain(body);
         loop {
-            let next = if batch_len < BATCH_BYTES {
-                body.next().await
-            } else {
-                None
-            };
-            let at_end = batch_len < BATCH_BYTES && !matches!(next, Some(Ok(_)));
-            match next {
-                Some(Ok(piece)) => {
-                    batch_len += piece.len();
-                    batch.push(piece);
-                    continue;
+            let (mut piece, is_last) = match pieces.next().await {
+                Some(Ok(piece)) => (piece, false),
+                Some(Err(reason)) => {
+                    ended = Err(Error::BodyInterrupted(reason));
+                    (Bytes::new(), true)
                 }
-                Some(Err(reason)) => ended = Err(Error::BodyInterrupted(reason)),
-                None => {}
-            }
-            let upload = match writer.wait().await {
-                Ok(upload) => upload,
-                Err(error) => return (Err(error), ended),
+                None => (Bytes::new(), true),
             };
-            if upload.offset() - noted >= CHECKPOINT_BYTES {
-                noted = upload.offset();
-                if let Err(error) = self.checkpoint(id, &upload, false).await {
-                    return (Err(error), ended);
+            batch.fill(&mut piece);
+            while batch.is_full() || (is_last && !batch.is_empty()) {
+                let upload = match writer.wait().await {
+                    Ok(upload) => upload,
+                    Err(error) => return (Err(error), ended),
+                };
+                if upload.offset() - noted >= CHECKPOINT_BYTES {
+                    noted = upload.offset();
+                    if let Err(error) = self.checkpoint(id, &upload, false).await {
+                        return (Err(error), ended);
+                    }
                 }
+                self.inner.metrics.bytes_received.inc_by(batch.len() as u64);
+                let next = upload.batch_after(Some(&batch));
+                writer = match Writer::start(upload, std::mem::replace(&mut batch, next)) {
+                    Ok(writer) => writer,
+                    Err(error) => return (Err(error), ended),
+                };
+                batch.fill(&mut piece);
             }
-            self.inner.metrics.bytes_received.inc_by(batch_len as u64);
-            writer = Writer::start(upload, std::mem::take(&mut batch));
-            batch_len = 0;
-            if at_end {
+            if is_last {
                 return (writer.wait().await, ended);
             }
         }
     }
 }
 
-/// The upload, here or with the blocking thread that writes to it.
+/// The upload, here or with the blocking threads that hash and write a batch: the processor works on one while the
+/// disk works on the other.
 enum Writer {
     Idle(Box<StagedUpload>),
-    Busy(tokio::task::JoinHandle<Result<Box<StagedUpload>, blobs::Error>>),
+    Busy {
+        hashing: tokio::task::JoinHandle<Result<Box<StagedUpload>, blobs::Error>>,
+        writing: tokio::task::JoinHandle<Result<(), blobs::Error>>,
+    },
 }
 
 impl Writer {
-    fn start(mut upload: Box<StagedUpload>, batch: Vec<Bytes>) -> Writer {
-        Writer::Busy(tokio::task::spawn_blocking(move || {
-            upload.append(&batch).map(|()| upload)
-        }))
+    fn start(mut upload: Box<StagedUpload>, batch: Batch) -> Result<Writer, Error> {
+        let batch = Arc::new(batch);
+        let job = upload.writing(&batch)?;
+        Ok(Writer::Busy {
+            writing: tokio::task::spawn_blocking(move || job.write()),
+            hashing: tokio::task::spawn_blocking(move || upload.hash(&batch).map(|()| upload)),
+        })
     }
 
     async fn wait(self) -> Result<Box<StagedUpload>, Error> {
         match self {
             Writer::Idle(upload) => Ok(upload),
-            Writer::Busy(task) => Ok(task.await.map_err(|_| blobs::Error::Stopping)??),
+            Writer::Busy { hashing, writing } => {
+                // Both end before anybody hears of a failure of one.
+                let (hashed, written) = (hashing.await, writing.await);
+                written.map_err(|_| blobs::Error::Stopping)??;
+                Ok(hashed.map_err(|_| blobs::Error::Stopping)??)
+            }
         }
     }
 }
