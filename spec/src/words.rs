@@ -9,12 +9,21 @@
 //! adjectives, animals and stones, in this order.
 
 use crate::digest::Digest;
+use std::sync::LazyLock;
 
 const LISTS: [&str; 3] = [
     include_str!("words/adjectives.txt"),
     include_str!("words/animals.txt"),
     include_str!("words/stones.txt"),
 ];
+
+/// The lists, cut into words once: a server says a name with every manifest.
+static WORDS: LazyLock<[[&str; 128]; 3]> = LazyLock::new(|| {
+    LISTS.map(|list| {
+        let mut words = list.lines();
+        std::array::from_fn(|_| words.next().expect("each list has 128 words"))
+    })
+});
 
 /// The three words of a digest, with hyphens between them.
 ///
@@ -27,15 +36,14 @@ const LISTS: [&str; 3] = [
 pub fn three_words(digest: &Digest) -> String {
     let text = format!("sealstone/words/v1\n{digest}");
     let hash = Digest::sha256(text.as_bytes());
-    let words: Vec<&str> = LISTS
-        .iter()
-        .zip(hash.bytes())
-        .map(|(list, byte)| {
-            let index = usize::from(byte & 0x7f);
-            list.lines().nth(index).expect("each list has 128 words")
-        })
-        .collect();
-    words.join("-")
+    let mut name = String::with_capacity(32);
+    for (list, byte) in WORDS.iter().zip(hash.bytes()) {
+        if !name.is_empty() {
+            name.push('-');
+        }
+        name.push_str(list[usize::from(byte & 0x7f)]);
+    }
+    name
 }
 
 /// Whether `name` is this digest's name; letter case, and spaces instead of hyphens, do not matter.

@@ -220,7 +220,7 @@ async fn list_tokens(context: &Context, principal: &Principal) -> Outcome {
     let Some(own) = principal.identity().name() else {
         return Err(ApiError::challenge(
             "tokens belong to accounts: log in",
-            &context.realm,
+            &context.realm(),
             &[],
             None,
         ));

@@ -7,6 +7,7 @@ use crate::service::{Contributor, Registry};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt as _};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use sealstone_spec::name::RepoName;
@@ -16,33 +17,40 @@ pub(super) struct Context {
     pub(super) app: App,
     pub(super) headers: HeaderMap,
     pub(super) query: Vec<(String, String)>,
-    pub(super) realm: Realm,
+    /// Which host the request was sent to, if its first line says.
+    authority: Option<Authority>,
 }
 
 impl Context {
-    pub(super) fn new(app: App, request: &Request<Body>) -> Context {
-        let headers = request.headers().clone();
+    /// Takes the headers out of the request.
+    pub(super) fn new(app: App, request: &mut Request<Body>) -> Context {
+        let headers = std::mem::take(request.headers_mut());
         let query = request.uri().query().unwrap_or_default();
         let query = url::form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect();
-        let settings = &app.inner.settings;
-        let base = settings.public_url.clone().unwrap_or_else(|| {
-            let host = request.uri().authority().map(ToString::to_string);
-            let host = host
-                .or_else(|| text(&headers, &header::HOST).map(ToOwned::to_owned))
-                .unwrap_or_default();
-            format!("{}://{host}", if settings.tls { "https" } else { "http" })
-        });
-        let realm = Realm {
-            url: format!("{}/token", base.trim_end_matches('/')),
-            service: app.inner.authenticator.sessions().service().to_owned(),
-        };
         Context {
             app,
             headers,
             query,
-            realm,
+            authority: request.uri().authority().cloned(),
+        }
+    }
+
+    /// What a challenge says of where to log in.
+    pub(super) fn realm(&self) -> Realm {
+        let inner = &self.app.inner;
+        let base = inner.settings.public_url.clone().unwrap_or_else(|| {
+            let named = self.authority.as_ref().map(Authority::as_str);
+            let host = named
+                .or_else(|| self.header(&header::HOST))
+                .unwrap_or_default();
+            let scheme = if inner.settings.tls { "https" } else { "http" };
+            format!("{scheme}://{host}")
+        });
+        Realm {
+            url: format!("{}/token", base.trim_end_matches('/')),
+            service: inner.authenticator.sessions().service().to_owned(),
         }
     }
 
@@ -120,7 +128,7 @@ impl Context {
                 if let AuthError::Directory(_) = &error {
                     tracing::error!(%error, "accounts cannot be looked up; nobody is let in");
                 }
-                ApiError::from_auth(&error, &self.realm)
+                ApiError::from_auth(&error, &self.realm())
             })
     }
 
@@ -131,7 +139,7 @@ impl Context {
         repo: &RepoName,
     ) -> Result<Grant<A>, ApiError> {
         let granted = self.app.inner.authorizer.grant::<A>(principal, repo);
-        granted.map_err(|refusal| ApiError::from_refusal(&refusal, &self.realm))
+        granted.map_err(|refusal| ApiError::from_refusal(&refusal, &self.realm()))
     }
 
     /// The same, where a refusal only narrows what is done.

@@ -230,7 +230,7 @@ fn refuse(context: &Context, is_anonymous: bool, error: Error) -> ApiError {
     match error {
         Error::MayNotReadLog if is_anonymous => {
             let text = "these entries name repositories that are not public: log in";
-            ApiError::challenge(text, &context.realm, &[], None)
+            ApiError::challenge(text, &context.realm(), &[], None)
         }
         other => other.into(),
     }

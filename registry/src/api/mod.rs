@@ -127,7 +127,7 @@ impl App {
         response
     }
 
-    async fn dispatch(&self, request: Request<Body>) -> (&'static str, Response<Body>) {
+    async fn dispatch(&self, mut request: Request<Body>) -> (&'static str, Response<Body>) {
         let path = request.uri().path().to_owned();
         let is_head = request.method() == Method::HEAD;
         let (label, outcome) = match path.as_str() {
@@ -136,30 +136,30 @@ impl App {
             "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry))),
             "/token" => (
                 "token",
-                token::token(&Context::new(self.clone(), &request), request).await,
+                token::token(&Context::new(self.clone(), &mut request), request).await,
             ),
             _ if log::is_static_path(&path) => (
                 "log",
-                log::serve(&Context::new(self.clone(), &request), request).await,
+                log::serve(&Context::new(self.clone(), &mut request), request).await,
             ),
             _ if path.starts_with("/api/v1/log/") => (
                 "log",
-                log::handle(&Context::new(self.clone(), &request), request).await,
+                log::handle(&Context::new(self.clone(), &mut request), request).await,
             ),
             _ if path.starts_with("/api/v1/") => (
                 "api",
-                admin::handle(&Context::new(self.clone(), &request), request).await,
+                admin::handle(&Context::new(self.clone(), &mut request), request).await,
             ),
             "/" => ("root", Ok(ops::root())),
             _ => match route::OciRoute::parse(&path) {
                 Ok(route) => (
                     route.label(),
-                    oci::handle(&Context::new(self.clone(), &request), route, request).await,
+                    oci::handle(&Context::new(self.clone(), &mut request), route, request).await,
                 ),
                 Err(error) => (
                     "none",
                     oci::refuse_route(
-                        &Context::new(self.clone(), &request),
+                        &Context::new(self.clone(), &mut request),
                         request.method(),
                         error,
                     )

@@ -27,7 +27,7 @@ pub(super) async fn token(
     if principal.is_anonymous() && access.is_empty() {
         return Err(ApiError::challenge(
             "log in to get a token",
-            &context.realm,
+            &context.realm(),
             &[],
             None,
         ));

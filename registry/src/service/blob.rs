@@ -21,6 +21,20 @@ pub struct BlobFacts {
     pub size: u64,
 }
 
+/// A blob that somebody with a grant to pull may read. [`Registry::readable_blob`] makes these.
+#[derive(Clone, Debug)]
+pub struct ReadableBlob {
+    digest: Digest,
+    blob: LinkedBlob,
+}
+
+impl ReadableBlob {
+    /// Size, in bytes.
+    pub fn size(&self) -> u64 {
+        self.blob.size
+    }
+}
+
 /// Bytes that may leave the server: each was compared with the blob's tree or digest since it left the
 /// disk. The service makes these and nobody else can.
 pub struct BlobBody {
@@ -63,9 +77,20 @@ impl Registry {
         Ok(BlobFacts { size: blob.size })
     }
 
-    /// The size of a blob that is about to be read.
-    pub async fn blob_size(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<u64, Error> {
-        Ok(self.find_sound(grant, digest).await?.size)
+    /// A blob for somebody who is about to read it.
+    ///
+    /// # Errors
+    /// If it is not there, not visible, or in quarantine.
+    pub async fn readable_blob(
+        &self,
+        grant: &Grant<Pull>,
+        digest: &Digest,
+    ) -> Result<ReadableBlob, Error> {
+        let blob = self.find_sound(grant, digest).await?;
+        Ok(ReadableBlob {
+            digest: *digest,
+            blob,
+        })
     }
 
     /// A blob for somebody who asks whether it is there. A damaged one is as good as absent: a pusher who
@@ -98,15 +123,13 @@ impl Registry {
         }
     }
 
-    /// Opens a blob, or the part of it that `choose` picks once its size is known.
+    /// Opens a part of a blob, which must lie within it.
     pub async fn read_blob(
         &self,
-        grant: &Grant<Pull>,
-        digest: &Digest,
-        choose: impl FnOnce(u64) -> Range<u64>,
-    ) -> Result<(BlobFacts, BlobBody), Error> {
-        let blob = self.find_sound(grant, digest).await?;
-        let range = choose(blob.size);
+        readable: &ReadableBlob,
+        range: Range<u64>,
+    ) -> Result<BlobBody, Error> {
+        let ReadableBlob { digest, blob } = readable;
         let len = range.end - range.start;
         let stream: GroupStream = match &blob.place {
             BlobPlace::Inline => {
@@ -130,7 +153,7 @@ impl Registry {
             }
         };
         self.inner.metrics.bytes_sent.inc_by(len);
-        Ok((BlobFacts { size: blob.size }, BlobBody { stream, len }))
+        Ok(BlobBody { stream, len })
     }
 
     /// The BLAKE3 tree of a blob, for clients that fetch its ranges in parallel; `None` for small ones.

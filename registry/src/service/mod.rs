@@ -15,7 +15,7 @@ mod pull;
 mod push;
 mod upload;
 
-pub use blob::{BlobBody, BlobFacts};
+pub use blob::{BlobBody, BlobFacts, ReadableBlob};
 pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;

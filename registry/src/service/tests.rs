@@ -139,11 +139,9 @@ impl Bench {
 
     /// All of a blob, as somebody with `grant` gets it.
     async fn read(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<Vec<u8>, Error> {
-        let (facts, body) = self
-            .registry
-            .read_blob(grant, digest, |size| 0..size)
-            .await?;
-        assert_eq!(facts.size, body.len());
+        let blob = self.registry.readable_blob(grant, digest).await?;
+        let body = self.registry.read_blob(&blob, 0..blob.size()).await?;
+        assert_eq!(blob.size(), body.len());
         let mut stream = body.into_stream();
         let mut found = Vec::new();
         while let Some(piece) = stream.next().await {

@@ -52,9 +52,9 @@ pub(super) async fn get(
         .header(&header::RANGE)
         .filter(|_| same)
         .and_then(ByteRange::parse);
+    let blob = context.registry().readable_blob(&grant, digest).await?;
     if let Some(wanted) = wanted {
-        let size = context.registry().blob_size(&grant, digest).await?;
-        match wanted.within(size) {
+        match wanted.within(blob.size()) {
             Err(unsatisfiable) => {
                 return Err(ApiError::new(
                     StatusCode::RANGE_NOT_SATISFIABLE,
@@ -64,14 +64,10 @@ pub(super) async fn get(
                 .header(header::CONTENT_RANGE, unsatisfiable.content_range()));
             }
             Ok(Some(part)) => {
-                let chosen = part.clone();
-                let (facts, body) = context
-                    .registry()
-                    .read_blob(&grant, digest, |_| chosen)
-                    .await?;
+                let body = context.registry().read_blob(&blob, part.clone()).await?;
                 let answer = Answer::new(StatusCode::PARTIAL_CONTENT)
                     .header(header::CONTENT_TYPE, "application/octet-stream")
-                    .header(header::CONTENT_RANGE, content_range(&part, facts.size))
+                    .header(header::CONTENT_RANGE, content_range(&part, blob.size()))
                     .header(header::CONTENT_LENGTH, body.len().to_string());
                 return Ok(described(answer, digest)
                     .body(VerifiedBody::from(body))
@@ -80,10 +76,7 @@ pub(super) async fn get(
             Ok(None) => {}
         }
     }
-    let (_, body) = context
-        .registry()
-        .read_blob(&grant, digest, |size| 0..size)
-        .await?;
+    let body = context.registry().read_blob(&blob, 0..blob.size()).await?;
     let answer = Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, "application/octet-stream")
         .header(header::CONTENT_LENGTH, body.len().to_string());

@@ -98,7 +98,7 @@ fn ping(context: &Context) -> Result<Response<Body>, ApiError> {
         // Also where strangers may read: docker and others log in only if this asks them to.
         return Err(ApiError::challenge(
             "log in, or ask for an anonymous token",
-            &context.realm,
+            &context.realm(),
             &[],
             None,
         ));

@@ -54,7 +54,7 @@ pub(super) async fn catalog(
     if !authorizer.may_list_catalog(principal) {
         return Err(ApiError::challenge(
             "listing repositories needs an account or a token",
-            &context.realm,
+            &context.realm(),
             &[Scope::Catalog],
             None,
         ));

@@ -126,7 +126,7 @@ async fn mount(
     ];
     Err(ApiError::challenge(
         refusal.to_string(),
-        &context.realm,
+        &context.realm(),
         &scopes,
         Some(BearerError::InsufficientScope),
     ))

@@ -85,9 +85,14 @@ async fn damage_further_on_ends_the_stream() {
     let data = bytes_of(2_000_000);
     let digest = bench.put_blob(&data).await;
     bench.flip(&digest, 1_900_000);
-    let (_, body) = bench
+    let blob = bench
         .registry
-        .read_blob(&producer(), &digest, |size| 0..size)
+        .readable_blob(&producer(), &digest)
+        .await
+        .unwrap();
+    let body = bench
+        .registry
+        .read_blob(&blob, 0..blob.size())
         .await
         .unwrap();
     let mut stream = body.into_stream();
