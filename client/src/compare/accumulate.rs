@@ -4,6 +4,7 @@
 //! over blocks of 2^20 elements. Counts and maxima need no order. Bytes are little-endian here.
 //! Invariant: no sum holds a pair in which one side is not finite; such pairs are counted.
 
+use super::lanes::{self, LANES, Lanes};
 use super::numbers::Number;
 use sealstone_spec::compare::ScalarTolerance;
 
@@ -11,7 +12,6 @@ use sealstone_spec::compare::ScalarTolerance;
 pub(super) const BLOCK_ELEMENTS: u64 = 1 << 20;
 /// Elements that are summed without the tree.
 const CHUNK: usize = 4096;
-const LANES: usize = 8;
 
 /// Sums over finite pairs: squared difference, squared base, squared other, product, absolute difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -165,70 +165,33 @@ pub(super) fn pairs<N: Number>(
 }
 
 fn chunk<N: Number>(base: &[u8], now: &[u8], from: u64, tally: &mut Tally) -> Sums {
-    let mut lanes = [[0.0_f64; LANES]; 5];
-    let mut largest = [0.0_f64; LANES];
-    let mut not_finite = [0.0_f64; LANES];
-    let mut changed = [0_u32; LANES];
-    let mut flips = [0_u32; LANES];
-    let step = LANES * N::BYTES;
-    let mut run = |base: &[u8], now: &[u8], lane: usize| {
-        let (b, n) = (N::value(base), N::value(now));
-        let difference = n - b;
-        lanes[0][lane] += difference * difference;
-        lanes[1][lane] += b * b;
-        lanes[2][lane] += n * n;
-        lanes[3][lane] += b * n;
-        lanes[4][lane] += difference.abs();
-        let distance = difference.abs();
-        largest[lane] = if distance > largest[lane] {
-            distance
-        } else {
-            largest[lane]
-        };
-        not_finite[lane] += b * 0.0 + n * 0.0;
-        changed[lane] += u32::from(N::bits(base) != N::bits(now));
-        flips[lane] += u32::from((b < 0.0 && n > 0.0) || (b > 0.0 && n < 0.0));
-    };
-    let whole = base.len() / step * step;
-    let rows = base[..whole]
-        .chunks_exact(step)
-        .zip(now[..whole].chunks_exact(step));
-    for (base, now) in rows {
-        for lane in 0..LANES {
-            let place = lane * N::BYTES..(lane + 1) * N::BYTES;
-            run(&base[place.clone()], &now[place], lane);
-        }
-    }
-    let rest = base[whole..]
-        .chunks_exact(N::BYTES)
-        .zip(now[whole..].chunks_exact(N::BYTES));
-    for (lane, (base, now)) in rest.enumerate() {
-        run(base, now, lane);
-    }
-    let changed: u64 = changed.iter().map(|count| u64::from(*count)).sum();
+    let found = lanes::sum::<N>(base, now);
     let elements = (base.len() / N::BYTES) as u64;
     let index = |found: Option<usize>| found.map(|place| from + place as u64);
-    if changed > 0 {
-        tally.changed += changed;
-        let mut each = base.chunks_exact(N::BYTES).zip(now.chunks_exact(N::BYTES));
-        let first = each.position(|(b, n)| N::bits(b) != N::bits(n));
-        tally.first_changed = earlier(tally.first_changed, index(first));
+    if found.changed > 0 {
+        tally.changed += found.changed;
+        // Only the first chunk that differs has to be looked through.
+        if tally.first_changed.is_none_or(|first| first > from) {
+            let mut each = base.chunks_exact(N::BYTES).zip(now.chunks_exact(N::BYTES));
+            let first = each.position(|(b, n)| N::bits(b) != N::bits(n));
+            tally.first_changed = earlier(tally.first_changed, index(first));
+        }
     }
-    if not_finite.iter().any(|sum| sum.is_nan()) {
+    if !found.all_finite() {
         return careful::<N>(base, now, from, tally);
     }
     tally.finite += elements;
-    tally.sign_flips += flips.iter().map(|count| u64::from(*count)).sum::<u64>();
-    let largest = largest.iter().copied().fold(0.0, f64::max);
+    tally.sign_flips += found.flips.iter().sum::<u64>();
+    let largest = found.largest.iter().copied().fold(0.0, f64::max);
     if largest > tally.max_abs || (largest > 0.0 && largest == tally.max_abs) {
         let mut each = base.chunks_exact(N::BYTES).zip(now.chunks_exact(N::BYTES));
         let place = each.position(|(b, n)| (N::value(n) - N::value(b)).abs() == largest);
         tally.raise(largest, index(place));
     }
-    fold(&lanes)
+    fold(&found.sums)
 }
 
-fn fold(lanes: &[[f64; LANES]; 5]) -> Sums {
+fn fold(lanes: &[Lanes; 5]) -> Sums {
     let mut sums = [0.0; 5];
     for (sum, lane) in sums.iter_mut().zip(lanes) {
         *sum = ((lane[0] + lane[1]) + (lane[2] + lane[3]))

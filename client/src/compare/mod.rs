@@ -26,6 +26,7 @@ mod cursor;
 mod format;
 mod gguf;
 mod json;
+mod lanes;
 mod lightgbm;
 mod limits;
 mod locator;

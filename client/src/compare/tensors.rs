@@ -1,7 +1,7 @@
 //! Files as sets of named tensors, and the comparison of two such sets.
 //!
 //! Every reader of a tensor format ends here: it says where the elements lie, this file reads and sums them.
-//! Two threads take blocks of 2^20 elements; figures are folded by block number, so they do not depend on who
+//! A few threads take blocks of 2^20 elements; figures are folded by block number, so they do not depend on who
 //! took which. Blocks whose bytes are the same are skipped at the speed of the disk, and read again only in
 //! tensors that do differ: their norm needs them.
 
@@ -18,12 +18,13 @@ use crate::error::{Error, Result};
 use sealstone_spec::compare::{ArtifactRule, Class, Decimal, ElementType, NanRule, TensorFigures};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::num::NonZero;
 use std::sync::Mutex;
 
 /// Elements that are read at once.
 const PIECE_ELEMENTS: u64 = 64 * 1024;
-/// Threads that read and sum.
-const THREADS: usize = 2;
+/// Threads that read and sum, where there are as many processors.
+const THREADS: usize = 8;
 
 /// A tensor where it lies.
 #[derive(Clone, Debug)]
@@ -529,8 +530,11 @@ fn run(
         }
         Ok(())
     };
+    let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..THREADS).map(|_| scope.spawn(worker)).collect();
+        let others: Vec<_> = (1..THREADS.min(processors))
+            .map(|_| scope.spawn(worker))
+            .collect();
         let mut result = worker();
         for other in others {
             let ended = other
