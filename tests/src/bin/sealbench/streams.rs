@@ -24,10 +24,30 @@ pub(crate) fn push(arguments: &Arguments) -> anyhow::Result<Value> {
     Ok(row)
 }
 
+/// The digests of all payloads, on all processors: nothing is measured yet.
 fn digests(arguments: &Arguments) -> Vec<String> {
-    (0..arguments.streams)
-        .map(|stream| payload::digest(Payload::new(arguments.seed, stream as u64), arguments.bytes))
-        .collect()
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let worker = || {
+        let mut made = Vec::new();
+        loop {
+            let stream = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if stream >= arguments.streams {
+                return made;
+            }
+            let payload = Payload::new(arguments.seed, stream as u64);
+            made.push((stream, payload::digest(payload, arguments.bytes)));
+        }
+    };
+    let mut made: Vec<(usize, String)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined
+            .flat_map(|made| made.expect("hashing does not panic"))
+            .collect()
+    });
+    made.sort();
+    made.into_iter().map(|(_, digest)| digest).collect()
 }
 
 fn push_one(arguments: &Arguments, digest: &str, payload: Payload) -> anyhow::Result<()> {
