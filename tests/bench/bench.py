@@ -102,6 +102,11 @@ class Bench:
         directory = self.directory / peer
         if not any(not step.only or peer in step.only for step in group.steps):
             return
+        free = shutil.disk_usage(self.directory).free
+        if free < group.stores + 2 * plan.GIB:
+            error = f"{group.stores >> 30} GiB would be stored, and {free >> 30} are free"
+            self.record({"scenario": group.steps[0].name, "peer": peer, "group": group.name, "round": number, "error": error})
+            return
         try:
             with servers.Server(peer, directory, auth=False) as server:
                 for step in group.steps:

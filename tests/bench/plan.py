@@ -29,6 +29,8 @@ class Group:
     most_rounds: int = 99
     # Too long for a run of everything: only when it is named.
     on_request: bool = False
+    # Bytes that it leaves on the disk until its server ends.
+    stores: int = 0
 
 
 def large(label, size, rounds=99):
@@ -43,6 +45,7 @@ def large(label, size, rounds=99):
             Step(f"pull {label}, 4 ranges", [*pull, "--ranges", 4], "mb_per_s", warm=True),
         ],
         rounds,
+        stores=size,
     )
 
 
@@ -55,6 +58,7 @@ def at_once(label, size):
             Step(f"push {label}, one stream, POST PATCH PUT", ["push", "--bytes", size, "--seed", "SEED2", "--style", "patch"], "mb_per_s"),
         ],
         most_rounds=3,
+        stores=5 * size,
     )
 
 
@@ -127,6 +131,7 @@ def memory(label, size, streams):
             "memory",
             [Step(f"memory, {number} x {label} pushed at once", ["push", "--bytes", size, "--streams", number, "--seed", f"MEMORY{number}"], "vmhwm_kib", ("sealstone",))],
             most_rounds=1,
+            stores=number * size,
         )
         for number in streams
     ]
