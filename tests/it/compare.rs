@@ -1,5 +1,6 @@
 //! Files and releases compared through the real client: classes, locators, exit codes; numpy as the oracle.
 
+use sealstone_tests::examples::skipped;
 use sealstone_tests::registry::binary;
 use serde_json::{Value, json};
 use std::fs;
@@ -143,13 +144,11 @@ fn python() -> Option<PathBuf> {
     python.exists().then_some(python)
 }
 
-#[test]
-fn figures_are_those_of_numpy() {
-    let Some(python) = python() else {
-        eprintln!("skipped: no numpy; tests/setup/install.sh clients brings it");
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracles/comparison.py");
+/// Runs a script of `tests/oracles`, which ends well and says how many times it agreed.
+fn oracle(python: &Path, script: &str, says: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("oracles")
+        .join(script);
     let ended = Command::new(python)
         .arg(script)
         .arg(binary("sealstone").unwrap())
@@ -161,5 +160,25 @@ fn figures_are_those_of_numpy() {
         "{text}{}",
         String::from_utf8_lossy(&ended.stderr)
     );
-    assert!(text.contains("comparisons agree"), "{text}");
+    assert!(text.contains(says), "{text}");
+}
+
+#[test]
+fn figures_and_verdicts_are_those_of_numpy() {
+    let Some(python) = python() else {
+        return skipped("numpy: tests/setup/install.sh clients brings it");
+    };
+    oracle(&python, "comparison.py", "comparisons agree with numpy");
+    oracle(&python, "verdicts.py", "verdicts agree with numpy");
+}
+
+#[test]
+fn figures_and_verdicts_are_those_of_torch() {
+    let python = Path::new("/usr/bin/python3");
+    let has_torch = Command::new(python).args(["-c", "import torch"]).output();
+    if !has_torch.is_ok_and(|ended| ended.status.success()) {
+        return skipped("torch: tests/setup/install.sh examples brings it");
+    }
+    oracle(python, "comparison.py", "and torch");
+    oracle(python, "verdicts.py", "and torch");
 }

@@ -6,6 +6,7 @@
 #   install.sh conformance   the OCI conformance suite                       (missing: fails)
 #   install.sh clients       the clients that the interoperability tests drive (missing: listed, does not fail)
 #   install.sh runners       what stages are isolated with, and traced         (missing: listed, does not fail)
+#   install.sh examples      the wheels and data of the examples in tests/examples (missing: listed, does not fail)
 #   install.sh peers         the registries that the benchmark compares with   (missing: listed, does not fail)
 #
 # It does not touch the system beyond packages: no service is started, no file outside the package manager's and
@@ -137,6 +138,63 @@ python_tool() {
     ln -sfn "$venv" "$SEALSTONE_TOOLS/$name"
 }
 
+# example NAME: the wheels of an example's lock, an environment with them, and the data that its src/export.py writes.
+# Everything comes by the digests of the lock, or is compared with the recipe's when the example runs.
+example() {
+    local name=$1 project="$ROOT/tests/examples/$1" python='' candidate folder
+    folder="$SEALSTONE_TOOLS/example-$name-$(cat "$project/requirements.lock" "$project/src/export.py" | sha256sum | cut -c1-16)"
+    for candidate in python3.11 python3 /usr/bin/python3; do
+        if "$candidate" -c 'import ensurepip, venv, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then
+            python=$candidate
+            break
+        fi
+    done
+    if [ -f "$folder/ready" ]; then
+        present=$((present + 1))
+    elif [ -n "$python" ] && [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ] && rm -rf "$folder" && mkdir -p "$folder" &&
+        say "fetching the wheels of the example $name" &&
+        "$python" -m venv "$folder/venv" </dev/null >>"$LOG" 2>&1 &&
+        "$folder/venv/bin/pip" download --quiet --disable-pip-version-check --no-input --require-hashes --no-deps \
+            --only-binary :all: --dest "$folder/wheels" -r "$project/requirements.lock" </dev/null >>"$LOG" 2>&1 &&
+        "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps --no-index \
+            --find-links "$folder/wheels" -r "$project/requirements.lock" </dev/null >>"$LOG" 2>&1 &&
+        (cd "$folder" && venv/bin/python "$project/src/export.py") </dev/null >>"$LOG" 2>&1; then
+        touch "$folder/ready"
+        installed+=("the example $name")
+    else
+        rm -rf "$folder"
+        lack optional "the example $name (Python 3.11 with venv, and the wheels of tests/examples/$name/requirements.lock)"
+        return
+    fi
+    ln -sfn "$folder" "$SEALSTONE_TOOLS/example-$name"
+}
+
+# host_module MODULE: whether the operating system's Python has it, without the seconds that loading it takes.
+host_module() {
+    /usr/bin/python3 -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)" >/dev/null 2>&1
+}
+
+# host_example NAME MODULE: the data of an example that uses the operating system's Python with MODULE.
+host_example() {
+    local name=$1 module=$2 project="$ROOT/tests/examples/$1" folder
+    folder="$SEALSTONE_TOOLS/example-$name-$(sha256sum "$project/src/export.py" | cut -c1-16)"
+    if ! host_module "$module"; then
+        lack optional "the example $name (it needs /usr/bin/python3 with $module)"
+        return
+    elif [ -f "$folder/ready" ]; then
+        present=$((present + 1))
+    elif rm -rf "$folder" && mkdir -p "$folder" &&
+        (cd "$folder" && /usr/bin/python3 -B "$project/src/export.py") </dev/null >>"$LOG" 2>&1; then
+        touch "$folder/ready"
+        installed+=("the example $name")
+    else
+        rm -rf "$folder"
+        lack optional "the example $name (tests/examples/$name/src/export.py failed; see $LOG)"
+        return
+    fi
+    ln -sfn "$folder" "$SEALSTONE_TOOLS/example-$name"
+}
+
 # node_tool NAME VERSION PACKAGE...: Node packages in a directory of their own, named NAME.
 node_tool() {
     local name=$1 version=$2 folder="$SEALSTONE_TOOLS/$1-$2"
@@ -167,6 +225,8 @@ group_demo() {
     group_build
     want required "python3-venv" venv_works python3-venv
     want required openssl 'have openssl' openssl
+    # The last part of the demo; without it the rest can be shown.
+    example digits
 }
 
 group_conformance() { go_tool required conformance; }
@@ -198,6 +258,14 @@ group_runners() {
     want optional python3-venv venv_works python3-venv
 }
 
+group_examples() {
+    want optional python3-venv venv_works python3-venv
+    example digits
+    # PyTorch for processors: 150 MB to fetch, 650 MB on the disk. What Python's own registry has is many times that.
+    want optional "PyTorch of the operating system" 'host_module torch' python3-torch
+    host_example words torch
+}
+
 group_peers() {
     want optional docker-registry 'have docker-registry' docker-registry
     want optional skopeo 'have skopeo' skopeo
@@ -208,8 +276,8 @@ group_peers() {
 [ $# -gt 0 ] || set -- build
 for group in "$@"; do
     case "$group" in
-    build | demo | conformance | clients | runners | peers) "group_$group" ;;
-    *) say "unknown group '$group'; known: build demo conformance clients runners peers" >&2 && exit 2 ;;
+    build | demo | conformance | clients | runners | examples | peers) "group_$group" ;;
+    *) say "unknown group '$group'; known: build demo conformance clients runners examples peers" >&2 && exit 2 ;;
     esac
 done
 

@@ -4,6 +4,7 @@
 mod architecture;
 #[cfg(test)]
 mod deploy;
+pub mod examples;
 pub mod fuzzing;
 pub mod model;
 pub mod registry;

@@ -1,0 +1,220 @@
+//! Bytes that are not what they should be: in the working directory, in a bundle, in what was said about it.
+
+use super::bench::{Bench, Due, Ended};
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+
+/// The bundle of the project, signed by its builder, in a layout; and where its blobs lie.
+struct Sealed<'a> {
+    bench: &'a Bench,
+    layout: PathBuf,
+}
+
+impl Sealed<'_> {
+    fn make(bench: &Bench) -> Sealed<'_> {
+        let packed = bench.sealstone(&["pack", "p", "-o", "bundle:1.0.0"], &[]);
+        assert_eq!(packed.exit, 0, "{}", packed.said);
+        let signed = bench.sealstone(&["sign", "oci:bundle:1.0.0", "--key", "builder.key"], &[]);
+        assert_eq!(signed.exit, 0, "{}", signed.said);
+        Sealed {
+            bench,
+            layout: bench.directory().join("bundle"),
+        }
+    }
+
+    fn manifest(&self) -> Value {
+        let shown = self.bench.sealstone(&["inspect", "oci:bundle:1.0.0"], &[]);
+        let digest = shown.json["digest"].as_str().unwrap().to_owned();
+        serde_json::from_slice(&fs::read(self.blob(&digest)).unwrap()).unwrap()
+    }
+
+    fn blob(&self, digest: &str) -> PathBuf {
+        self.layout.join("blobs").join(digest.replace(':', "/"))
+    }
+
+    /// The blob that holds a file of the bundle.
+    fn holder(&self, path: &str) -> PathBuf {
+        let manifest = self.manifest();
+        let mut layers = manifest["layers"].as_array().unwrap().iter();
+        let layer = layers
+            .find(|layer| {
+                let annotations = layer["annotations"].as_object().unwrap();
+                annotations.values().any(|value| value == path)
+            })
+            .unwrap_or_else(|| panic!("no layer holds {path}: {manifest}"));
+        self.blob(layer["digest"].as_str().unwrap())
+    }
+
+    fn replay(&self, key: &str) -> Ended {
+        self.bench
+            .sealstone(&["replay", "oci:bundle:1.0.0", "--key", key], &[])
+    }
+}
+
+#[test]
+fn a_byte_flipped_in_the_working_directory_halts() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let data = "data/digits.csv";
+    bench.fault(
+        "a byte of the data",
+        |bench| bench.flip(data),
+        &[],
+        Due::halted("input-digest", data).put_down_to("data"),
+    );
+    let ended = bench.fault(
+        "two rows of the data change places",
+        |bench| {
+            let text = bench.read(data);
+            let mut rows: Vec<&str> = text.lines().collect();
+            rows.swap(5, 900);
+            bench.write(data, rows.join("\n") + "\n");
+        },
+        &[],
+        Due::halted("input-digest", data).put_down_to("data"),
+    );
+    let told = ended.report["reasons"][0]["text"]
+        .as_str()
+        .unwrap_or_default();
+    bench.check(
+        "permuted rows are told from other rows",
+        told.contains("order"),
+        &ended,
+    );
+    bench.fault(
+        "a byte of the lock",
+        |bench| bench.flip("recipe.lock"),
+        &[],
+        Due::halted("lock", "recipe.lock"),
+    );
+    bench.fault(
+        "a digest in the lock, in every place",
+        |bench| {
+            let lock: Value = serde_json::from_str(&bench.read("recipe.lock")).unwrap();
+            let outputs = lock["stages"][0]["outputs"].as_array().unwrap();
+            let digest = outputs[0]["digest"]
+                .as_str()
+                .unwrap()
+                .replace("sha256:", "");
+            let forged = bench
+                .read("recipe.lock")
+                .replace(&digest, &format!("{:0>64}", "1"));
+            bench.write("recipe.lock", forged);
+        },
+        &[],
+        Due::halted("lock", "recipe.lock"),
+    );
+    bench.fault(
+        "the end of the lock is missing",
+        |bench| {
+            let lock = bench.read("recipe.lock");
+            bench.write("recipe.lock", &lock[..lock.len() - 40]);
+        },
+        &[],
+        Due::halted("lock", "recipe.lock"),
+    );
+    bench.fault(
+        "a byte of a wheel",
+        |bench| {
+            let wheels = fs::read_dir(bench.path("wheels")).unwrap();
+            let mut names = wheels.map(|entry| entry.unwrap().path());
+            bench.flip(
+                names
+                    .find(|path| path.to_string_lossy().contains("narwhals"))
+                    .unwrap(),
+            );
+        },
+        &[],
+        Due::halted("file-digest", "wheels"),
+    );
+    // What was measured before is nobody's word: it is measured again.
+    bench.fault(
+        "the metrics on the disk say that it is perfect",
+        |bench| {
+            bench.write(
+                "metrics.json",
+                "{\"accuracy\": 1.0, \"log_loss\": 0.0, \"images\": 450}",
+            )
+        },
+        &[],
+        Due::reproduced(),
+    );
+    bench.fault(
+        "a byte of the weights on the disk, which a replay trains anew",
+        |bench| bench.flip("model/weights.safetensors"),
+        &["--scope", "full"],
+        Due::reproduced(),
+    );
+    bench.close();
+}
+
+#[test]
+fn a_byte_flipped_in_a_bundle_halts_before_anything_runs() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let mut ended = Vec::new();
+    {
+        let sealed = Sealed::make(&bench);
+        ended.push(("untouched", sealed.replay("builder.pub"), Due::reproduced()));
+        let due = Due::halted("bundle-digest", "oci:bundle:1.0.0");
+        for path in [
+            "data/digits.csv",
+            "model/weights.safetensors",
+            "src/train.py",
+            "recipe.lock",
+        ] {
+            let blob = sealed.holder(path);
+            bench.flip(&blob);
+            ended.push((path, sealed.replay("builder.pub"), due));
+            bench.flip(&blob);
+        }
+        let due = Due::halted("signature", "oci:bundle:1.0.0");
+        ended.push(("somebody else's key", sealed.replay("other.pub"), due));
+        // Whatever belongs to the signatures, one after another: none may be believed.
+        let shown = bench.sealstone(&["inspect", "oci:bundle:1.0.0"], &[]);
+        let referrers = shown.json["referrers"].as_array().unwrap().clone();
+        assert!(!referrers.is_empty(), "{}", shown.said);
+        let mut blobs = Vec::new();
+        for referrer in &referrers {
+            let digest = referrer["digest"]
+                .as_str()
+                .or(referrer["referrer"].as_str());
+            let path = sealed.blob(digest.unwrap());
+            let manifest: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            blobs.push(sealed.blob(manifest["layers"][0]["digest"].as_str().unwrap()));
+        }
+        for blob in &blobs {
+            bench.flip(blob);
+        }
+        let flipped = sealed.replay("builder.pub");
+        let code = flipped.report["reasons"][0]["code"].clone();
+        assert!(
+            code == "signature" || code == "bundle-digest",
+            "{}",
+            flipped.said
+        );
+        let code = if code == "signature" {
+            "signature"
+        } else {
+            "bundle-digest"
+        };
+        ended.push((
+            "a byte of every signature",
+            flipped,
+            Due::halted(code, "oci:bundle:1.0.0"),
+        ));
+        for blob in &blobs {
+            bench.flip(blob);
+        }
+        ended.push(("mended", sealed.replay("builder.pub"), Due::reproduced()));
+    }
+    for (name, ended, due) in ended {
+        bench.hold(name, ended, due);
+    }
+    let incidents = fs::read_dir(bench.directory().join(".sealstone/incidents"));
+    assert!(incidents.unwrap().count() >= 4, "a halt leaves a record");
+    bench.close();
+}

@@ -1,0 +1,116 @@
+//! Code, parameters and the recipe itself changed since the baseline.
+
+use super::bench::{Bench, Due};
+
+const WEIGHTS: &str = "model/weights.safetensors";
+
+#[test]
+fn what_somebody_changed_is_named() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    bench.replay("nothing", &[], Due::reproduced());
+    let ended = bench.fault(
+        "another learning rate",
+        |bench| bench.edit("params.toml", "learning_rate = 0.2", "learning_rate = 0.21"),
+        &[],
+        Due::diverged("train", WEIGHTS, "tensor:", "params").hinted("ND-19"),
+    );
+    let first = &ended.report["firstDivergence"];
+    bench.check(
+        "the trace says which column at which step",
+        first["trace"]["step"] == 0 && first["trace"]["column"] == "lr",
+        &ended,
+    );
+    let evidence = ended.report["evidence"].to_string();
+    bench.check(
+        "both values are told",
+        evidence.contains("train.learning_rate 0.2→0.21"),
+        &ended,
+    );
+    bench.fault(
+        "other code in the first stage; the others inherit",
+        |bench| bench.edit("src/prepare.py", "/ 16.0", "/ 15.0"),
+        &[],
+        Due::diverged("prepare", "work/test.npz", "", "code"),
+    );
+    bench.fault(
+        "each stage alone on the baseline's inputs",
+        |bench| bench.edit("src/prepare.py", "/ 16.0", "/ 15.0"),
+        &["--isolated"],
+        Due::diverged("prepare", "work/test.npz", "", "code"),
+    );
+    bench.fault(
+        "another seed",
+        |bench| bench.edit("recipe.toml", "seed = 20250805", "seed = 20250806"),
+        &[],
+        Due::diverged("prepare", "work/test.npz", "", "params"),
+    );
+    bench.fault(
+        "a comment",
+        |bench| bench.append("src/train.py", "# nothing\n"),
+        &[],
+        Due::warned().because("drift", "train"),
+    );
+    bench.fault(
+        "code and a parameter at once",
+        |bench| {
+            bench.edit("params.toml", "learning_rate = 0.2", "learning_rate = 0.21");
+            bench.edit("src/train.py", "solver=\"sgd\"", "solver=\"adam\"");
+        },
+        &[],
+        Due::diverged("train", WEIGHTS, "tensor:", "unknown"),
+    );
+    bench.close();
+}
+
+#[test]
+fn the_order_of_stages_follows_from_what_they_read() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    bench.fault(
+        "the evaluation stands first in the text",
+        |bench| {
+            let text = bench.read("recipe.toml");
+            let from = text.find("[stage.evaluate]").unwrap();
+            let to = text.find("[metric.accuracy]").unwrap();
+            let evaluate = text[from..to].to_owned();
+            let text = text.replace(&evaluate, "");
+            bench.write(
+                "recipe.toml",
+                text.replace("[stage.prepare]", &format!("{evaluate}[stage.prepare]")),
+            );
+        },
+        &[],
+        Due::reproduced(),
+    );
+    bench.fault(
+        "the evaluation does not say that it reads the model",
+        |bench| {
+            bench.edit(
+                "recipe.toml",
+                "\"work/test.npz\", \"model/\"",
+                "\"work/test.npz\"",
+            )
+        },
+        &[],
+        Due::error("evaluate"),
+    );
+    let circle = |bench: &Bench| {
+        bench.edit(
+            "recipe.toml",
+            "in = [\"data/digits.csv\", \"src/prepare.py\"]",
+            "in = [\"data/digits.csv\", \"src/prepare.py\", \"metrics.json\"]",
+        );
+    };
+    circle(&bench);
+    let ended = bench.sealstone(&["replay", "p"], &[]);
+    bench.check(
+        "a circle is no recipe",
+        ended.exit == 64 && ended.said.contains("RE07"),
+        &ended,
+    );
+    bench.restore();
+    bench.close();
+}

@@ -1,0 +1,181 @@
+//! Projects that are themselves at fault: what decided their outputs was not declared.
+
+use super::bench::{Bench, Due};
+use std::process::Command;
+
+const CONFIG: &str = "model/config.json";
+
+/// Lines at the end of the training that add `value` to the model's configuration.
+fn noting(bench: &Bench, imports: &str, value: &str) {
+    bench.append(
+        "src/train.py",
+        &format!("\nimport {imports}\nconfig[\"noted\"] = {value}\npathlib.Path(\"model/config.json\").write_text(json.dumps(config))\n"),
+    );
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_nondeterminism() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    bench.project_with(
+        "the clock",
+        |bench| noting(bench, "time", "time.time_ns()"),
+        &["--twice"],
+        Due::diverged("train", CONFIG, "pointer:/noted", "nondeterminism").hinted("ND-07"),
+    );
+    bench.project_with(
+        "the clock, and only one run: it proves nothing",
+        |bench| noting(bench, "time", "time.time_ns()"),
+        &[],
+        Due::diverged("train", CONFIG, "pointer:/noted", "unknown"),
+    );
+    // Python takes the seed of its hashes from the environment; "random" is as good as unset.
+    let ended = bench.project_with(
+        "the hash seed is unset",
+        |bench| {
+            bench.edit("recipe.toml", "[stage.train.tolerance.\"model/weights", "[stage.train.env]\nPYTHONHASHSEED = \"random\"\n\n[stage.train.tolerance.\"model/weights");
+            bench.edit(
+                "src/train.py",
+                "scaler = StandardScaler()",
+                "columns = [int(name[1:]) for name in {f\"p{column}\" for column in range(64)}]\nscaler = StandardScaler()",
+            );
+            bench.edit("src/train.py", "StandardScaler().fit(data[\"images\"])", "StandardScaler().fit(data[\"images\"][:, columns])");
+            bench.edit("src/train.py", "scaler.transform(data[\"images\"])", "scaler.transform(data[\"images\"][:, columns])");
+            // Scores would be those of other columns, which is another fault than this one.
+            let recipe = bench.read("recipe.toml");
+            let from = recipe.find("[test.drawings]").unwrap();
+            let to = recipe.find("[profile.smoke]").unwrap();
+            let mut recipe = recipe[..from].to_owned() + &recipe[to..];
+            recipe = recipe.replace("min = 0.95\n", "");
+            bench.write("recipe.toml", recipe);
+        },
+        &["--twice"],
+        Due::diverged("train", "model/weights.safetensors", "tensor:", "nondeterminism"),
+    );
+    let hints = ended.report["firstDivergence"]["hints"].to_string();
+    bench.check(
+        "the hash seed is among the hints",
+        hints.contains("ND-01"),
+        &ended,
+    );
+    bench.close();
+}
+
+/// Lines at the end of the preparation that write an archive with the time in it.
+const ARCHIVE: &str = "
+import time
+import zipfile
+
+with zipfile.ZipFile(\"work/notes.zip\", \"w\") as archive:
+    stamp = time.time_ns() // 2_000_000_000 % 28
+    archive.writestr(zipfile.ZipInfo(\"notes.txt\", (2020, 1, 1, 0, 0, int(stamp))), \"split\\n\")
+    # Two seconds apart, so that no two runs in a row have the same time.
+    time.sleep(2.1)
+";
+
+#[test]
+fn a_time_in_an_archive_is_content_exact_and_no_more() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let zipping = |bench: &Bench| {
+        bench.append("src/prepare.py", ARCHIVE);
+        bench.edit(
+            "recipe.toml",
+            "\"work/test.npz\"]\ndevice",
+            "\"work/test.npz\", \"work/notes.zip\"]\ndevice",
+        );
+    };
+    let ended = bench.project_with(
+        "a time in an archive, where numbers are demanded",
+        zipping,
+        &[],
+        Due::reproduced(),
+    );
+    bench.check(
+        "the class",
+        ended.report["class"]["achieved"] == "content_exact",
+        &ended,
+    );
+    let stabilizers = ended.report["stabilizers"].to_string();
+    bench.check(
+        "what was taken away is told",
+        stabilizers.contains("zip"),
+        &ended,
+    );
+    bench.project_with(
+        "a time in an archive, where every bit is demanded",
+        |bench| {
+            zipping(bench);
+            bench.edit("recipe.toml", "[stage.train]", "[stage.prepare.tolerance.\"work/notes.zip\"]\nclass = \"bit_exact\"\nwhy = \"a test\"\n\n[stage.train]");
+            // What must match for the strictest class must match at all.
+        },
+        &["--twice"],
+        Due::diverged("prepare", "work/notes.zip", "", "nondeterminism"),
+    );
+    bench.close();
+}
+
+#[test]
+fn the_name_of_the_host_and_the_order_of_directories_are_hidden_inputs() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let elsewhere = |bench: &Bench, arguments: &[&str]| {
+        let client = sealstone_tests::registry::binary("sealstone").unwrap();
+        let mut command = Command::new("unshare");
+        command.args([
+            "--uts",
+            "sh",
+            "-c",
+            "hostname another-machine && exec \"$0\" \"$@\"",
+        ]);
+        command
+            .arg(client)
+            .args(["--output", "json", "replay", "p"])
+            .args(arguments);
+        bench.run(command, &[])
+    };
+    let plain = ["--runner", "process"];
+    noting(&bench, "socket", "socket.gethostname()");
+    let may_rename = elsewhere(&bench, &["--scope", "verify"]).exit == 0;
+    if may_rename {
+        // With a runner that leaves the machine's name alone, the baseline holds it.
+        let ran = bench.sealstone(&["run", "p", "--quiet", "--runner", "process"], &[]);
+        assert_eq!(ran.exit, 0, "{}", ran.said);
+        let ended = elsewhere(&bench, &[&plain[..], &["--twice"]].concat());
+        let attribution = ended.report["attribution"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        // Two runs here agree against the baseline: the world, or this machine where its name is a fact.
+        let attribution = if attribution == "environment" {
+            "environment"
+        } else {
+            "unknown"
+        };
+        bench.hold(
+            "the name of the host",
+            ended,
+            Due::diverged("train", CONFIG, "pointer:/noted", attribution),
+        );
+        // A runner with a name of its own for every machine takes the fault away.
+        let ran = bench.sealstone(
+            &["run", "p", "--quiet", "--force", "--runner", "bubblewrap"],
+            &[],
+        );
+        if ran.exit == 0 {
+            let ended = elsewhere(&bench, &["--runner", "bubblewrap"]);
+            bench.hold(
+                "the name of the host, in a sandbox",
+                ended,
+                Due::reproduced(),
+            );
+        }
+    } else {
+        sealstone_tests::examples::skipped("another host name needs a namespace of its own (root)");
+    }
+    bench.restore();
+    bench.close();
+}

@@ -1,0 +1,227 @@
+//! The same project on another machine: threads, kernels, processor features, packages.
+//!
+//! Whether one of these moves a bit depends on the processor. So each case has two exact ends, and which of them is due
+//! follows from the weights of the replay alone.
+
+use super::bench::{Bench, Due, Ended};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const WEIGHTS: &str = "model/weights.safetensors";
+
+/// Whether the replay trained other bits than the baseline.
+fn moved(ended: &Ended) -> bool {
+    let stages = ended.report["stages"].as_array().into_iter().flatten();
+    let artifacts = stages.flat_map(|stage| stage["artifacts"].as_array().into_iter().flatten());
+    let mut weights = artifacts.filter(|artifact| artifact["path"] == WEIGHTS);
+    weights.any(|artifact| artifact["base"] != artifact["now"])
+}
+
+/// The changes to the recipe that another machine would have made by itself.
+const OTHER_MACHINES: [(&str, &str, &str); 3] = [
+    ("one more thread", "threads = 1", "threads = 2"),
+    (
+        "another kernel of BLAS",
+        "hash_seed = 0",
+        "hash_seed = 0\nenv = { OPENBLAS_CORETYPE = \"Prescott\" }",
+    ),
+    (
+        "processor features masked",
+        "hash_seed = 0",
+        "hash_seed = 0\nenv = { GLIBC_TUNABLES = \"glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F\" }",
+    ),
+];
+
+#[test]
+fn another_machine_is_within_the_tolerance_and_told() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let mut any = false;
+    for (name, from, to) in OTHER_MACHINES {
+        let ended = bench.fault(
+            name,
+            |bench| bench.edit("recipe.toml", from, to),
+            &[],
+            Due::warned(),
+        );
+        let first = &ended.report["firstDivergence"];
+        any |= moved(&ended);
+        if moved(&ended) {
+            let place = first["tolerated"] == true
+                && first["stage"] == "train"
+                && first["artifact"] == WEIGHTS;
+            bench.check(
+                &format!("{name}: where the bits moved is told"),
+                place,
+                &ended,
+            );
+            bench.check(
+                &format!("{name}: the class"),
+                ended.report["class"]["achieved"] == "numeric",
+                &ended,
+            );
+        } else {
+            bench.check(
+                &format!("{name}: the class"),
+                ended.report["class"]["achieved"] == "bit_exact",
+                &ended,
+            );
+            bench.check(&format!("{name}: nothing moved"), first.is_null(), &ended);
+        }
+        bench.check(
+            &format!("{name}: metrics stay what they were"),
+            ended.report["metrics"]
+                .as_array()
+                .is_some_and(|rows| rows.iter().all(|row| row["ok"] == true)),
+            &ended,
+        );
+    }
+    assert!(
+        any,
+        "no kernel of this machine's BLAS differs from another: nothing was shown"
+    );
+    bench.close();
+}
+
+#[test]
+fn where_every_bit_is_demanded_another_machine_decides_nothing() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    bench.edit(
+        "recipe.toml",
+        "class = \"numeric\"\nseed",
+        "class = \"bit_exact\"\nseed",
+    );
+    bench.edit(
+        "recipe.toml",
+        "class = \"numeric\"\nrel_l2 = 1e-9\n",
+        "class = \"bit_exact\"\n",
+    );
+    bench.edit(
+        "recipe.toml",
+        "class = \"numeric\"\nrel = 1e-9\n",
+        "class = \"bit_exact\"\n",
+    );
+    bench.record();
+    for (name, from, to) in OTHER_MACHINES {
+        let strict = bench.read("recipe.toml");
+        bench.edit("recipe.toml", from, to);
+        let ended = bench.sealstone(&["replay", "p"], &[]);
+        let none = ended.report["stages"].as_array().is_none_or(Vec::is_empty);
+        bench.check(&format!("{name}: nothing is run"), none, &ended);
+        let code = ended.report["reasons"][0]["code"] == "environment";
+        bench.check(&format!("{name}: a fact had to match"), code, &ended);
+        bench.hold(
+            name,
+            ended,
+            Due {
+                reason: None,
+                ..Due::inconclusive("", "")
+            },
+        );
+        // The same with an exception on the record: it runs, and what moved is the environment's.
+        let exception = "\n[[override]]\nfact = \"*\"\nlevel = \"W\"\nwhy = \"a test\"\n";
+        let waived: String = [
+            "threads.environment",
+            "blas.*",
+            "cpu.features",
+            "openmp.*",
+            "determinism.flags",
+        ]
+        .map(|fact| {
+            exception
+                .replace('*', fact)
+                .replace("blas.blas.cpu", "blas.*")
+        })
+        .concat();
+        bench.append("recipe.toml", &waived);
+        let ended = bench.sealstone(&["replay", "p"], &[]);
+        let due = match moved(&ended) {
+            true => Due::diverged("train", WEIGHTS, "tensor:", "environment"),
+            false => Due::warned(),
+        };
+        bench.hold(&format!("{name}, waived"), ended, due);
+        bench.write("recipe.toml", strict);
+    }
+    bench.restore();
+    bench.close();
+}
+
+/// Writes a wheel with another version in its name and in its metadata; what it installs is the same.
+fn renamed_wheel(python: &Path, wheel: &Path, to: &str) -> String {
+    let script = "\
+import hashlib, re, sys, zipfile
+source, version = sys.argv[1:]
+name = source.rsplit('/', 1)[1].split('-')
+old = name[1]
+name[1] = version
+target = source.rsplit('/', 1)[0] + '/' + '-'.join(name)
+with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, 'w') as out:
+    for item in archive.namelist():
+        data = archive.read(item)
+        if item.endswith('/METADATA'):
+            data = re.sub(rb'(?m)^Version: .*$', b'Version: ' + version.encode(), data, count=1)
+        if item.endswith('/RECORD'):
+            data = b''.join(line for line in data.splitlines(True) if b'METADATA' not in line).replace(old.encode(), version.encode())
+        out.writestr(zipfile.ZipInfo(item.replace('-' + old + '.', '-' + version + '.')), data)
+print(hashlib.sha256(open(target, 'rb').read()).hexdigest())
+";
+    let ended = Command::new(python)
+        .args(["-c", script])
+        .arg(wheel)
+        .arg(to)
+        .output()
+        .unwrap();
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    String::from_utf8(ended.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn another_version_of_a_package_leaves_it_undecided() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let python = sealstone_tests::examples::example("digits")
+        .unwrap()
+        .python();
+    let wheels = fs::read_dir(bench.path("wheels")).unwrap();
+    let wheel = wheels
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("threadpoolctl"))
+        .unwrap();
+    let digest = renamed_wheel(&python, &wheel, "9.9.9");
+    let locked = bench.read("requirements.lock");
+    let mut lines: Vec<String> = locked.lines().map(str::to_owned).collect();
+    let at = lines
+        .iter()
+        .position(|line| line.starts_with("threadpoolctl=="))
+        .unwrap();
+    lines[at] = "threadpoolctl==9.9.9 \\".into();
+    lines[at + 1] = format!("    --hash=sha256:{digest}");
+    bench.write("requirements.lock", lines.join("\n") + "\n");
+    let ended = bench.replay(
+        "another version of a package",
+        &[],
+        Due::inconclusive("environment", "python.packages/threadpoolctl"),
+    );
+    let rows: Vec<Value> = ended.report["environment"]["diff"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let told = rows.iter().any(|row| {
+        row["fact"] == "python.packages/threadpoolctl"
+            && row["level"] == "M"
+            && row["now"].to_string().contains("9.9.9")
+    });
+    bench.check("both versions are told", told, &ended);
+    bench.restore();
+    bench.close();
+}

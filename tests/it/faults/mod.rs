@@ -1,0 +1,14 @@
+//! One fault at a time in a real project, and the exact verdict that the real client gives it.
+//!
+//! The project is `tests/examples/digits`; what is common to all is in `bench.rs`. Owns: verdict, exit code, origin
+//! stage, place and attribution of each fault. Does not own: what comparisons and attributions mean (`spec`), the same
+//! faults on a toy with a fake machine (`client/src/replay/tests`), isolation alone (`isolation.rs`).
+
+mod bench;
+mod bytes;
+mod changes;
+mod hidden;
+mod machine;
+mod measured;
+mod people;
+mod unruly;

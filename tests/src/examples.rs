@@ -1,0 +1,100 @@
+//! The projects in `tests/examples`, copied where a test may do with them what it likes.
+//!
+//! Owns: finding what `tests/setup/install.sh examples` fetched, and saying so where it is missing. Does not own: what
+//! the projects do.
+//! Invariant: a test that cannot be made is counted where `make unit` prints it, and with `CI` set it fails.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// An example with its wheels and data.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// Its sources, in the clone.
+    pub sources: PathBuf,
+    /// `wheels/`, `data/` and `venv/`, as set-up left them.
+    pub fetched: PathBuf,
+}
+
+/// The example of this name; `None`, and counted as skipped, if set-up did not bring what it needs.
+///
+/// # Panics
+/// With `CI` set, if it is missing.
+pub fn example(name: &str) -> Option<Example> {
+    let tools = std::env::var_os("SEALSTONE_TOOLS").map_or_else(
+        || {
+            PathBuf::from(std::env::var_os("HOME").unwrap_or_default())
+                .join(".cache/sealstone/tools")
+        },
+        PathBuf::from,
+    );
+    let fetched = tools.join(format!("example-{name}"));
+    if !fetched.join("ready").is_file() {
+        skipped(&format!(
+            "the example {name}: tests/setup/install.sh examples brings what it needs"
+        ));
+        return None;
+    }
+    let fetched = fs::canonicalize(fetched).ok()?;
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(name);
+    Some(Example { sources, fetched })
+}
+
+/// Counts a test that cannot be made on this machine, and says why, past the test runner's capture.
+///
+/// # Panics
+/// With `CI` set: what CI installs itself is never missing there.
+pub fn skipped(what: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{test} cannot be made in CI: {what}"
+    );
+    let line = format!("skipped: {test}: {what}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(list) = std::env::var_os("SEALSTONE_SKIPPED")
+        && let Ok(mut list) = fs::File::options().append(true).create(true).open(list)
+    {
+        let _ = list.write_all(line.as_bytes());
+    }
+}
+
+impl Example {
+    /// The Python of an environment that was made of the example's lock, for a test's own figures.
+    pub fn python(&self) -> PathBuf {
+        self.fetched.join("venv/bin/python")
+    }
+
+    /// Copies the whole project to `directory`; wheels are linked, since no test changes one in place.
+    ///
+    /// # Errors
+    /// If the disk says so.
+    pub fn copy_to(&self, directory: &Path) -> std::io::Result<()> {
+        copy(&self.sources, directory, false)?;
+        for (folder, link) in [("data", false), ("wheels", true)] {
+            let from = self.fetched.join(folder);
+            if from.is_dir() {
+                copy(&from, &directory.join(folder), link)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies files of a directory; with `link`, as further names of the same files where that can be done.
+fn copy(from: &Path, to: &Path, link: bool) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy(&source, &target, link)?;
+        } else if !link || fs::hard_link(&source, &target).is_err() {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}
