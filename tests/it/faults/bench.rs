@@ -71,6 +71,11 @@ impl Due {
         }
     }
 
+    /// No stage did anything else than before, and it is not what the lock says all the same.
+    pub(super) const fn diverging() -> Due {
+        Due::new("DIVERGED", 2)
+    }
+
     pub(super) const fn diverged(
         stage: &'static str,
         artifact: &'static str,

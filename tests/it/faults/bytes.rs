@@ -129,6 +129,21 @@ fn a_byte_flipped_in_the_working_directory_halts() {
         &[],
         Due::halted("file-digest", "wheels"),
     );
+    // A lock that holds together, and says that more was measured than was.
+    bench.fault(
+        "a forged metric in the lock",
+        |bench| {
+            let lock: Value = serde_json::from_str(&bench.read("recipe.lock")).unwrap();
+            let measured = lock["metrics"]["accuracy"]["value"].as_str().unwrap();
+            bench.edit(
+                "recipe.lock",
+                &format!("\"value\":\"{measured}\""),
+                "\"value\":\"0.99\"",
+            );
+        },
+        &[],
+        Due::diverging().because("metric", "accuracy"),
+    );
     // What was measured before is nobody's word: it is measured again.
     bench.fault(
         "the metrics on the disk say that it is perfect",
