@@ -47,8 +47,8 @@ release_what_was_made_again() {
     made=$(digest_of oci:digits-layout:1.0.0)
     accepted pipeline push oci:digits-layout:1.0.0 "$digits"
     accepted pipeline sign "$digits@$made" --key keys/release.key --passphrase-file passphrase
-    accepted pipeline attest "$digits@$made" --build-record digits/recipe.lock --builder-id https://builds.example/1 --ci none \
-        --key keys/release.key --passphrase-file passphrase
+    accepted pipeline attest "$digits@$made" --lock --source git+https://git.example/digits@refs/tags/v1.0.0 \
+        --builder-id https://builds.example/1 --ci none --key keys/release.key --passphrase-file passphrase
 
     step "Release: REFUSED, because nobody has made it again"
     refused 3 pipeline release "$digits@$made" 1.0.0

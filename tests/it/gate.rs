@@ -159,8 +159,9 @@ async fn a_release_needs_a_reproduction_by_somebody_other_than_the_builder() {
     let attest = [
         "attest",
         &bundle,
-        "--build-record",
-        "digits/recipe.lock",
+        "--lock",
+        "--source",
+        "git+https://git.example/digits@refs/tags/v1.0.0",
         "--builder-id",
         "https://builds.example/1",
         "--ci",

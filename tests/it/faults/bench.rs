@@ -56,6 +56,11 @@ impl Due {
         }
     }
 
+    /// Nothing can be said, for whichever reason.
+    pub(super) const fn undecided() -> Due {
+        Due::new("INCONCLUSIVE", 5)
+    }
+
     pub(super) const fn inconclusive(code: &'static str, subject: &'static str) -> Due {
         Due {
             reason: Some((code, subject)),

@@ -84,8 +84,20 @@ fn a_byte_flipped_in_the_working_directory_halts() {
         &ended,
     );
     bench.fault(
-        "a byte of the lock",
-        |bench| bench.flip("recipe.lock"),
+        "a digit of a stage's key in the lock",
+        |bench| {
+            let lock: Value = serde_json::from_str(&bench.read("recipe.lock")).unwrap();
+            let key = lock["stages"][1]["key"].as_str().unwrap();
+            let other = match key.ends_with('0') {
+                true => "1",
+                false => "0",
+            };
+            bench.edit(
+                "recipe.lock",
+                key,
+                &format!("{}{other}", &key[..key.len() - 1]),
+            );
+        },
         &[],
         Due::halted("lock", "recipe.lock"),
     );

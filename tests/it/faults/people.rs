@@ -47,8 +47,9 @@ fn a_divergence_that_somebody_trusted_reports_stands_against_a_reproduction() {
         &[
             "attest",
             "oci:bundle:1.0.0",
-            "--build-record",
-            "p/recipe.lock",
+            "--lock",
+            "--source",
+            "git+https://git.example/digits@refs/tags/v1.0.0",
             "--builder-id",
             "https://builds.example/1",
             "--ci",
