@@ -6,7 +6,7 @@
 use super::project::Project;
 use super::room::Produced;
 use crate::check::Compare;
-use crate::compare::ArtifactComparison;
+use crate::compare::{ArtifactComparison, Place};
 use crate::error::Result;
 use sealstone_spec::compare::{ArtifactRule, Class};
 use sealstone_spec::recipe::Stage;
@@ -97,7 +97,7 @@ pub(super) fn of_stage(
                 row.detail = note("the baseline has no such file");
             }
         }
-        let differs = !matches!(row.class, Some(Class::BitExact | Class::ContentExact));
+        let differs = !row.ok || !matches!(row.class, Some(Class::BitExact | Class::ContentExact));
         if differs && compared.first.is_none() {
             compared.first = Some(First {
                 path: path.to_owned(),
@@ -120,7 +120,8 @@ impl Compared {
     ) {
         row.class = Some(comparison.class);
         row.ok = comparison.class.satisfies(rule.class);
-        let differs = comparison.class < Class::ContentExact;
+        // Where every bit is demanded, other bytes are a difference also where their content is the same.
+        let differs = comparison.class < Class::ContentExact || !row.ok;
         let worst = comparison.worst.as_ref();
         let reordered = comparison.rows.as_ref().is_some_and(|rows| rows.reordered);
         // The place that is furthest off says more than the first one, where numbers were compared.
@@ -133,11 +134,17 @@ impl Compared {
                     .flat_map(|first| &first.locator.members)
                     .map(|member| format!("member:{member}!"))
                     .collect();
-                Some(format!(
-                    "{members}tensor:{}[{}]",
-                    tensor.tensor,
-                    index.join(",")
-                ))
+                // Numbers of a document are told by their place in it, as everything else of it is.
+                let is_pointer = first
+                    .as_ref()
+                    .is_some_and(|first| matches!(first.locator.place, Place::Pointer(_)));
+                Some(match is_pointer {
+                    true => {
+                        let index: String = index.iter().map(|at| format!("/{at}")).collect();
+                        format!("{members}pointer:{}{index}", tensor.tensor)
+                    }
+                    false => format!("{members}tensor:{}[{}]", tensor.tensor, index.join(",")),
+                })
             }
             (Some(first), _) => Some(first.locator.to_string()),
             _ => None,

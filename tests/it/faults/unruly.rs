@@ -6,7 +6,7 @@ use std::fs;
 const LIMITS: &str = "resources = { cpus = 1, memory = \"2GiB\", wall = \"5m\" }";
 
 /// A first stage that does this before anything else.
-fn doing(lines: &str) -> impl Fn(&Bench) {
+fn doing(lines: &str) -> impl Fn(&Bench) + use<> {
     let lines = lines.to_owned();
     move |bench| {
         let code = bench.read("src/prepare.py");
