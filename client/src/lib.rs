@@ -15,6 +15,7 @@
 //! | [`bill`] | what a bill of materials is made of and compared with |
 //! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
 //! | [`environment`] | facts of this machine captured; environments made of locked wheels or a root file system |
+//! | [`authoring`] | recipes written for projects that have none; requirements locked |
 //! | [`recipe`] | a project with a recipe: its files and their fingerprints |
 //! | [`plan`] | a stage of a recipe as a job for a runner, and its key |
 //! | [`check`] | the tests of a recipe: data, serialization, golden inference |
@@ -22,6 +23,7 @@
 //! | [`runner`] | stages run in isolation, with limits and measured usage |
 //! | [`replay`] | a baseline made again from its inputs and held against itself |
 //! | [`report`] | a reproduction report, shown: terminal, JUnit, SARIF, Markdown, a page |
+//! | [`docs`] | documents that live with a recipe, and whether they are stale |
 //! | [`releases`] | what changed between two bundles; which release some bytes belong to |
 //! | [`transport`], [`credentials`] | the registry client and who it is |
 //! | [`transfer`] | push, pull and copy: parallel, resumable, verified |
@@ -30,11 +32,13 @@
 //! digest that they were asked for by.
 
 pub mod archive;
+pub mod authoring;
 pub mod bill;
 pub mod check;
 pub mod ci;
 pub mod compare;
 pub mod credentials;
+pub mod docs;
 pub mod environment;
 pub mod error;
 pub mod keys;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod attest;
+mod author;
 mod chain;
 mod compare;
 mod content;

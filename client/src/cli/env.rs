@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  sealstone env lock                           requirements.lock with hashes, and the wheels
   sealstone env probe                          which runners work here, and why others do not
   sealstone env show                           the facts of this environment, as stages would see it
   sealstone env show --output json > here.json
@@ -42,6 +43,9 @@ if a fact differs that must match for the class.
 Example:
   sealstone env diff recipe.lock here.json --class numeric")]
     Diff(DiffArgs),
+    /// Lock the project's requirements with hashes, and fetch their wheels
+    #[command(after_help = super::lock::HELP)]
+    Lock(super::lock::Args),
     /// Try out every runner, and show what it can do here
     #[command(after_help = "\
 Each runner runs a script that tries to read a file, to write beside its directory, to reach 192.0.2.1, and to see the \
@@ -97,6 +101,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let task = tokio::task::spawn_blocking(move || match args.command {
         Command::Show(args) => show(args, &context),
         Command::Diff(args) => diff(&args, &context),
+        Command::Lock(args) => super::lock::run(args, &context),
         Command::Probe => {
             probe(&context);
             Ok(())

@@ -16,6 +16,7 @@ mod completions;
 mod connect;
 mod copy;
 mod diff;
+mod docs;
 mod drift;
 mod env;
 mod except;
@@ -24,10 +25,12 @@ mod export;
 mod gate;
 mod import;
 mod incident;
+mod init;
 mod inspect;
 mod keygen;
 mod lint;
 mod list;
+mod lock;
 mod log;
 mod login;
 mod output;
@@ -118,6 +121,8 @@ enum Command {
     Logout(login::LogoutArgs),
     /// Make a signing key: Ed25519 and its P-256 companion
     Keygen(keygen::Args),
+    /// Write a recipe for a project that has none
+    Init(init::Args),
     /// Say what is wrong in a recipe, and what could be better
     Lint(lint::Args),
     /// Run the stages of a recipe and lock what came of it
@@ -184,9 +189,11 @@ enum Command {
     Copy(copy::Args),
     /// Write a bundle with everything that was said about it into one file
     Export(export::Args),
-    /// Bring an exported bundle into a registry
+    /// Bring an exported bundle into a registry; take over a project of DVC or MLflow
     Import(import::Args),
-    /// Show and compare environments; try out what stages are isolated with
+    /// Write the documents of a recipe: how to rebuild, criteria, decisions, troubleshooting
+    Docs(docs::Args),
+    /// Lock and compare environments; try out what stages are isolated with
     Env(env::Args),
     /// Manage accounts, tokens and storage of a Sealstone registry
     Admin(admin::Args),
@@ -200,6 +207,7 @@ impl Command {
             Command::Login(args) => login::run(args, context).await,
             Command::Logout(args) => login::run_logout(args, context).await,
             Command::Keygen(args) => keygen::run(args, context),
+            Command::Init(args) => init::run(args, context).await,
             Command::Lint(args) => lint::run(args, context),
             Command::Run(args) => run::run(args, context).await,
             Command::Pack(args) => pack::run(args, context).await,
@@ -234,6 +242,7 @@ impl Command {
             Command::Copy(args) => copy::run(args, context).await,
             Command::Export(args) => export::run(args, context).await,
             Command::Import(args) => import::run(args, context).await,
+            Command::Docs(args) => docs::run(args, context),
             Command::Env(args) => env::run(args, context).await,
             Command::Admin(args) => admin::run(args, context).await,
             Command::Completions(args) => completions::run(args),

@@ -92,9 +92,8 @@ fn name_of(parts: Parts<'_>, place: &Path) -> Result<Digest> {
     }
     if wheels.is_empty() {
         return Err(
-            Error::not_found(format!("there are no wheels in \"{}\"", parts.wheels)).hint(
-                "fill it: pip download --require-hashes --only-binary :all: -r LOCK -d WHEELS",
-            ),
+            Error::not_found(format!("there are no wheels in \"{}\"", parts.wheels))
+                .hint("fill it: sealstone env lock"),
         );
     }
     let wheels = listing_digest(wheels.iter().map(|(path, digest)| (path.as_str(), digest)));

@@ -39,6 +39,37 @@ fn line(repository: &Path, arguments: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output).trim().to_owned())
 }
 
+/// Files below `directory` that differ from what is committed, or are not known to git, by their paths from
+/// there, sorted. `None` where there is no repository, or no git.
+pub fn uncommitted(directory: &Path) -> Option<Vec<String>> {
+    let prefix = line(directory, &["rev-parse", "--show-prefix"]).ok()?;
+    let listing = git(
+        directory,
+        &[
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--untracked-files=all",
+            ".",
+        ],
+    )
+    .ok()?;
+    let listing = String::from_utf8_lossy(&listing).into_owned();
+    let mut entries = listing.split('\0');
+    let mut paths = Vec::new();
+    while let Some(entry) = entries.next() {
+        let Some((state, path)) = entry.split_at_checked(3) else {
+            continue;
+        };
+        if state.starts_with(['R', 'C']) {
+            entries.next(); // what it was called before
+        }
+        paths.push(path.strip_prefix(&prefix).unwrap_or(path).to_owned());
+    }
+    paths.sort();
+    Some(paths)
+}
+
 pub(super) fn record(repository: &Path, captured: &mut Captured) {
     let read = || -> Result<_, String> {
         let commit = line(repository, &["rev-parse", "HEAD"])?;
@@ -182,5 +213,14 @@ mod tests {
         assert!(first.starts_with("sha256:"));
         std::fs::write(directory.path().join("new.py"), "c\n").unwrap();
         assert_ne!(changes(), first);
+        let dirty = |at: &str| uncommitted(&directory.path().join(at)).unwrap();
+        assert_eq!(dirty(""), ["new.py", "train.py"]);
+        std::fs::create_dir(directory.path().join("sub")).unwrap();
+        std::fs::write(directory.path().join("sub/a b.py"), "").unwrap();
+        assert_eq!(dirty("sub"), ["a b.py"]);
+        run(&["add", "."]).unwrap();
+        run(&["commit", "-q", "-m", "second"]).unwrap();
+        run(&["mv", "new.py", "newer.py"]).unwrap();
+        assert_eq!(dirty(""), ["newer.py"]);
     }
 }

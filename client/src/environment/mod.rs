@@ -18,4 +18,4 @@ mod settings;
 pub use capture::{Capture, Captured, capture};
 pub use git::uncommitted;
 pub use prepare::{Prepared, prepare};
-pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise};
+pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise, pip_command};

@@ -57,7 +57,7 @@ pub fn prepare(
         } => {
             let wheels = wheels.as_ref().ok_or_else(|| {
                 Error::usage("the environment names no wheels")
-                    .hint("add wheels = \"wheels/\" and fill it: pip download --require-hashes --only-binary :all: -r LOCK -d wheels")
+                    .hint("add wheels = \"wheels/\" and fill it: sealstone env lock")
             })?;
             let found;
             let interpreter = match interpreter {

@@ -308,6 +308,26 @@ fn pip(interpreter: &Interpreter, python: &impl Fn(&Path) -> Command) -> Option<
     Some(Pip::Wheel(PathBuf::from(path.trim())))
 }
 
+/// pip of an interpreter, as the caller has set it up: with its configuration, variables and network.
+///
+/// # Errors
+/// If there is none.
+pub fn pip_command(interpreter: &Interpreter) -> Result<Command> {
+    let mut command = Command::new(&interpreter.executable);
+    match pip(interpreter, &|program: &Path| Command::new(program)) {
+        Some(Pip::Module) => command.args(["-I", "-m", "pip"]),
+        Some(Pip::Wheel(path)) => command.arg("-I").arg(path.join("pip")),
+        None => {
+            return Err(Error::not_found(format!(
+                "there is no pip for {}",
+                interpreter.executable.display()
+            ))
+            .hint("Debian: apt-get install python3-venv"));
+        }
+    };
+    Ok(command)
+}
+
 fn failed(what: &str, output: &Output) -> Error {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said

@@ -44,7 +44,7 @@ pub fn fill_digests(directory: &Path) -> Result<Vec<(String, Digest)>> {
             else {
                 continue;
             };
-            let (key, digest) = digest(directory, &declared)?;
+            let (key, digest) = digest_at(directory, &declared)?;
             let stated: Option<&Spanned<DeValue<'_>>> =
                 table.get("sha256").or_else(|| table.get("tree"));
             let due = match key {
@@ -85,7 +85,8 @@ pub fn fill_digests(directory: &Path) -> Result<Vec<(String, Digest)>> {
     Ok(changed)
 }
 
-fn digest(directory: &Path, path: &RecipePath) -> Result<(&'static str, Digest)> {
+/// What an input at `path` is: the key that names it in a recipe, and its digest.
+pub(crate) fn digest_at(directory: &Path, path: &RecipePath) -> Result<(&'static str, Digest)> {
     let files = files_at(directory, path, LinkPolicy::Refuse)?;
     if let Some(file) = files.get(path.as_str()) {
         return Ok(("sha256", hash_path(&file.source)?.0));

@@ -14,6 +14,7 @@ mod fill;
 mod project;
 
 pub use files::{FoundFile, LinkPolicy, files_at, fingerprint, hash_path};
+pub(crate) use fill::digest_at;
 pub use fill::fill_digests;
 pub use project::Project;
 pub(crate) use project::{read_lock, read_params};

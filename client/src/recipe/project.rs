@@ -1,6 +1,7 @@
 //! A directory with a `recipe.toml`.
 
 use super::files::{FoundFile, LinkPolicy, files_at};
+use crate::environment::uncommitted;
 use crate::error::{Error, Result};
 use sealstone_spec::environment::Day;
 use sealstone_spec::recipe::{
@@ -157,6 +158,7 @@ impl Project {
             Environment::Venv { lock, .. } => optional(&self.root.join(lock.as_str()))?,
             _ => None,
         };
+        let uncommitted = uncommitted(&self.root).unwrap_or_default();
         let exists = |path: &str| self.root.join(path).symlink_metadata().is_ok();
         let has_params = self.recipe.params().file.is_some();
         Ok(recipe::lint(
@@ -166,6 +168,7 @@ impl Project {
                 params: has_params.then_some(&self.params),
                 requirements: requirements.as_deref(),
                 exists: Some(&exists),
+                uncommitted: &uncommitted,
             },
         ))
     }

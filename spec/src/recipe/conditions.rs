@@ -256,7 +256,7 @@ impl Determinism {
             threads: fields.integer("threads", 1),
             torch,
             env: variables(&fields, "env"),
-            why: fields.text("why"),
+            why: fields.words("why"),
         }
     }
 }

@@ -77,7 +77,8 @@ codes! {
     Twice "RE11" Error "something that stands there twice",
     UnknownName "RE12" Error "a name that is not defined",
     MissingFile "RE13" Error "a file that is not there",
-    Unfinished "RE14" Error "a place that an import left for you to fill",
+    Unfinished "RE14" Error "a place that is left for you to fill",
+    Uncommitted "RE15" Error "code that is not committed, at a risk at which it has to be",
     NoSeed "RW01" Warning "a prepare or train stage without a seed",
     NoWhy "RW02" Warning "a tolerance or override without a reason",
     NoDevice "RW03" Warning "a train or infer stage without a device",
@@ -94,6 +95,7 @@ codes! {
     Expired "RW14" Warning "an override past its date",
     NoTolerance "RW15" Warning "a metric without a tolerance that somebody chose",
     ReadsParametersFile "RW16" Warning "a stage that reads the parameters' file around the recipe",
+    ToDo "RW17" Warning "a text that is left for you to write",
 }
 
 impl fmt::Display for Code {

@@ -8,11 +8,11 @@ use super::measure::Check;
 use super::params::Params;
 use super::path::RecipePath;
 use super::pins::requirements;
-use super::reader::suggest;
+use super::reader::{left_to_fill, suggest};
 use super::stage::Stage;
 use super::substitution::placeholders;
-use super::words::{Role, StageKind};
-use super::{Environment, Origin, Recipe};
+use super::words::{Risk, Role, StageKind};
+use super::{Environment, Origin, RECIPE_FILE, Recipe};
 use crate::compare::Class;
 use crate::environment::Day;
 
@@ -27,6 +27,8 @@ pub struct Project<'a> {
     pub requirements: Option<&'a str>,
     /// Whether a path is there; without it no path is looked for.
     pub exists: Option<&'a dyn Fn(&str) -> bool>,
+    /// Files of the project that differ from what is committed, where it lies in a repository.
+    pub uncommitted: &'a [String],
 }
 
 /// Extensions of files that are data, whatever stage reads them.
@@ -55,12 +57,13 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
     let mut say = |code, place, problem: String, hint: &str| {
         findings.push(Finding::new(code, place, problem, Some(hint.to_owned())));
     };
-    let top = Place { line: 1, column: 1 };
+    let places = &recipe.places;
+    let determinism = places.determinism.unwrap_or(places.header);
     if recipe.stated_risk.is_none() {
         let hint = "state risk = \"low\", \"medium\" or \"high\" under [recipe]";
         say(
             Code::NoRisk,
-            top,
+            places.header,
             "no risk level is stated, so the strictest rules hold".into(),
             hint,
         );
@@ -69,7 +72,7 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
         let hint = "state owner = \"team-x\" under [recipe]: alerts name it";
         say(
             Code::NoOwner,
-            top,
+            places.header,
             "nobody is named who answers for the model".into(),
             hint,
         );
@@ -78,8 +81,17 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
         let hint = "use kind = \"venv\" with a lock, \"oci\" with a digest, or \"rootfs\"";
         say(
             Code::UnlockedEnvironment,
-            top,
+            places.environment,
             "the environment is whatever the machine has".into(),
+            hint,
+        );
+    }
+    if let Environment::Venv { python: None, .. } = recipe.environment {
+        let hint = "add python = \"3.11.7\" (or another): wheels and random streams depend on it";
+        say(
+            Code::UnlockedEnvironment,
+            places.environment,
+            "the version of Python is whatever the machine has".into(),
             hint,
         );
     }
@@ -87,7 +99,7 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
         let hint = "state threads = 1 (or another number) under [determinism]: sums change with it";
         say(
             Code::NoThreads,
-            top,
+            determinism,
             "the number of threads is whatever the machine has".into(),
             hint,
         );
@@ -96,18 +108,59 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
         .determinism
         .class
         .is_some_and(|class| class < Class::BitExact)
-        && recipe.determinism.why.is_none()
+        && is_missing(recipe.determinism.why.as_deref())
     {
         let hint = "add why = \"...\" under [determinism]";
         say(
             Code::NoWhy,
-            top,
+            determinism,
             "outputs need not be the same bit by bit, and nobody says why".into(),
+            hint,
+        );
+    }
+    let files: Vec<&str> = (project.uncommitted.iter().map(String::as_str))
+        .filter(|path| is_code(recipe, path))
+        .collect();
+    if recipe.risk() >= Risk::Medium && !files.is_empty() {
+        let named: Vec<String> = files
+            .iter()
+            .take(3)
+            .map(|file| format!("\"{file}\""))
+            .collect();
+        let more = match files.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let problem = format!(
+            "{}{more} differ from what is committed, which risk \"{}\" does not allow",
+            named.join(", "),
+            recipe.risk()
+        );
+        let hint = "commit them, so that the code of a release has a name; or state risk = \"low\"";
+        say(
+            Code::Uncommitted,
+            places.risk.unwrap_or(places.header),
+            problem,
             hint,
         );
     }
     for stage in &recipe.stages {
         check_stage(recipe, stage, &mut say);
+    }
+    texts_to_write(recipe, &mut say);
+    for test in &recipe.tests {
+        if let Check::Inference { tolerance, .. } = &test.check
+            && tolerance.is_stated()
+            && is_missing(test.why.as_deref())
+        {
+            let hint = "add why = \"...\": whoever meets a failure wants to know";
+            say(
+                Code::NoWhy,
+                test.place,
+                format!("test \"{}\" has a tolerance without a reason", test.name),
+                hint,
+            );
+        }
     }
     let has_model = recipe
         .stages
@@ -148,7 +201,7 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
                 ),
                 hint,
             );
-        } else if metric.why.is_none() {
+        } else if is_missing(metric.why.as_deref()) {
             let hint = "add why = \"...\": whoever meets a failure wants to know";
             say(
                 Code::NoWhy,
@@ -194,6 +247,98 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
         (&one.file, one.place, one.code).cmp(&(&two.file, two.place, two.code))
     });
     findings
+}
+
+/// Whether a file decides what the model becomes, beside the inputs, which have digests of their own.
+fn is_code(recipe: &Recipe, path: &str) -> bool {
+    let reads = recipe.stages.iter().flat_map(|stage| &stage.reads);
+    let tests = recipe.tests.iter().flat_map(|test| test.reads());
+    let lock = match &recipe.environment {
+        Environment::Venv { lock, .. } => Some(lock),
+        _ => None,
+    };
+    path == RECIPE_FILE
+        || (recipe.params.file.iter().chain(lock)).any(|file| file.as_str() == path)
+        || reads.chain(tests).any(|declared| {
+            declared.contains_path(path) && recipe.origin_of(declared) == Origin::Source
+        })
+}
+
+/// Whether a reason is missing; one that is to be written is told as that.
+fn is_missing(why: Option<&str>) -> bool {
+    why.is_none_or(|why| why.trim().is_empty())
+}
+
+/// Texts for people that `init` or an import left to be written.
+fn texts_to_write(recipe: &Recipe, say: &mut impl FnMut(Code, Place, String, &str)) {
+    let places = &recipe.places;
+    let mut look = |place: Place, what: String, text: Option<&str>| {
+        let Some(task) = text.and_then(left_to_fill) else {
+            return;
+        };
+        let task = if task.is_empty() {
+            "nobody has written it"
+        } else {
+            task
+        };
+        let task: String = task.chars().take(200).collect();
+        say(
+            Code::ToDo,
+            place,
+            format!("{what}: {task}"),
+            "write it, or remove it if there is nothing to say",
+        );
+    };
+    let header = places.header;
+    look(header, "the owner".into(), recipe.owner());
+    look(
+        header,
+        "the model's description".into(),
+        recipe.description(),
+    );
+    let why = places.why.unwrap_or(header);
+    look(
+        why,
+        "why of [determinism]".into(),
+        recipe.determinism.why.as_deref(),
+    );
+    for input in &recipe.inputs {
+        let what = format!("the source of input \"{}\"", input.path);
+        look(input.place, what, input.source.as_deref());
+    }
+    for exemption in &recipe.overrides {
+        let what = format!("why of the override of \"{}\"", exemption.rule.fact);
+        look(exemption.place, what, Some(&exemption.rule.why));
+    }
+    for stage in &recipe.stages {
+        let what = format!("stage \"{}\"", stage.name);
+        look(stage.place, what, stage.description.as_deref());
+        for (path, tolerance) in &stage.tolerance {
+            let what = format!("why of the tolerance for \"{path}\"");
+            look(tolerance.place, what, tolerance.bounds.why.as_deref());
+        }
+    }
+    for metric in &recipe.metrics {
+        look(
+            metric.place,
+            format!("why of metric \"{}\"", metric.name),
+            metric.why.as_deref(),
+        );
+    }
+    for test in &recipe.tests {
+        look(
+            test.place,
+            format!("why of test \"{}\"", test.name),
+            test.why.as_deref(),
+        );
+    }
+    for profile in &recipe.profiles {
+        look(
+            profile.place,
+            format!("why of profile \"{}\"", profile.name),
+            profile.why.as_deref(),
+        );
+    }
 }
 
 /// Whether a stage calculates, so that threads and seeds matter.
@@ -262,11 +407,11 @@ fn check_stage(recipe: &Recipe, stage: &Stage, say: &mut impl FnMut(Code, Place,
         );
     }
     for (path, tolerance) in &stage.tolerance {
-        if tolerance.bounds.why.is_none() {
+        if is_missing(tolerance.bounds.why.as_deref()) {
             let hint = "add why = \"...\": whoever meets a failure wants to know";
             say(
                 Code::NoWhy,
-                stage.place,
+                tolerance.place,
                 format!("the tolerance for \"{path}\" has no reason"),
                 hint,
             );
@@ -307,7 +452,13 @@ fn check_stage(recipe: &Recipe, stage: &Stage, say: &mut impl FnMut(Code, Place,
 
 fn check_params(recipe: &Recipe, params: &Params, findings: &mut Vec<Finding>) {
     let names: Vec<&str> = params.iter().map(|(name, _)| name).collect();
-    let top = Place { line: 1, column: 1 };
+    let top = recipe.places.params.unwrap_or(recipe.places.header);
+    for (name, value) in params.iter() {
+        if let Some(task) = value.as_str().and_then(left_to_fill) {
+            let problem = format!("parameter \"{name}\" is left for you to fill in: {task}");
+            findings.push(Finding::new(Code::Unfinished, top, problem, None));
+        }
+    }
     for (pattern, role) in &recipe.params.roles {
         if !names.iter().any(|name| pattern.matches(name)) {
             let problem =
@@ -380,22 +531,36 @@ fn check_files(recipe: &Recipe, exists: &dyn Fn(&str) -> bool, findings: &mut Ve
             ));
         }
     };
-    let top = Place { line: 1, column: 1 };
-    if let Environment::Venv { lock, .. } = &recipe.environment {
+    let places = &recipe.places;
+    if let Environment::Venv { lock, wheels, .. } = &recipe.environment {
+        let hint = "make it: sealstone env lock";
         need(
             lock,
-            top,
+            places.environment,
             "the environment's lock".into(),
-            "make it: pip-compile --generate-hashes",
+            hint,
         );
+        if let Some(wheels) = wheels {
+            need(
+                wheels,
+                places.environment,
+                "the directory of wheels".into(),
+                hint,
+            );
+        }
     }
     if let Environment::Rootfs { path, .. } = &recipe.environment {
-        need(path, top, "the root file system".into(), "bring it here");
+        need(
+            path,
+            places.environment,
+            "the root file system".into(),
+            "bring it here",
+        );
     }
     if let Some(file) = &recipe.params.file {
         need(
             file,
-            top,
+            places.params.unwrap_or(places.header),
             "the parameters' file".into(),
             "write it, or remove params.file",
         );
@@ -487,13 +652,13 @@ mod tests {
     fn a_bare_recipe_is_warned_about_and_a_good_one_is_not() {
         let found = lint(&Recipe::parse(BARE).unwrap(), &Project::default());
         let due = [
-            "RW05", "RW06", "RW08", "RW10", "RW11", "RW01", "RW02", "RW03", "RW09", "RW13", "RW15",
+            "RW05", "RW06", "RW10", "RW11", "RW08", "RW01", "RW03", "RW09", "RW02", "RW13", "RW15",
         ];
         assert_eq!(codes(&found), due, "{found:#?}");
         assert!(found.iter().all(|finding| !finding.is_error()));
         let good = include_str!("../../vectors/recipe/sklearn.toml");
         let found = lint(&Recipe::parse(good).unwrap(), &Project::default());
-        assert_eq!(codes(&found), ["RW02"], "{found:#?}"); // logloss has no why
+        assert_eq!(codes(&found), ["RW02", "RW02"], "{found:#?}"); // logloss and golden have no why
     }
 
     #[test]
@@ -556,6 +721,57 @@ mod tests {
             (last.code, last.file.as_deref(), last.place.line),
             (Code::Unpinned, Some("r.lock"), 1)
         );
+    }
+
+    #[test]
+    fn code_is_committed_where_the_risk_is_not_low() {
+        let files: Vec<String> = ["m.json", "notes.txt", "train.py"].map(String::from).into();
+        let project = Project {
+            uncommitted: &files,
+            ..Project::default()
+        };
+        let of = |text: &str| lint(&Recipe::parse(text).unwrap(), &project);
+        let stated = BARE.replace("name = \"x\"", "name = \"x\", risk = \"medium\"");
+        for (text, column) in [(BARE, 10), (&stated, 43)] {
+            let found = of(text);
+            let error = found.iter().find(|finding| finding.is_error()).unwrap();
+            assert_eq!(
+                (error.code, error.place.column),
+                (Code::Uncommitted, column)
+            );
+            assert!(error.problem.contains("\"train.py\" differ"), "{error}");
+        }
+        let low = of(&stated.replace("medium", "low"));
+        assert!(low.iter().all(|finding| !finding.is_error()), "{low:#?}");
+    }
+
+    #[test]
+    fn what_is_left_to_fill_in_is_told_where_it_stands() {
+        let text = BARE.replace(
+            "{ abs = 1e-6 }",
+            "{ abs = 1e-6, why = \"TODO: ask the team\" }",
+        );
+        let found = lint(&Recipe::parse(&text).unwrap(), &Project::default());
+        let todo = found.iter().find(|found| found.code == Code::ToDo).unwrap();
+        assert!(todo.problem.ends_with("ask the team"), "{todo}");
+        assert_eq!(todo.place.line, 8);
+        for (from, to) in [
+            ("\"m.json\"]", "\"TODO: what does it write?\"]"),
+            ("\"train.py\",", "\"TODO\","),
+            ("\"host\"", "\"TODO: venv?\""),
+            ("\"m.json#/a\"", "\"TODO\""),
+        ] {
+            let error = Recipe::parse(&BARE.replace(from, to)).unwrap_err();
+            let codes = codes(error.findings());
+            assert!(codes.contains(&"RE14"), "{to}: {codes:?}");
+        }
+        let params = Params::from_toml("lr = \"TODO: a number\"").unwrap();
+        let project = Project {
+            params: Some(&params),
+            ..Project::default()
+        };
+        let found = lint(&Recipe::parse(BARE).unwrap(), &project);
+        assert!(codes(&found).contains(&"RE14"), "{found:#?}");
     }
 
     #[test]

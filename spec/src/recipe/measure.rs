@@ -145,7 +145,7 @@ impl Metric {
                 max,
                 n: fields.integer("n", 1),
             },
-            why: fields.text("why"),
+            why: fields.words("why"),
             place: source.place(fields.place().start),
             from: from?,
         })
@@ -319,7 +319,7 @@ impl Test {
         Some(Test {
             name: name.to_owned(),
             check,
-            why: fields.text("why"),
+            why: fields.words("why"),
             place: source.place(fields.place().start),
         })
     }
@@ -394,7 +394,7 @@ impl Profile {
             params,
             inputs,
             baseline: fields.path("baseline"),
-            why: fields.text("why"),
+            why: fields.words("why"),
             place: source.place(fields.place().start),
         })
     }

@@ -101,6 +101,17 @@ pub enum Origin<'a> {
     Source,
 }
 
+/// Where sections stand, for findings about them as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Places {
+    header: Place,
+    risk: Option<Place>,
+    environment: Place,
+    determinism: Option<Place>,
+    why: Option<Place>,
+    params: Option<Place>,
+}
+
 /// A recipe that has been read without an error.
 ///
 /// ```
@@ -136,6 +147,7 @@ pub struct Recipe {
     metrics: Vec<Metric>,
     tests: Vec<Test>,
     profiles: Vec<Profile>,
+    places: Places,
 }
 
 impl Recipe {
@@ -440,11 +452,24 @@ fn read(source: &Source<'_>, digest: Digest) -> Option<Recipe> {
     let profiles = profiles
         .filter_map(|(name, fields)| Profile::read(name, fields))
         .collect();
+    let place = |node: &reader::Node<'_>| source.place(node.span().start);
+    let determinism_key = root.get("determinism");
+    let places = Places {
+        header: source.place(header.place().start),
+        risk: header.get("risk").map(place),
+        environment: root.get("environment").map(place).unwrap_or_default(),
+        determinism: determinism_key.map(place),
+        why: determinism_key
+            .and_then(|node| node.get_ref().as_table()?.get("why"))
+            .map(place),
+        params: root.get("params").map(place),
+    };
     Some(Recipe {
+        places,
         digest,
         model_version: header.text("model_version"),
-        owner: header.text("owner"),
-        description: header.text("description"),
+        owner: header.words("owner"),
+        description: header.words("description"),
         stated_risk: header.word("risk", words::RISKS),
         determinism,
         isolation,

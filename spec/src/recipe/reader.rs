@@ -70,7 +70,25 @@ impl<'a> Source<'a> {
         self.report(&node.span(), Code::WrongValue, problem, None);
     }
 
+    /// A text that something depends on: one that is left to be filled in is an error.
     pub(super) fn text(&self, node: &'a Node<'a>, what: &str) -> Option<&'a str> {
+        let text = self.words(node, what)?;
+        let Some(task) = left_to_fill(text) else {
+            return Some(text);
+        };
+        let problem = match task {
+            "" => format!("{what} is left for you to fill in"),
+            task => format!(
+                "{what} is left for you to fill in: {}",
+                shorten_to(task, 200)
+            ),
+        };
+        self.report(&node.span(), Code::Unfinished, problem, None);
+        None
+    }
+
+    /// A text for people, of which nothing depends.
+    pub(super) fn words(&self, node: &'a Node<'a>, what: &str) -> Option<&'a str> {
         let text = node.get_ref().as_str();
         if text.is_none() {
             self.wrong_type(node, what, "a text in quotes");
@@ -229,6 +247,12 @@ impl<'a, 's> Fields<'a, 's> {
         Some(text.to_owned())
     }
 
+    /// A text for people: a reason, a description, a name of somebody.
+    pub(super) fn words(&self, key: &str) -> Option<String> {
+        let text = self.source.words(self.get(key)?, &self.what(key))?;
+        Some(text.to_owned())
+    }
+
     pub(super) fn require_text(&self, key: &str) -> Option<String> {
         let text = self.source.text(self.require(key)?, &self.what(key))?;
         Some(text.to_owned())
@@ -350,7 +374,20 @@ impl<'a, 's> Fields<'a, 's> {
 
 /// A word from the document, short enough for a message.
 pub(super) fn shorten(word: &str) -> String {
-    word.chars().take(60).collect()
+    shorten_to(word, 60)
+}
+
+fn shorten_to(word: &str, longest: usize) -> String {
+    word.chars().take(longest).collect()
+}
+
+/// What stands after `TODO:`, if the text is one that `init` or an import left to be filled in.
+pub(super) fn left_to_fill(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("TODO")?;
+    match rest.strip_prefix(':') {
+        Some(task) => Some(task.trim()),
+        None => rest.is_empty().then_some(""),
+    }
 }
 
 /// "did you mean" when one known word is close, all known words otherwise.

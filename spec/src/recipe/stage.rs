@@ -60,7 +60,7 @@ impl Input {
         }
         let key = if is_tree { "tree" } else { "sha256" };
         let digest = digest_of(&fields, key, &name);
-        let source = fields.text("source");
+        let source = fields.words("source");
         if let Some(problem) = source.as_deref().and_then(pins::source_problem)
             && let Some(node) = fields.get("source")
         {
@@ -148,9 +148,26 @@ pub struct Tolerance {
     pub class: Option<Class>,
     /// The bounds. Its class and purpose are filled in by [`super::Recipe::rule_for`].
     pub bounds: ArtifactRule,
+    /// Where it stands in the recipe.
+    pub place: Place,
 }
 
 impl Tolerance {
+    /// Whether it says more than that the defaults hold.
+    pub fn is_stated(&self) -> bool {
+        let plain = Tolerance {
+            place: self.place,
+            bounds: ArtifactRule {
+                class: self.bounds.class,
+                purpose: self.bounds.purpose,
+                why: self.bounds.why.clone(),
+                ..ArtifactRule::default()
+            },
+            class: None,
+        };
+        *self != plain
+    }
+
     pub(super) const KEYS: [&'static str; 13] = [
         "class",
         "abs",
@@ -181,6 +198,7 @@ impl Tolerance {
             Some(part)
         };
         Tolerance {
+            place: fields.source.place(fields.place().start),
             class: fields.word("class", &CLASSES),
             bounds: ArtifactRule {
                 rel_l2: fields.bound("rel_l2"),
@@ -196,7 +214,7 @@ impl Tolerance {
                     .and_then(|k| u32::try_from(k).ok()),
                 topk_overlap: part("topk_overlap"),
                 max_flips: fields.integer("max_flips", 0),
-                why: fields.text("why"),
+                why: fields.words("why"),
                 ..ArtifactRule::default()
             },
         }
@@ -329,7 +347,7 @@ impl Stage {
         let kind = fields.word("kind", STAGE_KINDS);
         Some(Stage {
             name: name.to_owned(),
-            description: fields.text("description").or_else(|| fields.text("why")),
+            description: fields.words("description").or_else(|| fields.words("why")),
             shell,
             reads,
             writes,

@@ -2,11 +2,13 @@
 //!
 //! Owns the properties. They run under libFuzzer from `tests/fuzz` and, over the seeds there and
 //! generated inputs, as an ordinary test here, so that a target cannot rot between two fuzzing sessions.
-//! Uses nothing but `sealstone-spec`, because the fuzzing workspace includes these files by path.
+//! Uses nothing but `sealstone-spec` and, for files of other tools, `sealstone`, because the fuzzing workspace
+//! includes these files by path.
 //!
 //! Invariant: a target panics only if a property is broken, and says whether the input was accepted,
 //! so that a target that refuses everything is noticed.
 
+mod authoring;
 mod documents;
 mod evidence;
 mod log;
@@ -54,6 +56,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("glob", policy::glob),
     ("recipe", recipe::recipe),
     ("recipe_lock", recipe::lock),
+    ("dvc_project", authoring::dvc_project),
+    ("mlproject", authoring::mlproject),
+    ("trace", authoring::trace),
 ];
 
 /// Runs the target called `name`.

@@ -1,0 +1,74 @@
+//! pip, which resolves requirements and fetches wheels: the explicit phase with a network.
+//!
+//! Indexes, proxies and certificates are the caller's, by pip's own configuration and variables; none is named
+//! here. Invariant: what is fetched lies in the directory that was given, and nothing is installed.
+
+use super::Wanted;
+use crate::environment::{Interpreter, pip_command};
+use crate::error::{Error, Result};
+use sealstone_spec::purl::pypi_name;
+use std::fs;
+use std::path::Path;
+
+/// Fetches a wheel of everything into `into`; returns the packages of which one was built here.
+pub(super) fn fetch(
+    interpreter: &Interpreter,
+    root: &Path,
+    wanted: &Wanted,
+    into: &Path,
+    known: &Path,
+) -> Result<Vec<String>> {
+    let scratch =
+        tempfile::tempdir().map_err(|source| Error::io("making a directory for pip", source))?;
+    let mut pip = pip_command(interpreter)?;
+    pip.args([
+        "--disable-pip-version-check",
+        "--no-input",
+        "wheel",
+        "--wheel-dir",
+    ])
+    .arg(into)
+    .current_dir(root);
+    // Wheels that were fetched before need not be fetched again; versions are chosen as without them.
+    if known.is_dir() {
+        pip.arg("--find-links").arg(known);
+    }
+    if !wanted.constraints.is_empty() {
+        let path = scratch.path().join("constraints.txt");
+        fs::write(&path, wanted.constraints.join("\n"))
+            .map_err(|source| Error::io("writing constraints", source))?;
+        pip.arg("--constraint").arg(path);
+    }
+    if let Some(file) = &wanted.file {
+        pip.arg("--requirement").arg(file);
+    } else {
+        let path = scratch.path().join("requirements.txt");
+        fs::write(&path, wanted.requirements.join("\n"))
+            .map_err(|source| Error::io("writing requirements", source))?;
+        pip.arg("--requirement").arg(path);
+    }
+    let output = pip
+        .output()
+        .map_err(|source| Error::io("starting pip", source))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        let lines: Vec<&str> = complaint
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let last = lines[lines.len().saturating_sub(8)..].join("; ");
+        return Err(Error::other(format!("pip cannot fetch what {} asks for", wanted.from))
+            .source(last)
+            .hint("this is the one step that needs a package index: pip's own configuration says which"));
+    }
+    let mut built: Vec<String> = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Building wheel for "))
+        .filter_map(|rest| Some(pypi_name(rest.split([' ', ':']).next()?)))
+        .collect();
+    built.sort();
+    built.dedup();
+    Ok(built)
+}

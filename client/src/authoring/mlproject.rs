@@ -1,0 +1,549 @@
+//! Projects of MLflow: an `MLproject` file as a draft.
+//!
+//! Entry points become stages, their parameters a file with the defaults, the environment's packages requirements.
+//! What a stage reads and writes does not stand there: a traced run can tell. Nothing of MLflow is run.
+//! Invariant: no file of the project is changed; what is written beside the recipe was not there before.
+
+use super::classify::{plain_name, role, stage_kind};
+use super::draft::{Draft, DraftEnvironment, DraftParams, DraftStage, todo};
+use super::init::{self, LOCK, WHEELS};
+use super::scan::scan;
+use super::settle;
+use super::trace::{Traced, trace};
+use super::watch::{self, SEED, Watched};
+use super::yaml::{self, list, table, text};
+use crate::error::{Error, Result};
+use crate::run::write_whole;
+use sealstone_spec::recipe::StageKind;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// The file's name.
+const FILE: &str = "MLproject";
+
+/// A parameter of an entry point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// Its default.
+    pub default: Option<Value>,
+    /// `float`, `string`, `path`, `uri`, as MLflow knows them.
+    pub kind: String,
+}
+
+/// An entry point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryPoint {
+    /// Its name.
+    pub name: String,
+    /// Its command, with parameters in braces.
+    pub command: String,
+    /// Its parameters, by name.
+    pub parameters: Vec<Parameter>,
+}
+
+/// What an `MLproject` file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MlProject {
+    /// The project's name.
+    pub name: Option<String>,
+    /// The file of a Python environment.
+    pub python_env: Option<String>,
+    /// The file of a conda environment.
+    pub conda_env: Option<String>,
+    /// A container image.
+    pub image: Option<String>,
+    /// The entry points, by name.
+    pub entry_points: Vec<EntryPoint>,
+}
+
+/// Reads an `MLproject` file.
+///
+/// # Errors
+/// If it is no YAML, or has no entry point.
+pub fn read(content: &str) -> Result<MlProject> {
+    let value = yaml::read(content, FILE)?;
+    let mut project = MlProject {
+        name: text(&value, "name").map(str::to_owned),
+        python_env: text(&value, "python_env").map(str::to_owned),
+        conda_env: text(&value, "conda_env").map(str::to_owned),
+        image: value
+            .get("docker_env")
+            .and_then(|docker| Some(text(docker, "image")?.to_owned())),
+        ..MlProject::default()
+    };
+    for (name, entry) in table(&value, "entry_points").into_iter().flatten() {
+        let Some(command) = text(entry, "command") else {
+            return Err(Error::usage(format!(
+                "entry point \"{name}\" of {FILE} has no command"
+            )));
+        };
+        let parameters = table(entry, "parameters")
+            .into_iter()
+            .flatten()
+            .map(|(name, told)| {
+                // `alpha: float`, or `alpha: {type: float, default: 0.5}`.
+                let kind = told
+                    .as_str()
+                    .or_else(|| text(told, "type"))
+                    .unwrap_or("string");
+                Parameter {
+                    name: name.clone(),
+                    default: told.get("default").cloned(),
+                    kind: kind.to_owned(),
+                }
+            });
+        project.entry_points.push(EntryPoint {
+            name: name.clone(),
+            command: command.trim().to_owned(),
+            parameters: parameters.collect(),
+        });
+    }
+    if project.entry_points.is_empty() {
+        return Err(Error::usage(format!("{FILE} has no entry_points")));
+    }
+    Ok(project)
+}
+
+/// Reads a project of MLflow as a draft, and writes what the recipe needs beside it: parameters, requirements.
+/// With `traced`, each entry point is run once with its defaults and watched.
+///
+/// # Errors
+/// If there is no `MLproject`, it cannot be read, or a traced command fails.
+pub fn import(directory: &Path, traced: bool, note: &mut dyn FnMut(&str)) -> Result<Draft> {
+    let root = fs::canonicalize(directory)
+        .map_err(|source| Error::io(format!("opening \"{}\"", directory.display()), source))?;
+    let content = fs::read_to_string(root.join(FILE)).map_err(|source| {
+        Error::io(
+            format!("reading \"{FILE}\" in \"{}\"", directory.display()),
+            source,
+        )
+    })?;
+    let project = read(&content)?;
+    let origin = if traced {
+        "sealstone import mlproject --trace"
+    } else {
+        "sealstone import mlproject"
+    };
+    let own = init::name(&root);
+    let mut draft = Draft::new(
+        plain_name(project.name.as_deref().unwrap_or(&own), &own),
+        origin,
+    );
+    draft.environment = environment(&root, &project, &mut draft.notes, note)?;
+    let file = params(&root, &project, &mut draft)?;
+    let mut stages: Vec<DraftStage> = project
+        .entry_points
+        .iter()
+        .map(|entry| stage(&root, entry))
+        .collect();
+    if traced {
+        let scanned = scan(&root)?;
+        let watched = Watched::new(&root, &[], note)?;
+        let mut found: Vec<(DraftStage, Traced)> = Vec::new();
+        for (entry, mut stage) in project.entry_points.iter().zip(stages) {
+            let line = defaults(entry)?;
+            note(&format!("tracing: {line}"));
+            let command = ["sh".to_owned(), "-c".to_owned(), line];
+            let steps = trace(&root, &command, &watched.programs, SEED, &|_, _| false)?;
+            stage.notes.clear();
+            found.extend(steps.into_iter().next().map(|step| (stage, step)));
+        }
+        stages = watch::declare(&scanned.files, found);
+    } else {
+        draft.notes.push(format!(
+            "{FILE} does not say what its entry points read and write. A run that is watched does:\n\
+             sealstone import mlproject --force --trace"
+        ));
+    }
+    draft.stages = stages;
+    if let Some(file) = file {
+        let mut roles = Vec::new();
+        for entry in &project.entry_points {
+            let names = entry.parameters.iter();
+            roles.extend(names.filter_map(|one| {
+                Some((
+                    format!("{}.{}", key(&entry.name), one.name),
+                    role(&one.name)?,
+                ))
+            }));
+        }
+        draft.params = Some(DraftParams { file, roles });
+    }
+    settle::inputs(&root, &mut draft)?;
+    settle::metrics(&root, &mut draft);
+    Ok(draft)
+}
+
+/// The name of an entry point as a table of parameters.
+fn key(name: &str) -> String {
+    plain_name(name, "main").replace(['.', '@'], "-")
+}
+
+fn stage(root: &Path, entry: &EntryPoint) -> DraftStage {
+    let base = stage_kind(&entry.name).unwrap_or(StageKind::Train);
+    let mut command = entry.command.replace('{', "{{").replace('}', "}}");
+    for one in &entry.parameters {
+        let word = format!("{{params.{}.{}}}", key(&entry.name), one.name);
+        let word = if needs_quotes(one) {
+            format!("'{word}'")
+        } else {
+            word
+        };
+        command = command.replace(&format!("{{{{{}}}}}", one.name), &word);
+    }
+    let mut stage = DraftStage::new(plain_name(&entry.name, "main"), base, vec![command]);
+    stage.shell = true;
+    if !entry.parameters.is_empty() {
+        stage.params = vec![format!("{}.*", key(&entry.name))];
+    }
+    for word in entry.command.split_whitespace() {
+        let word = word.trim_matches(['"', '\'']);
+        let is_path =
+            !word.starts_with(['-', '/', '{']) && !word.split('/').any(|part| part == "..");
+        if is_path && root.join(word).is_file() {
+            stage.read(word);
+        }
+    }
+    for one in entry.parameters.iter().filter(|one| one.kind == "path") {
+        if let Some(path) = one.default.as_ref().and_then(Value::as_str)
+            && !path.starts_with('/')
+            && root.join(path).exists()
+        {
+            let slash = if root.join(path).is_dir() { "/" } else { "" };
+            stage.read(format!("{}{slash}", path.trim_end_matches('/')));
+        }
+    }
+    for one in entry.parameters.iter().filter(|one| one.kind == "uri") {
+        stage.notes.push(format!(
+            "{} is an address: a stage has no network, so fetch it before and pin it as an input.",
+            one.name
+        ));
+    }
+    stage.writes = vec![todo(format!("{FILE} does not say which files it writes"))];
+    stage
+}
+
+/// Whether the shell would take a default apart.
+fn needs_quotes(one: &Parameter) -> bool {
+    let plain = |text: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c))
+    };
+    match &one.default {
+        Some(Value::String(text)) => text.is_empty() || !plain(text),
+        _ => false,
+    }
+}
+
+/// The command with its defaults.
+fn defaults(entry: &EntryPoint) -> Result<String> {
+    let mut line = entry.command.clone();
+    for one in &entry.parameters {
+        let value = match &one.default {
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+            None => {
+                return Err(Error::usage(format!(
+                    "parameter \"{}\" of entry point \"{}\" has no default, so it cannot be traced",
+                    one.name, entry.name
+                ))
+                .hint("give it one in MLproject, or leave out --trace"));
+            }
+        };
+        let quoted = format!("'{}'", value.replace('\'', "'\\''"));
+        line = line.replace(&format!("{{{}}}", one.name), &quoted);
+    }
+    Ok(line)
+}
+
+/// Writes the defaults as a file of parameters; its name, if there are any.
+fn params(root: &Path, project: &MlProject, draft: &mut Draft) -> Result<Option<String>> {
+    let mut body = String::new();
+    for entry in project
+        .entry_points
+        .iter()
+        .filter(|entry| !entry.parameters.is_empty())
+    {
+        let _ = write!(body, "\n[{}]\n", super::write::key(&key(&entry.name)));
+        for one in &entry.parameters {
+            let value = match &one.default {
+                Some(Value::Null) | None => super::write::quoted(&todo("MLproject has no default")),
+                Some(Value::String(text)) => super::write::quoted(text),
+                Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+                Some(other) => super::write::quoted(&other.to_string()),
+            };
+            let _ = writeln!(body, "{} = {value}", super::write::key(&one.name));
+        }
+    }
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let text = format!("# Defaults of the entry points in {FILE}.\n{body}");
+    let names = ["params.toml", "mlproject.params.toml"];
+    for name in names {
+        let path = root.join(name);
+        match fs::read_to_string(&path) {
+            Ok(there) if there == text => return Ok(Some(name.to_owned())),
+            Ok(_) => {}
+            Err(_) => {
+                write_whole(&path, text.as_bytes())?;
+                draft.notes.push(format!(
+                    "{name} was written with the defaults of the entry points."
+                ));
+                return Ok(Some(name.to_owned()));
+            }
+        }
+    }
+    Err(Error::conflict(format!(
+        "\"{}\" and \"{}\" are there already",
+        names[0], names[1]
+    ))
+    .hint("move one of them away: the defaults of the entry points go there"))
+}
+
+/// Packages of an environment's file, as pip writes them, and the version of Python.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Packages {
+    python: Option<String>,
+    lines: Vec<String>,
+    /// Packages that conda names: not always what pip would install.
+    from_conda: Vec<String>,
+}
+
+fn python_env(value: &Value) -> Packages {
+    let lines = list(value, "dependencies").iter().filter_map(Value::as_str);
+    Packages {
+        python: value.get("python").map(|version| match version {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }),
+        lines: lines.map(str::to_owned).collect(),
+        from_conda: Vec::new(),
+    }
+}
+
+fn conda_env(value: &Value) -> Packages {
+    let mut packages = Packages::default();
+    for item in list(value, "dependencies") {
+        if let Some(pip) = item.get("pip") {
+            let lines = pip
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
+            packages.lines.extend(lines.map(str::to_owned));
+        }
+        let Some(text) = item.as_str() else {
+            continue;
+        };
+        // name=version=build, with a channel before it.
+        let text = text.rsplit("::").next().unwrap_or(text).replace(' ', "");
+        let end = text.find(['=', '<', '>', '!', '~']).unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        let exact = rest
+            .trim_start_matches('=')
+            .split('=')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        match name {
+            "python" => {
+                packages.python = (!exact.is_empty() && rest.starts_with('=')).then_some(exact)
+            }
+            "pip" | "" => {}
+            name if rest.starts_with('=') && !exact.contains('*') => {
+                packages.from_conda.push(format!("{name}=={exact}"))
+            }
+            name => packages.from_conda.push(format!("{name}{rest}")),
+        }
+    }
+    packages
+}
+
+fn environment(
+    root: &Path,
+    project: &MlProject,
+    notes: &mut Vec<String>,
+    note: &mut dyn FnMut(&str),
+) -> Result<DraftEnvironment> {
+    if let Some(image) = &project.image {
+        // Without a digest lint refuses it, and says how to write it.
+        return Ok(DraftEnvironment::Oci(image.clone()));
+    }
+    let (file, packages) = match (&project.python_env, &project.conda_env) {
+        (Some(file), _) => (file, python_env(&environment_file(root, file)?)),
+        (None, Some(file)) => (file, conda_env(&environment_file(root, file)?)),
+        (None, None) => return Ok(init::environment(root)),
+    };
+    let python = packages
+        .python
+        .clone()
+        .or_else(|| init::python_version(root));
+    let requirements = root.join("requirements.txt");
+    let refers = packages.lines.iter().any(|line| line.starts_with("-r"));
+    if !requirements.exists() && !refers {
+        let mut body = format!("# From {file}; `sealstone env lock` locks what stands here.\n");
+        for line in &packages.lines {
+            let _ = writeln!(body, "{line}");
+        }
+        if !packages.from_conda.is_empty() {
+            body.push_str("# Named for conda: look whether they are called the same for pip.\n");
+            for line in &packages.from_conda {
+                let _ = writeln!(body, "{line}");
+            }
+        }
+        write_whole(&requirements, body.as_bytes())?;
+        note(&format!(
+            "wrote requirements.txt from {file}: lock it with sealstone env lock"
+        ));
+    } else {
+        notes.push(format!("Packages are those of the requirements; {file} was read for the version of Python only."));
+    }
+    let loose: Vec<&String> = (packages.lines.iter().chain(&packages.from_conda))
+        .filter(|line| !line.starts_with('-') && !line.contains("=="))
+        .collect();
+    if !loose.is_empty() {
+        let names: Vec<&str> = loose.iter().map(|line| line.as_str()).take(8).collect();
+        notes.push(format!(
+            "{file} does not pin {}: what `sealstone env lock` finds now is what will be used.",
+            names.join(", ")
+        ));
+    }
+    Ok(DraftEnvironment::Venv {
+        python,
+        lock: LOCK.to_owned(),
+        wheels: WHEELS.to_owned(),
+    })
+}
+
+fn environment_file(root: &Path, name: &str) -> Result<Value> {
+    if name.starts_with('/') || name.split('/').any(|part| part == "..") {
+        return Err(Error::usage(format!(
+            "the environment \"{name}\" lies outside the project"
+        )));
+    }
+    let content = fs::read_to_string(root.join(name))
+        .map_err(|source| Error::io(format!("reading \"{name}\", which {FILE} names"), source))?;
+    yaml::read(&content, name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::authoring::init::write_recipe;
+    use sealstone_spec::recipe::{Params, Recipe, StageKind};
+
+    const PROJECT: &str = "name: wine quality\n\npython_env: python_env.yaml\n\nentry_points:\n  main:\n    parameters:\n\
+        \x20     data: {type: path, default: data/wine.csv}\n      alpha: {type: float, default: 0.5}\n      l1_ratio: float\n\
+        \x20     title: {type: string, default: \"a b\"}\n    command: \"python train.py {alpha} {l1_ratio} --title {title} {data} '{x}'\"\n\
+        \x20 validate:\n    command: python validate.py\n";
+
+    fn project() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            (FILE, PROJECT),
+            (
+                "python_env.yaml",
+                "python: \"3.11.7\"\nbuild_dependencies: [pip]\ndependencies:\n  - scikit-learn==1.3.0\n  - numpy\n",
+            ),
+            ("train.py", "print()\n"),
+            ("validate.py", "print()\n"),
+            ("data/wine.csv", "a\n"),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn entry_points_become_stages_with_gaps() {
+        let root = project();
+        let mut said = Vec::new();
+        let draft = import(root.path(), false, &mut |text| said.push(text.to_owned())).unwrap();
+        assert_eq!(draft.name, "wine-quality");
+        let main = &draft.stages[0];
+        assert_eq!(
+            main.run,
+            [
+                "python train.py {params.main.alpha} {params.main.l1_ratio} --title '{params.main.title}' {params.main.data} '{{x}}'"
+            ]
+        );
+        assert_eq!((main.kind, main.shell), (StageKind::Train, true));
+        assert_eq!(main.reads, ["train.py", "data/wine.csv"]);
+        assert_eq!(draft.stages[1].kind, StageKind::Evaluate);
+        assert_eq!(draft.inputs.len(), 1);
+        let requirements = fs::read_to_string(root.path().join("requirements.txt")).unwrap();
+        assert!(
+            requirements.contains("\nscikit-learn==1.3.0\nnumpy\n"),
+            "{requirements}"
+        );
+        assert!(
+            draft
+                .notes
+                .iter()
+                .any(|note| note.contains("does not pin numpy"))
+        );
+        let params =
+            Params::from_toml(&fs::read_to_string(root.path().join("params.toml")).unwrap())
+                .unwrap();
+        assert_eq!(params.texts()["main.alpha"], "0.5");
+        assert!(params.texts()["main.l1_ratio"].contains("TODO"));
+        assert_eq!(
+            draft.params.as_ref().unwrap().roles,
+            [
+                ("main.alpha".to_owned(), "regularisation"),
+                ("main.l1_ratio".to_owned(), "regularisation")
+            ]
+        );
+        let written = write_recipe(root.path(), draft, false).unwrap();
+        let text = fs::read_to_string(written.path).unwrap();
+        let error = Recipe::parse(&text).unwrap_err();
+        assert!(
+            error
+                .findings()
+                .iter()
+                .all(|finding| finding.code.as_str() == "RE14"),
+            "{error}\n{text}"
+        );
+        // Once more: the file of parameters is the same, and requirements are not touched.
+        fs::write(root.path().join("requirements.txt"), "mine\n").unwrap();
+        import(root.path(), false, &mut |_| {}).unwrap();
+        assert_eq!(
+            fs::read_to_string(root.path().join("requirements.txt")).unwrap(),
+            "mine\n"
+        );
+        assert!(!root.path().join("mlproject.params.toml").exists());
+    }
+
+    #[test]
+    fn conda_environments_and_images_are_read() {
+        let value = yaml::read(
+            "name: x\nchannels: [defaults]\ndependencies:\n  - python=3.8.2\n  - conda-forge::numpy=1.14.3=py_0\n  - scipy>=1\n  - pip\n  - pip:\n    - mlflow==2.1\n",
+            "conda.yaml",
+        )
+        .unwrap();
+        let packages = conda_env(&value);
+        assert_eq!(packages.python.as_deref(), Some("3.8.2"));
+        assert_eq!(packages.lines, ["mlflow==2.1"]);
+        assert_eq!(packages.from_conda, ["numpy==1.14.3", "scipy>=1"]);
+        let image =
+            read("docker_env:\n  image: team/train:1\nentry_points:\n  main: {command: a}\n")
+                .unwrap();
+        assert_eq!(image.image.as_deref(), Some("team/train:1"));
+        for bad in [
+            "name: x\n",
+            "entry_points: {main: {parameters: {a: float}}}\n",
+            "- a\n",
+            "entry_points: [",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}
