@@ -6,7 +6,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::recipe::StageKind;
 
 /// A text that lint reports as left to fill in.
-pub fn todo(task: impl std::fmt::Display) -> String {
+pub(super) fn todo(task: impl std::fmt::Display) -> String {
     format!("TODO: {task}")
 }
 

@@ -31,4 +31,4 @@ pub mod yaml;
 
 pub use draft::{Draft, DraftEnvironment, DraftInput, DraftMetric, DraftStage, Pin};
 pub use init::{InitOptions, Written, init, may_write, write_recipe};
-pub use trace::{Call, Process, Step, read_line, steps};
+pub use trace::{Call, IsStep, Process, Step, read_line, steps};

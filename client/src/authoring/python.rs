@@ -27,6 +27,14 @@ pub(super) struct Script {
 }
 
 impl Script {
+    /// A script of another language, of which nothing is read.
+    pub(super) fn unread() -> Script {
+        Script {
+            is_program: true,
+            ..Script::default()
+        }
+    }
+
     /// What it is for, by the calls in it.
     pub(super) fn looks_like(&self) -> Option<StageKind> {
         match (self.fits, self.measures, self.writes_tables) {

@@ -66,6 +66,9 @@ pub(super) fn scan(root: &Path) -> Result<Scanned> {
             }
         }
     }
+    scanned
+        .scripts
+        .retain(|script| !is_imported(script, &scanned.files));
     // By content only where the names say nothing: a library calls fit() as well.
     for (path, text) in others {
         let Some(kind) = text.looks_like().filter(|_| text.is_program) else {
@@ -75,9 +78,6 @@ pub(super) fn scan(root: &Path) -> Result<Scanned> {
             scanned.scripts.push(FoundScript { path, kind, text });
         }
     }
-    scanned
-        .scripts
-        .retain(|script| !is_imported(script, &scanned.files));
     scanned
         .scripts
         .sort_by(|one, two| (order(one.kind), &one.path).cmp(&(order(two.kind), &two.path)));
@@ -126,10 +126,7 @@ fn script(root: &Path, path: &str, size: u64) -> Option<Script> {
         return None;
     }
     if !is_python {
-        return Some(Script {
-            is_program: true,
-            ..Script::default()
-        });
+        return Some(Script::unread());
     }
     let text = fs::read_to_string(root.join(path)).ok()?;
     Some(python::read(&text, path))

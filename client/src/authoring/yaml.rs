@@ -65,7 +65,7 @@ mod tests {
         let deep = format!("a: {}1{}", "[".repeat(5000), "]".repeat(5000));
         let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for (from, to) in ["ab", "bc", "cd", "de", "ef", "fg"].map(|pair| pair.split_at(1)) {
-            let again = [format!("*{from}")].repeat(10).join(",");
+            let again = vec![format!("*{from}"); 10].join(",");
             bomb.push_str(&format!("{to}: &{to} [{again}]\n"));
         }
         let long = format!("a: \"{}\"", "x".repeat(MAX_YAML_BYTES));

@@ -118,7 +118,10 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
             hint,
         );
     }
-    let files: Vec<&str> = (project.uncommitted.iter().map(String::as_str))
+    let files: Vec<&str> = project
+        .uncommitted
+        .iter()
+        .map(String::as_str)
         .filter(|path| is_code(recipe, path))
         .collect();
     if recipe.risk() >= Risk::Medium && !files.is_empty() {
@@ -175,7 +178,7 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
         let hint = "add a [test.golden] of kind \"inference\" with inputs and expected outputs";
         say(
             Code::NoGoldenTest,
-            top,
+            places.header,
             "no test asks the model anything".into(),
             hint,
         );

@@ -108,6 +108,11 @@ fn refused() -> Vec<Refused> {
             vec![("RE14", 1, 33)],
         ),
         (
+            "output to be done",
+            instead("[\"x\"]", "[\"TODO: which files?\"]"),
+            vec![("RE14", 6, 8)],
+        ),
+        (
             "input over an output",
             format!("input = [{{ path = \"x\", sha256 = \"{hex}\" }}]\n{HEAD}{STAGE}"),
             vec![("RE06", 4, 8)],

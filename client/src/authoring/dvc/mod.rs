@@ -271,9 +271,9 @@ fn inputs(
             let verified = verify(&root.join(&path), tracked)?;
             let pin = match &verified {
                 Found::Same | Found::NotRecorded => {
-                    let place: RecipePath = path
-                        .parse()
-                        .map_err(|error| Error::usage(format!("{error}")))?;
+                    let place = path
+                        .parse::<RecipePath>()
+                        .map_err(|error| Error::usage(error.to_string()))?;
                     match digest_at(root, &place)? {
                         ("tree", digest) => Pin::Tree(digest),
                         (_, digest) => Pin::File(digest),

@@ -19,7 +19,7 @@ pub struct Tracked {
     pub is_plain: bool,
     /// Whether DVC calls it a metric.
     pub is_metric: bool,
-    directory: bool,
+    pub(super) directory: bool,
 }
 
 impl Tracked {

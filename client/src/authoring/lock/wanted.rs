@@ -5,8 +5,8 @@
 
 use super::wheel::Wheel;
 use crate::error::{Error, Result};
-use sealstone_spec::bom::Package;
 use sealstone_spec::bom::lockfile::{parse_pylock, parse_uv};
+use sealstone_spec::bom::{BomError, Package};
 use sealstone_spec::purl::pypi_name;
 use std::fs;
 use std::path::Path;
@@ -78,10 +78,9 @@ pub fn wanted(root: &Path, stated: Option<&Path>) -> Result<Wanted> {
         return Ok(of_file(name));
     }
     let project = read("pyproject.toml")?;
-    for (name, parse) in [
-        ("uv.lock", parse_uv as fn(&str) -> _),
-        ("pylock.toml", parse_pylock as fn(&str) -> _),
-    ] {
+    type Parse = fn(&str) -> std::result::Result<Vec<Package>, BomError>;
+    let locks: [(&str, Parse); 2] = [("uv.lock", parse_uv), ("pylock.toml", parse_pylock)];
+    for (name, parse) in locks {
         if let Some(text) = read(name)? {
             let packages =
                 parse(&text).map_err(|error| Error::usage(format!("{name}: {error}")))?;

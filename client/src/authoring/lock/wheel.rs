@@ -40,8 +40,8 @@ pub(super) fn read(path: &Path) -> Result<Wheel> {
         zip::ZipArchive::new(open).map_err(|error| refused("is no wheel").source(error))?;
     let inside = archive
         .file_names()
+        .filter_map(|name| Some(name.ok()?.into_owned()))
         .find(|name| name.ends_with(".dist-info/METADATA") && name.matches('/').count() == 1)
-        .map(str::to_owned)
         .ok_or_else(|| refused("has no metadata, so it is no wheel"))?;
     let member = archive
         .by_name(&inside)

@@ -30,34 +30,34 @@ const CALLS: &str = "trace=?open,?openat,?openat2,?creat,?rename,?renameat,?rena
 
 /// The programs with which a trace runs.
 #[derive(Clone, Debug, Default)]
-pub struct Programs {
+pub(super) struct Programs {
     /// Directories that are looked through first.
-    pub path: Vec<PathBuf>,
+    pub(super) path: Vec<PathBuf>,
     /// Where the programs and their libraries lie: what is read there is the environment.
-    pub prefixes: Vec<PathBuf>,
+    pub(super) prefixes: Vec<PathBuf>,
     /// Variables that the programs get beside the caller's.
-    pub variables: Vec<(String, String)>,
+    pub(super) variables: Vec<(String, String)>,
 }
 
 /// What a step did, with paths inside the project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traced {
+pub(super) struct Traced {
     /// Its command.
-    pub arguments: Vec<String>,
+    pub(super) arguments: Vec<String>,
     /// The directory in which it was started, relative to the project; empty for the project itself.
-    pub directory: String,
+    pub(super) directory: String,
     /// Files that it read.
-    pub reads: BTreeSet<String>,
+    pub(super) reads: BTreeSet<String>,
     /// Files that it wrote and that are there.
-    pub writes: BTreeSet<String>,
+    pub(super) writes: BTreeSet<String>,
     /// Files that it read and then changed.
-    pub changes: BTreeSet<String>,
+    pub(super) changes: BTreeSet<String>,
     /// Directories that it listed.
-    pub lists: BTreeSet<String>,
+    pub(super) lists: BTreeSet<String>,
     /// Files outside the project that it read, and that are no part of the programs.
-    pub outside: BTreeSet<String>,
+    pub(super) outside: BTreeSet<String>,
     /// Addresses beyond this machine that it tried.
-    pub reached: BTreeSet<String>,
+    pub(super) reached: BTreeSet<String>,
 }
 
 /// Runs a command in `root` and watches it. `is_step` says which of the commands that it starts are steps of
@@ -65,7 +65,7 @@ pub struct Traced {
 ///
 /// # Errors
 /// If there is no strace that works, or the command fails.
-pub fn trace(
+pub(super) fn trace(
     root: &Path,
     command: &[String],
     programs: &Programs,
