@@ -41,7 +41,7 @@ fn line(repository: &Path, arguments: &[&str]) -> Result<String, String> {
 
 /// Files below `directory` that differ from what is committed, or are not known to git, by their paths from
 /// there, sorted. `None` where there is no repository, or no git.
-pub fn uncommitted(directory: &Path) -> Option<Vec<String>> {
+pub fn changed_files(directory: &Path) -> Option<Vec<String>> {
     let prefix = line(directory, &["rev-parse", "--show-prefix"]).ok()?;
     let listing = git(
         directory,
@@ -213,7 +213,7 @@ mod tests {
         assert!(first.starts_with("sha256:"));
         std::fs::write(directory.path().join("new.py"), "c\n").unwrap();
         assert_ne!(changes(), first);
-        let dirty = |at: &str| uncommitted(&directory.path().join(at)).unwrap();
+        let dirty = |at: &str| changed_files(&directory.path().join(at)).unwrap();
         assert_eq!(dirty(""), ["new.py", "train.py"]);
         std::fs::create_dir(directory.path().join("sub")).unwrap();
         std::fs::write(directory.path().join("sub/a b.py"), "").unwrap();

@@ -16,6 +16,6 @@ mod rootfs;
 mod settings;
 
 pub use capture::{Capture, Captured, capture};
-pub use git::uncommitted;
+pub use git::{changed_files, uncommitted};
 pub use prepare::{Prepared, prepare};
 pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise, pip_command};

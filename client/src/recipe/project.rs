@@ -1,7 +1,7 @@
 //! A directory with a `recipe.toml`.
 
 use super::files::{FoundFile, LinkPolicy, files_at};
-use crate::environment::uncommitted;
+use crate::environment::changed_files;
 use crate::error::{Error, Result};
 use sealstone_spec::environment::Day;
 use sealstone_spec::recipe::{
@@ -158,7 +158,7 @@ impl Project {
             Environment::Venv { lock, .. } => optional(&self.root.join(lock.as_str()))?,
             _ => None,
         };
-        let uncommitted = uncommitted(&self.root).unwrap_or_default();
+        let uncommitted = changed_files(&self.root).unwrap_or_default();
         let exists = |path: &str| self.root.join(path).symlink_metadata().is_ok();
         let has_params = self.recipe.params().file.is_some();
         Ok(recipe::lint(
