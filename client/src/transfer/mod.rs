@@ -15,6 +15,7 @@
 //! grow with the size of blobs; a mismatch ends everything and is never tried again.
 
 mod copy;
+mod disk;
 mod export;
 mod fetch;
 mod graph;

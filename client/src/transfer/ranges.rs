@@ -6,10 +6,10 @@
 //! Invariant: success means that the named digest was compared over all bytes in order; the tree only
 //! finds damage sooner.
 
+use super::disk::{Block, Disk};
 use super::fetch::writing;
 use super::kept::{self, Kept};
 use super::progress::Track;
-use super::sink::{EarlySync, WRITE_BYTES};
 use super::{TransferOptions, lost, mismatch};
 use crate::error::{Error, Result};
 use crate::transport::{RegistryStore, TransportError};
@@ -76,7 +76,7 @@ impl From<io::Error> for Fault {
 /// A verified block on its way to the hash.
 struct Landed {
     offset: u64,
-    block: Vec<u8>,
+    block: Block,
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -113,7 +113,7 @@ pub(super) async fn fetch(
     );
 
     let (landed, to_hash) = std_mpsc::sync_channel::<Landed>(AHEAD);
-    let (spare, spares) = std_mpsc::channel::<Vec<u8>>();
+    let (spare, spares) = std_mpsc::channel::<Block>();
     let spares = Arc::new(std::sync::Mutex::new(spares));
     let algorithm = descriptor.digest.algorithm();
     let hashed_file = file.clone();
@@ -223,7 +223,7 @@ fn blocks_of(
     sound: &BTreeSet<u64>,
     range_bytes: u64,
     size: u64,
-) -> BTreeMap<u64, (usize, Option<Vec<u8>>)> {
+) -> BTreeMap<u64, (usize, Option<Block>)> {
     sound
         .iter()
         .flat_map(|start| {
@@ -309,16 +309,16 @@ fn check_and_write(
     values: &[ChainingValue],
     mut receiver: mpsc::Receiver<Message>,
     landed: &std_mpsc::SyncSender<Landed>,
-    spares: &std::sync::Mutex<std_mpsc::Receiver<Vec<u8>>>,
+    spares: &std::sync::Mutex<std_mpsc::Receiver<Block>>,
 ) -> Result<(), Fault> {
     let fresh = || {
         let spare = spares.lock().ok().and_then(|spares| spares.try_recv().ok());
-        spare.unwrap_or_else(|| Vec::with_capacity(BLOCK))
+        spare.unwrap_or_else(|| Block::new(BLOCK))
     };
     let mut block = fresh();
     let mut offset = 0;
-    let mut early = EarlySync::begin(file)?;
-    let mut put = |block: Vec<u8>, offset: u64| -> Result<Vec<u8>, Fault> {
+    let mut disk = Disk::of(file)?;
+    let mut put = |block: Block, offset: u64| -> Result<Block, Fault> {
         let first = offset / GROUP_BYTES as u64;
         for (index, group) in (first..).zip(block.chunks(GROUP_BYTES)) {
             let expected = values.get(index as usize).copied().unwrap_or_default();
@@ -331,13 +331,7 @@ fn check_and_write(
                 });
             }
         }
-        for (at, part) in (offset..)
-            .step_by(WRITE_BYTES)
-            .zip(block.chunks(WRITE_BYTES))
-        {
-            file.write_all_at(part, at)?;
-        }
-        early.wrote(block.len());
+        disk.write(&block, offset)?;
         // A hash that has ended has failed, and says so itself.
         let _ = landed.send(Landed { offset, block });
         Ok(fresh())
@@ -352,10 +346,8 @@ fn check_and_write(
                 for bytes in batch {
                     let mut bytes = &bytes[..];
                     while !bytes.is_empty() {
-                        let take = bytes.len().min(BLOCK - block.len());
-                        block.extend_from_slice(&bytes[..take]);
-                        bytes = &bytes[take..];
-                        if block.len() == BLOCK {
+                        bytes = &bytes[block.push(bytes)..];
+                        if block.is_full() {
                             block = put(block, offset)?;
                             offset += BLOCK as u64;
                         }
@@ -379,16 +371,16 @@ fn hash_in_order(
     file: &File,
     size: u64,
     algorithm: Algorithm,
-    there: BTreeMap<u64, (usize, Option<Vec<u8>>)>,
+    there: BTreeMap<u64, (usize, Option<Block>)>,
     landed: &std_mpsc::Receiver<Landed>,
-    spare: &std_mpsc::Sender<Vec<u8>>,
+    spare: &std_mpsc::Sender<Block>,
 ) -> io::Result<Option<Digest>> {
     let mut hasher = Hasher::new(algorithm);
     let mut position = 0;
     let mut waiting = there;
     let mut held = 0;
     let mut scratch = Vec::new();
-    let give_back = |mut block: Vec<u8>| {
+    let give_back = |mut block: Block| {
         block.clear();
         let _ = spare.send(block);
     };
@@ -436,6 +428,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn block(content: &[u8]) -> Block {
+        let mut block = Block::new(BLOCK);
+        block.push(content);
+        block
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
         #[test]
@@ -451,7 +449,7 @@ mod tests {
             let (spare, _spares) = std_mpsc::channel();
             for index in order {
                 let offset = index * BLOCK;
-                let block = content[offset..(offset + BLOCK).min(content.len())].to_vec();
+                let block = block(&content[offset..(offset + BLOCK).min(content.len())]);
                 sender.send(Landed { offset: offset as u64, block }).unwrap();
             }
             drop(sender);
@@ -468,7 +466,7 @@ mod tests {
         sender
             .send(Landed {
                 offset: BLOCK as u64,
-                block: vec![1; BLOCK],
+                block: block(&[1; BLOCK]),
             })
             .unwrap();
         drop(sender);

@@ -1,12 +1,14 @@
-//! Where a stream of bytes becomes a file: one blocking thread that writes and hashes.
+//! Where a stream of bytes becomes a file: one thread that hashes and one that writes.
 //!
 //! Invariant: the digest is of exactly the bytes that are in the file; the file is on disk when it is
 //! returned.
 
+use super::disk::{ALIGNMENT, Block, Disk};
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use tokio::sync::mpsc;
@@ -22,7 +24,7 @@ pub(super) const WRITE_BYTES: usize = 128 * 1024;
 /// Batches that wait for the disk.
 const AHEAD: usize = 3;
 
-/// A thread that writes and hashes what it is given.
+/// Threads that write and hash what they are given.
 #[derive(Debug)]
 pub(crate) struct Sink {
     sender: mpsc::Sender<Message>,
@@ -99,6 +101,9 @@ impl Sink {
     }
 }
 
+/// Bytes of a block: what a disk writes in one go.
+const BLOCK: usize = 1024 * 1024;
+
 fn drain(
     mut file: File,
     algorithm: Algorithm,
@@ -107,28 +112,140 @@ fn drain(
 ) -> io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
     hash_kept(&mut file, kept, &mut hasher)?;
-    let mut early = EarlySync::begin(&file)?;
+    let mut writer = Blocks::begin(&file, kept)?;
+    let mut taken = Ok(());
     while let Some(message) = receiver.blocking_recv() {
-        match message {
-            Message::Write(batch) => {
-                for bytes in batch {
-                    hasher.update(&bytes);
-                    for part in bytes.chunks(WRITE_BYTES) {
-                        file.write_all(part)?;
-                    }
-                    early.wrote(bytes.len());
-                }
-            }
+        taken = match message {
+            Message::Write(batch) => batch.iter().try_for_each(|bytes| {
+                hasher.update(bytes);
+                writer.write(bytes)
+            }),
             Message::Restart => {
                 hasher = Hasher::new(algorithm);
-                file.set_len(0)?;
-                file.rewind()?;
+                writer.restart(&file)
             }
+        };
+        if taken.is_err() {
+            break;
         }
     }
-    drop(early);
+    // The thread that writes knows best why it ended.
+    writer.finish()?;
+    taken?;
     file.sync_all()?;
     Ok(hasher.finalize())
+}
+
+/// Collects blocks and has them written by a thread of its own, while the next are hashed.
+struct Blocks {
+    block: Block,
+    /// Where the block begins in the file.
+    offset: u64,
+    to_write: std_mpsc::SyncSender<(Block, u64)>,
+    spares: std_mpsc::Receiver<Block>,
+    thread: std::thread::JoinHandle<io::Result<()>>,
+    /// Blocks with the thread.
+    away: usize,
+}
+
+/// Blocks of one file in memory: one is filled, one is written, one waits.
+const BLOCKS: usize = 3;
+
+impl Blocks {
+    /// Goes on behind the first `kept` bytes of the file.
+    fn begin(file: &File, kept: u64) -> io::Result<Blocks> {
+        let mut disk = Disk::of(file)?;
+        // A block that was begun is written once more, with what follows.
+        let begun = (kept % ALIGNMENT as u64) as usize;
+        let offset = kept - begun as u64;
+        let mut beginning = vec![0; begun];
+        file.read_exact_at(&mut beginning, offset)?;
+        let mut block = Block::new(BLOCK);
+        block.push(&beginning);
+        let (to_write, due) = std_mpsc::sync_channel::<(Block, u64)>(BLOCKS);
+        let (give_back, spares) = std_mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("file-writer".to_owned())
+            .spawn(move || {
+                while let Ok((mut block, offset)) = due.recv() {
+                    disk.write(&block, offset)?;
+                    block.clear();
+                    let _ = give_back.send(block);
+                }
+                Ok(())
+            })?;
+        Ok(Blocks {
+            block,
+            offset,
+            to_write,
+            spares,
+            thread,
+            away: 0,
+        })
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        loop {
+            bytes = &bytes[self.block.push(bytes)..];
+            if !self.block.is_full() {
+                return Ok(());
+            }
+            let next = match self.away + 1 < BLOCKS {
+                true => self
+                    .spares
+                    .try_recv()
+                    .inspect(|_| self.away -= 1)
+                    .unwrap_or_else(|_| Block::new(BLOCK)),
+                false => self.wait()?,
+            };
+            let block = std::mem::replace(&mut self.block, next);
+            let length = block.len() as u64;
+            self.to_write
+                .send((block, self.offset))
+                .map_err(|_| ended())?;
+            self.away += 1;
+            self.offset += length;
+        }
+    }
+
+    /// A block that was written.
+    fn wait(&mut self) -> io::Result<Block> {
+        let block = self.spares.recv().map_err(|_| ended())?;
+        self.away -= 1;
+        Ok(block)
+    }
+
+    /// Waits until nothing is being written.
+    fn settle(&mut self) -> io::Result<()> {
+        while self.away > 0 {
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, file: &File) -> io::Result<()> {
+        self.settle()?;
+        file.set_len(0)?;
+        self.block.clear();
+        self.offset = 0;
+        Ok(())
+    }
+
+    /// Writes what is left.
+    fn finish(self) -> io::Result<()> {
+        if !self.block.is_empty() {
+            let _ = self.to_write.send((self.block, self.offset));
+        }
+        drop(self.to_write);
+        match self.thread.join() {
+            Ok(written) => written,
+            Err(_) => Err(io::Error::other("the thread that writes has panicked")),
+        }
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the thread that writes has ended")
 }
 
 /// Hashes the first `kept` bytes, which an earlier process wrote, and stands behind them.
