@@ -182,14 +182,14 @@ async fn changes_of_keys_are_entries_of_the_log() {
     desk.signed("p1.json", &first);
     desk.run(admin, &["policy", "push", &host, "p1.json"])
         .expect(0);
-    // In the second version bob's key is revoked, and gina's is gone.
-    let bob = format!("keys = [\"\"\"{}\"\"\"]", desk.public("bob"));
+    // In the second version sam's key is revoked, and gina's is gone.
+    let sam = format!("keys = [\"\"\"{}\"\"\"]", desk.public("sam"));
     let revoked = format!(
         "keys = [{{ key = \"\"\"{}\"\"\", status = \"revoked\", revoked_at_index = 3, reason = \"stolen\" }}]",
-        desk.public("bob")
+        desk.public("sam")
     );
     let second = first.replace("version = 1\n", "version = 2\n");
-    let second = second.replace(&bob, &revoked);
+    let second = second.replace(&sam, &revoked);
     let gina = second.find("[[identity]]\nname = \"gina\"").unwrap();
     let end = second.find("[[scope]]").unwrap();
     let second = format!("{}{}", &second[..gina], &second[end..]);
@@ -213,8 +213,8 @@ async fn changes_of_keys_are_entries_of_the_log() {
     };
     assert!(told("added", "registry-log", Some("localhost")));
     assert!(told("added", "registry-statements", None));
-    assert!(told("added", "identity", Some("bob")) && told("added", "root", None));
-    assert!(told("changed", "identity", Some("bob")));
+    assert!(told("added", "identity", Some("sam")) && told("added", "root", None));
+    assert!(told("changed", "identity", Some("sam")));
     assert!(told("removed", "identity", Some("gina")));
     // Two of the registry, five people and three roots came; one changed, one went.
     assert_eq!(of_keys.len(), 12, "{of_keys:#?}");
