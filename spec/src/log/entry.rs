@@ -245,6 +245,7 @@ struct Wire {
 /// What a leaf says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant)] // entries are read one at a time, and most are events
 pub enum Entry {
     /// A signature.
     Signature(Rekord),

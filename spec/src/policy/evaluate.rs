@@ -81,7 +81,7 @@ impl Policy {
                 match self.hear_registry(attached, circumstances, case.manifest()) {
                     Some(Heard::Told) => continue,
                     Some(Heard::Incident(word)) => {
-                        reported.push(word);
+                        reported.push(*word);
                         continue;
                     }
                     Some(Heard::Nothing(reason)) => {

@@ -20,7 +20,7 @@ pub(super) enum Heard {
     /// One that changes no verdict.
     Told,
     /// Content is damaged.
-    Incident(Word),
+    Incident(Box<Word>),
     /// It names the registry's key and does not hold; why.
     Nothing(String),
 }
@@ -42,14 +42,16 @@ pub(super) fn hear(attached: &Attached, key: &PublicKey, manifest: &Digest) -> O
     Some(
         match VerifiedStatement::check(&envelope, &types, manifest) {
             Err(error) => Heard::Nothing(format!("signed by the registry, but {error}")),
-            Ok(statement) if statement.predicate_type() == INCIDENT => Heard::Incident(Word {
-                kind: "incident".to_owned(),
-                by: NAME.to_owned(),
-                reason: reason_in(statement.predicate()),
-                successor: None,
-                evidence: attached.evidence,
-                said: Some(Digest::sha256(envelope.payload())),
-            }),
+            Ok(statement) if statement.predicate_type() == INCIDENT => {
+                Heard::Incident(Box::new(Word {
+                    kind: "incident".to_owned(),
+                    by: NAME.to_owned(),
+                    reason: reason_in(statement.predicate()),
+                    successor: None,
+                    evidence: attached.evidence,
+                    said: Some(Digest::sha256(envelope.payload())),
+                }))
+            }
             Ok(_) => Heard::Told,
         },
     )
