@@ -101,3 +101,53 @@ fn five_commands_lead_from_a_project_to_a_green_replay() {
         Some(2)
     );
 }
+
+/// The blocks of a document that are marked `sh`, one after another, as it says that they are to be run.
+fn script_of(document: &str) -> String {
+    let mut script = String::new();
+    let mut inside = false;
+    for line in document.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => script += &format!("{line}\n"),
+            _ => {}
+        }
+    }
+    script
+}
+
+#[test]
+fn rebuild_md_is_executed_as_it_stands() {
+    let Some(example) = example("digits") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let project = directory.path().join("digits");
+    example.copy_to(&project).unwrap();
+    let run = |line: &str| shell(&project, &example, line).status.code();
+    assert_eq!(run("sealstone run --quiet && sealstone docs"), Some(0));
+    assert_eq!(run("sealstone docs --check"), Some(0));
+    let document = fs::read_to_string(project.join("docs/REBUILD.md")).unwrap();
+    let script = script_of(&document);
+    assert!(script.contains("sealstone replay"), "{document}");
+    fs::write(project.join("rebuild.sh"), script).unwrap();
+    assert_eq!(run("sh -eu rebuild.sh"), Some(0));
+
+    // Whoever follows it with another learning rate does not end well, and is told that the document is stale.
+    let params = fs::read_to_string(project.join("params.toml")).unwrap();
+    let changed = params.replace("learning_rate = 0.2", "learning_rate = 0.25");
+    assert_ne!(params, changed);
+    fs::write(project.join("params.toml"), changed).unwrap();
+    assert_eq!(run("sh -eu rebuild.sh"), Some(2));
+    assert_eq!(run("sealstone docs --check"), Some(3));
+    // Nor does whoever has other data: it is seen before anything runs.
+    fs::write(project.join("params.toml"), params).unwrap();
+    let data = fs::read_to_string(project.join("data/digits.csv")).unwrap();
+    fs::write(
+        project.join("data/digits.csv"),
+        data.replacen("13", "12", 1),
+    )
+    .unwrap();
+    assert_eq!(run("sh -eu rebuild.sh"), Some(1));
+}
