@@ -13,7 +13,7 @@ use sealstone_spec::recipe::{RecipePath, listing_digest};
 use serde_json::json;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a Python environment is made of: paths below `root`.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
 /// The environment that lies there, if its files are those that were recorded.
 fn kept(
     directory: &Path,
-    record: &PathBuf,
+    record: &Path,
     interpreter: &Interpreter,
 ) -> Result<Option<PythonEnvironment>> {
     let recorded = fs::read_to_string(record)
