@@ -507,12 +507,21 @@ mod tests {
 
     #[test]
     fn layers_must_be_plain_and_known() {
-        let mut zipped = layer("a");
-        zipped["mediaType"] = json!("application/vnd.cncf.model.weight.v1.tar+gzip");
-        assert!(matches!(
-            bundle(&[zipped]),
-            Err(BundleError::LayerType { .. })
-        ));
+        let mut archive = layer("a");
+        for (form, known) in [
+            ("tar", Some(LayerForm::Tar)),
+            ("tar+gzip", Some(LayerForm::TarGzip)),
+            ("tar+zstd", None),
+            ("raw+gzip", None),
+            ("tar+gzip+gzip", None),
+        ] {
+            archive["mediaType"] = json!(format!("application/vnd.cncf.model.weight.v1.{form}"));
+            match (bundle(std::slice::from_ref(&archive)), known) {
+                (Ok(bundle), Some(known)) => assert_eq!(bundle.files()[0].form, known),
+                (Err(BundleError::LayerType { .. }), None) => {}
+                (other, _) => panic!("{form}: {other:?}"),
+            }
+        }
         let mut device = layer("a");
         device["annotations"][media::ANNOTATION_FILE_METADATA] = json!(
             r#"{"name":"a","mode":420,"uid":0,"gid":0,"size":3,"mtime":"1970-01-01T00:00:00Z","typeflag":50}"#
