@@ -493,6 +493,54 @@ fn a_package_that_is_uninstalled_or_changed_is_named() {
         .says("package \\\"gamma 1.0\\\" is there and not listed");
 }
 
+#[test]
+fn any_file_taken_from_a_virtual_environment_is_named() {
+    let desk = Desk::new();
+    let made = Command::new("python3")
+        .args(["-m", "venv", "venv"])
+        .current_dir(desk.directory.path())
+        .output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED 1: python3 makes no virtual environments here");
+        return;
+    }
+    let library = fs::read_dir(desk.path("venv/lib")).unwrap();
+    let python = library.map(|entry| entry.unwrap().path()).next().unwrap();
+    let site = python.join("site-packages");
+    let packages = ["--site-packages", site.to_str().unwrap()];
+    let write = ["bom", "write", "model", "-o", "bom.json"];
+    desk.run(&[&write[..], &packages].concat()).expect(0);
+    let check = || {
+        let check = ["bom", "check", "model", "--bom", "bom.json"];
+        desk.run(&[&check[..], &packages].concat())
+    };
+    check().expect(0);
+    let modules = fs::read_dir(site.join("pip")).unwrap();
+    let modules = modules.map(|entry| entry.unwrap().path());
+    let modules = modules.filter(|path| path.extension().is_some_and(|it| it == "py"));
+    for module in modules.take(3) {
+        let aside = desk.path("aside.py");
+        fs::rename(&module, &aside).unwrap();
+        let name = module.file_name().unwrap().to_str().unwrap();
+        check()
+            .expect(3)
+            .says(&format!("pip/{name}"))
+            .says("is missing");
+        fs::rename(&aside, &module).unwrap();
+    }
+    check().expect(0);
+    let entries = fs::read_dir(&site).unwrap();
+    let record = entries
+        .map(|entry| entry.unwrap().path())
+        .find(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with("pip-") && name.ends_with(".dist-info")
+        })
+        .unwrap();
+    fs::remove_dir_all(record).unwrap();
+    check().expect(3).says("package \\\"pip ");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bill_attached_in_a_registry_is_found_by_its_signer_and_checked() {
     let desk = Desk::new();

@@ -261,6 +261,8 @@ fn byproducts(lock: &Lock) -> Vec<ResourceDescriptor> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use sealstone_spec::canonical::to_canonical_json;
     use sealstone_spec::statement::provenance::Provenance;
 
@@ -326,6 +328,27 @@ mod tests {
             "data.csv", "/mnt/x", "S3://x", "s3://a b", "://x", "1s://x", "s3://<x>",
         ] {
             assert!(!is_address(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_that_is_read_is_written_as_the_same(
+            changes in vec((any::<usize>(), any::<u8>()), 0..4),
+            cut in any::<usize>(),
+        ) {
+            let mut bytes = BuildRecord::of_lock(&lock()).to_json().unwrap();
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            if cut % 5 == 0 {
+                bytes.truncate(cut % bytes.len());
+            }
+            if let Ok(record) = BuildRecord::parse(&bytes) {
+                let again = BuildRecord::parse(&record.to_json().unwrap()).unwrap();
+                prop_assert_eq!(again, record);
+            }
         }
     }
 }

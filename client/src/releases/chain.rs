@@ -118,7 +118,7 @@ pub fn chain(
     if let Some(tag) = tag {
         let how = match tag.logged {
             true => "the registry's log says so",
-            false => "the registry says so; no log proves it",
+            false => "the place where it lies says so; no log proves it",
         };
         let node = Node {
             kind: "release".to_owned(),
