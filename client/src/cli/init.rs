@@ -4,6 +4,7 @@ use super::Context;
 use sealstone::authoring::{Draft, InitOptions, Written, init};
 use sealstone::recipe::Project;
 use sealstone::{Error, Result};
+use sealstone_spec::recipe::Code;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -104,7 +105,10 @@ pub(super) fn report(context: &Context, directory: &Path, written: &Written) {
 fn open(directory: &Path) -> (Vec<String>, Value) {
     match Project::open(directory).and_then(|project| project.lint(None)) {
         Ok(findings) => {
-            let errors = findings.iter().filter(|finding| finding.is_error());
+            // What has just been written cannot have been committed yet.
+            let errors = findings
+                .iter()
+                .filter(|finding| finding.is_error() && finding.code != Code::Uncommitted);
             let lines = errors.map(ToString::to_string).collect();
             (lines, json!(findings))
         }

@@ -125,7 +125,7 @@ pub(super) fn trace(
     if !status.success() {
         return Err(
             Error::other(format!("\"{shown}\" failed while it was traced ({status})"))
-                .hint("what it printed stands above; a recipe is made of a run that ends well"),
+                .hint("what it printed stands above; if packages are missing: sealstone env lock, then again"),
         );
     }
     let root_text = root
