@@ -323,8 +323,24 @@ impl Reader<'_> {
             _ => {}
         }
         if name == "open" {
+            // As a method of a path it was read above; of these modules it is the function.
+            let is_method = at > 0 && self.is(at - 1, '.');
+            let module = at.checked_sub(2).and_then(|at| self.name(at));
+            let opens = ["io", "gzip", "bz2", "lzma", "codecs", "os", "fsspec"];
+            if is_method && !module.is_some_and(|name| opens.contains(&name)) {
+                return;
+            }
             if let Some((path, next)) = self.path(at + 2) {
                 self.opened(path, next + 1, script);
+            }
+            return;
+        }
+        if ["rename", "replace", "move"].contains(&name) {
+            let paths = self.arguments(at + 2);
+            if let [from, to] = paths.as_slice()
+                && script.writes.remove(from)
+            {
+                keep(&mut script.writes, to.clone());
             }
             return;
         }
@@ -534,6 +550,8 @@ def main():
     text = Path("config.json").read_text()
     frame.to_csv(f"out/{name}.csv")
     requests.get("https://host/x.csv")
+    np.save("work/part.npy", x)
+    os.rename("work/part.npy", "work/whole.npy")
     np.load("/abs/x.npy")
 
 if __name__ == "__main__":
@@ -553,7 +571,8 @@ if __name__ == "__main__":
                 "log.txt",
                 "metrics.json",
                 "model/model.joblib",
-                "work/train.npy"
+                "work/train.npy",
+                "work/whole.npy"
             ]
         );
         assert_eq!(

@@ -735,7 +735,7 @@ mod tests {
         };
         let of = |text: &str| lint(&Recipe::parse(text).unwrap(), &project);
         let stated = BARE.replace("name = \"x\"", "name = \"x\", risk = \"medium\"");
-        for (text, column) in [(BARE, 10), (&stated, 43)] {
+        for (text, column) in [(BARE, 10), (&stated, 44)] {
             let found = of(text);
             let error = found.iter().find(|finding| finding.is_error()).unwrap();
             assert_eq!(
@@ -757,7 +757,7 @@ mod tests {
         let found = lint(&Recipe::parse(&text).unwrap(), &Project::default());
         let todo = found.iter().find(|found| found.code == Code::ToDo).unwrap();
         assert!(todo.problem.ends_with("ask the team"), "{todo}");
-        assert_eq!(todo.place.line, 8);
+        assert_eq!(todo.place.line, 9);
         for (from, to) in [
             ("\"m.json\"]", "\"TODO: what does it write?\"]"),
             ("\"train.py\",", "\"TODO\","),
