@@ -206,6 +206,9 @@ fn github(text: &str, values: &[(&str, &str)]) -> String {
     text
 }
 
+/// A step of a job: its name, its script, and the variables that it is given.
+type Step = (String, String, Vec<(String, String)>);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_template_for_github_replays_a_commit_and_a_release() {
     let server = Server::new().await;
@@ -224,7 +227,7 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
         ("github.event.number", "7"),
     ];
     // Comments on a pull request need GitHub itself.
-    let steps = |job: &str| -> Vec<(String, String, Vec<(String, String)>)> {
+    let steps = |job: &str| -> Vec<Step> {
         let steps = template["jobs"][job]["steps"].as_array().unwrap().iter();
         steps
             .filter_map(|step| {

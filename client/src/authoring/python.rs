@@ -128,8 +128,8 @@ pub(super) fn read(text: &str, path: &str) -> Script {
         only_defines: true,
         ..Script::default()
     };
-    for at in 0..tokens.len() {
-        if let Token::Line(0) = tokens[at] {
+    for (at, token) in tokens.iter().enumerate() {
+        if let Token::Line(0) = token {
             reader.statement(at + 1, &mut script);
         }
         reader.call(at, &mut script);
@@ -218,9 +218,7 @@ impl Reader<'_> {
     fn path(&self, at: usize) -> Option<(String, usize)> {
         let (mut path, mut at) = self.part(at, 0)?;
         while self.is(at, '/') {
-            let Some((more, next)) = self.part(at + 1, 0) else {
-                return None;
-            };
+            let (more, next) = self.part(at + 1, 0)?;
             path = join(&path, &more);
             at = next;
         }

@@ -33,8 +33,8 @@ macro_rules! reading {
         fn value(bytes: &[u8]) -> f64 {
             let mut raw = [0; size_of::<$bits>()];
             raw.copy_from_slice(bytes);
-            let value: fn($bits) -> f64 = $value;
-            value(<$bits>::from_le_bytes(raw))
+            const VALUE: fn($bits) -> f64 = $value;
+            VALUE(<$bits>::from_le_bytes(raw))
         }
 
         #[inline(always)]
@@ -42,8 +42,8 @@ macro_rules! reading {
             let (elements, _) = bytes.as_chunks::<{ size_of::<$bits>() }>();
             let mut lanes = [0.0; LANES];
             for (lane, raw) in lanes.iter_mut().zip(elements) {
-                let value: fn($bits) -> f64 = $value;
-                *lane = value(<$bits>::from_le_bytes(*raw));
+                const VALUE: fn($bits) -> f64 = $value;
+                *lane = VALUE(<$bits>::from_le_bytes(*raw));
             }
             lanes
         }
