@@ -568,6 +568,10 @@ fn predictions_pass_by_their_labels() {
         )
         .ok
     );
+    // Near enough as numbers, and a label turns all the same: a demand that is stated holds.
+    let wide = "class = \"numeric\"\nabs = 1.0\nmax_flips = 0";
+    assert!(!found("p.npy", &base, &flipped, wide).ok);
+    assert!(found("p.npy", &base, &noisy, wide).ok);
     let labels = |values: &[i64]| {
         let bytes: Vec<u8> = values
             .iter()
