@@ -83,9 +83,11 @@ import time
 import zipfile
 
 with zipfile.ZipFile(\"work/notes.zip\", \"w\") as archive:
-    stamp = time.time_ns() // 2_000_000_000 % 28
-    archive.writestr(zipfile.ZipInfo(\"notes.txt\", (2020, 1, 1, 0, 0, int(stamp))), \"split\\n\")
-    # Two seconds apart, so that no two runs in a row have the same time.
+    # Archives count in steps of two seconds: one number for each step of a day.
+    step = time.time_ns() // 2_000_000_000
+    stamp = (2020, 1, 1, step // 1800 % 24, step // 30 % 60, step % 30 * 2)
+    archive.writestr(zipfile.ZipInfo(\"notes.txt\", stamp), \"split\\n\")
+    # So that no two runs in a row are within one step.
     time.sleep(2.1)
 ";
 
