@@ -52,7 +52,7 @@ fn no_metric_passes_that_is_not_what_it_was() {
             )
         },
         &[],
-        Due::error("evaluate"),
+        Due::diverged("evaluate", metrics, "", "code").because("metric", "accuracy"),
     );
     bench.close();
 }
