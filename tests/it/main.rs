@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod anonymous;
 mod attest;
 mod author;
 mod chain;

@@ -50,6 +50,12 @@ impl Authoriser {
         let challenge = lock(&self.challenge).clone();
         match (challenge, credential) {
             (_, Some(Credential::Registry(token))) => bearer(token.reveal()).map(Some),
+            // A token for no rights in nobody's name is given to nobody, and what needs none is answered without.
+            (Some(Challenge::Bearer(_)), None)
+                if scopes.is_empty() && !lock(&self.wider).contains_key(scopes) =>
+            {
+                Ok(None)
+            }
             (Some(Challenge::Bearer(bearer)), credential) => self
                 .token(registry, &bearer, credential.as_ref(), scopes)
                 .await
@@ -98,7 +104,7 @@ impl Authoriser {
         if let Challenge::Bearer(BearerChallenge {
             scope: Some(scope), ..
         }) = &challenge
-            && sent.is_some()
+            && (sent.is_some() || scopes.is_empty())
         {
             lock(&self.wider).insert(scopes.to_vec(), scope.clone());
         }
