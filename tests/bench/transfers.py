@@ -65,8 +65,8 @@ def timed(command, environment, patience=900):
     return seconds
 
 
-def compare(server, directory, size, number, order, layout, before_pull):
-    """One round: rows for both clients. `before_pull` is called with the server's data before each pull."""
+def compare(server, directory, size, number, order, layout):
+    """One round: rows for both clients."""
     environment = {**os.environ, "HOME": str(directory), "SEALSTONE_CONFIG_HOME": str(directory)}
     rows = []
     for client in order:
@@ -74,8 +74,6 @@ def compare(server, directory, size, number, order, layout, before_pull):
         shutil.rmtree(target, ignore_errors=True)
         push, pull = commands(client, server, layout, target, number)
         for name, command in (("client push of a bundle", push), ("client pull of a bundle", pull)):
-            if command is pull:
-                before_pull(directory / "server" / "data")
             try:
                 seconds = timed(command, environment)
                 row = {"mb_per_s": size / 1e6 / seconds, "seconds": seconds, "bytes": size}
