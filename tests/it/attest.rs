@@ -1,38 +1,15 @@
 //! Attestations and bills of materials through the real client: what is attached verifies, what must not be
 //! signed is not, and a bill names what was taken away. Needs no registry but for the last test.
 
+use crate::client::{self, Ended};
 use sealstone_spec::digest::Digest;
-use sealstone_tests::registry::{Setup, TestRegistry, binary};
+use sealstone_tests::registry::{Setup, TestRegistry};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 const COMMIT: &str = "d20ace79d20ace79d20ace79d20ace79d20ace79";
-
-struct Ended {
-    code: i32,
-    json: Value,
-    everything: String,
-}
-
-impl Ended {
-    #[track_caller]
-    fn expect(self, code: i32) -> Ended {
-        assert_eq!(self.code, code, "{}", self.everything);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Ended {
-        assert!(
-            self.everything.contains(text),
-            "{text}: {}",
-            self.everything
-        );
-        self
-    }
-}
 
 /// A directory with a model, a lock file, two keys and a bundle.
 struct Desk {
@@ -86,36 +63,14 @@ impl Desk {
     }
 
     fn run_at(&self, registry: Option<&TestRegistry>, arguments: &[&str]) -> Ended {
-        let mut command = Command::new(binary("sealstone").unwrap());
+        let mut command = client::sealstone(self.directory.path(), arguments);
         command
-            .args(["--output", "json"])
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.directory.path())
             .env("SOURCE_DATE_EPOCH", "1767225600")
             .envs(self.environment.iter().map(|(name, value)| (*name, value)));
         if let Some(registry) = registry {
-            command
-                .env("SEALSTONE_REGISTRY", registry.address().to_string())
-                .env("SEALSTONE_USERNAME", &registry.admin.name)
-                .env("SEALSTONE_PASSWORD", &registry.admin.secret);
+            client::log_in(&mut command, registry, &registry.admin);
         }
-        let output = command.output().unwrap();
-        let (out, error) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        let last = out
-            .lines()
-            .rev()
-            .find_map(|line| serde_json::from_str(line).ok());
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            json: last.unwrap_or(Value::Null),
-            everything: format!("{arguments:?}\n{out}\n{error}"),
-        }
+        client::run(&mut command)
     }
 }
 
@@ -210,9 +165,8 @@ fn what_must_not_be_signed_is_not() {
     let mut leaking = result.clone();
     leaking["url"] = json!("https://ana:hunter2@ci.example/1");
     desk.write("leaking.json", &leaking);
-    let leaked = attest("leaking.json", "test-result")
-        .expect(3)
-        .says("looks like a secret");
+    let leaked = attest("leaking.json", "test-result").expect(3);
+    leaked.says("looks like a secret");
     assert!(!leaked.everything.contains("hunter2"));
     desk.write("empty.json", &json!({}));
     attest("empty.json", "https://sigstore.dev/cosign/sign/v1").expect(2);

@@ -3,20 +3,11 @@
 //! Scripts use Python's standard library only, so that nothing has to be fetched; requirements that do need wheels find
 //! them in a directory that the requirements file names.
 
+use sealstone_tests::registry::binary;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-
-fn sealstone() -> PathBuf {
-    match std::env::var_os("SEALSTONE_BIN_DIR") {
-        Some(directory) => PathBuf::from(directory).join("sealstone"),
-        None => {
-            let own = std::env::current_exe().unwrap();
-            own.ancestors().nth(2).unwrap().join("sealstone")
-        }
-    }
-}
 
 struct Desk(tempfile::TempDir);
 
@@ -44,7 +35,7 @@ impl Desk {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        let output = Command::new(sealstone())
+        let output = Command::new(binary("sealstone").unwrap())
             .args(args)
             .env("SEALSTONE_OUTPUT", "json")
             .current_dir(self.path())
@@ -339,7 +330,7 @@ fn documents_are_checked_against_what_they_were_made_from() {
         .collect();
     let path = format!(
         "{}:{}",
-        sealstone().parent().unwrap().display(),
+        binary("sealstone").unwrap().parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
     let run = || {

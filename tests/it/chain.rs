@@ -1,7 +1,8 @@
 //! From a project to a release that somebody else has made again: provenance and bill of materials of the lock,
 //! what changed, whether it is rebuildable, and the chain; through the real client and registry.
 
-use crate::project_desk::{Desk, Ended};
+use crate::client::Ended;
+use crate::project_desk::Desk;
 use sealstone_tests::registry::{Setup, TestRegistry};
 use serde_json::{Value, json};
 use std::fs;

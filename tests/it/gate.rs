@@ -2,34 +2,10 @@
 //!
 //! The project is `tests/examples/digits`; everything goes through the real client and the real registry.
 
+use crate::client::{self, Ended};
 use sealstone_tests::examples::example;
-use sealstone_tests::registry::{Setup, TestRegistry, User, binary};
-use serde_json::Value;
+use sealstone_tests::registry::{Setup, TestRegistry, User};
 use std::fs;
-use std::process::Command;
-
-struct Ended {
-    code: i32,
-    json: Value,
-    said: String,
-}
-
-impl Ended {
-    #[track_caller]
-    fn expect(self, code: i32) -> Ended {
-        assert_eq!(self.code, code, "{}", self.said);
-        self
-    }
-
-    #[track_caller]
-    fn says(&self, words: &str) {
-        assert!(
-            self.said.contains(words),
-            "\"{words}\" is not in {}",
-            self.said
-        );
-    }
-}
 
 /// A directory with the project and everybody's keys; requests are the administrator's unless said otherwise.
 struct Desk<'a> {
@@ -39,31 +15,8 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     fn run(&self, who: &User, arguments: &[&str]) -> Ended {
-        let output = Command::new(binary("sealstone").unwrap())
-            .args(["--output", "json"])
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.directory.path())
-            .env("SEALSTONE_REGISTRY", self.registry.address().to_string())
-            .env("SEALSTONE_USERNAME", &who.name)
-            .env("SEALSTONE_PASSWORD", &who.secret)
-            .output()
-            .unwrap();
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let last = out
-            .lines()
-            .rev()
-            .find_map(|line| serde_json::from_str(line).ok());
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            json: last.unwrap_or_default(),
-            said: format!(
-                "{arguments:?}\n{out}\n{}",
-                String::from_utf8_lossy(&output.stderr)
-            ),
-        }
+        let mut command = client::sealstone(self.directory.path(), arguments);
+        client::run(client::log_in(&mut command, self.registry, who))
     }
 
     fn admin(&self, arguments: &[&str]) -> Ended {
@@ -194,7 +147,7 @@ async fn a_release_needs_a_reproduction_by_somebody_other_than_the_builder() {
     replay("other.key", &["--scope", "eval"]).expect(0);
     release().expect(3).says("reproduction");
     let state = desk.admin(&["status", &bundle, "--policy", "policy.json"]);
-    assert_eq!(state.json["state"], "candidate", "{}", state.said);
+    assert_eq!(state.json["state"], "candidate", "{}", state.everything);
     let early = ["pull", &bundle, "--registry-policy", "-o", "early"];
     desk.run(&reader, &early).expect(5);
 
@@ -203,7 +156,7 @@ async fn a_release_needs_a_reproduction_by_somebody_other_than_the_builder() {
     assert_eq!(
         done.json["report"]["class"]["achieved"], "bit_exact",
         "{}",
-        done.said
+        done.everything
     );
     release().expect(0);
     let tag = format!("{place}:1.0.0");

@@ -1,7 +1,7 @@
 //! Damaged content of a release: in quarantine until somebody closes the incident whom the policy lets.
 
 use crate::content::{get, head, push_blob};
-use crate::desk::{Desk, place, registry, released};
+use crate::policy_desk::{Desk, place, registry, released};
 use sealstone_tests::registry::TestRegistry;
 use serde_json::{Value, json};
 use std::fs;
@@ -201,7 +201,10 @@ async fn a_report_by_somebody_whom_the_policy_lets_counts_and_no_other() {
 #[test]
 fn a_replay_that_halts_on_other_bytes_reports_it() {
     let desk = Desk::new();
-    desk.write("policy.toml", &desk.policy(1, crate::desk::LATER, ""));
+    desk.write(
+        "policy.toml",
+        &desk.policy(1, crate::policy_desk::LATER, ""),
+    );
     let layout = "oci:bundle:1.0.0";
     let alice = [
         "sign",

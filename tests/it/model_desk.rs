@@ -1,29 +1,9 @@
-//! A directory with a model and keys, and the real client run in it.
-//!
-//! Invariant: nothing of the machine's own environment reaches the client but the PATH.
+//! A desk with a model, its bundle and two people's keys, and the client that sits at it.
 
-use sealstone_tests::registry::{TestRegistry, binary};
-use serde_json::Value;
+use crate::client::{self, Ended};
+use sealstone_tests::registry::TestRegistry;
 use std::fs;
 use std::process::Command;
-
-/// How a command ended.
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    /// Its last line that is JSON.
-    pub(crate) json: Value,
-    /// Arguments and everything that was printed.
-    pub(crate) everything: String,
-}
-
-impl Ended {
-    /// The same, if it ended with this code.
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Ended {
-        assert_eq!(self.code, code, "{}", self.everything);
-        self
-    }
-}
 
 /// A directory to work in, and somebody who works there.
 pub(crate) struct Desk {
@@ -54,53 +34,22 @@ impl Desk {
 
     /// Runs the client without any registry at hand.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        self.run_with(arguments, None)
+        client::run(&mut self.command(arguments, None))
     }
 
     /// Runs the client as the administrator of a registry.
     pub(crate) fn run_at(&self, registry: &TestRegistry, arguments: &[&str]) -> Ended {
-        self.run_with(arguments, Some(registry))
-    }
-
-    fn run_with(&self, arguments: &[&str], registry: Option<&TestRegistry>) -> Ended {
-        let output = self.command(arguments, registry).output().unwrap();
-        Ended::from(arguments, &output)
+        client::run(&mut self.command(arguments, Some(registry)))
     }
 
     /// The client's command, not yet run.
     pub(crate) fn command(&self, arguments: &[&str], registry: Option<&TestRegistry>) -> Command {
-        let mut command = Command::new(binary("sealstone").unwrap());
-        command
-            .args(["--output", "json"])
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.directory.path())
-            .env("SOURCE_DATE_EPOCH", "1767225600");
+        let mut command = client::sealstone(self.directory.path(), arguments);
+        command.env("SOURCE_DATE_EPOCH", "1767225600");
         if let Some(registry) = registry {
-            command
-                .env("SEALSTONE_REGISTRY", registry.address().to_string())
-                .env("SEALSTONE_USERNAME", &registry.admin.name)
-                .env("SEALSTONE_PASSWORD", &registry.admin.secret);
+            client::log_in(&mut command, registry, &registry.admin);
         }
         command
-    }
-}
-
-impl Ended {
-    fn from(arguments: &[&str], output: &std::process::Output) -> Ended {
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        let last = out
-            .lines()
-            .rev()
-            .find_map(|line| serde_json::from_str(line).ok());
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            json: last.unwrap_or(Value::Null),
-            everything: format!("{arguments:?}\n{out}\n{error}"),
-        }
     }
 }
 

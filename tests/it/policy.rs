@@ -1,7 +1,7 @@
 //! The life of a release under a policy of version 2, through the real binaries: judged, approved,
 //! released, deprecated, revoked; and the policy's own succession.
 
-use crate::desk::{Desk, LATER, attach_provenance, place, registry};
+use crate::policy_desk::{Desk, LATER, attach_provenance, place, registry};
 use serde_json::{Value, json};
 use std::fs;
 

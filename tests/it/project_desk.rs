@@ -1,12 +1,12 @@
 //! A desk for tests: a small project whose model is made by shell scripts, keys, and the real client.
 //!
-//! Owns the project and how the client is run. Invariant: nothing of the caller's environment reaches the client.
+//! Owns the project, and that credentials are read as docker's are.
 
-use sealstone_tests::registry::{TestRegistry, User, binary};
-use serde_json::{Value, json};
+use crate::client::{self, Ended};
+use sealstone_tests::registry::{TestRegistry, User};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The recipe of the project; tests change it by replacing texts in it.
 pub(crate) const RECIPE: &str = r#"recipe = { version = 1, name = "counts", model_version = "1.0.0", owner = "team-x", risk = "low" }
@@ -64,34 +64,6 @@ const FILES: [(&str, &str); 8] = [
     ("golden/in.txt", "a\n"),
     ("README.md", "# counts\n"),
 ];
-
-/// How a run of the client ended.
-pub(crate) struct Ended {
-    /// Its exit code.
-    pub(crate) code: i32,
-    /// The last line of its output that is JSON.
-    pub(crate) json: Value,
-    /// All that it said.
-    pub(crate) everything: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Ended {
-        assert_eq!(self.code, code, "{}", self.everything);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn says(self, text: &str) -> Ended {
-        assert!(
-            self.everything.contains(text),
-            "\"{text}\" is not in {}",
-            self.everything
-        );
-        self
-    }
-}
 
 /// The desk: the project lies in `p`, the keys of `builder` and `other` beside it.
 pub(crate) struct Desk(tempfile::TempDir);
@@ -163,14 +135,8 @@ impl Desk {
         variables: &[(&str, &str)],
         arguments: &[&str],
     ) -> Ended {
-        let mut command = Command::new(binary("sealstone").unwrap());
+        let mut command = client::sealstone(self.root(), arguments);
         command
-            .args(["--output", "json"])
-            .args(arguments)
-            .current_dir(self.root())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.root())
             .env("DOCKER_CONFIG", self.path("docker"))
             .env("SEALSTONE_STATE", self.path("state"))
             .envs(variables.iter().copied());
@@ -179,19 +145,6 @@ impl Desk {
             let config = json!({"auths": {registry.address().to_string(): {"auth": auth}}});
             self.write("docker/config.json", &config.to_string());
         }
-        let output = command.output().unwrap();
-        let (out, error) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        let json = |text: &str| {
-            let mut lines = text.lines().rev();
-            lines.find_map(|line| serde_json::from_str(line).ok())
-        };
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            json: json(&out).or_else(|| json(&error)).unwrap_or(Value::Null),
-            everything: format!("{arguments:?}\n{out}\n{error}"),
-        }
+        client::run(&mut command)
     }
 }

@@ -1,19 +1,10 @@
 //! `sealstone lint` and `run` through the real binary, on small projects of shell scripts.
 
+use sealstone_tests::registry::binary;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-
-fn sealstone() -> PathBuf {
-    match std::env::var_os("SEALSTONE_BIN_DIR") {
-        Some(directory) => PathBuf::from(directory).join("sealstone"),
-        None => {
-            let own = std::env::current_exe().unwrap();
-            own.ancestors().nth(2).unwrap().join("sealstone")
-        }
-    }
-}
 
 const RECIPE: &str = r#"recipe = { version = 1, name = "counts", owner = "team-x", risk = "low" }
 environment = { kind = "host" }
@@ -94,7 +85,7 @@ impl Demo {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        let output = Command::new(sealstone())
+        let output = Command::new(binary("sealstone").unwrap())
             .args(args)
             .args(["--output", "json"])
             .current_dir(self.path())

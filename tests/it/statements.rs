@@ -1,7 +1,7 @@
 //! What the registry signs itself about a release: made with it, once, logged, and checked by the client.
 
 use crate::content::get;
-use crate::desk::{Desk, place, registry, released};
+use crate::policy_desk::{Desk, place, registry, released};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::key::PublicKey;
 use sealstone_spec::notary::{self, Vouched};
@@ -54,7 +54,7 @@ async fn a_release_is_followed_by_statements_of_the_registry() {
     let made = statements(&registry, &reader, &digest).await;
     assert_eq!(made.len(), 2);
     let key = key(&registry).await;
-    let policy = Policy::parse(&desk.policy(1, crate::desk::LATER, "")).unwrap();
+    let policy = Policy::parse(&desk.policy(1, crate::policy_desk::LATER, "")).unwrap();
     let mut seen = Vec::new();
     for (_, bundle) in &made {
         let bundle = SigstoreBundle::parse(bundle).unwrap();
@@ -178,7 +178,7 @@ async fn changes_of_keys_are_entries_of_the_log() {
     let (registry, _) = registry().await;
     let host = registry.address().to_string();
     let admin = Some((&registry, &registry.admin));
-    let first = desk.policy(1, crate::desk::LATER, "");
+    let first = desk.policy(1, crate::policy_desk::LATER, "");
     desk.signed("p1.json", &first);
     desk.run(admin, &["policy", "push", &host, "p1.json"])
         .expect(0);

@@ -49,7 +49,7 @@ async fn pull(
     form: &str,
     path: &str,
     archive: impl FnOnce(&Desk) -> Vec<u8>,
-) -> (Desk, crate::model_desk::Ended) {
+) -> (Desk, crate::client::Ended) {
     let registry = Setup::default().start().await.unwrap();
     let desk = Desk::new();
     std::fs::create_dir_all(desk.path("src/deep")).unwrap();

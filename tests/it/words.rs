@@ -3,38 +3,16 @@
 //! The project is `tests/examples/words`. Owns: that weights in torch's own archive are compared by tensor and without
 //! running the pickle in them, and what a replay says where training went another way.
 
+use crate::client;
 use sealstone_tests::examples::example;
-use sealstone_tests::registry::binary;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 /// Runs the client with the operating system's Python; exit code, last line of JSON, everything said.
 fn sealstone(directory: &Path, arguments: &[&str]) -> (i32, Value, String) {
-    let output = Command::new(binary("sealstone").unwrap())
-        .args(["--output", "json"])
-        .args(arguments)
-        .current_dir(directory)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", directory)
-        .output()
-        .unwrap();
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    let json = out
-        .lines()
-        .rev()
-        .find_map(|line| serde_json::from_str(line).ok());
-    let said = format!(
-        "{arguments:?}\n{out}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    (
-        output.status.code().unwrap_or(-1),
-        json.unwrap_or_default(),
-        said,
-    )
+    let ended = client::run(client::sealstone(directory, arguments).env("PATH", "/usr/bin:/bin"));
+    (ended.code, ended.json, ended.everything)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Invariant: a case that is not what it states is told with the whole report; the others are tried all the same, and
 //! the test fails at its end.
 
+use crate::client;
 use sealstone_tests::examples::example;
 use sealstone_tests::registry::binary;
 use serde_json::Value;
@@ -289,27 +290,13 @@ impl Bench {
 
     /// Runs a command that is or starts the client.
     pub(super) fn run(&self, mut command: Command, environment: &[(&str, &str)]) -> Ended {
-        command
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.directory.path())
-            .envs(environment.iter().copied());
-        let output = command.output().unwrap();
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let json: Value = out
-            .lines()
-            .rev()
-            .find_map(|line| serde_json::from_str(line).ok())
-            .unwrap_or_default();
+        let command = client::alone(&mut command, self.directory());
+        let ended = client::run(command.envs(environment.iter().copied()));
         Ended {
-            exit: output.status.code().unwrap_or(-1),
-            report: json["report"].clone(),
-            json,
-            said: format!(
-                "{command:?}\n{out}\n{}",
-                String::from_utf8_lossy(&output.stderr)
-            ),
+            exit: ended.code,
+            report: ended.json["report"].clone(),
+            json: ended.json,
+            said: format!("{command:?}\n{}", ended.everything),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns no expectations: each test says what must come of what is done here.
 
+use crate::client::{self, Ended};
 use crate::content::{MANIFEST, get, push_blob, put_manifest};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::key::{SecretKey, Signer as _};
@@ -9,37 +10,13 @@ use sealstone_spec::manifest::Descriptor;
 use sealstone_spec::policy::Policy;
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Subject, predicate};
-use sealstone_tests::registry::{Setup, TestRegistry, User, binary};
-use serde_json::{Value, json};
+use sealstone_tests::registry::{Setup, TestRegistry, User};
+use serde_json::json;
 use std::fs;
-use std::process::Command;
 
 const PEOPLE: [&str; 8] = [
     "root1", "root2", "root3", "ci", "alice", "bob", "sam", "gina",
 ];
-
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) json: Value,
-    pub(crate) everything: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> Ended {
-        assert_eq!(self.code, code, "{}", self.everything);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn says(&self, words: &str) {
-        assert!(
-            self.everything.contains(words),
-            "\"{words}\" is not in {}",
-            self.everything
-        );
-    }
-}
 
 /// A directory with everybody's keys and a bundle.
 pub(crate) struct Desk {
@@ -77,31 +54,11 @@ impl Desk {
     }
 
     pub(crate) fn run(&self, who: Option<(&TestRegistry, &User)>, arguments: &[&str]) -> Ended {
-        let mut command = Command::new(binary("sealstone").unwrap());
-        command
-            .args(["--output", "json"])
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("HOME", self.directory.path());
+        let mut command = client::sealstone(self.directory.path(), arguments);
         if let Some((registry, user)) = who {
-            command
-                .env("SEALSTONE_REGISTRY", registry.address().to_string())
-                .env("SEALSTONE_USERNAME", &user.name)
-                .env("SEALSTONE_PASSWORD", &user.secret);
+            client::log_in(&mut command, registry, user);
         }
-        let output = command.output().unwrap();
-        let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        let mut lines = out.lines().rev();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            json: lines
-                .find_map(|line| serde_json::from_str(line).ok())
-                .unwrap_or(Value::Null),
-            everything: format!("{arguments:?}\n{out}\n{error}"),
-        }
+        client::run(&mut command)
     }
 
     /// A policy whose releases in `models/**` need a signature of alice, provenance of ci, and bob's approval.
