@@ -9,7 +9,7 @@ use super::verify::rules_text;
 use sealstone::store::Location;
 use sealstone::trust::{evidence_for, now};
 use sealstone::{Error, Result};
-use sealstone_spec::policy::{Circumstances, State};
+use sealstone_spec::policy::State;
 use sealstone_spec::words::three_words;
 use serde_json::json;
 
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
     let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
     let case = evidence.case(&repository, &manifest);
-    let mut circumstances = Circumstances::at(now());
+    let mut circumstances = evidence.circumstances(now());
     circumstances.released = !tags.is_empty();
     let evaluation = policy.evaluate(&repository, &case, &circumstances);
     let standing = &evaluation.standing;
