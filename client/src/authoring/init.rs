@@ -5,7 +5,7 @@
 
 use super::classify::{plain_name, stage_kind};
 use super::draft::{Draft, DraftEnvironment, DraftStage, todo};
-use super::scan::{FoundScript, Scanned, scan};
+use super::scan::{FoundScript, Scanned, scan, stem};
 use super::settle;
 use super::trace::{Traced, trace};
 use super::watch::{self, SEED, Watched, own_environment};
@@ -223,10 +223,7 @@ fn stage_of(root: &Path, step: &Traced, kind: Option<StageKind>) -> DraftStage {
         &step.arguments,
         &root.join(&step.directory).to_string_lossy(),
     );
-    let stem = script.as_deref().map_or("make", |path| {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-    });
+    let stem = script.as_deref().map_or("make", stem);
     let kind = kind
         .or_else(|| stage_kind(stem))
         .unwrap_or(StageKind::Other);
@@ -354,8 +351,7 @@ fn from_text(root: &Path, scanned: &Scanned, steps: &[&FoundScript], draft: &mut
         })
         .collect();
     for script in steps {
-        let stem = script.path.rsplit('/').next().unwrap_or(&script.path);
-        let stem = stem.rsplit_once('.').map_or(stem, |(stem, _)| stem);
+        let stem = stem(&script.path);
         let taken: Vec<&DraftStage> = draft.stages.iter().collect();
         let name = unused(&plain_name(stem, "stage"), &taken);
         let mut stage = DraftStage::new(name, script.kind, command_of(root, &script.path));

@@ -105,7 +105,8 @@ fn order(kind: StageKind) -> u8 {
     }
 }
 
-fn stem(path: &str) -> &str {
+/// A script's name without directory and extension.
+pub(super) fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }

@@ -7,7 +7,7 @@ use super::classify::{direction, is_code, is_measured, is_params, plain_name, ro
 use super::draft::{Draft, DraftInput, DraftMetric, DraftParams, Pin, todo};
 use crate::error::Result;
 use crate::recipe::{digest_at, read_params};
-use sealstone_spec::recipe::{RecipePath, StageKind};
+use sealstone_spec::recipe::{RecipePath, StageKind, left_to_fill};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,7 +26,7 @@ pub(super) fn inputs(root: &Path, draft: &mut Draft) -> Result<()> {
     let mut paths = BTreeSet::new();
     for stage in &draft.stages {
         for path in &stage.reads {
-            let known = path.starts_with("TODO")
+            let known = left_to_fill(path).is_some()
                 || draft.writer_of(path).is_some()
                 || draft
                     .inputs
@@ -116,7 +116,7 @@ pub(super) fn metrics(root: &Path, draft: &mut Draft) {
         for path in &stage.writes {
             let measures =
                 is_measured(path) || (stage.kind == StageKind::Evaluate && path.ends_with(".json"));
-            if measures && !path.starts_with("TODO") {
+            if measures && left_to_fill(path).is_none() {
                 files.push(path.clone());
             }
         }

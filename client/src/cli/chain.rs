@@ -56,7 +56,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let seen = watch(&args.location, &options).await?;
     let manifest = args.location.resolve(store.as_ref()).await?;
     watch_tag(seen.as_ref(), &args.location, manifest.digest()).await?;
-    let hearing = heard(
+    let (hearing, sealed) = told(
         &args.trust,
         &args.location,
         &args.connect,
@@ -64,15 +64,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         &manifest,
     )
     .await?;
-    let sealed = SealedRelease::read(store.as_ref(), &manifest).await;
-    if let Err(error) = &sealed
-        && !matches!(
-            error.outcome(),
-            Outcome::NotFound | Outcome::Halted | Outcome::Usage
-        )
-    {
-        return Err(Error::new(error.outcome(), error.message()));
-    }
     let baseline = match baseline_of(&manifest)? {
         None => None,
         Some(digest) => match store.manifest(&Reference::Digest(digest)).await {
@@ -107,14 +98,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
 }
 
-/// What those who are trusted have said about a bundle.
-pub(super) async fn heard(
+/// What those who are trusted have said about a bundle, and what is sealed in it. That it has no recipe, or one
+/// that contradicts itself, is for the answer to tell; that it could not be read is an error.
+pub(super) async fn told(
     trust: &TrustArgs,
     location: &Location,
     connect: &ConnectArgs,
     store: &dyn Store,
     manifest: &VerifiedManifest,
-) -> Result<Hearing> {
+) -> Result<(Hearing, Result<SealedRelease>)> {
     let judge = match trust.names_somebody() {
         true => {
             trust
@@ -124,7 +116,18 @@ pub(super) async fn heard(
         false => None,
     };
     let voices = judge.map_or_else(Vec::new, |judge| Voice::of_policy(judge.policy()));
-    hear(store, manifest, &voices).await
+    let hearing = hear(store, manifest, &voices).await?;
+    match SealedRelease::read(store, manifest).await {
+        Err(error)
+            if !matches!(
+                error.outcome(),
+                Outcome::NotFound | Outcome::Halted | Outcome::Usage
+            ) =>
+        {
+            Err(error)
+        }
+        sealed => Ok((hearing, sealed)),
+    }
 }
 
 async fn deployed(manifest: &VerifiedManifest, directory: PathBuf) -> Result<Deployment> {

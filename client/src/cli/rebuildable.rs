@@ -1,12 +1,12 @@
 //! `sealstone rebuildable`: has somebody else made this model again, and if not, what is missing?
 
 use super::Context;
-use super::chain::heard;
+use super::chain::told;
 use super::connect::ConnectArgs;
 use super::trust::TrustArgs;
-use sealstone::releases::{Rebuildable, SealedRelease, rebuildable};
+use sealstone::releases::{Rebuildable, rebuildable};
 use sealstone::store::Location;
-use sealstone::{Error, Outcome, Result};
+use sealstone::{Error, Result};
 use sealstone_spec::words::three_words;
 
 /// Arguments of `sealstone rebuildable`.
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let store = args.location.open(&args.connect.options())?;
     let manifest = args.location.resolve(store.as_ref()).await?;
-    let hearing = heard(
+    let (hearing, sealed) = told(
         &args.trust,
         &args.location,
         &args.connect,
@@ -48,15 +48,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         &manifest,
     )
     .await?;
-    let sealed = SealedRelease::read(store.as_ref(), &manifest).await;
-    if let Err(error) = &sealed
-        && !matches!(
-            error.outcome(),
-            Outcome::NotFound | Outcome::Halted | Outcome::Usage
-        )
-    {
-        return Err(Error::new(error.outcome(), error.message()));
-    }
     let answer = rebuildable(*manifest.digest(), &sealed, &hearing);
     if answer.rebuildable {
         context.output.result(&answer, show(&answer));

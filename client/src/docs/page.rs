@@ -1,5 +1,7 @@
 //! Markdown, with text of others safe in it.
 
+use sealstone_spec::recipe::left_to_fill;
+
 /// A text in a table's cell or a sentence: on one line, no markup of its own.
 pub(super) fn plain(text: &str) -> String {
     let mut done = String::with_capacity(text.len());
@@ -75,7 +77,7 @@ pub(super) fn head(title: &str, about: &str) -> String {
 pub(super) fn reason(why: Option<&str>) -> String {
     match why
         .map(str::trim)
-        .filter(|why| !why.is_empty() && !why.starts_with("TODO"))
+        .filter(|why| !why.is_empty() && left_to_fill(why).is_none())
     {
         Some(why) => plain(why),
         None => "*nobody has said*".to_owned(),

@@ -4,9 +4,8 @@
 
 use super::Sources;
 use super::page::{code, commands, head, plain, table, word};
-use sealstone_spec::compare::Class;
 use sealstone_spec::environment::{Level, Strictness, fact_rule};
-use sealstone_spec::recipe::{Environment, Lock, Recipe};
+use sealstone_spec::recipe::{Environment, Lock, Recipe, left_to_fill};
 
 pub(super) fn text(sources: &Sources<'_>) -> String {
     let recipe = sources.project.recipe();
@@ -76,11 +75,7 @@ fn needs(text: &mut String, sources: &Sources<'_>) {
 
 /// Facts of the machine that have to match for the strictest class.
 fn facts(text: &mut String, lock: &Lock) {
-    let strictness = match lock.environment.class {
-        Class::BitExact | Class::ContentExact => Strictness::Exact,
-        Class::Numeric | Class::Functional => Strictness::Numeric,
-        _ => Strictness::Statistical,
-    };
+    let strictness = Strictness::from(lock.environment.class);
     let Ok(facts) = lock.environment.facts() else {
         return;
     };
@@ -143,7 +138,7 @@ fn check(text: &mut String, recipe: &Recipe) {
             let source = input
                 .source
                 .as_deref()
-                .filter(|source| !source.starts_with("TODO"));
+                .filter(|source| left_to_fill(source).is_none());
             vec![
                 code(input.path.as_str()),
                 source.map_or_else(|| "*not said*".to_owned(), code),
@@ -181,7 +176,7 @@ fn steps(text: &mut String, sources: &Sources<'_>) {
         if let Some(description) = stage
             .description
             .as_deref()
-            .filter(|text| !text.starts_with("TODO"))
+            .filter(|text| left_to_fill(text).is_none())
         {
             text.push_str(&format!("{} ", plain(description)));
         }

@@ -18,4 +18,5 @@ mod settings;
 pub use capture::{Capture, Captured, capture};
 pub use git::{changed_files, uncommitted};
 pub use prepare::{Prepared, prepare};
+pub(crate) use python::failed;
 pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise, pip_command};

@@ -167,18 +167,7 @@ pub fn materialise(
     if !made.status.success() {
         return Err(failed("cannot make a Python environment", &made));
     }
-    let mut command = python(&interpreter.executable);
-    match pip(interpreter, &python) {
-        Some(Pip::Module) => command.args(["-I", "-m", "pip"]),
-        Some(Pip::Wheel(path)) => command.arg("-I").arg(path.join("pip")),
-        None => {
-            return Err(Error::not_found(format!(
-                "there is no pip for {}",
-                interpreter.executable.display()
-            ))
-            .hint("Debian: apt-get install python3-venv"));
-        }
-    };
+    let mut command = with_pip(interpreter, &python)?;
     command
         .arg("--python")
         .arg(directory.join("bin/python"))
@@ -285,13 +274,10 @@ fn check_requirements(text: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
-enum Pip {
-    Module,
-    Wheel(PathBuf),
-}
-
-/// The pip of the interpreter, or the one that the standard library brings to make environments.
-fn pip(interpreter: &Interpreter, python: &impl Fn(&Path) -> Command) -> Option<Pip> {
+/// `python`'s command with the pip of the interpreter, or with the one that the standard library brings to make
+/// environments.
+fn with_pip(interpreter: &Interpreter, python: &impl Fn(&Path) -> Command) -> Result<Command> {
+    let mut command = python(&interpreter.executable);
     let ask = |code: &str| {
         python(&interpreter.executable)
             .args(["-I", "-c", code])
@@ -300,12 +286,22 @@ fn pip(interpreter: &Interpreter, python: &impl Fn(&Path) -> Command) -> Option<
     };
     let module = "import pip, sys; sys.exit(tuple(int(part) for part in pip.__version__.split('.')[:2]) < (22, 3))";
     if ask(module).is_some_and(|output| output.status.success()) {
-        return Some(Pip::Module);
+        command.args(["-I", "-m", "pip"]);
+        return Ok(command);
     }
     let bundled = "import ensurepip, glob, os; d = getattr(ensurepip, '_WHEEL_PKG_DIR', None) or os.path.join(os.path.dirname(ensurepip.__file__), '_bundled'); print(sorted(glob.glob(os.path.join(d, 'pip-*.whl')))[-1])";
-    let output = ask(bundled).filter(|output| output.status.success())?;
-    let path = String::from_utf8(output.stdout).ok()?;
-    Some(Pip::Wheel(PathBuf::from(path.trim())))
+    let wheel = ask(bundled)
+        .filter(|output| output.status.success())
+        .and_then(|output| String::from_utf8(output.stdout).ok());
+    let Some(wheel) = wheel else {
+        return Err(Error::not_found(format!(
+            "there is no pip for {}",
+            interpreter.executable.display()
+        ))
+        .hint("Debian: apt-get install python3-venv"));
+    };
+    command.arg("-I").arg(Path::new(wheel.trim()).join("pip"));
+    Ok(command)
 }
 
 /// pip of an interpreter, as the caller has set it up: with its configuration, variables and network.
@@ -313,22 +309,11 @@ fn pip(interpreter: &Interpreter, python: &impl Fn(&Path) -> Command) -> Option<
 /// # Errors
 /// If there is none.
 pub fn pip_command(interpreter: &Interpreter) -> Result<Command> {
-    let mut command = Command::new(&interpreter.executable);
-    match pip(interpreter, &|program: &Path| Command::new(program)) {
-        Some(Pip::Module) => command.args(["-I", "-m", "pip"]),
-        Some(Pip::Wheel(path)) => command.arg("-I").arg(path.join("pip")),
-        None => {
-            return Err(Error::not_found(format!(
-                "there is no pip for {}",
-                interpreter.executable.display()
-            ))
-            .hint("Debian: apt-get install python3-venv"));
-        }
-    };
-    Ok(command)
+    with_pip(interpreter, &|program: &Path| Command::new(program))
 }
 
-fn failed(what: &str, output: &Output) -> Error {
+/// The error of a program of Python's that did not end well, with the last that it said.
+pub(crate) fn failed(what: &str, output: &Output) -> Error {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said
         .lines()

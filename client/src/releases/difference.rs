@@ -178,7 +178,8 @@ async fn read_lock(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Opt
 }
 
 /// Facts that are packages or libraries.
-const DEPENDENCIES: [&str; 3] = ["python.packages", "native.libraries", "system.packages"];
+pub(super) const DEPENDENCIES: [&str; 3] =
+    ["python.packages", "native.libraries", "system.packages"];
 /// Parts of a stage that differ on every run and mean nothing.
 const MEASURED: [&str; 8] = [
     "usage",

@@ -5,10 +5,11 @@
 //! recipe's class; everything else that changed is worth a warning.
 //! Invariant: two locks of the same recipe, files and machine have no row above information.
 
+use super::difference::DEPENDENCIES;
 use super::regression::{Regression, regressions};
 use crate::run::Disagreement;
 use sealstone_spec::compare::{Class, Outcome};
-use sealstone_spec::environment::{Comparing, Day, Facts, Level, Override, Strictness, compare};
+use sealstone_spec::environment::{Comparing, Day, Facts, Level, Override, compare};
 use sealstone_spec::recipe::{FileRole, Lock, LockedInput, LockedStage, Recipe, param_changes};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,11 +119,20 @@ impl Drift {
         now: &BTreeMap<String, String>,
     ) {
         for change in param_changes(base, now) {
-            let role = recipe.params().role_of(&change.name);
-            self.add(Area::Parameter, &change.name, change.base, change.now);
-            if let (Some(role), Some(row)) = (role, self.rows.last_mut()) {
-                row.role = Some(role.as_str());
-            }
+            self.parameter(recipe, &change.name, change.base, change.now);
+        }
+    }
+
+    fn parameter(
+        &mut self,
+        recipe: &Recipe,
+        name: &str,
+        base: Option<String>,
+        now: Option<String>,
+    ) {
+        self.add(Area::Parameter, name, base, now);
+        if let (Some(role), Some(row)) = (recipe.params().role_of(name), self.rows.last_mut()) {
+            row.role = Some(role.as_str());
         }
     }
 
@@ -131,7 +141,7 @@ impl Drift {
         let exemptions = recipe.overrides().iter();
         let overrides: Vec<Override> = exemptions.map(|it| it.rule.clone()).collect();
         let comparing = Comparing {
-            strictness: strictness(class),
+            strictness: class.into(),
             replicate: false,
             overrides: &overrides,
             today,
@@ -155,17 +165,6 @@ impl Drift {
                 note: row.exception.map(|exception| exception.why),
             });
         }
-    }
-}
-
-/// Facts that are packages or libraries.
-const DEPENDENCIES: [&str; 3] = ["python.packages", "native.libraries", "system.packages"];
-
-fn strictness(class: Class) -> Strictness {
-    match class {
-        Class::BitExact | Class::ContentExact => Strictness::Exact,
-        Class::Numeric | Class::Functional => Strictness::Numeric,
-        Class::Statistical | Class::Divergent => Strictness::Statistical,
     }
 }
 
@@ -208,11 +207,7 @@ pub fn drift_since(
         let text = |digest: &sealstone_spec::digest::Digest| Some(digest.to_string());
         match problem {
             Disagreement::Parameter { name, locked, now } => {
-                drift.add(Area::Parameter, name, locked.clone(), now.clone());
-                let role = recipe.params().role_of(name);
-                if let (Some(role), Some(row)) = (role, drift.rows.last_mut()) {
-                    row.role = Some(role.as_str());
-                }
+                drift.parameter(recipe, name, locked.clone(), now.clone());
             }
             Disagreement::Recipe { what } => drift.add(Area::Recipe, what, None, None),
             Disagreement::Missing { path } => {

@@ -164,11 +164,7 @@ impl LockedEnvironment {
 /// The digest of the facts that have to match for a class. What Git says does not count: a key knows
 /// the files themselves; nor do declared seeds, which stand in it too.
 pub fn must_digest(facts: &Facts, class: Class) -> Digest {
-    let strictness = match class {
-        Class::BitExact | Class::ContentExact => Strictness::Exact,
-        Class::Numeric | Class::Functional => Strictness::Numeric,
-        Class::Statistical | Class::Divergent => Strictness::Statistical,
-    };
+    let strictness = Strictness::from(class);
     let counts = |name: &str| {
         let rule = fact_rule(name);
         rule.is_some_and(|rule| rule.level(strictness) == Level::Must)

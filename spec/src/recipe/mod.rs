@@ -48,6 +48,7 @@ pub use params::{MAX_PARAMS_BYTES, ParamChange, Params, ParamsError, param_chang
 pub use path::RecipePath;
 pub use pattern::{Pattern, PatternError};
 pub use pins::{Requirement, requirements};
+pub use reader::left_to_fill;
 pub use stage::{Gpu, Input, Resources, Stage, Tolerance};
 pub use substitution::{Placeholder, placeholders, substitute};
 pub use words::{Network, Risk, Role, RowOrder, RunnerChoice, StageKind};

@@ -382,7 +382,7 @@ fn shorten_to(word: &str, longest: usize) -> String {
 }
 
 /// What stands after `TODO:`, if the text is one that `init` or an import left to be filled in.
-pub(super) fn left_to_fill(text: &str) -> Option<&str> {
+pub fn left_to_fill(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("TODO")?;
     match rest.strip_prefix(':') {
         Some(task) => Some(task.trim()),

@@ -4,7 +4,7 @@
 //! here. Invariant: what is fetched lies in the directory that was given, and nothing is installed.
 
 use super::Wanted;
-use crate::environment::{Interpreter, pip_command};
+use crate::environment::{Interpreter, failed, pip_command};
 use crate::error::{Error, Result};
 use sealstone_spec::purl::pypi_name;
 use std::fs;
@@ -52,16 +52,10 @@ pub(super) fn fetch(
         .map_err(|source| Error::io("starting pip", source))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        let lines: Vec<&str> = complaint
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
-        let last = lines[lines.len().saturating_sub(8)..].join("; ");
-        return Err(Error::other(format!("pip cannot fetch what {} asks for", wanted.from))
-            .source(last)
-            .hint("this is the one step that needs a package index: pip's own configuration says which"));
+        let what = format!("pip cannot fetch what {} asks for", wanted.from);
+        return Err(failed(&what, &output).hint(
+            "this is the one step that needs a package index: pip's own configuration says which",
+        ));
     }
     let mut built: Vec<String> = said
         .lines()
