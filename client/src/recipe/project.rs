@@ -154,11 +154,22 @@ impl Project {
     /// # Errors
     /// If the environment's lock cannot be read.
     pub fn lint(&self, today: Option<Day>) -> Result<Vec<Finding>> {
+        self.lint_with(today, &changed_files(&self.root).unwrap_or_default())
+    }
+
+    /// The same, whatever is committed of it: Git is not asked.
+    ///
+    /// # Errors
+    /// If the environment's lock cannot be read.
+    pub fn lint_content(&self, today: Option<Day>) -> Result<Vec<Finding>> {
+        self.lint_with(today, &[])
+    }
+
+    fn lint_with(&self, today: Option<Day>, uncommitted: &[String]) -> Result<Vec<Finding>> {
         let requirements = match self.recipe.environment() {
             Environment::Venv { lock, .. } => optional(&self.root.join(lock.as_str()))?,
             _ => None,
         };
-        let uncommitted = changed_files(&self.root).unwrap_or_default();
         let exists = |path: &str| self.root.join(path).symlink_metadata().is_ok();
         let has_params = self.recipe.params().file.is_some();
         Ok(recipe::lint(
@@ -168,7 +179,7 @@ impl Project {
                 params: has_params.then_some(&self.params),
                 requirements: requirements.as_deref(),
                 exists: Some(&exists),
-                uncommitted: &uncommitted,
+                uncommitted,
             },
         ))
     }

@@ -199,6 +199,7 @@ impl Links {
                 let from = Node::new(kind, read.path.as_str(), read.digest);
                 self.add(from, "is read by", node.clone(), is_vouched && held, how);
             }
+            let again = replayed(hearing, release, stage).filter(|_| is_vouched);
             for written in &stage.outputs {
                 let held = holds(release, written);
                 let to = Node::new(
@@ -206,9 +207,9 @@ impl Links {
                     written.path.as_str(),
                     written.digest,
                 );
-                let how = match replayed(hearing, release, stage) {
-                    Some(by) if is_vouched => format!("{said}; made again by {by}"),
-                    _ => said.clone(),
+                let how = match &again {
+                    Some(by) => format!("{said}; made again by {by}"),
+                    None => said.clone(),
                 };
                 self.add(node.clone(), "writes", to.clone(), is_vouched, how);
                 let how = match held {

@@ -12,6 +12,7 @@ use sealstone_spec::recipe::{
     LOCK_FILE, Lock, LockedFile, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, RECIPE_FILE, Recipe,
 };
 use sealstone_spec::role::ANNOTATION_BASELINE;
+use std::collections::BTreeMap;
 
 /// A bundle with recipe and lock.
 #[derive(Clone, Debug)]
@@ -70,8 +71,9 @@ impl SealedRelease {
     }
 
     fn check_files(&self) -> Result<()> {
+        let held = self.by_path();
         for file in &self.lock.files {
-            let Some(held) = self.file(file.path.as_str()) else {
+            let Some(held) = held.get(file.path.as_str()) else {
                 continue;
             };
             if (held.digest, held.executable) != (file.digest, file.executable) {
@@ -90,17 +92,17 @@ impl SealedRelease {
         files.find(|file| file.path.as_str() == path)
     }
 
+    fn by_path(&self) -> BTreeMap<&str, &BundleFile> {
+        let files = self.bundle.files().iter();
+        files.map(|file| (file.path.as_str(), file)).collect()
+    }
+
     /// Files of the lock that the bundle does not hold.
     pub fn absent(&self) -> Vec<&LockedFile> {
-        let held: std::collections::BTreeSet<&str> = self
-            .bundle
-            .files()
-            .iter()
-            .map(|file| file.path.as_str())
-            .collect();
+        let held = self.by_path();
         let files = self.lock.files.iter();
         files
-            .filter(|file| !held.contains(file.path.as_str()))
+            .filter(|file| !held.contains_key(file.path.as_str()))
             .collect()
     }
 

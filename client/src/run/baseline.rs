@@ -11,8 +11,7 @@ use crate::plan::{Given, Machine, Roots};
 use crate::recipe::{Project, read_lock};
 use crate::runner::{Runner, Stream};
 use sealstone_spec::recipe::{
-    Code, Finding, Lock, LockDocument, LockedFile, LockedMetric, LockedStage, Params, Profile,
-    Recipe,
+    Finding, Lock, LockDocument, LockedFile, LockedMetric, LockedStage, Params, Profile, Recipe,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -231,10 +230,10 @@ impl Run<'_> {
 
     fn check_recipe(&mut self) -> Result<()> {
         // A model is made before its code is committed as often as after: the lock tells, and `pack` refuses.
-        let findings = self.project.lint(None)?;
+        let findings = self.project.lint_content(None)?;
         let errors: Vec<&Finding> = findings
             .iter()
-            .filter(|finding| finding.is_error() && finding.code != Code::Uncommitted)
+            .filter(|finding| finding.is_error())
             .collect();
         if errors.is_empty() {
             return Ok(());

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::layout::hash_file;
 use sealstone_spec::bundle::{Bundle, BundleFile, BundlePath};
-use sealstone_spec::digest::Digest;
+use sealstone_spec::digest::{Algorithm, Digest};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -126,6 +126,8 @@ fn pair_renamed(
     problems: &mut [FileProblem],
     mut added: BTreeSet<String>,
 ) -> Result<BTreeSet<String>> {
+    // Shards have equal sizes: each is read once, not once for each that is missing.
+    let mut known: BTreeMap<(String, Algorithm), Digest> = BTreeMap::new();
     for problem in problems {
         let FileProblem::Missing { path } = &*problem else {
             continue;
@@ -142,11 +144,19 @@ fn pair_renamed(
             if !same_size {
                 continue;
             }
-            let what = || format!("reading \"{other}\"");
-            let opened = fs::File::open(directory.join(other))
-                .map_err(|source| Error::io(what(), source))?;
-            let (digest, _) = hash_file(&opened, file.digest.algorithm())
-                .map_err(|source| Error::io(what(), source))?;
+            let algorithm = file.digest.algorithm();
+            let digest = match known.get(&(other.clone(), algorithm)) {
+                Some(digest) => *digest,
+                None => {
+                    let what = || format!("reading \"{other}\"");
+                    let opened = open_plain(&directory.join(other))
+                        .map_err(|source| Error::io(what(), source))?;
+                    let (digest, _) = hash_file(&opened, algorithm)
+                        .map_err(|source| Error::io(what(), source))?;
+                    known.insert((other.clone(), algorithm), digest);
+                    digest
+                }
+            };
             if digest == file.digest {
                 found = Some(other.clone());
                 break;
@@ -161,13 +171,18 @@ fn pair_renamed(
     Ok(added)
 }
 
+/// Opens a file for reading; a link is not followed, and a pipe is not waited for.
+fn open_plain(path: &Path) -> std::io::Result<fs::File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
 fn compare(directory: &Path, file: &BundleFile) -> Result<Option<FileProblem>> {
     let path = directory.join(file.path.as_str());
     let what = || format!("reading \"{}\"", path.display());
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(&path);
+    let opened = open_plain(&path);
     let text = |path: &BundlePath| path.as_str().to_owned();
     let opened = match opened {
         Ok(opened) => opened,
