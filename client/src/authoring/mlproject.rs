@@ -289,13 +289,15 @@ fn params(root: &Path, project: &MlProject, draft: &mut Draft) -> Result<Option<
         match fs::read_to_string(&path) {
             Ok(there) if there == text => return Ok(Some(name.to_owned())),
             Ok(_) => {}
-            Err(_) => {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 write_whole(&path, text.as_bytes())?;
                 draft.notes.push(format!(
                     "{name} was written with the defaults of the entry points."
                 ));
                 return Ok(Some(name.to_owned()));
             }
+            // Something is there that cannot be read as text: it is somebody's.
+            Err(_) => {}
         }
     }
     Err(Error::conflict(format!(

@@ -41,8 +41,12 @@ pub(super) fn kept_or_unpacked(archive: &Path, due: Digest, place: &Path) -> Res
         .tempdir_in(place)
         .map_err(failed)?;
     unpack(archive, part.path()).map_err(failed)?;
-    // In one rename: a directory of this name is whole.
-    fs::rename(part.keep(), &directory).map_err(failed)?;
+    // In one rename: a directory of this name is whole, also one that another run has put there meanwhile.
+    match fs::rename(part.path(), &directory) {
+        Ok(()) => drop(part.keep()),
+        Err(_) if directory.is_dir() => {}
+        Err(source) => return Err(failed(source)),
+    }
     Ok(rootfs)
 }
 
