@@ -229,9 +229,9 @@ async fn fetch_stream(
     let mut farthest = position;
     let mut attempt = 1;
     track.stand_at(position);
-    let is_open = loop {
+    let streamed: Result<bool> = loop {
         if position == descriptor.size {
-            break true;
+            break Ok(true);
         }
         let failure = match store.open_blob(descriptor, position, None).await {
             Ok(mut download) => {
@@ -239,12 +239,12 @@ async fn fetch_stream(
                     position = 0;
                     track.stand_at(0);
                     if sink.restart().await == Err(Closed) {
-                        break false;
+                        break Ok(false);
                     }
                 }
                 match pour(&mut download, &mut sink, &mut position, track).await {
-                    Ok(()) => break true,
-                    Err(Poured::Closed) => break false,
+                    Ok(()) => break Ok(true),
+                    Err(Poured::Closed) => break Ok(false),
                     Err(Poured::Transport(error)) => error,
                 }
             }
@@ -254,7 +254,7 @@ async fn fetch_stream(
             (farthest, attempt) = (position, 1);
         }
         if let TransportError::Protocol { .. } = failure {
-            return Err(Error::halted(format!(
+            break Err(Error::halted(format!(
                 "layer \"{label}\" is not what the manifest says: expected {}",
                 descriptor.digest
             ))
@@ -268,12 +268,15 @@ async fn fetch_stream(
                 .pause(attempt, None)
                 .await)
         {
-            return Err(Error::from(failure));
+            break Err(Error::from(failure));
         }
         tracing::debug!(position, label, error = %failure, "going on after a cut");
         attempt += 1;
     };
-    let actual = sink.finish().await?.map_err(|error| writing(path, error))?;
+    // Also after a failure: what has arrived is to be on disk, and nobody may be writing, when the next one looks.
+    let written = sink.finish().await?;
+    let is_open = streamed?;
+    let actual = written.map_err(|error| writing(path, error))?;
     if !is_open {
         return Err(Error::other(format!(
             "writing \"{}\" ended early",

@@ -6,6 +6,7 @@
 //! | `graph` | which manifests and blobs belong to one |
 //! | `upload`, `sessions`, `read_ahead` | one blob to a registry, over cuts and restarts |
 //! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
+//! | `disk` | writing past the page cache |
 //! | `kept` | what an earlier pull left of such a file |
 //! | `staging` | a directory that appears whole or not at all |
 //! | `unpack` | the files of a layer that is an archive |

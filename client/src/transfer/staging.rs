@@ -209,12 +209,15 @@ fn take_over(
             .to_str()
             .is_some_and(|name| name.starts_with(prefix))
             && is_private(&entry.path());
+        if !is_ours {
+            continue;
+        }
         // Without a lock file it is just being made, or is none of ours.
         let Ok(lock) = File::open(entry.path().join(LOCK)) else {
             continue;
         };
         // A copy of what was replaced is a user's data: it is never removed here.
-        if !is_ours || lock.try_lock().is_err() || entry.path().join(OLD).exists() {
+        if lock.try_lock().is_err() || entry.path().join(OLD).exists() {
             continue;
         }
         if taken.is_none() && reopen(&entry.path(), bundle, files).unwrap_or(false) {
