@@ -158,27 +158,29 @@ impl Log {
     }
 
     /// Waits until enough witnesses have cosigned a checkpoint that contains entry `index`, where the operator
-    /// wants that; how many have.
+    /// wants that; how many have. What is in no checkpoint yet, nobody has cosigned.
     ///
     /// # Errors
     /// [`Error::Unwitnessed`] if that takes too long; the entry is logged all the same.
-    pub async fn settle_witnessed(&self, index: u64) -> Result<Option<usize>, Error> {
+    pub async fn settle_witnessed(&self, index: Option<u64>) -> Result<Option<usize>, Error> {
         let wanted = self.inner.settings.quorum;
         if wanted == 0 {
             return Ok(None);
         }
-        let mut cosigned = self.inner.cosigned.subscribe();
         let patience = self.inner.settings.witness_wait;
-        let contains = |cosigned: &Cosigned| cosigned.size > index;
-        let waited = tokio::time::timeout(patience, cosigned.wait_for(contains)).await;
-        match waited {
-            Ok(Ok(found)) => Ok(Some(found.witnesses)),
-            _ => Err(Error::Unwitnessed {
-                quorum: wanted,
-                witnesses: self.inner.settings.witnesses.len(),
-                seconds: patience.as_secs(),
-            }),
+        if let Some(index) = index {
+            let mut cosigned = self.inner.cosigned.subscribe();
+            let contains = |cosigned: &Cosigned| cosigned.size > index;
+            let waited = tokio::time::timeout(patience, cosigned.wait_for(contains)).await;
+            if let Ok(Ok(found)) = waited {
+                return Ok(Some(found.witnesses));
+            }
         }
+        Err(Error::Unwitnessed {
+            quorum: wanted,
+            witnesses: self.inner.settings.witnesses.len(),
+            seconds: patience.as_secs(),
+        })
     }
 
     async fn ask(

@@ -167,7 +167,7 @@ impl Registry {
         Ok(entry)
     }
 
-    /// The same, and until enough witnesses have cosigned, where the operator wants that.
+    /// Waits as [`Registry::await_log`] does, and until enough witnesses have cosigned, where the operator wants that.
     ///
     /// # Errors
     /// [`Error::Unwitnessed`] if that takes too long. The change is made and logged all the same.
@@ -180,8 +180,7 @@ impl Registry {
         let Some(log) = self.inner.log.get() else {
             return Ok(None);
         };
-        // What is not in a checkpoint yet, nobody has cosigned.
-        let index = logged.as_ref().map_or(u64::MAX, |change| change.index);
+        let index = logged.as_ref().map(|change| change.index);
         let witnesses = log.settle_witnessed(index).await?;
         if let Some(change) = logged.as_mut() {
             change.witnesses = witnesses;

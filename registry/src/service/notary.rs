@@ -142,7 +142,8 @@ impl Registry {
                 self.state_release(notary, repo, event).await
             }
             EventKind::ContentDamaged => self.report_damage(notary, repo, event).await,
-            EventKind::ContentRepaired => {
+            // Elsewhere no verdict on a release looks at damage.
+            EventKind::ContentRepaired if self.keeps_incidents(repo) => {
                 // Verdicts are kept by their evidence, and that is the same as before.
                 self.inner.verdicts.invalidate_all();
                 for manifest in self.metadata().releases_with(repo, &event.digest).await? {
