@@ -92,6 +92,9 @@ async fn damage_puts_a_release_into_quarantine_until_the_incident_is_closed() {
             "{}",
             status.everything
         );
+        desk.run(admin, &["gate", "deploy", &release])
+            .expect(3)
+            .says("quarantined");
         let gauge = registry.metric("sealstone_blobs_quarantined", "");
         assert_eq!(gauge.await.unwrap(), 1.0);
 
@@ -135,6 +138,7 @@ async fn damage_puts_a_release_into_quarantine_until_the_incident_is_closed() {
             desk.run(admin, &["status", &bundle]).expect(0).json["flags"],
             json!([])
         );
+        desk.run(admin, &["gate", "deploy", &release]).expect(0);
 
         // Each step is recorded, and so becomes an entry of the log.
         let happened = operations(&registry).await;
