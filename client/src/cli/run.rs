@@ -11,7 +11,6 @@ use sealstone::run::{self, Ran, RunEvents, RunOptions};
 use sealstone::runner::{Choice, Stream, choose};
 use sealstone::{Error, Result};
 use sealstone_spec::environment::Isolation;
-use sealstone_spec::recipe::RunnerChoice;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -132,10 +131,7 @@ fn run_blocking(args: Args, output: &Output) -> Result<Ran> {
     let demand = project.recipe().isolation();
     let home = run::home(project.root())?;
     let prepared = prepare(project.recipe(), project.root(), &home, None)?;
-    let choice = args.runner.unwrap_or(match demand.runner {
-        RunnerChoice::Auto => Choice::Auto,
-        other => other.as_str().replace("bwrap", "bubblewrap").parse()?,
-    });
+    let choice = args.runner.unwrap_or(demand.runner.into());
     let chosen = choose(
         choice,
         prepared.software.rootfs.is_some(),

@@ -7,6 +7,7 @@ use super::{BubblewrapRunner, OciRunner, ProcessRunner};
 use super::{Capabilities, Runner, RunnerKind};
 use crate::error::{Error, Result};
 use sealstone_spec::environment::Isolation;
+use sealstone_spec::recipe::RunnerChoice;
 use serde_json::json;
 use std::fmt;
 use std::str::FromStr;
@@ -48,6 +49,19 @@ impl FromStr for Choice {
                     known.join(", ")
                 ))
             })
+    }
+}
+
+impl From<RunnerChoice> for Choice {
+    /// What a recipe asks for: `process` is the process that is confined, as a plain one isolates nothing.
+    fn from(choice: RunnerChoice) -> Choice {
+        match choice {
+            RunnerChoice::Rootfs => Choice::Only(RunnerKind::Rootfs),
+            RunnerChoice::Oci => Choice::Only(RunnerKind::Oci),
+            RunnerChoice::Bwrap => Choice::Only(RunnerKind::Bubblewrap),
+            RunnerChoice::Process => Choice::Only(RunnerKind::Confined),
+            _ => Choice::Auto,
+        }
     }
 }
 

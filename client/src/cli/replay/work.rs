@@ -8,10 +8,9 @@ use sealstone::plan::{Looking, machine};
 use sealstone::replay::{
     Project, ProjectError, Settings, Tools, materialise, replay, undecided, verified_only,
 };
-use sealstone::runner::{Choice, RunnerKind, choose};
+use sealstone::runner::{Choice, choose};
 use sealstone::{Error, Outcome};
 use sealstone_spec::environment::Isolation;
-use sealstone_spec::recipe::RunnerChoice;
 use sealstone_spec::report::{Reason, ReplayScope, Report, Verdict};
 use std::path::Path;
 use std::time::Instant;
@@ -34,14 +33,8 @@ pub(super) fn run_replay(
     let began = Instant::now();
     let made = materialise(project, &place, &started)?;
     let materialize = seconds(began);
-    let wanted = match (args.runner, project.recipe().isolation().runner) {
-        (Some(choice), _) => choice,
-        (None, RunnerChoice::Rootfs) => Choice::Only(RunnerKind::Rootfs),
-        (None, RunnerChoice::Oci) => Choice::Only(RunnerKind::Oci),
-        (None, RunnerChoice::Bwrap) => Choice::Only(RunnerKind::Bubblewrap),
-        (None, RunnerChoice::Process) => Choice::Only(RunnerKind::Confined),
-        (None, _) => Choice::Auto,
-    };
+    let asked = project.recipe().isolation().runner;
+    let wanted = args.runner.unwrap_or(asked.into());
     // Without its environment nothing will run; the machine is looked at all the same.
     let wanted = match made.unmade {
         Some(_) => Choice::Auto,
