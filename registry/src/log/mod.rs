@@ -149,7 +149,10 @@ impl Log {
                 ))
             })?;
         }
-        let cosigned = store.witnessed().await?.map(|kept| Cosigned::of(&kept));
+        let cosigned = match store.witnessed().await? {
+            Some(kept) => Cosigned::of(&kept, &settings.witnesses)?,
+            None => Cosigned::default(),
+        };
         let empty = PublishedCheckpoint {
             size: 0,
             root: sealstone_spec::log::Hash::of_nothing(),
@@ -160,7 +163,7 @@ impl Log {
         let log = Log {
             inner: Arc::new(Inner {
                 published: watch::Sender::new(kept.unwrap_or(empty)),
-                cosigned: watch::Sender::new(cosigned.unwrap_or_default()),
+                cosigned: watch::Sender::new(cosigned),
                 store,
                 key,
                 settings,

@@ -36,16 +36,23 @@ pub(super) struct Cosigned {
 }
 
 impl Cosigned {
-    /// As it was kept: the first line is the log's own.
-    pub(super) fn of(kept: &PublishedCheckpoint) -> Cosigned {
-        let lines = kept
-            .note
-            .lines()
-            .filter(|line| line.starts_with("\u{2014} "));
-        Cosigned {
+    /// As it was kept, with those of its cosignatures that are by witnesses of now: who is no longer configured
+    /// does not count.
+    pub(super) fn of(
+        kept: &PublishedCheckpoint,
+        parties: &[WitnessParty],
+    ) -> Result<Cosigned, Error> {
+        let note = SignedCheckpoint::parse(kept.note.as_bytes())?;
+        let is_by = |party: &WitnessParty, line: &NoteSignature| {
+            line.name == party.key.name() && line.key_id == party.key.id()
+        };
+        let heard = parties
+            .iter()
+            .filter(|party| note.signatures().iter().any(|line| is_by(party, line)));
+        Ok(Cosigned {
             size: kept.size,
-            witnesses: lines.count().saturating_sub(1),
-        }
+            witnesses: heard.count(),
+        })
     }
 }
 
@@ -170,7 +177,9 @@ impl Log {
         let patience = self.inner.settings.witness_wait;
         if let Some(index) = index {
             let mut cosigned = self.inner.cosigned.subscribe();
-            let contains = |cosigned: &Cosigned| cosigned.size > index;
+            // One that was kept under a smaller quorum is not enough.
+            let contains =
+                |cosigned: &Cosigned| cosigned.size > index && cosigned.witnesses >= wanted;
             let waited = tokio::time::timeout(patience, cosigned.wait_for(contains)).await;
             if let Ok(Ok(found)) = waited {
                 return Ok(Some(found.witnesses));
