@@ -14,8 +14,8 @@ use crate::recipe::read_params;
 use crate::runner::StageJob;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::recipe::{
-    FileRole, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, Params, Profile, RECIPE_FILE,
-    Recipe,
+    Check, FileRole, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, Params, Profile,
+    RECIPE_FILE, Recipe,
 };
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -116,6 +116,7 @@ impl Project {
         let load = || {
             let project = Project::around(root, recipe, profile, id, None)?;
             project.inputs_are_pinned()?;
+            project.tests_are_the_lock_s()?;
             Ok(project)
         };
         let mut project = load().map_err(|error: ProjectError| error.owned_by(owner))?;
@@ -170,6 +171,35 @@ impl Project {
             params,
             id,
         })
+    }
+
+    /// The questions and golden answers of tests are the baseline's, or the tests would say nothing of it. Their
+    /// scripts are code, which may change here.
+    fn tests_are_the_lock_s(&self) -> Loaded<()> {
+        let held = self
+            .recipe
+            .tests()
+            .iter()
+            .flat_map(|test| match &test.check {
+                Check::Inference { inputs, expect, .. } => vec![inputs, expect],
+                Check::Data { schema, .. } => schema.iter().collect(),
+                _ => Vec::new(),
+            });
+        for path in held.map(|path| path.as_str()) {
+            let Some(file) = self.lock.file(path) else {
+                continue;
+            };
+            if file.role != FileRole::Test {
+                continue;
+            }
+            let text = match digest_of(&self.roots.place(&self.recipe, path))? {
+                Some(actual) if actual == file.digest => continue,
+                Some(actual) => format!("expected {}, found {actual}", file.digest),
+                None => format!("expected {}, it is not there", file.digest),
+            };
+            return Err(Halt::new("file-digest", path, text).into());
+        }
+        Ok(())
     }
 
     /// Every file of the lock that is at hand is what the lock says.
