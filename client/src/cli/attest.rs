@@ -116,7 +116,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let signers: Vec<SharedSigner> = args.signer.signers()?;
     let store = args.location.open(&args.connect.options())?;
-    let manifest = args.location.resolve(store.as_ref()).await?;
+    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }

@@ -150,7 +150,7 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
     } else {
         let location: Location = args.place.parse()?;
         let store = location.open(&args.connect.options())?;
-        let manifest = location.resolve(store.as_ref()).await?;
+        let manifest = args.connect.resolve(&location, store.as_ref()).await?;
         let bundle = Bundle::read(&manifest).map_err(|error| {
             Error::usage(format!("\"{location}\" is no bundle of files")).source(error)
         })?;

@@ -2,13 +2,12 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::log::{watch, watch_tag};
 use super::trust::TrustArgs;
 use sealstone::releases::{
     Chain, Deployment, Hearing, SealedRelease, TagLink, Voice, baseline_of, chain, hear,
 };
 use sealstone::store::{Location, Store};
-use sealstone::trust::compare_files;
+use sealstone::trust::{compare_pulled, evidence_of};
 use sealstone::{Error, Outcome, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -53,9 +52,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.connect.options();
     let store = args.location.open(&options)?;
-    let seen = watch(&args.location, &options).await?;
-    let manifest = args.location.resolve(store.as_ref()).await?;
-    watch_tag(seen.as_ref(), &args.location, manifest.digest()).await?;
+    let (manifest, logged) = args
+        .connect
+        .resolve_logged(&args.location, store.as_ref())
+        .await?;
     let (hearing, sealed) = told(
         &args.trust,
         &args.location,
@@ -74,11 +74,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let tag = args.location.tag().map(|tag| TagLink {
         name: format!("{}:{tag}", store.place()),
-        logged: seen.is_some(),
+        logged,
     });
     let deployment = match &args.deployed {
         None => None,
-        Some(directory) => Some(deployed(&manifest, directory.clone()).await?),
+        Some(directory) => Some(deployed(store.as_ref(), &manifest, directory.clone()).await?),
     };
     let found = chain(
         &manifest,
@@ -130,11 +130,17 @@ pub(super) async fn told(
     }
 }
 
-async fn deployed(manifest: &VerifiedManifest, directory: PathBuf) -> Result<Deployment> {
+async fn deployed(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    directory: PathBuf,
+) -> Result<Deployment> {
     let bundle = Bundle::read(manifest)
         .map_err(|error| Error::halted("this manifest is no bundle of files").source(error))?;
+    let evidence = evidence_of(store, manifest).await?;
     let place = directory.display().to_string();
-    let problems = tokio::task::spawn_blocking(move || compare_files(&bundle, &directory))
+    let compare = move || compare_pulled(&bundle, &evidence, &directory);
+    let problems = tokio::task::spawn_blocking(compare)
         .await
         .map_err(|error| Error::other("comparing the files ended early").source(error))??;
     Ok(Deployment { place, problems })

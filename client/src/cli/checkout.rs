@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.connect.options();
     let repository = args.trust.repository(&args.location)?;
     let store = args.location.open(&options)?;
-    let manifest = args.location.resolve(store.as_ref()).await?;
+    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
     let judge = args
         .trust
         .judge_for(&args.location, &options, store.as_ref(), &manifest)

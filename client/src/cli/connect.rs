@@ -1,6 +1,11 @@
-//! Arguments that say how a registry is reached; shared by every command that talks to one.
+//! Arguments that say how a registry is reached, and the manifest that is found there; shared by every command that
+//! talks to one.
 
+use super::log::{watch, watch_tag};
+use sealstone::Result;
+use sealstone::store::{Location, Store};
 use sealstone::transport::ConnectOptions;
+use sealstone_spec::manifest::VerifiedManifest;
 use std::path::PathBuf;
 
 /// How registries are reached.
@@ -28,5 +33,27 @@ impl ConnectArgs {
             ca_file: self.ca_file.clone(),
             ..ConnectOptions::default()
         }
+    }
+
+    /// The manifest that a location names; at a registry only if its log goes on from what it showed this user
+    /// before and says the same of the tag.
+    pub(crate) async fn resolve(
+        &self,
+        location: &Location,
+        store: &dyn Store,
+    ) -> Result<VerifiedManifest> {
+        Ok(self.resolve_logged(location, store).await?.0)
+    }
+
+    /// The same, with whether there is such a log.
+    pub(crate) async fn resolve_logged(
+        &self,
+        location: &Location,
+        store: &dyn Store,
+    ) -> Result<(VerifiedManifest, bool)> {
+        let seen = watch(location, &self.options()).await?;
+        let manifest = location.resolve(store).await?;
+        watch_tag(seen.as_ref(), location, manifest.digest()).await?;
+        Ok((manifest, seen.is_some()))
     }
 }

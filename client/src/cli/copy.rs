@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         .hint("set SEALSTONE_REGISTRY to the one that they are for, and log in to the other"));
     }
     let source = Place::open(&args.source, &options)?;
-    let manifest = args.source.resolve(source.store()).await?;
+    let manifest = args.connect.resolve(&args.source, source.store()).await?;
     if let Location::Registry(image) = &args.destination
         && let Some(digest) = image.digest
         && digest != *manifest.digest()

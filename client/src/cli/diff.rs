@@ -57,9 +57,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         Place::open(&args.base, &options)?,
         Place::open(newer, &options)?,
     );
-    let now = newer.resolve(two.store()).await?;
+    let now = args.connect.resolve(newer, two.store()).await?;
     let base = match (&args.now, baseline_of(&now)?) {
-        (Some(_), _) => args.base.resolve(one.store()).await?,
+        (Some(_), _) => args.connect.resolve(&args.base, one.store()).await?,
         (None, Some(digest)) => one.store().manifest(&Reference::Digest(digest)).await?,
         (None, None) => {
             return Err(Error::not_found(format!(

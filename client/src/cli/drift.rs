@@ -81,7 +81,7 @@ type Names = (String, String);
 
 async fn sealed(location: &Location, connect: &ConnectArgs) -> Result<SealedRelease> {
     let store = location.open(&connect.options())?;
-    let manifest = location.resolve(store.as_ref()).await?;
+    let manifest = connect.resolve(location, store.as_ref()).await?;
     SealedRelease::read(store.as_ref(), &manifest).await
 }
 
@@ -98,7 +98,7 @@ async fn by_digest(store: &dyn Store, digest: Digest) -> Result<SealedRelease> {
 async fn of_release(args: &Args, given: Option<SealedRelease>) -> Result<(Names, Drift)> {
     let location: Location = args.place.parse()?;
     let store = location.open(&args.connect.options())?;
-    let manifest = location.resolve(store.as_ref()).await?;
+    let manifest = args.connect.resolve(&location, store.as_ref()).await?;
     let now = SealedRelease::read(store.as_ref(), &manifest).await?;
     let base = match (given, now.baseline) {
         (Some(given), _) => given,

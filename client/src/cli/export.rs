@@ -48,7 +48,7 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let source = Place::open(&args.source, &args.connect.options())?;
-    let manifest = args.source.resolve(source.store()).await?;
+    let manifest = args.connect.resolve(&args.source, source.store()).await?;
     let transfer = args.transfer.options(context);
     let made = interruptible(export(
         &source,

@@ -2,7 +2,6 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::log::{watch, watch_tag};
 use super::status::tags_of;
 use super::trust::PolicyArgs;
 use super::verify::rules_text;
@@ -59,10 +58,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let policy = args.rules.policy(&args.location, &options).await?;
     let repository = args.rules.repository(&args.location)?;
     let store = args.location.open(&options)?;
-    let seen = watch(&args.location, &options).await?;
-    let manifest = args.location.resolve(store.as_ref()).await?;
+    let (manifest, logged) = args
+        .connect
+        .resolve_logged(&args.location, store.as_ref())
+        .await?;
     let digest = *manifest.digest();
-    watch_tag(seen.as_ref(), &args.location, &digest).await?;
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
     let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
     let case = evidence.case(&repository, &manifest);
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let value = json!({"location": args.location.to_string(), "digest": digest,
         "name": three_words(&digest), "state": standing.state, "flags": standing.flags,
-        "tags": tags, "policy": policy.digest(), "logged": seen.is_some(), "evaluation": evaluation});
+        "tags": tags, "policy": policy.digest(), "logged": logged, "evaluation": evaluation});
     if is_released && standing.flags.is_empty() {
         let text = format!("open: {} is {}", three_words(&digest), standing.state);
         context.output.result(&value, text);

@@ -269,7 +269,7 @@ async fn digest_of(text: &str, connect: &ConnectArgs) -> Result<Digest> {
     }
     let location: Location = text.parse()?;
     let store = location.open(&connect.options())?;
-    let manifest = location.resolve(store.as_ref()).await?;
+    let manifest = connect.resolve(&location, store.as_ref()).await?;
     Bundle::read(&manifest)
         .map_err(|error| Error::usage(format!("\"{text}\" is no bundle")).source(error))?;
     Ok(*manifest.digest())

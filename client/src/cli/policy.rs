@@ -196,7 +196,7 @@ async fn eval(
     let (policy, _) = read_policy(file, None)?;
     let repository = super::trust::repository_of(location, repository.as_ref(), true)?;
     let store = location.open(&connect.options())?;
-    let manifest = location.resolve(store.as_ref()).await?;
+    let manifest = connect.resolve(location, store.as_ref()).await?;
     let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = evidence.circumstances(now());

@@ -2,7 +2,6 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::log::{watch, watch_tag};
 use super::output::readable_size;
 use super::push::report;
 use super::transfer::{TransferArgs, interruptible};
@@ -80,9 +79,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             .hint("give --policy FILE (or set SEALSTONE_POLICY), --key FILE.pub for each signer, or --root FILE.pem")
             .hint("without any signature: --insecure-skip-signatures"));
     }
-    let seen = watch(&args.location, &args.connect.options()).await?;
-    let manifest = args.location.resolve(source.store()).await?;
-    watch_tag(seen.as_ref(), &args.location, manifest.digest()).await?;
+    let manifest = args.connect.resolve(&args.location, source.store()).await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             .hint("give --policy FILE, or --key FILE.pub for the builder and each who replays"));
     }
     let store = args.location.open(&args.connect.options())?;
-    let manifest = args.location.resolve(store.as_ref()).await?;
+    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
     let (hearing, sealed) = told(
         &args.trust,
         &args.location,

@@ -45,7 +45,7 @@ impl SpeakArgs {
     pub(crate) async fn speaker(&self) -> Result<Speaker> {
         let signers = self.signer.signers()?;
         let store = self.location.open(&self.connect.options())?;
-        let manifest = self.location.resolve(store.as_ref()).await?;
+        let manifest = self.connect.resolve(&self.location, store.as_ref()).await?;
         if let Some(name) = &self.name {
             expect_name(name, manifest.digest(), &self.location.to_string())?;
         }

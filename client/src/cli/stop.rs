@@ -97,7 +97,12 @@ pub(crate) async fn run_deprecate(args: DeprecateArgs, context: &Context) -> Res
         None => None,
         Some(location) => {
             let store = location.open(&args.speak.connect.options())?;
-            let digest = *location.resolve(store.as_ref()).await?.digest();
+            let digest = *args
+                .speak
+                .connect
+                .resolve(location, store.as_ref())
+                .await?
+                .digest();
             Some((location.to_string(), digest))
         }
     };

@@ -62,7 +62,7 @@ async fn lock_at(place: &str, connect: &ConnectArgs) -> Result<Lock> {
     }
     let location: Location = place.parse()?;
     let store = location.open(&connect.options())?;
-    let manifest = location.resolve(store.as_ref()).await?;
+    let manifest = connect.resolve(&location, store.as_ref()).await?;
     Ok(SealedRelease::read(store.as_ref(), &manifest).await?.lock)
 }
 

@@ -2,17 +2,13 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::log::{watch, watch_tag};
 use super::trust::TrustArgs;
 use sealstone::store::{Location, Store};
-use sealstone::trust::{
-    Evidence, FileProblem, RegistryWord, compare_files, evidence_for, expect_name,
-};
+use sealstone::trust::{Evidence, RegistryWord, compare_pulled, evidence_for, expect_name};
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
-use sealstone_spec::model_signature::FILE_NAME;
 use sealstone_spec::policy::Evaluation;
 use sealstone_spec::role::BundleRole;
 use sealstone_spec::words::three_words;
@@ -64,9 +60,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let repository = args.trust.repository(&args.location)?;
     let store = args.location.open(&args.connect.options())?;
-    let seen = watch(&args.location, &args.connect.options()).await?;
-    let manifest = args.location.resolve(store.as_ref()).await?;
-    watch_tag(seen.as_ref(), &args.location, manifest.digest()).await?;
+    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
@@ -228,14 +222,11 @@ async fn check_files(
     let bundle = Bundle::read(manifest)
         .map_err(|error| Error::halted("this manifest is no bundle of files").source(error))?;
     let count = bundle.files().len();
-    let owned = directory.to_owned();
-    let problems = tokio::task::spawn_blocking(move || compare_files(&bundle, &owned))
+    let (place, evidence) = (directory.to_owned(), evidence.clone());
+    let compare = move || compare_pulled(&bundle, &evidence, &place);
+    let problems = tokio::task::spawn_blocking(compare)
         .await
         .map_err(|error| Error::other("comparing the files ended early").source(error))??;
-    let problems: Vec<FileProblem> = problems
-        .into_iter()
-        .filter(|problem| !is_model_signature(problem, evidence, directory))
-        .collect();
     if problems.is_empty() {
         return Ok(count);
     }
@@ -251,19 +242,4 @@ async fn check_files(
         Ok(detail) => error.detail(json!({"problems": detail})),
         Err(_) => error,
     })
-}
-
-/// Whether an added file is one of the signatures that are attached to the bundle: `pull --oms` puts it
-/// there.
-fn is_model_signature(problem: &FileProblem, evidence: &Evidence, directory: &Path) -> bool {
-    let FileProblem::Added { path } = problem else {
-        return false;
-    };
-    let attached = || {
-        let path = directory.join(path);
-        let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
-        let content = is_file.then(|| std::fs::read(&path).ok()).flatten();
-        content.is_some_and(|content| evidence.attached.iter().any(|item| item.bundle == content))
-    };
-    path == FILE_NAME && attached()
 }

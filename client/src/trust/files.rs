@@ -1,10 +1,12 @@
 //! A directory on disk compared with a bundle: each file by size and digest, nothing missing, nothing
 //! added.
 
+use super::Evidence;
 use crate::error::{Error, Result};
 use crate::layout::hash_file;
 use sealstone_spec::bundle::{Bundle, BundleFile, BundlePath};
 use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::model_signature::FILE_NAME;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -115,6 +117,29 @@ pub fn compare_files(bundle: &Bundle, directory: &Path) -> Result<Vec<FileProble
         .filter(|path| !expected.contains_key(path.as_str()));
     let added = pair_renamed(directory, &expected, &mut problems, added.collect())?;
     problems.extend(added.into_iter().map(|path| FileProblem::Added { path }));
+    Ok(problems)
+}
+
+/// As [`compare_files`]; a `model.sig` that is one of the signatures attached to the bundle is no addition: `pull --oms`
+/// puts it there.
+///
+/// # Errors
+/// As [`compare_files`].
+pub fn compare_pulled(
+    bundle: &Bundle,
+    evidence: &Evidence,
+    directory: &Path,
+) -> Result<Vec<FileProblem>> {
+    let is_attached = || {
+        let path = directory.join(FILE_NAME);
+        let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        let content = is_file.then(|| fs::read(&path).ok()).flatten();
+        content.is_some_and(|content| evidence.attached.iter().any(|item| item.bundle == content))
+    };
+    let mut problems = compare_files(bundle, directory)?;
+    problems.retain(|problem| {
+        !matches!(problem, FileProblem::Added { path } if path == FILE_NAME && is_attached())
+    });
     Ok(problems)
 }
 

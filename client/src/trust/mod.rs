@@ -36,7 +36,7 @@ mod vouched;
 pub use attest::{Attestation, Said, attest, open, said};
 pub use denied::{denial_of, denied};
 pub use evidence::{Attached, Evidence, evidence_of};
-pub use files::{FileProblem, compare_files};
+pub use files::{FileProblem, compare_files, compare_pulled};
 pub use legacy::sign_legacy;
 pub use model::{ModelSigned, model_root, model_signature, sign_model};
 pub use name::expect_name;

@@ -6,7 +6,7 @@ use crate::cli::transfer::interruptible;
 use sealstone::replay::{Halt, Settings};
 use sealstone::store::Location;
 use sealstone::transfer::{Place, Requirement, TransferOptions, pull};
-use sealstone::trust::evidence_of;
+use sealstone::trust::evidence_for;
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -61,7 +61,7 @@ pub(super) async fn bring(
         Ok(place) => place,
         Err(error) => return halt(error, args.target.clone(), unknown),
     };
-    let manifest = match location.resolve(place.store()).await {
+    let manifest = match args.connect.resolve(&location, place.store()).await {
         Ok(manifest) => manifest,
         Err(error) => return halt(error, args.target.clone(), unknown),
     };
@@ -81,7 +81,7 @@ pub(super) async fn bring(
         Some(judge) => {
             settings.policy = Some(*judge.policy().digest());
             let repository = args.trust.repository(&location)?;
-            let evidence = match evidence_of(place.store(), &manifest).await {
+            let evidence = match evidence_for(place.store(), &manifest, judge.policy()).await {
                 Ok(evidence) => evidence,
                 Err(error) => return halt(error, id, digest),
             };
