@@ -14,7 +14,7 @@
 //! | [`ci`] | what a CI system says of the run, by allow-list; build records |
 //! | [`bill`] | what a bill of materials is made of and compared with |
 //! | [`log`] | transparency logs from outside: kept checkpoints, consistency, proofs |
-//! | [`environment`] | facts of this machine captured; environments made of locked wheels or a root file system |
+//! | [`environment`] | facts of this machine captured; environments made of locked wheels, a root file system or an image |
 //! | [`authoring`] | recipes written for projects that have none; requirements locked |
 //! | [`recipe`] | a project with a recipe: its files and their fingerprints |
 //! | [`plan`] | a stage of a recipe as a job for a runner, and its key |
@@ -34,6 +34,7 @@
 pub mod archive;
 pub mod authoring;
 pub mod bill;
+mod cache;
 pub mod check;
 pub mod ci;
 pub mod compare;

@@ -4,6 +4,7 @@
 //! time, logs without end; and that a stage sees the same host name and directory wherever it runs. What this
 //! machine has not is printed as skipped, with the reason.
 
+use crate::system::tiny_root;
 use sealstone::runner::{
     Capability, Expected, Input, Kept, Limits, Net, Rootfs, Runner, RunnerKind, StageJob,
     StageOutcome, Stop, runner,
@@ -12,7 +13,7 @@ use sealstone::{Error, Outcome};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::Isolation;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -486,33 +487,6 @@ fn processors_are_bounded_by_affinity() {
             .unwrap();
         assert!(!row.is_enforced() && row.note.is_some(), "{row:?}");
     });
-}
-
-/// A root file system with a shell and a few programs of this machine, libraries included.
-fn tiny_root(at: &Path) -> Option<()> {
-    fs::create_dir_all(at.join("bin")).ok()?;
-    let mut files = std::collections::BTreeSet::new();
-    for program in ["sh", "cat", "ls", "mkdir"] {
-        let program = fs::canonicalize(Path::new("/bin").join(program)).ok()?;
-        let listed = Command::new("ldd").arg(&program).output().ok()?;
-        for word in text(&listed.stdout)
-            .split_whitespace()
-            .filter(|word| word.starts_with('/'))
-        {
-            files.insert(PathBuf::from(word));
-        }
-        let name = program.file_name()?.to_owned();
-        fs::copy(&program, at.join("bin").join(&name)).ok()?;
-        if name == "dash" || name == "bash" {
-            symlink(&name, at.join("bin/sh")).ok()?;
-        }
-    }
-    for file in files {
-        let target = at.join(file.strip_prefix("/").ok()?);
-        fs::create_dir_all(target.parent()?).ok()?;
-        fs::copy(&file, target).ok()?;
-    }
-    fs::write(at.join("pinned"), "by digest\n").ok()
 }
 
 #[test]

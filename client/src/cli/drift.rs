@@ -3,13 +3,14 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use jiff::Timestamp;
-use sealstone::environment::prepare;
+use sealstone::environment::{fetch_image, prepare};
 use sealstone::plan::{Looking, machine};
 use sealstone::recipe::Project;
 use sealstone::releases::{Drift, DriftRow, SealedRelease, drift_between, drift_since};
 use sealstone::run::{self, disagreements};
 use sealstone::runner::{Choice, choose};
 use sealstone::store::{Location, Store};
+use sealstone::transfer::TransferOptions;
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::{Day, Facts, Isolation};
@@ -85,7 +86,7 @@ async fn sealed(location: &Location, connect: &ConnectArgs) -> Result<SealedRele
     SealedRelease::read(store.as_ref(), &manifest).await
 }
 
-async fn by_digest(store: &dyn Store, digest: Digest) -> Result<SealedRelease> {
+pub(super) async fn by_digest(store: &dyn Store, digest: Digest) -> Result<SealedRelease> {
     let manifest = store
         .manifest(&Reference::Digest(digest))
         .await
@@ -120,6 +121,12 @@ async fn of_directory(
     given: Option<SealedRelease>,
 ) -> Result<(Names, Drift)> {
     let look = !args.no_environment;
+    if look {
+        let project = tokio::task::block_in_place(|| Project::open(&directory))?;
+        let environment = project.recipe().environment();
+        let (connect, transfer) = (args.connect.options(), TransferOptions::default());
+        fetch_image(environment, project.root(), &connect, &transfer).await?;
+    }
     tokio::task::spawn_blocking(move || {
         let project = Project::open(&directory)?;
         let own = project.lock(None)?;
@@ -169,7 +176,7 @@ fn shown(directory: &Path) -> String {
     format!("\"{}\"", directory.display())
 }
 
-fn today() -> Result<Day> {
+pub(super) fn today() -> Result<Day> {
     let now = Timestamp::now().to_string();
     now.get(..10)
         .and_then(|day| day.parse().ok())

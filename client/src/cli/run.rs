@@ -1,14 +1,17 @@
 //! `sealstone run`: the stages of a recipe, and the lock that says what came of them.
 
 use super::Context;
+use super::connect::ConnectArgs;
 use super::output::Output;
+use super::transfer::interruptible;
 use sealstone::ci::{BuildRecord, recognise, variables};
 use sealstone::compare::compare_artifact;
-use sealstone::environment::prepare;
+use sealstone::environment::{fetch_image, prepare};
 use sealstone::plan::{Looking, machine};
 use sealstone::recipe::Project;
 use sealstone::run::{self, Ran, RunEvents, RunOptions};
 use sealstone::runner::{Choice, Stream, choose};
+use sealstone::transfer::TransferOptions;
 use sealstone::{Error, Result};
 use sealstone_spec::environment::Isolation;
 use serde_json::json;
@@ -65,6 +68,9 @@ pub(crate) struct Args {
     /// Do not show what stages print
     #[arg(long, short)]
     quiet: bool,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 struct Shown<'a> {
@@ -106,7 +112,17 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         Some(_) => recognise(&variables)?,
         None => None,
     };
-    let ran = tokio::task::spawn_blocking(move || run_blocking(args, &output))
+    let project = tokio::task::block_in_place(|| Project::open(&args.directory))?;
+    let (connect, transfer) = (args.connect.options(), TransferOptions::default());
+    let environment = project.recipe().environment();
+    interruptible(fetch_image(
+        environment,
+        project.root(),
+        &connect,
+        &transfer,
+    ))
+    .await?;
+    let ran = tokio::task::spawn_blocking(move || run_blocking(args, &project, &output))
         .await
         .map_err(|error| Error::other("the run ended early").source(error))??;
     if let (Some(path), Some(lock)) = (&record, &ran.lock) {
@@ -126,8 +142,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
-fn run_blocking(args: Args, output: &Output) -> Result<Ran> {
-    let project = Project::open(&args.directory)?;
+fn run_blocking(args: Args, project: &Project, output: &Output) -> Result<Ran> {
     let demand = project.recipe().isolation();
     let home = run::home(project.root())?;
     let prepared = prepare(project.recipe(), project.root(), &home, None)?;
@@ -169,7 +184,7 @@ fn run_blocking(args: Args, output: &Output) -> Result<Ran> {
         quiet: args.quiet,
     };
     run::run(
-        &project,
+        project,
         &options,
         &machine,
         runner,

@@ -1,7 +1,7 @@
 //! Environments: what one is, captured as facts, and one made anew from locked wheels.
 //!
 //! Owns the reading of this machine and the making of environments: virtual ones of Python, root file
-//! systems. What the facts mean and how
+//! systems, images. What the facts mean and how
 //! they are compared is in `spec`.
 //! Invariant: only facts of the table are read. The variables of the caller are never looked at, and a value
 //! that looks like a secret is left out and named.
@@ -9,14 +9,17 @@
 mod cache;
 mod capture;
 mod git;
+mod image;
 mod machine;
 mod prepare;
 mod python;
 mod rootfs;
 mod settings;
+mod unpack;
 
 pub use capture::{Capture, Captured, capture};
 pub use git::{changed_files, uncommitted};
+pub use image::fetch_image;
 pub use prepare::{Prepared, prepare};
 pub(crate) use python::failed;
 pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise, pip_command};

@@ -1,12 +1,12 @@
 //! The programs of a recipe, made from what lies in its directory.
 //!
 //! Used by a run and by a replay alike; a run keeps what it made, a replay has a place of its own. Images
-//! that only a registry holds are not fetched here.
+//! that only a registry holds are brought by [`fetch_image`](super::fetch_image) before.
 //! Invariant: what is made has a digest in the recipe or in the lock that it names; nothing is fetched.
 
 use super::cache::{Parts, kept_or_made};
 use super::python::{Interpreter, find_interpreter};
-use super::rootfs::kept_or_unpacked;
+use super::{image, rootfs};
 use crate::error::{Error, Result};
 use crate::runner::Software;
 use sealstone_spec::digest::Digest;
@@ -81,15 +81,26 @@ pub fn prepare(
         }
         Environment::Rootfs { path, digest } => Ok(Prepared {
             software: Software {
-                rootfs: Some(kept_or_unpacked(&root.join(path.as_str()), *digest, place)?),
+                rootfs: Some(rootfs::kept_or_unpacked(
+                    &root.join(path.as_str()),
+                    *digest,
+                    place,
+                )?),
                 ..Software::default()
             },
             python_environment: None,
         }),
+        Environment::Oci {
+            digest,
+            rootfs_in_bundle,
+            ..
+        } => Ok(Prepared {
+            software: image::kept_or_unpacked(root, digest, *rootfs_in_bundle, place)?,
+            python_environment: None,
+        }),
         other => Err(Error::refused(format!(
-            "environments of the kind \"{}\" are not unpacked by this version",
+            "environments of the kind \"{}\" are not known to this version",
             other.kind()
-        ))
-        .hint("export the image as a tar (podman export, crane export) and use kind = \"rootfs\" with path and sha256, or kind = \"venv\" with locked wheels")),
+        ))),
     }
 }

@@ -36,7 +36,7 @@ pub struct Materialised {
 /// Makes the environment of a project in `place`; `now` is the time, RFC 3339 in UTC.
 ///
 /// # Errors
-/// Halts if a wheel or a root file system is not what its digest says.
+/// Halts if a wheel, a root file system or an image is not what its digest says.
 pub fn materialise(
     project: &Project,
     place: &Path,
@@ -61,6 +61,7 @@ pub fn materialise(
             let subject = match project.recipe().environment() {
                 Environment::Venv { lock, wheels, .. } => wheels.as_ref().unwrap_or(lock).as_str(),
                 Environment::Rootfs { path, .. } => path.as_str(),
+                Environment::Oci { image, .. } => image.as_str(),
                 _ => "environment",
             };
             Err(ProjectError::Halt(Halt {
@@ -72,7 +73,7 @@ pub fn materialise(
             prepared: Prepared::of_machine(interpreter.as_ref()),
             unmade: Some(Unmade {
                 verdict: match error.outcome() {
-                    Outcome::Refused => Verdict::Inconclusive,
+                    Outcome::Refused | Outcome::NotFound => Verdict::Inconclusive,
                     _ => Verdict::Error,
                 },
                 text: std::iter::once(error.to_string())

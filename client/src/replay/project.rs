@@ -285,6 +285,11 @@ impl Project {
         Ok(halt)
     }
 
+    /// The directory of the project, or of the bundle's files.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::plan::strictest;
 use crate::recipe::hash_path;
 use sealstone_spec::recipe::{
-    Environment, FileRole, LOCK_SCHEMA, LockDocument, LockedEnvironment, LockedFile, LockedInput,
-    LockedMetric, LockedRecipe, LockedTest, RecipePath,
+    Environment, FileRole, IMAGE_DIRECTORY, LOCK_SCHEMA, LockDocument, LockedEnvironment,
+    LockedFile, LockedInput, LockedMetric, LockedRecipe, LockedTest, RecipePath,
 };
 use std::collections::BTreeMap;
 
@@ -78,6 +78,14 @@ impl Run<'_> {
                 optional.extend(wheels.clone());
             }
             Environment::Rootfs { path, .. } => needed.push(path.clone()),
+            Environment::Oci {
+                rootfs_in_bundle: true,
+                ..
+            } => needed.push(
+                IMAGE_DIRECTORY
+                    .parse()
+                    .map_err(|error| Error::usage(format!("{error}")))?,
+            ),
             _ => {}
         }
         let params = self.recipe.params().file.clone();

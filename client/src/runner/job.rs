@@ -52,6 +52,8 @@ pub struct Software {
     pub read_only: Vec<PathBuf>,
     /// Directories that come first in `PATH`.
     pub path: Vec<PathBuf>,
+    /// Variables that the programs need and an image states. Those of runner and recipe come before them.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// What the stage may connect to.

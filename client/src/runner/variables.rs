@@ -34,7 +34,8 @@ pub fn variables(job: &StageJob, places: &Places) -> BTreeMap<String, String> {
     let threads = job.threads().to_string();
     let hash_seed = job.seeds.hash_seed.to_string();
     let epoch = job.source_date_epoch.to_string();
-    let mut set: BTreeMap<String, String> = [
+    let mut set = job.software.variables.clone();
+    let always = [
         ("LANG", "C.UTF-8"),
         ("LC_ALL", "C.UTF-8"),
         ("TZ", "UTC"),
@@ -48,8 +49,8 @@ pub fn variables(job: &StageJob, places: &Places) -> BTreeMap<String, String> {
         ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
         ("TERM", "dumb"),
     ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    set.extend(always);
     for name in THREAD_VARIABLES {
         set.insert(name.to_owned(), threads.clone());
     }
@@ -100,6 +101,20 @@ mod tests {
         }
         job.limits.threads = Some(2);
         assert_eq!(variables(&job, &places())["OMP_NUM_THREADS"], "2");
+    }
+
+    #[test]
+    fn an_image_states_what_nobody_else_does() {
+        let mut job = StageJob::new("train", vec!["true".into()], "/s", "/d");
+        job.env.insert("BOTH".into(), "recipe".into());
+        let stated = [("BOTH", "image"), ("LC_ALL", "de_DE"), ("OWN", "image")];
+        job.software.variables = stated
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let set = variables(&job, &places());
+        assert_eq!(set["BOTH"], "recipe");
+        assert_eq!(set["LC_ALL"], "C.UTF-8");
+        assert_eq!(set["OWN"], "image");
     }
 
     #[test]

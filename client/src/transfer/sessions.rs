@@ -50,12 +50,8 @@ impl Sessions {
 
     /// Remembers in the user's cache: `$XDG_CACHE_HOME/sealstone/uploads`, else below `~/.cache`.
     pub fn in_user_cache() -> Sessions {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let cache = variable("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
         Sessions {
-            directory: cache.map(|cache| cache.join("sealstone/uploads")),
+            directory: crate::cache::of_user().map(|cache| cache.join("uploads")),
         }
     }
 

@@ -64,6 +64,8 @@ use reader::{Fields, Source, shorten};
 pub const RECIPE_FILE: &str = "recipe.toml";
 /// The name of its lock.
 pub const LOCK_FILE: &str = "recipe.lock";
+/// Where an image that travels in the bundle lies in a project and in a bundle: an OCI image layout.
+pub const IMAGE_DIRECTORY: &str = "environment/image";
 /// The version of recipes that is read here.
 pub const RECIPE_VERSION: u64 = 1;
 /// Longest recipe that is read, in bytes.

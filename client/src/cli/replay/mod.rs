@@ -9,11 +9,12 @@ use super::Context;
 use super::connect::ConnectArgs;
 use super::output::Format;
 use super::passphrase::PassphraseArgs;
-use super::transfer::TransferArgs;
+use super::transfer::{TransferArgs, interruptible};
 use super::trust::TrustArgs;
 use bundle::{bring, id_of};
+use sealstone::environment::fetch_image;
 use sealstone::keys::read_secret;
-use sealstone::replay::{Project, ProjectError, Settings, halted, record_incident};
+use sealstone::replay::{Halt, Project, ProjectError, Settings, halted, record_incident};
 use sealstone::report::{Surroundings, terminal};
 use sealstone::runner::Choice;
 use sealstone::{Error, Outcome, Result};
@@ -204,6 +205,31 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
+/// Brings the image that stages run in, if the recipe names one that does not travel in the bundle. Without it the
+/// replay goes on: its report says what was missing. Only an image that is another one halts.
+async fn bring_image(
+    args: &Args,
+    context: &Context,
+    project: &Project,
+) -> std::result::Result<(), Halt> {
+    if args.scope == ReplayScope::Verify {
+        return Ok(());
+    }
+    let environment = project.recipe().environment();
+    let (connect, transfer) = (args.connect.options(), args.transfer.options(context));
+    let fetched = fetch_image(environment, project.root(), &connect, &transfer);
+    let Err(error) = interruptible(fetched).await else {
+        return Ok(());
+    };
+    match Halt::of_error(&error, "environment") {
+        Some(halt) if error.outcome() == Outcome::Halted => Err(halt),
+        _ => {
+            context.output.failure(&error);
+            Ok(())
+        }
+    }
+}
+
 async fn whole(args: &Args, context: &Context) -> Result<u8> {
     let profile = match (args.scope, &args.profile) {
         (ReplayScope::Smoke, profile) => Some(profile.as_deref().unwrap_or("smoke")),
@@ -277,8 +303,11 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     let replayed = match loaded {
         Ok(project) => {
             let work = || run_replay(args, context, &project, &settings, space.path());
-            tokio::task::block_in_place(work)
-                .map_err(|error| (error, project.id().to_owned(), Some(*project.digest())))
+            let replayed = match bring_image(args, context, &project).await {
+                Ok(()) => tokio::task::block_in_place(work),
+                Err(halt) => Err(halt.into()),
+            };
+            replayed.map_err(|error| (error, project.id().to_owned(), Some(*project.digest())))
         }
         Err(error) => Err(error),
     };

@@ -1,0 +1,484 @@
+//! Archives of file systems, unpacked as if the directory were the root.
+//!
+//! Invariant: nothing is made, read or removed outside of the directory, whatever names and links say: every link
+//! on the way is followed inside of it, as a system that has it for its root would.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, BufReader, Read, Seek as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use flate2::read::MultiGzDecoder;
+use tar::{Archive, Entry, EntryType};
+
+/// Most links that a name may lead through, as in Linux.
+const MAX_LINKS: usize = 40;
+
+/// Most entries of one archive.
+const MAX_ENTRIES: usize = 2_000_000;
+
+/// Bytes that any archive may unpack to.
+const MIN_BYTES: u64 = 1 << 30;
+
+/// Times its own size that a large archive may unpack to.
+const MAX_RATIO: u64 = 200;
+
+/// Marks what a layer removes from those below it; the second one, everything that they have in a directory.
+/// Source: OCI image specification, layer.md, "Whiteouts".
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Whether names that begin with `.wh.` are marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marks {
+    /// They are files like others: the archive is no layer.
+    Files,
+    /// They remove.
+    Whiteouts,
+}
+
+/// Unpacks a tar, or tar.gz, into the directory `root`. Devices, owners and set-id bits are left out.
+pub(super) fn unpack(archive: &Path, root: &Path, marks: Marks) -> io::Result<()> {
+    let mut file = File::open(archive)?;
+    let limit = file
+        .metadata()?
+        .len()
+        .saturating_mul(MAX_RATIO)
+        .max(MIN_BYTES);
+    let mut magic = [0; 4];
+    let read = file.read(&mut magic)?;
+    file.rewind()?;
+    let reader: Box<dyn Read> = match &magic[..read] {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(file))),
+        [0x28, 0xb5, 0x2f, 0xfd] => {
+            return Err(io::Error::other(
+                "it is compressed with zstd, which is not read here: use tar or tar.gz",
+            ));
+        }
+        _ => Box::new(BufReader::new(file)),
+    };
+    let mut layer = Layer {
+        root,
+        marks,
+        written: BTreeSet::new(),
+    };
+    // The limit also bounds headers and padding: everything that comes out of the archive.
+    let mut reader = reader.take(limit);
+    for (number, entry) in Archive::new(&mut reader).entries()?.enumerate() {
+        if number >= MAX_ENTRIES {
+            let text = format!("it holds more than {MAX_ENTRIES} entries");
+            return Err(io::Error::other(text));
+        }
+        layer.apply(&mut entry?)?;
+    }
+    match reader.limit() {
+        0 => Err(io::Error::other(format!(
+            "it unpacks to more than {limit} bytes"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+struct Layer<'a> {
+    root: &'a Path,
+    marks: Marks,
+    /// What this archive has made: marks speak of what was there before it.
+    written: BTreeSet<PathBuf>,
+}
+
+impl Layer<'_> {
+    fn apply<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> io::Result<()> {
+        let kind = entry.header().entry_type();
+        let path = entry.path()?.into_owned();
+        let Some((parent, name)) = self.split(&path)? else {
+            return Ok(());
+        };
+        if self.marks == Marks::Whiteouts {
+            let bytes = name.as_encoded_bytes();
+            if bytes == OPAQUE {
+                for below in fs::read_dir(&parent)? {
+                    self.remove_older(&below?.path())?;
+                }
+                return Ok(());
+            }
+            if let Some(gone) = bytes.strip_prefix(WHITEOUT) {
+                let gone = std::os::unix::ffi::OsStrExt::from_bytes(gone);
+                return match Path::new::<OsStr>(gone).components().next() {
+                    Some(Component::Normal(_)) => self.remove_older(&parent.join(gone)),
+                    _ => Err(outside(&path)),
+                };
+            }
+        }
+        let target = parent.join(&name);
+        let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
+        match kind {
+            EntryType::Directory => {
+                if !is_directory(&target) {
+                    make_way(&target)?;
+                    fs::create_dir(&target)?;
+                }
+                // Whoever unpacks has to write into it, and to remove it.
+                fs::set_permissions(&target, Permissions::from_mode(mode | 0o700))?;
+            }
+            EntryType::Regular | EntryType::Continuous => {
+                make_way(&target)?;
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&target)?;
+                let size = entry.size();
+                if io::copy(entry, &mut file)? != size {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!("it ends within \"{}\"", path.display()),
+                    ));
+                }
+                // Compiled files of Python hold the time of their source.
+                let time = Duration::from_secs(entry.header().mtime().unwrap_or(0));
+                file.set_modified(SystemTime::UNIX_EPOCH + time)?;
+                file.set_permissions(Permissions::from_mode(mode))?;
+            }
+            EntryType::Symlink => {
+                let to = entry
+                    .link_name()?
+                    .ok_or_else(|| io::Error::other("a link leads nowhere"))?;
+                make_way(&target)?;
+                symlink(&to, &target)?;
+            }
+            EntryType::Link => {
+                let to = entry
+                    .link_name()?
+                    .ok_or_else(|| io::Error::other("a link leads nowhere"))?;
+                let (directory, name) = self.split(&to)?.ok_or_else(|| outside(&to))?;
+                let source = directory.join(name);
+                if source != target {
+                    make_way(&target)?;
+                    fs::hard_link(source, &target)?;
+                }
+            }
+            // Devices are made anew for each run, and nothing else is a part of a file system.
+            _ => return Ok(()),
+        }
+        self.written.insert(target);
+        Ok(())
+    }
+
+    /// Removes what an older layer has put there; what is not there is gone already.
+    fn remove_older(&self, path: &Path) -> io::Result<()> {
+        let is_own = self.written.contains(path);
+        let holds_own = self.written.range(path.to_owned()..).next();
+        let holds_own = holds_own.is_some_and(|first| first.starts_with(path));
+        match (is_own || holds_own, is_directory(path)) {
+            (false, _) => make_way(path),
+            (true, false) => Ok(()),
+            (true, true) => {
+                for below in fs::read_dir(path)? {
+                    self.remove_older(&below?.path())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The directory that a name lies in, made if it is not there, and its last part; `None` for the root itself.
+    fn split(&self, path: &Path) -> io::Result<Option<(PathBuf, OsString)>> {
+        let mut parts: Vec<OsString> = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(part) => parts.push(part.to_owned()),
+                Component::CurDir | Component::RootDir => {}
+                Component::ParentDir | Component::Prefix(_) => return Err(outside(path)),
+            }
+        }
+        match parts.pop() {
+            None => Ok(None),
+            Some(name) => Ok(Some((self.directory(parts)?, name))),
+        }
+    }
+
+    fn directory(&self, parts: Vec<OsString>) -> io::Result<PathBuf> {
+        let mut waiting: VecDeque<OsString> = parts.into();
+        let mut place: Vec<OsString> = Vec::new();
+        let at = |place: &[OsString]| place.iter().fold(self.root.to_owned(), |at, p| at.join(p));
+        let mut links = 0;
+        while let Some(part) = waiting.pop_front() {
+            if part == ".." {
+                // Above the root is the root.
+                place.pop();
+                continue;
+            }
+            place.push(part);
+            let here = at(&place);
+            match fs::symlink_metadata(&here) {
+                Ok(found) if found.is_dir() => {}
+                Ok(found) if found.is_symlink() => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(io::Error::other(format!(
+                            "\"{}\" leads through more than {MAX_LINKS} links",
+                            here.display()
+                        )));
+                    }
+                    let to = fs::read_link(&here)?;
+                    place.pop();
+                    if to.is_absolute() {
+                        place.clear();
+                    }
+                    for component in to.components().rev() {
+                        match component {
+                            Component::Normal(part) => waiting.push_front(part.to_owned()),
+                            Component::ParentDir => waiting.push_front("..".into()),
+                            _ => {}
+                        }
+                    }
+                }
+                Ok(_) => {
+                    return Err(io::Error::other(format!(
+                        "\"{}\" is no directory, and something lies in it",
+                        here.display()
+                    )));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(&here)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(at(&place))
+    }
+}
+
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// Removes whatever lies there.
+fn make_way(path: &Path) -> io::Result<()> {
+    let removed = match is_directory(path) {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn outside(path: &Path) -> io::Error {
+    io::Error::other(format!(
+        "its entry \"{}\" lies outside of it",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A tar of these entries: name, kind, content or target.
+    pub(in super::super) fn tar_of(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, kind, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o755);
+            header.set_mtime(1_000_000_000);
+            // Names that the builder itself refuses.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            let body = match kind {
+                EntryType::Symlink | EntryType::Link => {
+                    header.as_old_mut().linkname[..content.len()]
+                        .copy_from_slice(content.as_bytes());
+                    ""
+                }
+                _ => content,
+            };
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            builder.append(&header, body.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    struct World {
+        directory: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> World {
+            let directory = tempfile::tempdir().unwrap();
+            fs::create_dir(directory.path().join("root")).unwrap();
+            World { directory }
+        }
+
+        fn root(&self) -> PathBuf {
+            self.directory.path().join("root")
+        }
+
+        fn apply(&self, entries: &[(&str, EntryType, &str)]) -> io::Result<()> {
+            let path = self.directory.path().join("layer.tar");
+            fs::write(&path, tar_of(entries)).unwrap();
+            unpack(&path, &self.root(), Marks::Whiteouts)
+        }
+
+        fn listing(&self) -> Vec<String> {
+            let mut found = Vec::new();
+            let mut waiting = vec![self.root()];
+            while let Some(at) = waiting.pop() {
+                for entry in fs::read_dir(at).unwrap() {
+                    let path = entry.unwrap().path();
+                    match is_directory(&path) {
+                        true => waiting.push(path),
+                        false => found.push(path),
+                    }
+                }
+            }
+            let relative = |path: &PathBuf| {
+                let path = path.strip_prefix(self.root()).unwrap();
+                path.to_str().unwrap().to_owned()
+            };
+            let mut found: Vec<String> = found.iter().map(relative).collect();
+            found.sort();
+            found
+        }
+    }
+
+    const FILE: EntryType = EntryType::Regular;
+    const DIR: EntryType = EntryType::Directory;
+
+    #[test]
+    fn a_layer_adds_replaces_and_removes() {
+        let world = World::new();
+        world
+            .apply(&[
+                ("usr/bin/tool", FILE, "old"),
+                ("usr/lib/", DIR, ""),
+                ("usr/lib/a", FILE, "a"),
+                ("usr/lib/b", FILE, "b"),
+                ("etc/config", FILE, "c"),
+                ("opt/deep/x", FILE, "x"),
+                ("opt/link", EntryType::Symlink, "deep"),
+            ])
+            .unwrap();
+        world
+            .apply(&[
+                ("usr/bin/tool", FILE, "new"),
+                ("usr/bin/other", EntryType::Link, "usr/bin/tool"),
+                ("usr/lib/.wh.a", FILE, ""),
+                // Made before the mark in the same layer, so it stays.
+                ("etc/kept", FILE, "k"),
+                ("etc/.wh..wh..opq", FILE, ""),
+                ("opt/.wh.deep", FILE, ""),
+                // A link becomes a directory.
+                ("opt/link/", DIR, ""),
+                ("opt/link/y", FILE, "y"),
+            ])
+            .unwrap();
+        assert_eq!(
+            world.listing(),
+            [
+                "etc/kept",
+                "opt/link/y",
+                "usr/bin/other",
+                "usr/bin/tool",
+                "usr/lib/b"
+            ]
+        );
+        let read = |name| fs::read_to_string(world.root().join(name)).unwrap();
+        assert_eq!(
+            (read("usr/bin/tool"), read("usr/bin/other")),
+            ("new".into(), "new".into())
+        );
+        let time = fs::metadata(world.root().join("usr/bin/tool")).unwrap();
+        let since = time
+            .modified()
+            .unwrap()
+            .duration_since(SystemTime::UNIX_EPOCH);
+        assert_eq!(since.unwrap().as_secs(), 1_000_000_000);
+    }
+
+    #[test]
+    fn links_are_followed_inside_of_the_root() {
+        let world = World::new();
+        let outside = world.directory.path().join("out");
+        world
+            .apply(&[
+                ("run/", DIR, ""),
+                ("var/run", EntryType::Symlink, "/run"),
+                ("var/run/pid", FILE, "1"),
+                ("up", EntryType::Symlink, "../../.."),
+                ("up/out", FILE, "x"),
+                ("abs", EntryType::Symlink, outside.to_str().unwrap()),
+                ("abs/in", FILE, "y"),
+            ])
+            .unwrap();
+        assert!(!outside.exists());
+        assert!(world.root().join("run/pid").is_file());
+        assert!(world.root().join("out").is_file());
+        // Whiteouts do not lead outside either.
+        fs::write(world.directory.path().join("victim"), "v").unwrap();
+        for bad in ["up/.wh...", "up/.wh.", "../victim", "a/../../victim"] {
+            let _ = world.apply(&[(bad, FILE, "")]);
+        }
+        assert!(world.directory.path().join("victim").exists());
+        assert!(world.root().exists());
+    }
+
+    #[test]
+    fn what_leads_outside_or_round_and_round_is_refused() {
+        let world = World::new();
+        for bad in [
+            &[("../out", FILE, "x")][..],
+            &[("a/../../out", FILE, "x")],
+            &[("hard", EntryType::Link, "../../etc/passwd")],
+            &[
+                ("a", EntryType::Symlink, "b"),
+                ("b", EntryType::Symlink, "a"),
+                ("a/x", FILE, "x"),
+            ],
+            &[("file", FILE, "x"), ("file/x", FILE, "x")],
+        ] {
+            assert!(world.apply(bad).is_err(), "{bad:?}");
+        }
+        assert!(!world.directory.path().join("out").exists());
+        // A hard link to a file of the machine through a link inside.
+        let secret = world.directory.path().join("secret");
+        fs::write(&secret, "s").unwrap();
+        let entries = [
+            (
+                "to",
+                EntryType::Symlink,
+                world.directory.path().to_str().unwrap(),
+            ),
+            ("stolen", EntryType::Link, "to/secret"),
+        ];
+        assert!(world.apply(&entries).is_err());
+        assert!(!world.root().join("stolen").exists());
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        let world = World::new();
+        let path = world.directory.path().join("bomb.tar.gz");
+        let mut encoder = flate2::write::GzEncoder::new(
+            File::create(&path).unwrap(),
+            flate2::Compression::best(),
+        );
+        let mut header = tar::Header::new_gnu();
+        header.set_size(4 << 30);
+        header.set_mode(0o644);
+        header.as_old_mut().name[..4].copy_from_slice(b"zero");
+        header.set_cksum();
+        io::Write::write_all(&mut encoder, header.as_bytes()).unwrap();
+        let zeros = vec![0_u8; 1 << 20];
+        for _ in 0..1100 {
+            io::Write::write_all(&mut encoder, &zeros).unwrap();
+        }
+        encoder.finish().unwrap();
+        assert!(unpack(&path, &world.root(), Marks::Files).is_err());
+        let written = fs::metadata(world.root().join("zero")).map_or(0, |found| found.len());
+        assert!(written <= MIN_BYTES, "{written}");
+    }
+}
