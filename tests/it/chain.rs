@@ -484,6 +484,37 @@ fn a_difference_names_parameters_with_their_roles_and_judges_metrics_on_one_side
             .expect(0);
         desk.run(&["diff", &format!("oci:{out}"), "--refuse-regression"])
     };
+    // What the builder says of it goes with its provenance; the base is in the same layout.
+    let compared = |tag: &str| {
+        let place = format!("oci:bundle:{tag}");
+        let source = "git+https://git.example/counts@refs/tags/v1";
+        let stated = [
+            "attest",
+            &place,
+            "--lock",
+            "--source",
+            source,
+            "--builder-id",
+            "https://ci.example/a",
+        ];
+        let made = desk
+            .run(&[&stated[..], &["--key", "builder.key"]].concat())
+            .expect(0)
+            .json;
+        let statements = made["statements"].as_array().unwrap().clone();
+        assert_eq!(
+            statements[0]["predicateType"],
+            "https://slsa.dev/provenance/v1"
+        );
+        statements.get(1).map(|second| {
+            assert_eq!(
+                second["predicateType"],
+                "https://in-toto.io/attestation/test-result/v0.1"
+            );
+            assert_eq!(second["attestations"][0]["wasThere"], false);
+            second["predicate"].clone()
+        })
+    };
     // More rows are better: a gain is no loss.
     let gain = release("x\n1\n2\n3\n4\n", "5", "1.1.0").expect(0).json;
     let difference = &gain["difference"];
@@ -494,7 +525,37 @@ fn a_difference_names_parameters_with_their_roles_and_judges_metrics_on_one_side
     assert_eq!(difference["regressions"][0]["outcome"], "pass");
     let delta = difference["regressions"][0]["delta"].as_str().unwrap();
     assert_eq!(delta.parse::<f64>().unwrap(), 1.0);
+    assert_eq!(
+        compared("1.0.0"),
+        None,
+        "the first release names no baseline"
+    );
+    let kept = compared("1.1.0").unwrap();
+    assert_eq!(
+        (&kept["result"], &kept["passedTests"]),
+        (&json!("PASSED"), &json!(["metric.rows"]))
+    );
+    let names: Vec<&str> = kept["configuration"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["regression", "baseline"]);
+    let rows = kept["sealstone:difference"]["rows"].as_array().unwrap();
+    let is_scale =
+        |row: &&serde_json::Value| row["area"] == "parameter" && row["name"] == "model.scale";
+    let scale = rows
+        .iter()
+        .find(is_scale)
+        .unwrap_or_else(|| panic!("{rows:?}"));
+    assert_eq!((&scale["base"], &scale["now"]), (&json!("2"), &json!("5")));
     release("x\n1\n2\n", "5", "1.2.0").expect(3).says("rows");
+    let lost = compared("1.2.0").unwrap();
+    assert_eq!(
+        (&lost["result"], &lost["failedTests"]),
+        (&json!("FAILED"), &json!(["metric.rows"]))
+    );
     // The same without a gate is only told.
     desk.run(&["diff", "oci:bundle:1.0.0", "oci:bundle:1.2.0"])
         .expect(0);

@@ -2,13 +2,14 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::drift::{by_digest, today};
 use super::signing::{SIGNER_HELP, SharedSigner, SignerArgs};
 use sealstone::bill::model_of;
 use sealstone::ci::{BuildRecord, recognise, variables};
-use sealstone::releases::SealedRelease;
+use sealstone::releases::{SealedRelease, comparison};
 use sealstone::store::{Location, Store};
 use sealstone::trust::{Attestation, attest, expect_name, said};
-use sealstone::{Error, Result};
+use sealstone::{Error, Outcome, Result};
 use sealstone_spec::canonical::parse_value;
 use sealstone_spec::envelope::MAX_ENVELOPE_BYTES;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -32,7 +33,8 @@ const EXAMPLES: &str = "\
 Types by name: slsa-provenance, test-result, svr (an approval), bom, release, summary, reference; others by
 URI. What is signed is checked first: a field that no reader knows, or a value that looks like a secret, is
 refused. Provenance is made of the recipe.lock in the bundle itself (--lock), which says what was chosen, read
-and written; or of a build record: JSON with the fields of SLSA provenance, as `sealstone run --record`
+and written, and with it comes the comparison with the release that the bundle names as its baseline (a
+test result of the suite regression); or of a build record: JSON with the fields of SLSA provenance, as `sealstone run --record`
 writes it, or a recipe.lock. In GitHub Actions, GitLab CI and Jenkins, source, commit, workflow and run are
 taken from listed variables; elsewhere --source and --builder-id say them.
 
@@ -122,49 +124,54 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let created = super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?
         .unwrap_or_else(super::sign::now);
-    let attestation = match stated {
-        Some(attestation) => attestation,
+    let attestations = match stated {
+        Some(attestation) => vec![attestation],
         None => of_bundle(&args, context, store.as_ref(), &manifest).await?,
     };
     let name = args.location.name();
     let digest = manifest.digest();
-    let kind = attestation.predicate_type();
-    let mut text = format!(
-        "attested {}\n  {digest}\n  type      {kind}",
-        three_words(digest)
-    );
-    let facts =
-        said(kind, attestation.predicate()).map_err(|error| Error::usage(error.to_string()))?;
-    for (fact, value) in &facts.facts {
-        text.push_str(&format!("\n  {fact:<9} {value}"));
+    let mut text = format!("attested {}\n  {digest}", three_words(digest));
+    let mut statements = Vec::new();
+    for attestation in &attestations {
+        let kind = attestation.predicate_type();
+        text.push_str(&format!("\n  type      {kind}"));
+        let facts =
+            said(kind, attestation.predicate()).map_err(|error| Error::usage(error.to_string()))?;
+        for (fact, value) in &facts.facts {
+            text.push_str(&format!("\n  {fact:<9} {value}"));
+        }
+        let mut rows = Vec::new();
+        for signer in &signers {
+            let signed = attest(
+                store.as_ref(),
+                &manifest,
+                &name,
+                attestation,
+                signer.as_ref(),
+                &created,
+            )
+            .await?;
+            let state = if signed.was_there {
+                "was there"
+            } else {
+                "added"
+            };
+            text.push_str(&format!(
+                "\n  {state:<9} {} {}",
+                signed.algorithm, signed.key_id
+            ));
+            rows.push(
+                json!({"keyId": signed.key_id, "algorithm": signed.algorithm,
+                "referrer": signed.referrer, "wasThere": signed.was_there}),
+            );
+        }
+        statements.push(json!({"predicateType": kind, "predicate": attestation.predicate(), "attestations": rows}));
     }
-    let mut rows = Vec::new();
-    for signer in &signers {
-        let signed = attest(
-            store.as_ref(),
-            &manifest,
-            &name,
-            &attestation,
-            signer.as_ref(),
-            &created,
-        )
-        .await?;
-        let state = if signed.was_there {
-            "was there"
-        } else {
-            "added"
-        };
-        text.push_str(&format!(
-            "\n  {state:<9} {} {}",
-            signed.algorithm, signed.key_id
-        ));
-        rows.push(
-            json!({"keyId": signed.key_id, "algorithm": signed.algorithm,
-            "referrer": signed.referrer, "wasThere": signed.was_there}),
-        );
-    }
-    let value = json!({"location": args.location.to_string(), "digest": digest,
-        "predicateType": kind, "predicate": attestation.predicate(), "attestations": rows});
+    // The first one is what was asked for; what follows from it stands in the list.
+    let mut value = statements.first().cloned().unwrap_or_default();
+    value["location"] = json!(args.location.to_string());
+    value["digest"] = json!(digest);
+    value["statements"] = json!(statements);
     context.output.result(&value, text);
     Ok(())
 }
@@ -224,13 +231,13 @@ fn provenance(
     record.provenance(run.as_ref(), args.builder_id.as_deref())
 }
 
-/// Provenance of the lock that lies in the bundle.
+/// Provenance of the lock that lies in the bundle, and the comparison with the release that it names as its baseline.
 async fn of_bundle(
     args: &Args,
     context: &Context,
     store: &dyn Store,
     manifest: &VerifiedManifest,
-) -> Result<Attestation> {
+) -> Result<Vec<Attestation>> {
     if let Some(kind) = args.kind.as_deref()
         && !["slsa-provenance", predicate::SLSA_PROVENANCE].contains(&kind)
     {
@@ -247,7 +254,32 @@ async fn of_bundle(
             Some(_) => error,
         },
     )?;
-    Attestation::new(predicate::SLSA_PROVENANCE, predicate)
+    let mut made = vec![Attestation::new(predicate::SLSA_PROVENANCE, predicate)?];
+    made.extend(compared(context, store, &release).await?);
+    Ok(made)
+}
+
+/// The comparison of a release with its baseline; `None` if it names none, or one that is not here.
+async fn compared(
+    context: &Context,
+    store: &dyn Store,
+    release: &SealedRelease,
+) -> Result<Option<Attestation>> {
+    let Some(digest) = release.baseline else {
+        return Ok(None);
+    };
+    let base = match by_digest(store, digest).await {
+        Ok(base) => base,
+        Err(error) if error.outcome() == Outcome::NotFound => {
+            context.output.note(format!(
+                "warning: the baseline {digest} cannot be compared with: {error}"
+            ));
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let predicate = comparison(&base, release, today()?)?;
+    Attestation::new(predicate::TEST_RESULT, predicate).map(Some)
 }
 
 fn object(path: &Path) -> Result<Map<String, Value>> {

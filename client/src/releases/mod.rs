@@ -9,6 +9,7 @@
 //! | `rebuildable` | whether somebody else has made it again, and what is missing |
 //! | `checkout` | what people write, restored from a bundle |
 //! | `drift`, `regression` | what changed since a baseline; metrics between releases |
+//! | `comparison` | the same as a statement about the newer release |
 //! | `origin` | which releases a file or directory belongs to |
 //!
 //! Reads manifests and locks, which are small; weights are compared by digest here, and tensor by tensor by
@@ -17,6 +18,7 @@
 
 mod chain;
 mod checkout;
+mod comparison;
 mod difference;
 mod drift;
 mod origin;
@@ -27,6 +29,7 @@ mod voices;
 
 pub use chain::{Chain, Deployment, Edge, Node, TagLink, chain};
 pub use checkout::{Restored, restore};
+pub use comparison::{REGRESSION_SUITE, comparison};
 pub use difference::{FileChange, ReleaseDifference, ValueChange, compare_releases};
 pub use drift::{Area, Drift, DriftRow, drift_between, drift_since};
 pub use origin::{Match, Origin, find_origin};
