@@ -67,11 +67,12 @@ pub async fn scrub(
     while wait(schedule.scrub_every, &stop).await {
         match registry.scrub(&right).await {
             Ok(report) => {
-                let damaged = report.damaged.len();
+                let (damaged, unreadable) = (report.damaged.len(), report.unreadable.len());
                 tracing::info!(
                     blobs = report.blobs,
                     size_bytes = report.bytes,
                     damaged,
+                    unreadable,
                     "scrubbed"
                 );
             }

@@ -328,11 +328,13 @@ pub trait Metadata: Send + Sync + 'static {
     ) -> Answer<'a, Result<(), Refusal>>;
     /// Bytes of a blob in the store itself.
     fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
-    /// Stops a blob from being read: its bytes are not what they were. An event for each repository that
-    /// has it; `false` if it was in quarantine before.
+    /// Stops a blob from being read: its bytes at `place` are not what they were. An event for each repository
+    /// that has it; `false`, and nothing changed, if it was in quarantine before, or has come again since and
+    /// lies elsewhere.
     fn quarantine_blob<'a>(
         &'a self,
         digest: &'a Digest,
+        place: &'a BlobPlace,
         reason: &'a str,
         now: Millis,
     ) -> Answer<'a, bool>;

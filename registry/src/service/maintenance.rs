@@ -3,7 +3,7 @@
 use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
-use crate::metadata::{BlobPlace, CollectRules, Collected, TagRow};
+use crate::metadata::{BlobPlace, BlobRow, CollectRules, Collected, TagRow};
 use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
@@ -46,6 +46,28 @@ pub struct OrphanReport {
     pub bytes: u64,
 }
 
+/// Something that a scrub could not check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// A blob or manifest, or the list in which it stands.
+    pub what: String,
+    /// Why.
+    pub problem: String,
+}
+
+impl ScrubReport {
+    /// Whether everything was read.
+    pub fn is_complete(&self) -> bool {
+        self.unreadable.is_empty()
+    }
+
+    fn unread(&mut self, what: impl std::fmt::Display, error: &Error) {
+        let (what, problem) = (what.to_string(), error.to_string());
+        tracing::error!(what, problem, "a scrub could not read this; it goes on");
+        self.unreadable.push(Unread { what, problem });
+    }
+}
+
 /// What a scrub found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ScrubReport {
@@ -55,6 +77,8 @@ pub struct ScrubReport {
     pub bytes: u64,
     /// Content that is not what it was. Damaged blobs are in quarantine; damaged manifests are not served.
     pub damaged: Vec<Digest>,
+    /// What could not be read now, and so was not checked: too many open files, or a disk that does not answer.
+    pub unreadable: Vec<Unread>,
     /// Blobs in quarantine since before.
     pub quarantined_before: u64,
     /// Manifests read.
@@ -124,74 +148,114 @@ impl Registry {
         }
     }
 
-    /// Reads every blob, and puts what is damaged into quarantine.
+    /// Reads every blob and manifest, and puts blobs that are damaged into quarantine. What cannot be read
+    /// now is listed and the next is read: one bad place must not hide all behind it.
     pub async fn scrub(&self, _right: &Maintenance) -> Result<ScrubReport, Error> {
         let mut report = ScrubReport::default();
+        if let Err(error) = self.scrub_blobs(&mut report).await {
+            report.unread("the list of blobs", &error);
+        }
+        if let Err(error) = self.scrub_manifests(&mut report).await {
+            report.unread("the list of repositories", &error);
+        }
+        if report.is_complete() {
+            let now = self.now() / 1000;
+            self.inner.metrics.scrub_last_success.set(now);
+        }
+        Ok(report)
+    }
+
+    async fn scrub_blobs(&self, report: &mut ScrubReport) -> Result<(), Error> {
         let mut after = None;
-        loop {
-            let page = self.metadata().all_blobs(after, 100).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            for (digest, blob) in page {
-                if blob.quarantined.is_some() {
-                    report.quarantined_before += 1;
-                    continue;
+        // One row at a time: at the end of a page, rows would be hours old.
+        while let Some((digest, blob)) = self.blob_after(after).await? {
+            let before = after.replace(digest);
+            if blob.quarantined.is_some() {
+                report.quarantined_before += 1;
+                continue;
+            }
+            report.blobs += 1;
+            report.bytes += blob.size;
+            match self.scrub_blob(&digest, &blob).await {
+                Ok(()) => {}
+                Err(Error::Damaged(_)) => {
+                    if self.was_replaced(before, &digest, &blob).await? {
+                        // Nobody reads that copy any more; the one that counts is read instead.
+                        after = before;
+                    } else {
+                        report.damaged.push(digest);
+                    }
                 }
-                report.blobs += 1;
-                report.bytes += blob.size;
-                if self
-                    .scrub_blob(&digest, &blob.place, blob.size)
-                    .await
-                    .is_err()
-                {
-                    report.damaged.push(digest);
-                }
+                Err(error) => report.unread(digest, &error),
             }
         }
-        self.scrub_manifests(&mut report).await?;
-        let now = self.now() / 1000;
-        self.inner.metrics.scrub_last_success.set(now);
-        Ok(report)
+        Ok(())
+    }
+
+    async fn blob_after(&self, after: Option<Digest>) -> Result<Option<(Digest, BlobRow)>, Error> {
+        Ok(self.metadata().all_blobs(after, 1).await?.pop())
+    }
+
+    /// Whether a copy that turned out to be damaged is not the blob's any more.
+    async fn was_replaced(
+        &self,
+        after: Option<Digest>,
+        digest: &Digest,
+        read: &BlobRow,
+    ) -> Result<bool, Error> {
+        let now = self.blob_after(after).await?;
+        Ok(now.is_none_or(|(found, row)| found != *digest || row.place != read.place))
     }
 
     /// Reads every manifest. A damaged one is never served, whatever it is; this tells of it early.
     async fn scrub_manifests(&self, report: &mut ScrubReport) -> Result<(), Error> {
-        let mut after_repo: Option<String> = None;
+        let mut after: Option<String> = None;
         loop {
-            let repos = self
-                .metadata()
-                .repositories(after_repo.as_deref(), 100)
-                .await?;
+            let repos = self.metadata().repositories(after.as_deref(), 100).await?;
             let Some(last) = repos.last() else {
                 return Ok(());
             };
-            after_repo = Some(last.to_string());
+            after = Some(last.to_string());
             for repo in repos {
-                let mut after = None;
-                loop {
-                    let digests = self.metadata().manifests(&repo, after, 100).await?;
-                    let Some(last) = digests.last() else { break };
-                    after = Some(*last);
-                    for digest in digests {
-                        report.manifests += 1;
-                        match self.read_manifest(&repo, &digest, None).await {
-                            Ok(_) | Err(Error::ManifestUnknown(_)) => {}
-                            Err(Error::Damaged(digest)) => report.damaged.push(digest),
-                            Err(other) => return Err(other),
-                        }
-                    }
+                if let Err(error) = self.scrub_repository(&repo, report).await {
+                    report.unread(format_args!("the list of manifests of {repo}"), &error);
                 }
             }
         }
     }
 
-    async fn scrub_blob(&self, digest: &Digest, place: &BlobPlace, size: u64) -> Result<(), Error> {
-        match place {
-            BlobPlace::Inline => self.read_inline(digest).await.map(drop),
-            BlobPlace::Object { key, root } => match self.blobs().scrub(key, size, *root).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(self.fail_read(digest, error, "scrub").await),
-            },
+    async fn scrub_repository(
+        &self,
+        repo: &RepoName,
+        report: &mut ScrubReport,
+    ) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let digests = self.metadata().manifests(repo, after, 100).await?;
+            let Some(last) = digests.last() else {
+                return Ok(());
+            };
+            after = Some(*last);
+            for digest in digests {
+                report.manifests += 1;
+                match self.check_manifest(repo, &digest, None, "scrub").await {
+                    Ok(_) | Err(Error::ManifestUnknown(_)) => {}
+                    Err(Error::Damaged(digest)) => report.damaged.push(digest),
+                    Err(error) => report.unread(format_args!("{digest} in {repo}"), &error),
+                }
+            }
+        }
+    }
+
+    async fn scrub_blob(&self, digest: &Digest, blob: &BlobRow) -> Result<(), Error> {
+        match &blob.place {
+            BlobPlace::Inline => self.read_inline(digest, "scrub").await.map(drop),
+            BlobPlace::Object { key, root } => {
+                match self.blobs().scrub(key, blob.size, *root).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(self.fail_read(digest, &blob.place, error, "scrub").await),
+                }
+            }
         }
     }
 

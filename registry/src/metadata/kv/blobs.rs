@@ -145,15 +145,18 @@ pub(super) const QUARANTINED: &[u8] = b"quarantined";
 /// What damage is found and mended by.
 const REGISTRY: &str = "registry";
 
+/// Concerns the copy at `place` and no other: while somebody read that, the blob may have come again.
 pub(super) fn quarantine(
     txn: &mut Txn<'_>,
     digest: &Digest,
+    place: &BlobPlace,
     reason: &str,
     now: Millis,
 ) -> Result<bool, Error> {
     let key = keys::digest(digest);
-    let sound = txn.row::<BlobRow>(Family::Blob, &key)?;
-    let Some(mut blob) = sound.filter(|blob| blob.quarantined.is_none()) else {
+    let found = txn.row::<BlobRow>(Family::Blob, &key)?;
+    let is_that_copy = |blob: &BlobRow| blob.quarantined.is_none() && blob.place == *place;
+    let Some(mut blob) = found.filter(is_that_copy) else {
         return Ok(false);
     };
     blob.quarantined = Some(reason.to_owned());

@@ -61,6 +61,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
                 row.pin_until = put.pin_until;
                 txn.put_row(Family::Manifest, key.clone(), &row);
             }
+            repair(txn, &put, &key)?;
         }
         None => {
             insert(txn, &put, &key)?;
@@ -82,6 +83,21 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
     } else {
         PutOutcome::Existed
     })
+}
+
+/// Writes the bytes of a manifest that is known anew, where those that are stored are missing, unreadable
+/// or others.
+fn repair(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Error> {
+    let problem = match txn.get(Family::Body, key) {
+        Ok(Some(stored)) if stored[..] == put.manifest.bytes()[..] => return Ok(()),
+        Ok(Some(_)) => "they were not what they were",
+        Ok(None) => "they were missing",
+        Err(Error::Damaged(_)) => "they could not be read",
+        Err(other) => return Err(other),
+    };
+    tracing::info!(repo.name = %put.repo, manifest.digest = %put.manifest.digest(), by = put.by, problem, "bytes of a manifest are written anew");
+    txn.put(Family::Body, key.to_vec(), put.manifest.bytes().to_vec());
+    Ok(())
 }
 
 /// A tag that can be a release needs a proof that was made for this manifest, here, under the policy

@@ -22,10 +22,10 @@ mod tags;
 mod txn;
 
 use super::{
-    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, ExceptionUses, LinkRow,
-    LinkedBlob, ManifestRow, Metadata, Millis, NewBlob, PhysicalKey, PolicyChange, Progress,
-    PullNote, PullRow, PutManifest, PutOutcome, Referrer, Refusal, TagCondition, TagRow, TrashItem,
-    UploadId, UploadRow,
+    Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
+    ExceptionUses, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis, NewBlob, PhysicalKey,
+    PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome, Referrer, Refusal,
+    TagCondition, TagRow, TrashItem, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -267,12 +267,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     fn quarantine_blob<'a>(
         &'a self,
         digest: &'a Digest,
+        place: &'a BlobPlace,
         reason: &'a str,
         now: Millis,
     ) -> Answer<'a, bool> {
-        let (digest, reason) = (*digest, reason.to_owned());
+        let (digest, place, reason) = (*digest, place.clone(), reason.to_owned());
         Box::pin(async move {
-            self.write(move |txn| blobs::quarantine(txn, &digest, &reason, now))
+            self.write(move |txn| blobs::quarantine(txn, &digest, &place, &reason, now))
                 .await
         })
     }

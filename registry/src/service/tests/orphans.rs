@@ -5,7 +5,7 @@ use crate::metadata::{PhysicalKey, UploadId};
 use std::time::{Duration, SystemTime};
 
 impl Bench {
-    fn objects(&self) -> Vec<std::path::PathBuf> {
+    pub(super) fn objects(&self) -> Vec<std::path::PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.directory.path().join("blobs")];
         while let Some(folder) = folders.pop() {
