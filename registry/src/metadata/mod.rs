@@ -356,6 +356,9 @@ pub trait Metadata: Send + Sync + 'static {
     fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>>;
     /// Notes how far an upload has come; `false` if it is over.
     fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool>;
+    /// Says that an upload is still being received, so that it is not given up before `expires_at`; `false`
+    /// if it is over.
+    fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool>;
     /// Ends an upload with its blob.
     fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome>;
     /// Ends an upload without; `false` if it was over.

@@ -51,7 +51,7 @@ const VERDICTS: u64 = 10_000;
 pub struct Lifetimes {
     /// How long an existence check or an upload keeps a blob that nothing names yet.
     pub pin: Millis,
-    /// How long an upload waits for its next byte.
+    /// How long an upload waits for its next request.
     pub upload: Millis,
     /// How long a manifest without a tag stays, where such are collected.
     pub untagged: Option<Millis>,

@@ -225,6 +225,20 @@ pub(super) fn advance_upload(
     Ok(true)
 }
 
+pub(super) fn keep_upload(
+    txn: &mut Txn<'_>,
+    id: UploadId,
+    expires_at: Millis,
+) -> Result<bool, Error> {
+    let key = upload_key(id);
+    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
+        return Ok(false);
+    };
+    row.expires_at = row.expires_at.max(expires_at);
+    txn.put_row(Family::Upload, key, &row);
+    Ok(true)
+}
+
 pub(super) fn abort_upload(txn: &mut Txn<'_>, id: UploadId, now: Millis) -> Result<bool, Error> {
     let key = upload_key(id);
     let Some(row) = txn.row::<UploadRow>(Family::Upload, &key)? else {

@@ -387,6 +387,14 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool> {
+        Box::pin(async move {
+            self.committer
+                .run(false, move |txn| blobs::keep_upload(txn, id, expires_at))
+                .await
+        })
+    }
+
     fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome> {
         Box::pin(async move { self.write(move |txn| blobs::commit(txn, blob)).await })
     }
