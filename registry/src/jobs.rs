@@ -31,19 +31,20 @@ async fn run_collection(registry: &Registry, right: &Maintenance) {
     let metrics = registry.metrics();
     match registry.collect(right, false).await {
         Ok(report) => {
-            metrics
-                .gc_runs
-                .get_or_create(&ResultLabel { result: "ok" })
-                .inc();
-            metrics
-                .gc_last_success
-                .set(jiff::Timestamp::now().as_second());
+            let result = if report.failed == 0 { "ok" } else { "error" };
+            metrics.gc_runs.get_or_create(&ResultLabel { result }).inc();
+            if report.failed == 0 {
+                metrics
+                    .gc_last_success
+                    .set(jiff::Timestamp::now().as_second());
+            }
             let bytes = report.bytes;
             tracing::info!(
                 blobs = report.blobs,
                 manifests = report.manifests,
                 uploads = report.uploads,
                 size_bytes = bytes,
+                failed = report.failed,
                 "collected"
             );
         }

@@ -487,8 +487,13 @@ pub trait Metadata: Send + Sync + 'static {
         cursor: Option<Vec<u8>>,
         limit: usize,
     ) -> Answer<'_, Collected>;
-    /// Trash that is due.
-    fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>>;
+    /// Trash that is due, by key after `after`, at most `limit`.
+    fn trash_due(
+        &self,
+        now: Millis,
+        after: Option<PhysicalKey>,
+        limit: usize,
+    ) -> Answer<'_, Vec<TrashItem>>;
     /// The objects of these trash keys are deleted.
     fn trash_done(&self, items: Vec<TrashItem>) -> Answer<'_, ()>;
     /// Whether any row names the key.

@@ -30,6 +30,9 @@ pub struct SweepReport {
     pub uploads: u64,
     /// Objects deleted from the trash.
     pub objects_deleted: u64,
+    /// Objects and staged uploads that could not be deleted: the next collection tries the objects again, the
+    /// next start the uploads.
+    pub failed: u64,
 }
 
 /// An object that no row names is left alone for so long.
@@ -44,6 +47,8 @@ pub struct OrphanReport {
     pub orphans: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Those of them that could not be deleted.
+    pub failed: u64,
 }
 
 /// Something that a scrub could not check.
@@ -116,7 +121,7 @@ impl Registry {
             if !dry_run {
                 for id in uploads {
                     self.inner.metrics.uploads_open.dec();
-                    self.remove_staged(id).await?;
+                    report.failed += u64::from(!self.discard(id).await);
                 }
             }
             cursor = next;
@@ -125,26 +130,35 @@ impl Registry {
             }
         }
         if !dry_run {
-            report.objects_deleted = self.empty_trash().await?;
+            self.empty_trash(&mut report).await?;
             self.inner.metrics.gc_bytes_freed.inc_by(report.bytes);
             self.count_quarantined().await;
         }
         Ok(report)
     }
 
-    async fn empty_trash(&self) -> Result<u64, Error> {
-        let mut deleted = 0;
+    /// Deletes what is due. An object that cannot be deleted stays in the trash, and the next is taken.
+    async fn empty_trash(&self, report: &mut SweepReport) -> Result<(), Error> {
+        let mut after = None;
         loop {
-            let due = self.metadata().trash_due(self.now(), STEP).await?;
-            if due.is_empty() {
-                return Ok(deleted);
-            }
-            for item in &due {
+            let due = self.metadata().trash_due(self.now(), after, STEP).await?;
+            let Some(last) = due.last() else {
+                return Ok(());
+            };
+            after = Some(last.key.clone());
+            let mut deleted = Vec::new();
+            for item in due {
                 // First the object, then the row: a crash between them deletes it once more.
-                self.blobs().delete(&item.key).await?;
-                deleted += 1;
+                match self.blobs().delete(&item.key).await {
+                    Ok(()) => deleted.push(item),
+                    Err(error) => {
+                        tracing::error!(object.key = %item.key, %error, "an object in the trash cannot be deleted; it stays there");
+                        report.failed += 1;
+                    }
+                }
             }
-            self.metadata().trash_done(due).await?;
+            report.objects_deleted += deleted.len() as u64;
+            self.metadata().trash_done(deleted).await?;
         }
     }
 
@@ -280,8 +294,17 @@ impl Registry {
             report.orphans += 1;
             report.bytes += stored.size;
             tracing::warn!(object.key = %stored.key, size_bytes = stored.size, dry_run, "no row names this object");
-            if !dry_run {
-                self.blobs().delete(&stored.key).await?;
+            if dry_run {
+                continue;
+            }
+            match self.blobs().delete(&stored.key).await {
+                Ok(()) => {
+                    self.inner.metrics.orphans_removed.inc();
+                }
+                Err(error) => {
+                    tracing::error!(object.key = %stored.key, %error, "this object cannot be deleted");
+                    report.failed += 1;
+                }
             }
         }
         Ok(report)
@@ -293,8 +316,7 @@ impl Registry {
         let listed = blocking(move || staging.uploads()).await?;
         let mut removed = 0;
         for id in listed {
-            if !self.metadata().has_upload(id).await? {
-                self.remove_staged(id).await?;
+            if !self.metadata().has_upload(id).await? && self.discard(id).await {
                 removed += 1;
             }
         }

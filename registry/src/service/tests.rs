@@ -5,6 +5,7 @@
 mod damage;
 mod orphans;
 mod release;
+mod trash;
 mod trust;
 mod upload;
 

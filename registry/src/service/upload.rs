@@ -410,15 +410,14 @@ impl Registry {
     }
 
     /// Removes the staged files of an upload that no row names any more.
-    pub(super) async fn remove_staged(&self, id: UploadId) -> Result<(), Error> {
+    /// `false` if they stay, until the next start.
+    pub(super) async fn discard(&self, id: UploadId) -> bool {
         let staging = self.blobs().staging().clone();
-        blocking(move || staging.discard(id)).await
-    }
-
-    async fn discard(&self, id: UploadId) {
-        if let Err(error) = self.remove_staged(id).await {
+        let removed = blocking(move || staging.discard(id)).await;
+        if let Err(error) = &removed {
             tracing::warn!(upload.id = %id, %error, "staged files of an ended upload stay until the next start");
         }
+        removed.is_ok()
     }
 
     /// Writes a body to the upload, collecting the next batch while the last is hashed and written.

@@ -734,9 +734,17 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
-    fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>> {
+    fn trash_due(
+        &self,
+        now: Millis,
+        from: Option<PhysicalKey>,
+        limit: usize,
+    ) -> Answer<'_, Vec<TrashItem>> {
         Box::pin(async move {
-            self.list(Family::Trash, b"", b"", limit, |key, value| {
+            let from = from
+                .map(|key| after(blobs::key_bytes(&key)))
+                .unwrap_or_default();
+            self.list(Family::Trash, b"", &from, limit, |key, value| {
                 let not_before: Millis = decode(Family::Trash, value)?;
                 let key = serde_json::from_value(String::from_utf8_lossy(key).into_owned().into())
                     .map_err(|_| Error::Damaged("the trash holds no key".into()))?;

@@ -133,7 +133,7 @@ pub(crate) async fn the_second_copy_is_trash(store: Arc<dyn Store>) {
             first
         );
     }
-    let trash = store.trash_due(NOW, 10).await.unwrap();
+    let trash = store.trash_due(NOW, None, 10).await.unwrap();
     assert_eq!(
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
         [&second]
@@ -144,7 +144,7 @@ pub(crate) async fn the_second_copy_is_trash(store: Arc<dyn Store>) {
     );
     store.trash_done(trash).await.unwrap();
     assert!(!store.knows_key(&second).await.unwrap());
-    assert_eq!(store.trash_due(NOW, 10).await.unwrap(), []);
+    assert_eq!(store.trash_due(NOW, None, 10).await.unwrap(), []);
     assert_eq!(store.open_uploads().await.unwrap(), 0);
 }
 
@@ -162,7 +162,7 @@ pub(crate) async fn a_commit_after_the_end_changes_nothing(store: Arc<dyn Store>
         CommitOutcome::NoSession
     );
     assert_eq!(store.blob(&here, &digest).await.unwrap(), None);
-    assert_eq!(store.trash_due(NOW, 10).await.unwrap().len(), 1);
+    assert_eq!(store.trash_due(NOW, None, 10).await.unwrap().len(), 1);
     assert!(store.knows_key(&key).await.unwrap());
     // The same after a commit.
     let row = upload_row(&here);
@@ -179,7 +179,7 @@ pub(crate) async fn a_commit_after_the_end_changes_nothing(store: Arc<dyn Store>
         store.commit_blob(again).await.unwrap(),
         CommitOutcome::NoSession
     );
-    assert_eq!(store.trash_due(NOW, 10).await.unwrap().len(), 1);
+    assert_eq!(store.trash_due(NOW, None, 10).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn Store>) {
@@ -242,7 +242,7 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
     }
     assert_eq!(store.quarantined().await.unwrap(), 0);
     assert_eq!(told(EventKind::ContentRepaired).await, both);
-    let trash = store.trash_due(NOW, 10).await.unwrap();
+    let trash = store.trash_due(NOW, None, 10).await.unwrap();
     assert_eq!(
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
         [&first]
@@ -324,7 +324,7 @@ pub(crate) async fn concurrent_commits_keep_one_copy(store: Arc<dyn Store>) {
         keys.push(task.await.unwrap().1);
     }
     let digest = Digest::sha256(b"same");
-    let trash = store.trash_due(NOW, 100).await.unwrap();
+    let trash = store.trash_due(NOW, None, 100).await.unwrap();
     assert_eq!(
         (
             trash.len(),

@@ -98,7 +98,7 @@ pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
     );
     assert!(store.has_upload(slow.id).await.unwrap());
     assert!(!store.keep_upload(silent.id, LATER).await.unwrap());
-    let trash = store.trash_due(NOW + 501, 10).await.unwrap();
+    let trash = store.trash_due(NOW + 501, None, 10).await.unwrap();
     assert_eq!(
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
         [&silent.key]

@@ -65,6 +65,7 @@ async fn an_object_that_no_row_names_is_removed_and_no_other() {
     assert!(foreign.exists(), "a file that is none of ours was touched");
     assert!(bench.read(&consumer(), &digest).await.unwrap() == data);
 
+    assert_eq!(bench.registry.metrics().orphans_removed.get(), 1);
     let again = bench.sweep(false).await;
     assert_eq!((again.objects, again.orphans), (2, 0));
 }
