@@ -33,11 +33,6 @@ async fn run_collection(registry: &Registry, right: &Maintenance) {
         Ok(report) => {
             let result = if report.failed == 0 { "ok" } else { "error" };
             metrics.gc_runs.get_or_create(&ResultLabel { result }).inc();
-            if report.failed == 0 {
-                metrics
-                    .gc_last_success
-                    .set(jiff::Timestamp::now().as_second());
-            }
             let bytes = report.bytes;
             tracing::info!(
                 blobs = report.blobs,

@@ -146,6 +146,34 @@ async fn an_upload_that_is_slow_is_not_given_up() {
     }
 }
 
+/// Who builds an index asks whether its children are there. The answer is still true when the index comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_asked_for_can_be_listed() {
+    let registry = Setup {
+        collect: format!("{AT_ONCE}keep_untagged_seconds = 4\n"),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
+    let admin = &registry.admin;
+    let asked = push_image(&registry, admin, "a", None, 100).await;
+    let other = push_image(&registry, admin, "a", None, 100).await;
+    let path = |image: &Image| format!("/v2/a/manifests/{}", image.digest);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(head(&registry, admin, &path(&asked)).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    collect_all(&registry).await;
+    get(&registry, admin, &path(&other)).await.expect(404);
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &asked.manifest)],
+    });
+    put_manifest(&registry, admin, "a", "v1", index.to_string().as_bytes())
+        .await
+        .expect(201);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_shared_by_repositories_stays_until_the_last_lets_go() {
     let registry = ready().await;

@@ -374,6 +374,14 @@ pub trait Metadata: Send + Sync + 'static {
         repo: &'a RepoName,
         digest: &'a Digest,
     ) -> Answer<'a, Option<ManifestRow>>;
+    /// The same for a writer who will rely on it: keeps it from being collected before `until`.
+    fn pin_manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
+    ) -> Answer<'a, Option<ManifestRow>>;
     /// A manifest's bytes.
     fn manifest_bytes<'a>(
         &'a self,

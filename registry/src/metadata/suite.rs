@@ -76,6 +76,7 @@ macro_rules! run_suite {
             collection::untagged_manifests_stay_unless_told,
             collection::trash_waits_for_its_time,
             collection::trash_comes_in_pages,
+            collection::a_manifest_that_was_asked_for_stays,
             collection::a_dry_run_predicts_and_changes_nothing,
             collection::small_steps_do_what_one_does,
             collection::collecting_beside_writers_loses_nothing,

@@ -29,8 +29,8 @@ pub(super) fn linked(blob: BlobRow, link: &LinkRow) -> LinkedBlob {
 }
 
 /// Whether half of a pin's time is gone. Renewing only then makes existence checks cheap.
-pub(super) fn pin_is_old(link: &LinkRow, now: Millis, until: Millis) -> bool {
-    link.pin_until < now + (until - now) / 2
+pub(super) fn pin_is_old(pinned: Millis, now: Millis, until: Millis) -> bool {
+    pinned < now + (until - now) / 2
 }
 
 /// Finds a blob for somebody who will rely on it.
@@ -50,7 +50,7 @@ pub(super) fn pin(
             "{repo} has {digest}, which nobody has"
         )));
     };
-    if pin_is_old(&link, now, until) {
+    if pin_is_old(link.pin_until, now, until) {
         link.pin_until = until;
         txn.put_row(Family::Link, key, &link);
     }

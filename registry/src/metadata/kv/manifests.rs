@@ -4,6 +4,7 @@
 //! goes in the same step that uncounts them. That is what the collector relies on.
 
 use super::Stop;
+use super::blobs::pin_is_old;
 use super::engine::Family;
 use super::keys::{self, EdgeKind, ReviewKind};
 use super::reach::{self, Reach};
@@ -47,6 +48,25 @@ pub(super) fn read(
     )
     .map(Some)
     .map_err(|error| Error::Damaged(format!("manifest {digest} of {repo}: {error}")))
+}
+
+/// Finds a manifest for somebody who will rely on it.
+pub(super) fn pin(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    now: Millis,
+    until: Millis,
+) -> Result<Option<ManifestRow>, Error> {
+    let key = keys::repo_digest(repo, digest);
+    let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
+        return Ok(None);
+    };
+    if pin_is_old(row.pin_until, now, until) {
+        row.pin_until = until;
+        txn.put_row(Family::Manifest, key, &row);
+    }
+    Ok(Some(row))
 }
 
 pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Stop> {

@@ -204,7 +204,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             let key = keys::repo_digest(repo, digest);
             match self.row::<LinkRow>(Family::Link, &key)? {
                 None => return Ok(None),
-                Some(link) if !blobs::pin_is_old(&link, now, until) => {
+                Some(link) if !blobs::pin_is_old(link.pin_until, now, until) => {
                     return self.blob(repo, digest).await;
                 }
                 Some(_) => {}
@@ -430,6 +430,25 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         digest: &'a Digest,
     ) -> Answer<'a, Option<ManifestRow>> {
         Box::pin(async move { self.row(Family::Manifest, &keys::repo_digest(repo, digest)) })
+    }
+
+    fn pin_manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
+    ) -> Answer<'a, Option<ManifestRow>> {
+        Box::pin(async move {
+            // As with blobs: mostly there is nothing to write.
+            match self.manifest(repo, digest).await? {
+                Some(row) if blobs::pin_is_old(row.pin_until, now, until) => {}
+                young_or_none => return Ok(young_or_none),
+            }
+            let (repo, digest) = (repo.clone(), *digest);
+            self.write(move |txn| manifests::pin(txn, &repo, &digest, now, until))
+                .await
+        })
     }
 
     fn manifest_bytes<'a>(

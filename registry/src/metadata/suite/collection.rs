@@ -4,6 +4,7 @@
 
 use super::kit::*;
 use crate::metadata::{CollectRules, Collected, Millis, TagClass};
+use sealstone_spec::digest::Digest;
 use std::sync::Arc;
 
 pub(crate) fn rules(now: Millis) -> CollectRules {
@@ -173,6 +174,35 @@ pub(crate) async fn trash_waits_for_its_time(store: Arc<dyn Store>) {
     assert!(store.knows_key(&key).await.unwrap());
     store.trash_done(due).await.unwrap();
     assert!(!store.knows_key(&key).await.unwrap());
+}
+
+/// Who may list a manifest in an index asks first; what was said then holds until the pin ends.
+pub(crate) async fn a_manifest_that_was_asked_for_stays(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let asked = store_manifest(&*store, &here, Shape::image(&[blob])).await;
+    let other = store_manifest(&*store, &here, Shape::image(&[blob]).marked(2)).await;
+    let pin = |digest, until| {
+        let (store, here) = (store.clone(), here.clone());
+        async move {
+            let pinned = store.pin_manifest(&here, &digest, LATER, until).await;
+            pinned.unwrap()
+        }
+    };
+    let row = pin(asked, LATER + 1_000).await.unwrap();
+    assert_eq!(row.pin_until, LATER + 1_000);
+    // A pin that is young enough is not written again, and none is shortened.
+    for until in [LATER + 1_500, LATER + 10] {
+        assert_eq!(pin(asked, until).await.unwrap(), row);
+    }
+    assert_eq!(pin(Digest::sha256(b"none"), LATER).await, None);
+    sweep(&*store, rules(LATER + 1)).await;
+    assert_eq!(store.manifest(&here, &other).await.unwrap(), None);
+    release(&*store, &here, Shape::index(&[asked]), &["v1"]).await;
+    let alone = store_manifest(&*store, &here, Shape::image(&[blob]).marked(3)).await;
+    pin(alone, LATER + 1_000).await.unwrap();
+    sweep(&*store, rules(LATER + 1_001)).await;
+    assert_eq!(store.manifest(&here, &alone).await.unwrap(), None);
 }
 
 pub(crate) async fn trash_comes_in_pages(store: Arc<dyn Store>) {
