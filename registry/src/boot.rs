@@ -284,6 +284,7 @@ async fn open(
             "removed staged files that no upload names"
         );
     }
+    registry.recall_runs().await?;
     Ok((registry, metadata))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::auth::Maintenance;
 use crate::metrics::ResultLabel;
-use crate::service::Registry;
+use crate::service::{Job, Registry};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,11 @@ pub async fn collect(
     schedule: Schedule,
     stop: CancellationToken,
 ) {
-    while wait(schedule.collect_every, &stop).await {
+    let every = schedule.collect_every;
+    let mut pause = registry.due_in(Job::Collect, every).await;
+    while wait(pause, &stop).await {
         run_collection(&registry, &right).await;
+        pause = every;
     }
 }
 
@@ -60,7 +63,10 @@ pub async fn scrub(
     schedule: Schedule,
     stop: CancellationToken,
 ) {
-    while wait(schedule.scrub_every, &stop).await {
+    let every = schedule.scrub_every;
+    let mut pause = registry.due_in(Job::Scrub, every).await;
+    while wait(pause, &stop).await {
+        pause = every;
         match registry.scrub(&right).await {
             Ok(report) => {
                 let (damaged, unreadable) = (report.damaged.len(), report.unreadable.len());
@@ -101,14 +107,14 @@ pub async fn attend(registry: Registry, stop: CancellationToken) {
     }
 }
 
-/// Waits for the next run; `false` when there is none.
-async fn wait(every: Duration, stop: &CancellationToken) -> bool {
-    if every.is_zero() {
+/// Waits for the next run; `false` when there is none, as after a pause of zero.
+async fn wait(pause: Duration, stop: &CancellationToken) -> bool {
+    if pause.is_zero() {
         stop.cancelled().await;
         return false;
     }
     tokio::select! {
-        () = tokio::time::sleep(every) => true,
+        () = tokio::time::sleep(pause) => true,
         () = stop.cancelled() => false,
     }
 }

@@ -510,6 +510,10 @@ pub trait Metadata: Send + Sync + 'static {
     /// A small value of the server's own, such as its token signing key, made on first use: returns
     /// what is stored, which is `initial` unless there was something before.
     fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>>;
+    /// When a job of the server last succeeded.
+    fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>>;
+    /// Notes that it has.
+    fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()>;
     /// Writes nothing, but durably: whether commits work.
     fn check_health(&self) -> Answer<'_, ()>;
 }

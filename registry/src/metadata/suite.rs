@@ -88,6 +88,7 @@ macro_rules! run_suite {
             log::a_checkpoint_of_another_tree_is_not_kept,
             directory::accounts_are_inserted_replaced_and_removed,
             directory::tokens_are_kept_by_owner,
+            directory::the_last_run_of_a_job_is_remembered,
             directory::values_of_the_server_are_made_once,
         }
     };

@@ -3,15 +3,39 @@
 use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
-use crate::metadata::{BlobPlace, BlobRow, CollectRules, Collected, TagRow};
+use crate::metadata::{BlobPlace, BlobRow, CollectRules, Collected, Millis, TagRow};
 use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::Policy;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Rows looked at in one step of a collection, so that writers never wait long.
 const STEP: usize = 200;
+
+/// What the server does by the clock, and remembers the last success of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// [`Registry::collect`].
+    Collect,
+    /// [`Registry::scrub`].
+    Scrub,
+}
+
+impl Job {
+    const ALL: [Job; 2] = [Job::Collect, Job::Scrub];
+
+    fn name(self) -> &'static str {
+        match self {
+            Job::Collect => "collect",
+            Job::Scrub => "scrub",
+        }
+    }
+}
+
+/// For so long after a start nothing is done that is overdue: whoever waited for the server comes first.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// What a collection did, or would do.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -36,7 +60,7 @@ pub struct SweepReport {
 }
 
 /// An object that no row names is left alone for so long.
-const ORPHAN_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a sweep of the object store found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -133,6 +157,9 @@ impl Registry {
             self.empty_trash(&mut report).await?;
             self.inner.metrics.gc_bytes_freed.inc_by(report.bytes);
             self.count_quarantined().await;
+            if report.failed == 0 {
+                self.note_run(Job::Collect).await;
+            }
         }
         Ok(report)
     }
@@ -173,8 +200,7 @@ impl Registry {
             report.unread("the list of repositories", &error);
         }
         if report.is_complete() {
-            let now = self.now() / 1000;
-            self.inner.metrics.scrub_last_success.set(now);
+            self.note_run(Job::Scrub).await;
         }
         Ok(report)
     }
@@ -416,6 +442,50 @@ impl Registry {
             .show_tag(repo, tag, digest, admitted)
             .await?;
         Ok(true)
+    }
+
+    /// How long after a start a job that runs each `every` waits for its first run: a server that is started
+    /// again more often than that still gets round to it.
+    pub async fn due_in(&self, job: Job, every: Duration) -> Duration {
+        let last = match self.metadata().last_run(job.name()).await {
+            Ok(last) => last,
+            Err(error) => {
+                tracing::warn!(job = job.name(), %error, "it is not known when this last ran");
+                None
+            }
+        };
+        // A clock that was set back makes no run wait for longer than always.
+        let since =
+            last.map(|last| Duration::from_millis((self.now() - last).max(0).unsigned_abs()));
+        let left = since.map_or(Duration::ZERO, |since| every.saturating_sub(since));
+        left.max(SETTLE.min(every))
+    }
+
+    /// Shows when each job last succeeded, before this start.
+    pub async fn recall_runs(&self) -> Result<(), Error> {
+        for job in Job::ALL {
+            if let Some(at) = self.metadata().last_run(job.name()).await? {
+                self.show_run(job, at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_run(&self, job: Job) {
+        let now = self.now();
+        self.show_run(job, now);
+        if let Err(error) = self.metadata().note_run(job.name(), now).await {
+            tracing::warn!(job = job.name(), %error, "it could not be noted that this ran; the next start repeats it");
+        }
+    }
+
+    fn show_run(&self, job: Job, at: Millis) {
+        let metrics = &self.inner.metrics;
+        let gauge = match job {
+            Job::Collect => &metrics.gc_last_success,
+            Job::Scrub => &metrics.scrub_last_success,
+        };
+        gauge.set(at / 1000);
     }
 
     /// Whether the stores answer and there is room.

@@ -20,7 +20,7 @@ pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
 pub use log::{LoggedChange, WantedEntry};
-pub use maintenance::{OrphanReport, ScrubReport, SweepReport, Unread};
+pub use maintenance::{Job, OrphanReport, ScrubReport, SweepReport, Unread};
 pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};

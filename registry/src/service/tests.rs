@@ -5,6 +5,7 @@
 mod damage;
 mod orphans;
 mod release;
+mod schedule;
 mod trash;
 mod trust;
 mod upload;
@@ -114,12 +115,24 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Bench {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = Shared::default();
+        Bench::over(
+            tempfile::tempdir().unwrap(),
+            Shared::default(),
+            Arc::new(ManualClock::at(1_000_000)),
+        )
+        .await
+    }
+
+    /// Another process on the same disk.
+    async fn restarted(self) -> Bench {
+        drop(self.registry);
+        Bench::over(self.directory, self.engine, self.clock).await
+    }
+
+    async fn over(directory: TempDir, engine: Shared, clock: Arc<ManualClock>) -> Bench {
         let metadata = Arc::new(KvMetadata::start(engine.clone(), |_| {}).unwrap());
         let policy = Policy::default_policy();
         metadata.set_policy(*policy.digest()).await.unwrap();
-        let clock = Arc::new(ManualClock::at(1_000_000));
         let registry = Registry::new(
             metadata,
             BlobStore::local(directory.path(), 0).unwrap(),

@@ -176,6 +176,10 @@ fn after(mut key: Vec<u8>) -> Vec<u8> {
     key
 }
 
+fn run_key(job: &str) -> Vec<u8> {
+    format!("run/{job}").into_bytes()
+}
+
 impl<E: Engine> Metadata for KvMetadata<E> {
     fn blob<'a>(
         &'a self,
@@ -803,6 +807,23 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                 Ok(initial)
             })
             .await
+        })
+    }
+
+    fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>> {
+        Box::pin(async move { self.row(Family::Server, &run_key(job)) })
+    }
+
+    fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()> {
+        let key = run_key(job);
+        Box::pin(async move {
+            // Not worth a sync: after a power cut it runs once more.
+            self.committer
+                .run(false, move |txn| {
+                    txn.put_row(Family::Server, key, &at);
+                    Ok(())
+                })
+                .await
         })
     }
 
