@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod faults;
 mod orphans;
 mod release;
 mod schedule;
