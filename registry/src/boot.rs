@@ -284,6 +284,7 @@ async fn open(
             "removed staged files that no upload names"
         );
     }
+    registry.recall_runs().await?;
     Ok((registry, metadata))
 }
 
@@ -430,9 +431,15 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     );
     if !report.damaged.is_empty() || report.quarantined_before > 0 {
         bail!(
-            "{} blobs are damaged, {} were in quarantine before",
+            "{} blobs or manifests are damaged, {} blobs were in quarantine before",
             report.damaged.len(),
             report.quarantined_before
+        );
+    }
+    if !report.is_complete() {
+        bail!(
+            "{} entries could not be read, so nothing is known of them",
+            report.unreadable.len()
         );
     }
     Ok(())

@@ -328,11 +328,13 @@ pub trait Metadata: Send + Sync + 'static {
     ) -> Answer<'a, Result<(), Refusal>>;
     /// Bytes of a blob in the store itself.
     fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
-    /// Stops a blob from being read: its bytes are not what they were. An event for each repository that
-    /// has it; `false` if it was in quarantine before.
+    /// Stops a blob from being read: its bytes at `place` are not what they were. An event for each repository
+    /// that has it; `false`, and nothing changed, if it was in quarantine before, or has come again since and
+    /// lies elsewhere.
     fn quarantine_blob<'a>(
         &'a self,
         digest: &'a Digest,
+        place: &'a BlobPlace,
         reason: &'a str,
         now: Millis,
     ) -> Answer<'a, bool>;
@@ -354,6 +356,9 @@ pub trait Metadata: Send + Sync + 'static {
     fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>>;
     /// Notes how far an upload has come; `false` if it is over.
     fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool>;
+    /// Says that an upload is still being received, so that it is not given up before `expires_at`; `false`
+    /// if it is over.
+    fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool>;
     /// Ends an upload with its blob.
     fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome>;
     /// Ends an upload without; `false` if it was over.
@@ -368,6 +373,14 @@ pub trait Metadata: Send + Sync + 'static {
         &'a self,
         repo: &'a RepoName,
         digest: &'a Digest,
+    ) -> Answer<'a, Option<ManifestRow>>;
+    /// The same for a writer who will rely on it: keeps it from being collected before `until`.
+    fn pin_manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
     ) -> Answer<'a, Option<ManifestRow>>;
     /// A manifest's bytes.
     fn manifest_bytes<'a>(
@@ -482,8 +495,13 @@ pub trait Metadata: Send + Sync + 'static {
         cursor: Option<Vec<u8>>,
         limit: usize,
     ) -> Answer<'_, Collected>;
-    /// Trash that is due.
-    fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>>;
+    /// Trash that is due, by key after `after`, at most `limit`.
+    fn trash_due(
+        &self,
+        now: Millis,
+        after: Option<PhysicalKey>,
+        limit: usize,
+    ) -> Answer<'_, Vec<TrashItem>>;
     /// The objects of these trash keys are deleted.
     fn trash_done(&self, items: Vec<TrashItem>) -> Answer<'_, ()>;
     /// Whether any row names the key.
@@ -492,6 +510,10 @@ pub trait Metadata: Send + Sync + 'static {
     /// A small value of the server's own, such as its token signing key, made on first use: returns
     /// what is stored, which is `initial` unless there was something before.
     fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>>;
+    /// When a job of the server last succeeded.
+    fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>>;
+    /// Notes that it has.
+    fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()>;
     /// Writes nothing, but durably: whether commits work.
     fn check_health(&self) -> Answer<'_, ()>;
 }

@@ -32,6 +32,7 @@ macro_rules! run_suite {
             blobs::the_second_copy_is_trash,
             blobs::a_commit_after_the_end_changes_nothing,
             blobs::a_damaged_blob_is_replaced_by_the_next_copy,
+            blobs::the_copy_that_came_again_is_not_quarantined,
             blobs::concurrent_commits_keep_one_copy,
             uploads::progress_is_remembered_until_the_end,
             uploads::a_key_is_never_handed_out_twice,
@@ -74,6 +75,8 @@ macro_rules! run_suite {
             collection::garbage_goes_from_the_top_down,
             collection::untagged_manifests_stay_unless_told,
             collection::trash_waits_for_its_time,
+            collection::trash_comes_in_pages,
+            collection::a_manifest_that_was_asked_for_stays,
             collection::a_dry_run_predicts_and_changes_nothing,
             collection::small_steps_do_what_one_does,
             collection::collecting_beside_writers_loses_nothing,
@@ -85,6 +88,7 @@ macro_rules! run_suite {
             log::a_checkpoint_of_another_tree_is_not_kept,
             directory::accounts_are_inserted_replaced_and_removed,
             directory::tokens_are_kept_by_owner,
+            directory::the_last_run_of_a_job_is_remembered,
             directory::values_of_the_server_are_made_once,
         }
     };

@@ -4,7 +4,8 @@
 //! earlier one allows; where there is more than is read, nothing is released.
 
 use super::{Error, Registry};
-use crate::metadata::{ManifestRow, Referrer};
+use crate::metadata::{self, ManifestRow, Referrer};
+use bytes::Bytes;
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -231,15 +232,49 @@ impl Registry {
         digest: &Digest,
         media_type: Option<&str>,
     ) -> Result<VerifiedManifest, Error> {
-        let bytes = self
-            .metadata()
-            .manifest_bytes(repo, digest)
-            .await?
-            .ok_or_else(|| Error::ManifestUnknown(digest.to_string()))?;
-        VerifiedManifest::check(bytes, media_type, Some(digest), digest.algorithm()).map_err(|error| {
-            self.note_damage("pull");
-            tracing::error!(repo.name = %repo, manifest.digest = %digest, %error, "stored manifest is damaged");
-            Error::Damaged(*digest)
-        })
+        self.check_manifest(repo, digest, media_type, "pull").await
+    }
+
+    /// The same at a `place` that is counted. Bytes that are missing or cannot be read are damage like any
+    /// other: who pushes the manifest again writes them anew.
+    pub(super) async fn check_manifest(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        media_type: Option<&str>,
+        place: &'static str,
+    ) -> Result<VerifiedManifest, Error> {
+        let problem = match self.manifest_content(repo, digest).await {
+            Ok(Some(bytes)) => {
+                match VerifiedManifest::check(bytes, media_type, Some(digest), digest.algorithm()) {
+                    Ok(manifest) => return Ok(manifest),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Ok(None) => "its bytes are missing".to_owned(),
+            Err(error @ metadata::Error::Damaged(_)) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        if self.metadata().manifest(repo, digest).await?.is_none() {
+            return Err(Error::ManifestUnknown(digest.to_string()));
+        }
+        self.note_damage(place);
+        tracing::error!(repo.name = %repo, manifest.digest = %digest, problem, "stored manifest is damaged");
+        Err(Error::Damaged(*digest))
+    }
+
+    /// A manifest's bytes. Asked twice where they are missing: it may have been deleted and pushed again
+    /// between the row and the bytes.
+    async fn manifest_content(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<Bytes>, metadata::Error> {
+        match self.metadata().manifest_bytes(repo, digest).await? {
+            None if self.metadata().manifest(repo, digest).await?.is_some() => {
+                self.metadata().manifest_bytes(repo, digest).await
+            }
+            found => Ok(found),
+        }
     }
 }

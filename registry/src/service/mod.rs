@@ -20,7 +20,7 @@ pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
 pub use log::{LoggedChange, WantedEntry};
-pub use maintenance::{OrphanReport, ScrubReport, SweepReport};
+pub use maintenance::{Job, OrphanReport, ScrubReport, SweepReport, Unread};
 pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
@@ -51,7 +51,7 @@ const VERDICTS: u64 = 10_000;
 pub struct Lifetimes {
     /// How long an existence check or an upload keeps a blob that nothing names yet.
     pub pin: Millis,
-    /// How long an upload waits for its next byte.
+    /// How long an upload waits for its next request.
     pub upload: Millis,
     /// How long a manifest without a tag stays, where such are collected.
     pub untagged: Option<Millis>,

@@ -48,8 +48,7 @@ impl Registry {
         };
         let unknown = || Error::ManifestUnknown(reference.to_string());
         let row = self
-            .metadata()
-            .manifest(repo, &digest)
+            .find_manifest(grant, &digest)
             .await?
             .ok_or_else(unknown)?;
         let verdict = self.check_visible(grant, &digest, &row, reference).await?;
@@ -75,6 +74,26 @@ impl Registry {
             policy: *self.policy().digest(),
             verdict,
         })
+    }
+
+    /// A manifest's row. For somebody who may push, and so may be about to list it in an index, it is kept
+    /// from being collected for a while, where such are.
+    async fn find_manifest(
+        &self,
+        grant: &Grant<Pull>,
+        digest: &Digest,
+    ) -> Result<Option<ManifestRow>, Error> {
+        let repo = grant.repository();
+        let found = match self.inner.lifetimes.untagged {
+            Some(keep) if grant.sees_staging() => {
+                let now = self.now();
+                self.metadata()
+                    .pin_manifest(repo, digest, now, now + keep)
+                    .await?
+            }
+            _ => self.metadata().manifest(repo, digest).await?,
+        };
+        Ok(found)
     }
 
     async fn resolve(&self, repo: &RepoName, tag: &Tag) -> Result<Digest, Error> {

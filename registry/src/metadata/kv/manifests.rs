@@ -4,6 +4,7 @@
 //! goes in the same step that uncounts them. That is what the collector relies on.
 
 use super::Stop;
+use super::blobs::pin_is_old;
 use super::engine::Family;
 use super::keys::{self, EdgeKind, ReviewKind};
 use super::reach::{self, Reach};
@@ -49,6 +50,25 @@ pub(super) fn read(
     .map_err(|error| Error::Damaged(format!("manifest {digest} of {repo}: {error}")))
 }
 
+/// Finds a manifest for somebody who will rely on it.
+pub(super) fn pin(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    now: Millis,
+    until: Millis,
+) -> Result<Option<ManifestRow>, Error> {
+    let key = keys::repo_digest(repo, digest);
+    let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
+        return Ok(None);
+    };
+    if pin_is_old(row.pin_until, now, until) {
+        row.pin_until = until;
+        txn.put_row(Family::Manifest, key, &row);
+    }
+    Ok(Some(row))
+}
+
 pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Stop> {
     let digest = *put.manifest.digest();
     let key = keys::repo_digest(&put.repo, &digest);
@@ -61,6 +81,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
                 row.pin_until = put.pin_until;
                 txn.put_row(Family::Manifest, key.clone(), &row);
             }
+            repair(txn, &put, &key)?;
         }
         None => {
             insert(txn, &put, &key)?;
@@ -82,6 +103,21 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
     } else {
         PutOutcome::Existed
     })
+}
+
+/// Writes the bytes of a manifest that is known anew, where those that are stored are missing, unreadable
+/// or others.
+fn repair(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Error> {
+    let problem = match txn.get(Family::Body, key) {
+        Ok(Some(stored)) if stored[..] == put.manifest.bytes()[..] => return Ok(()),
+        Ok(Some(_)) => "they were not what they were",
+        Ok(None) => "they were missing",
+        Err(Error::Damaged(_)) => "they could not be read",
+        Err(other) => return Err(other),
+    };
+    tracing::info!(repo.name = %put.repo, manifest.digest = %put.manifest.digest(), by = put.by, problem, "bytes of a manifest are written anew");
+    txn.put(Family::Body, key.to_vec(), put.manifest.bytes().to_vec());
+    Ok(())
 }
 
 /// A tag that can be a release needs a proof that was made for this manifest, here, under the policy

@@ -6,7 +6,7 @@
 use super::collection::{rules, sweep};
 use super::kit::*;
 use super::model::{Model, WantedTag};
-use crate::metadata::{Collected, NewTag, PutManifest, Refusal, TagClass, TagCondition};
+use crate::metadata::{BlobPlace, Collected, NewTag, PutManifest, Refusal, TagClass, TagCondition};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
@@ -207,7 +207,7 @@ impl Run<'_> {
             }
             Op::Quarantine(blob) => {
                 store
-                    .quarantine_blob(&blob_digest(*blob), "damaged", NOW)
+                    .quarantine_blob(&blob_digest(*blob), &BlobPlace::Inline, "damaged", NOW)
                     .await
                     .unwrap();
                 self.model.quarantine(blob_digest(*blob));
