@@ -4,7 +4,7 @@ use super::{Contributor, Error, LoggedChange, Registry};
 use crate::auth::{Grant, Tag as TagAction};
 use crate::metadata::{NewTag, PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
 use bytes::Bytes;
-use sealstone_spec::bundle::Bundle;
+use sealstone_spec::bundle::{Bundle, check_names};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, ManifestError, VerifiedManifest};
 use sealstone_spec::media;
@@ -64,9 +64,11 @@ impl Registry {
         if manifest.subject().is_none() && !who.may_push() {
             return Err(Error::NotEvidence);
         }
-        if Bundle::is_claimed_by(&manifest) {
-            Bundle::read(&manifest).map_err(|error| Error::ManifestInvalid(error.to_string()))?;
-        }
+        let paths = match Bundle::is_claimed_by(&manifest) {
+            true => Bundle::read(&manifest).map(drop),
+            false => check_names(&manifest),
+        };
+        paths.map_err(|error| Error::ManifestInvalid(error.to_string()))?;
         self.check_sizes(repo, &manifest).await?;
 
         let mut tags = push.tags;
