@@ -1,5 +1,6 @@
 //! What the server does with its stores on its own account: collecting, scrubbing, repairing at start.
 
+use super::judge::Judgement;
 use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
@@ -312,8 +313,11 @@ impl Registry {
             Err(error) => Err(error),
         };
         let admitted = match judged {
-            Ok((_, Ok(_))) => true,
-            Ok((_, Err(denial))) => {
+            Ok(Judgement { verdict: Ok(_), .. }) => true,
+            Ok(Judgement {
+                verdict: Err(denial),
+                ..
+            }) => {
                 tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
                 false
             }

@@ -93,7 +93,7 @@ impl Registry {
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
                     if let Some(subject) = &subject
-                        && manifest.artifact_type() == Some(media::SIGSTORE_BUNDLE_V03)
+                        && Registry::is_evidence(&manifest)
                     {
                         self.follow_evidence(repo, subject).await?;
                     }
@@ -142,8 +142,7 @@ impl Registry {
         let repo = who.repository();
         let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
         let admission = if needs_admission {
-            let (_, verdict) = self.judge(repo, manifest, false).await?;
-            match verdict {
+            match self.judge(repo, manifest, false).await?.verdict {
                 Ok(admission) => Some(admission),
                 Err(denial) => {
                     self.inner.metrics.release_denials.inc();
