@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 /// Referrers read in one step.
 const EVIDENCE_PAGE: usize = 100;
+/// How often something is judged when policy or evidence change meanwhile.
+pub(super) const JUDGEMENTS: usize = 5;
 
 /// Everything that a verdict depends on. It is kept by these, never by time; a verdict that time can
 /// change says when, and is not used after that, and one that rests on what too few witnesses have seen is not
@@ -45,6 +47,8 @@ pub struct Verdict {
     pub state: String,
     /// Why it should not be used any more, if somebody said so.
     pub deprecated: Option<String>,
+    /// Digest of the policy that it was made under.
+    pub(super) policy: Digest,
     until: Option<Time>,
     unwitnessed: Option<Cosigned>,
 }
@@ -63,6 +67,7 @@ impl Verdict {
         Verdict {
             state: evaluation.state_text(),
             deprecated,
+            policy: evaluation.policy,
             until: evaluation.until,
             unwitnessed: judgement.unwitnessed,
             denial: judgement.verdict.err(),

@@ -22,10 +22,10 @@ mod tags;
 mod txn;
 
 use super::{
-    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, ExceptionUses, LinkRow,
-    LinkedBlob, ManifestRow, Metadata, Millis, NewBlob, PhysicalKey, PolicyChange, Progress,
-    PullNote, PullRow, PutManifest, PutOutcome, Referrer, Refusal, TagCondition, TagRow, TrashItem,
-    UploadId, UploadRow,
+    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, ExceptionUses, Judged,
+    LinkRow, LinkedBlob, ManifestRow, Metadata, Millis, NewBlob, PhysicalKey, PolicyChange,
+    Progress, PullNote, PullRow, PutManifest, PutOutcome, Referrer, Refusal, TagClass,
+    TagCondition, TagRow, TrashItem, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -468,6 +468,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         digest: &'a Digest,
+        class: TagClass,
         by: &'a str,
         now: Millis,
     ) -> Answer<'a, Result<(), Refusal>> {
@@ -476,7 +477,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             answer(
                 self.committer
                     .run(true, move |txn| {
-                        manifests::delete(txn, &repo, &digest, &by, now)
+                        manifests::delete(txn, &repo, &digest, class, &by, now)
                     })
                     .await,
             )
@@ -491,6 +492,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
+        class: TagClass,
         condition: TagCondition,
         by: &'a str,
         now: Millis,
@@ -505,7 +507,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                     admission: None,
                     statements_due: false,
                 };
-                tags::remove(txn, change, &tag, condition)
+                tags::remove(txn, change, &tag, class, condition)
             };
             answer(self.committer.run(true, operation).await)
         })
@@ -606,13 +608,14 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
-        digest: Digest,
+        judged: Judged,
         visible: bool,
-    ) -> Answer<'a, bool> {
+    ) -> Answer<'a, Result<bool, Refusal>> {
         let (repo, tag) = (repo.clone(), tag.clone());
         Box::pin(async move {
-            self.write(move |txn| tags::show(txn, &repo, &tag, &digest, visible))
-                .await
+            let operation =
+                move |txn: &mut Txn<'_>| tags::show_judged(txn, &repo, &tag, judged, visible);
+            answer(self.committer.run(true, operation).await)
         })
     }
 
