@@ -401,6 +401,7 @@ impl Server {
         let end_log = CancellationToken::new();
         tracker.spawn(self.log.clone().run(end_log.clone()));
         tracker.spawn(self.log.run_witnesses(end_log.clone()));
+        tracker.spawn(registry.clone().follow_witnesses(stop.clone()));
         tracker.close();
         api::serve(self.app, self.listening, self.limits, stop.clone()).await?;
         stop.cancel();

@@ -184,7 +184,8 @@ pub struct Transparency {
     pub witnesses: Vec<Witness>,
     /// How many of them must have cosigned before a push that sets a tag is answered; 0 for none.
     pub quorum: usize,
-    /// How long such a push waits for them, in seconds; then it fails, and the tag is set.
+    /// How long such a push waits for them, in seconds; then it fails, and the tag is set. As long waits a release
+    /// under a policy that wants its evidence witnessed.
     pub witness_seconds: u64,
 }
 

@@ -739,3 +739,51 @@ async fn a_thousand_events_are_all_there_and_checked_from_outside() {
         EVENTS
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_brings_the_proofs_of_its_first_log_along() {
+    use crate::policy_desk::{Desk, LATER, place, registry};
+    let desk = Desk::new();
+    let (one, _) = registry().await;
+    let (two, reader) = registry().await;
+    let alice = ["--key", "alice.key", "--only", "--compat", "none"];
+    let here = place(&one, ":1.0.0");
+    let at_one = Some((&one, &one.admin));
+    desk.run(at_one, &["push", "oci:bundle:1.0.0", &here])
+        .expect(0);
+    desk.run(at_one, &[&["sign", &here][..], &alice].concat())
+        .expect(0);
+    desk.run(at_one, &["export", &here, "a.tar"]).expect(0);
+
+    // The second registry trusts the log of the first, and no other.
+    let key = |name: &str| format!("\"\"\"{}\"\"\"", desk.public(name));
+    let policy = |version: u64, log: &str| {
+        format!(
+            "schema = \"sealstone-policy/v2\"\nversion = {version}\nexpires = \"{LATER}\"\n[roots]\nthreshold = 2\nkeys = [{}, {}]\n\
+             [[log]]\nvkey = \"{}\"\n[[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [{}]\n\
+             [[scope]]\nrepositories = [\"models/**\"]\n\
+             [[scope.require]]\nrule = \"signatures\"\n[[scope.require]]\nrule = \"log\"\n",
+            key("root1"),
+            key("root2"),
+            log.trim(),
+            key("alice")
+        )
+    };
+    let at_two = Some((&two, &two.admin));
+    let host = two.address().to_string();
+    let there = place(&two, ":1.0.0");
+    let foreign = {
+        use sealstone_spec::log::{KeyKind, VerifierKey};
+        let key = SecretKey::ed25519_from_seed(&[52; 32]).unwrap();
+        VerifierKey::new("other.example", KeyKind::Log, key.public_key().clone()).unwrap()
+    };
+    for (version, log, code) in [(1, foreign.to_string(), 3), (2, vkey(&one).await, 0)] {
+        desk.signed("policy.json", &policy(version, &log));
+        desk.run(at_two, &["policy", "push", &host, "policy.json"])
+            .expect(0);
+        desk.run(at_two, &["import", "a.tar", &there]).expect(code);
+    }
+    get(&two, &reader, "/v2/models/m/manifests/1.0.0")
+        .await
+        .expect(200);
+}

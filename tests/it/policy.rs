@@ -1,6 +1,7 @@
 //! The life of a release under a policy of version 2, through the real binaries: judged, approved,
 //! released, deprecated, revoked; and the policy's own succession.
 
+use crate::content::get;
 use crate::policy_desk::{Desk, LATER, attach_provenance, place, registry};
 use serde_json::{Value, json};
 use std::fs;
@@ -184,6 +185,14 @@ async fn a_release_is_approved_released_deprecated_and_revoked() {
     pull("two").expect(0);
     word("deprecate", "alice");
     assert_eq!(status(admin).json["state"], "deprecated");
+    let told = get(&registry, &reader, "/v2/models/m/manifests/1.0.0")
+        .await
+        .expect(200);
+    assert_eq!(told.header("sealstone-deprecated"), "poisoned data");
+    assert_eq!(
+        told.header("warning"),
+        "299 - \"deprecated: poisoned data\""
+    );
     pull("three").expect(0);
     word("revoke", "sam");
     let stopped = pull("four").expect(3);

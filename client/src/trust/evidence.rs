@@ -12,12 +12,9 @@ use sealstone_spec::log::LogProof;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
-use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, Time};
+use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, MOST_EVIDENCE, Time};
 use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
 
-/// Most signature bundles that are fetched for one manifest. More are refused and not cut off: the
-/// one that counts could be behind the cut.
-const MAX_REFERRERS: usize = 2000;
 /// Fetches at once.
 const PARALLEL: usize = 8;
 
@@ -78,9 +75,9 @@ pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Resu
     let listed = store
         .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
         .await?;
-    if listed.len() > MAX_REFERRERS {
+    if listed.len() > MOST_EVIDENCE {
         return Err(Error::halted(format!(
-            "{} signature bundles are attached to {}, at most {MAX_REFERRERS} are read",
+            "{} signature bundles are attached to {}, at most {MOST_EVIDENCE} are read",
             listed.len(),
             manifest.digest()
         ))

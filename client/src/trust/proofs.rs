@@ -12,12 +12,10 @@ use sealstone_spec::media;
 use sealstone_spec::name::Reference;
 use sealstone_spec::policy::Policy;
 use sealstone_spec::record::{
-    ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, STATEMENT_KEY, STATEMENT_KEY_PROOF, statement_proof,
+    ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, STATEMENT_KEY, STATEMENT_KEY_PROOF,
+    statement_proof,
 };
 use std::collections::BTreeMap;
-
-/// Most records of one release that are read.
-const MAX_RECORDS: usize = 100;
 
 /// Fetches what has been said about a manifest, and the proofs that `policy` can make use of.
 ///

@@ -11,6 +11,7 @@ use sealstone_spec::log::{
     AddCheckpoint, NoteSignature, SignedCheckpoint, VerifierKey, parse_cosignatures,
 };
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Least time between two rounds: nobody waits for one, or somebody may.
@@ -27,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST: usize = 64 * 1024;
 
 /// The latest checkpoint that enough witnesses cosigned.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cosigned {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cosigned {
     /// Its size.
-    pub(super) size: u64,
+    pub size: u64,
     /// How many did.
-    pub(super) witnesses: usize,
+    pub witnesses: usize,
 }
 
 impl Cosigned {
@@ -190,6 +191,19 @@ impl Log {
             witnesses: self.inner.settings.witnesses.len(),
             seconds: patience.as_secs(),
         })
+    }
+
+    /// What the witnesses have seen, as it grows.
+    pub fn cosigned(&self) -> watch::Receiver<Cosigned> {
+        self.inner.cosigned.subscribe()
+    }
+
+    /// How long somebody waits for witnesses who is asked to; no time at all where there are none.
+    pub fn witness_patience(&self) -> Duration {
+        match self.inner.settings.witnesses.is_empty() {
+            true => Duration::ZERO,
+            false => self.inner.settings.witness_wait,
+        }
     }
 
     async fn ask(

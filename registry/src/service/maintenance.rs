@@ -1,9 +1,12 @@
 //! What the server does with its stores on its own account: collecting, scrubbing, repairing at start.
 
+use super::judge::{JUDGEMENTS, Judgement};
 use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
-use crate::metadata::{BlobPlace, BlobRow, CollectRules, Collected, Millis, TagRow};
+use crate::metadata::{
+    BlobPlace, BlobRow, CollectRules, Collected, Judged, ManifestRow, Millis, Refusal, TagRow,
+};
 use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
@@ -404,44 +407,69 @@ impl Registry {
     }
 
     pub(super) async fn reassess_tag(&self, repo: &RepoName, tag: &Tag) -> Result<bool, Error> {
-        let Some(TagRow {
-            digest,
-            visible,
-            tombstone: false,
-            ..
-        }) = self.metadata().tag(repo, tag).await?
-        else {
-            return Ok(false);
-        };
-        let Some(row) = self.metadata().manifest(repo, &digest).await? else {
-            return Ok(false);
-        };
-        let judged = match self
-            .read_manifest(repo, &digest, Some(&row.media_type))
-            .await
-        {
-            Ok(manifest) => self.judge(repo, &manifest, true).await,
-            Err(error) => Err(error),
-        };
-        let admitted = match judged {
-            Ok((_, Ok(_))) => true,
-            Ok((_, Err(denial))) => {
-                tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
-                false
+        for _ in 0..JUDGEMENTS {
+            let Some(TagRow {
+                digest,
+                visible,
+                tombstone: false,
+                ..
+            }) = self.metadata().tag(repo, tag).await?
+            else {
+                return Ok(false);
+            };
+            let policy = *self.policy().digest();
+            let Some(row) = self.metadata().manifest(repo, &digest).await? else {
+                return Ok(false);
+            };
+            let (policy, admitted) = match self.judge_stored(repo, &digest, &row).await {
+                Ok(Judgement {
+                    evaluation,
+                    verdict,
+                    ..
+                }) => {
+                    if let Err(denial) = &verdict {
+                        tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
+                    }
+                    (evaluation.policy, verdict.is_ok())
+                }
+                // What cannot be judged is not shown.
+                Err(error) => {
+                    tracing::error!(repo.name = %repo, tag = %tag, %error, "release cannot be judged; it is hidden");
+                    (policy, false)
+                }
+            };
+            if admitted == visible {
+                return Ok(false);
             }
-            // What cannot be judged is not shown.
-            Err(error) => {
-                tracing::error!(repo.name = %repo, tag = %tag, %error, "release cannot be judged; it is hidden");
-                false
+            let judged = Judged {
+                manifest: digest,
+                policy,
+                evidence: row.evidence,
+            };
+            match self
+                .metadata()
+                .show_tag(repo, tag, judged, admitted)
+                .await?
+            {
+                Err(Refusal::Rejudge) => {}
+                outcome => return Ok(outcome?),
             }
-        };
-        if admitted == visible {
-            return Ok(false);
         }
-        self.metadata()
-            .show_tag(repo, tag, digest, admitted)
+        // Whoever changes policy and evidence so often judges it after each change.
+        tracing::warn!(repo.name = %repo, tag = %tag, "release was judged, and its policy or evidence changed each time");
+        Ok(false)
+    }
+
+    async fn judge_stored(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        row: &ManifestRow,
+    ) -> Result<Judgement, Error> {
+        let manifest = self
+            .read_manifest(repo, digest, Some(&row.media_type))
             .await?;
-        Ok(true)
+        self.judge(repo, &manifest, true).await
     }
 
     /// How long after a start a job that runs each `every` waits for its first run: a server that is started

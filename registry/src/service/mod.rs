@@ -14,6 +14,7 @@ mod policy;
 mod pull;
 mod push;
 mod upload;
+mod witnessed;
 
 pub use blob::{BlobBody, BlobFacts, ReadableBlob};
 pub use contributor::Contributor;
@@ -86,6 +87,7 @@ struct Inner {
     lifetimes: Lifetimes,
     manifests: Cache<(RepoName, Digest), Bytes>,
     verdicts: Cache<VerdictKey, Arc<Verdict>>,
+    waiting: witnessed::Waiting,
     /// When a pull was noted last, by repository, manifest and principal.
     pulls: Cache<(RepoName, Digest, String), Millis>,
     policy_turn: tokio::sync::Mutex<()>,
@@ -125,6 +127,7 @@ impl Registry {
             lifetimes,
             manifests,
             verdicts: Cache::new(VERDICTS),
+            waiting: witnessed::Waiting::default(),
             pulls: Cache::new(VERDICTS),
             policy_turn: tokio::sync::Mutex::new(()),
             locks: upload::Locks::default(),

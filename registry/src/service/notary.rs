@@ -268,6 +268,7 @@ impl Registry {
             manifest: referrer,
             tags: Vec::new(),
             admission: None,
+            referrers: Vec::new(),
             statements_due: false,
             by: who.name(),
             now: self.now(),

@@ -23,9 +23,9 @@ mod txn;
 
 use super::{
     Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
-    ExceptionUses, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis, NewBlob, PhysicalKey,
-    PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome, Referrer, Refusal,
-    TagCondition, TagRow, TrashItem, UploadId, UploadRow,
+    ExceptionUses, Judged, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis, NewBlob,
+    PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome, Referrer,
+    Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -500,6 +500,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         digest: &'a Digest,
+        class: TagClass,
         by: &'a str,
         now: Millis,
     ) -> Answer<'a, Result<(), Refusal>> {
@@ -508,7 +509,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             answer(
                 self.committer
                     .run(true, move |txn| {
-                        manifests::delete(txn, &repo, &digest, &by, now)
+                        manifests::delete(txn, &repo, &digest, class, &by, now)
                     })
                     .await,
             )
@@ -523,6 +524,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
+        class: TagClass,
         condition: TagCondition,
         by: &'a str,
         now: Millis,
@@ -537,7 +539,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                     admission: None,
                     statements_due: false,
                 };
-                tags::remove(txn, change, &tag, condition)
+                tags::remove(txn, change, &tag, class, condition)
             };
             answer(self.committer.run(true, operation).await)
         })
@@ -638,13 +640,14 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
-        digest: Digest,
+        judged: Judged,
         visible: bool,
-    ) -> Answer<'a, bool> {
+    ) -> Answer<'a, Result<bool, Refusal>> {
         let (repo, tag) = (repo.clone(), tag.clone());
         Box::pin(async move {
-            self.write(move |txn| tags::show(txn, &repo, &tag, &digest, visible))
-                .await
+            let operation =
+                move |txn: &mut Txn<'_>| tags::show_judged(txn, &repo, &tag, judged, visible);
+            answer(self.committer.run(true, operation).await)
         })
     }
 
