@@ -34,6 +34,9 @@ pub const MAX_RECORDS: usize = 100;
 /// Longest document in a record, in bytes.
 pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 
+/// How names of proofs end.
+pub const PROOF_ENDING: &str = ".tlog-proof";
+
 /// Name of the proof that the log holds the event of a statement's arrival.
 pub fn statement_proof(referrer: &Digest) -> String {
     format!("{}-{}.tlog-proof", referrer.algorithm(), referrer.hex())

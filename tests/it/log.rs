@@ -181,6 +181,10 @@ pub(crate) async fn ready(setup: Setup) -> TestRegistry {
     registry
 }
 
+async fn text_of_tags(registry: &TestRegistry) -> String {
+    text(registry, &registry.admin, "/v2/a/tags/list").await
+}
+
 /// The client as the administrator, with its state in `state`.
 fn client(registry: &TestRegistry, state: &Path, arguments: &[&str]) -> Output {
     Command::new(binary("sealstone").unwrap())
@@ -383,6 +387,10 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
     }
     let text = ended(&client(&registry, &state, &["log", "verify", &host]), 9);
     assert!(text.contains("rewritten"), "{text}");
+    // Nor is it another log because it is reached under another name.
+    let other = format!("localhost:{}", registry.address().port());
+    let text = ended(&client(&registry, &state, &["log", "verify", &other]), 9);
+    assert!(text.contains("rewritten"), "{text}");
     // Not only where one asks for it: nothing else is done with such a registry either.
     let reference = format!("{host}/a:w1");
     let out = registry.directory().join("out");
@@ -395,6 +403,26 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
     ];
     ended(&client(&registry, &state, &pull), 9);
     assert!(!out.exists());
+    let directory = registry.directory().join("model");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("config.json"), b"{}").unwrap();
+    let layout = registry.directory().join("layout");
+    let from = format!("oci:{}", layout.display());
+    let (archive, to) = (registry.directory().join("x.tar"), format!("{host}/a:x1"));
+    let (directory, archive) = (directory.to_str().unwrap(), archive.to_str().unwrap());
+    let layout = layout.to_str().unwrap();
+    let offline = |arguments: &[&str]| ended(&client(&registry, &state, arguments), 0);
+    offline(&["pack", directory, "-o", layout]);
+    offline(&["export", &from, "-o", archive]);
+    for arguments in [
+        &["copy", &from, &to][..],
+        &["import", archive, &to],
+        &["policy", "show", &host],
+    ] {
+        ended(&client(&registry, &state, arguments), 9);
+    }
+    let tags = text_of_tags(&registry).await;
+    assert!(!tags.contains("x1"), "{tags}");
 
     // Another key is another log.
     registry.terminate().unwrap();

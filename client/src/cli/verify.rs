@@ -71,7 +71,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let repository = args.trust.repository(&args.location)?;
     let store = args.location.open(&args.connect.options())?;
-    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
+    let (manifest, seen) = args
+        .connect
+        .resolve_logged(&args.location, store.as_ref())
+        .await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
@@ -85,7 +88,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         )
         .await?;
     let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
-    let evidence = evidence_for(store.as_ref(), &manifest, judge.policy()).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, judge.policy(), seen.as_ref()).await?;
     for (digest, reason) in &evidence.unreadable {
         context.output.note(format!(
             "cannot be read and does not count: {digest}: {reason}"

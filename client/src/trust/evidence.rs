@@ -8,12 +8,15 @@ use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::key::PublicKey;
 use sealstone_spec::log::LogProof;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
 use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, MOST_EVIDENCE, Time};
-use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
+use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle};
+use sealstone_spec::statement::VerifiedStatement;
+use std::collections::BTreeSet;
 
 /// Fetches at once.
 const PARALLEL: usize = 8;
@@ -49,6 +52,23 @@ impl Evidence {
         let registry = self.registry.as_ref().filter(|key| key.is_certain());
         circumstances.registry = registry.map(|registry| registry.key.clone());
         circumstances
+    }
+
+    /// Digests of what these keys signed about `manifest`, of a predicate type.
+    pub fn said_by(
+        &self,
+        keys: &[&PublicKey],
+        kind: &str,
+        manifest: &VerifiedManifest,
+    ) -> BTreeSet<Digest> {
+        let said = |item: &Attached| {
+            let bundle = SigstoreBundle::parse(&item.bundle).ok()?;
+            let own = keys.iter().find(|key| bundle.may_be_by(key))?;
+            let envelope = bundle.envelope().verify(own).ok()?;
+            VerifiedStatement::check(&envelope, &[kind], manifest.digest()).ok()?;
+            Some(Digest::sha256(envelope.payload()))
+        };
+        self.attached.iter().filter_map(said).collect()
     }
 
     /// The case that a policy judges, for `repository`.
