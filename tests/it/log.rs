@@ -413,7 +413,7 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
     let layout = layout.to_str().unwrap();
     let offline = |arguments: &[&str]| ended(&client(&registry, &state, arguments), 0);
     offline(&["pack", directory, "-o", layout]);
-    offline(&["export", &from, "-o", archive]);
+    offline(&["export", &from, archive]);
     for arguments in [
         &["copy", &from, &to][..],
         &["import", archive, &to],
