@@ -634,6 +634,11 @@ fn rules() -> Vec<Row> {
         by(&ci(), &said(predicate::SLSA_PROVENANCE, predicate))
     };
     let late = "2027-01-12T00:00:00Z";
+    let waived = |kind: &str| {
+        let mut report = report("REPRODUCED_WITH_WARNINGS", "bit_exact", "I4", late);
+        report["overrides"] = json!([{"kind": kind, "id": "x", "reason": "a test"}]);
+        report
+    };
     let mut short = bom();
     short["components"].as_array_mut().unwrap().pop();
     vec![
@@ -724,6 +729,16 @@ fn rules() -> Vec<Row> {
                 reproduction(report("REPRODUCED", "bit_exact", "I1", late)),
             ),
             Denied("was isolated by I1 only"),
+        ),
+        row(
+            "reproduced without a look at signatures",
+            good().replaced("reproduction", reproduction(waived("insecure"))),
+            Denied("was made with something waived: insecure"),
+        ),
+        row(
+            "reproduced within wider bounds",
+            good().replaced("reproduction", reproduction(waived("tolerance"))),
+            Denied("was made with something waived: tolerance"),
         ),
         row(
             "not reproduced",

@@ -19,6 +19,10 @@ use std::collections::BTreeSet;
 /// A report's time may lie ahead of the judge's clock by so much, in seconds.
 const CLOCK_SKEW: i64 = 300;
 
+/// Kinds of overrides with which a report vouches for nothing: who made it did not look at signatures, or took wider
+/// bounds than the baseline's.
+const WAIVED: [&str; 2] = ["insecure", "tolerance"];
+
 /// Reports of replays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -184,6 +188,10 @@ impl Reproduction {
     fn check(&self, report: &Report, hearing: &Hearing<'_>) -> Result<(), String> {
         if !has_reproduced(report) {
             return Err(format!("says {}", report.verdict.as_str()));
+        }
+        let waived = |kind: &&&str| report.overrides.iter().any(|waived| waived.kind == **kind);
+        if let Some(kind) = WAIVED.iter().find(waived) {
+            return Err(format!("was made with something waived: {kind}"));
         }
         if report.scope < self.scope {
             return Err(format!("replayed {} only", report.scope));
