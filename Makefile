@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build demo test unit interop conformance bench bench-quick fuzz fmt lint
+.PHONY: help setup build demo test unit model interop conformance bench bench-quick fuzz fmt lint
 
 PATHS := . tests/setup/paths.sh
 
@@ -35,6 +35,9 @@ unit: ## only cargo's tests; counts those that this machine cannot make
 	cargo test --workspace --locked --no-fail-fast </dev/null || code=$$?; \
 	echo "unit: $$(wc -l <"$$SEALSTONE_SKIPPED") tests could not be made on this machine"; \
 	cat "$$SEALSTONE_SKIPPED"; rm -f "$$SEALSTONE_SKIPPED"; exit $$code
+
+model: ## the collector's protocol in larger worlds: every state, some minutes
+	@$(PATHS); cargo test --workspace --locked --lib model:: -- --include-ignored --nocapture </dev/null
 
 interop: ## only the real clients, and our client against a plain OCI registry (needs `make build`)
 	@$(PATHS); python3 tests/interop/run.py $(ARGS) && python3 tests/interop/run.py --server debian --only sealstone

@@ -284,6 +284,7 @@ async fn open(
             "removed staged files that no upload names"
         );
     }
+    registry.recall_runs().await?;
     Ok((registry, metadata))
 }
 
@@ -400,6 +401,7 @@ impl Server {
         let end_log = CancellationToken::new();
         tracker.spawn(self.log.clone().run(end_log.clone()));
         tracker.spawn(self.log.run_witnesses(end_log.clone()));
+        tracker.spawn(registry.clone().follow_witnesses(stop.clone()));
         tracker.close();
         api::serve(self.app, self.listening, self.limits, stop.clone()).await?;
         stop.cancel();
@@ -430,9 +432,15 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     );
     if !report.damaged.is_empty() || report.quarantined_before > 0 {
         bail!(
-            "{} blobs are damaged, {} were in quarantine before",
+            "{} blobs or manifests are damaged, {} blobs were in quarantine before",
             report.damaged.len(),
             report.quarantined_before
+        );
+    }
+    if !report.is_complete() {
+        bail!(
+            "{} entries could not be read, so nothing is known of them",
+            report.unreadable.len()
         );
     }
     Ok(())

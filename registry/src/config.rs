@@ -130,9 +130,9 @@ impl Default for Auth {
 pub struct Collect {
     /// Between collections, in seconds; 0 for never.
     pub every_seconds: u64,
-    /// How long a blob that no manifest names stays, in seconds.
+    /// How long a blob that no manifest names stays, in seconds; at least 1.
     pub keep_unused_seconds: u64,
-    /// How long an upload waits for its next byte, in seconds.
+    /// How long an upload waits for its next request, in seconds; at least 1.
     pub keep_upload_seconds: u64,
     /// How long a manifest without tag, index and subject stays, in seconds; 0 for ever.
     pub keep_untagged_seconds: u64,
@@ -184,7 +184,8 @@ pub struct Transparency {
     pub witnesses: Vec<Witness>,
     /// How many of them must have cosigned before a push that sets a tag is answered; 0 for none.
     pub quorum: usize,
-    /// How long such a push waits for them, in seconds; then it fails, and the tag is set.
+    /// How long such a push waits for them, in seconds; then it fails, and the tag is set. As long waits a release
+    /// under a policy that wants its evidence witnessed.
     pub witness_seconds: u64,
 }
 
@@ -402,6 +403,11 @@ impl Config {
                 "server.max_connections, idle_timeout_seconds and head_timeout_seconds must be at least 1",
             );
         }
+        if self.collect.keep_upload_seconds == 0 || self.collect.keep_unused_seconds == 0 {
+            return invalid(
+                "collect.keep_upload_seconds and keep_unused_seconds must be at least 1: with 0 a collection takes what is being pushed",
+            );
+        }
         let origin = self.log_origin();
         if !is_key_name(&origin) || origin.contains([':', '/']) {
             return Err(ConfigError::Invalid(format!(
@@ -551,6 +557,15 @@ mod tests {
         assert!(config.server.allow_plain_http);
         assert_eq!(config.auth.service, "5");
         assert!(load("", &[("SEALSTONE__STORAGE__RESERVE_BYTES", "much")]).is_err());
+    }
+
+    #[test]
+    fn what_is_being_pushed_is_kept_for_a_while() {
+        for key in ["keep_upload_seconds", "keep_unused_seconds"] {
+            let error = load(&format!("[collect]\n{key} = 0\n"), &[]).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+            assert!(load(&format!("[collect]\n{key} = 1\n"), &[]).is_ok());
+        }
     }
 
     #[test]

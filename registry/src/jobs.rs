@@ -2,7 +2,7 @@
 
 use crate::auth::Maintenance;
 use crate::metrics::ResultLabel;
-use crate::service::Registry;
+use crate::service::{Job, Registry};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,11 @@ pub async fn collect(
     schedule: Schedule,
     stop: CancellationToken,
 ) {
-    while wait(schedule.collect_every, &stop).await {
+    let every = schedule.collect_every;
+    let mut pause = registry.due_in(Job::Collect, every).await;
+    while wait(pause, &stop).await {
         run_collection(&registry, &right).await;
+        pause = every;
     }
 }
 
@@ -31,19 +34,15 @@ async fn run_collection(registry: &Registry, right: &Maintenance) {
     let metrics = registry.metrics();
     match registry.collect(right, false).await {
         Ok(report) => {
-            metrics
-                .gc_runs
-                .get_or_create(&ResultLabel { result: "ok" })
-                .inc();
-            metrics
-                .gc_last_success
-                .set(jiff::Timestamp::now().as_second());
+            let result = if report.failed == 0 { "ok" } else { "error" };
+            metrics.gc_runs.get_or_create(&ResultLabel { result }).inc();
             let bytes = report.bytes;
             tracing::info!(
                 blobs = report.blobs,
                 manifests = report.manifests,
                 uploads = report.uploads,
                 size_bytes = bytes,
+                failed = report.failed,
                 "collected"
             );
         }
@@ -64,14 +63,18 @@ pub async fn scrub(
     schedule: Schedule,
     stop: CancellationToken,
 ) {
-    while wait(schedule.scrub_every, &stop).await {
+    let every = schedule.scrub_every;
+    let mut pause = registry.due_in(Job::Scrub, every).await;
+    while wait(pause, &stop).await {
+        pause = every;
         match registry.scrub(&right).await {
             Ok(report) => {
-                let damaged = report.damaged.len();
+                let (damaged, unreadable) = (report.damaged.len(), report.unreadable.len());
                 tracing::info!(
                     blobs = report.blobs,
                     size_bytes = report.bytes,
                     damaged,
+                    unreadable,
                     "scrubbed"
                 );
             }
@@ -104,14 +107,14 @@ pub async fn attend(registry: Registry, stop: CancellationToken) {
     }
 }
 
-/// Waits for the next run; `false` when there is none.
-async fn wait(every: Duration, stop: &CancellationToken) -> bool {
-    if every.is_zero() {
+/// Waits for the next run; `false` when there is none, as after a pause of zero.
+async fn wait(pause: Duration, stop: &CancellationToken) -> bool {
+    if pause.is_zero() {
         stop.cancelled().await;
         return false;
     }
     tokio::select! {
-        () = tokio::time::sleep(every) => true,
+        () = tokio::time::sleep(pause) => true,
         () = stop.cancelled() => false,
     }
 }

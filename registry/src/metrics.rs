@@ -76,6 +76,8 @@ pub struct Metrics {
     pub gc_runs: Family<ResultLabel, Counter>,
     /// Bytes that collections freed.
     pub gc_bytes_freed: Counter,
+    /// Objects removed that no row named.
+    pub orphans_removed: Counter,
     /// When a collection last succeeded, seconds since 1970.
     pub gc_last_success: Gauge,
     /// When a scrub last succeeded, seconds since 1970.
@@ -171,6 +173,12 @@ impl Default for Metrics {
             "Bytes that collections freed",
             gc_bytes_freed.clone(),
         );
+        let orphans_removed = Counter::default();
+        registry.register(
+            "orphans_removed",
+            "Objects removed that no row named",
+            orphans_removed.clone(),
+        );
         let gc_last_success = Gauge::default();
         registry.register(
             "gc_last_success_seconds",
@@ -263,6 +271,7 @@ impl Default for Metrics {
             login_failures,
             gc_runs,
             gc_bytes_freed,
+            orphans_removed,
             gc_last_success,
             scrub_last_success,
             commit_seconds,

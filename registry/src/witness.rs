@@ -147,7 +147,10 @@ fn read(
 }
 
 fn refused(refusal: WitnessRefusal) -> Response {
-    if matches!(refusal, WitnessRefusal::Inconsistent { .. }) {
+    if matches!(
+        refusal,
+        WitnessRefusal::Inconsistent { .. } | WitnessRefusal::OtherRoot { .. }
+    ) {
         tracing::error!(%refusal, "a log contradicts itself");
     }
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);

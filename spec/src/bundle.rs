@@ -66,6 +66,9 @@ pub enum BundleError {
     /// A role that nobody knows.
     #[error("layer \"{0}\": {1}")]
     Role(String, UnknownRole),
+    /// A name that leads out of the directory that a layer is unpacked into.
+    #[error("layer is named {0:?}, which leads out of the directory that it is unpacked into")]
+    Leaves(String),
 }
 
 impl BundlePath {
@@ -291,12 +294,15 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Whether a manifest claims to be a bundle, and so has to pass [`Bundle::read`].
+    /// Whether a manifest claims to be a bundle, by its own type, its configuration's or that of a layer, and so has
+    /// to pass [`Bundle::read`].
     pub fn is_claimed_by(manifest: &VerifiedManifest) -> bool {
+        let mut layers = manifest.layers().iter();
         manifest.artifact_type() == Some(media::MODEL_ARTIFACT)
             || manifest
                 .config()
                 .is_some_and(|config| config.media_type == media::MODEL_CONFIG)
+            || layers.any(|layer| layer.media_type.starts_with(media::MODEL_LAYER_PREFIX))
     }
 
     /// Reads a manifest as a bundle.
@@ -365,6 +371,33 @@ fn read_layer(layer: &Descriptor) -> Result<BundleFile, BundleError> {
         executable,
         form,
     })
+}
+
+/// Checks that no name which a manifest gives a layer leads out of the directory that it is unpacked into, whatever
+/// the manifest is: oras, podman and others make files of these names.
+///
+/// # Errors
+/// Names the first that does: absolute, with a `..`, a backslash or a zero byte.
+pub fn check_names(manifest: &VerifiedManifest) -> Result<(), BundleError> {
+    for layer in manifest.layers() {
+        for key in [media::ANNOTATION_FILEPATH, media::ANNOTATION_TITLE] {
+            if let Some(name) = layer.annotations.get(key)
+                && leaves(name)
+            {
+                return Err(BundleError::Leaves(name.chars().take(100).collect()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn leaves(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let has_drive = bytes.len() > 1 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':';
+    name.starts_with('/')
+        || has_drive
+        || name.contains(['\\', '\0'])
+        || name.split('/').any(|part| part == "..")
 }
 
 /// Checks that no two paths are one file anywhere, and none is another's directory.
@@ -484,6 +517,43 @@ mod tests {
         let mut evil = layer("a");
         evil["annotations"][media::ANNOTATION_TITLE] = json!("../../a");
         assert!(bundle(&[evil]).is_err());
+    }
+
+    #[test]
+    fn model_layers_make_a_bundle_whatever_the_manifest_calls_itself() {
+        let other = |layers: &[Value]| {
+            let text = json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+                "config": {"mediaType": media::OCI_EMPTY, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
+                "layers": layers})
+            .to_string();
+            VerifiedManifest::check(text, None, None, Algorithm::Sha256).unwrap()
+        };
+        let evil = other(&[layer("../../x")]);
+        assert!(Bundle::is_claimed_by(&evil) && Bundle::read(&evil).is_err());
+        let named = |key: &str, name: &str| {
+            other(&[
+                json!({"mediaType": "application/octet-stream", "digest": Digest::sha256(b"x"),
+                "size": 1, "annotations": {key: name}}),
+            ])
+        };
+        for key in [media::ANNOTATION_FILEPATH, media::ANNOTATION_TITLE] {
+            for bad in [
+                "/etc/x",
+                "../x",
+                "a/..",
+                "a/../../x",
+                "a\\b",
+                "a\0b",
+                "C:/x",
+            ] {
+                assert!(check_names(&named(key, bad)).is_err(), "{bad:?}");
+            }
+            for good in ["a", "./a/b", "a..b/c", "Anything: really?", "", "a//b"] {
+                let manifest = named(key, good);
+                assert!(!Bundle::is_claimed_by(&manifest));
+                assert!(check_names(&manifest).is_ok(), "{good:?}");
+            }
+        }
     }
 
     #[test]

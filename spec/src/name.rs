@@ -4,7 +4,7 @@
 //! characters; a [`Tag`] has 1 to 128 of them. Neither can hold `/..`, NUL, `%` or a colon, so
 //! both are safe in keys, paths and log lines.
 
-use crate::digest::{Digest, DigestError};
+use crate::digest::{Algorithm, Digest, DigestError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -96,23 +96,32 @@ impl FromStr for Tag {
 
 impl Tag {
     /// Whether this is one of the names under which cosign and the referrers fallback keep evidence:
-    /// `sha256-<hex>`, or that with `.sig`, `.att` or `.sbom`. Such a tag lists what was said about a
-    /// digest; it is not a release, and tools rewrite it with every signature that they add.
+    /// `sha256-` or `sha512-` and 64 hex digits, or that with `.sig`, `.att` or `.sbom`. Such a tag lists what
+    /// was said about a digest; it is not a release, and tools rewrite it with every signature that they add.
     pub fn is_evidence_list(&self) -> bool {
-        self.evidence_subject().is_some()
+        self.evidence_prefix().is_some()
     }
 
-    /// The digest that an evidence list tag speaks of.
+    /// The digest that an evidence list tag speaks of, if its name holds all of it.
     pub fn evidence_subject(&self) -> Option<Digest> {
+        let (algorithm, start) = self.evidence_prefix()?;
+        Digest::from_bytes(algorithm, &start)
+    }
+
+    /// The algorithm and the first 32 bytes of the digest that an evidence list tag speaks of. A tag is too short
+    /// for a SHA-512 digest: the distribution specification ("Referrers tag schema") cuts it to 64 characters.
+    pub fn evidence_prefix(&self) -> Option<(Algorithm, Vec<u8>)> {
         let (algorithm, rest) = self.0.split_once('-')?;
+        let algorithm = [Algorithm::Sha256, Algorithm::Sha512]
+            .into_iter()
+            .find(|known| known.as_str() == algorithm)?;
         let hex = ["", ".sig", ".att", ".sbom"].iter().find_map(|suffix| {
             let hex = rest.strip_suffix(suffix)?;
             (!hex.contains('.')).then_some(hex)
         })?;
-        if algorithm != "sha256" && algorithm != "sha512" {
-            return None;
-        }
-        Digest::parse(&format!("{algorithm}:{hex}")).ok()
+        // Any 64 lowercase hex digits are a digest of this length.
+        let start = Digest::parse(&format!("sha256:{hex}")).ok()?;
+        Some((algorithm, start.bytes().to_vec()))
     }
 }
 
@@ -258,11 +267,25 @@ mod tests {
             let tag: Tag = format!("sha256-{hex}{suffix}").parse().unwrap();
             assert_eq!(tag.evidence_subject(), Some(Digest::sha256(b"x")), "{tag}");
         }
+        // Of a SHA-512 digest there is room for the first half: a list, though not of a digest that it names.
+        let long = Digest::of(Algorithm::Sha512, b"x");
+        for suffix in ["", ".sig", ".att", ".sbom"] {
+            let tag: Tag = format!("sha512-{}{suffix}", &long.hex()[..64])
+                .parse()
+                .unwrap();
+            assert!(tag.is_evidence_list(), "{tag}");
+            assert_eq!(tag.evidence_subject(), None, "{tag}");
+            let (algorithm, start) = tag.evidence_prefix().unwrap();
+            assert_eq!(algorithm, Algorithm::Sha512);
+            assert!(long.bytes().starts_with(&start) && start.len() == 32);
+        }
         for other in [
             format!("sha256-{}", &hex[1..]),
             format!("sha256-{hex}.sigx"),
             format!("sha256-{hex}.sig.sig"),
             format!("blake3-{hex}"),
+            format!("sha512-{}", &hex[1..]),
+            format!("sha512-{}", hex.to_uppercase()),
             "v1".into(),
             format!("sha256-{hex}."),
         ] {

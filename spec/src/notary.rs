@@ -68,7 +68,7 @@ impl Released<'_> {
             purl: self.purl(),
             package_id: Some(self.place()),
         };
-        Statement::of(subjects(&self.place(), self.manifest, true), &release)
+        Statement::of(subjects(&self.place(), self.manifest, Files::All), &release)
     }
 
     /// The verdict: by which policy, on which evidence.
@@ -97,26 +97,43 @@ impl Released<'_> {
             dependency_levels: None,
             slsa_version: Some(SLSA_VERSION.to_owned()),
         };
-        Statement::of(subjects(&self.place(), self.manifest, false), &summary)
+        Statement::of(
+            subjects(&self.place(), self.manifest, Files::None),
+            &summary,
+        )
     }
 }
 
-/// What a statement about a bundle is about: the manifest, the root of its model signature, and `with_files`
-/// each file of weights, so that a loose file can be looked up.
-pub fn subjects(name: &str, manifest: &VerifiedManifest, with_files: bool) -> Vec<Subject> {
+/// Which files of a bundle a statement is about, beside the bundle: a loose file can be looked up by it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// None.
+    None,
+    /// Those of weights.
+    Weights,
+    /// All of them, those of weights first.
+    All,
+}
+
+/// What a statement about a bundle is about: the manifest, the root of its model signature, and each of `files`
+/// that is a layer of its own, as far as they fit.
+pub fn subjects(name: &str, manifest: &VerifiedManifest, files: Files) -> Vec<Subject> {
     let mut subjects = vec![Subject::new(name, manifest.digest())];
     let Ok(bundle) = Bundle::read(manifest) else {
         return subjects;
     };
     let model = ModelManifest::of(name, &bundle).ok();
     subjects.extend(model.map(|model| model.subject()));
-    if with_files {
-        let weights = bundle.files().iter();
-        let weights =
-            weights.filter(|file| file.kind == FileKind::Weight && !file.form.is_archive());
-        subjects.extend(weights.map(|file| Subject::new(file.path.as_str(), &file.digest)));
-        subjects.truncate(MAX_SUBJECTS);
-    }
+    let plain = bundle.files().iter().filter(|file| !file.form.is_archive());
+    let (weights, others): (Vec<_>, Vec<_>) = plain.partition(|file| file.kind == FileKind::Weight);
+    let named = match files {
+        Files::None => Vec::new(),
+        Files::Weights => weights,
+        Files::All => [weights, others].concat(),
+    };
+    let named = named.into_iter();
+    subjects.extend(named.map(|file| Subject::new(file.path.as_str(), &file.digest)));
+    subjects.truncate(MAX_SUBJECTS);
     subjects
 }
 
@@ -264,9 +281,16 @@ mod tests {
         };
         assert_eq!(policy, Some(Digest::sha256(b"policy")));
         assert_eq!(evidence.len(), 2);
-        // The manifest, the model signature's root, and of the release every file of weights.
+        // The manifest, the model signature's root, and of the release every file, weights first.
         assert_eq!(summary.subject.len(), 2);
-        assert!(release.subject.len() > 2 && release.subject[0].names(manifest.digest()));
+        assert!(release.subject[0].names(manifest.digest()));
+        let files: Vec<_> = release.subject[2..]
+            .iter()
+            .filter_map(|it| it.name.as_deref())
+            .collect();
+        assert_eq!(files, ["a.safetensors", "b.safetensors", "README.md"]);
+        let weights = subjects("x", &manifest, Files::Weights);
+        assert_eq!(weights.len(), 4);
     }
 
     #[test]

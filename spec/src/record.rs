@@ -29,8 +29,13 @@ pub const STATEMENT_KEY: &str = "statements.pem";
 /// The proof that the log tells of that key.
 pub const STATEMENT_KEY_PROOF: &str = "statements.tlog-proof";
 
+/// Most records of one release that are read.
+pub const MAX_RECORDS: usize = 100;
 /// Longest document in a record, in bytes.
 pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How names of proofs end.
+pub const PROOF_ENDING: &str = ".tlog-proof";
 
 /// Name of the proof that the log holds the event of a statement's arrival.
 pub fn statement_proof(referrer: &Digest) -> String {

@@ -6,7 +6,7 @@
 //! | part | what it reads and writes |
 //! | --- | --- |
 //! | [`predicate`] | the predicate types by name, and what every typed predicate has in common |
-//! | [`provenance`], [`model_train`] | SLSA provenance, and our own build type in it |
+//! | [`provenance`], [`model_train`], [`rebuild`] | SLSA provenance, and our own build types in it |
 //! | [`test_result`], [`svr`] | results of tests; simple verification results, which approvals are |
 //! | [`release`], [`summary`] | what a registry says: published, verified |
 //! | [`reference`](mod@reference) | documents elsewhere |
@@ -20,6 +20,7 @@
 pub mod model_train;
 pub mod predicate;
 pub mod provenance;
+pub mod rebuild;
 pub mod reference;
 pub mod release;
 pub mod resource;

@@ -152,7 +152,7 @@ class Bench:
         try:
             for client in [OURS, "skopeo"] if number % 2 == 0 else ["skopeo", OURS]:
                 with servers.Server(OURS, directory / "server", auth=False) as server:
-                    for row in transfers.compare(server, directory, size, number, [client], layout):
+                    for row in transfers.compare(server, directory, size, number, [client], layout, warm):
                         self.record({"group": "clients", **row})
                 shutil.rmtree(directory, ignore_errors=True)
         except RuntimeError as error:

@@ -65,15 +65,18 @@ def timed(command, environment, patience=900):
     return seconds
 
 
-def compare(server, directory, size, number, order, layout):
-    """One round: rows for both clients."""
+def compare(server, directory, size, number, order, layout, warm):
+    """One round: rows for both clients. `warm` reads what the server stores, for the pulls that are to come from memory."""
     environment = {**os.environ, "HOME": str(directory), "SEALSTONE_CONFIG_HOME": str(directory)}
     rows = []
     for client in order:
         target = directory / f"pulled-{client}"
-        shutil.rmtree(target, ignore_errors=True)
         push, pull = commands(client, server, layout, target, number)
-        for name, command in (("client push of a bundle", push), ("client pull of a bundle", pull)):
+        steps = (("client push of a bundle", push, False), ("client first pull of a bundle", pull, False), ("client pull of a bundle", pull, True))
+        for name, command, from_memory in steps:
+            shutil.rmtree(target, ignore_errors=True)
+            if from_memory:
+                warm(directory / "server" / "data")
             try:
                 seconds = timed(command, environment)
                 row = {"mb_per_s": size / 1e6 / seconds, "seconds": seconds, "bytes": size}

@@ -170,6 +170,27 @@ fn what_must_not_be_signed_is_not() {
     assert!(!leaked.everything.contains("hunter2"));
     desk.write("empty.json", &json!({}));
     attest("empty.json", "https://sigstore.dev/cosign/sign/v1").expect(2);
+    let mut loose = result.clone();
+    loose["configuration"] = json!([{"name": "s", "uri": "https://git.example/suite"}]);
+    desk.write("loose.json", &loose);
+    attest("loose.json", "test-result")
+        .expect(2)
+        .says("with a digest that fixes it");
+    // What has a command of its own is said by that.
+    for (kind, command) in [
+        ("exception", "except"),
+        ("revocation", "revoke"),
+        ("rejection", "reject"),
+        ("deprecation", "deprecate"),
+        ("incident", "incident"),
+        ("incident-close", "incident"),
+        ("something-new", "help"),
+    ] {
+        let kind = format!("https://sealstone.dev/attestation/{kind}/v0.1");
+        attest("empty.json", &kind)
+            .expect(2)
+            .says(&format!("sealstone {command}"));
+    }
     attest("empty.json", "no uri").expect(2);
     let mut unknown = record();
     unknown["externalParameters"]["learningRate"] = json!("1");
@@ -209,6 +230,16 @@ fn every_predicate_by_name_is_checked_before_it_is_signed() {
         "verifiedLevels": ["SLSA_BUILD_LEVEL_1"]});
     let reference = json!({"attester": {"id": "https://data.example/cards"},
         "references": [{"downloadLocation": "https://data.example/card.json", "mediaType": "application/json", "digest": digest}]});
+    let inspected_digest = desk.run(&["inspect", BUNDLE]).expect(0).json["digest"].clone();
+    let own = inspected_digest
+        .as_str()
+        .unwrap()
+        .strip_prefix("sha256:")
+        .unwrap();
+    let mut reproduction: Value =
+        serde_json::from_str(include_str!("../../spec/vectors/report/reproduced.json")).unwrap();
+    let of_other = reproduction.clone();
+    reproduction["baseline"]["digest"] = json!({"sha256": own});
     let without = |given: &Value, field: &str| {
         let mut less = given.clone();
         less.as_object_mut().unwrap().remove(field);
@@ -223,6 +254,7 @@ fn every_predicate_by_name_is_checked_before_it_is_signed() {
             reference,
             json!({"attester": {"id": "no uri"}}),
         ),
+        ("reproduction", reproduction, of_other),
     ];
     let mut held = 0;
     for (kind, good, bad) in cases {

@@ -1,13 +1,14 @@
 //! Garbage goes, what is used stays, and nobody has to stop for it.
 
 use crate::content::*;
+use crate::raw::Raw;
 use reqwest::Method;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything that nobody needs is garbage after a second.
 const AT_ONCE: &str =
@@ -101,6 +102,76 @@ async fn uploads_expire() {
     assert_eq!(collect(&registry, "").await["uploads"], 1);
     assert!(registry.files("uploads").is_empty());
     get(&registry, admin, &upload).await.expect(404);
+}
+
+/// A client that sends less in an upload's time than what is noted at once, with a collection at each step.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_slow_is_not_given_up() {
+    let registry = Setup {
+        collect: AT_ONCE.replace("keep_upload_seconds = 1", "keep_upload_seconds = 2"),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
+    let admin = &registry.admin;
+    for (method, len) in [("PATCH", 100 * KIB), ("PUT", 100 * KIB), ("PUT", 10 * KIB)] {
+        let blob = bytes(len);
+        let digest = Digest::sha256(&blob);
+        let upload = begin(&registry, admin, "a").await;
+        let path = match method {
+            "PUT" => format!("{upload}?digest={digest}"),
+            _ => upload.clone(),
+        };
+        let mut raw = Raw::head(&registry, admin, method, &path, blob.len());
+        for (number, piece) in blob.chunks(len / 8).enumerate() {
+            if number > 0 {
+                tokio::time::sleep(Duration::from_millis(600)).await;
+                assert_eq!(collect(&registry, "").await["uploads"], 0, "{method}");
+            }
+            raw.send(piece);
+        }
+        if method == "PATCH" {
+            assert_eq!(received(&registry, admin, &upload).await, len as u64);
+            finish(&registry, admin, &upload, &digest, b"")
+                .await
+                .expect(201);
+        }
+        let path = format!("/v2/a/blobs/{digest}");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while head(&registry, admin, &path).await.status != 200 {
+            assert!(Instant::now() < deadline, "{method}: {len} bytes are lost");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Who builds an index asks whether its children are there. The answer is still true when the index comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_asked_for_can_be_listed() {
+    let registry = Setup {
+        collect: format!("{AT_ONCE}keep_untagged_seconds = 4\n"),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
+    let admin = &registry.admin;
+    let asked = push_image(&registry, admin, "a", None, 100).await;
+    let other = push_image(&registry, admin, "a", None, 100).await;
+    let path = |image: &Image| format!("/v2/a/manifests/{}", image.digest);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(head(&registry, admin, &path(&asked)).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    collect_all(&registry).await;
+    get(&registry, admin, &path(&other)).await.expect(404);
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &asked.manifest)],
+    });
+    put_manifest(&registry, admin, "a", "v1", index.to_string().as_bytes())
+        .await
+        .expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,6 +100,46 @@ async fn paths_that_leave_the_bundle_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_that_leave_the_directory_are_refused_whatever_the_manifest_is() {
+    let (registry, blob) = ready().await;
+    let image = |media_type: &str, annotation: &str, name: &str| {
+        let mut image = manifest(&[&blob]);
+        let mut layer = descriptor(media_type, &blob);
+        layer["annotations"] = json!({annotation: name});
+        image["config"] = descriptor("application/vnd.oci.empty.v1+json", b"{}");
+        image["layers"] = json!([layer]);
+        image
+    };
+    const PATH: &str = "org.cncf.model.filepath";
+    const TITLE: &str = "org.opencontainers.image.title";
+    const WEIGHT: &str = "application/vnd.cncf.model.weight.v1.raw";
+    for media_type in [WEIGHT, "application/octet-stream"] {
+        for annotation in [PATH, TITLE] {
+            for name in ["../../x", "/etc/passwd", "a\\b", "a\u{0}b", "C:/x", ".."] {
+                let answer = put(&registry, &image(media_type, annotation, name)).await;
+                refused(&answer, &format!("{media_type} {annotation} {name:?}"));
+                assert_eq!(answer.code(), "MANIFEST_INVALID");
+            }
+        }
+    }
+    // A layer of a model makes a bundle of it, so its path must be safe on every system.
+    refused(&put(&registry, &image(WEIGHT, PATH, "con")).await, "con");
+    let tags = get(&registry, &registry.admin, "/v2/a/tags/list").await;
+    assert_eq!(tags.json()["tags"].as_array().map_or(0, Vec::len), 0);
+    // Names as other tools give them.
+    for (number, name) in ["hello.txt", "charts/x-1.0.0.tgz", "./notes: 1 (a..b).txt"]
+        .into_iter()
+        .enumerate()
+    {
+        let text = image("application/octet-stream", TITLE, name).to_string();
+        let tag = format!("t{number}");
+        put_manifest(&registry, &registry.admin, "a", &tag, text.as_bytes())
+            .await
+            .expect(201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn paths_that_a_full_case_fold_makes_one_are_refused() {
     let (registry, blob) = ready().await;
     for paths in [["σ", "ς"], ["ß", "SS"]] {

@@ -80,14 +80,18 @@ fn a_root_file_system_travels_in_the_bundle_and_makes_the_same_elsewhere() {
     }
     let tar = work.path().join("system.tar");
     let digest = archive(&root, &tar);
+    let host = r#"{ kind = "host" }"#;
     let desk = project(
-        &format!(
-            r#"{{ kind = "rootfs", path = "system.tar", sha256 = "{}" }}"#,
-            digest.hex()
-        ),
-        r#"["sh", "-c", "mkdir model; cat /pinned data/raw.csv > model/weights.txt; ls /usr/local >> model/weights.txt 2>&1"]"#,
+        host,
+        r#"["sh", "-c", "mkdir model; cat /pinned data/raw.csv > model/weights.txt; ls /usr/local >> model/weights.txt 2>&1; true"]"#,
     );
     fs::copy(&tar, desk.path("p/system.tar")).unwrap();
+    let system = format!(
+        r#"{{ kind = "rootfs", path = "system.tar", sha256 = "{}" }}"#,
+        digest.hex()
+    );
+    desk.change("p/recipe.toml", host, &system);
+    desk.run(&["lint", "p"]).expect(0);
     desk.run(&["run", "p"]).expect(0);
     let lock = desk.read("p/recipe.lock");
     assert!(

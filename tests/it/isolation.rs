@@ -14,7 +14,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::Isolation;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -181,6 +181,10 @@ pub(crate) async fn ready(setup: Setup) -> TestRegistry {
     registry
 }
 
+async fn text_of_tags(registry: &TestRegistry) -> String {
+    text(registry, &registry.admin, "/v2/a/tags/list").await
+}
+
 /// The client as the administrator, with its state in `state`.
 fn client(registry: &TestRegistry, state: &Path, arguments: &[&str]) -> Output {
     Command::new(binary("sealstone").unwrap())
@@ -383,6 +387,10 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
     }
     let text = ended(&client(&registry, &state, &["log", "verify", &host]), 9);
     assert!(text.contains("rewritten"), "{text}");
+    // Nor is it another log because it is reached under another name.
+    let other = format!("localhost:{}", registry.address().port());
+    let text = ended(&client(&registry, &state, &["log", "verify", &other]), 9);
+    assert!(text.contains("rewritten"), "{text}");
     // Not only where one asks for it: nothing else is done with such a registry either.
     let reference = format!("{host}/a:w1");
     let out = registry.directory().join("out");
@@ -395,6 +403,26 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
     ];
     ended(&client(&registry, &state, &pull), 9);
     assert!(!out.exists());
+    let directory = registry.directory().join("model");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("config.json"), b"{}").unwrap();
+    let layout = registry.directory().join("layout");
+    let from = format!("oci:{}", layout.display());
+    let (archive, to) = (registry.directory().join("x.tar"), format!("{host}/a:x1"));
+    let (directory, archive) = (directory.to_str().unwrap(), archive.to_str().unwrap());
+    let layout = layout.to_str().unwrap();
+    let offline = |arguments: &[&str]| ended(&client(&registry, &state, arguments), 0);
+    offline(&["pack", directory, "-o", layout]);
+    offline(&["export", &from, "-o", archive]);
+    for arguments in [
+        &["copy", &from, &to][..],
+        &["import", archive, &to],
+        &["policy", "show", &host],
+    ] {
+        ended(&client(&registry, &state, arguments), 9);
+    }
+    let tags = text_of_tags(&registry).await;
+    assert!(!tags.contains("x1"), "{tags}");
 
     // Another key is another log.
     registry.terminate().unwrap();
@@ -738,4 +766,52 @@ async fn a_thousand_events_are_all_there_and_checked_from_outside() {
             .count(),
         EVENTS
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_brings_the_proofs_of_its_first_log_along() {
+    use crate::policy_desk::{Desk, LATER, place, registry};
+    let desk = Desk::new();
+    let (one, _) = registry().await;
+    let (two, reader) = registry().await;
+    let alice = ["--key", "alice.key", "--only", "--compat", "none"];
+    let here = place(&one, ":1.0.0");
+    let at_one = Some((&one, &one.admin));
+    desk.run(at_one, &["push", "oci:bundle:1.0.0", &here])
+        .expect(0);
+    desk.run(at_one, &[&["sign", &here][..], &alice].concat())
+        .expect(0);
+    desk.run(at_one, &["export", &here, "a.tar"]).expect(0);
+
+    // The second registry trusts the log of the first, and no other.
+    let key = |name: &str| format!("\"\"\"{}\"\"\"", desk.public(name));
+    let policy = |version: u64, log: &str| {
+        format!(
+            "schema = \"sealstone-policy/v2\"\nversion = {version}\nexpires = \"{LATER}\"\n[roots]\nthreshold = 2\nkeys = [{}, {}]\n\
+             [[log]]\nvkey = \"{}\"\n[[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [{}]\n\
+             [[scope]]\nrepositories = [\"models/**\"]\n\
+             [[scope.require]]\nrule = \"signatures\"\n[[scope.require]]\nrule = \"log\"\n",
+            key("root1"),
+            key("root2"),
+            log.trim(),
+            key("alice")
+        )
+    };
+    let at_two = Some((&two, &two.admin));
+    let host = two.address().to_string();
+    let there = place(&two, ":1.0.0");
+    let foreign = {
+        use sealstone_spec::log::{KeyKind, VerifierKey};
+        let key = SecretKey::ed25519_from_seed(&[52; 32]).unwrap();
+        VerifierKey::new("other.example", KeyKind::Log, key.public_key().clone()).unwrap()
+    };
+    for (version, log, code) in [(1, foreign.to_string(), 3), (2, vkey(&one).await, 0)] {
+        desk.signed("policy.json", &policy(version, &log));
+        desk.run(at_two, &["policy", "push", &host, "policy.json"])
+            .expect(0);
+        desk.run(at_two, &["import", "a.tar", &there]).expect(code);
+    }
+    get(&two, &reader, "/v2/models/m/manifests/1.0.0")
+        .await
+        .expect(200);
 }

@@ -1,6 +1,7 @@
 //! Releases carried without a network, through the real client: signed in every form, exported, verified,
 //! imported; nothing is lost, and nothing that was changed passes.
 
+use crate::content::get;
 use crate::model_desk::{Desk, at};
 use sealstone::layout::LayoutStore;
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -448,4 +449,38 @@ fn root_keys_decide_by_the_signed_policy_that_travels_with_a_release() {
             "models/m",
         ])
         .expect(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_from_a_layout_is_logged_when_it_is_made_again_at_a_registry() {
+    let desk = Desk::new();
+    let registry = Setup::default().start().await.unwrap();
+    let here = at(&registry, "models/m:1.0.0");
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "alice.key"])
+        .expect(0);
+    desk.run_at(&registry, &["push", "oci:bundle:1.0.0", &here])
+        .expect(0);
+    let sign = || {
+        let signed = desk.run_at(&registry, &["sign", &here, "--key", "alice.key"]);
+        let rows = signed.expect(0).json["signatures"].clone();
+        let there = |index: usize| rows[index]["wasThere"].as_bool().unwrap();
+        assert_eq!(rows[1]["algorithm"], "ecdsa-p256-sha256", "{rows}");
+        let referrer = rows[1]["referrer"].as_str().unwrap().to_owned();
+        (there(0), there(1), referrer)
+    };
+    let (ed25519, p256, referrer) = sign();
+    // Ed25519 signatures are logged by the manifest that carries them.
+    assert_eq!((ed25519, p256), (true, false));
+    let bundle = async |referrer: &str| {
+        let path = format!("/v2/models/m/manifests/{referrer}");
+        let manifest = get(&registry, &registry.admin, &path).await.expect(200);
+        let manifest: Value = serde_json::from_slice(&manifest.body).unwrap();
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+        let path = format!("/v2/models/m/blobs/{layer}");
+        let bundle = get(&registry, &registry.admin, &path).await.expect(200);
+        serde_json::from_slice::<Value>(&bundle.body).unwrap()
+    };
+    let entries = bundle(&referrer).await["verificationMaterial"]["tlogEntries"].clone();
+    assert_eq!(entries.as_array().unwrap().len(), 1, "{entries}");
+    assert_eq!(sign(), (true, true, referrer));
 }

@@ -173,6 +173,50 @@ fn data_outside_is_named_by_digest_and_must_have_a_source() {
 }
 
 #[test]
+fn data_outside_is_brought_by_whoever_replays_and_compared() {
+    let recipe = RECIPE.replace("source =", "embed = false\nsource =");
+    let desk = Desk::with(&recipe);
+    desk.run(&["run", "p"]).expect(0);
+    desk.run(&["pack", "p", "-o", "bundle:1"]).expect(0);
+    desk.run(&["sign", "oci:bundle:1", "--key", "builder.key"])
+        .expect(0);
+    desk.write("lake/raw.csv", "x\n3\n1\n2\n");
+    desk.write("lake/other.csv", "x\n1\n3\n2\n");
+    let with = |command: &str, more: &[&str]| {
+        let place = [command, "oci:bundle:1", "--key", "builder.pub"];
+        desk.run(&[&place[..], more].concat())
+    };
+    let verdict = |ended: &crate::client::Ended| {
+        ended.json["report"]["verdict"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+
+    let nothing = with("replay", &[]);
+    assert_eq!(verdict(&nothing), "INCONCLUSIVE", "{}", nothing.everything);
+    let brought = with("replay", &["--data", "data/raw.csv=lake/raw.csv"]).expect(0);
+    assert_eq!(verdict(&brought), "REPRODUCED", "{}", brought.everything);
+    let other = with("replay", &["--data", "data/raw.csv=lake/other.csv"]).expect(3);
+    assert_eq!(verdict(&other), "HALTED", "{}", other.everything);
+    other.says("data/raw.csv");
+    with("replay", &["--data", "data/none.csv=lake/raw.csv"])
+        .expect(64)
+        .says("data/raw.csv");
+    with("replay", &["--data", "../raw.csv=lake/raw.csv"]).expect(2);
+
+    with("verify", &[]).expect(0);
+    with("verify", &["--deep"])
+        .expect(3)
+        .says("s3://lake/counts/raw.csv");
+    let deep = with("verify", &["--deep", "--data", "data/raw.csv=lake/raw.csv"]).expect(0);
+    assert_eq!(deep.json["dataChecked"], 1);
+    with("verify", &["--data", "data/raw.csv=lake/other.csv"])
+        .expect(4)
+        .says("data/raw.csv");
+}
+
+#[test]
 fn a_profile_goes_in_with_its_data_and_may_not_be_stale() {
     let desk = Desk::new();
     desk.change("p/src/predict.sh", "model/weights.txt ", "");

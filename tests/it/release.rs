@@ -421,5 +421,27 @@ async fn lists_of_evidence_only_grow() {
             .await
             .expect(200);
         assert_eq!(found.body, list(&[1, 2, 0]).as_bytes());
+        // Nor can it be deleted and begun anew while the release is there, by its name or by its digest.
+        let current = Digest::sha256(list(&[1, 2, 0]).as_bytes());
+        for reference in [tag.clone(), current.to_string()] {
+            let refused = delete(&registry, admin, &format!("/v2/a/manifests/{reference}"))
+                .await
+                .expect(409);
+            assert_eq!(
+                (refused.code().as_str(), &refused.detail()["reason"]),
+                ("DENIED", &json!("held_by_release"))
+            );
+        }
+        put(&[0]).await.expect(409);
+        let found = get(&registry, admin, &format!("/v2/a/manifests/{tag}")).await;
+        assert_eq!(found.expect(200).body, list(&[1, 2, 0]).as_bytes());
     }
+    // After the retraction they can go.
+    delete(&registry, admin, "/v2/a/manifests/v1")
+        .await
+        .expect(202);
+    let tag = format!("sha256-{}.sig", image.digest.hex());
+    delete(&registry, admin, &format!("/v2/a/manifests/{tag}"))
+        .await
+        .expect(202);
 }

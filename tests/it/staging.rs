@@ -71,9 +71,16 @@ async fn staged_content_is_for_those_who_write() {
     assert_eq!(staged.header("sealstone-visibility"), "staged");
     assert_eq!(head(&registry, &reader, &ways(&image)[1]).await.status, 404);
 
-    put_manifest(&registry, &pusher, "m/x", "v1", &image.manifest)
+    let digest = image.digest.to_string();
+    let again = put_manifest(&registry, &pusher, "m/x", &digest, &image.manifest).await;
+    assert_eq!(
+        again.expect(201).header("warning"),
+        "299 - \"staged: visible to consumers only once a tag releases it\""
+    );
+    let released = put_manifest(&registry, &pusher, "m/x", "v1", &image.manifest)
         .await
         .expect(201);
+    assert_eq!(released.header("warning"), "");
     assert_eq!(statuses(&registry, &reader, &ways(&image)).await, [200; 4]);
     let released = get(&registry, &reader, "/v2/m/x/manifests/v1")
         .await

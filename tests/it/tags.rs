@@ -55,6 +55,12 @@ async fn names(registry: &TestRegistry, tag: &str) -> Option<String> {
     (answer.status == 200).then(|| answer.header("docker-content-digest").to_owned())
 }
 
+/// Every tag of the repository, as a client lists them.
+async fn listed(registry: &TestRegistry) -> serde_json::Value {
+    let answer = get(registry, &registry.admin, "/v2/a/tags/list").await;
+    answer.expect(200).json()["tags"].clone()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_64_writers_exactly_one_wins() {
     let registry = Setup::default().start().await.unwrap();
@@ -88,6 +94,7 @@ async fn of_64_writers_exactly_one_wins() {
         );
     }
     assert_eq!(names(&registry, "v1").await, Some(winner.to_string()));
+    assert_eq!(listed(&registry).await, json!(["v1"]));
     assert!(
         registry
             .metric("sealstone_tag_conflicts_total", "")
@@ -149,6 +156,8 @@ async fn a_crash_in_the_race_leaves_one_winner_or_none() {
                 .expect(status);
         }
         assert_eq!(names(&registry, &tag).await, Some(winner));
+        let so_far: Vec<String> = (0..=round).map(|round| format!("v{round}")).collect();
+        assert_eq!(listed(&registry).await, json!(so_far));
     }
 }
 

@@ -348,6 +348,68 @@ async fn mounts_come_from_what_the_caller_may_read() {
     );
 }
 
+/// Clients of the token flow hold a token for the repository that they push to. One that names a source can ask
+/// for that as well; one that names none would take a challenge for a refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_asks_for_another_scope_only_where_a_source_is_named() {
+    let access = "[[access]]\nrepositories = [\"open\"]\nwho = [\"user:eve\"]\nverbs = [\"pull\"]\n[[access]]\nrepositories = [\"mine\"]\nwho = [\"user:eve\"]\nverbs = [\"pull\", \"push\"]\n";
+    let registry = Setup {
+        access: access.into(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
+    let eve = registry.account("eve", "user").await.unwrap();
+    let open = push_image(&registry, &registry.admin, "open", Some("v1"), 100).await;
+    let hidden = push_image(&registry, &registry.admin, "hidden", Some("v1"), 100).await;
+    let token = async |scopes: &[&str]| {
+        let query: Vec<String> = scopes
+            .iter()
+            .map(|scope| format!("&scope={scope}"))
+            .collect();
+        let path = format!("/token?service=sealstone{}", query.concat());
+        let answer = get(&registry, &eve, &path).await.expect(200).json();
+        answer["token"].as_str().unwrap().to_owned()
+    };
+    let mount = async |token: &str, query: String| {
+        let url = registry.url(&format!("/v2/mine/blobs/uploads/?{query}"));
+        send(registry.http.post(url).bearer_auth(token)).await
+    };
+    let (source, target) = ("repository:open:pull", "repository:mine:pull,push");
+    let narrow = token(&[target]).await;
+    let refused = mount(&narrow, format!("mount={}&from=open", open.layer))
+        .await
+        .expect(401);
+    let challenge = refused.header("www-authenticate");
+    for part in ["error=\"insufficient_scope\"", source, "repository:mine:"] {
+        assert!(challenge.contains(part), "{challenge}");
+    }
+    for query in [
+        format!("mount={}", open.layer),
+        format!("mount={}", hidden.layer),
+        format!("mount={}&from=hidden", hidden.layer),
+        format!("mount={}&from=missing", open.layer),
+    ] {
+        let answer = mount(&narrow, query).await.expect(202);
+        let upload = answer.header("location");
+        assert!(upload.starts_with("/v2/mine/blobs/uploads/"), "{upload}");
+    }
+    let wide = token(&[target, source]).await;
+    mount(&wide, format!("mount={}", open.layer))
+        .await
+        .expect(201);
+    let path = format!("/v2/mine/blobs/{}", open.layer);
+    assert_eq!(
+        get(&registry, &eve, &path).await.expect(200).body,
+        open.blob
+    );
+    delete(&registry, &registry.admin, &path).await.expect(202);
+    mount(&wide, format!("mount={}&from=open", open.layer))
+        .await
+        .expect(201);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stands_still_is_cut_and_its_bytes_are_kept() {
     let registry = Setup {

@@ -1,6 +1,8 @@
 //! Witnesses of a real log: one that runs, and pushes that wait for them.
 
+use crate::content::get;
 use crate::log::{push_tag, ready, text, vkey};
+use crate::policy_desk::{Desk, LATER, place, registry};
 use sealstone_spec::log::{LogProof, LogTrust};
 use sealstone_tests::registry::{Setup, binary};
 use serde_json::Value;
@@ -120,6 +122,95 @@ async fn a_push_waits_for_its_quorum_of_witnesses() {
             .log()
             .contains("asks for more than the 1 witnesses")
     );
+}
+
+/// A policy under which releases in `models/**` need a signature of alice, in a log that a witness has seen.
+fn policy(desk: &Desk, log: &str, witness: &str) -> String {
+    let key = |name: &str| format!("\"\"\"{}\"\"\"", desk.public(name));
+    let mut text = format!(
+        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"{LATER}\"\n[roots]\nthreshold = 2\nkeys = [{}, {}]\n\
+         [[log]]\nvkey = \"{}\"\nwitnesses = [\"{witness}\"]\nquorum = 1\n",
+        key("root1"),
+        key("root2"),
+        log.trim()
+    );
+    for (name, role) in [
+        ("alice", "release"),
+        ("sam", "security"),
+        ("gina", "governance"),
+    ] {
+        text += &format!(
+            "[[identity]]\nname = \"{name}\"\nroles = [\"{role}\"]\nkeys = [{}]\n",
+            key(name)
+        );
+    }
+    text + "[[scope]]\nrepositories = [\"models/**\"]\n\
+        [[scope.require]]\nrule = \"signatures\"\n[[scope.require]]\nrule = \"log\"\n"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_policy_wants_witnessed_counts_as_soon_as_it_is() {
+    let desk = Desk::new();
+    let (mut registry, reader) = registry().await;
+    let directory: PathBuf = registry.directory().to_owned();
+    let port = 33_000 + rand::random::<u16>() % 700;
+    let log = vkey(&registry).await;
+    let witness = Witness::start(&directory, &log, port).await;
+    registry.terminate().unwrap();
+    registry.ended().await.unwrap();
+    // The operator waits for nobody; the policy does.
+    registry.setup().collect = format!(
+        "[transparency]\nwitnesses = [{{ key = \"{}\", url = \"{}\" }}]\n",
+        witness.key, witness.url
+    );
+    registry.start().await.unwrap();
+    desk.signed("policy.json", &policy(&desk, &log, &witness.key));
+    let admin = Some((&registry, &registry.admin));
+    let host = registry.address().to_string();
+    desk.run(admin, &["policy", "push", &host, "policy.json"])
+        .expect(0);
+    let pushed = desk
+        .run(admin, &["push", "oci:bundle:1.0.0", &place(&registry, "")])
+        .expect(0);
+    let digest = pushed.json["digest"].as_str().unwrap().to_owned();
+    let bundle = place(&registry, &format!("@{digest}"));
+    let only = |who: &str| vec!["--key".to_owned(), format!("{who}.key"), "--only".into()];
+    let run = |words: &[&str], who: &str| {
+        let key = only(who);
+        let words = words.iter().copied().chain(key.iter().map(String::as_str));
+        desk.run(admin, &words.collect::<Vec<_>>()).expect(0)
+    };
+    // The release waits until the witness has seen the signature of a moment ago.
+    run(&["sign", &bundle, "--compat", "none"], "alice");
+    desk.run(admin, &["release", &bundle, "1.0.0"]).expect(0);
+    let manifest = get(&registry, &reader, "/v2/models/m/manifests/1.0.0").await;
+    let layer = manifest.expect(200).json()["layers"][0]["digest"].clone();
+    let blob = format!("/v2/models/m/blobs/{}", layer.as_str().unwrap());
+    get(&registry, &reader, &blob).await.expect(200);
+
+    // An incident stops it at once. Its end counts when a witness has seen it, and then without being asked for.
+    run(&["incident", "open", &bundle, "--reason", "odd"], "sam");
+    get(&registry, &reader, &blob).await.expect(404);
+    drop(witness);
+    run(
+        &["incident", "close", &bundle, "--reason", "mended"],
+        "gina",
+    );
+    for _ in 0..2 {
+        get(&registry, &reader, "/v2/models/m/manifests/1.0.0")
+            .await
+            .expect(403);
+        get(&registry, &reader, &blob).await.expect(404);
+    }
+    let _witness = Witness::start(&directory, &log, port).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while get(&registry, &reader, &blob).await.status != 200 {
+        assert!(Instant::now() < deadline, "the release stays hidden");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    get(&registry, &reader, "/v2/models/m/manifests/1.0.0")
+        .await
+        .expect(200);
 }
 
 /// The key of a witness that is nowhere.

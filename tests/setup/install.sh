@@ -245,6 +245,7 @@ group_clients() {
     python_tool numpy 2.4.6 numpy==2.4.6 safetensors==0.8.0
     python_tool securesystemslib 1.6.0 'securesystemslib[crypto]==1.6.0'
     python_tool cyclonedx 11.12.0 'cyclonedx-python-lib[json-validation]==11.12.0'
+    python_tool spdx 0.8.5 spdx-tools==0.8.5
     node_tool sigstore-js 4.1.3 @sigstore/verify@4.1.3 @sigstore/bundle@5.0.1 @sigstore/protobuf-specs@0.5.2
     want optional ssh-keygen 'have ssh-keygen' openssh-client
     local name

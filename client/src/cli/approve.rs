@@ -5,7 +5,7 @@ use super::statement::SpeakArgs;
 use super::trust::PolicyArgs;
 use super::verify::rules_text;
 use sealstone::Result;
-use sealstone::trust::{evidence_for, now};
+use sealstone::trust::now;
 use sealstone_spec::policy::lifecycle;
 
 /// Arguments of `sealstone approve`.
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.speak.connect.options();
     let policy = args.rules.policy(&args.speak.location, &options).await?;
     let repository = args.rules.repository(&args.speak.location)?;
-    let evidence = evidence_for(speaker.store.as_ref(), &speaker.manifest, &policy).await?;
+    let evidence = speaker.evidence(&policy).await?;
     let case = evidence.case(&repository, &speaker.manifest);
     let time = now();
     let shown = policy.evaluate(&repository, &case, &evidence.circumstances(time));

@@ -13,7 +13,7 @@ use sealstone::store::{Location, Store};
 use sealstone::trust::{evidence_of, open};
 use sealstone::{Error, Outcome, Result};
 use sealstone_spec::bom::contents::{Card, Contents, File, Model};
-use sealstone_spec::bom::{Bom, Package, Reality, check, package::merge, write};
+use sealstone_spec::bom::{Bom, Package, Reality, check, package::merge, write, write_spdx};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::environment::Facts;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -37,6 +37,7 @@ facts, and the packages of its environment; what stands in --card stays. Package
 
 Examples:
   sealstone bom write oci:bundle:1.0.0 --card card.toml -o bom.json
+  sealstone bom write oci:bundle:1.0.0 --format spdx -o bom.spdx.json
   sealstone bom check oci:bundle:1.0.0 --bom bom.json
   sealstone bom check ./my-model --bom bom.json --site-packages venv/lib/python3.12/site-packages
   sealstone bom check registry.example/models/m:1.0.0 --key builder.pub")]
@@ -85,9 +86,22 @@ struct WriteArgs {
     #[arg(long, value_name = "FILE.toml")]
     card: Option<PathBuf>,
 
+    /// The form: CycloneDX ML-BOM 1.7, which is also read, attested and compared, or SPDX 2.3
+    #[arg(long, value_enum, default_value = "cyclonedx")]
+    format: Format,
+
     /// Where to write it; else to standard output
     #[arg(long, short = 'o', value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+/// Forms of a bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// CycloneDX ML-BOM 1.7
+    Cyclonedx,
+    /// SPDX 2.3, as JSON
+    Spdx,
 }
 
 #[derive(Debug, clap::Args)]
@@ -302,6 +316,18 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
     let bytes = write(&contents)
         .map_err(|error| Error::usage("this makes no bill of materials").source(error))?;
     let bom = Bom::parse(&bytes).map_err(|error| Error::other(error.to_string()))?;
+    let bytes = match args.format {
+        Format::Cyclonedx => bytes,
+        Format::Spdx => {
+            // Without a time there is no such document: then it is the time of writing.
+            let now = || super::sign::now().parse().ok();
+            let created = contents.created.clone().or_else(now);
+            let created =
+                created.ok_or_else(|| Error::other("this machine's clock shows no time"))?;
+            write_spdx(&contents, &created)
+                .map_err(|error| Error::usage("this makes no bill of materials").source(error))?
+        }
+    };
     let Some(out) = &args.out else {
         let mut stdout = std::io::stdout().lock();
         let _ = stdout

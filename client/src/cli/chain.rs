@@ -52,7 +52,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.connect.options();
     let store = args.location.open(&options)?;
-    let (manifest, logged) = args
+    let (manifest, seen) = args
         .connect
         .resolve_logged(&args.location, store.as_ref())
         .await?;
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let tag = args.location.tag().map(|tag| TagLink {
         name: format!("{}:{tag}", store.place()),
-        logged,
+        logged: seen.is_some(),
     });
     let deployment = match &args.deployed {
         None => None,

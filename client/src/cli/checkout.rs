@@ -53,13 +53,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.connect.options();
     let repository = args.trust.repository(&args.location)?;
     let store = args.location.open(&options)?;
-    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
+    let (manifest, seen) = args
+        .connect
+        .resolve_logged(&args.location, store.as_ref())
+        .await?;
     let judge = args
         .trust
         .judge_for(&args.location, &options, store.as_ref(), &manifest)
         .await?
         .ok_or_else(|| Error::usage("nobody to trust was named"))?;
-    let evidence = evidence_for(store.as_ref(), &manifest, judge.policy()).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, judge.policy(), seen.as_ref()).await?;
     judge.judge(&repository, &manifest, &evidence)?;
     let release = SealedRelease::read(store.as_ref(), &manifest).await?;
     let restored = restore(

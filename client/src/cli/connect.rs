@@ -3,6 +3,7 @@
 
 use super::log::{watch, watch_tag};
 use sealstone::Result;
+use sealstone::log::Seen;
 use sealstone::store::{Location, Store};
 use sealstone::transport::ConnectOptions;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -45,15 +46,15 @@ impl ConnectArgs {
         Ok(self.resolve_logged(location, store).await?.0)
     }
 
-    /// The same, with whether there is such a log.
+    /// The same, with what the log showed, if there is one.
     pub(crate) async fn resolve_logged(
         &self,
         location: &Location,
         store: &dyn Store,
-    ) -> Result<(VerifiedManifest, bool)> {
+    ) -> Result<(VerifiedManifest, Option<Seen>)> {
         let seen = watch(location, &self.options()).await?;
         let manifest = location.resolve(store).await?;
         watch_tag(seen.as_ref(), location, manifest.digest()).await?;
-        Ok((manifest, seen.is_some()))
+        Ok((manifest, seen))
     }
 }

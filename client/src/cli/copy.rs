@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::{watch, watch_tag};
 use super::push::report;
 use super::transfer::{TransferArgs, interruptible};
 use sealstone::credentials::Keyring;
@@ -13,8 +14,9 @@ use sealstone::{Error, Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Copies bytes as they are: digests stay, so signatures stay valid. Signatures, attestations and
-everything else that was said about the bundle goes along. Nothing is judged: that is for whoever
-uses the copy. Without a tag at the destination, the copy has none.
+everything else that was said about the bundle goes along, and from a registry that logs the proofs that
+it was logged there. Nothing is judged: that is for whoever uses the copy. Without a tag at the
+destination, the copy has none.
 
 Examples:
   sealstone copy registry.example/models/m:1.0.0 backup.example/models/m:1.0.0
@@ -65,6 +67,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         )));
     }
     let destination = Place::open_or_create(&args.destination, &options)?;
+    let seen = watch(&args.destination, &options).await?;
     let mut transfer = args.transfer.options(context);
     transfer.referrers = !args.without_referrers;
     let copied = interruptible(copy(
@@ -75,6 +78,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         &transfer,
     ))
     .await?;
+    watch_tag(seen.as_ref(), &args.destination, manifest.digest()).await?;
     report(context, "copied", &args.destination, &copied);
     Ok(())
 }

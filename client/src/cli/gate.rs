@@ -58,13 +58,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let policy = args.rules.policy(&args.location, &options).await?;
     let repository = args.rules.repository(&args.location)?;
     let store = args.location.open(&options)?;
-    let (manifest, logged) = args
+    let (manifest, seen) = args
         .connect
         .resolve_logged(&args.location, store.as_ref())
         .await?;
     let digest = *manifest.digest();
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
-    let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, &policy, seen.as_ref()).await?;
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = evidence.circumstances(now());
     circumstances.released = !tags.is_empty();
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let value = json!({"location": args.location.to_string(), "digest": digest,
         "name": three_words(&digest), "state": standing.state, "flags": standing.flags,
-        "tags": tags, "policy": policy.digest(), "logged": logged, "evaluation": evaluation});
+        "tags": tags, "policy": policy.digest(), "logged": seen.is_some(), "evaluation": evaluation});
     if is_released && standing.flags.is_empty() {
         let text = format!("open: {} is {}", three_words(&digest), standing.state);
         context.output.result(&value, text);

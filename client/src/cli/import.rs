@@ -4,6 +4,7 @@
 //! The words `dvc` and `mlproject` are always subcommands; a file of such a name is written `./dvc`.
 
 use super::connect::ConnectArgs;
+use super::log::{watch, watch_tag};
 use super::push::report;
 use super::transfer::{TransferArgs, interruptible};
 use super::{Context, init};
@@ -172,9 +173,11 @@ async fn of_archive(
         )));
     }
     let place = Place::open_or_create(destination, &options)?;
+    let seen = watch(destination, &options).await?;
     let transfer = transfer.options(context);
     let tag: Option<&Tag> = destination.tag();
     let copied = interruptible(copy(&source, &place, &manifest, tag, &transfer)).await?;
+    watch_tag(seen.as_ref(), destination, manifest.digest()).await?;
     report(context, "imported", destination, &copied);
     if let (None, Ok(tags)) = (tag, archive.tags().await)
         && let Some(tag) = tags.iter().find(|tag| !tag.is_evidence_list())

@@ -5,7 +5,7 @@ use super::statement::SpeakArgs;
 use super::stop::reason;
 use super::trust::PolicyArgs;
 use clap::Subcommand;
-use sealstone::trust::{evidence_for, now};
+use sealstone::trust::now;
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::policy::lifecycle;
@@ -125,7 +125,7 @@ async fn close(args: Close, context: &Context) -> Result<()> {
     let policy = args.rules.policy(&args.speak.location, &options).await?;
     let repository = args.rules.repository(&args.speak.location)?;
     let speaker = args.speak.speaker().await?;
-    let evidence = evidence_for(speaker.store.as_ref(), &speaker.manifest, &policy).await?;
+    let evidence = speaker.evidence(&policy).await?;
     let case = evidence.case(&repository, &speaker.manifest);
     let time = now();
     let shown = policy.evaluate(&repository, &case, &evidence.circumstances(time));

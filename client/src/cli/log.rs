@@ -150,6 +150,19 @@ pub(crate) async fn watch(location: &Location, options: &ConnectOptions) -> Resu
     let Location::Registry(image) = location else {
         return Ok(None);
     };
+    let registry = Registry::new(&image.registry, Some(&image.repository), options)?;
+    watched(&registry).await
+}
+
+/// The same for a registry that is named alone.
+pub(crate) async fn watch_registry(
+    registry: &str,
+    options: &ConnectOptions,
+) -> Result<Option<Seen>> {
+    watched(&Registry::new(registry, None, options)?).await
+}
+
+async fn watched(registry: &Registry) -> Result<Option<Seen>> {
     // Without a place to keep anything in, there is nothing to compare with either.
     let Ok(kept) = KeptLogs::of_user() else {
         tracing::warn!(
@@ -157,8 +170,7 @@ pub(crate) async fn watch(location: &Location, options: &ConnectOptions) -> Resu
         );
         return Ok(None);
     };
-    let registry = Registry::new(&image.registry, Some(&image.repository), options)?;
-    sealstone::log::contact(&registry, &kept).await
+    sealstone::log::contact(registry, &kept).await
 }
 
 /// After a tag was set or read: the log must say the same of it.

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::watch_registry;
 use super::signing::SignerArgs;
 use super::verify::rules_text;
 use sealstone::store::Location;
@@ -196,8 +197,8 @@ async fn eval(
     let (policy, _) = read_policy(file, None)?;
     let repository = super::trust::repository_of(location, repository.as_ref(), true)?;
     let store = location.open(&connect.options())?;
-    let manifest = connect.resolve(location, store.as_ref()).await?;
-    let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
+    let (manifest, seen) = connect.resolve_logged(location, store.as_ref()).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, &policy, seen.as_ref()).await?;
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = evidence.circumstances(now());
     circumstances.released = location.tag().is_some();
@@ -294,6 +295,7 @@ async fn show(
     out: Option<&Path>,
     connect: &ConnectArgs,
 ) -> Result<()> {
+    watch_registry(registry, &connect.options()).await?;
     let (policy, signed): (Policy, bool) =
         match registry_policy(registry, &connect.options()).await? {
             HandedOut::Signed(envelope) => {
@@ -354,6 +356,7 @@ async fn push(context: &Context, registry: &str, file: &Path, connect: &ConnectA
     };
     let body = serde_json::from_slice(&signed.envelope().to_bytes())
         .map_err(|error| Error::other("the document cannot be sent").source(error))?;
+    watch_registry(registry, &connect.options()).await?;
     let registry_client = Registry::new(registry, None, &connect.options())?;
     let answer = Admin::new(registry_client)
         .ask(reqwest::Method::PUT, "policy", Some(&body))

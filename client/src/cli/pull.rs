@@ -79,7 +79,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             .hint("give --policy FILE (or set SEALSTONE_POLICY), --key FILE.pub for each signer, or --root FILE.pem")
             .hint("without any signature: --insecure-skip-signatures"));
     }
-    let manifest = args.connect.resolve(&args.location, source.store()).await?;
+    let (manifest, seen) = args
+        .connect
+        .resolve_logged(&args.location, source.store())
+        .await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
@@ -96,7 +99,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let judgement = match &judge {
         Some(judge) => {
             let repository = args.trust.repository(&args.location)?;
-            let evidence = evidence_for(source.store(), &manifest, judge.policy()).await?;
+            let evidence =
+                evidence_for(source.store(), &manifest, judge.policy(), seen.as_ref()).await?;
             let judgement = judge.judge(&repository, &manifest, &evidence)?;
             if args.oms {
                 // Before anything is fetched: whoever asks for it should learn at once that it is missing.

@@ -3,15 +3,19 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::signing::{SharedSigner, SignerArgs};
+use sealstone::log::Seen;
 use sealstone::store::{Location, Store};
-use sealstone::trust::{attach, expect_name, logged};
+use sealstone::trust::{Evidence, attach, evidence_for, evidence_of, expect_name, logged};
 use sealstone::{Error, Result};
+use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
-use sealstone_spec::policy::Time;
+use sealstone_spec::notary::{self, Files};
+use sealstone_spec::policy::{Policy, Time};
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::{Statement, Subject, VerifiedStatement};
 use sealstone_spec::words::three_words;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Which bundle, and who speaks.
@@ -38,6 +42,7 @@ pub(crate) struct Speaker {
     pub(crate) manifest: VerifiedManifest,
     pub(crate) signers: Vec<SharedSigner>,
     location: Location,
+    seen: Option<Seen>,
 }
 
 impl SpeakArgs {
@@ -45,7 +50,10 @@ impl SpeakArgs {
     pub(crate) async fn speaker(&self) -> Result<Speaker> {
         let signers = self.signer.signers()?;
         let store = self.location.open(&self.connect.options())?;
-        let manifest = self.connect.resolve(&self.location, store.as_ref()).await?;
+        let (manifest, seen) = self
+            .connect
+            .resolve_logged(&self.location, store.as_ref())
+            .await?;
         if let Some(name) = &self.name {
             expect_name(name, manifest.digest(), &self.location.to_string())?;
         }
@@ -54,6 +62,7 @@ impl SpeakArgs {
             manifest,
             signers,
             location: self.location.clone(),
+            seen,
         })
     }
 }
@@ -61,7 +70,34 @@ impl SpeakArgs {
 impl Speaker {
     /// What the statement is about.
     pub(crate) fn subject(&self) -> Vec<Subject> {
-        vec![Subject::new(self.location.name(), self.manifest.digest())]
+        notary::subjects(&self.location.name(), &self.manifest, Files::None)
+    }
+
+    /// What has been said about the bundle, with the proofs that `policy` can make use of.
+    pub(crate) async fn evidence(&self, policy: &Policy) -> Result<Evidence> {
+        let (store, seen) = (self.store.as_ref(), self.seen.as_ref());
+        evidence_for(store, &self.manifest, policy, seen).await
+    }
+
+    /// Digests of what these keys have said before, of a predicate type. What cannot be read is told and
+    /// passed over: nobody who stops a release shall be kept from it.
+    pub(crate) async fn said(&self, context: &Context, kind: &str) -> BTreeSet<Digest> {
+        match evidence_of(self.store.as_ref(), &self.manifest).await {
+            Ok(evidence) => {
+                let keys: Vec<_> = self
+                    .signers
+                    .iter()
+                    .map(|signer| signer.public_key())
+                    .collect();
+                evidence.said_by(&keys, kind, &self.manifest)
+            }
+            Err(error) => {
+                context.output.note(format!(
+                    "note: what was said before cannot be read, so this does not name it: {error}"
+                ));
+                BTreeSet::new()
+            }
+        }
     }
 
     /// Signs a statement with every key and attaches it.

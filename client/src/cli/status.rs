@@ -49,10 +49,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let policy = args.rules.policy(&args.location, &options).await?;
     let repository = args.rules.repository(&args.location)?;
     let store = args.location.open(&options)?;
-    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
+    let (manifest, seen) = args
+        .connect
+        .resolve_logged(&args.location, store.as_ref())
+        .await?;
     let digest = *manifest.digest();
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
-    let evidence = evidence_for(store.as_ref(), &manifest, &policy).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, &policy, seen.as_ref()).await?;
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = evidence.circumstances(now());
     circumstances.released = !tags.is_empty();

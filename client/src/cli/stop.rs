@@ -6,11 +6,13 @@ use sealstone::store::Location;
 use sealstone::trust::now;
 use sealstone::{Error, Result};
 use sealstone_spec::policy::lifecycle;
+use sealstone_spec::statement::predicate;
 
 /// Arguments of `sealstone reject`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Signs that this bundle shall not be released. It counts if the policy gives the key that authority.
+Signs that this bundle shall not be released. It counts if the policy gives the key that authority, and
+names the approvals that the same keys gave before: none of them takes it back, only a later one does.
 
 Example:
   sealstone reject registry.example/models/m@sha256:... --key bob.key --reason 'fails on group B'")]
@@ -75,8 +77,9 @@ pub(super) fn reason(text: &str) -> Result<&str> {
 pub(crate) async fn run_reject(args: RejectArgs, context: &Context) -> Result<()> {
     let reason = reason(&args.reason)?;
     let speaker = args.speak.speaker().await?;
+    let approvals = speaker.said(context, predicate::SVR).await;
     let time = now();
-    let statement = lifecycle::rejection(speaker.subject(), reason, time);
+    let statement = lifecycle::rejection(speaker.subject(), reason, &approvals, time);
     speaker.say(context, "rejected", &statement, time).await
 }
 

@@ -77,9 +77,11 @@ impl TrustArgs {
                 path.display()
             )));
         }
-        judge_by_roots(store, manifest, &keys, threshold)
-            .await
-            .map(Some)
+        let judge = judge_by_roots(store, manifest, &keys, threshold).await?;
+        if let Location::Registry(image) = location {
+            KeptPolicies::of_user()?.check(&image.registry.to_string(), judge.policy())?;
+        }
+        Ok(Some(judge))
     }
 
     /// Whether somebody to trust was named.
@@ -185,15 +187,18 @@ fn roots(path: Option<&Path>) -> Result<Option<Roots>> {
     Ok(Some(Roots::new(majority, keys)))
 }
 
+/// The policy in a file. Whatever a registry's policy is pinned to stays what it is: a file is no successor because
+/// its own roots signed it.
 fn from_file(path: &Path, location: &Location, root: Option<&Path>) -> Result<Policy> {
-    let (policy, signed) = read_policy(path, roots(root)?.as_ref())?;
+    let roots = roots(root)?;
+    let (policy, signed) = read_policy(path, roots.as_ref())?;
     // Documents of version 1 have no version that could go back.
     if let (Location::Registry(image), true) = (location, policy.version() > 0) {
         let kept = KeptPolicies::of_user()?;
         let registry = image.registry.to_string();
         kept.check(&registry, &policy)?;
         if let Some(signed) = signed {
-            kept.keep(&registry, &signed)?;
+            kept.take_file(&registry, &signed, roots.as_ref())?;
         }
     }
     Ok(policy)

@@ -3,6 +3,7 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::trust::TrustArgs;
+use sealstone::releases::{DataAt, SealedRelease, absent_data, check_data};
 use sealstone::store::{Location, Store};
 use sealstone::trust::{Evidence, RegistryWord, compare_pulled, evidence_for, expect_name};
 use sealstone::{Error, Result};
@@ -10,6 +11,7 @@ use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::policy::Evaluation;
+use sealstone_spec::recipe::LockedInput;
 use sealstone_spec::role::BundleRole;
 use sealstone_spec::words::three_words;
 use serde_json::json;
@@ -30,6 +32,7 @@ Examples:
   sealstone verify release.tar --key alice.pub
   sealstone verify release.tar --root roots.pem --repository models/m
   sealstone verify registry.example/models/m:1.0.0 --key alice.pub --files ./my-model
+  sealstone verify registry.example/models/m:1.0.0 --key alice.pub --deep --data data/raw.csv=/mnt/lake/raw.csv
   sealstone verify registry.example/models/m:1.0.0 --key a.pub --key b.pub --threshold 2 --name brisk-otter-quartz")]
 pub(crate) struct Args {
     /// The bundle: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST, oci:DIR[:TAG] or an exported FILE.tar
@@ -42,6 +45,14 @@ pub(crate) struct Args {
     /// The three words that the bundle must have as its name
     #[arg(long, value_name = "THREE-WORDS")]
     name: Option<String>,
+
+    /// Data that the bundle names and does not hold, compared with its lock; may be repeated
+    #[arg(long, value_name = "PATH=PLACE")]
+    data: Vec<DataAt>,
+
+    /// Refuse if data that the bundle only names was not given and compared
+    #[arg(long)]
+    deep: bool,
 
     /// Compare the files in this directory with the bundle
     #[arg(long, value_name = "DIR")]
@@ -60,7 +71,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     let repository = args.trust.repository(&args.location)?;
     let store = args.location.open(&args.connect.options())?;
-    let manifest = args.connect.resolve(&args.location, store.as_ref()).await?;
+    let (manifest, seen) = args
+        .connect
+        .resolve_logged(&args.location, store.as_ref())
+        .await?;
     if let Some(name) = &args.name {
         expect_name(name, manifest.digest(), &args.location.to_string())?;
     }
@@ -74,7 +88,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         )
         .await?;
     let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
-    let evidence = evidence_for(store.as_ref(), &manifest, judge.policy()).await?;
+    let evidence = evidence_for(store.as_ref(), &manifest, judge.policy(), seen.as_ref()).await?;
     for (digest, reason) in &evidence.unreadable {
         context.output.note(format!(
             "cannot be read and does not count: {digest}: {reason}"
@@ -88,6 +102,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             return Err(refusal);
         }
     };
+    let data = check_referenced(&args, store.as_ref(), &manifest).await?;
     let blobs = check_blobs(store, &manifest).await?;
     let files = match &args.files {
         Some(directory) => Some(check_files(&manifest, &evidence, directory).await?),
@@ -118,12 +133,55 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             directory.display()
         ));
     }
+    if let Some(count) = data {
+        text.push_str(&format!(
+            "\n  ok       data: {count} files that the bundle names are those of its lock"
+        ));
+    }
     let value = json!({"verified": true, "location": args.location.to_string(), "digest": digest,
         "name": three_words(digest), "policy": judge.policy().digest(),
         "evaluation": judgement.evaluation, "evidence": judgement.admission.evidence(),
-        "registry": word, "blobsChecked": blobs, "filesChecked": files, "roles": roles});
+        "registry": word, "blobsChecked": blobs, "filesChecked": files, "dataChecked": data, "roles": roles});
     context.output.result(&value, text);
     Ok(())
+}
+
+/// Compares data that the bundle names and does not hold; how many files it is, if that was asked for.
+async fn check_referenced(
+    args: &Args,
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+) -> Result<Option<usize>> {
+    if args.data.is_empty() && !args.deep {
+        return Ok(None);
+    }
+    let release = SealedRelease::read(store, manifest).await?;
+    if args.deep {
+        let given =
+            |input: &&LockedInput| !args.data.iter().any(|it| it.path == input.content.path);
+        let missing: Vec<&LockedInput> = absent_data(&release.lock, &release.bundle)
+            .into_iter()
+            .filter(given)
+            .collect();
+        if let Some(first) = missing.first() {
+            let source = first.source.as_deref().unwrap_or("nowhere that it says");
+            return Err(Error::refused(format!(
+                "{} inputs are not in the bundle and were not given, the first is \"{}\" from {source}",
+                missing.len(),
+                first.content.path
+            ))
+            .hint(format!("bring it, then: --data {}=PLACE", first.content.path)));
+        }
+    }
+    let (lock, data) = (release.lock, args.data.clone());
+    let check = move || -> Result<usize> {
+        let counts = data.iter().map(|data| check_data(&lock, data));
+        counts.sum()
+    };
+    let compared = tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|error| Error::other("comparing the data ended early").source(error))?;
+    compared.map(Some)
 }
 
 /// How many files of each role a bundle has; empty for what is no bundle.

@@ -45,8 +45,9 @@ struct WireCipher {
     nonce: String,
 }
 
-/// A locked key.
-pub(super) struct Locked {
+/// A locked key of cosign.
+#[derive(Debug)]
+pub struct Locked {
     parameters: scrypt::Params,
     salt: Vec<u8>,
     nonce: [u8; 24],
@@ -55,7 +56,10 @@ pub(super) struct Locked {
 
 impl Locked {
     /// Reads the content of the PEM block; an error is a text.
-    pub(super) fn parse(content: &[u8]) -> Result<Locked, String> {
+    ///
+    /// # Errors
+    /// If it is of another form, or asks for more work than cosign ever does.
+    pub fn parse(content: &[u8]) -> Result<Locked, String> {
         let wire: Wire = parse_strict(content, MAX_BYTES).map_err(|error| error.to_string())?;
         if wire.kdf.name != "scrypt" || wire.cipher.name != "nacl/secretbox" {
             return Err(format!(
@@ -84,6 +88,11 @@ impl Locked {
                 .map_err(|_| "its nonce has not 24 bytes".to_owned())?,
             ciphertext: decode("ciphertext", &wire.ciphertext)?,
         })
+    }
+
+    /// Bytes of memory that opening it takes.
+    pub fn memory(&self) -> u64 {
+        (128 * u64::from(self.parameters.r())) << self.parameters.log_n()
     }
 
     /// The PKCS#8 document; `None` if the passphrase does not open it.

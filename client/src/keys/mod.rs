@@ -23,6 +23,7 @@ mod private;
 mod words;
 
 pub use command::{COMMAND_TIME, CommandSigner};
+pub use cosign::Locked as CosignKey;
 pub use files::{KeyFiles, companion_of, read_public, read_public_list};
 pub use passphrase::{Passphrase, Passphrases};
 pub use private::read_secret;

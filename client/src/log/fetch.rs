@@ -12,7 +12,7 @@ use sealstone_spec::log::{
     consistency_proof, decode_entries,
 };
 use sealstone_spec::name::{RepoName, Tag};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 /// The log of a registry.
@@ -119,14 +119,32 @@ impl LogSource {
     /// # Errors
     /// If the tiles for it are not there.
     pub async fn consistency(&self, old: u64, size: u64) -> Result<Vec<Hash>> {
+        let found = self.consistencies(&BTreeSet::from([old]), size).await?;
+        Ok(found.into_values().next().unwrap_or_default())
+    }
+
+    /// The same of several sizes, none above `size`; each tile is fetched once.
+    ///
+    /// # Errors
+    /// As [`LogSource::consistency`].
+    pub async fn consistencies(
+        &self,
+        old: &BTreeSet<u64>,
+        size: u64,
+    ) -> Result<BTreeMap<u64, Vec<Hash>>> {
         let mut nodes = Vec::new();
-        let _ = consistency_proof(old, size, |node| {
-            nodes.push(node);
-            Ok::<_, Infallible>(Hash::of_nothing())
-        });
+        for old in old {
+            let _ = consistency_proof(*old, size, |node| {
+                nodes.push(node);
+                Ok::<_, Infallible>(Hash::of_nothing())
+            });
+        }
         let tiles = self.tiles(&nodes, size).await?;
-        consistency_proof(old, size, |node| tiles.node(node))
-            .map_err(|error| self.broken("tiles", error))
+        let proof = |old: &u64| {
+            let proof = consistency_proof(*old, size, |node| tiles.node(node));
+            Ok((*old, proof.map_err(|error| self.broken("tiles", error))?))
+        };
+        old.iter().map(proof).collect()
     }
 
     /// The entries of tile `index` of a tree of `size` entries.

@@ -1,4 +1,5 @@
-//! The last checkpoint that was seen of each registry, in files that only their user writes.
+//! The last checkpoint that was seen of each registry, in files that only their user writes; once more by the log's
+//! own key, so that one log behind two addresses shows one history.
 //!
 //! Under `SEALSTONE_STATE`, or `$XDG_STATE_HOME/sealstone`, or `~/.local/state/sealstone`, in `logs`.
 

@@ -3,7 +3,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `kept` | the last checkpoint of each registry, under the user's state directory |
+//! | `kept` | the last checkpoint of each registry and of each log, under the user's state directory |
 //! | `fetch` | checkpoints, tiles, entries and proofs of a registry |
 //! | `watch` | the check at each contact; proofs of tags |
 //! | `history` | reading the whole log: every leaf, every chain, every number |
@@ -19,4 +19,4 @@ mod watch;
 pub use fetch::LogSource;
 pub use history::{History, Problem, read_history};
 pub use kept::{KeptLog, KeptLogs};
-pub use watch::{Seen, check_tag, contact, contact_with};
+pub use watch::{Seen, check_history, check_tag, contact, contact_with};

@@ -11,6 +11,7 @@ use sealstone_spec::log::{
 };
 use sealstone_spec::name::{RepoName, Tag};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A log that was seen, and went on from what was kept.
 #[derive(Clone, Debug)]
@@ -67,25 +68,31 @@ pub async fn contact_with(
         }
     };
     let mut checkpoint = verify(&name, &trust, &shown, first.as_ref())?;
+    // Kept by the registry's name, and by the log's: one log behind two names shows one history.
+    let names = [name.clone(), checkpoint.log().to_string()];
     // From here on nobody else changes what is kept. Another process may have gone on meanwhile: then ours
     // may be the older of two good checkpoints, and a newer one is asked for.
-    let _lock = {
-        let (kept, name) = (kept.clone(), name.clone());
-        tokio::task::spawn_blocking(move || kept.lock(&name))
-            .await
-            .map_err(|error| {
-                Error::other("waiting for the kept checkpoint ended early").source(error)
-            })??
+    let _locks = {
+        let (kept, names) = (kept.clone(), names.clone());
+        let lock = move || names.iter().map(|name| kept.lock(name)).collect();
+        let locks: Result<Vec<_>> = tokio::task::spawn_blocking(lock).await.map_err(|error| {
+            Error::other("waiting for the kept checkpoint ended early").source(error)
+        })?;
+        locks?
     };
-    let before = kept.read(&name)?;
-    if let Some(before) = &before {
-        if before.checkpoint.size() > checkpoint.size() && first.as_ref() != Some(before) {
-            let again = source
-                .checkpoint()
-                .await?
-                .ok_or_else(|| gone(&name, before))?;
-            checkpoint = verify(&name, &trust, &again, Some(before))?;
-        }
+    let before = [kept.read(&names[0])?, kept.read(&names[1])?];
+    let largest = before.iter().flatten();
+    let largest = largest.max_by_key(|before| before.checkpoint.size());
+    if let Some(largest) = largest
+        && largest.checkpoint.size() > checkpoint.size()
+    {
+        let again = source
+            .checkpoint()
+            .await?
+            .ok_or_else(|| gone(&name, largest))?;
+        checkpoint = verify(&name, &trust, &again, first.as_ref())?;
+    }
+    for before in before.iter().flatten() {
         let (old, new) = (before.checkpoint.size(), checkpoint.size());
         let proof = if old < new {
             source.consistency(old, new).await?
@@ -100,9 +107,12 @@ pub async fn contact_with(
         key: checkpoint.log().clone(),
         checkpoint: checkpoint.clone(),
     };
-    if before.as_ref() != Some(&log) {
-        kept.write(&name, &log)?;
+    for (name, before) in names.iter().zip(&before) {
+        if before.as_ref() != Some(&log) {
+            kept.write(name, &log)?;
+        }
     }
+    let [before, _] = before;
     Ok(Some(Seen {
         source,
         checkpoint,
@@ -214,18 +224,50 @@ pub async fn check_tag(
         ));
     }
     // The proof's own checkpoint must be of the same history.
-    let (newer, older) = if evidence.checkpoint().size() >= seen.checkpoint.size() {
-        (evidence.checkpoint(), &seen.checkpoint)
-    } else {
-        (&seen.checkpoint, evidence.checkpoint())
+    check_history(seen, [evidence.checkpoint()]).await?;
+    Ok(evidence)
+}
+
+/// Checks that checkpoints which came with proofs are of the history that the registry shows: a log that proves
+/// statements in a tree of which its readers see nothing is two logs. What other logs signed is not looked at.
+///
+/// # Errors
+/// [`Outcome::Contradicted`] if one is not.
+pub async fn check_history<'a>(
+    seen: &Seen,
+    shown: impl IntoIterator<Item = &'a VerifiedCheckpoint>,
+) -> Result<()> {
+    let latest = &seen.checkpoint;
+    let own = shown
+        .into_iter()
+        .filter(|other| other.origin() == latest.origin());
+    let (newer, older): (Vec<_>, Vec<_>) = own.partition(|other| other.size() > latest.size());
+    let sizes = older.iter().map(|older| older.size());
+    let sizes: BTreeSet<u64> = sizes.filter(|size| *size < latest.size()).collect();
+    let mut paths = match sizes.is_empty() {
+        true => BTreeMap::new(),
+        false => seen.source.consistencies(&sizes, latest.size()).await?,
     };
-    let path = if older.size() < newer.size() {
-        seen.source.consistency(older.size(), newer.size()).await?
-    } else {
-        Vec::new()
+    paths.insert(latest.size(), Vec::new());
+    let contradicted = |divergence: Divergence, other: &VerifiedCheckpoint| {
+        Error::new(
+            Outcome::Contradicted,
+            format!("registry {}: {divergence}", seen.source.registry()),
+        )
+        .hint(ASK)
+        .detail(json!({"seen": latest.note().to_string(), "proof": other.note().to_string()}))
     };
-    match newer.follows(older, &path) {
-        Ok(()) => Ok(evidence),
-        Err(divergence) => contradicted(format!("registry {name}: {divergence}")),
+    for older in older {
+        let path = paths.get(&older.size()).map(Vec::as_slice);
+        latest
+            .follows(older, path.unwrap_or_default())
+            .map_err(|divergence| contradicted(divergence, older))?;
     }
+    for newer in newer {
+        let path = seen.source.consistency(latest.size(), newer.size()).await?;
+        newer
+            .follows(latest, &path)
+            .map_err(|divergence| contradicted(divergence, newer))?;
+    }
+    Ok(())
 }

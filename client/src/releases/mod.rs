@@ -5,6 +5,7 @@
 //! | `difference` | what changed between two bundles: files, parameters, environment, metrics, dependencies |
 //! | `sealed` | a bundle with recipe and lock, held against its own files |
 //! | `voices` | what trusted keys have said about a bundle |
+//! | `data` | data that a bundle only names, brought by whoever has it |
 //! | `chain` | from data to deployment: every link a digest, each verified or not |
 //! | `rebuildable` | whether somebody else has made it again, and what is missing |
 //! | `checkout` | what people write, restored from a bundle |
@@ -19,6 +20,7 @@
 mod chain;
 mod checkout;
 mod comparison;
+mod data;
 mod difference;
 mod drift;
 mod origin;
@@ -30,6 +32,7 @@ mod voices;
 pub use chain::{Chain, Deployment, Edge, Node, TagLink, chain};
 pub use checkout::{Restored, restore};
 pub use comparison::{REGRESSION_SUITE, comparison};
+pub use data::{DataAt, absent_data, check_data, place_data};
 pub use difference::{FileChange, ReleaseDifference, ValueChange, compare_releases};
 pub use drift::{Area, Drift, DriftRow, drift_between, drift_since};
 pub use origin::{Match, Origin, find_origin};

@@ -12,23 +12,26 @@ use sealstone_spec::statement::predicate::{self, Predicate};
 use sealstone_spec::statement::provenance::{
     BuildDefinition, BuildMetadata, Builder, EQUIVALENCE, Provenance, REBUILD, RunDetails,
 };
+use sealstone_spec::statement::rebuild::{
+    MEASURED, Measured, MeasuredArtifact, MeasuredMetric, Method, Parameters, Tolerances,
+};
 use sealstone_spec::statement::svr::{Svr, Verifier};
 use sealstone_spec::statement::test_result::{Outcome, TestResult};
 use sealstone_spec::statement::{MAX_SUBJECTS, ResourceDescriptor, Statement, Subject};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-/// Every statement that a report makes, its own first. `name` is the bundle's, for people.
+/// Every statement that a report makes, its own first. `about` is the bundle, and the root of its model signature
+/// if that is known.
 ///
 /// # Errors
 /// If a statement would not be what its type demands.
-pub fn statements(report: &Report, name: &str) -> Result<Vec<Statement>> {
-    let bundle = Subject::new(name, &report.baseline.digest.0);
-    let mut subjects = vec![bundle.clone()];
+pub fn statements(report: &Report, about: &[Subject]) -> Result<Vec<Statement>> {
+    let mut subjects = about.to_vec();
     let rebuilt = report.stages.iter().flat_map(|stage| &stage.artifacts);
     subjects.extend(
         rebuilt
             .filter_map(|row| Some(Subject::new(format!("rebuild/{}", row.path), &row.now?)))
-            .take(MAX_SUBJECTS - 1),
+            .take(MAX_SUBJECTS - about.len()),
     );
     let short = report.cut().unwrap_or_else(|| report.clone());
     let mut statements = vec![Statement::new(
@@ -36,21 +39,21 @@ pub fn statements(report: &Report, name: &str) -> Result<Vec<Statement>> {
         PREDICATE_TYPE,
         short.to_predicate(),
     )];
-    statements.push(derived(&bundle, &test_result(report))?);
+    statements.push(derived(about, &test_result(report))?);
     if let Some(svr) = verified(report)? {
-        statements.push(derived(&bundle, &svr)?);
+        statements.push(derived(about, &svr)?);
     }
     if let Some(provenance) = provenance(report)? {
-        statements.push(derived(&bundle, &provenance)?);
+        statements.push(derived(about, &provenance)?);
     }
     Ok(statements)
 }
 
-fn derived<P: Predicate>(bundle: &Subject, value: &P) -> Result<Statement> {
+fn derived<P: Predicate>(about: &[Subject], value: &P) -> Result<Statement> {
     let fields = predicate::write(value).map_err(|error| {
         Error::other("a statement that follows from the report cannot be written").source(error)
     })?;
-    Ok(Statement::new(vec![bundle.clone()], P::TYPE, fields))
+    Ok(Statement::new(about.to_vec(), P::TYPE, fields))
 }
 
 fn test_result(report: &Report) -> TestResult {
@@ -146,13 +149,16 @@ fn provenance(report: &Report) -> Result<Option<Provenance>> {
         return Ok(None);
     };
     let exact = achieved == Class::BitExact;
-    let mut external = Map::new();
-    external.insert("target".into(), json!(report.baseline.id));
-    external.insert("scope".into(), json!(report.scope.as_str()));
-    if !exact {
-        external.insert("class".into(), json!(achieved.as_str()));
-    }
+    let mut external = Parameters {
+        target: report.baseline.id.clone(),
+        scope: report.scope.as_str().to_owned(),
+        ..Parameters::default()
+    };
     let mut internal = Map::new();
+    if !exact {
+        let measured = compare(report, achieved, &mut external);
+        internal.insert(MEASURED.into(), measured.to_value());
+    }
     if let Some(isolation) = report.isolation.achieved {
         internal.insert("isolation".into(), Value::from(isolation.as_str()));
     }
@@ -190,7 +196,7 @@ fn provenance(report: &Report) -> Result<Option<Provenance>> {
     Ok(Some(Provenance {
         build_definition: BuildDefinition {
             build_type: if exact { REBUILD } else { EQUIVALENCE }.to_owned(),
-            external_parameters: external,
+            external_parameters: external.to_map(),
             internal_parameters: internal,
             resolved_dependencies: dependencies,
         },
@@ -208,6 +214,50 @@ fn provenance(report: &Report) -> Result<Option<Provenance>> {
             byproducts: logs.chain(written).collect(),
         },
     }))
+}
+
+/// What was compared with what, by which demands, and what came of it.
+fn compare(report: &Report, achieved: Class, parameters: &mut Parameters) -> Measured {
+    let artifacts = report.stages.iter().flat_map(|stage| &stage.artifacts);
+    let mut tolerances = Tolerances::default();
+    let mut measured = Measured::default();
+    for row in artifacts {
+        parameters
+            .candidate
+            .extend(row.now.map(|now| (row.path.clone(), now)));
+        tolerances.artifacts.insert(row.path.clone(), row.required);
+        let detail = row.detail.as_ref();
+        let found = MeasuredArtifact {
+            target: row.base,
+            class: row.class,
+            rule: detail.and_then(|detail| detail.rule.clone()),
+            observed: detail.and_then(|detail| detail.observed.clone()),
+        };
+        measured.artifacts.insert(row.path.clone(), found);
+    }
+    for row in &report.metrics {
+        let (name, rule) = (row.name.clone(), row.rule.clone());
+        tolerances.metrics.insert(name.clone(), rule);
+        let found = MeasuredMetric {
+            target: row.base.clone(),
+            candidate: row.now.clone(),
+            delta: row.delta.clone(),
+        };
+        measured.metrics.insert(name, found);
+    }
+    let has_answers = report.tests.iter().any(|row| row.kind == "inference");
+    let methods = [
+        (Method::WeightsAllclose, !measured.artifacts.is_empty()),
+        (Method::EvalMetrics, !measured.metrics.is_empty()),
+        (Method::GoldenOutputs, has_answers),
+    ];
+    parameters.class = Some(achieved);
+    parameters.method = methods
+        .into_iter()
+        .filter_map(|(method, used)| used.then_some(method))
+        .collect();
+    parameters.tolerances = Some(tolerances);
+    measured
 }
 
 /// A URI that says who vouches: a name that is one already, or one under our own scheme.
@@ -232,4 +282,68 @@ fn builder_id(report: &Report) -> String {
 fn time(text: &str) -> Result<sealstone_spec::statement::Timestamp> {
     text.parse()
         .map_err(|error| Error::other("the report has a time that cannot be read").source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_equivalence_names_candidate_method_demands_and_what_was_measured() {
+        let text = include_str!("../../../spec/vectors/report/reproduced.json");
+        let mut report: Value = serde_json::from_str(text).unwrap();
+        let other = Digest::sha256(b"other weights");
+        report["class"]["achieved"] = json!("numeric");
+        let row = report.pointer_mut("/stages/1/artifacts/0").unwrap();
+        let target = row["base"].clone();
+        row["now"] = json!(other);
+        row["class"] = json!("numeric");
+        row["detail"] = json!({"rule": "rel_l2<=1e-9", "observed": "3e-10"});
+        let report = Report::parse(&serde_json::to_vec(&report).unwrap()).unwrap();
+        let about = [
+            Subject::new("m", &report.baseline.digest.0),
+            Subject::new("oms:m", &Digest::sha256(b"root")),
+        ];
+        let all = statements(&report, &about).unwrap();
+        for statement in &all {
+            assert_eq!(
+                statement.subject[..2],
+                about,
+                "{}",
+                statement.predicate_type
+            );
+        }
+        let found = all
+            .iter()
+            .find(|statement| statement.predicate_type == predicate::SLSA_PROVENANCE)
+            .unwrap();
+        let found = Value::Object(found.predicate.clone().unwrap());
+        let definition = &found["buildDefinition"];
+        assert_eq!(definition["buildType"], EQUIVALENCE);
+        let external = &definition["externalParameters"];
+        assert_eq!(external["class"], "numeric");
+        assert_eq!(
+            external["candidate"]["model/weights.safetensors"],
+            json!(other)
+        );
+        let method = external["method"].as_array().unwrap();
+        assert_eq!(method[..2], ["weights-allclose", "eval-metrics"]);
+        let tolerances = &external["tolerances"];
+        assert_eq!(
+            tolerances["artifacts"]["model/weights.safetensors"],
+            "numeric"
+        );
+        assert!(tolerances["metrics"]["auc"].is_object());
+        let measured = &definition["internalParameters"]["measured"];
+        assert_eq!(
+            measured["artifacts"]["model/weights.safetensors"],
+            json!({"target": target, "class": "numeric", "rule": "rel_l2<=1e-9", "observed": "3e-10"})
+        );
+        assert_eq!(
+            measured["metrics"]["auc"],
+            json!({"target": "0.91", "candidate": "0.91", "delta": "0"})
+        );
+    }
 }

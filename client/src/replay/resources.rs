@@ -56,6 +56,16 @@ pub(super) fn of_stage(
         ),
         row(
             &locked.name,
+            "gpuMemory",
+            "B",
+            base.gpu_memory.map(|bytes| bytes as f64),
+            usage.accelerator_bytes.map(|most| most.value as f64),
+            1.0,
+            None,
+            method(&usage.accelerator_bytes),
+        ),
+        row(
+            &locked.name,
             "threads",
             "",
             base.max_threads.map(|count| count as f64),
@@ -157,4 +167,59 @@ fn method_of(measured: &Measured) -> String {
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::runner::NOT_ENFORCED;
+
+    fn told(base: f64, now: f64, bound: Option<&str>, quantity: &str, scale: f64) -> ResourceRow {
+        let bound = bound.map(|bound| bound.parse().unwrap());
+        row(
+            "train",
+            quantity,
+            "",
+            Some(base),
+            Some(now),
+            scale,
+            bound.as_ref(),
+            None,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_ratio_over_its_bound_is_told_and_short_times_are_not() {
+        assert!(told(1000.0, 2000.0, Some("2"), "wall", 1000.0).ok);
+        assert!(!told(1000.0, 2001.0, Some("2"), "wall", 1000.0).ok);
+        // Half a second instead of a tenth differs by chance.
+        assert!(told(100.0, 500.0, Some("2"), "wall", 1000.0).ok);
+        assert!(!told(1000.0, 9000.0, Some("2"), "dataWait", 1000.0).ok);
+        assert!(!told(100.0, 201.0, Some("2"), "peakRss", 1.0).ok);
+        assert!(told(100.0, 9000.0, None, "gpuMemory", 1.0).ok);
+        let shown = told(1000.0, 2500.0, Some("2"), "wall", 1000.0);
+        let shown = (
+            shown.base.as_deref(),
+            shown.now.as_deref(),
+            shown.ratio.as_deref(),
+        );
+        assert_eq!(shown, (Some("1.000"), Some("2.500"), Some("2.50")));
+        assert!(row("train", "wall", "s", Some(1.0), None, 1.0, None, None).is_none());
+    }
+
+    #[test]
+    fn a_limit_that_nothing_enforces_is_a_row() {
+        let limit = Enforcement {
+            limit: "cpus".into(),
+            requested: "4096".into(),
+            by: NOT_ENFORCED.into(),
+            note: None,
+        };
+        let row = asked_for("train", &limit);
+        assert_eq!(row.quantity, "limit.cpus");
+        assert_eq!(row.bound.as_deref(), Some("4096"));
+        assert_eq!(row.method.as_deref(), Some(NOT_ENFORCED));
+    }
 }

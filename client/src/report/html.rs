@@ -288,6 +288,7 @@ fn quantity(name: &str) -> &str {
         "wall" => "time",
         "cpu" => "processor time",
         "peakRss" => "peak memory",
+        "gpuMemory" => "memory of accelerators",
         "threads" => "threads",
         "load" => "loading data",
         other => other,

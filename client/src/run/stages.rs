@@ -258,7 +258,7 @@ fn usage(outcome: &StageOutcome) -> Usage {
         read_bytes: value(used.read_bytes),
         written_bytes: value(used.written_bytes),
         max_threads: value(used.max_threads),
-        gpu_memory: None,
+        gpu_memory: value(used.accelerator_bytes),
         data_wait_ms: None,
     }
 }

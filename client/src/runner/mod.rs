@@ -6,6 +6,7 @@
 //! Invariant: the isolation in an outcome is one that a probe of this process has shown to hold. A run
 //! never writes to a source of an input.
 
+mod accelerator;
 mod bubblewrap;
 mod capabilities;
 mod cgroup;

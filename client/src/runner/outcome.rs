@@ -41,6 +41,8 @@ pub enum Method {
     /// Looking at all processes every 100 ms; shared pages count once for each. A peak between two looks
     /// is not seen.
     Sampled,
+    /// What `nvidia-smi` tells of its processes, once a second.
+    NvidiaSmi,
 }
 
 /// A figure and how it was measured.
@@ -83,6 +85,9 @@ pub struct Usage {
     /// Most threads at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_threads: Option<Measured>,
+    /// Most memory of accelerators at a time, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerator_bytes: Option<Measured>,
     /// Most processes at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_processes: Option<Measured>,

@@ -4,6 +4,7 @@
 //! is allowed to see: that is in the confinement that it is handed.
 //! Invariant: when this returns, no process of the command is left.
 
+use super::accelerator;
 use super::cgroup::{Bounds, Group, Places};
 use super::child::{self, Confinement, Kept, Resource};
 use super::job::{Limits, StageJob};
@@ -124,6 +125,7 @@ pub(super) fn run(
     }
     drop(sender);
 
+    let accelerators = accelerator::Watch::start(&job.device, kept.id());
     let mut watch = Watch::new(start, helpers);
     let ended = loop {
         match pieces.recv_timeout(keeping.look.min(Duration::from_millis(20))) {
@@ -164,7 +166,8 @@ pub(super) fn run(
         }
         (job.limits.pids.is_some() && group.ran_out_of_processes()).then_some(Stop::PidsLimit)
     });
-    let usage = usage(&ended, wall, &watch, keeping.group.as_ref());
+    let mut usage = usage(&ended, wall, &watch, keeping.group.as_ref());
+    usage.accelerator_bytes = accelerators.and_then(accelerator::Watch::finish);
     // Gone only now, since it had the accounts.
     drop(keeping.group.take());
     Ok(Ran {
@@ -488,5 +491,6 @@ fn usage(ended: &child::Ended, wall: Duration, watch: &Watch, group: Option<&Gro
         written_bytes: waited(ended.written_bytes),
         max_threads: seen(watch.threads),
         max_processes: seen(watch.processes),
+        accelerator_bytes: None,
     }
 }

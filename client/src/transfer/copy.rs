@@ -1,12 +1,13 @@
 //! A manifest with everything that belongs to it, from one place to another.
 //!
 //! The order is what makes an interruption harmless: blobs, manifests with children first, what was
-//! said about them, and the tag last. Invariant: nothing is stored at the destination under a digest
-//! that was not compared; a tag never appears before what it leads to.
+//! said about them, what the source's log proves of that, and the tag last. Invariant: nothing is
+//! stored at the destination under a digest that was not compared; a tag never appears before what
+//! it leads to.
 
 use super::graph::{self, Graph, Seen};
 use super::progress::{Arrival, Track};
-use super::{Place, TransferOptions, fetch, lost, upload};
+use super::{Place, TransferOptions, fetch, lost, record, upload};
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::store::Store;
@@ -86,6 +87,10 @@ pub(super) async fn copy_as(
         true => graph::gather_evidence(source.store(), &content, &mut seen).await?,
         false => graph::Evidence::default(),
     };
+    let record = match options.referrers {
+        true => record::of_news(source, destination, manifest, &evidence).await?,
+        false => None,
+    };
     let counts = Counts::default();
     let mut manifests = 0;
 
@@ -121,6 +126,16 @@ pub(super) async fn copy_as(
         target.put_manifest(list, Some(list_tag)).await?;
         manifests += graph.manifests.len();
     }
+    let recorded = usize::from(record.is_some());
+    if let Some((record, documents)) = record {
+        let contents = documents.into_iter().map(|document| document.content);
+        for content in contents.chain([b"{}".to_vec()]) {
+            let digest = Digest::sha256(&content);
+            target.put_blob_bytes(&digest, content).await?;
+        }
+        target.put_manifest(&record, None).await?;
+        manifests += 1;
+    }
     if let Some(tag) = tag {
         target
             .put_manifest(manifest, Some(tag))
@@ -131,7 +146,7 @@ pub(super) async fn copy_as(
         digest: *manifest.digest(),
         tag: tag.cloned(),
         manifests,
-        evidence: evidence.referrers.len() + evidence.lists.len(),
+        evidence: evidence.referrers.len() + evidence.lists.len() + recorded,
         blobs_moved: counts.moved.into_inner(),
         blobs_present: counts.present.into_inner(),
         bytes_moved: counts.bytes.into_inner(),

@@ -7,19 +7,18 @@
 
 use super::graph::{self, Graph, Seen};
 use super::progress::{Arrival, Silent, Track};
-use super::{Place, TransferOptions, fetch, lost};
+use super::{Place, TransferOptions, fetch, lost, record};
 use crate::archive::{self, Source};
 use crate::error::{Error, Result};
 use crate::layout::{Index, MARKER_TEXT};
-use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::name::Tag;
-use sealstone_spec::record::{Document, record_manifest};
 use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES};
 use sealstone_spec::statement::predicate;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,19 +67,8 @@ pub async fn export(
         true => graph::gather_evidence(source.store(), &content, &mut seen).await?,
         false => graph::Evidence::default(),
     };
-    let about: Vec<Digest> = evidence
-        .referrers
-        .iter()
-        .filter_map(|graph| graph.manifests.last())
-        .filter(|referrer| {
-            referrer
-                .subject()
-                .is_some_and(|s| s.digest == *manifest.digest())
-        })
-        .map(|referrer| *referrer.digest())
-        .collect();
     let record = match options.referrers {
-        true => record(source, manifest, tag, &about).await?,
+        true => record::of_now(source, manifest, tag, &evidence).await?,
         false => None,
     };
     let mut graphs: Vec<&Graph> = vec![&content];
@@ -98,7 +86,12 @@ pub async fn export(
             .map(|d| (d, None)),
     );
     // A record that came along from elsewhere may be this very one.
-    let record = record.filter(|(new, _)| !about.contains(new.digest()));
+    let referrers = evidence.referrers.iter();
+    let there: BTreeSet<Digest> = referrers
+        .filter_map(|graph| graph.manifests.last())
+        .map(|referrer| *referrer.digest())
+        .collect();
+    let record = record.filter(|(new, _)| !there.contains(new.digest()));
     listed.extend(
         record
             .as_ref()
@@ -161,23 +154,6 @@ pub async fn export(
         blobs,
         model_signature: has_model_signature,
     })
-}
-
-/// The registry's record of the release as of now, made into a referrer; `None` if it says nothing.
-async fn record(
-    source: &Place,
-    manifest: &VerifiedManifest,
-    tag: Option<&Tag>,
-    statements: &[Digest],
-) -> Result<Option<(VerifiedManifest, Vec<Document>)>> {
-    let documents = source.store().record(tag, statements).await?;
-    if documents.is_empty() {
-        return Ok(None);
-    }
-    let bytes = record_manifest(&manifest.descriptor(), &documents);
-    let made = VerifiedManifest::check(bytes, None, None, Algorithm::Sha256)
-        .map_err(|error| Error::other("the registry's record makes no manifest").source(error))?;
-    Ok(Some((made, documents)))
 }
 
 /// A blob that is opened when its turn comes. From a registry it is fetched then, into a file beside

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `push`, `pull`, `copy`, `export` | the four use cases and their order of steps |
 //! | `graph` | which manifests and blobs belong to one |
+//! | `record` | what the source's registry and log say of it, as one more referrer |
 //! | `upload`, `sessions`, `read_ahead` | one blob to a registry, over cuts and restarts |
 //! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
 //! | `disk` | writing past the page cache |
@@ -26,6 +27,7 @@ mod pull;
 mod push;
 mod ranges;
 mod read_ahead;
+mod record;
 mod sessions;
 mod sink;
 mod staging;

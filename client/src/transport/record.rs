@@ -17,13 +17,16 @@ use sealstone_spec::notary::KEY_PATH;
 use sealstone_spec::record::{self, Document, MAX_DOCUMENT_BYTES};
 use serde_json::Value;
 
+/// What is said where a log does not take a signature.
+const UNLOGGED: &str = "the registry's log did not take the signature, so its bundle has no entry: sign again to add it";
 const MAX_ENTRY: usize = 256 * 1024;
 /// Media type of a public key.
 const PEM_MEDIA_TYPE: &str = "application/x-pem-file";
 
 impl RegistryStore {
     /// Puts a P-256 signature into the registry's log; the element for a bundle's `tlogEntries`. `None`
-    /// where there is no log, or it does not take it: the signature is good without.
+    /// where there is no log, or it does not take it: the signature is good without. That a log which is there
+    /// did not take it is said, because signing once more mends it.
     pub(crate) async fn submit_signature(&self, rekord: &Rekord) -> Result<Option<Value>> {
         let what = format!("the log entry of a signature in {}", self.name());
         let path = format!("api/v1/log/entries?repository={}", self.name());
@@ -34,12 +37,18 @@ impl RegistryStore {
         call.body = Bytes::from(rekord.to_bytes());
         let answer = match self.registry().send_unrepeated(&call).await {
             Ok(answer) if matches!(answer.status(), 200 | 201) => answer,
+            // A registry without a log, or of another kind.
+            Ok(answer) if matches!(answer.status(), 300..=407 | 410 | 501) => {
+                tracing::debug!(status = answer.status(), "there is no log for signatures");
+                return Ok(None);
+            }
             Ok(answer) => {
-                tracing::debug!(status = answer.status(), "the log took no entry");
+                let status = answer.status();
+                tracing::warn!(status, "{UNLOGGED}");
                 return Ok(None);
             }
             Err(error) => {
-                tracing::debug!(%error, "the log took no entry");
+                tracing::warn!(%error, "{UNLOGGED}");
                 return Ok(None);
             }
         };

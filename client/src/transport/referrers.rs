@@ -7,8 +7,9 @@
 
 use super::link;
 use super::repository::{Access, RegistryStore};
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::store::Store as _;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, LINK};
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -20,6 +21,9 @@ use std::sync::atomic::Ordering;
 
 /// Most pages of one listing: a registry that never ends it is not followed for ever.
 const MAX_PAGES: usize = 1000;
+
+/// Manifests that are fetched at once for the types that a list leaves out.
+const PARALLEL: usize = 8;
 
 /// Attempts to add to a fallback list that others write to at the same time.
 const ATTEMPTS: usize = 8;
@@ -45,11 +49,43 @@ impl RegistryStore {
             }
         };
         if let Some(wanted) = artifact_type {
-            found.retain(|descriptor| descriptor.artifact_type.as_deref() == Some(wanted));
+            found = self.typed(found).await?;
+            found.retain(|descriptor| {
+                let stated = descriptor.artifact_type.as_deref();
+                stated.is_none_or(|stated| stated == wanted)
+            });
         }
         found.sort_by_key(|descriptor| descriptor.digest);
         found.dedup_by(|one, other| one.digest == other.digest);
         Ok(found)
+    }
+
+    /// The same list with the types that it leaves out, as the manifests themselves have them: some writers of such
+    /// lists forget them (https://github.com/docker/buildx/issues/4010), and what is passed over could be what stops
+    /// a release. What cannot be read keeps no type, and is in every list.
+    async fn typed(&self, listed: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
+        stream::iter(listed)
+            .map(|descriptor| async move {
+                if descriptor.artifact_type.is_some() {
+                    return Ok(descriptor);
+                }
+                let reference = Reference::Digest(descriptor.digest);
+                match self.find_manifest(&reference).await {
+                    Ok(Some(manifest)) => {
+                        let mut read = manifest.descriptor();
+                        // A manifest that has no type is of none that anybody asks for.
+                        let own = manifest.artifact_type().unwrap_or_default();
+                        read.artifact_type = Some(own.to_owned());
+                        Ok(read)
+                    }
+                    Ok(None) => Ok(descriptor),
+                    Err(error) if error.outcome() == Outcome::Halted => Ok(descriptor),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffered(PARALLEL)
+            .try_collect()
+            .await
     }
 
     /// `None` if the registry has no such API.

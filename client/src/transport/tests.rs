@@ -263,6 +263,41 @@ async fn referrers_are_listed_with_and_without_the_api() {
 }
 
 #[tokio::test]
+async fn a_list_without_types_hides_nothing() {
+    let quirks = Quirks {
+        no_referrers: true,
+        ..Quirks::default()
+    };
+    let fake = FakeRegistry::start(quirks).await;
+    let store = fake.store("a/b");
+    let subject = manifest("subject", None);
+    let (one, two) = (manifest("1", Some(&subject)), manifest("2", Some(&subject)));
+    for manifest in [&subject, &one] {
+        store.put_manifest(manifest, None).await.unwrap();
+    }
+    // As buildx writes it, and with an entry that nobody has.
+    let entry = |manifest: &VerifiedManifest| serde_json::json!({"mediaType": manifest.media_type(), "digest": manifest.digest(), "size": manifest.size()});
+    let list = serde_json::json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX,
+        "manifests": [entry(&one), entry(&two)]});
+    let list = VerifiedManifest::check(list.to_string(), None, None, Algorithm::Sha256).unwrap();
+    let tag = format!("sha256-{}", subject.digest().hex());
+    store
+        .put_manifest(&list, Some(&tag.parse().unwrap()))
+        .await
+        .unwrap();
+    let store = fake.store("a/b");
+    let of_type = async |kind: &str| {
+        let found = store.referrers(subject.digest(), Some(kind)).await.unwrap();
+        let digests = found.iter().map(|descriptor| descriptor.digest);
+        digests.collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = [*one.digest(), *two.digest()].into();
+    assert_eq!(of_type("application/x").await, both);
+    // What cannot be read may be anything.
+    assert_eq!(of_type("application/y").await, [*two.digest()].into());
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_the_digests_never_come_back() {
     let fake = FakeRegistry::start(Quirks::default()).await;
     let store = fake.store("a/b");

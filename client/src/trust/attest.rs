@@ -11,7 +11,9 @@ use sealstone_spec::bom::Bom;
 use sealstone_spec::environment::looks_secret;
 use sealstone_spec::key::{PublicKey, Signer};
 use sealstone_spec::manifest::VerifiedManifest;
-use sealstone_spec::notary;
+use sealstone_spec::notary::{self, Files};
+use sealstone_spec::policy::lifecycle;
+use sealstone_spec::report::Report;
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::predicate::{self, Predicate, PredicateError, read, unread_fields};
 use sealstone_spec::statement::provenance::Provenance;
@@ -20,7 +22,7 @@ use sealstone_spec::statement::release::Release;
 use sealstone_spec::statement::summary::Summary;
 use sealstone_spec::statement::svr::Svr;
 use sealstone_spec::statement::test_result::TestResult;
-use sealstone_spec::statement::{Statement, Subject, VerifiedStatement};
+use sealstone_spec::statement::{ResourceDescriptor, Statement, Subject, VerifiedStatement};
 use serde_json::{Map, Value};
 
 /// A statement's type and what it says, checked to be fit for signing.
@@ -43,6 +45,12 @@ impl Attestation {
             ))
             .hint("take it out, and consider it known: replace it"));
         }
+        if let Some(command) = command_for(predicate_type) {
+            return Err(Error::usage(format!(
+                "\"{predicate_type}\" is said by a command of its own, which binds it to what it is about"
+            ))
+            .hint(format!("use sealstone {command}")));
+        }
         let facts = said(predicate_type, &predicate)
             .map_err(|error| Error::usage("nothing was signed").source(error))?;
         if let Some(first) = facts.unread.first() {
@@ -56,8 +64,21 @@ impl Attestation {
                 "\"{predicate_type}\" is no URI that could be a predicate type"
             )));
         }
-        if predicate_type == predicate::COSIGN_SIGN {
-            return Err(Error::usage("a signature is no attestation").hint("use sealstone sign"));
+        if predicate_type == predicate::TEST_RESULT {
+            let result: TestResult = read(&predicate)
+                .map_err(|error| Error::usage("nothing was signed").source(error))?;
+            if !result
+                .configuration
+                .iter()
+                .any(ResourceDescriptor::is_pinned)
+            {
+                return Err(Error::usage(
+                    "\"configuration\" names no suite and no data with a digest that fixes it",
+                )
+                .hint(
+                    "add \"digest\": {\"sha256\": ...} to what was run, or to what it was run on",
+                ));
+            }
         }
         Ok(Attestation {
             predicate_type: predicate_type.to_owned(),
@@ -75,13 +96,33 @@ impl Attestation {
         &self.predicate
     }
 
-    /// What it is about: the manifest, the root of its model signature, and for provenance and releases each
-    /// file of weights, so that a loose file can be looked up.
+    /// What it is about: the manifest, the root of its model signature, for provenance each file of weights, and
+    /// for a release every file, so that a loose file can be looked up.
     fn subjects(&self, name: &str, manifest: &VerifiedManifest) -> Vec<Subject> {
-        let files = [predicate::SLSA_PROVENANCE, predicate::RELEASE];
-        let with_files = files.contains(&self.predicate_type.as_str());
-        notary::subjects(name, manifest, with_files)
+        let files = match self.predicate_type.as_str() {
+            predicate::SLSA_PROVENANCE => Files::Weights,
+            predicate::RELEASE => Files::All,
+            _ => Files::None,
+        };
+        notary::subjects(name, manifest, files)
     }
+}
+
+/// The command that makes statements of a type which are not taken as they come: signatures, and those of our own
+/// whose words are checked where they are made.
+fn command_for(predicate_type: &str) -> Option<&'static str> {
+    Some(match predicate_type {
+        predicate::COSIGN_SIGN | predicate::MODEL_SIGNATURE => "sign",
+        lifecycle::REJECTION => "reject",
+        lifecycle::DEPRECATION => "deprecate",
+        lifecycle::REVOCATION => "revoke",
+        lifecycle::EXCEPTION => "except",
+        lifecycle::INCIDENT | lifecycle::INCIDENT_CLOSE => "incident",
+        predicate::REPRODUCTION => return None,
+        // A type of ours that this version does not know.
+        other if other.starts_with("https://sealstone.dev/") => "help",
+        _ => return None,
+    })
 }
 
 /// Signs an attestation about `manifest`, which lies in `store`, with one key, and attaches it. The same
@@ -98,6 +139,17 @@ pub async fn attest(
     created: &str,
 ) -> Result<Signed> {
     let kind = attestation.predicate_type();
+    if kind == predicate::REPRODUCTION {
+        let report = Report::from_predicate(attestation.predicate())
+            .map_err(|error| Error::usage("nothing was signed").source(error))?;
+        if report.baseline.digest.0 != *manifest.digest() {
+            return Err(Error::usage(format!(
+                "the report is about {}, not about {}",
+                report.baseline.digest.0,
+                manifest.digest()
+            )));
+        }
+    }
     let holds = |bundle: &SigstoreBundle| {
         let found = open(bundle, signer.public_key(), kind, manifest)?;
         match found.predicate() == Some(attestation.predicate()) {
@@ -105,8 +157,8 @@ pub async fn attest(
             false => Err("it says something else".to_owned()),
         }
     };
-    if let Some(referrer) = find(store, manifest, kind, &holds).await? {
-        return Ok(Signed::there(signer, referrer));
+    if let Some(found) = find(store, manifest, kind, &holds).await? {
+        return found.settled(store, manifest, kind, signer, created).await;
     }
     let statement = Statement::new(
         attestation.subjects(name, manifest),
@@ -216,6 +268,22 @@ pub fn said(kind: &str, predicate: &Map<String, Value>) -> Result<Said, Predicat
                 ("packages", it.packages().len().to_string()),
             ]
         }),
+        predicate::REPRODUCTION => {
+            let report = Report::from_predicate(predicate).map_err(|error| {
+                PredicateError::new(predicate::REPRODUCTION, "", error.to_string())
+            })?;
+            let known = report.to_predicate();
+            let unread = predicate.keys().filter(|key| !known.contains_key(*key));
+            let unread = unread.filter(|key| !key.contains(['_', ':']));
+            Ok(Said {
+                facts: vec![
+                    ("verdict", report.verdict.as_str().to_owned()),
+                    ("scope", report.scope.to_string()),
+                    ("baseline", report.baseline.id.clone()),
+                ],
+                unread: unread.cloned().collect(),
+            })
+        }
         _ => Ok(Said::default()),
     }
 }

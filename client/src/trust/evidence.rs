@@ -8,16 +8,16 @@ use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::key::PublicKey;
 use sealstone_spec::log::LogProof;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
-use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, Time};
-use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
+use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, MOST_EVIDENCE, Time};
+use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle};
+use sealstone_spec::statement::VerifiedStatement;
+use std::collections::BTreeSet;
 
-/// Most signature bundles that are fetched for one manifest. More are refused and not cut off: the
-/// one that counts could be behind the cut.
-const MAX_REFERRERS: usize = 2000;
 /// Fetches at once.
 const PARALLEL: usize = 8;
 
@@ -54,6 +54,23 @@ impl Evidence {
         circumstances
     }
 
+    /// Digests of what these keys signed about `manifest`, of a predicate type.
+    pub fn said_by(
+        &self,
+        keys: &[&PublicKey],
+        kind: &str,
+        manifest: &VerifiedManifest,
+    ) -> BTreeSet<Digest> {
+        let said = |item: &Attached| {
+            let bundle = SigstoreBundle::parse(&item.bundle).ok()?;
+            let own = keys.iter().find(|key| bundle.may_be_by(key))?;
+            let envelope = bundle.envelope().verify(own).ok()?;
+            VerifiedStatement::check(&envelope, &[kind], manifest.digest()).ok()?;
+            Some(Digest::sha256(envelope.payload()))
+        };
+        self.attached.iter().filter_map(said).collect()
+    }
+
     /// The case that a policy judges, for `repository`.
     pub fn case(&self, repository: &RepoName, manifest: &VerifiedManifest) -> Case {
         let mut case = Case::of(repository, manifest);
@@ -78,9 +95,9 @@ pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Resu
     let listed = store
         .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
         .await?;
-    if listed.len() > MAX_REFERRERS {
+    if listed.len() > MOST_EVIDENCE {
         return Err(Error::halted(format!(
-            "{} signature bundles are attached to {}, at most {MAX_REFERRERS} are read",
+            "{} signature bundles are attached to {}, at most {MOST_EVIDENCE} are read",
             listed.len(),
             manifest.digest()
         ))

@@ -58,8 +58,8 @@ pub async fn sign_model(
     };
     let holds =
         |bundle: &SigstoreBundle| model.check(bundle, key).map_err(|error| error.to_string());
-    if let Some(referrer) = find(store, manifest, predicate::MODEL_SIGNATURE, &holds).await? {
-        return Ok(ModelSigned::Signed(Signed::there(signer, referrer)));
+    if let Some(found) = find(store, manifest, predicate::MODEL_SIGNATURE, &holds).await? {
+        return Ok(ModelSigned::Signed(Signed::there(signer, found.referrer)));
     }
     let bundle = model
         .sign(signer)
@@ -67,6 +67,7 @@ pub async fn sign_model(
     model
         .check(&reread(&bundle)?, key)
         .map_err(|error| Error::other("the new model signature does not hold").source(error))?;
+    // Without a log's entry: its tools read the bundle as a file, `model.sig`, that is the same wherever it was made.
     let bytes = bundle.to_bytes();
     let referrer = attach(store, manifest, bytes, predicate::MODEL_SIGNATURE, created).await?;
     Ok(ModelSigned::Signed(Signed::new(signer, referrer)))

@@ -174,6 +174,28 @@ impl KeptPolicies {
             .map_err(|error| rollback(registry, &error))
     }
 
+    /// Takes a signed policy from a file of the user's own: of a registry whose policy is pinned it must be a
+    /// successor, and becomes what is pinned. Nothing is pinned on the word of a file alone: only where the
+    /// root keys that must have signed it were named.
+    ///
+    /// # Errors
+    /// [`Outcome::Refused`](crate::Outcome::Refused) if it is older than what is pinned, or not signed by those
+    /// roots.
+    pub fn take_file(
+        &self,
+        registry: &str,
+        signed: &SignedPolicy,
+        roots: Option<&Roots>,
+    ) -> Result<()> {
+        let pinned = match (self.last(registry)?, roots) {
+            (Some(last), _) => last.succeed(signed.envelope().clone()),
+            (None, Some(roots)) => SignedPolicy::verify(signed.envelope().clone(), roots),
+            (None, None) => return Ok(()),
+        };
+        let pinned = pinned.map_err(|error| rollback(registry, &error))?;
+        self.keep(registry, &pinned)
+    }
+
     /// Takes a registry's signed policy: pinned when it is the first, else as the successor of the last.
     ///
     /// # Errors

@@ -4,29 +4,31 @@
 use super::evidence::{Evidence, evidence_of};
 use super::vouched::{KnownBy, RegistryKey, may_be_registrys};
 use crate::error::{Error, Outcome, Result};
+use crate::log::{Seen, check_history};
 use crate::store::Store;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::log::LogProof;
+use sealstone_spec::log::{LogProof, SignedCheckpoint, TlogEntry, VerifiedCheckpoint};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
 use sealstone_spec::policy::Policy;
 use sealstone_spec::record::{
-    ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, STATEMENT_KEY, STATEMENT_KEY_PROOF, statement_proof,
+    ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, STATEMENT_KEY, STATEMENT_KEY_PROOF,
+    statement_proof,
 };
+use sealstone_spec::sigstore::SigstoreBundle;
 use std::collections::BTreeMap;
 
-/// Most records of one release that are read.
-const MAX_RECORDS: usize = 100;
-
-/// Fetches what has been said about a manifest, and the proofs that `policy` can make use of.
+/// Fetches what has been said about a manifest, and the proofs that `policy` can make use of. Where the place has
+/// a log, `seen` is what it showed at this contact, and its proofs must be of that history.
 ///
 /// # Errors
-/// As [`evidence_of`].
+/// As [`evidence_of`]; [`Outcome::Contradicted`] if the log proves statements in another history.
 pub async fn evidence_for(
     store: &dyn Store,
     manifest: &VerifiedManifest,
     policy: &Policy,
+    seen: Option<&Seen>,
 ) -> Result<Evidence> {
     let mut evidence = evidence_of(store, manifest).await?;
     let mut attached = evidence.attached.iter();
@@ -91,8 +93,38 @@ pub async fn evidence_for(
             }
         }
     }
+    if let Some(seen) = seen {
+        let shown = checkpoints(&evidence, &key_proofs, policy);
+        check_history(seen, &shown).await?;
+    }
     evidence.registry = RegistryKey::choose(keys, &key_proofs, policy);
     Ok(evidence)
+}
+
+/// Every checkpoint under which a proof could count for the policy, each once.
+fn checkpoints(
+    evidence: &Evidence,
+    key_proofs: &[LogProof],
+    policy: &Policy,
+) -> Vec<VerifiedCheckpoint> {
+    let proofs = evidence.proofs.iter().map(|(_, proof)| proof);
+    let mut notes: Vec<SignedCheckpoint> = proofs
+        .chain(key_proofs)
+        .map(|proof| proof.checkpoint.clone())
+        .collect();
+    for item in &evidence.attached {
+        let bundle = SigstoreBundle::parse(&item.bundle).ok();
+        let entries = bundle.iter().flat_map(SigstoreBundle::tlog_entries);
+        let entries = entries.filter_map(|value| TlogEntry::read(value).ok());
+        notes.extend(entries.map(|entry| entry.checkpoint().clone()));
+    }
+    notes.sort_by_cached_key(SignedCheckpoint::to_string);
+    notes.dedup();
+    let verified = |note: &SignedCheckpoint| {
+        let mut trusts = policy.log_trust().iter();
+        trusts.find_map(|trust| trust.verify(note).ok())
+    };
+    notes.iter().filter_map(verified).collect()
 }
 
 /// Missing or damaged is nothing to use; that a place cannot be asked is an error.

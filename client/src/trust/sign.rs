@@ -4,7 +4,6 @@
 //! config, referrer manifest. The tag comes last of all, and is not made here.
 //! Invariant: a bundle is read again, as a verifier will, before it is attached.
 
-use super::model::model_of;
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use data_encoding::BASE64;
@@ -14,10 +13,11 @@ use sealstone_spec::log::{Rekord, TlogEntry};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
+use sealstone_spec::notary::{self, Files};
 use sealstone_spec::sigstore::{
     ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES, SigstoreBundle, referrer_manifest,
 };
-use sealstone_spec::statement::{Statement, Subject, VerifiedStatement, predicate};
+use sealstone_spec::statement::{Statement, VerifiedStatement, predicate};
 
 /// A signature that has been attached.
 #[derive(Clone, Debug)]
@@ -37,7 +37,8 @@ pub struct Signed {
 ///
 /// The statement's first subject is the manifest; a bundle of files has its model signature's root as
 /// second one. A valid signature of the same key about this manifest that is there already is left as
-/// it is.
+/// it is; one that was made where nothing logs, and could be logged here, is attached once more with its
+/// entry.
 ///
 /// # Errors
 /// If the signer refuses or the store cannot be written.
@@ -49,18 +50,17 @@ pub async fn sign(
     created: &str,
 ) -> Result<Signed> {
     let holds = |bundle: &SigstoreBundle| check(bundle, signer.public_key(), manifest);
-    if let Some(referrer) = find(store, manifest, predicate::COSIGN_SIGN, &holds).await? {
-        return Ok(Signed::there(signer, referrer));
+    let kind = predicate::COSIGN_SIGN;
+    if let Some(found) = find(store, manifest, kind, &holds).await? {
+        return found.settled(store, manifest, kind, signer, created).await;
     }
-    let mut subjects = vec![Subject::new(name, manifest.digest())];
-    subjects.extend(model_of(name, manifest).ok().map(|model| model.subject()));
+    let subjects = notary::subjects(name, manifest, Files::None);
     let bundle = SigstoreBundle::sign(&Statement::signature(subjects), signer)
         .map_err(|error| Error::other("nothing was signed").source(error))?;
     check(&reread(&bundle)?, signer.public_key(), manifest)
         .map_err(|problem| Error::other(format!("the new signature does not hold: {problem}")))?;
     let bundle = logged(store, bundle, signer.public_key()).await?;
-    let bytes = bundle.to_bytes();
-    let referrer = attach(store, manifest, bytes, predicate::COSIGN_SIGN, created).await?;
+    let referrer = attach(store, manifest, bundle.to_bytes(), kind, created).await?;
     Ok(Signed::new(signer, referrer))
 }
 
@@ -159,14 +159,45 @@ fn check(
     Ok(())
 }
 
-/// The referrer of `manifest` whose bundle says what `holds` asks for, if there is one. The predicate
-/// type in a listing selects what is read, and nothing more.
+/// A referrer that says already what was to be said.
+pub(super) struct Found {
+    pub(super) referrer: Digest,
+    bundle: SigstoreBundle,
+}
+
+impl Found {
+    /// What is there, or the same signature attached once more with the entry of the place's log, where it has
+    /// none and the log takes it: whoever looks for logged signatures would not see it otherwise.
+    pub(super) async fn settled(
+        self,
+        store: &dyn Store,
+        manifest: &VerifiedManifest,
+        predicate_type: &str,
+        signer: &(dyn Signer + Sync),
+        created: &str,
+    ) -> Result<Signed> {
+        if !self.bundle.tlog_entries().is_empty() {
+            return Ok(Signed::there(signer, self.referrer));
+        }
+        let bundle = logged(store, self.bundle, signer.public_key()).await?;
+        if bundle.tlog_entries().is_empty() {
+            return Ok(Signed::there(signer, self.referrer));
+        }
+        let bytes = bundle.to_bytes();
+        let referrer = attach(store, manifest, bytes, predicate_type, created).await?;
+        Ok(Signed::new(signer, referrer))
+    }
+}
+
+/// The referrer of `manifest` whose bundle says what `holds` asks for, if there is one: with a log's entry, if
+/// there is one with. The predicate type in a listing selects what is read, and nothing more.
 pub(super) async fn find(
     store: &dyn Store,
     manifest: &VerifiedManifest,
     predicate_type: &str,
     holds: &(dyn Fn(&SigstoreBundle) -> Result<(), String> + Sync),
-) -> Result<Option<Digest>> {
+) -> Result<Option<Found>> {
+    let mut unlogged = None;
     let listed = store
         .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
         .await?;
@@ -176,14 +207,23 @@ pub(super) async fn find(
             continue;
         }
         match read(store, &descriptor.digest).await {
-            Ok(Some(bundle)) if holds(&bundle).is_ok() => return Ok(Some(descriptor.digest)),
+            Ok(Some(bundle)) if holds(&bundle).is_ok() => {
+                let found = Found {
+                    referrer: descriptor.digest,
+                    bundle,
+                };
+                if !found.bundle.tlog_entries().is_empty() {
+                    return Ok(Some(found));
+                }
+                unlogged.get_or_insert(found);
+            }
             Ok(_) => {}
             // Somebody else's broken referrer is no reason not to sign.
             Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(None)
+    Ok(unlogged)
 }
 
 async fn read(store: &dyn Store, referrer: &Digest) -> Result<Option<SigstoreBundle>> {

@@ -16,8 +16,7 @@ mod witnesses;
 
 pub use guard::replace as replace_file;
 pub use key::{LogKey, load_or_make, load_or_make_secret};
-use witnesses::Cosigned;
-pub use witnesses::WitnessParty;
+pub use witnesses::{Cosigned, WitnessParty};
 
 use crate::clock::Clock;
 use crate::metadata::log::{LogQuery, LogStore, LoggedAt, PublishedCheckpoint};
@@ -337,6 +336,16 @@ impl Log {
             .log_entries(path.index * TILE_WIDTH, width)
             .await?;
         Ok((entries.len() == width).then_some(entries))
+    }
+
+    /// Entries from number `index` on, at most `limit`, whether a checkpoint has them yet or not.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn entries_from(&self, index: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+        let entries = self.inner.store.log_entries(index, limit).await?;
+        let entries = entries.iter().map(|bytes| Entry::parse(bytes));
+        Ok(entries.collect::<Result<_, _>>()?)
     }
 
     /// Entries as a tile holds them.

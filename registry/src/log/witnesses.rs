@@ -10,7 +10,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use sealstone_spec::log::{
     AddCheckpoint, NoteSignature, SignedCheckpoint, VerifierKey, parse_cosignatures,
 };
+use sealstone_spec::media;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Least time between two rounds: nobody waits for one, or somebody may.
@@ -27,12 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST: usize = 64 * 1024;
 
 /// The latest checkpoint that enough witnesses cosigned.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cosigned {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cosigned {
     /// Its size.
-    pub(super) size: u64,
+    pub size: u64,
     /// How many did.
-    pub(super) witnesses: usize,
+    pub witnesses: usize,
 }
 
 impl Cosigned {
@@ -192,6 +194,19 @@ impl Log {
         })
     }
 
+    /// What the witnesses have seen, as it grows.
+    pub fn cosigned(&self) -> watch::Receiver<Cosigned> {
+        self.inner.cosigned.subscribe()
+    }
+
+    /// How long somebody waits for witnesses who is asked to; no time at all where there are none.
+    pub fn witness_patience(&self) -> Duration {
+        match self.inner.settings.witnesses.is_empty() {
+            true => Duration::ZERO,
+            false => self.inner.settings.witness_wait,
+        }
+    }
+
     async fn ask(
         &self,
         client: &reqwest::Client,
@@ -218,6 +233,7 @@ impl Log {
             let answer = client.post(&url).body(request.to_string()).send().await;
             let answer = answer.map_err(|error| error.to_string())?;
             let status = answer.status().as_u16();
+            let names_size = names_size(answer.headers());
             let body = read(answer).await?;
             match status {
                 200 => {
@@ -226,6 +242,9 @@ impl Log {
                         .ok_or("its answer has no line by its key")?;
                     *kept = checkpoint.size;
                     return Ok(line);
+                }
+                409 if !names_size => {
+                    return Err("it answers 409 and no size: it has cosigned another tree".into());
                 }
                 409 => {
                     let text = String::from_utf8_lossy(&body);
@@ -271,6 +290,14 @@ impl Log {
     }
 }
 
+/// Whether an answer of 409 says what size the witness keeps: it has the same status where it keeps a tree of the
+/// same size and another root, and nothing that could be asked again mends that.
+fn names_size(headers: &reqwest::header::HeaderMap) -> bool {
+    let kind = headers.get(reqwest::header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| media::essence(kind) == "text/x.tlog.size")
+}
+
 async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(piece) = answer.chunk().await.map_err(|error| error.to_string())? {
@@ -280,4 +307,26 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, String> {
         }
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use reqwest::header::{CONTENT_TYPE, HeaderMap};
+
+    #[test]
+    fn a_conflict_without_a_size_is_no_size() {
+        let mut headers = HeaderMap::new();
+        assert!(!names_size(&headers));
+        for (kind, is_size) in [
+            ("text/x.tlog.size", true),
+            ("text/x.tlog.size; charset=utf-8", true),
+            ("text/plain; charset=utf-8", false),
+            ("text/x.tlog.sizes", false),
+        ] {
+            headers.insert(CONTENT_TYPE, kind.parse().unwrap());
+            assert_eq!(names_size(&headers), is_size, "{kind}");
+        }
+    }
 }

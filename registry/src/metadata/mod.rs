@@ -98,6 +98,9 @@ pub struct PutManifest {
     pub tags: Vec<NewTag>,
     /// Proof that the repository's policy lets it have them; due unless every tag is a list of evidence.
     pub admission: Option<Admission>,
+    /// What spoke of the manifest before that was judged, in the order of [`Metadata::referrers`]. If it is not
+    /// the same any more, the admission does not count.
+    pub referrers: Vec<Digest>,
     /// Whether a tag that is new here is a release about which the registry has to sign statements.
     pub statements_due: bool,
     /// Who.
@@ -106,6 +109,17 @@ pub struct PutManifest {
     pub now: Millis,
     /// Not collected before this time.
     pub pin_until: Millis,
+}
+
+/// What a verdict was made of. It is applied only while that is still so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The manifest.
+    pub manifest: Digest,
+    /// The policy.
+    pub policy: Digest,
+    /// [`ManifestRow::evidence`], read before the evidence was.
+    pub evidence: u64,
 }
 
 /// Why a manifest or tag was refused. Nothing was changed.
@@ -154,7 +168,8 @@ pub enum Refusal {
     },
     /// The admission was made under other circumstances: judge again.
     Rejudge,
-    /// An immutable tag names the manifest, or the index that lists it, or what it speaks of.
+    /// An immutable tag names the manifest, or the index that lists it, or what it speaks of; or it is a
+    /// statement about a manifest that has a tag.
     Held,
     /// Manifests name the blob: this many.
     BlobInUse(u64),
@@ -328,11 +343,13 @@ pub trait Metadata: Send + Sync + 'static {
     ) -> Answer<'a, Result<(), Refusal>>;
     /// Bytes of a blob in the store itself.
     fn inline_content<'a>(&'a self, digest: &'a Digest) -> Answer<'a, Option<Bytes>>;
-    /// Stops a blob from being read: its bytes are not what they were. An event for each repository that
-    /// has it; `false` if it was in quarantine before.
+    /// Stops a blob from being read: its bytes at `place` are not what they were. An event for each repository
+    /// that has it; `false`, and nothing changed, if it was in quarantine before, or has come again since and
+    /// lies elsewhere.
     fn quarantine_blob<'a>(
         &'a self,
         digest: &'a Digest,
+        place: &'a BlobPlace,
         reason: &'a str,
         now: Millis,
     ) -> Answer<'a, bool>;
@@ -354,6 +371,9 @@ pub trait Metadata: Send + Sync + 'static {
     fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>>;
     /// Notes how far an upload has come; `false` if it is over.
     fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool>;
+    /// Says that an upload is still being received, so that it is not given up before `expires_at`; `false`
+    /// if it is over.
+    fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool>;
     /// Ends an upload with its blob.
     fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome>;
     /// Ends an upload without; `false` if it was over.
@@ -368,6 +388,14 @@ pub trait Metadata: Send + Sync + 'static {
         &'a self,
         repo: &'a RepoName,
         digest: &'a Digest,
+    ) -> Answer<'a, Option<ManifestRow>>;
+    /// The same for a writer who will rely on it: keeps it from being collected before `until`.
+    fn pin_manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
     ) -> Answer<'a, Option<ManifestRow>>;
     /// A manifest's bytes.
     fn manifest_bytes<'a>(
@@ -384,21 +412,25 @@ pub trait Metadata: Send + Sync + 'static {
     ) -> Answer<'a, Vec<Digest>>;
     /// Stores a manifest and sets its tags, all or nothing.
     fn put_manifest(&self, put: PutManifest) -> Answer<'_, Result<PutOutcome, Refusal>>;
-    /// Deletes a manifest and, if they are mutable, its tags.
+    /// Deletes a manifest and, if they are mutable, its tags. `class` is what tags are in the repository now,
+    /// lists of evidence apart.
     fn delete_manifest<'a>(
         &'a self,
         repo: &'a RepoName,
         digest: &'a Digest,
+        class: TagClass,
         by: &'a str,
         now: Millis,
     ) -> Answer<'a, Result<(), Refusal>>;
     /// A tag or its tombstone.
     fn tag<'a>(&'a self, repo: &'a RepoName, tag: &'a Tag) -> Answer<'a, Option<TagRow>>;
-    /// Deletes a tag. An immutable one leaves a tombstone.
+    /// Deletes a tag. An immutable one leaves a tombstone, and so does one that would be immutable if it were
+    /// set now, which `class` says. A list of evidence stays while a release keeps what it speaks of.
     fn delete_tag<'a>(
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
+        class: TagClass,
         condition: TagCondition,
         by: &'a str,
         now: Millis,
@@ -434,14 +466,15 @@ pub trait Metadata: Send + Sync + 'static {
     fn events_attended(&self) -> Answer<'_, u64>;
     /// Says that the registry has acted on every event up to this one.
     fn set_events_attended(&self, number: u64) -> Answer<'_, ()>;
-    /// Shows a tag's manifest to consumers, or hides it, if the tag still names `digest`.
+    /// Shows a tag's manifest to consumers, or hides it, if the tag still names what was judged; whether that
+    /// changed anything. [`Refusal::Rejudge`] if policy or evidence are not those that were judged.
     fn show_tag<'a>(
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
-        digest: Digest,
+        judged: Judged,
         visible: bool,
-    ) -> Answer<'a, bool>;
+    ) -> Answer<'a, Result<bool, Refusal>>;
     /// Digest of the policy in force.
     fn policy(&self) -> Answer<'_, Option<Digest>>;
     /// Makes `policy` the one under which admissions count.
@@ -482,8 +515,13 @@ pub trait Metadata: Send + Sync + 'static {
         cursor: Option<Vec<u8>>,
         limit: usize,
     ) -> Answer<'_, Collected>;
-    /// Trash that is due.
-    fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>>;
+    /// Trash that is due, by key after `after`, at most `limit`.
+    fn trash_due(
+        &self,
+        now: Millis,
+        after: Option<PhysicalKey>,
+        limit: usize,
+    ) -> Answer<'_, Vec<TrashItem>>;
     /// The objects of these trash keys are deleted.
     fn trash_done(&self, items: Vec<TrashItem>) -> Answer<'_, ()>;
     /// Whether any row names the key.
@@ -492,6 +530,10 @@ pub trait Metadata: Send + Sync + 'static {
     /// A small value of the server's own, such as its token signing key, made on first use: returns
     /// what is stored, which is `initial` unless there was something before.
     fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>>;
+    /// When a job of the server last succeeded.
+    fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>>;
+    /// Notes that it has.
+    fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()>;
     /// Writes nothing, but durably: whether commits work.
     fn check_health(&self) -> Answer<'_, ()>;
 }

@@ -164,8 +164,8 @@ pub struct ManifestRow {
     pub visible: u64,
     /// Number of immutable tags, and of indexes and subjects held by such, that keep it.
     pub held: u64,
-    /// Grows with each referrer that comes or goes, so that whoever judged the evidence can tell
-    /// whether it is still the same.
+    /// Another number with each referrer that comes or goes, and never one that it had before, so that whoever
+    /// judged the evidence can tell whether it is still the same.
     pub evidence: u64,
     /// Not collected before this time.
     pub pin_until: Millis,

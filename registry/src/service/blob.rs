@@ -3,7 +3,7 @@
 use super::{Contributor, Error, Registry};
 use crate::auth::{Delete, Grant, Pull};
 use crate::blobs::{self, GroupStream};
-use crate::metadata::{BlobPlace, LinkedBlob, Refusal};
+use crate::metadata::{self, BlobPlace, LinkedBlob, Refusal};
 use crate::metrics::WhereLabel;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
@@ -13,6 +13,8 @@ use std::ops::Range;
 
 /// Repositories that are tried when a client names none to mount from.
 const MOST_SOURCES: usize = 50;
+/// Why a blob without bytes is in quarantine.
+const MISSING: &str = "its bytes are missing";
 
 /// What a HEAD tells.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +135,7 @@ impl Registry {
         let len = range.end - range.start;
         let stream: GroupStream = match &blob.place {
             BlobPlace::Inline => {
-                let whole = self.read_inline(digest).await?;
+                let whole = self.read_inline(digest, "pull").await?;
                 let part = whole.slice(range.start as usize..range.end as usize);
                 Box::pin(stream::iter([Ok(part)]))
             }
@@ -141,15 +143,20 @@ impl Registry {
                 let opened = self.blobs().read(key, blob.size, *root, range).await;
                 let mut stream = match opened {
                     Ok(stream) => stream,
-                    Err(error) => return Err(self.fail_read(digest, error, "pull").await),
+                    Err(error) => {
+                        return Err(self.fail_read(digest, &blob.place, error, "pull").await);
+                    }
                 };
                 // The first bytes now: damage there still becomes a plain error instead of a cut answer.
                 let first = match stream.next().await {
-                    Some(Err(error)) => return Err(self.fail_read(digest, error, "pull").await),
+                    Some(Err(error)) => {
+                        return Err(self.fail_read(digest, &blob.place, error, "pull").await);
+                    }
                     Some(Ok(first)) => Some(Ok(first)),
                     None => None,
                 };
-                self.watch(*digest, Box::pin(stream::iter(first).chain(stream)))
+                let stream = Box::pin(stream::iter(first).chain(stream));
+                self.watch(*digest, blob.place.clone(), stream)
             }
         };
         self.inner.metrics.bytes_sent.inc_by(len);
@@ -170,26 +177,26 @@ impl Registry {
         match self.blobs().read_tree(key, blob.size, *root).await {
             Ok(stream) => Ok(Some((
                 BlobBody {
-                    stream: self.watch(*digest, stream),
+                    stream: self.watch(*digest, blob.place.clone(), stream),
                     len,
                 },
                 *root,
             ))),
-            Err(error) => Err(self.fail_read(digest, error, "pull").await),
+            Err(error) => Err(self.fail_read(digest, &blob.place, error, "pull").await),
         }
     }
 
     /// Puts a blob into quarantine when its stream meets damage; the stream has ended by then.
-    fn watch(&self, digest: Digest, stream: GroupStream) -> GroupStream {
+    fn watch(&self, digest: Digest, copy: BlobPlace, stream: GroupStream) -> GroupStream {
         let registry = self.clone();
         Box::pin(stream.then(move |item| {
-            let registry = registry.clone();
+            let (registry, copy) = (registry.clone(), copy.clone());
             async move {
                 match item {
                     Ok(bytes) => Ok(bytes),
                     Err(error) => {
                         let text = error.to_string();
-                        registry.fail_read(&digest, error, "pull").await;
+                        registry.fail_read(&digest, &copy, error, "pull").await;
                         Err(blobs::Error::Damaged {
                             key: digest.to_string(),
                             problem: text,
@@ -208,10 +215,11 @@ impl Registry {
             .inc();
     }
 
-    /// What a failed read means; damage is counted, logged and quarantined.
+    /// What a failed read of the copy at `copy` means; damage is counted, logged and quarantined.
     pub(super) async fn fail_read(
         &self,
         digest: &Digest,
+        copy: &BlobPlace,
         error: blobs::Error,
         place: &'static str,
     ) -> Error {
@@ -224,24 +232,35 @@ impl Registry {
         };
         let blobs::Error::Damaged { problem, .. } = &error else {
             if gone {
-                return self
-                    .quarantine(digest, "its bytes are missing", place)
-                    .await;
+                return self.quarantine(digest, copy, MISSING, place).await;
             }
             tracing::error!(blob.digest = %digest, %error, "blob could not be read");
             return error.into();
         };
-        self.quarantine(digest, problem, place).await
+        self.quarantine(digest, copy, problem, place).await
     }
 
-    async fn quarantine(&self, digest: &Digest, problem: &str, place: &'static str) -> Error {
-        self.note_damage(place);
-        tracing::error!(blob.digest = %digest, problem, "stored blob is damaged; it is in quarantine now");
+    /// Concerns the copy that was read: one that came again meanwhile stays, and nobody is called for it.
+    async fn quarantine(
+        &self,
+        digest: &Digest,
+        copy: &BlobPlace,
+        problem: &str,
+        place: &'static str,
+    ) -> Error {
         let (metadata, now) = (self.metadata(), self.now());
-        match metadata.quarantine_blob(digest, problem, now).await {
-            Ok(true) => self.attend_later(),
-            Ok(false) => {}
+        match metadata.quarantine_blob(digest, copy, problem, now).await {
+            Ok(true) => {
+                self.note_damage(place);
+                tracing::error!(blob.digest = %digest, problem, "stored blob is damaged; it is in quarantine now");
+                self.attend_later();
+            }
+            Ok(false) => {
+                tracing::info!(blob.digest = %digest, problem, "a copy is damaged that is in quarantine, or was replaced");
+            }
             Err(error) => {
+                self.note_damage(place);
+                tracing::error!(blob.digest = %digest, problem, "stored blob is damaged");
                 tracing::error!(blob.digest = %digest, %error, "damaged blob could not be put into quarantine");
             }
         }
@@ -257,19 +276,26 @@ impl Registry {
         }
     }
 
-    pub(super) async fn read_inline(&self, digest: &Digest) -> Result<Bytes, Error> {
-        let Some(bytes) = self.metadata().inline_content(digest).await? else {
-            return Err(self
-                .quarantine(digest, "its bytes are missing", "pull")
-                .await);
+    /// A blob in the metadata store. What cannot be read there is damage like any other: the next pusher
+    /// writes it anew.
+    pub(super) async fn read_inline(
+        &self,
+        digest: &Digest,
+        place: &'static str,
+    ) -> Result<Bytes, Error> {
+        let problem = match self.metadata().inline_content(digest).await {
+            // At most 64 KiB: some 40 microseconds.
+            Ok(Some(bytes)) if Digest::of(digest.algorithm(), &bytes) == *digest => {
+                return Ok(bytes);
+            }
+            Ok(Some(_)) => "its bytes are not what they were".to_owned(),
+            Ok(None) => MISSING.to_owned(),
+            Err(error @ metadata::Error::Damaged(_)) => error.to_string(),
+            Err(error) => return Err(error.into()),
         };
-        // At most 64 KiB: some 40 microseconds.
-        if Digest::of(digest.algorithm(), &bytes) != *digest {
-            return Err(self
-                .quarantine(digest, "its bytes are not what they were", "pull")
-                .await);
-        }
-        Ok(bytes)
+        Err(self
+            .quarantine(digest, &BlobPlace::Inline, &problem, place)
+            .await)
     }
 
     /// A small blob in one piece.
@@ -279,18 +305,22 @@ impl Registry {
         blob: &LinkedBlob,
     ) -> Result<Bytes, Error> {
         match &blob.place {
-            BlobPlace::Inline => self.read_inline(digest).await,
+            BlobPlace::Inline => self.read_inline(digest, "pull").await,
             BlobPlace::Object { key, root } => {
                 let mut whole = Vec::new();
                 let mut stream = match self.blobs().read(key, blob.size, *root, 0..blob.size).await
                 {
                     Ok(stream) => stream,
-                    Err(error) => return Err(self.fail_read(digest, error, "pull").await),
+                    Err(error) => {
+                        return Err(self.fail_read(digest, &blob.place, error, "pull").await);
+                    }
                 };
                 while let Some(piece) = stream.next().await {
                     match piece {
                         Ok(piece) => whole.extend_from_slice(&piece),
-                        Err(error) => return Err(self.fail_read(digest, error, "pull").await),
+                        Err(error) => {
+                            return Err(self.fail_read(digest, &blob.place, error, "pull").await);
+                        }
                     }
                 }
                 Ok(Bytes::from(whole))

@@ -105,8 +105,8 @@ pub enum Error {
         /// What is missing.
         lost: Vec<Digest>,
     },
-    /// An immutable tag keeps it.
-    #[error("a release keeps this manifest: delete the release's tag first")]
+    /// An immutable tag keeps it, or it says something about a manifest that has a tag.
+    #[error("a release keeps this manifest or list of evidence: delete the release's tag first")]
     Held,
     /// Manifests name the blob.
     #[error("{0} manifests of the repository name this blob: delete them first")]

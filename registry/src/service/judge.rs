@@ -4,25 +4,32 @@
 //! earlier one allows; where there is more than is read, nothing is released.
 
 use super::{Error, Registry};
-use crate::metadata::{ManifestRow, Referrer};
+use crate::log::Cosigned;
+use crate::metadata::{self, ManifestRow, Referrer};
+use bytes::Bytes;
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{LogError, LogProof};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Case, Circumstances, Denial, Evaluation, Evidence, Time};
-use std::collections::BTreeSet;
+use sealstone_spec::policy::{
+    Case, Circumstances, Denial, Evaluation, Evidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Policy,
+    Time,
+};
+use sealstone_spec::record::{self, MAX_DOCUMENT_BYTES, MAX_RECORDS, statement_proof};
+use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Referrers read in one step.
 const EVIDENCE_PAGE: usize = 100;
-/// Most referrers that are read as evidence for one manifest.
-const MOST_EVIDENCE: usize = 10_000;
-/// Largest piece of evidence that is read: 4 MiB.
-const LARGEST_EVIDENCE: u64 = 4 << 20;
+/// How often something is judged when policy or evidence change meanwhile.
+pub(super) const JUDGEMENTS: usize = 5;
 
 /// Everything that a verdict depends on. It is kept by these, never by time; a verdict that time can
-/// change says when, and is not used after that.
+/// change says when, and is not used after that, and one that rests on what too few witnesses have seen is not
+/// used once more of them have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct VerdictKey {
     repo: RepoName,
@@ -40,11 +47,15 @@ pub struct Verdict {
     pub state: String,
     /// Why it should not be used any more, if somebody said so.
     pub deprecated: Option<String>,
+    /// Digest of the policy that it was made under.
+    pub(super) policy: Digest,
     until: Option<Time>,
+    unwitnessed: Option<Cosigned>,
 }
 
 impl Verdict {
-    fn of(evaluation: &Evaluation, denial: Option<Denial>) -> Verdict {
+    fn of(judgement: Judgement) -> Verdict {
+        let evaluation = &judgement.evaluation;
         let mut words = evaluation.standing.words.iter();
         let deprecated =
             words
@@ -54,12 +65,36 @@ impl Verdict {
                     Some(successor) => format!("{}; use {successor}", word.reason),
                 });
         Verdict {
-            denial,
             state: evaluation.state_text(),
             deprecated,
+            policy: evaluation.policy,
             until: evaluation.until,
+            unwitnessed: judgement.unwitnessed,
+            denial: judgement.verdict.err(),
         }
     }
+
+    /// Whether the same inputs still give it.
+    fn holds(&self, now: Time, cosigned: Option<Cosigned>) -> bool {
+        self.until.is_none_or(|until| now < until)
+            && (self.unwitnessed.is_none() || self.unwitnessed == cosigned)
+    }
+}
+
+/// What a judgement found.
+pub(super) struct Judgement {
+    pub(super) evaluation: Evaluation,
+    pub(super) verdict: Result<Admission, Denial>,
+    /// Set if a proof did not count for want of cosignatures: then there is another verdict when more witnesses
+    /// have seen the log than these.
+    pub(super) unwitnessed: Option<Cosigned>,
+}
+
+/// A case with all that speaks of the manifest.
+struct Gathered {
+    case: Case,
+    /// Whether a proof lacks cosignatures that the policy asks for.
+    is_unwitnessed: bool,
 }
 
 impl Registry {
@@ -67,33 +102,57 @@ impl Registry {
         Time::from_seconds(self.now().div_euclid(1000))
     }
 
-    /// Judges a manifest on the evidence that the repository has now.
+    /// Judges a manifest on the evidence that the repository has now. What is about to be released waits for the
+    /// witnesses whom the policy asks for; what was released is judged at once, and again when they have seen it.
     pub(super) async fn judge(
         &self,
         repo: &RepoName,
         manifest: &VerifiedManifest,
         released: bool,
-    ) -> Result<(Evaluation, Result<Admission, Denial>), Error> {
+    ) -> Result<Judgement, Error> {
         let policy = self.policy();
-        let mut case = Case::of(repo, manifest);
         let mut circumstances = Circumstances::at(self.time());
         circumstances.released = released;
         circumstances.registry = self.own_key().cloned();
         if !released || self.keeps_incidents(repo) {
             circumstances.damaged = self.damaged_content(repo, manifest).await?;
         }
+        let mut case = Case::of(repo, manifest);
+        let mut unwitnessed = None;
         if policy.reads_evidence(repo) {
             circumstances.uses = self.metadata().exception_uses().await?;
-            // Under no log of the policy a proof would say anything.
-            let proofs = !policy.logs().is_empty();
-            self.gather(repo, manifest.digest(), &mut case, proofs)
-                .await?;
+            let mut patience = (!released).then(|| self.witness_patience());
+            case = loop {
+                // First, so that whatever is cosigned while the evidence is read is seen to be new.
+                let cosigned = self.cosigned();
+                let gathered = self.gather(repo, manifest, &policy).await?;
+                unwitnessed = cosigned.filter(|_| gathered.is_unwitnessed);
+                let Some(cosigned) = unwitnessed else {
+                    break gathered.case;
+                };
+                match patience.take() {
+                    Some(deadline) if self.await_cosigned(cosigned, deadline).await => {
+                        patience = Some(deadline);
+                    }
+                    _ => break gathered.case,
+                }
+            };
+        }
+        if let Some(known) = unwitnessed {
+            self.judge_again_when_witnessed(repo, manifest.digest(), known);
         }
         // Each signature is some 50 microseconds, so many of them are no work for this thread.
         let name = repo.clone();
-        tokio::task::spawn_blocking(move || policy.hear(&name, &case, &circumstances))
+        let hearing =
+            tokio::task::spawn_blocking(move || policy.hear(&name, &case, &circumstances));
+        let (evaluation, verdict) = hearing
             .await
-            .map_err(|error| Error::Unavailable(error.to_string()))
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        Ok(Judgement {
+            evaluation,
+            verdict,
+            unwitnessed,
+        })
     }
 
     /// Blobs of a manifest that are in quarantine now.
@@ -119,58 +178,151 @@ impl Registry {
     async fn gather(
         &self,
         repo: &RepoName,
-        manifest: &Digest,
-        case: &mut Case,
-        proofs: bool,
-    ) -> Result<(), Error> {
-        let mut after = None;
-        let mut read = 0;
+        manifest: &VerifiedManifest,
+        policy: &Policy,
+    ) -> Result<Gathered, Error> {
+        let mut gathered = Gathered {
+            case: Case::of(repo, manifest),
+            is_unwitnessed: false,
+        };
+        let mut attached = Vec::new();
+        let (mut after, mut read, mut bytes) = (None, 0, 0);
         loop {
             let kind = Some(media::SIGSTORE_BUNDLE_V03);
             let page = self
                 .metadata()
-                .referrers(repo, manifest, kind, after, EVIDENCE_PAGE)
+                .referrers(repo, manifest.digest(), kind, after, EVIDENCE_PAGE)
                 .await?;
             after = page.last().map(|referrer| referrer.digest);
-            read += page.len();
-            if read > MOST_EVIDENCE {
-                case.cut_off(MOST_EVIDENCE);
-                return Ok(());
-            }
             for referrer in &page {
-                if let Some(evidence) = self.read_evidence(repo, referrer).await? {
-                    case.add(evidence);
-                    if proofs && let Some(proof) = self.log_proof(repo, &referrer.digest).await? {
-                        case.add_proof(&referrer.digest, proof);
+                read += 1;
+                if read > MOST_EVIDENCE || bytes > MOST_EVIDENCE_BYTES {
+                    gathered.case.cut_off(read - 1);
+                    return Ok(gathered);
+                }
+                match self.read_evidence(repo, referrer).await? {
+                    Ok((evidence, size)) => {
+                        bytes += size;
+                        gathered.case.add(evidence);
+                        attached.push(referrer.digest);
                     }
+                    Err(reason) => gathered.case.set_aside(referrer.digest, reason),
                 }
             }
             if page.len() < EVIDENCE_PAGE {
-                return Ok(());
+                break;
             }
         }
+        // Under no log of the policy a proof would say anything.
+        if !policy.logs().is_empty() {
+            self.add_proofs(repo, policy, &attached, &mut gathered)
+                .await?;
+            self.add_recorded_proofs(repo, manifest.digest(), &attached, &mut gathered.case)
+                .await?;
+        }
+        Ok(gathered)
     }
 
-    /// A referrer with its one layer; `None` if it is not of that shape, and so no evidence.
+    /// Proofs of the registry's own log.
+    async fn add_proofs(
+        &self,
+        repo: &RepoName,
+        policy: &Policy,
+        attached: &[Digest],
+        gathered: &mut Gathered,
+    ) -> Result<(), Error> {
+        // They all lead to the same checkpoint or two.
+        let mut looked_at = BTreeMap::new();
+        for referrer in attached {
+            let Some(proof) = self.log_proof(repo, referrer).await? else {
+                continue;
+            };
+            let lacks_witnesses = looked_at
+                .entry(proof.checkpoint.to_string())
+                .or_insert_with(|| {
+                    let mut logs = policy.log_trust().iter();
+                    logs.any(|log| {
+                        matches!(log.verify(&proof.checkpoint), Err(LogError::Quorum { .. }))
+                    })
+                });
+            gathered.is_unwitnessed |= *lacks_witnesses;
+            gathered.case.add_proof(referrer, proof);
+        }
+        Ok(())
+    }
+
+    /// Proofs of other registries' logs, out of the records that travelled here with the release.
+    async fn add_recorded_proofs(
+        &self,
+        repo: &RepoName,
+        manifest: &Digest,
+        attached: &[Digest],
+        case: &mut Case,
+    ) -> Result<(), Error> {
+        let names: BTreeMap<String, &Digest> = attached
+            .iter()
+            .map(|referrer| (statement_proof(referrer), referrer))
+            .collect();
+        let kind = Some(record::ARTIFACT_TYPE);
+        let records = self
+            .metadata()
+            .referrers(repo, manifest, kind, None, MAX_RECORDS)
+            .await?;
+        for record in records {
+            let media_type = Some(record.media_type.as_str());
+            let record = self.read_manifest(repo, &record.digest, media_type);
+            let Some(record) = undamaged(record.await)? else {
+                continue;
+            };
+            for layer in record.layers() {
+                let title = layer.annotations.get(media::ANNOTATION_TITLE);
+                let Some(referrer) = title.and_then(|title| names.get(title)) else {
+                    continue;
+                };
+                if layer.size > MAX_DOCUMENT_BYTES {
+                    continue;
+                }
+                let bytes = undamaged(self.read_layer(repo, &layer.digest).await)?;
+                // What is no proof proves nothing; that is all there is to say about it.
+                if let Some(Ok(proof)) = bytes.map(|bytes| LogProof::parse(&bytes)) {
+                    case.add_proof(referrer, proof);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A referrer with its one layer, and how many bytes that has; or why it cannot be evidence.
     async fn read_evidence(
         &self,
         repo: &RepoName,
         referrer: &Referrer,
-    ) -> Result<Option<Evidence>, Error> {
+    ) -> Result<Result<(Evidence, u64), String>, Error> {
         let manifest = self
             .read_manifest(repo, &referrer.digest, Some(&referrer.media_type))
             .await?;
         let [layer] = manifest.layers() else {
-            return Ok(None);
+            return Ok(Err(format!(
+                "it has {} layers, not one",
+                manifest.layers().len()
+            )));
         };
-        if layer.size > LARGEST_EVIDENCE {
-            return Ok(None);
+        let (digest, size) = (layer.digest, layer.size);
+        if size > MAX_BUNDLE_BYTES as u64 {
+            return Ok(Err(format!(
+                "its layer has {size} bytes, a bundle has at most {MAX_BUNDLE_BYTES}"
+            )));
         }
-        let Some(blob) = self.metadata().blob(repo, &layer.digest).await? else {
-            return Ok(None);
-        };
-        let bytes = self.read_whole(&layer.digest, &blob).await?;
-        Ok(Some(Evidence::new(manifest, bytes)))
+        let bytes = self.read_layer(repo, &digest).await?;
+        Ok(Ok((Evidence::new(manifest, bytes), size)))
+    }
+
+    /// The bytes of a small layer. A manifest that is stored has its layers, so one that is not there was lost:
+    /// nothing can be decided without it.
+    async fn read_layer(&self, repo: &RepoName, digest: &Digest) -> Result<Bytes, Error> {
+        let blob = self.metadata().blob(repo, digest).await?;
+        let blob = blob.ok_or(Error::Damaged(*digest))?;
+        self.read_whole(digest, &blob).await
     }
 
     /// Judges a release again for somebody who pulls it. Nothing is judged twice on the same inputs;
@@ -191,9 +343,8 @@ impl Registry {
             policy: *policy.digest(),
             evidence: row.evidence,
         };
-        let now = self.time();
         if let Some(verdict) = self.inner.verdicts.get(&key)
-            && verdict.until.is_none_or(|until| now < until)
+            && verdict.holds(self.time(), self.cosigned())
         {
             return Ok(Some(verdict));
         }
@@ -201,10 +352,17 @@ impl Registry {
             .read_manifest(repo, digest, Some(&row.media_type))
             .await?;
         // Could not decide: no verdict to keep, and no bytes either.
-        let (evaluation, verdict) = self.judge(repo, &manifest, true).await?;
-        let verdict = Arc::new(Verdict::of(&evaluation, verdict.err()));
+        let judgement = self.judge(repo, &manifest, true).await?;
+        let verdict = Arc::new(Verdict::of(judgement));
         self.inner.verdicts.insert(key, verdict.clone());
         Ok(Some(verdict))
+    }
+
+    /// Whether a manifest speaks of its subject in a way that policies hear: a statement, or a record with proofs.
+    pub(super) fn is_evidence(manifest: &VerifiedManifest) -> bool {
+        [media::SIGSTORE_BUNDLE_V03, record::ARTIFACT_TYPE]
+            .map(Some)
+            .contains(&manifest.artifact_type())
     }
 
     /// Shows or hides the releases of a manifest after its evidence changed, so that blobs follow too.
@@ -231,15 +389,59 @@ impl Registry {
         digest: &Digest,
         media_type: Option<&str>,
     ) -> Result<VerifiedManifest, Error> {
-        let bytes = self
-            .metadata()
-            .manifest_bytes(repo, digest)
-            .await?
-            .ok_or_else(|| Error::ManifestUnknown(digest.to_string()))?;
-        VerifiedManifest::check(bytes, media_type, Some(digest), digest.algorithm()).map_err(|error| {
-            self.note_damage("pull");
-            tracing::error!(repo.name = %repo, manifest.digest = %digest, %error, "stored manifest is damaged");
-            Error::Damaged(*digest)
-        })
+        self.check_manifest(repo, digest, media_type, "pull").await
+    }
+
+    /// The same at a `place` that is counted. Bytes that are missing or cannot be read are damage like any
+    /// other: who pushes the manifest again writes them anew.
+    pub(super) async fn check_manifest(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        media_type: Option<&str>,
+        place: &'static str,
+    ) -> Result<VerifiedManifest, Error> {
+        let problem = match self.manifest_content(repo, digest).await {
+            Ok(Some(bytes)) => {
+                match VerifiedManifest::check(bytes, media_type, Some(digest), digest.algorithm()) {
+                    Ok(manifest) => return Ok(manifest),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Ok(None) => "its bytes are missing".to_owned(),
+            Err(error @ metadata::Error::Damaged(_)) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        if self.metadata().manifest(repo, digest).await?.is_none() {
+            return Err(Error::ManifestUnknown(digest.to_string()));
+        }
+        self.note_damage(place);
+        tracing::error!(repo.name = %repo, manifest.digest = %digest, problem, "stored manifest is damaged");
+        Err(Error::Damaged(*digest))
+    }
+
+    /// A manifest's bytes. Asked twice where they are missing: it may have been deleted and pushed again
+    /// between the row and the bytes.
+    async fn manifest_content(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<Bytes>, metadata::Error> {
+        match self.metadata().manifest_bytes(repo, digest).await? {
+            None if self.metadata().manifest(repo, digest).await?.is_some() => {
+                self.metadata().manifest_bytes(repo, digest).await
+            }
+            found => Ok(found),
+        }
+    }
+}
+
+/// A proof that is damaged proves nothing, as if it were not there; unlike a statement, it could not have stopped
+/// anything.
+fn undamaged<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => Ok(None),
+        Err(other) => Err(other),
     }
 }

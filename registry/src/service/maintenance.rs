@@ -1,17 +1,44 @@
 //! What the server does with its stores on its own account: collecting, scrubbing, repairing at start.
 
+use super::judge::{JUDGEMENTS, Judgement};
 use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
-use crate::metadata::{BlobPlace, CollectRules, Collected, TagRow};
+use crate::metadata::{
+    BlobPlace, BlobRow, CollectRules, Collected, Judged, ManifestRow, Millis, Refusal, TagRow,
+};
 use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::Policy;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Rows looked at in one step of a collection, so that writers never wait long.
 const STEP: usize = 200;
+
+/// What the server does by the clock, and remembers the last success of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// [`Registry::collect`].
+    Collect,
+    /// [`Registry::scrub`].
+    Scrub,
+}
+
+impl Job {
+    const ALL: [Job; 2] = [Job::Collect, Job::Scrub];
+
+    fn name(self) -> &'static str {
+        match self {
+            Job::Collect => "collect",
+            Job::Scrub => "scrub",
+        }
+    }
+}
+
+/// For so long after a start nothing is done that is overdue: whoever waited for the server comes first.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// What a collection did, or would do.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -30,10 +57,13 @@ pub struct SweepReport {
     pub uploads: u64,
     /// Objects deleted from the trash.
     pub objects_deleted: u64,
+    /// Objects and staged uploads that could not be deleted: the next collection tries the objects again, the
+    /// next start the uploads.
+    pub failed: u64,
 }
 
 /// An object that no row names is left alone for so long.
-const ORPHAN_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a sweep of the object store found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -44,6 +74,30 @@ pub struct OrphanReport {
     pub orphans: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Those of them that could not be deleted.
+    pub failed: u64,
+}
+
+/// Something that a scrub could not check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// A blob or manifest, or the list in which it stands.
+    pub what: String,
+    /// Why.
+    pub problem: String,
+}
+
+impl ScrubReport {
+    /// Whether everything was read.
+    pub fn is_complete(&self) -> bool {
+        self.unreadable.is_empty()
+    }
+
+    fn unread(&mut self, what: impl std::fmt::Display, error: &Error) {
+        let (what, problem) = (what.to_string(), error.to_string());
+        tracing::error!(what, problem, "a scrub could not read this; it goes on");
+        self.unreadable.push(Unread { what, problem });
+    }
 }
 
 /// What a scrub found.
@@ -55,6 +109,8 @@ pub struct ScrubReport {
     pub bytes: u64,
     /// Content that is not what it was. Damaged blobs are in quarantine; damaged manifests are not served.
     pub damaged: Vec<Digest>,
+    /// What could not be read now, and so was not checked: too many open files, or a disk that does not answer.
+    pub unreadable: Vec<Unread>,
     /// Blobs in quarantine since before.
     pub quarantined_before: u64,
     /// Manifests read.
@@ -92,7 +148,7 @@ impl Registry {
             if !dry_run {
                 for id in uploads {
                     self.inner.metrics.uploads_open.dec();
-                    self.remove_staged(id).await?;
+                    report.failed += u64::from(!self.discard(id).await);
                 }
             }
             cursor = next;
@@ -101,97 +157,148 @@ impl Registry {
             }
         }
         if !dry_run {
-            report.objects_deleted = self.empty_trash().await?;
+            self.empty_trash(&mut report).await?;
             self.inner.metrics.gc_bytes_freed.inc_by(report.bytes);
             self.count_quarantined().await;
+            if report.failed == 0 {
+                self.note_run(Job::Collect).await;
+            }
         }
         Ok(report)
     }
 
-    async fn empty_trash(&self) -> Result<u64, Error> {
-        let mut deleted = 0;
-        loop {
-            let due = self.metadata().trash_due(self.now(), STEP).await?;
-            if due.is_empty() {
-                return Ok(deleted);
-            }
-            for item in &due {
-                // First the object, then the row: a crash between them deletes it once more.
-                self.blobs().delete(&item.key).await?;
-                deleted += 1;
-            }
-            self.metadata().trash_done(due).await?;
-        }
-    }
-
-    /// Reads every blob, and puts what is damaged into quarantine.
-    pub async fn scrub(&self, _right: &Maintenance) -> Result<ScrubReport, Error> {
-        let mut report = ScrubReport::default();
+    /// Deletes what is due. An object that cannot be deleted stays in the trash, and the next is taken.
+    async fn empty_trash(&self, report: &mut SweepReport) -> Result<(), Error> {
         let mut after = None;
         loop {
-            let page = self.metadata().all_blobs(after, 100).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            for (digest, blob) in page {
-                if blob.quarantined.is_some() {
-                    report.quarantined_before += 1;
-                    continue;
-                }
-                report.blobs += 1;
-                report.bytes += blob.size;
-                if self
-                    .scrub_blob(&digest, &blob.place, blob.size)
-                    .await
-                    .is_err()
-                {
-                    report.damaged.push(digest);
+            let due = self.metadata().trash_due(self.now(), after, STEP).await?;
+            let Some(last) = due.last() else {
+                return Ok(());
+            };
+            after = Some(last.key.clone());
+            let mut deleted = Vec::new();
+            for item in due {
+                // First the object, then the row: a crash between them deletes it once more.
+                match self.blobs().delete(&item.key).await {
+                    Ok(()) => deleted.push(item),
+                    Err(error) => {
+                        tracing::error!(object.key = %item.key, %error, "an object in the trash cannot be deleted; it stays there");
+                        report.failed += 1;
+                    }
                 }
             }
+            report.objects_deleted += deleted.len() as u64;
+            self.metadata().trash_done(deleted).await?;
         }
-        self.scrub_manifests(&mut report).await?;
-        let now = self.now() / 1000;
-        self.inner.metrics.scrub_last_success.set(now);
+    }
+
+    /// Reads every blob and manifest, and puts blobs that are damaged into quarantine. What cannot be read
+    /// now is listed and the next is read: one bad place must not hide all behind it.
+    pub async fn scrub(&self, _right: &Maintenance) -> Result<ScrubReport, Error> {
+        let mut report = ScrubReport::default();
+        if let Err(error) = self.scrub_blobs(&mut report).await {
+            report.unread("the list of blobs", &error);
+        }
+        if let Err(error) = self.scrub_manifests(&mut report).await {
+            report.unread("the list of repositories", &error);
+        }
+        if report.is_complete() {
+            self.note_run(Job::Scrub).await;
+        }
         Ok(report)
+    }
+
+    async fn scrub_blobs(&self, report: &mut ScrubReport) -> Result<(), Error> {
+        let mut after = None;
+        // One row at a time: at the end of a page, rows would be hours old.
+        while let Some((digest, blob)) = self.blob_after(after).await? {
+            let before = after.replace(digest);
+            if blob.quarantined.is_some() {
+                report.quarantined_before += 1;
+                continue;
+            }
+            report.blobs += 1;
+            report.bytes += blob.size;
+            match self.scrub_blob(&digest, &blob).await {
+                Ok(()) => {}
+                Err(Error::Damaged(_)) => {
+                    if self.was_replaced(before, &digest, &blob).await? {
+                        // Nobody reads that copy any more; the one that counts is read instead.
+                        after = before;
+                    } else {
+                        report.damaged.push(digest);
+                    }
+                }
+                Err(error) => report.unread(digest, &error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn blob_after(&self, after: Option<Digest>) -> Result<Option<(Digest, BlobRow)>, Error> {
+        Ok(self.metadata().all_blobs(after, 1).await?.pop())
+    }
+
+    /// Whether a copy that turned out to be damaged is not the blob's any more.
+    async fn was_replaced(
+        &self,
+        after: Option<Digest>,
+        digest: &Digest,
+        read: &BlobRow,
+    ) -> Result<bool, Error> {
+        let now = self.blob_after(after).await?;
+        Ok(now.is_none_or(|(found, row)| found != *digest || row.place != read.place))
     }
 
     /// Reads every manifest. A damaged one is never served, whatever it is; this tells of it early.
     async fn scrub_manifests(&self, report: &mut ScrubReport) -> Result<(), Error> {
-        let mut after_repo: Option<String> = None;
+        let mut after: Option<String> = None;
         loop {
-            let repos = self
-                .metadata()
-                .repositories(after_repo.as_deref(), 100)
-                .await?;
+            let repos = self.metadata().repositories(after.as_deref(), 100).await?;
             let Some(last) = repos.last() else {
                 return Ok(());
             };
-            after_repo = Some(last.to_string());
+            after = Some(last.to_string());
             for repo in repos {
-                let mut after = None;
-                loop {
-                    let digests = self.metadata().manifests(&repo, after, 100).await?;
-                    let Some(last) = digests.last() else { break };
-                    after = Some(*last);
-                    for digest in digests {
-                        report.manifests += 1;
-                        match self.read_manifest(&repo, &digest, None).await {
-                            Ok(_) | Err(Error::ManifestUnknown(_)) => {}
-                            Err(Error::Damaged(digest)) => report.damaged.push(digest),
-                            Err(other) => return Err(other),
-                        }
-                    }
+                if let Err(error) = self.scrub_repository(&repo, report).await {
+                    report.unread(format_args!("the list of manifests of {repo}"), &error);
                 }
             }
         }
     }
 
-    async fn scrub_blob(&self, digest: &Digest, place: &BlobPlace, size: u64) -> Result<(), Error> {
-        match place {
-            BlobPlace::Inline => self.read_inline(digest).await.map(drop),
-            BlobPlace::Object { key, root } => match self.blobs().scrub(key, size, *root).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(self.fail_read(digest, error, "scrub").await),
-            },
+    async fn scrub_repository(
+        &self,
+        repo: &RepoName,
+        report: &mut ScrubReport,
+    ) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let digests = self.metadata().manifests(repo, after, 100).await?;
+            let Some(last) = digests.last() else {
+                return Ok(());
+            };
+            after = Some(*last);
+            for digest in digests {
+                report.manifests += 1;
+                match self.check_manifest(repo, &digest, None, "scrub").await {
+                    Ok(_) | Err(Error::ManifestUnknown(_)) => {}
+                    Err(Error::Damaged(digest)) => report.damaged.push(digest),
+                    Err(error) => report.unread(format_args!("{digest} in {repo}"), &error),
+                }
+            }
+        }
+    }
+
+    async fn scrub_blob(&self, digest: &Digest, blob: &BlobRow) -> Result<(), Error> {
+        match &blob.place {
+            BlobPlace::Inline => self.read_inline(digest, "scrub").await.map(drop),
+            BlobPlace::Object { key, root } => {
+                match self.blobs().scrub(key, blob.size, *root).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(self.fail_read(digest, &blob.place, error, "scrub").await),
+                }
+            }
         }
     }
 
@@ -216,8 +323,17 @@ impl Registry {
             report.orphans += 1;
             report.bytes += stored.size;
             tracing::warn!(object.key = %stored.key, size_bytes = stored.size, dry_run, "no row names this object");
-            if !dry_run {
-                self.blobs().delete(&stored.key).await?;
+            if dry_run {
+                continue;
+            }
+            match self.blobs().delete(&stored.key).await {
+                Ok(()) => {
+                    self.inner.metrics.orphans_removed.inc();
+                }
+                Err(error) => {
+                    tracing::error!(object.key = %stored.key, %error, "this object cannot be deleted");
+                    report.failed += 1;
+                }
             }
         }
         Ok(report)
@@ -229,8 +345,7 @@ impl Registry {
         let listed = blocking(move || staging.uploads()).await?;
         let mut removed = 0;
         for id in listed {
-            if !self.metadata().has_upload(id).await? {
-                self.remove_staged(id).await?;
+            if !self.metadata().has_upload(id).await? && self.discard(id).await {
                 removed += 1;
             }
         }
@@ -292,44 +407,113 @@ impl Registry {
     }
 
     pub(super) async fn reassess_tag(&self, repo: &RepoName, tag: &Tag) -> Result<bool, Error> {
-        let Some(TagRow {
-            digest,
-            visible,
-            tombstone: false,
-            ..
-        }) = self.metadata().tag(repo, tag).await?
-        else {
-            return Ok(false);
-        };
-        let Some(row) = self.metadata().manifest(repo, &digest).await? else {
-            return Ok(false);
-        };
-        let judged = match self
-            .read_manifest(repo, &digest, Some(&row.media_type))
-            .await
-        {
-            Ok(manifest) => self.judge(repo, &manifest, true).await,
-            Err(error) => Err(error),
-        };
-        let admitted = match judged {
-            Ok((_, Ok(_))) => true,
-            Ok((_, Err(denial))) => {
-                tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
-                false
+        for _ in 0..JUDGEMENTS {
+            let Some(TagRow {
+                digest,
+                visible,
+                tombstone: false,
+                ..
+            }) = self.metadata().tag(repo, tag).await?
+            else {
+                return Ok(false);
+            };
+            let policy = *self.policy().digest();
+            let Some(row) = self.metadata().manifest(repo, &digest).await? else {
+                return Ok(false);
+            };
+            let (policy, admitted) = match self.judge_stored(repo, &digest, &row).await {
+                Ok(Judgement {
+                    evaluation,
+                    verdict,
+                    ..
+                }) => {
+                    if let Err(denial) = &verdict {
+                        tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
+                    }
+                    (evaluation.policy, verdict.is_ok())
+                }
+                // What cannot be judged is not shown.
+                Err(error) => {
+                    tracing::error!(repo.name = %repo, tag = %tag, %error, "release cannot be judged; it is hidden");
+                    (policy, false)
+                }
+            };
+            if admitted == visible {
+                return Ok(false);
             }
-            // What cannot be judged is not shown.
-            Err(error) => {
-                tracing::error!(repo.name = %repo, tag = %tag, %error, "release cannot be judged; it is hidden");
-                false
+            let judged = Judged {
+                manifest: digest,
+                policy,
+                evidence: row.evidence,
+            };
+            match self
+                .metadata()
+                .show_tag(repo, tag, judged, admitted)
+                .await?
+            {
+                Err(Refusal::Rejudge) => {}
+                outcome => return Ok(outcome?),
             }
-        };
-        if admitted == visible {
-            return Ok(false);
         }
-        self.metadata()
-            .show_tag(repo, tag, digest, admitted)
+        // Whoever changes policy and evidence so often judges it after each change.
+        tracing::warn!(repo.name = %repo, tag = %tag, "release was judged, and its policy or evidence changed each time");
+        Ok(false)
+    }
+
+    async fn judge_stored(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        row: &ManifestRow,
+    ) -> Result<Judgement, Error> {
+        let manifest = self
+            .read_manifest(repo, digest, Some(&row.media_type))
             .await?;
-        Ok(true)
+        self.judge(repo, &manifest, true).await
+    }
+
+    /// How long after a start a job that runs each `every` waits for its first run: a server that is started
+    /// again more often than that still gets round to it.
+    pub async fn due_in(&self, job: Job, every: Duration) -> Duration {
+        let last = match self.metadata().last_run(job.name()).await {
+            Ok(last) => last,
+            Err(error) => {
+                tracing::warn!(job = job.name(), %error, "it is not known when this last ran");
+                None
+            }
+        };
+        // A clock that was set back makes no run wait for longer than always.
+        let since =
+            last.map(|last| Duration::from_millis((self.now() - last).max(0).unsigned_abs()));
+        let left = since.map_or(Duration::ZERO, |since| every.saturating_sub(since));
+        left.max(SETTLE.min(every))
+    }
+
+    /// Shows when each job last succeeded, before this start.
+    pub async fn recall_runs(&self) -> Result<(), Error> {
+        for job in Job::ALL {
+            if let Some(at) = self.metadata().last_run(job.name()).await? {
+                self.show_run(job, at);
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_run(&self, job: Job) {
+        let now = self.now();
+        self.show_run(job, now);
+        if let Err(error) = self.metadata().note_run(job.name(), now).await {
+            tracing::warn!(job = job.name(), %error, "it could not be noted that this ran; the next start repeats it");
+        }
+    }
+
+    fn show_run(&self, job: Job, at: Millis) {
+        let metrics = &self.inner.metrics;
+        let gauge = match job {
+            Job::Collect => &metrics.gc_last_success,
+            Job::Scrub => &metrics.scrub_last_success,
+        };
+        gauge.set(at / 1000);
     }
 
     /// Whether the stores answer and there is room.

@@ -14,13 +14,14 @@ mod policy;
 mod pull;
 mod push;
 mod upload;
+mod witnessed;
 
 pub use blob::{BlobBody, BlobFacts, ReadableBlob};
 pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
 pub use log::{LoggedChange, WantedEntry};
-pub use maintenance::{OrphanReport, ScrubReport, SweepReport};
+pub use maintenance::{Job, OrphanReport, ScrubReport, SweepReport, Unread};
 pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
@@ -51,7 +52,7 @@ const VERDICTS: u64 = 10_000;
 pub struct Lifetimes {
     /// How long an existence check or an upload keeps a blob that nothing names yet.
     pub pin: Millis,
-    /// How long an upload waits for its next byte.
+    /// How long an upload waits for its next request.
     pub upload: Millis,
     /// How long a manifest without a tag stays, where such are collected.
     pub untagged: Option<Millis>,
@@ -86,6 +87,7 @@ struct Inner {
     lifetimes: Lifetimes,
     manifests: Cache<(RepoName, Digest), Bytes>,
     verdicts: Cache<VerdictKey, Arc<Verdict>>,
+    waiting: witnessed::Waiting,
     /// When a pull was noted last, by repository, manifest and principal.
     pulls: Cache<(RepoName, Digest, String), Millis>,
     policy_turn: tokio::sync::Mutex<()>,
@@ -125,6 +127,7 @@ impl Registry {
             lifetimes,
             manifests,
             verdicts: Cache::new(VERDICTS),
+            waiting: witnessed::Waiting::default(),
             pulls: Cache::new(VERDICTS),
             policy_turn: tokio::sync::Mutex::new(()),
             locks: upload::Locks::default(),

@@ -14,7 +14,7 @@ use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{PublicKey, SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::notary::{Released, subjects};
+use sealstone_spec::notary::{Files, Released, subjects};
 use sealstone_spec::policy::{Edition, lifecycle};
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Timestamp};
@@ -206,7 +206,7 @@ impl Registry {
             let manifest = self.subject(repo, &digest).await?;
             let place = format!("{}/{repo}", notary.origin);
             let statement = lifecycle::incident(
-                subjects(&place, &manifest, false),
+                subjects(&place, &manifest, Files::None),
                 &format!("content {} is damaged", event.digest),
                 &[event.digest],
                 at(event),
@@ -268,6 +268,7 @@ impl Registry {
             manifest: referrer,
             tags: Vec::new(),
             admission: None,
+            referrers: Vec::new(),
             statements_due: false,
             by: who.name(),
             now: self.now(),

@@ -2,7 +2,7 @@
 
 use super::{Error, Registry, Verdict};
 use crate::auth::{Delete, Grant, Pull};
-use crate::metadata::{Event, ManifestRow, Referrer, Refusal, TagCondition};
+use crate::metadata::{Event, Judged, ManifestRow, Referrer, Refusal, TagCondition};
 use bytes::Bytes;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{Reference, RepoName, Tag};
@@ -48,8 +48,7 @@ impl Registry {
         };
         let unknown = || Error::ManifestUnknown(reference.to_string());
         let row = self
-            .metadata()
-            .manifest(repo, &digest)
+            .find_manifest(grant, &digest)
             .await?
             .ok_or_else(unknown)?;
         let verdict = self.check_visible(grant, &digest, &row, reference).await?;
@@ -77,6 +76,26 @@ impl Registry {
         })
     }
 
+    /// A manifest's row. For somebody who may push, and so may be about to list it in an index, it is kept
+    /// from being collected for a while, where such are.
+    async fn find_manifest(
+        &self,
+        grant: &Grant<Pull>,
+        digest: &Digest,
+    ) -> Result<Option<ManifestRow>, Error> {
+        let repo = grant.repository();
+        let found = match self.inner.lifetimes.untagged {
+            Some(keep) if grant.sees_staging() => {
+                let now = self.now();
+                self.metadata()
+                    .pin_manifest(repo, digest, now, now + keep)
+                    .await?
+            }
+            _ => self.metadata().manifest(repo, digest).await?,
+        };
+        Ok(found)
+    }
+
     async fn resolve(&self, repo: &RepoName, tag: &Tag) -> Result<Digest, Error> {
         match self.metadata().tag(repo, tag).await? {
             Some(row) if row.tombstone => Err(Error::TagRetracted {
@@ -100,6 +119,7 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Option<Arc<Verdict>>, Error> {
         let repo = grant.repository();
+        let policy = *self.policy().digest();
         // What is seen only through something else was admitted with that.
         let is_release = self.is_release(repo, digest, row).await?;
         let verdict = match is_release {
@@ -112,11 +132,22 @@ impl Registry {
         let denial = verdict.as_ref().and_then(|verdict| verdict.denial.clone());
         if is_release && denial.is_none() != (row.visible > 0) {
             // Time has changed the verdict, or a change is being applied: blobs follow it from here on.
+            let judged = Judged {
+                manifest: *digest,
+                policy: verdict.as_ref().map_or(policy, |verdict| verdict.policy),
+                evidence: row.evidence,
+            };
             for tag in self.metadata().tags_of(repo, digest).await? {
                 if !tag.is_evidence_list() {
-                    self.metadata()
-                        .show_tag(repo, &tag, *digest, denial.is_none())
+                    let shown = self
+                        .metadata()
+                        .show_tag(repo, &tag, judged, denial.is_none())
                         .await?;
+                    match shown {
+                        // Whoever changed it since applies what follows from that.
+                        Ok(_) | Err(Refusal::Rejudge) => {}
+                        Err(other) => return Err(other.into()),
+                    }
                 }
             }
         }
@@ -177,15 +208,16 @@ impl Registry {
         tag: &Tag,
         condition: TagCondition,
     ) -> Result<(), Error> {
-        let by = grant.principal().to_string();
+        let repo = grant.repository();
+        let (by, class) = (grant.principal().to_string(), self.tag_class(repo, tag));
         match self
             .metadata()
-            .delete_tag(grant.repository(), tag, condition, &by, self.now())
+            .delete_tag(repo, tag, class, condition, &by, self.now())
             .await?
         {
             Ok(()) => {
-                tracing::info!(repo.name = %grant.repository(), tag = %tag, by, "tag deleted");
-                self.await_log(grant.repository(), None).await;
+                tracing::info!(repo.name = %repo, tag = %tag, by, "tag deleted");
+                self.await_log(repo, None).await;
                 Ok(())
             }
             Err(Refusal::NotFound) => Err(Error::ManifestUnknown(tag.to_string())),
@@ -199,14 +231,20 @@ impl Registry {
         grant: &Grant<Delete>,
         digest: &Digest,
     ) -> Result<(), Error> {
-        let by = grant.principal().to_string();
+        let repo = grant.repository();
+        let (by, class) = (grant.principal().to_string(), self.release_class(repo));
+        let row = self.metadata().manifest(repo, digest).await?;
+        let subject = row.and_then(|row| row.subject);
         match self
             .metadata()
-            .delete_manifest(grant.repository(), digest, &by, self.now())
+            .delete_manifest(repo, digest, class, &by, self.now())
             .await?
         {
             Ok(()) => {
-                tracing::info!(repo.name = %grant.repository(), manifest.digest = %digest, by, "manifest deleted");
+                tracing::info!(repo.name = %repo, manifest.digest = %digest, by, "manifest deleted");
+                if let Some(subject) = subject {
+                    self.follow_evidence(repo, &subject).await?;
+                }
                 Ok(())
             }
             Err(Refusal::NotFound) => Err(Error::ManifestUnknown(digest.to_string())),

@@ -1,18 +1,17 @@
 //! Storing manifests and setting tags.
 
+use super::judge::JUDGEMENTS;
 use super::{Contributor, Error, LoggedChange, Registry};
 use crate::auth::{Grant, Tag as TagAction};
 use crate::metadata::{NewTag, PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
 use bytes::Bytes;
-use sealstone_spec::bundle::Bundle;
+use sealstone_spec::bundle::{Bundle, check_names};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, ManifestError, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName, Tag};
 use sealstone_spec::policy::TagRule;
 
-/// How often a push is judged again when policy or evidence change under it.
-const JUDGEMENTS: usize = 3;
 /// From this size on a manifest is parsed on a blocking thread.
 const LARGE: usize = 128 * 1024;
 
@@ -64,9 +63,11 @@ impl Registry {
         if manifest.subject().is_none() && !who.may_push() {
             return Err(Error::NotEvidence);
         }
-        if Bundle::is_claimed_by(&manifest) {
-            Bundle::read(&manifest).map_err(|error| Error::ManifestInvalid(error.to_string()))?;
-        }
+        let paths = match Bundle::is_claimed_by(&manifest) {
+            true => Bundle::read(&manifest).map(drop),
+            false => check_names(&manifest),
+        };
+        paths.map_err(|error| Error::ManifestInvalid(error.to_string()))?;
         self.check_sizes(repo, &manifest).await?;
 
         let mut tags = push.tags;
@@ -91,7 +92,7 @@ impl Registry {
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
                     if let Some(subject) = &subject
-                        && manifest.artifact_type() == Some(media::SIGSTORE_BUNDLE_V03)
+                        && Registry::is_evidence(&manifest)
                     {
                         self.follow_evidence(repo, subject).await?;
                     }
@@ -139,28 +140,25 @@ impl Registry {
     ) -> Result<PutManifest, Error> {
         let repo = who.repository();
         let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
-        let admission = if needs_admission {
-            let (_, verdict) = self.judge(repo, manifest, false).await?;
-            match verdict {
-                Ok(admission) => Some(admission),
+        let (mut admission, mut referrers) = (None, Vec::new());
+        if needs_admission {
+            // Before the evidence is read: what comes after this is seen to have come.
+            let listed = self
+                .metadata()
+                .referrers(repo, manifest.digest(), None, None, usize::MAX)
+                .await?;
+            referrers = listed.iter().map(|referrer| referrer.digest).collect();
+            match self.judge(repo, manifest, false).await?.verdict {
+                Ok(admitted) => admission = Some(admitted),
                 Err(denial) => {
                     self.inner.metrics.release_denials.inc();
                     return Err(Error::Denied(Box::new(denial)));
                 }
             }
-        } else {
-            None
-        };
-        let rule = self.policy().scope_for(repo).tag_rule();
-        let class = |tag: &Tag| match rule {
-            _ if tag.is_evidence_list() => TagClass::EvidenceList,
-            TagRule::Mutable => TagClass::Mutable,
-            // Also for whatever rule this code does not know yet.
-            _ => TagClass::Immutable,
-        };
+        }
         let new_tag = |tag: &Tag| NewTag {
             tag: tag.clone(),
-            class: class(tag),
+            class: self.tag_class(repo, tag),
             condition,
             visible: true,
         };
@@ -170,6 +168,7 @@ impl Registry {
             tags: tags.iter().map(new_tag).collect(),
             statements_due: needs_admission && self.states_releases(repo),
             admission,
+            referrers,
             by: who.name(),
             now: self.now(),
             pin_until: self.now()
@@ -179,6 +178,23 @@ impl Registry {
                     .untagged
                     .unwrap_or(self.inner.lifetimes.pin),
         })
+    }
+
+    /// How a tag may change under the rule that is in force.
+    pub(super) fn tag_class(&self, repo: &RepoName, tag: &Tag) -> TagClass {
+        match tag.is_evidence_list() {
+            true => TagClass::EvidenceList,
+            false => self.release_class(repo),
+        }
+    }
+
+    /// The same for every tag that is no list of evidence.
+    pub(super) fn release_class(&self, repo: &RepoName) -> TagClass {
+        match self.policy().scope_for(repo).tag_rule() {
+            TagRule::Mutable => TagClass::Mutable,
+            // Also for whatever rule this code does not know yet.
+            _ => TagClass::Immutable,
+        }
     }
 
     /// What a descriptor says of a size must be true: a signature over the manifest vouches for it.

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod faults;
 mod orphans;
 mod release;
+mod schedule;
+mod trash;
 mod trust;
 mod upload;
 
@@ -14,20 +17,63 @@ use crate::auth::{Delete, Grant, Maintenance, Pull, Push, Tag as TagAction};
 use crate::clock::ManualClock;
 use crate::metadata::TagCondition;
 use crate::metadata::kv::KvMetadata;
-use crate::metadata::kv::engine::{Changes, Engine, Family};
+use crate::metadata::kv::engine::{Changes, Engine, Family, FullKey};
 use crate::metadata::kv::memory::MemoryEngine;
 use futures_util::{StreamExt as _, stream};
 use sealstone_spec::name::Reference;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 const REPO: &str = "models/x";
 
 /// An engine that a test can reach into, as a failing disk would.
-struct Shared(Arc<MemoryEngine>);
+#[derive(Clone, Default)]
+struct Shared {
+    engine: Arc<MemoryEngine>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+/// What of a disk does not work.
+#[derive(Default)]
+struct Faults {
+    /// Entries that cannot be read, and why, until they are written anew.
+    unreadable: BTreeMap<FullKey, crate::metadata::Error>,
+    /// Groups of changes that are still written, before one fails.
+    writes_left: Option<usize>,
+}
+
+impl Shared {
+    fn faults(&self) -> std::sync::MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap()
+    }
+
+    /// The key of the first entry whose key ends with a digest.
+    fn key_of(&self, family: Family, digest: &Digest) -> Vec<u8> {
+        let mut found = None;
+        let visit = &mut |key: &[u8], _: &[u8]| {
+            if key.ends_with(digest.bytes()) {
+                found = Some(key.to_vec());
+            }
+            found.is_none()
+        };
+        self.engine.scan(family, b"", b"", visit).unwrap();
+        found.unwrap()
+    }
+
+    /// Changes an entry behind the store's back.
+    fn set(&self, family: Family, digest: &Digest, value: Option<Vec<u8>>) {
+        let change = ((family, self.key_of(family, digest)), value);
+        self.engine.write(&Changes::from([change]), true).unwrap();
+    }
+}
 
 impl Engine for Shared {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, crate::metadata::Error> {
-        self.0.get(family, key)
+        match self.faults().unreadable.get(&(family, key.to_vec())) {
+            Some(error) => Err(error.clone()),
+            None => self.engine.get(family, key),
+        }
     }
 
     fn scan(
@@ -37,33 +83,57 @@ impl Engine for Shared {
         from: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), crate::metadata::Error> {
-        self.0.scan(family, prefix, from, visit)
+        self.engine.scan(family, prefix, from, visit)
     }
 
     fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, crate::metadata::Error> {
-        self.0.last_key(family)
+        self.engine.last_key(family)
     }
 
     fn write(&self, changes: &Changes, durable: bool) -> Result<(), crate::metadata::Error> {
-        self.0.write(changes, durable)
+        let mut faults = self.faults();
+        if let Some(left) = &mut faults.writes_left {
+            let Some(less) = left.checked_sub(1) else {
+                return Err(crate::metadata::Error::Unavailable(
+                    "Input/output error (os error 5)".into(),
+                ));
+            };
+            *left = less;
+        }
+        for key in changes.keys() {
+            faults.unreadable.remove(key);
+        }
+        self.engine.write(changes, durable)
     }
 }
 
 struct Bench {
     registry: Registry,
-    engine: Arc<MemoryEngine>,
+    engine: Shared,
     clock: Arc<ManualClock>,
     directory: TempDir,
 }
 
 impl Bench {
     async fn new() -> Bench {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = Arc::new(MemoryEngine::default());
-        let metadata = Arc::new(KvMetadata::start(Shared(engine.clone()), |_| {}).unwrap());
+        Bench::over(
+            tempfile::tempdir().unwrap(),
+            Shared::default(),
+            Arc::new(ManualClock::at(1_000_000)),
+        )
+        .await
+    }
+
+    /// Another process on the same disk.
+    async fn restarted(self) -> Bench {
+        drop(self.registry);
+        Bench::over(self.directory, self.engine, self.clock).await
+    }
+
+    async fn over(directory: TempDir, engine: Shared, clock: Arc<ManualClock>) -> Bench {
+        let metadata = Arc::new(KvMetadata::start(engine.clone(), |_| {}).unwrap());
         let policy = Policy::default_policy();
         metadata.set_policy(*policy.digest()).await.unwrap();
-        let clock = Arc::new(ManualClock::at(1_000_000));
         let registry = Registry::new(
             metadata,
             BlobStore::local(directory.path(), 0).unwrap(),

@@ -152,26 +152,60 @@ impl Registry {
         let task = async move {
             let _lock = registry.inner.locks.acquire(id).await?;
             let row = registry.upload_row(&who, id).await?;
-            let mut upload = registry.resume(&row).await?;
-            check_order(range.as_ref(), upload.offset())?;
-            if let Some(len) = announced {
-                upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
-            }
-            let start = upload.offset();
-            let (upload, ended) = registry.take_body(upload, Vec::new(), body).await;
-            let upload = upload?;
-            registry.checkpoint(id, &upload, false).await?;
-            ended?;
-            check_length(range.as_ref(), upload.offset() - start)?;
-            Ok(Received {
-                offset: upload.offset(),
-            })
+            let work = registry.add(&row, range, announced, body);
+            registry.kept(&row, work).await
         };
         self.inner
             .tasks
             .spawn(task)
             .await
             .map_err(|_| Error::from(blobs::Error::Stopping))?
+    }
+
+    async fn add(
+        &self,
+        row: &UploadRow,
+        range: Option<UploadRange>,
+        announced: Option<u64>,
+        body: Body,
+    ) -> Result<Received, Error> {
+        let mut upload = self.resume(row).await?;
+        check_order(range.as_ref(), upload.offset())?;
+        if let Some(len) = announced {
+            upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
+        }
+        let start = upload.offset();
+        let (upload, ended) = self.take_body(upload, Vec::new(), body).await;
+        let upload = upload?;
+        self.checkpoint(row.id, &upload, false).await?;
+        ended?;
+        check_length(range.as_ref(), upload.offset() - start)?;
+        Ok(Received {
+            offset: upload.offset(),
+        })
+    }
+
+    /// Does something with an upload, and says all the while that it is not to be given up. A body has a limit
+    /// on standing still and none on the whole, and 64 MiB can take longer than a silent session is kept.
+    async fn kept<T>(&self, row: &UploadRow, work: impl Future<Output = T>) -> T {
+        let keep_for = self.inner.lifetimes.upload;
+        let every = (keep_for / 4).max(100);
+        let left = row.expires_at - self.now();
+        let mut work = std::pin::pin!(work);
+        let mut wait = (left - keep_for + every).clamp(0, every);
+        loop {
+            let wait_over = tokio::time::sleep(Duration::from_millis(wait.unsigned_abs()));
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = wait_over => {}
+            }
+            let until = self.now() + keep_for;
+            if let Err(error) = self.metadata().keep_upload(row.id, until).await {
+                tracing::warn!(upload.id = %row.id, %error, "an upload that is being received could not be kept");
+            }
+            wait = every;
+        }
     }
 
     /// Ends an upload with the rest of its bytes and its digest.
@@ -188,9 +222,8 @@ impl Registry {
         let task = async move {
             let _lock = registry.inner.locks.acquire(id).await?;
             let row = registry.upload_row(&who, id).await?;
-            registry
-                .finish(&who, row, digest, range, announced, body)
-                .await
+            let work = registry.finish(&who, row.clone(), digest, range, announced, body);
+            registry.kept(&row, work).await
         };
         let finished = self
             .inner
@@ -377,15 +410,14 @@ impl Registry {
     }
 
     /// Removes the staged files of an upload that no row names any more.
-    pub(super) async fn remove_staged(&self, id: UploadId) -> Result<(), Error> {
+    /// `false` if they stay, until the next start.
+    pub(super) async fn discard(&self, id: UploadId) -> bool {
         let staging = self.blobs().staging().clone();
-        blocking(move || staging.discard(id)).await
-    }
-
-    async fn discard(&self, id: UploadId) {
-        if let Err(error) = self.remove_staged(id).await {
+        let removed = blocking(move || staging.discard(id)).await;
+        if let Err(error) = &removed {
             tracing::warn!(upload.id = %id, %error, "staged files of an ended upload stay until the next start");
         }
+        removed.is_ok()
     }
 
     /// Writes a body to the upload, collecting the next batch while the last is hashed and written.

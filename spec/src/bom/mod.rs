@@ -8,6 +8,7 @@
 //! | [`document`] | the JSON document as it is read: components, hashes, the graph |
 //! | [`contents`], [`write()`] | what one says of a bundle, and its bytes |
 //! | [`package`], [`requirements`], [`lockfile`], [`installed`] | packages, and where they are read from |
+//! | [`write_spdx`] | the same contents as SPDX 2.3, written only |
 //! | [`check()`] | a bill against reality: every file and package that is missing, not listed, or another |
 //!
 //! Does not resolve, download or hash anything: bytes in, names and digests out.
@@ -21,12 +22,14 @@ pub mod installed;
 pub mod lockfile;
 pub mod package;
 pub mod requirements;
+mod spdx;
 mod write;
 
 pub use check::{Comparison, Difference, Reality, check};
 pub use contents::Contents;
 pub use document::Bom;
 pub use package::{Archive, Package};
+pub use spdx::write_spdx;
 pub use write::write;
 
 /// Why a bill of materials, or a list of packages for one, was refused.

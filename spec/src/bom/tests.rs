@@ -456,3 +456,67 @@ proptest! {
         prop_assert!(told[1].contains(&contents.packages[package].name));
     }
 }
+
+#[test]
+fn spdx_names_everything_that_cyclonedx_names() {
+    let contents = contents();
+    let created = "2026-01-01T00:00:00.25Z".parse().unwrap();
+    let bytes = write_spdx(&contents, &created).unwrap();
+    assert_eq!(bytes, write_spdx(&contents, &created).unwrap());
+    let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(document["creationInfo"]["created"], "2026-01-01T00:00:00Z");
+    let packages = document["packages"].as_array().unwrap();
+    let bom = Bom::parse(&write(&contents).unwrap()).unwrap();
+    let named = |name: &str| packages.iter().find(|it| it["name"] == name);
+    for component in bom.all_components() {
+        // Facts of the environment are an annotation.
+        if component.reference.as_deref() == Some("environment") {
+            continue;
+        }
+        let found = named(&component.name).unwrap_or_else(|| panic!("{}", component.name));
+        for hash in &component.hashes {
+            assert!(
+                found["checksums"].to_string().contains(&hash.content),
+                "{}",
+                component.name
+            );
+        }
+    }
+    let annotation = document["annotations"][0]["comment"].as_str();
+    for (fact, value) in &contents.environment {
+        let annotation = annotation.unwrap();
+        assert!(
+            annotation.contains(fact) && annotation.contains(value.as_str()),
+            "{fact}"
+        );
+    }
+    let id = |name: &str| named(name).unwrap()["SPDXID"].clone();
+    let relations = document["relationships"].as_array().unwrap();
+    let related = |from: &str, relation: &str, to: &str| {
+        relations.iter().any(|it| {
+            it["spdxElementId"] == id(from)
+                && it["relationshipType"] == relation
+                && it["relatedSpdxElement"] == id(to)
+        })
+    };
+    assert!(related("churn", "CONTAINS", "model.safetensors"));
+    assert!(related("churn", "DEPENDS_ON", "scikit-learn"));
+    assert!(related("scikit-learn", "DEPENDS_ON", "numpy"));
+    let mut ids: Vec<&str> = packages
+        .iter()
+        .map(|it| it["SPDXID"].as_str().unwrap())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), packages.len());
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    assert!(ids.iter().all(|id| id.chars().all(plain)));
+}
+
+#[test]
+fn spdx_refuses_one_name_for_two() {
+    let mut contents = contents();
+    contents.packages.push(contents.packages[0].clone());
+    let created = "2026-01-01T00:00:00Z".parse().unwrap();
+    assert!(write_spdx(&contents, &created).is_err());
+}

@@ -165,6 +165,11 @@ impl TlogEntry {
         serde_json::to_value(&wire).expect("it is made of text")
     }
 
+    /// The checkpoint that it comes with, unchecked.
+    pub fn checkpoint(&self) -> &SignedCheckpoint {
+        &self.checkpoint
+    }
+
     /// Number of the entry, as it claims.
     pub fn index(&self) -> u64 {
         self.index

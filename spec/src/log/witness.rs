@@ -91,6 +91,9 @@ impl AddCheckpoint {
         if self.old != size {
             return Err(WitnessRefusal::Stale { size });
         }
+        if size == verified.size() && root != *verified.root() {
+            return Err(WitnessRefusal::OtherRoot { size });
+        }
         check_consistency(size, &root, verified.size(), verified.root(), &self.proof)
             .map_err(|_| WitnessRefusal::Inconsistent { size })?;
         Ok(verified)
@@ -126,6 +129,14 @@ pub enum WitnessRefusal {
         /// Size of that.
         size: u64,
     },
+    /// Two trees of one size: the log contradicts itself.
+    #[error(
+        "the checkpoint has another root than the one of size {size} that this witness cosigned"
+    )]
+    OtherRoot {
+        /// Size of both.
+        size: u64,
+    },
     /// The log contradicts itself, or gives no proof that it does not.
     #[error("the checkpoint does not go on from the one of size {size} that this witness cosigned")]
     Inconsistent {
@@ -141,7 +152,7 @@ impl WitnessRefusal {
             WitnessRefusal::UnknownLog => 404,
             WitnessRefusal::Unsigned => 403,
             WitnessRefusal::OldAboveNew => 400,
-            WitnessRefusal::Stale { .. } => 409,
+            WitnessRefusal::Stale { .. } | WitnessRefusal::OtherRoot { .. } => 409,
             WitnessRefusal::Inconsistent { .. } => 422,
         }
     }

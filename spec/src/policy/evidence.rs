@@ -13,6 +13,12 @@ use crate::sigstore::SigstoreBundle;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Most sigstore bundles that are read for one manifest. More are not cut off but end it: the one that stops a
+/// release could be behind the cut.
+pub const MOST_EVIDENCE: usize = 2_000;
+/// Most bytes that these bundles may have together: 256 MiB.
+pub const MOST_EVIDENCE_BYTES: u64 = 256 * 1024 * 1024;
+
 /// Most proofs that are read for one referrer.
 const MAX_PROOFS: usize = 4;
 
@@ -130,6 +136,11 @@ impl Case {
         {
             attached.proofs.push(proof);
         }
+    }
+
+    /// Says that a referrer was not read because it cannot be evidence, and why.
+    pub fn set_aside(&mut self, referrer: Digest, reason: impl ToString) {
+        self.ignored.push(Ignored::new(referrer, reason));
     }
 
     /// Says that more is attached than was read, which is this many. Nothing is admitted then: what was

@@ -2,7 +2,7 @@
 
 use super::evidence::Case;
 use super::identity::{Identity, Key};
-use super::lifecycle::Binding;
+use super::lifecycle::{self, Binding};
 use super::position::LogPosition;
 use super::rule::Rule;
 use super::{Policy, Scope, Time};
@@ -21,6 +21,7 @@ pub(super) struct Counted<'a> {
     pub(super) identity: &'a Identity,
     pub(super) key: &'a Key,
     pub(super) statement: VerifiedStatement,
+    /// Where it was first said, however often it was attached after that; see [`first_said`].
     pub(super) log: Option<LogPosition>,
 }
 
@@ -32,6 +33,35 @@ impl Counted<'_> {
             _ => false,
         };
         later && self.identity.name == earlier.identity.name
+    }
+}
+
+/// Whoever attaches a statement once more says nothing anew: all copies of what one identity said stand where
+/// the first of them is proven to, in the first log of the policy that has any. Otherwise whoever may push
+/// could have an old approval logged after the rejection that followed it.
+fn first_said(policy: &Policy, statements: &mut [Counted<'_>]) {
+    let rank = |position: &LogPosition| {
+        let is_its = |trust: &crate::log::LogTrust| {
+            let mut logs = trust.logs().iter();
+            logs.any(|log| log.key.name() == position.origin)
+        };
+        let place = policy.log_trust().iter().position(is_its);
+        (place.unwrap_or(usize::MAX), position.index)
+    };
+    let mut first: BTreeMap<(&str, Digest), LogPosition> = BTreeMap::new();
+    for counted in statements.iter() {
+        let Some(position) = &counted.log else {
+            continue;
+        };
+        let words = (counted.identity.name.as_str(), counted.said);
+        let earliest = first.entry(words).or_insert_with(|| position.clone());
+        if rank(position) < rank(earliest) {
+            *earliest = position.clone();
+        }
+    }
+    for counted in statements.iter_mut() {
+        let words = (counted.identity.name.as_str(), counted.said);
+        counted.log = first.get(&words).cloned();
     }
 }
 
@@ -50,9 +80,10 @@ impl<'a> Hearing<'a> {
     pub(super) fn new(
         policy: &'a Policy,
         case: &'a Case,
-        statements: Vec<Counted<'a>>,
+        mut statements: Vec<Counted<'a>>,
         now: Time,
     ) -> Hearing<'a> {
+        first_said(policy, &mut statements);
         Hearing {
             policy,
             scope: policy.scope_for(case.repository()),
@@ -116,12 +147,29 @@ impl<'a> Hearing<'a> {
             .collect()
     }
 
-    /// Whether the same identity approved later, in the order of a log, what it had rejected.
+    /// Whether the same identity approved later, in the order of a log, what it had rejected: by an approval
+    /// that counts for a rule of the scope, and that the rejection does not itself take back.
     pub(super) fn is_taken_back(&self, rejection: &Counted<'_>) -> bool {
+        let roles: Vec<&str> = self
+            .rules()
+            .iter()
+            .filter(|rule| matches!(rule, Rule::Approvals(_)))
+            .filter_map(Rule::role)
+            .collect();
+        let meant = lifecycle::approvals_in(rejection.statement.predicate());
         let mut approvals = self.of(&[predicate::SVR]);
         approvals.any(|approval| {
-            let bound = approval.statement.predicate().map(Binding::of_approval);
-            approval.takes_back(rejection) && bound.is_some_and(|bound| bound.is_ok())
+            let is_for_a_rule = || roles.iter().any(|role| approval.key.roles.contains(role));
+            let still_holds = || {
+                let bound = approval.statement.predicate().map(Binding::of_approval);
+                bound.is_some_and(|bound| {
+                    bound.is_ok_and(|binding| self.still_holds(&binding).is_ok())
+                })
+            };
+            approval.takes_back(rejection)
+                && !meant.contains(&approval.said)
+                && is_for_a_rule()
+                && still_holds()
         })
     }
 

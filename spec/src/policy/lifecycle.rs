@@ -140,9 +140,19 @@ pub fn approval(subject: Vec<Subject>, shown: &Evaluation, who: &str, now: Time)
     Statement::new(subject, predicate::SVR, object(predicate))
 }
 
-/// The statement that a bundle shall not be released.
-pub fn rejection(subject: Vec<Subject>, reason: &str, now: Time) -> Statement {
-    let predicate = json!({"reason": reason, "timeCreated": now});
+/// The statement that a bundle shall not be released. `approvals` are the digests of the signed payloads by
+/// which the same one approved it before: they take this back nowhere, also where nothing shows any more that
+/// they came first.
+pub fn rejection(
+    subject: Vec<Subject>,
+    reason: &str,
+    approvals: &BTreeSet<Digest>,
+    now: Time,
+) -> Statement {
+    let mut predicate = json!({"reason": reason, "timeCreated": now});
+    if !approvals.is_empty() {
+        predicate["approvals"] = json!(approvals);
+    }
     Statement::new(subject, REJECTION, object(predicate))
 }
 
@@ -191,7 +201,16 @@ pub fn incident_close(
 
 /// The reports that a closing statement names; what is no digest names nothing.
 pub(super) fn closed_by(predicate: Option<&Map<String, Value>>) -> BTreeSet<Digest> {
-    let named = predicate.and_then(|predicate| predicate.get("incidents"));
+    digests_in(predicate, "incidents")
+}
+
+/// The approvals that a rejection takes back; what is no digest names nothing.
+pub(super) fn approvals_in(predicate: Option<&Map<String, Value>>) -> BTreeSet<Digest> {
+    digests_in(predicate, "approvals")
+}
+
+fn digests_in(predicate: Option<&Map<String, Value>>, field: &str) -> BTreeSet<Digest> {
+    let named = predicate.and_then(|predicate| predicate.get(field));
     named
         .and_then(Value::as_array)
         .into_iter()

@@ -110,9 +110,28 @@ impl Policy {
                 say("authority", text);
             }
         }
+        let rules = || self.scopes().iter().flat_map(|scope| scope.rules());
+        let (signing, attesting): (Vec<&Rule>, Vec<&Rule>) =
+            rules().partition(|rule| matches!(rule, Rule::Signatures(_)));
+        let roles_of = |rules: Vec<&'_ Rule>| -> BTreeSet<String> {
+            let roles = rules.into_iter().filter_map(Rule::role);
+            roles.map(str::to_owned).collect()
+        };
+        let (signing, attesting) = (roles_of(signing), roles_of(attesting));
         for identity in self.identities() {
             let place = format!("identity {}", identity.name);
             for key in &identity.keys {
+                let has = |roles: &BTreeSet<String>| {
+                    let found = roles.iter().find(|role| key.roles.contains(role));
+                    found.cloned()
+                };
+                if let (Some(signs), Some(attests)) = (has(&signing), has(&attesting)) {
+                    let text = format!(
+                        "key {} is for \"{signs}\" and for \"{attests}\": cosign takes any statement by it for a signature, so sign releases with a key that does nothing else",
+                        key.id()
+                    );
+                    say(&place, text);
+                }
                 if let super::Roles::Of(roles) = &key.roles {
                     if roles.is_empty() {
                         say(

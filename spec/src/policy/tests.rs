@@ -211,6 +211,40 @@ fn huge_evidence_is_set_aside_by_its_length() {
     assert!(ignored.reason.contains("bytes"), "{}", ignored.reason);
 }
 
+#[test]
+fn what_was_not_read_stops_what_would_be_admitted() {
+    let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+    let repo = repo("models/x");
+    let mut case = case_with(&[bundle(&ed25519(1))]);
+    policy.judge(&repo, &case, &now()).unwrap();
+    case.cut_off(MOST_EVIDENCE);
+    let denial = policy.judge(&repo, &case, &now()).unwrap_err();
+    let [unmet] = &denial.unmet[..] else {
+        panic!("{denial}")
+    };
+    assert_eq!(unmet.rule, "evidence");
+    assert!(unmet.reason.contains("more than 2000"), "{denial}");
+    assert!(!unmet.remedy.is_empty());
+}
+
+#[test]
+fn what_is_set_aside_is_told_and_changes_no_verdict() {
+    let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+    let repo = repo("models/x");
+    let odd = crate::digest::Digest::sha256(b"odd");
+    let mut case = case_with(&[]);
+    case.set_aside(odd, "it has two layers");
+    let denial = policy.judge(&repo, &case, &now()).unwrap_err();
+    assert!(
+        denial
+            .to_string()
+            .contains(&format!("{odd}: it has two layers"))
+    );
+    let mut signed = case_with(&[bundle(&ed25519(1))]);
+    signed.set_aside(odd, "it has two layers");
+    policy.judge(&repo, &signed, &now()).unwrap();
+}
+
 proptest! {
     #[test]
     fn parser_never_panics(text in "\\PC{0,200}") {

@@ -339,7 +339,7 @@ pub struct FactRow {
 pub struct ResourceRow {
     /// The stage.
     pub stage: String,
-    /// `wall`, `cpu`, `peakRss`, `threads`, `dataWait`; `limit.NAME` for a limit that nothing enforces.
+    /// `wall`, `cpu`, `peakRss`, `gpuMemory`, `threads`, `dataWait`; `limit.NAME` for a limit that nothing enforces.
     pub quantity: String,
     /// `s`, `B` or nothing.
     #[serde(default)]

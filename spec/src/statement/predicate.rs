@@ -50,7 +50,7 @@ pub struct PredicateError {
 
 impl PredicateError {
     /// A problem at `at`, for example `runDetails.builder.id`; empty for the predicate as a whole.
-    pub(crate) fn new(
+    pub fn new(
         predicate_type: &'static str,
         at: impl Into<String>,
         problem: impl Into<String>,

@@ -1,21 +1,19 @@
 //! SLSA provenance: who made something, how, and out of what.
 //!
 //! Source: slsa.dev, build provenance v1. Owns the fields and what holds for every build type; the
-//! parameters of our own build type are [`super::model_train`]'s, and are checked with it.
+//! parameters of our own build types are those of [`super::model_train`] and [`super::rebuild`], and are checked with it.
 //! Does not say how much a builder's word is worth: `builder.id` states who vouches, policies decide.
 
 use super::model_train::{self, Parameters};
 use super::predicate::{self, Predicate, Problem, text, uri};
+use super::rebuild;
 use super::resource::{self, ResourceDescriptor};
 use super::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Build type of a bundle that was made again, to the bit.
-pub const REBUILD: &str = "https://sealstone.dev/buildtypes/rebuild/v1";
-/// Build type of a bundle that was made again, equal within tolerances.
-pub const EQUIVALENCE: &str = "https://sealstone.dev/buildtypes/artifact-equivalence/v1";
+pub use super::rebuild::{EQUIVALENCE, REBUILD};
 
 /// Whether provenance says how something was made again, and so nothing of who made it first. Looks at the
 /// build type alone: what cannot be read is provenance of whoever signed it.
@@ -176,6 +174,10 @@ impl Predicate for Provenance {
             .map_err(|problem| problem.within("runDetails"))?;
         if self.build_type() == model_train::BUILD_TYPE {
             return model_train::check(&self.build_definition)
+                .map_err(|problem| problem.within("buildDefinition"));
+        }
+        if [REBUILD, EQUIVALENCE].contains(&self.build_type()) {
+            return rebuild::check(&self.build_definition)
                 .map_err(|problem| problem.within("buildDefinition"));
         }
         Ok(())

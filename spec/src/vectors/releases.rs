@@ -4,6 +4,7 @@
 //! reason that belongs to it; a forgery that is denied for another reason has not been tested.
 
 mod incidents;
+mod logged;
 
 use super::forgery::Item;
 use super::{agree, text};
@@ -290,6 +291,11 @@ fn unapproved() -> Attached {
 
 /// What an approver would sign for this.
 fn approval(attached: &Attached, policy: &str, signer: &dyn Signer) -> Item {
+    by(signer, &approval_at(attached, policy, NOW))
+}
+
+/// The statement, made at `time`.
+fn approval_at(attached: &Attached, policy: &str, time: &str) -> Statement {
     let repo = REPOSITORY.parse().unwrap();
     let mut case = Case::of(&repo, &manifest());
     attached
@@ -300,10 +306,8 @@ fn approval(attached: &Attached, policy: &str, signer: &dyn Signer) -> Item {
     let shown = Policy::parse(policy)
         .unwrap()
         .evaluate(&repo, &case, &Circumstances::at(now));
-    by(
-        signer,
-        &lifecycle::approval(subject(), &shown, "somebody", now),
-    )
+    let time = time.parse().unwrap();
+    lifecycle::approval(subject(), &shown, "somebody", time)
 }
 
 pub(super) fn good() -> Attached {
@@ -955,7 +959,12 @@ fn approvals() -> Vec<Row> {
                 "no",
                 by(
                     &bob(),
-                    &lifecycle::rejection(subject(), "fails on group B", NOW.parse().unwrap()),
+                    &lifecycle::rejection(
+                        subject(),
+                        "fails on group B",
+                        &BTreeSet::new(),
+                        NOW.parse().unwrap(),
+                    ),
                 ),
             ),
             Denied("rejected by bob: fails on group B"),
@@ -966,7 +975,7 @@ fn approvals() -> Vec<Row> {
                 "no",
                 by(
                     &alice(),
-                    &lifecycle::rejection(subject(), "no", NOW.parse().unwrap()),
+                    &lifecycle::rejection(subject(), "no", &BTreeSet::new(), NOW.parse().unwrap()),
                 ),
             ),
             Admitted,
@@ -1280,175 +1289,5 @@ mod mutations {
             assert!(policy.judge(&repo, &case, &now).is_err(), "byte {at}");
         }
         assert!(tried > 100, "hardly any mutation was a manifest");
-    }
-}
-
-/// Keys that no longer sign count for what the log holds from before, and for nothing else.
-mod logged {
-    use super::*;
-    use crate::log::tests::{Grown, log_key};
-    use crate::log::{Entry, EventEntry, Operation};
-
-    fn policy_with_log(rule: bool) -> Policy {
-        let mut text = super::policy().replace(
-            "[[scope]]\n",
-            &format!("[[log]]\nvkey = \"{}\"\n\n[[scope]]\n", log_key()),
-        );
-        if rule {
-            text = text.replace(
-                "[scope.exceptions]",
-                "[[scope.require]]\nrule = \"log\"\n\n[scope.exceptions]",
-            );
-        }
-        Policy::parse(&text).unwrap()
-    }
-
-    fn entry(item: &Item, manifest: &Digest) -> Vec<u8> {
-        let mut event = EventEntry::new(Operation::Attach, *manifest, "user:x", 1);
-        event.repository = Some(REPOSITORY.parse().unwrap());
-        event.statement = Some(Digest::sha256(&item.0));
-        Entry::Event(event).to_bytes().unwrap()
-    }
-
-    /// The verdict where the log holds the statement at `index` of ten.
-    fn verdict(
-        policy: &Policy,
-        attached: &Attached,
-        index: usize,
-        about: &Digest,
-    ) -> Result<(), String> {
-        let repo = REPOSITORY.parse().unwrap();
-        let mut case = Case::of(&repo, &manifest());
-        for (_, item) in &attached.0 {
-            case.add(evidence(item));
-            let mut entries: Vec<Vec<u8>> = (0..10u8)
-                .map(|number| entry(&(vec![number], vec![]), about))
-                .collect();
-            entries[index] = entry(item, about);
-            let log = Grown::of(entries.clone());
-            let mut proof = log.proof(index as u64, 10);
-            proof.extra = Some(entries[index].clone());
-            case.add_proof(&Digest::sha256(&item.0), proof);
-        }
-        let now = Circumstances::at(NOW.parse().unwrap());
-        let outcome = policy.judge(&repo, &case, &now);
-        outcome.map(drop).map_err(|denial| denial.to_string())
-    }
-
-    #[test]
-    fn a_revoked_key_counts_for_what_was_logged_before() {
-        let by_dave = good().replaced(
-            "signature",
-            by(&ed25519(12), &Statement::signature(subject())),
-        );
-        let policy = policy_with_log(false);
-        let own = *manifest().digest();
-        // Rules are bound by digest, and this policy has the same ones.
-        assert_eq!(verdict(&policy, &by_dave, 4, &own), Ok(()));
-        let late = verdict(&policy, &by_dave, 5, &own).unwrap_err();
-        assert!(
-            late.contains("revoked (stolen laptop) from log index 5 on, and this was logged at 5"),
-            "{late}"
-        );
-        let other = verdict(&policy, &by_dave, 4, &Digest::sha256(b"other")).unwrap_err();
-        assert!(
-            other.contains("nothing proves that this was logged before"),
-            "{other}"
-        );
-        let unknown_log = Policy::parse(&super::policy()).unwrap();
-        assert!(verdict(&unknown_log, &by_dave, 4, &own).is_err());
-    }
-
-    /// Proofs as forgers make them: each proves nothing, and the denial says what is wrong with it.
-    #[test]
-    fn forged_proofs_prove_nothing() {
-        let policy = policy_with_log(true);
-        let own = *manifest().digest();
-        let repo = REPOSITORY.parse().unwrap();
-        let now = Circumstances::at(NOW.parse().unwrap());
-        let item = unapproved().0[0].1.clone();
-        let referrer = Digest::sha256(&item.0);
-        let entries = |seed: u8| -> Vec<Vec<u8>> {
-            let mut entries: Vec<Vec<u8>> = (0..10u8)
-                .map(|number| entry(&(vec![number, seed], vec![]), &own))
-                .collect();
-            entries[4] = entry(&item, &own);
-            entries
-        };
-        let (log, fork) = (Grown::of(entries(0)), Grown::of(entries(1)));
-        let proof = |log: &Grown, size: u64| {
-            let mut proof = log.proof(4, size);
-            proof.extra = Some(entries(0)[4].clone());
-            proof
-        };
-        let good = proof(&log, 10);
-        let mut flipped = good.clone();
-        flipped.hashes[0] = crate::log::Hash::of_entry(b"flipped");
-        let mut moved = good.clone();
-        moved.index = 5;
-        let mut shortened = good.clone();
-        shortened.hashes.pop();
-        let mut silent = good.clone();
-        silent.extra = None;
-        let mut foreign = log.proof(3, 10);
-        foreign.extra = Some(entries(0)[3].clone());
-        // The path of one history under the checkpoint of another of the same size.
-        let mut forked = good.clone();
-        forked.checkpoint = proof(&fork, 10).checkpoint;
-        // A checkpoint from before the entry was there.
-        let mut stale = good.clone();
-        stale.checkpoint = log.proof(0, 3).checkpoint;
-        let mut forged = good.clone();
-        forged.checkpoint = crate::log::tests::signed_by_stranger(&good.checkpoint);
-        let denied = |proof: crate::log::LogProof| {
-            let mut case = Case::of(&repo, &manifest());
-            case.add(evidence(&item));
-            case.add_proof(&referrer, proof);
-            policy.judge(&repo, &case, &now).unwrap_err().to_string()
-        };
-        assert!(!denied(good.clone()).contains("nothing proves"));
-        let rows = [
-            ("a flipped hash", flipped),
-            ("another index", moved),
-            ("a shortened path", shortened),
-            ("no entry", silent),
-            ("an entry about something else", foreign),
-            ("a forked log", forked),
-            ("a stale checkpoint", stale),
-            ("a checkpoint by a stranger", forged),
-        ];
-        for (name, proof) in rows {
-            let denial = denied(proof);
-            assert!(
-                denial.contains("nothing proves that it is in a log that the policy trusts; a proof does not hold: "),
-                "{name}: {denial}"
-            );
-        }
-    }
-
-    #[test]
-    fn where_the_log_rule_holds_only_what_is_logged_counts() {
-        let policy = policy_with_log(true);
-        let own = *manifest().digest();
-        let shown = unapproved();
-        let repo = REPOSITORY.parse().unwrap();
-        let mut case = Case::of(&repo, &manifest());
-        shown
-            .0
-            .iter()
-            .for_each(|(_, item)| case.add(evidence(item)));
-        let now = Circumstances::at(NOW.parse().unwrap());
-        let denial = policy.judge(&repo, &case, &now).unwrap_err().to_string();
-        assert!(denial.contains("log: needs a proof"), "{denial}");
-        assert!(
-            denial.contains("signed by ci, but nothing proves that it is in a log"),
-            "{denial}"
-        );
-        // With proofs everything but the approvals is there; they were given for other rules.
-        let denial = verdict(&policy, &good(), 3, &own).unwrap_err();
-        assert!(
-            !denial.contains("\n  log:") && denial.contains("is void: it was given for rules"),
-            "{denial}"
-        );
     }
 }

@@ -256,4 +256,17 @@ fn toml_and_signed_form_are_one_policy() {
         findings.iter().any(|text| text.contains("trusts no log")),
         "{findings:?}"
     );
+    // One key that signs releases and attests.
+    let both = |text: &str| {
+        let findings = Policy::parse(text)
+            .unwrap()
+            .lint("2027-01-01T00:00:00Z".parse().unwrap());
+        let mut findings = findings.into_iter();
+        findings.any(|it| it.place == "identity ci" && it.text.contains("any statement by it"))
+    };
+    assert!(!both(&text));
+    assert!(both(&text.replace(
+        "roles = [\"builder\"]",
+        "roles = [\"builder\", \"release\"]"
+    )));
 }

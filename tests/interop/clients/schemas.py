@@ -1,4 +1,4 @@
-"""The published schemas of the formats that sealstone writes: CycloneDX 1.7, and OpenSSF Model Signing v1.0."""
+"""The published schemas and rules of the formats that sealstone writes: CycloneDX 1.7, SPDX 2.3, and OpenSSF Model Signing v1.0."""
 
 import base64
 import json
@@ -59,6 +59,42 @@ class Schemas(Verifier):
 
         for change in (unknown_field, unknown_type, short_hash, no_name):
             self.refused(*self.python("cyclonedx_validate.py", changed(change)), says="not valid")
+
+    def spdx(self, change=None):
+        """The bill as SPDX, changed; and the words that validate it."""
+        if not (tool_folder("spdx") / "ready").exists():
+            raise NotHere("spdx-tools")
+        (self.home / "bom.spdx.json").unlink(missing_ok=True)
+        self.sealstone("bom", "write", self.subject, "--requirements", "requirements.txt", "--format", "spdx", "-o", "bom.spdx.json")
+        document = json.loads((self.home / "bom.spdx.json").read_text())
+        if change:
+            change(document)
+        self.write_json("changed.spdx.json", document)
+        return (servers.TOOLS / "spdx" / "bin" / "python", SCRIPTS / "spdx_validate.py", "changed.spdx.json")
+
+    def check_a_bill_of_materials_is_valid_spdx(self):
+        bill = self.bill()
+        words = self.spdx()
+        document = json.loads((self.home / "changed.spdx.json").read_text())
+        # The model, and each of its parts.
+        if len(document["packages"]) < len(bill["components"]):
+            raise CheckFailed(f"{len(document['packages'])} packages, and {len(bill['components'])} components in CycloneDX")
+        self.run(*words, says="valid SPDX-2.3")
+
+    def check_the_spdx_rules_refuse_what_is_wrong(self):
+        self.bill()
+
+        def no_time(document):
+            del document["creationInfo"]["created"]
+
+        def short_hash(document):
+            next(it for it in document["packages"] if it.get("checksums"))["checksums"][0]["checksumValue"] = "abc"
+
+        def to_nowhere(document):
+            document["relationships"][0]["relatedSpdxElement"] = "SPDXRef-Nowhere"
+
+        for change in (no_time, short_hash, to_nowhere):
+            self.refused(*self.spdx(change), says="not valid")
 
     def oms(self):
         """The folder of OpenSSF Model Signing's schemas: no package brings them, so whoever has them says where."""

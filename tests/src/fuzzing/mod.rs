@@ -11,6 +11,7 @@
 mod authoring;
 mod documents;
 mod evidence;
+mod keys;
 mod log;
 mod policy;
 mod recipe;
@@ -44,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("predicate", statements::predicate),
     ("bill_of_materials", statements::bill_of_materials),
     ("packages", statements::packages),
+    ("report", statements::report),
     ("checkpoint", log::checkpoint),
     ("log_proof", log::proof),
     ("log_trust", log::trust),
@@ -52,7 +54,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("add_checkpoint", log::add_checkpoint),
     ("log_tile", log::tile),
     ("model_signature", evidence::model_signature),
+    ("cosign_key", keys::cosign_key),
     ("policy", policy::document),
+    ("signed_policy", policy::signed),
     ("glob", policy::glob),
     ("recipe", recipe::recipe),
     ("recipe_lock", recipe::lock),

@@ -7,7 +7,8 @@ use sealstone_spec::key::{SecretKey, Signer};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::{
-    Case, Circumstances, Edition, Evidence, Glob, Policy, PolicyEnvelope, Rule, Time,
+    Case, Circumstances, Edition, Evidence, Glob, Policy, PolicyEnvelope, Roots, Rule,
+    SignedPolicy, Time,
 };
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Subject, predicate};
@@ -130,6 +131,37 @@ pub(super) fn document(input: &[u8]) -> bool {
             );
         }
     }
+    true
+}
+
+/// A signed policy from outside reads back from what it writes, holds under no roots but those that signed it, and
+/// takes no other's place on its own word.
+pub(super) fn signed(input: &[u8]) -> bool {
+    let Ok(envelope) = PolicyEnvelope::parse(input) else {
+        return false;
+    };
+    let again = PolicyEnvelope::parse(&envelope.to_bytes()).expect("its own form can be read");
+    assert_eq!(again.to_bytes(), envelope.to_bytes());
+    let strangers = Roots::new(1, vec![stranger().public_key().clone()]);
+    assert!(SignedPolicy::verify(envelope.clone(), &strangers).is_err());
+    let Ok(signed) = SignedPolicy::first(envelope.clone()) else {
+        return false;
+    };
+    let policy = signed.policy();
+    let roots = policy.roots().expect("whoever signed it is one of them");
+    let signers: BTreeSet<_> = envelope.claimed_signers().collect();
+    assert!(signers.len() >= roots.threshold as usize && roots.threshold > 0);
+    let unverified = envelope.unverified().expect("it was read before");
+    assert_eq!(unverified.digest(), policy.digest());
+    // Under its own roots it may follow itself, and nothing older follows it.
+    assert!(signed.succeed(envelope.clone()).is_ok());
+    let roots = Roots::new(roots.threshold, roots.keys.clone());
+    assert!(SignedPolicy::verify(envelope, &roots).is_ok());
+    assert!(
+        policy
+            .check_not_older(policy.version() + 1, policy.digest())
+            .is_err()
+    );
     true
 }
 

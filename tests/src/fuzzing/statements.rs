@@ -4,6 +4,7 @@ use super::as_text;
 use sealstone_spec::bom::{self, Bom, Package, Reality, check, installed, lockfile, requirements};
 use sealstone_spec::canonical::{parse_value, to_canonical_json};
 use sealstone_spec::purl::Purl;
+use sealstone_spec::report::Report;
 use sealstone_spec::statement::predicate::{self, Predicate, read, unread_fields, write};
 use sealstone_spec::statement::{provenance, reference, release, summary, svr, test_result};
 use serde_json::{Map, Value};
@@ -102,4 +103,21 @@ pub(super) fn packages(input: &[u8]) -> bool {
         accepted = true;
     }
     accepted
+}
+
+/// A report means the same when it is written again, as a document and as a predicate; cut to what a statement can
+/// hold it says the same verdict.
+pub(super) fn report(input: &[u8]) -> bool {
+    let Ok(report) = Report::parse(input) else {
+        return false;
+    };
+    let again = Report::parse(&report.to_bytes()).expect("its own form can be read");
+    assert_eq!(again, report);
+    let stated = Report::from_predicate(&report.to_predicate()).expect("its own form can be read");
+    assert_eq!(stated, report);
+    if let Some(short) = report.cut() {
+        assert_eq!(short.verdict, report.verdict);
+        assert!(Report::parse(&short.to_bytes()).is_ok());
+    }
+    true
 }

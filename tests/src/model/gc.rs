@@ -7,8 +7,8 @@
 //! | row | counts | removed when |
 //! | --- | --- | --- |
 //! | `uploads` | - | committed, or expired: its key goes to `trash` |
-//! | `manifests` | tags and parent indexes that hold it | both counts are 0 and its pin ended |
-//! | `links` | manifests of the repository that name the blob | the count is 0 and its pin ended |
+//! | `manifests` | tags and parent indexes that hold it | both counts are 0 and its pin ended; or by a client |
+//! | `links` | manifests of the repository that name the blob | the count is 0, and its pin ended or a client asked |
 //! | `blobs` | links to it | the count is 0 and its pin ended: its key goes to `trash` |
 //! | `trash` | - | the object was deleted |
 //!
@@ -18,7 +18,8 @@
 //! durable, or sent a DELETE, is a bit that is never cleared, and its next step may come at any time,
 //! or again. A crash is a process that takes no further step, a restart is a new one at its beginning:
 //! neither needs an action of its own, except the power cut, which takes unsynced bytes. Only the
-//! number of keys is bounded, and with it the states.
+//! number of keys is bounded, and with it the states. (Where one process does end, because one server at a time
+//! has the directory, [`Action::Resume`] says so.)
 //!
 //! Invariant of the protocol: every decision is a predicate on one row that both sides update, and a
 //! key's life runs one way: reserved, live, trash, gone.
@@ -51,6 +52,8 @@ pub struct World {
     pub keys: usize,
     /// What each manifest names, 1 or 2 manifests.
     pub manifests: Vec<Contents>,
+    /// Whether the disk changes bytes.
+    pub rots: bool,
 }
 
 /// The real protocol in a world of a given size.
@@ -72,9 +75,11 @@ impl Protocol {
             for d in 0..world.digests {
                 actions.extend([Action::Head(r, d), Action::Mount(r, d), Action::Begin(r, d)]);
                 actions.extend([Action::UnpinLink(r, d), Action::ReviewLink(r, d)]);
+                actions.push(Action::Unlink(r, d));
             }
             for m in 0..world.manifests.len() {
                 actions.extend([Action::Put(r, m), Action::Tag(r, m), Action::Delete(r, m)]);
+                actions.push(Action::HeadManifest(r, m));
                 actions.extend([Action::UnpinManifest(r, m), Action::ReviewManifest(r, m)]);
             }
         }
@@ -87,7 +92,11 @@ impl Protocol {
                 Action::Sync(k),
                 Action::Commit(k),
                 Action::Expire(k),
+                Action::Resume(k),
             ]);
+            if world.rots {
+                actions.extend([Action::Rot(k), Action::Quarantine(k)]);
+            }
             actions.extend([
                 Action::Sweep(k),
                 Action::Inventory(k),
@@ -114,9 +123,11 @@ impl Protocol {
         (0..rows::MANIFESTS).filter(move |child| has(mask, *child))
     }
 
-    /// Whether everything that manifest `m` names is in repository `r`.
+    /// Whether everything that manifest `m` names is in repository `r`, and not known to be damaged.
     pub fn is_complete(&self, s: &State, r: usize, m: usize) -> bool {
-        self.blobs_of(m).all(|d| s.links[r][d].is_some())
+        let sound = |d: usize| s.blobs[d].is_none_or(|blob| !blob.quarantined);
+        self.blobs_of(m)
+            .all(|d| s.links[r][d].is_some() && sound(d))
             && self
                 .children_of(m)
                 .all(|child| s.manifests[r][child].is_some())
@@ -129,9 +140,14 @@ impl Protocol {
 
     /// Inserts the manifest row and counts what it names, where the rows are there to be counted.
     pub fn insert(&self, s: &mut State, r: usize, m: usize) {
+        // Indexes may have been here first: a client deleted this one, and it comes back.
+        let lists =
+            |p: &usize| s.manifests[r][*p].is_some() && self.children_of(*p).any(|c| c == m);
+        let parents = (0..self.world.manifests.len()).filter(lists).count() as u8;
+        s.withdrawn &= !rows::place_of(r, m);
         s.manifests[r][m] = Some(Manifest {
             tags: 0,
-            parents: 0,
+            parents,
             pinned: true,
         });
         for d in self.blobs_of(m) {
@@ -154,6 +170,8 @@ impl Protocol {
             }
         }
         for child in self.children_of(m) {
+            // Nobody lists it any more that lists it twice: two manifests are all there are.
+            s.withdrawn &= !rows::place_of(r, child);
             if let Some(row) = &mut s.manifests[r][child] {
                 row.parents = row.parents.saturating_sub(1);
             }
@@ -177,13 +195,21 @@ impl Protocol {
         }
     }
 
-    /// `upload_commit` after its session check: the blob row is made, or exists and the own key is trash.
+    /// `upload_commit` after its session check: the blob row is made, or exists and the own key is trash, or
+    /// is in quarantine and gets the own key, and the damaged copy is trash.
     pub fn publish(&self, s: &mut State, k: usize, upload: Upload) {
         let (r, d) = (usize::from(upload.repository), usize::from(upload.digest));
         let fresh = s.links[r][d].is_none();
         match &mut s.blobs[d] {
             Some(blob) => {
-                s.trash |= 1 << k;
+                let own = k as u8;
+                let useless = if blob.quarantined {
+                    std::mem::replace(&mut blob.key, own)
+                } else {
+                    own
+                };
+                s.trash |= 1 << useless;
+                blob.quarantined = false;
                 blob.pinned = true;
                 blob.links += u8::from(fresh);
             }
@@ -192,6 +218,7 @@ impl Protocol {
                     key: k as u8,
                     links: 1,
                     pinned: true,
+                    quarantined: false,
                 })
             }
         }
@@ -228,11 +255,12 @@ impl Model for Protocol {
         let mut s = *state;
         match action {
             Action::Head(r, d) => s.links[r][d].as_mut()?.pinned = true,
+            Action::HeadManifest(r, m) => s.manifests[r][m].as_mut()?.pinned = true,
             Action::Mount(r, d) => {
                 if s.links[r][d].is_some() || s.links[1 - r][d].is_none() {
                     return None;
                 }
-                let blob = s.blobs[d].as_mut()?;
+                let blob = s.blobs[d].as_mut().filter(|blob| !blob.quarantined)?;
                 blob.links += 1;
                 blob.pinned = true;
                 s.links[r][d] = Some(Link {
@@ -274,6 +302,30 @@ impl Model for Protocol {
                 s.uploads[k].take()?;
                 s.trash |= 1 << k;
             }
+            Action::Resume(k) => {
+                s.uploads[k]?;
+                if s.objects[k] == Object::Absent {
+                    return None;
+                }
+                // Whoever knew that they lie there has ended: one process has the directory, and one request
+                // the session.
+                s.objects[k] = Object::Absent;
+                s.written &= !(1 << k);
+            }
+            Action::Rot(k) => {
+                // Only a blob's copy is ever read.
+                let is_that_copy = |blob: &&Blob| usize::from(blob.key) == k;
+                s.blobs.iter().flatten().find(is_that_copy)?;
+                s.rotten |= 1 << k;
+            }
+            Action::Quarantine(k) => {
+                if !has(s.rotten, k) {
+                    return None;
+                }
+                let is_that_copy = |blob: &&mut Blob| usize::from(blob.key) == k;
+                let mut blobs = s.blobs.iter_mut().flatten();
+                blobs.find(is_that_copy)?.quarantined = true;
+            }
             Action::Put(r, m) => match &mut s.manifests[r][m] {
                 Some(row) => row.pinned = true,
                 None => self.insert_complete(&mut s, r, m)?,
@@ -288,9 +340,16 @@ impl Model for Protocol {
                 self.point(&mut s, r, m);
             }
             Action::Untag(r) => self.unpoint(&mut s, r),
+            Action::Unlink(r, d) => {
+                if s.links[r][d]?.refs > 0 {
+                    return None;
+                }
+                s.links[r][d] = None;
+                s.blobs[d].as_mut()?.links -= 1;
+            }
             Action::Delete(r, m) => {
                 if s.manifests[r][m]?.parents > 0 {
-                    return None;
+                    s.withdrawn |= rows::place_of(r, m);
                 }
                 if s.tags[r] == Some(m as u8) {
                     self.unpoint(&mut s, r);

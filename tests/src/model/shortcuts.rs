@@ -1,8 +1,9 @@
 //! The collector's protocol with one known mistake each: the proof that the explorer can find a loss.
 //!
 //! Owns what each mistake changes; every other step is the real protocol's own. Each variant is judged
-//! by [`invariants::no_loss`] alone, so what is found is a visible manifest without its bytes, not just
-//! an internal rule that was broken.
+//! by what users are promised alone, [`invariants::no_loss`] and [`invariants::none_condemned`], so what is
+//! found is a visible manifest without its bytes or a sound copy that is withheld, not just an internal rule
+//! that was broken.
 //!
 //! A mistake of two steps needs a process that remembers the first: [`State::noted`] and
 //! [`State::decided`] are that memory.
@@ -44,11 +45,15 @@ pub enum Shortcut {
     CountKeyedByRepository,
     /// A repeated delete, whose first reply was lost, takes the counts back twice.
     DeleteCountsTwice,
+    /// A resumed upload moves its bytes back while a request that published them has still to commit.
+    ResumeBesideCommit,
+    /// Who has read a damaged copy puts the digest into quarantine, whichever copy it has by then.
+    QuarantineByDigest,
 }
 
 impl Shortcut {
     /// All of them.
-    pub const ALL: [Shortcut; 13] = [
+    pub const ALL: [Shortcut; 15] = [
         Shortcut::DigestPathWithGrace,
         Shortcut::DigestNamedTrash,
         Shortcut::RevivedUpload,
@@ -62,6 +67,8 @@ impl Shortcut {
         Shortcut::LinkBeforeCount,
         Shortcut::CountKeyedByRepository,
         Shortcut::DeleteCountsTwice,
+        Shortcut::ResumeBesideCommit,
+        Shortcut::QuarantineByDigest,
     ];
 
     /// The smallest world in which the mistake matters.
@@ -75,6 +82,7 @@ impl Shortcut {
             digests: 1,
             keys,
             manifests: vec![image; manifests],
+            rots: self == Shortcut::QuarantineByDigest,
         };
         match self {
             Shortcut::LinkBeforeCount | Shortcut::CountKeyedByRepository => world(2, 2, 1),
@@ -199,6 +207,9 @@ impl fmt::Display for Named {
                 f,
                 "client: repeats the delete of manifest {m}, whose reply was lost"
             ),
+            (S::QuarantineByDigest, Step::Second(Key(k))) => {
+                write!(f, "reader: has read key {k}, says that blob x is damaged")
+            }
             (_, Step::Real(action)) => action.fmt(f),
             (_, Step::First(half)) => write!(f, "first half: {half:?}"),
             (_, Step::Second(half)) => write!(f, "second half: {half:?}"),
@@ -217,7 +228,14 @@ impl Broken {
             halves.extend((0..world.digests).map(|d| Half::Link(r, d)));
             halves.extend((0..world.manifests.len()).map(|m| Half::Manifest(r, m)));
         }
-        let steps = real.actions().iter().map(|a| Step::Real(*a));
+        // What a client may do besides makes traces shorter, and hides what they are about.
+        let relevant = |action: &&Action| match action {
+            Action::Unlink(..) | Action::HeadManifest(..) => false,
+            Action::Resume(_) => shortcut == Shortcut::ResumeBesideCommit,
+            _ => true,
+        };
+        let steps = real.actions().iter().filter(relevant);
+        let steps = steps.map(|action| Step::Real(*action));
         let steps = steps.chain(
             halves
                 .iter()
@@ -249,7 +267,8 @@ impl Model for Broken {
     }
 
     fn check(&self, state: &State) -> Result<(), String> {
-        invariants::no_loss(&self.real, state)
+        invariants::no_loss(&self.real, state)?;
+        invariants::none_condemned(state)
     }
 
     fn apply(&self, state: &State, Named(_, step): Named) -> Option<State> {
@@ -268,6 +287,8 @@ impl Model for Broken {
             Shortcut::LinkBeforeCount => self.link_before_count(state, step),
             Shortcut::CountKeyedByRepository => self.count_keyed_by_repository(state, step),
             Shortcut::DeleteCountsTwice => self.delete_counts_twice(state, step),
+            Shortcut::ResumeBesideCommit => self.resume_beside_commit(state, step),
+            Shortcut::QuarantineByDigest => self.quarantine_by_digest(state, step),
         }
     }
 }

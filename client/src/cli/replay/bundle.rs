@@ -56,8 +56,9 @@ pub(super) async fn bring(
         Ok(place) => place,
         Err(error) => return halt(error, args.target.clone(), unknown),
     };
-    let manifest = match args.connect.resolve(&location, place.store()).await {
-        Ok(manifest) => manifest,
+    let found_there = args.connect.resolve_logged(&location, place.store()).await;
+    let (manifest, seen) = match found_there {
+        Ok(found) => found,
         Err(error) => return halt(error, args.target.clone(), unknown),
     };
     *found = Some((place.clone(), manifest.clone()));
@@ -76,7 +77,8 @@ pub(super) async fn bring(
         Some(judge) => {
             settings.policy = Some(*judge.policy().digest());
             let repository = args.trust.repository(&location)?;
-            let evidence = match evidence_for(place.store(), &manifest, judge.policy()).await {
+            let evidence = evidence_for(place.store(), &manifest, judge.policy(), seen.as_ref());
+            let evidence = match evidence.await {
                 Ok(evidence) => evidence,
                 Err(error) => return halt(error, id, digest),
             };

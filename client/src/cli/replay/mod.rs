@@ -14,6 +14,7 @@ use super::trust::TrustArgs;
 use bundle::{bring, id_of};
 use sealstone::environment::fetch_image;
 use sealstone::keys::read_secret;
+use sealstone::releases::{DataAt, place_data};
 use sealstone::replay::{Halt, Project, ProjectError, Settings, halted, record_incident};
 use sealstone::report::{Surroundings, terminal};
 use sealstone::runner::Choice;
@@ -149,6 +150,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     markdown: Option<PathBuf>,
 
+    /// Data that the bundle names and does not hold: where it is here; may be repeated
+    #[arg(long, value_name = "PATH=PLACE")]
+    data: Vec<DataAt>,
+
     /// Keep what the stages wrote, their logs and the facts of this machine (environment.json) in this directory, which must not exist
     #[arg(long, value_name = "DIR", help_heading = "Report")]
     keep: Option<PathBuf>,
@@ -230,6 +235,32 @@ async fn bring_image(
     }
 }
 
+/// Puts data that the bundle names and does not hold beside its files. Data that is not what the lock says halts.
+fn bring_data(
+    args: &Args,
+    project: &Project,
+    is_project: bool,
+) -> Result<std::result::Result<(), Halt>> {
+    if is_project && !args.data.is_empty() {
+        return Err(Error::usage(
+            "--data is for bundles: in a working directory, put the data where the recipe has it",
+        ));
+    }
+    for data in &args.data {
+        match place_data(project.lock(), data, project.root()) {
+            Ok(_) => {}
+            Err(error) if error.outcome() == Outcome::Halted => {
+                let owner = project.recipe().owner().map(str::to_owned);
+                let mut halt = Halt::new("input-digest", data.path.as_str(), error.message());
+                halt.owner = owner;
+                return Ok(Err(halt));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Ok(()))
+}
+
 async fn whole(args: &Args, context: &Context) -> Result<u8> {
     let profile = match (args.scope, &args.profile) {
         (ReplayScope::Smoke, profile) => Some(profile.as_deref().unwrap_or("smoke")),
@@ -300,7 +331,12 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     let replayed = match loaded {
         Ok(project) => {
             let work = || run_replay(args, context, &project, &settings, space.path());
-            let replayed = match bring_image(args, context, &project).await {
+            let brought =
+                match tokio::task::block_in_place(|| bring_data(args, &project, is_project))? {
+                    Ok(()) => bring_image(args, context, &project).await,
+                    halt => halt,
+                };
+            let replayed = match brought {
                 Ok(()) => tokio::task::block_in_place(work),
                 Err(halt) => Err(halt.into()),
             };

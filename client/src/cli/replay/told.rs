@@ -7,11 +7,12 @@ use crate::cli::output::Output;
 use sealstone::replay::{Webhook, drop_file, recover, statements};
 use sealstone::report::{Surroundings, html, json, junit, markdown, sarif};
 use sealstone::transfer::Place;
-use sealstone::trust::attach;
+use sealstone::trust::{attach, logged};
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
-use sealstone_spec::key::SecretKey;
+use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::notary::{self, Files};
 use sealstone_spec::policy::lifecycle;
 use sealstone_spec::report::{Reason, Report, TrailEntry, Verdict};
 use sealstone_spec::sigstore::SigstoreBundle;
@@ -50,18 +51,26 @@ pub(super) async fn state(
     signer: &SecretKey,
     to: Option<&(Place, VerifiedManifest)>,
 ) -> Result<Vec<Digest>> {
-    let all = statements(report, &report.baseline.id)?;
+    let about = match to {
+        Some((_, manifest)) => notary::subjects(&report.baseline.id, manifest, Files::None),
+        None => vec![Subject::new(&report.baseline.id, &report.baseline.digest.0)],
+    };
+    let all = statements(report, &about)?;
     let mut attached = Vec::new();
     for (index, statement) in all.iter().enumerate() {
-        let bundle = SigstoreBundle::sign(statement, signer)
+        let mut bundle = SigstoreBundle::sign(statement, signer)
             .map_err(|error| Error::other("the report was not signed").source(error))?;
+        let to = to.filter(|_| args.push);
+        if let Some((place, _)) = to {
+            bundle = logged(place.store(), bundle, signer.public_key()).await?;
+        }
         let bytes = bundle.to_bytes();
         if index == 0
             && let Some(path) = &args.bundle
         {
             write(path, &bytes)?;
         }
-        if let Some((place, manifest)) = to.filter(|_| args.push) {
+        if let Some((place, manifest)) = to {
             attached.push(
                 attach(
                     place.store(),
@@ -97,11 +106,12 @@ pub(super) async fn report_damage(
     };
     let text = format!("{} of {}: {}", reason.code, reason.subject, reason.text);
     let text: String = text.chars().take(300).collect();
-    let subject = vec![Subject::new(&report.baseline.id, manifest.digest())];
+    let subject = notary::subjects(&report.baseline.id, manifest, Files::None);
     let at = &report.finished_on;
     let statement = lifecycle::incident(subject, &text, &[], at);
     let bundle = SigstoreBundle::sign(&statement, signer)
         .map_err(|error| Error::other("the incident was not signed").source(error))?;
+    let bundle = logged(place.store(), bundle, signer.public_key()).await?;
     let kind = &statement.predicate_type;
     let attached = attach(place.store(), manifest, bundle.to_bytes(), kind, at);
     attached.await.map(Some)

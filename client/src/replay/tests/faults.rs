@@ -2,6 +2,7 @@ use super::super::Unmade;
 use super::laboratory::{Laboratory, RECIPE, TRAIN, Trial, facts};
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::report::{Cause, Reason, ReplayScope, Report, StageStatus, Verdict};
+use sealstone_spec::statement::Subject;
 
 fn nothing(_: &mut Trial) {}
 
@@ -987,8 +988,12 @@ fn rounding_within_the_tolerance_is_numeric_and_told() {
 #[test]
 fn a_report_states_what_follows_from_it_and_no_more() {
     use super::super::{EQUIVALENCE, REBUILD, statements};
+    let states = |report: &Report| {
+        let bundle = Subject::new("line", &report.baseline.digest.0);
+        statements(report, &[bundle]).unwrap()
+    };
     let types = |report: &Report| -> Vec<String> {
-        let all = statements(report, "line").unwrap();
+        let all = states(report);
         for statement in &all {
             assert!(statement.subject[0].names(&report.baseline.digest.0));
         }
@@ -1014,7 +1019,7 @@ fn a_report_states_what_follows_from_it_and_no_more() {
             "https://slsa.dev/provenance/v1"
         ]
     );
-    let text = serde_json::to_string(&statements(&good, "line").unwrap()).unwrap();
+    let text = serde_json::to_string(&states(&good)).unwrap();
     assert!(
         text.contains("REPRO_BIT_EXACT") && text.contains(REBUILD) && !text.contains(EQUIVALENCE)
     );
@@ -1028,7 +1033,7 @@ fn a_report_states_what_follows_from_it_and_no_more() {
             "https://in-toto.io/attestation/test-result/v0.1"
         ]
     );
-    let text = serde_json::to_string(&statements(&bad, "line").unwrap()).unwrap();
+    let text = serde_json::to_string(&states(&bad)).unwrap();
     assert!(text.contains("FAILED") && !text.contains("REPRO_"));
 }
 

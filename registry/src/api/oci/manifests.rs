@@ -16,6 +16,8 @@ use sealstone_spec::words;
 
 /// Tags that one push can set.
 const MOST_TAGS: usize = 40;
+/// Longest warning, in bytes: the distribution specification's limit for all of an answer's warnings.
+const MOST_WARNING: usize = 4_096;
 
 pub(super) async fn get(
     context: &Context,
@@ -72,7 +74,9 @@ pub(super) async fn get(
                 .chars()
                 .filter(|c| c.is_ascii_graphic() || *c == ' ')
                 .collect();
-            answer = answer.header(name("sealstone-deprecated"), visible);
+            answer = answer
+                .header(header::WARNING, warning(&format!("deprecated: {visible}")))
+                .header(name("sealstone-deprecated"), visible);
         }
     }
     if !unchanged {
@@ -81,6 +85,23 @@ pub(super) async fn get(
             .body(manifest.bytes);
     }
     Ok(answer.build())
+}
+
+/// A warning as the distribution specification has it ("Warnings"): quoted, and short enough for every client.
+fn warning(text: &str) -> String {
+    let mut line = String::from("299 - \"");
+    for character in text.chars() {
+        let quoted = match character {
+            '"' | '\\' => format!("\\{character}"),
+            other => other.to_string(),
+        };
+        if line.len() + quoted.len() + 1 > MOST_WARNING {
+            break;
+        }
+        line.push_str(&quoted);
+    }
+    line.push('"');
+    line
 }
 
 /// `If-Match: "digest"` moves a tag only from there; `If-None-Match: *` only creates it.
@@ -174,7 +195,7 @@ pub(super) async fn put(
     {
         answer = answer.header(
             header::WARNING,
-            "299 - \"staged: visible to consumers only once a tag releases it\"",
+            warning("staged: visible to consumers only once a tag releases it"),
         );
     }
     Ok(answer.build())
@@ -197,4 +218,19 @@ pub(super) async fn delete(
         Reference::Digest(digest) => context.registry().delete_manifest(&grant, digest).await?,
     }
     Ok(Answer::new(StatusCode::ACCEPTED).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_quoted_and_short() {
+        assert_eq!(warning("a \"b\" \\"), "299 - \"a \\\"b\\\" \\\\\"");
+        for text in ["x".repeat(5_000), "\"".repeat(5_000)] {
+            let line = warning(&text);
+            assert!(line.len() <= MOST_WARNING && line.len() > MOST_WARNING - 2);
+            assert!(line.ends_with('"') && !line.ends_with("\\\"\\\""));
+        }
+    }
 }

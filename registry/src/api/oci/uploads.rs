@@ -84,16 +84,18 @@ pub(super) async fn begin(
     Ok(progress(context, StatusCode::ACCEPTED, repo, begun.id, 0))
 }
 
-/// Tries the repository that the client names, or all that have the blob. One that the account may read but
-/// the session does not cover is asked for; any other that it may not read does not exist for it, and the
-/// client then uploads.
+/// Tries the repository that the client names, or all that have the blob. One that is named, that the account
+/// may read and the session does not cover is asked for (401): clients that follow the challenge come back with
+/// both scopes. Any other that it may not read does not exist for it, and the client then uploads; so does one
+/// that named none, which could not know what to ask for.
 async fn mount(
     context: &Context,
     principal: &Principal,
     who: &Contributor,
     digest: &Digest,
 ) -> Result<bool, ApiError> {
-    let sources = match context.parameter("from") {
+    let named = context.parameter("from");
+    let sources = match named {
         Some(from) => vec![
             from.parse::<RepoName>()
                 .map_err(|error| ApiError::bad_request("NAME_INVALID", error.to_string()))?,
@@ -113,7 +115,9 @@ async fn mount(
                     return Ok(true);
                 }
             }
-            Err(refusal @ Refusal::InsufficientScope { .. }) => beyond_session = Some(refusal),
+            Err(refusal @ Refusal::InsufficientScope { .. }) if named.is_some() => {
+                beyond_session = Some(refusal);
+            }
             Err(_) => {}
         }
     }

@@ -29,8 +29,8 @@ pub(super) fn linked(blob: BlobRow, link: &LinkRow) -> LinkedBlob {
 }
 
 /// Whether half of a pin's time is gone. Renewing only then makes existence checks cheap.
-pub(super) fn pin_is_old(link: &LinkRow, now: Millis, until: Millis) -> bool {
-    link.pin_until < now + (until - now) / 2
+pub(super) fn pin_is_old(pinned: Millis, now: Millis, until: Millis) -> bool {
+    pinned < now + (until - now) / 2
 }
 
 /// Finds a blob for somebody who will rely on it.
@@ -50,7 +50,7 @@ pub(super) fn pin(
             "{repo} has {digest}, which nobody has"
         )));
     };
-    if pin_is_old(&link, now, until) {
+    if pin_is_old(link.pin_until, now, until) {
         link.pin_until = until;
         txn.put_row(Family::Link, key, &link);
     }
@@ -145,15 +145,18 @@ pub(super) const QUARANTINED: &[u8] = b"quarantined";
 /// What damage is found and mended by.
 const REGISTRY: &str = "registry";
 
+/// Concerns the copy at `place` and no other: while somebody read that, the blob may have come again.
 pub(super) fn quarantine(
     txn: &mut Txn<'_>,
     digest: &Digest,
+    place: &BlobPlace,
     reason: &str,
     now: Millis,
 ) -> Result<bool, Error> {
     let key = keys::digest(digest);
-    let sound = txn.row::<BlobRow>(Family::Blob, &key)?;
-    let Some(mut blob) = sound.filter(|blob| blob.quarantined.is_none()) else {
+    let found = txn.row::<BlobRow>(Family::Blob, &key)?;
+    let is_that_copy = |blob: &BlobRow| blob.quarantined.is_none() && blob.place == *place;
+    let Some(mut blob) = found.filter(is_that_copy) else {
         return Ok(false);
     };
     blob.quarantined = Some(reason.to_owned());
@@ -218,6 +221,20 @@ pub(super) fn advance_upload(
     row.hash_state = progress.hash_state;
     row.sealing = progress.sealing;
     row.expires_at = progress.expires_at;
+    txn.put_row(Family::Upload, key, &row);
+    Ok(true)
+}
+
+pub(super) fn keep_upload(
+    txn: &mut Txn<'_>,
+    id: UploadId,
+    expires_at: Millis,
+) -> Result<bool, Error> {
+    let key = upload_key(id);
+    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
+        return Ok(false);
+    };
+    row.expires_at = row.expires_at.max(expires_at);
     txn.put_row(Family::Upload, key, &row);
     Ok(true)
 }

@@ -55,6 +55,18 @@ pub(super) fn repo_digest(repo_name: &RepoName, digest: &Digest) -> Vec<u8> {
     key
 }
 
+/// What the keys of all digests of a repository begin with whose value begins with `start`.
+pub(super) fn repo_digest_start(
+    repo_name: &RepoName,
+    algorithm: Algorithm,
+    start: &[u8],
+) -> Vec<u8> {
+    let mut key = repo(repo_name);
+    key.push(tag_of(algorithm));
+    key.extend_from_slice(start);
+    key
+}
+
 pub(super) fn digest_repo(digest: &Digest, repo_name: &RepoName) -> Vec<u8> {
     let mut key = self::digest(digest);
     key.extend_from_slice(&repo(repo_name));

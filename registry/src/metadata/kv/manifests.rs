@@ -4,6 +4,7 @@
 //! goes in the same step that uncounts them. That is what the collector relies on.
 
 use super::Stop;
+use super::blobs::pin_is_old;
 use super::engine::Family;
 use super::keys::{self, EdgeKind, ReviewKind};
 use super::reach::{self, Reach};
@@ -11,7 +12,7 @@ use super::txn::Txn;
 use super::{policies, tags};
 use crate::metadata::{
     BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, PutManifest, PutOutcome,
-    Refusal, TagClass, TagCondition,
+    Referrer, Refusal, TagClass, TagCondition,
 };
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -25,6 +26,10 @@ const MOST_PREDICATE_CHARS: usize = 300;
 
 /// Name of the server value that holds the digest of the policy in force.
 pub(super) const POLICY: &[u8] = b"policy";
+/// Name of the server value that every change of evidence takes its number from.
+const EVIDENCE: &[u8] = b"evidence";
+/// Where these numbers begin: above all that were counted for each manifest by itself, before there was this value.
+const FIRST_EVIDENCE: u64 = 1 << 32;
 
 /// Reads a manifest of the store back, checking it against its digest.
 pub(super) fn read(
@@ -49,6 +54,25 @@ pub(super) fn read(
     .map_err(|error| Error::Damaged(format!("manifest {digest} of {repo}: {error}")))
 }
 
+/// Finds a manifest for somebody who will rely on it.
+pub(super) fn pin(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    now: Millis,
+    until: Millis,
+) -> Result<Option<ManifestRow>, Error> {
+    let key = keys::repo_digest(repo, digest);
+    let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
+        return Ok(None);
+    };
+    if pin_is_old(row.pin_until, now, until) {
+        row.pin_until = until;
+        txn.put_row(Family::Manifest, key, &row);
+    }
+    Ok(Some(row))
+}
+
 pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Stop> {
     let digest = *put.manifest.digest();
     let key = keys::repo_digest(&put.repo, &digest);
@@ -61,6 +85,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
                 row.pin_until = put.pin_until;
                 txn.put_row(Family::Manifest, key.clone(), &row);
             }
+            repair(txn, &put, &key)?;
         }
         None => {
             insert(txn, &put, &key)?;
@@ -84,6 +109,21 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
     })
 }
 
+/// Writes the bytes of a manifest that is known anew, where those that are stored are missing, unreadable
+/// or others.
+fn repair(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Error> {
+    let problem = match txn.get(Family::Body, key) {
+        Ok(Some(stored)) if stored[..] == put.manifest.bytes()[..] => return Ok(()),
+        Ok(Some(_)) => "they were not what they were",
+        Ok(None) => "they were missing",
+        Err(Error::Damaged(_)) => "they could not be read",
+        Err(other) => return Err(other),
+    };
+    tracing::info!(repo.name = %put.repo, manifest.digest = %put.manifest.digest(), by = put.by, problem, "bytes of a manifest are written anew");
+    txn.put(Family::Body, key.to_vec(), put.manifest.bytes().to_vec());
+    Ok(())
+}
+
 /// A tag that can be a release needs a proof that was made for this manifest, here, under the policy
 /// that is in force now, on evidence that is still there.
 fn check_admission(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
@@ -96,11 +136,14 @@ fn check_admission(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
     }
     let rejudge = || Stop::Refused(Refusal::Rejudge);
     let admission = put.admission.as_ref().ok_or_else(rejudge)?;
-    let policy = txn.get(Family::Server, POLICY)?;
-    let is_current = policy.as_deref() == Some(admission.policy().to_string().as_bytes());
+    let is_current = is_policy(txn, admission.policy())?;
     let is_for_this =
         admission.repo() == &put.repo && admission.manifest() == put.manifest.digest();
     if !is_current || !is_for_this {
+        return Err(rejudge());
+    }
+    // What came meanwhile may stop what was admitted without it.
+    if reach::referrers(txn, &put.repo, put.manifest.digest())? != put.referrers {
         return Err(rejudge());
     }
     for evidence in admission.evidence() {
@@ -113,6 +156,12 @@ fn check_admission(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
         return Err(rejudge());
     }
     policies::count_uses(txn, admission, put.now)
+}
+
+/// Whether a policy is the one in force.
+pub(super) fn is_policy(txn: &Txn<'_>, policy: &Digest) -> Result<bool, Error> {
+    let current = txn.get(Family::Server, POLICY)?;
+    Ok(current.as_deref() == Some(policy.to_string().as_bytes()))
 }
 
 fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> {
@@ -201,7 +250,9 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
     if let Some(through) = reach::leads_to(txn, repo, &digest, &above)? {
         return Err(Stop::Refused(Refusal::Circular { through }));
     }
-    row.evidence = reach::referrers(txn, repo, &digest)?.len() as u64;
+    // Referrers outlive their subject, so a manifest that comes back must not begin to count anew: a verdict that
+    // is kept under the same number would be taken for one on the same evidence.
+    row.evidence = next_evidence(txn)?;
     txn.put_row(Family::Manifest, key.to_vec(), &row);
     for parent in above {
         let Some(parent) =
@@ -268,17 +319,27 @@ fn count_blob(txn: &mut Txn<'_>, repo: &RepoName, blob: &Digest) -> Result<bool,
 fn note_evidence(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<(), Error> {
     let key = keys::repo_digest(repo, subject);
     if let Some(mut row) = txn.row::<ManifestRow>(Family::Manifest, &key)? {
-        row.evidence += 1;
+        row.evidence = next_evidence(txn)?;
         txn.put_row(Family::Manifest, key, &row);
     }
     Ok(())
 }
 
-/// Deletes a manifest with its mutable tags, because somebody asked for it.
+/// A number that no evidence had before.
+fn next_evidence(txn: &mut Txn<'_>) -> Result<u64, Error> {
+    let last = txn.row::<u64>(Family::Server, EVIDENCE)?;
+    let next = last.map_or(FIRST_EVIDENCE, |last| last + 1);
+    txn.put_row(Family::Server, EVIDENCE.to_vec(), &next);
+    Ok(next)
+}
+
+/// Deletes a manifest with its mutable tags, because somebody asked for it. `class` is that of the repository's
+/// tags: where they never move, one that was set before that rule keeps its manifest all the same.
 pub(super) fn delete(
     txn: &mut Txn<'_>,
     repo: &RepoName,
     digest: &Digest,
+    class: TagClass,
     by: &str,
     now: Millis,
 ) -> Result<(), Stop> {
@@ -286,7 +347,8 @@ pub(super) fn delete(
     let Some(row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
         return Err(Stop::Refused(Refusal::NotFound));
     };
-    if row.held > 0 {
+    let is_release = class == TagClass::Immutable && is_tagged(txn, repo, digest)?;
+    if row.held > 0 || is_release || is_needed_evidence(txn, repo, digest, &row)? {
         return Err(Stop::Refused(Refusal::Held));
     }
     let change = tags::Change {
@@ -297,7 +359,11 @@ pub(super) fn delete(
         statements_due: false,
     };
     for tag in tags_of(txn, repo, digest)? {
-        tags::remove(txn, change, &tag, TagCondition::Any)?;
+        let class = match tag.is_evidence_list() {
+            true => TagClass::EvidenceList,
+            false => class,
+        };
+        tags::remove(txn, change, &tag, class, TagCondition::Any)?;
     }
     remove(txn, repo, digest)?;
     let event = Event {
@@ -306,6 +372,30 @@ pub(super) fn delete(
     };
     super::events::append(txn, &event)?;
     Ok(())
+}
+
+/// Whether a tag that can be a release names a manifest.
+fn is_tagged(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
+    let tags = tags_of(txn, repo, digest)?;
+    Ok(tags.iter().any(|tag| !tag.is_evidence_list()))
+}
+
+/// Whether a manifest is a statement about one that has a tag. A tag that moves is judged on it as well, and without
+/// it a revocation would be undone.
+fn is_needed_evidence(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    digest: &Digest,
+    row: &ManifestRow,
+) -> Result<bool, Error> {
+    let Some(subject) = &row.subject else {
+        return Ok(false);
+    };
+    let listed = txn.row::<Referrer>(Family::Referrer, &keys::repo_two(repo, subject, digest))?;
+    let is_statement = listed.is_some_and(|referrer| {
+        referrer.artifact_type.as_deref() == Some(media::SIGSTORE_BUNDLE_V03)
+    });
+    Ok(is_statement && is_tagged(txn, repo, subject)?)
 }
 
 pub(super) fn tags_of(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<Vec<Tag>, Error> {

@@ -22,10 +22,10 @@ mod tags;
 mod txn;
 
 use super::{
-    Answer, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event, ExceptionUses, LinkRow,
-    LinkedBlob, ManifestRow, Metadata, Millis, NewBlob, PhysicalKey, PolicyChange, Progress,
-    PullNote, PullRow, PutManifest, PutOutcome, Referrer, Refusal, TagCondition, TagRow, TrashItem,
-    UploadId, UploadRow,
+    Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
+    ExceptionUses, Judged, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis, NewBlob,
+    PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome, Referrer,
+    Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -176,6 +176,10 @@ fn after(mut key: Vec<u8>) -> Vec<u8> {
     key
 }
 
+fn run_key(job: &str) -> Vec<u8> {
+    format!("run/{job}").into_bytes()
+}
+
 impl<E: Engine> Metadata for KvMetadata<E> {
     fn blob<'a>(
         &'a self,
@@ -204,7 +208,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             let key = keys::repo_digest(repo, digest);
             match self.row::<LinkRow>(Family::Link, &key)? {
                 None => return Ok(None),
-                Some(link) if !blobs::pin_is_old(&link, now, until) => {
+                Some(link) if !blobs::pin_is_old(link.pin_until, now, until) => {
                     return self.blob(repo, digest).await;
                 }
                 Some(_) => {}
@@ -267,12 +271,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     fn quarantine_blob<'a>(
         &'a self,
         digest: &'a Digest,
+        place: &'a BlobPlace,
         reason: &'a str,
         now: Millis,
     ) -> Answer<'a, bool> {
-        let (digest, reason) = (*digest, reason.to_owned());
+        let (digest, place, reason) = (*digest, place.clone(), reason.to_owned());
         Box::pin(async move {
-            self.write(move |txn| blobs::quarantine(txn, &digest, &reason, now))
+            self.write(move |txn| blobs::quarantine(txn, &digest, &place, &reason, now))
                 .await
         })
     }
@@ -386,6 +391,14 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool> {
+        Box::pin(async move {
+            self.committer
+                .run(false, move |txn| blobs::keep_upload(txn, id, expires_at))
+                .await
+        })
+    }
+
     fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome> {
         Box::pin(async move { self.write(move |txn| blobs::commit(txn, blob)).await })
     }
@@ -421,6 +434,25 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         digest: &'a Digest,
     ) -> Answer<'a, Option<ManifestRow>> {
         Box::pin(async move { self.row(Family::Manifest, &keys::repo_digest(repo, digest)) })
+    }
+
+    fn pin_manifest<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        digest: &'a Digest,
+        now: Millis,
+        until: Millis,
+    ) -> Answer<'a, Option<ManifestRow>> {
+        Box::pin(async move {
+            // As with blobs: mostly there is nothing to write.
+            match self.manifest(repo, digest).await? {
+                Some(row) if blobs::pin_is_old(row.pin_until, now, until) => {}
+                young_or_none => return Ok(young_or_none),
+            }
+            let (repo, digest) = (repo.clone(), *digest);
+            self.write(move |txn| manifests::pin(txn, &repo, &digest, now, until))
+                .await
+        })
     }
 
     fn manifest_bytes<'a>(
@@ -468,6 +500,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         digest: &'a Digest,
+        class: TagClass,
         by: &'a str,
         now: Millis,
     ) -> Answer<'a, Result<(), Refusal>> {
@@ -476,7 +509,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             answer(
                 self.committer
                     .run(true, move |txn| {
-                        manifests::delete(txn, &repo, &digest, &by, now)
+                        manifests::delete(txn, &repo, &digest, class, &by, now)
                     })
                     .await,
             )
@@ -491,6 +524,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
+        class: TagClass,
         condition: TagCondition,
         by: &'a str,
         now: Millis,
@@ -505,7 +539,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                     admission: None,
                     statements_due: false,
                 };
-                tags::remove(txn, change, &tag, condition)
+                tags::remove(txn, change, &tag, class, condition)
             };
             answer(self.committer.run(true, operation).await)
         })
@@ -606,13 +640,14 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         &'a self,
         repo: &'a RepoName,
         tag: &'a Tag,
-        digest: Digest,
+        judged: Judged,
         visible: bool,
-    ) -> Answer<'a, bool> {
+    ) -> Answer<'a, Result<bool, Refusal>> {
         let (repo, tag) = (repo.clone(), tag.clone());
         Box::pin(async move {
-            self.write(move |txn| tags::show(txn, &repo, &tag, &digest, visible))
-                .await
+            let operation =
+                move |txn: &mut Txn<'_>| tags::show_judged(txn, &repo, &tag, judged, visible);
+            answer(self.committer.run(true, operation).await)
         })
     }
 
@@ -725,9 +760,17 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
-    fn trash_due(&self, now: Millis, limit: usize) -> Answer<'_, Vec<TrashItem>> {
+    fn trash_due(
+        &self,
+        now: Millis,
+        from: Option<PhysicalKey>,
+        limit: usize,
+    ) -> Answer<'_, Vec<TrashItem>> {
         Box::pin(async move {
-            self.list(Family::Trash, b"", b"", limit, |key, value| {
+            let from = from
+                .map(|key| after(blobs::key_bytes(&key)))
+                .unwrap_or_default();
+            self.list(Family::Trash, b"", &from, limit, |key, value| {
                 let not_before: Millis = decode(Family::Trash, value)?;
                 let key = serde_json::from_value(String::from_utf8_lossy(key).into_owned().into())
                     .map_err(|_| Error::Damaged("the trash holds no key".into()))?;
@@ -767,6 +810,23 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                 Ok(initial)
             })
             .await
+        })
+    }
+
+    fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>> {
+        Box::pin(async move { self.row(Family::Server, &run_key(job)) })
+    }
+
+    fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()> {
+        let key = run_key(job);
+        Box::pin(async move {
+            // Not worth a sync: after a power cut it runs once more.
+            self.committer
+                .run(false, move |txn| {
+                    txn.put_row(Family::Server, key, &at);
+                    Ok(())
+                })
+                .await
         })
     }
 

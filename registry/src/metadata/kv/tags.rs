@@ -5,10 +5,11 @@ use super::Stop;
 use super::engine::Family;
 use super::keys;
 use super::reach::{self, Reach};
-use super::txn::Txn;
+use super::txn::{Txn, decode};
 use super::{events, manifests};
 use crate::metadata::{
-    Error, Event, EventKind, ManifestRow, Millis, NewTag, Refusal, TagClass, TagCondition, TagRow,
+    Error, Event, EventKind, Judged, ManifestRow, Millis, NewTag, Refusal, TagClass, TagCondition,
+    TagRow,
 };
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
@@ -46,16 +47,22 @@ pub(super) fn point(
     }
     check_condition(&new.tag, live, new.condition)?;
     // Nobody judges a list of evidence, so consumers see it only beside what it speaks of.
-    let visible = match (new.class, new.tag.evidence_subject()) {
-        (TagClass::EvidenceList, Some(subject)) => is_visible(txn, change.repo, &subject)?,
-        (TagClass::EvidenceList, None) => false,
+    let visible = match new.class {
+        TagClass::EvidenceList => {
+            subject_of(txn, change.repo, &new.tag)?.is_some_and(|subject| subject.visible > 0)
+        }
         _ => new.visible,
     };
     if let Some(live) = live {
         if live.digest == digest {
             // Admitted again, after a policy had hidden it.
             let shown = visible && show(txn, change.repo, &new.tag, &digest, true)?;
-            return Ok(shown);
+            // Set when tags could move here, and pushed once more under the rule that they never do.
+            let fixed = new.class == TagClass::Immutable && !live.immutable;
+            if fixed {
+                fix(txn, change, &new.tag)?;
+            }
+            return Ok(shown || fixed);
         }
         if live.immutable || new.class == TagClass::Immutable {
             return refuse(Refusal::TagTaken {
@@ -102,11 +109,32 @@ pub(super) fn point(
     Ok(true)
 }
 
-/// Deletes a tag; an immutable one leaves a tombstone.
+/// Makes a tag that could move one that never does.
+fn fix(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag) -> Result<(), Stop> {
+    let key = keys::repo_text(change.repo, tag.as_str());
+    let Some(mut row) = txn.row::<TagRow>(Family::Tag, &key)? else {
+        return Ok(());
+    };
+    row.immutable = true;
+    row.version += 1;
+    change.by.clone_into(&mut row.by);
+    row.at = change.now;
+    txn.put_row(Family::Tag, key, &row);
+    reach::change(txn, change.repo, &row.digest, Reach::Held, true)?;
+    let mut event = event(change, EventKind::TagMoved, tag, row.digest);
+    event.immutable = true;
+    event.statement_due = change.statements_due;
+    events::append(txn, &event)?;
+    Ok(())
+}
+
+/// Deletes a tag. One that is immutable, or was set before the rule that is in force now made it so, leaves a
+/// tombstone; a list of evidence stays while a release keeps what it speaks of.
 pub(super) fn remove(
     txn: &mut Txn<'_>,
     change: Change<'_>,
     tag: &Tag,
+    class: TagClass,
     condition: TagCondition,
 ) -> Result<(), Stop> {
     let key = keys::repo_text(change.repo, tag.as_str());
@@ -117,8 +145,11 @@ pub(super) fn remove(
         return Err(Stop::Refused(Refusal::NotFound));
     };
     check_condition(tag, Some(&row), condition)?;
+    if subject_of(txn, change.repo, tag)?.is_some_and(|subject| subject.held > 0) {
+        return Err(Stop::Refused(Refusal::Held));
+    }
     detach(txn, change, tag, &row)?;
-    if row.immutable {
+    if row.immutable || class == TagClass::Immutable {
         row.tombstone = true;
         row.version += 1;
         change.by.clone_into(&mut row.by);
@@ -147,6 +178,44 @@ pub(super) fn show(
     Ok(changed)
 }
 
+/// Applies a verdict to a tag; `true` if that changed anything. One that was made of another policy or of other
+/// evidence than there is now is refused: it must not undo what a newer one did.
+pub(super) fn show_judged(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    tag: &Tag,
+    judged: Judged,
+    visible: bool,
+) -> Result<bool, Stop> {
+    let row = txn.row::<TagRow>(Family::Tag, &keys::repo_text(repo, tag.as_str()))?;
+    let names_it = |row: &TagRow| !row.tombstone && row.digest == judged.manifest;
+    if !row.is_some_and(|row| names_it(&row) && row.visible != visible) {
+        return Ok(false);
+    }
+    let key = keys::repo_digest(repo, &judged.manifest);
+    let manifest = txn.row::<ManifestRow>(Family::Manifest, &key)?;
+    let is_current = manifest.is_some_and(|row| row.evidence == judged.evidence)
+        && manifests::is_policy(txn, &judged.policy)?;
+    if !is_current {
+        return Err(Stop::Refused(Refusal::Rejudge));
+    }
+    Ok(show(txn, repo, tag, &judged.manifest, visible)?)
+}
+
+/// The manifest that a list of evidence speaks of, if the repository has it. The name of a list has no room for
+/// more than 32 bytes of a digest; that is enough to find it by.
+fn subject_of(txn: &Txn<'_>, repo: &RepoName, list: &Tag) -> Result<Option<ManifestRow>, Error> {
+    let Some((algorithm, start)) = list.evidence_prefix() else {
+        return Ok(None);
+    };
+    let prefix = keys::repo_digest_start(repo, algorithm, &start);
+    let found = txn.scan(Family::Manifest, &prefix, &prefix, 1)?;
+    found
+        .first()
+        .map(|(_, row)| decode(Family::Manifest, row))
+        .transpose()
+}
+
 fn is_visible(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {
     let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, digest))?;
     Ok(row.is_some_and(|row| row.visible > 0))
@@ -155,9 +224,10 @@ fn is_visible(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<bool, E
 /// Shows or hides the lists of evidence under a manifest's name together with the manifest.
 fn follow(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<(), Error> {
     let visible = is_visible(txn, repo, subject)?;
+    let hex = subject.hex();
     for suffix in ["", ".sig", ".att", ".sbom"] {
-        let name = format!("{}-{}{suffix}", subject.algorithm(), subject.hex());
-        // A digest too long for a tag has no such lists.
+        // No algorithm has fewer digits; of longer digests the first 64 stand in the name.
+        let name = format!("{}-{}{suffix}", subject.algorithm(), &hex[..64]);
         let Ok(tag) = name.parse::<Tag>() else {
             continue;
         };

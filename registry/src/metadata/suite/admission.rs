@@ -32,6 +32,7 @@ async fn attempt(
         admission,
         ..put(&repo("a/here"), manifest, class, &["v1"])
     };
+    let put = judged_now(store, put).await;
     let outcome = store.put_manifest(put).await.unwrap();
     if outcome.is_err() {
         assert_eq!(store.tag(&repo("a/here"), &tag("v1")).await.unwrap(), None);
@@ -204,4 +205,44 @@ pub(crate) async fn its_evidence_must_still_be_there(store: Arc<dyn Store>) {
         (event.policy, event.evidence),
         (Some(*policy.digest()), vec![*referrer.digest()])
     );
+}
+
+pub(crate) async fn what_came_after_it_was_judged_is_seen(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let manifest = image(&*store, "").await;
+    let note = Shape::index(&[]).about(*manifest.digest());
+    use_default_policy(&*store).await;
+    for is_stored in [false, true] {
+        for class in RELEASES {
+            // Judged before the note came; before the manifest itself was there, or after.
+            let name = format!("{class:?}-{is_stored}");
+            let early = judged_now(&*store, put(&here, &manifest, class, &[&name])).await;
+            let note = store_manifest(&*store, &here, note.clone().marked(&name)).await;
+            assert_eq!(
+                store.put_manifest(early).await.unwrap(),
+                Err(Refusal::Rejudge)
+            );
+            assert_eq!(store.tag(&here, &tag(&name)).await.unwrap(), None);
+            // Judged with it, and then it went.
+            let late = judged_now(&*store, put(&here, &manifest, class, &[&name])).await;
+            delete_manifest(&*store, &here, &note).await.unwrap();
+            assert_eq!(
+                store.put_manifest(late).await.unwrap(),
+                Err(Refusal::Rejudge)
+            );
+        }
+        assert_eq!(
+            store
+                .manifest(&here, manifest.digest())
+                .await
+                .unwrap()
+                .is_some(),
+            is_stored
+        );
+        try_put(&*store, put(&here, &manifest, TagClass::Mutable, &[]))
+            .await
+            .unwrap();
+    }
+    let outcome = try_put(&*store, put(&here, &manifest, TagClass::Immutable, &["v1"])).await;
+    assert_eq!(outcome, Ok(PutOutcome::Created));
 }

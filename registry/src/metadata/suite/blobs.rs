@@ -93,7 +93,7 @@ pub(crate) async fn a_mount_gives_what_the_source_has(store: Arc<dyn Store>) {
     // What is gone, or is damaged, cannot be mounted.
     assert!(!mount(digest).await);
     store
-        .quarantine_blob(&digest, "flipped", NOW)
+        .quarantine_blob(&digest, &BlobPlace::Inline, "flipped", NOW)
         .await
         .unwrap();
     assert!(
@@ -133,7 +133,7 @@ pub(crate) async fn the_second_copy_is_trash(store: Arc<dyn Store>) {
             first
         );
     }
-    let trash = store.trash_due(NOW, 10).await.unwrap();
+    let trash = store.trash_due(NOW, None, 10).await.unwrap();
     assert_eq!(
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
         [&second]
@@ -144,7 +144,7 @@ pub(crate) async fn the_second_copy_is_trash(store: Arc<dyn Store>) {
     );
     store.trash_done(trash).await.unwrap();
     assert!(!store.knows_key(&second).await.unwrap());
-    assert_eq!(store.trash_due(NOW, 10).await.unwrap(), []);
+    assert_eq!(store.trash_due(NOW, None, 10).await.unwrap(), []);
     assert_eq!(store.open_uploads().await.unwrap(), 0);
 }
 
@@ -162,7 +162,7 @@ pub(crate) async fn a_commit_after_the_end_changes_nothing(store: Arc<dyn Store>
         CommitOutcome::NoSession
     );
     assert_eq!(store.blob(&here, &digest).await.unwrap(), None);
-    assert_eq!(store.trash_due(NOW, 10).await.unwrap().len(), 1);
+    assert_eq!(store.trash_due(NOW, None, 10).await.unwrap().len(), 1);
     assert!(store.knows_key(&key).await.unwrap());
     // The same after a commit.
     let row = upload_row(&here);
@@ -179,7 +179,7 @@ pub(crate) async fn a_commit_after_the_end_changes_nothing(store: Arc<dyn Store>
         store.commit_blob(again).await.unwrap(),
         CommitOutcome::NoSession
     );
-    assert_eq!(store.trash_due(NOW, 10).await.unwrap().len(), 1);
+    assert_eq!(store.trash_due(NOW, None, 10).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn Store>) {
@@ -190,7 +190,8 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
         .await
         .unwrap();
     let named = store_manifest(&*store, &here, Shape::image(&[digest])).await;
-    let quarantine = || store.quarantine_blob(&digest, "a bit flipped", NOW);
+    let copy = place_of(&*store, &here, &digest).await;
+    let quarantine = || store.quarantine_blob(&digest, &copy, "a bit flipped", NOW);
     assert!(quarantine().await.unwrap());
     // Once: it is counted, and told to both who have it.
     assert!(!quarantine().await.unwrap());
@@ -241,7 +242,7 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
     }
     assert_eq!(store.quarantined().await.unwrap(), 0);
     assert_eq!(told(EventKind::ContentRepaired).await, both);
-    let trash = store.trash_due(NOW, 10).await.unwrap();
+    let trash = store.trash_due(NOW, None, 10).await.unwrap();
     assert_eq!(
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
         [&first]
@@ -257,7 +258,11 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
     assert!(store.blob(&there, &digest).await.unwrap().is_some());
 
     let small = put_inline(&*store, &here, b"inline").await;
-    store.quarantine_blob(&small, "gone", NOW).await.unwrap();
+    let inline = BlobPlace::Inline;
+    store
+        .quarantine_blob(&small, &inline, "gone", NOW)
+        .await
+        .unwrap();
     put_inline(&*store, &here, b"inline").await;
     assert_eq!(
         store
@@ -268,6 +273,42 @@ pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn S
             .quarantined,
         None
     );
+}
+
+/// A reader that was slow finds damage in a copy that has been replaced meanwhile.
+pub(crate) async fn the_copy_that_came_again_is_not_quarantined(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let (digest, first) = put_object(&*store, &here, b"object").await;
+    let old = place_of(&*store, &here, &digest).await;
+    let quarantine = |place| {
+        let store = store.clone();
+        async move {
+            store
+                .quarantine_blob(&digest, &place, "a bit flipped", NOW)
+                .await
+                .unwrap()
+        }
+    };
+    assert!(!quarantine(BlobPlace::Inline).await);
+    assert!(quarantine(old.clone()).await);
+    put_object(&*store, &here, b"object").await;
+    let new = place_of(&*store, &here, &digest).await;
+    assert_ne!(old, new);
+    let before = store.events(0, 100).await.unwrap();
+    assert!(!quarantine(old).await, "{first} is trash");
+    assert_eq!(store.quarantined().await.unwrap(), 0);
+    assert_eq!(store.events(0, 100).await.unwrap(), before);
+    let found = store.blob(&here, &digest).await.unwrap().unwrap();
+    assert_eq!(found.quarantined, None);
+    assert!(quarantine(new).await);
+}
+
+async fn place_of(
+    store: &dyn Store,
+    repo: &sealstone_spec::name::RepoName,
+    digest: &Digest,
+) -> BlobPlace {
+    store.blob(repo, digest).await.unwrap().unwrap().place
 }
 
 pub(crate) async fn concurrent_commits_keep_one_copy(store: Arc<dyn Store>) {
@@ -283,7 +324,7 @@ pub(crate) async fn concurrent_commits_keep_one_copy(store: Arc<dyn Store>) {
         keys.push(task.await.unwrap().1);
     }
     let digest = Digest::sha256(b"same");
-    let trash = store.trash_due(NOW, 100).await.unwrap();
+    let trash = store.trash_due(NOW, None, 100).await.unwrap();
     assert_eq!(
         (
             trash.len(),

@@ -4,6 +4,7 @@
 
 use super::kit::*;
 use crate::metadata::{CollectRules, Collected, Millis, TagClass};
+use sealstone_spec::digest::Digest;
 use std::sync::Arc;
 
 pub(crate) fn rules(now: Millis) -> CollectRules {
@@ -70,7 +71,7 @@ pub(crate) async fn nothing_that_is_needed_goes(store: Arc<dyn Store>) {
         assert!(store.inline_content(&blob).await.unwrap().is_some());
     }
     assert_eq!(store.blob(&here, &pinned).await.unwrap(), None);
-    assert_eq!(store.trash_due(Millis::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.trash_due(Millis::MAX, None, 10).await.unwrap(), []);
     assert!(store.knows_key(&key).await.unwrap());
     // When the tag goes, so does everything.
     delete_tag(&*store, &here, "v1").await.unwrap();
@@ -158,8 +159,8 @@ pub(crate) async fn trash_waits_for_its_time(store: Arc<dyn Store>) {
     let here = repo("a/here");
     let (_, key) = put_object(&*store, &here, b"object").await;
     sweep(&*store, rules(LATER)).await;
-    assert_eq!(store.trash_due(LATER + 99, 10).await.unwrap(), []);
-    let due = store.trash_due(LATER + 100, 10).await.unwrap();
+    assert_eq!(store.trash_due(LATER + 99, None, 10).await.unwrap(), []);
+    let due = store.trash_due(LATER + 100, None, 10).await.unwrap();
     assert_eq!(
         due.iter()
             .map(|item| (&item.key, item.not_before))
@@ -167,10 +168,60 @@ pub(crate) async fn trash_waits_for_its_time(store: Arc<dyn Store>) {
         [(&key, LATER + 100)]
     );
     // Asking is not deleting: after a crash it is due again.
-    assert_eq!(store.trash_due(LATER + 100, 10).await.unwrap(), due);
+    assert_eq!(store.trash_due(LATER + 100, None, 10).await.unwrap(), due);
+    let behind = store.trash_due(LATER + 100, Some(key.clone()), 10).await;
+    assert_eq!(behind.unwrap(), []);
     assert!(store.knows_key(&key).await.unwrap());
     store.trash_done(due).await.unwrap();
     assert!(!store.knows_key(&key).await.unwrap());
+}
+
+/// Who may list a manifest in an index asks first; what was said then holds until the pin ends.
+pub(crate) async fn a_manifest_that_was_asked_for_stays(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let asked = store_manifest(&*store, &here, Shape::image(&[blob])).await;
+    let other = store_manifest(&*store, &here, Shape::image(&[blob]).marked(2)).await;
+    let pin = |digest, until| {
+        let (store, here) = (store.clone(), here.clone());
+        async move {
+            let pinned = store.pin_manifest(&here, &digest, LATER, until).await;
+            pinned.unwrap()
+        }
+    };
+    let row = pin(asked, LATER + 1_000).await.unwrap();
+    assert_eq!(row.pin_until, LATER + 1_000);
+    // A pin that is young enough is not written again, and none is shortened.
+    for until in [LATER + 1_500, LATER + 10] {
+        assert_eq!(pin(asked, until).await.unwrap(), row);
+    }
+    assert_eq!(pin(Digest::sha256(b"none"), LATER).await, None);
+    sweep(&*store, rules(LATER + 1)).await;
+    assert_eq!(store.manifest(&here, &other).await.unwrap(), None);
+    release(&*store, &here, Shape::index(&[asked]), &["v1"]).await;
+    let alone = store_manifest(&*store, &here, Shape::image(&[blob]).marked(3)).await;
+    pin(alone, LATER + 1_000).await.unwrap();
+    sweep(&*store, rules(LATER + 1_001)).await;
+    assert_eq!(store.manifest(&here, &alone).await.unwrap(), None);
+}
+
+pub(crate) async fn trash_comes_in_pages(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let mut keys = Vec::new();
+    for number in 0..7 {
+        keys.push(put_object(&*store, &here, &[number]).await.1);
+    }
+    keys.sort();
+    sweep(&*store, rules(LATER)).await;
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.trash_due(Millis::MAX, after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
+        assert!(page.len() <= 3);
+        found.extend(page.into_iter().map(|item| item.key));
+    }
+    assert_eq!(found, keys);
 }
 
 /// Several kinds of garbage and of what is kept.
@@ -278,7 +329,7 @@ pub(crate) async fn collecting_beside_writers_loses_nothing(store: Arc<dyn Store
     sweep(&*store, rules(LATER)).await;
     // Every key is either a blob's or trash.
     let trash: Vec<_> = store
-        .trash_due(Millis::MAX, usize::MAX)
+        .trash_due(Millis::MAX, None, usize::MAX)
         .await
         .unwrap()
         .into_iter()

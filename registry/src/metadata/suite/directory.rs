@@ -116,6 +116,15 @@ pub(crate) async fn tokens_are_kept_by_owner(store: Arc<dyn Store>) {
     assert_eq!(store.tokens(Some(&alice), None, 10).await.unwrap().len(), 2);
 }
 
+pub(crate) async fn the_last_run_of_a_job_is_remembered(store: Arc<dyn Store>) {
+    assert_eq!(store.last_run("scrub").await.unwrap(), None);
+    for at in [1_000, 2_000] {
+        store.note_run("scrub", at).await.unwrap();
+        assert_eq!(store.last_run("scrub").await.unwrap(), Some(at));
+    }
+    assert_eq!(store.last_run("collect").await.unwrap(), None);
+}
+
 pub(crate) async fn values_of_the_server_are_made_once(store: Arc<dyn Store>) {
     let tries = (0..16_u8).map(|number| {
         let store = store.clone();

@@ -5,7 +5,7 @@
 use crate::auth::Directory;
 use crate::metadata::log::LogStore;
 use crate::metadata::{
-    CommitOutcome, Metadata, Millis, NewBlob, NewContent, NewTag, PhysicalKey, PutManifest,
+    CommitOutcome, Judged, Metadata, Millis, NewBlob, NewContent, NewTag, PhysicalKey, PutManifest,
     PutOutcome, Refusal, StoredAlgorithm, TagClass, TagCondition, UploadId, UploadRow,
 };
 use bytes::Bytes;
@@ -160,6 +160,12 @@ impl Shape {
         }
     }
 
+    /// Whether it carries a sigstore bundle about another manifest.
+    pub(crate) fn is_statement(&self) -> bool {
+        let of_bundles = self.artifact_type.as_deref() == Some(media::SIGSTORE_BUNDLE_V03);
+        of_bundles && self.subject.is_some()
+    }
+
     pub(crate) fn build(&self) -> VerifiedManifest {
         let mut document = json!({"schemaVersion": 2, "annotations": {"mark": self.mark}});
         match self.blobs.split_first() {
@@ -231,6 +237,7 @@ pub(crate) fn put(
         manifest: manifest.clone(),
         tags: tags.iter().map(|name| new_tag(name, class)).collect(),
         admission: Some(admit(repo, manifest)),
+        referrers: Vec::new(),
         statements_due: false,
         by: "user:tester".into(),
         now: NOW,
@@ -258,7 +265,49 @@ pub(crate) async fn release(
 
 pub(crate) async fn try_put(store: &dyn Store, put: PutManifest) -> Result<PutOutcome, Refusal> {
     use_default_policy(store).await;
-    store.put_manifest(put).await.unwrap()
+    store
+        .put_manifest(judged_now(store, put).await)
+        .await
+        .unwrap()
+}
+
+/// The same put, as if it had been judged on what speaks of its manifest now.
+pub(crate) async fn judged_now(store: &dyn Store, put: PutManifest) -> PutManifest {
+    let referrers = referrers_of(store, &put.repo, put.manifest.digest()).await;
+    PutManifest { referrers, ..put }
+}
+
+pub(crate) async fn referrers_of(
+    store: &dyn Store,
+    repo: &RepoName,
+    subject: &Digest,
+) -> Vec<Digest> {
+    let listed = store.referrers(repo, subject, None, None, usize::MAX).await;
+    let listed = listed.unwrap().into_iter();
+    listed.map(|referrer| referrer.digest).collect()
+}
+
+/// A verdict on a manifest, made now.
+pub(crate) async fn judged(store: &dyn Store, repo: &RepoName, manifest: Digest) -> Judged {
+    let row = store.manifest(repo, &manifest).await.unwrap();
+    Judged {
+        manifest,
+        policy: store.policy().await.unwrap().unwrap(),
+        evidence: row.map_or(0, |row| row.evidence),
+    }
+}
+
+/// Applies such a verdict at once.
+pub(crate) async fn show(
+    store: &dyn Store,
+    repo: &RepoName,
+    name: &str,
+    manifest: Digest,
+    visible: bool,
+) -> bool {
+    let judged = judged(store, repo, manifest).await;
+    let shown = store.show_tag(repo, &tag(name), judged, visible).await;
+    shown.unwrap().unwrap()
 }
 
 /// Whether consumers see a manifest.
@@ -284,8 +333,18 @@ pub(crate) async fn delete_manifest(
     repo: &RepoName,
     digest: &Digest,
 ) -> Result<(), Refusal> {
+    delete_manifest_where(store, repo, digest, TagClass::Mutable).await
+}
+
+/// The same where tags are of a class now.
+pub(crate) async fn delete_manifest_where(
+    store: &dyn Store,
+    repo: &RepoName,
+    digest: &Digest,
+    class: TagClass,
+) -> Result<(), Refusal> {
     store
-        .delete_manifest(repo, digest, "user:tester", NOW)
+        .delete_manifest(repo, digest, class, "user:tester", NOW)
         .await
         .unwrap()
 }
@@ -295,8 +354,19 @@ pub(crate) async fn delete_tag(
     repo: &RepoName,
     name: &str,
 ) -> Result<(), Refusal> {
+    delete_tag_where(store, repo, name, TagClass::Mutable).await
+}
+
+/// The same where tags are of a class now.
+pub(crate) async fn delete_tag_where(
+    store: &dyn Store,
+    repo: &RepoName,
+    name: &str,
+    class: TagClass,
+) -> Result<(), Refusal> {
+    let name = tag(name);
     store
-        .delete_tag(repo, &tag(name), TagCondition::Any, "user:tester", NOW)
+        .delete_tag(repo, &name, class, TagCondition::Any, "user:tester", NOW)
         .await
         .unwrap()
 }

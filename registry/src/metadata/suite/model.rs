@@ -133,19 +133,28 @@ impl ModelRepo {
         }
         let existing = found.as_ref().map(|tag| tag.digest);
         check(&tag, wanted.condition, existing)?;
-        // The model's tags name no subject beside which a list could be seen.
-        let visible = wanted.visible && wanted.class != TagClass::EvidenceList;
+        let visible = match wanted.class {
+            TagClass::EvidenceList => self
+                .subject_of(&tag)
+                .is_some_and(|subject| self.visible().contains(&subject)),
+            _ => wanted.visible,
+        };
         if let Some(found) = &found {
             if found.digest == digest {
                 let shown = visible && !found.visible;
+                let fixed = wanted.class == TagClass::Immutable && !found.immutable;
                 self.tags.insert(
                     tag,
                     ModelTag {
                         visible: found.visible || visible,
+                        immutable: found.immutable || fixed,
                         ..found.clone()
                     },
                 );
-                return Ok((shown, 0));
+                if shown {
+                    self.follow(&digest);
+                }
+                return Ok((shown || fixed, usize::from(fixed)));
             }
             if found.immutable || wanted.class == TagClass::Immutable {
                 return Err(Refusal::TagTaken {
@@ -183,7 +192,55 @@ impl ModelRepo {
                 visible,
             },
         );
+        for named in existing.into_iter().chain([digest]) {
+            self.follow(&named);
+        }
         Ok((true, 1))
+    }
+
+    /// The manifest that a list of evidence speaks of, if it is here. The model's digests are all short enough.
+    fn subject_of(&self, list: &Tag) -> Option<Digest> {
+        let subject = list.evidence_subject()?;
+        self.manifests.contains_key(&subject).then_some(subject)
+    }
+
+    /// Shows or hides the lists of evidence about a manifest beside it, after a tag of it changed.
+    fn follow(&mut self, subject: &Digest) {
+        let visible = self.visible().contains(subject);
+        for (name, tag) in &mut self.tags {
+            if !tag.tombstone && name.evidence_subject() == Some(*subject) {
+                tag.visible = visible;
+            }
+        }
+    }
+
+    /// Whether a tag that is no list of evidence names a manifest.
+    fn is_tagged(&self, digest: &Digest) -> bool {
+        self.live()
+            .any(|(name, tag)| tag.digest == *digest && !name.is_evidence_list())
+    }
+
+    fn is_needed_evidence(&self, shape: &Shape) -> bool {
+        let mut subject = shape.subject.iter().filter(|_| shape.is_statement());
+        subject.any(|subject| self.is_tagged(subject))
+    }
+
+    fn remove_tag(&mut self, name: &Tag, class: TagClass) -> Result<(), Refusal> {
+        let subject = self.subject_of(name);
+        if subject.is_some_and(|subject| self.held().contains(&subject)) {
+            return Err(Refusal::Held);
+        }
+        let Some(tag) = self.tags.get_mut(name) else {
+            return Err(Refusal::NotFound);
+        };
+        let digest = tag.digest;
+        if tag.immutable || class == TagClass::Immutable {
+            tag.tombstone = true;
+        } else {
+            self.tags.remove(name);
+        }
+        self.follow(&digest);
+        Ok(())
     }
 }
 
@@ -260,7 +317,7 @@ impl Model {
     ) -> Result<PutOutcome, Refusal> {
         let damaged = self.damaged.clone();
         let mut repo = self.repo(name).clone();
-        let mut changed = false;
+        let (mut changed, mut events) = (false, 0);
         if !repo.manifests.contains_key(&digest) {
             let sorted = |missing: BTreeSet<Digest>| missing.into_iter().collect::<Vec<_>>();
             let lacks = |blob: &&Digest| !repo.blobs.contains(*blob) || damaged.contains(*blob);
@@ -287,8 +344,8 @@ impl Model {
             }
             repo.used = true;
             changed = true;
+            events += usize::from(shape.is_statement());
         }
-        let mut events = 0;
         for wanted in tags {
             let (this, noted) = repo.point(wanted, digest)?;
             changed |= this;
@@ -307,20 +364,24 @@ impl Model {
         &mut self,
         name: &RepoName,
         digest: &Digest,
+        class: TagClass,
     ) -> Result<(), Refusal> {
-        let repo = self.repo(name);
-        if !repo.manifests.contains_key(digest) {
+        let mut repo = self.repo(name).clone();
+        let Some(shape) = repo.manifests.get(digest) else {
             return Err(Refusal::NotFound);
-        }
-        if repo.held().contains(digest) {
+        };
+        let is_release = class == TagClass::Immutable && repo.is_tagged(digest);
+        if repo.held().contains(digest) || is_release || repo.is_needed_evidence(shape) {
             return Err(Refusal::Held);
         }
-        let before = repo.tags.len();
-        repo.tags
-            .retain(|_, tag| tag.tombstone || tag.digest != *digest);
-        let gone = before - repo.tags.len();
+        let named = repo.live().filter(|(_, tag)| tag.digest == *digest);
+        let names: Vec<Tag> = named.map(|(name, _)| name.clone()).collect();
+        for tag in &names {
+            repo.remove_tag(tag, TagClass::Mutable)?;
+        }
         repo.manifests.remove(digest);
-        self.events += gone + 1;
+        *self.repo(name) = repo;
+        self.events += names.len() + 1;
         Ok(())
     }
 
@@ -328,24 +389,15 @@ impl Model {
         &mut self,
         name: &RepoName,
         tag: &Tag,
+        class: TagClass,
         condition: TagCondition,
     ) -> Result<(), Refusal> {
         let repo = self.repo(name);
-        let Some(found) = repo.tags.get(tag).filter(|tag| !tag.tombstone).cloned() else {
+        let Some(found) = repo.tags.get(tag).filter(|tag| !tag.tombstone) else {
             return Err(Refusal::NotFound);
         };
         check(tag, condition, Some(found.digest))?;
-        if found.immutable {
-            repo.tags.insert(
-                tag.clone(),
-                ModelTag {
-                    tombstone: true,
-                    ..found
-                },
-            );
-        } else {
-            repo.tags.remove(tag);
-        }
+        repo.remove_tag(tag, class)?;
         self.events += 1;
         Ok(())
     }
@@ -357,12 +409,14 @@ impl Model {
         digest: &Digest,
         visible: bool,
     ) -> bool {
-        let Some(found) = self.repo(name).tags.get_mut(tag) else {
+        let repo = self.repo(name);
+        let Some(found) = repo.tags.get_mut(tag) else {
             return false;
         };
         let changes = !found.tombstone && found.digest == *digest && found.visible != visible;
         if changes {
             found.visible = visible;
+            repo.follow(digest);
         }
         changes
     }

@@ -6,15 +6,18 @@
 use super::collection::{rules, sweep};
 use super::kit::*;
 use super::model::{Model, WantedTag};
-use crate::metadata::{Collected, NewTag, PutManifest, Refusal, TagClass, TagCondition};
+use crate::metadata::{BlobPlace, Collected, NewTag, PutManifest, Refusal, TagClass, TagCondition};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
 
 const REPOS: [&str; 2] = ["a/one", "a/two"];
-const TAGS: [&str; 5] = ["v1", "v2", "latest", "x", "y"];
+const TAGS: [&str; 4] = ["v1", "v2", "latest", "x"];
+/// How many lists of evidence there are: of the first manifests of the pool.
+const LISTS: usize = 2;
 const BLOBS: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -28,8 +31,8 @@ enum Op {
         manifest: Index,
         tags: Vec<(usize, TagClass, Condition, bool)>,
     },
-    DeleteManifest(usize, Index),
-    DeleteTag(usize, usize, Condition),
+    DeleteManifest(usize, Index, TagClass),
+    DeleteTag(usize, usize, TagClass, Condition),
     Show(usize, usize, Index, bool),
     Collect,
 }
@@ -48,7 +51,7 @@ fn pool() -> impl Strategy<Value = Pool> {
     let one = (
         any::<bool>(),
         prop::collection::vec(any::<Index>(), 1..4),
-        prop::option::of(any::<Index>()),
+        prop::option::of((any::<Index>(), any::<bool>())),
     );
     prop::collection::vec(one, 4..10).prop_map(|wanted| {
         let mut pool: Pool = Vec::new();
@@ -63,9 +66,12 @@ fn pool() -> impl Strategy<Value = Pool> {
                     list.push(digest);
                 }
             }
-            shape.subject = subject
-                .filter(|_| !pool.is_empty())
-                .map(|subject| pool[subject.index(pool.len())].0);
+            if let Some((subject, is_statement)) = subject.filter(|_| !pool.is_empty()) {
+                shape.subject = Some(pool[subject.index(pool.len())].0);
+                if is_statement {
+                    shape = shape.of_type(media::SIGSTORE_BUNDLE_V03);
+                }
+            }
             pool.push((*shape.build().digest(), shape));
         }
         pool
@@ -81,12 +87,17 @@ fn blob_digest(blob: usize) -> Digest {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let (repo, blob, tag) = (0..REPOS.len(), 0..BLOBS, 0..TAGS.len());
+    let (repo, blob, tag) = (0..REPOS.len(), 0..BLOBS, 0..TAGS.len() + LISTS);
     let class = select(vec![
         TagClass::Immutable,
         TagClass::Mutable,
         TagClass::Mutable,
         TagClass::EvidenceList,
+    ]);
+    let rule = select(vec![
+        TagClass::Immutable,
+        TagClass::Mutable,
+        TagClass::Mutable,
     ]);
     let condition = prop_oneof![
         6 => Just(Condition::Any),
@@ -107,8 +118,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => blob.prop_map(Op::Quarantine),
         16 => (repo.clone(), any::<Index>(), prop::collection::vec(wanted, 0..3))
             .prop_map(|(repo, manifest, tags)| Op::Put { repo, manifest, tags }),
-        3 => (repo.clone(), any::<Index>()).prop_map(|(repo, manifest)| Op::DeleteManifest(repo, manifest)),
-        3 => (repo.clone(), tag.clone(), condition).prop_map(|(repo, tag, condition)| Op::DeleteTag(repo, tag, condition)),
+        3 => (repo.clone(), any::<Index>(), rule.clone()).prop_map(|(repo, manifest, rule)| Op::DeleteManifest(repo, manifest, rule)),
+        3 => (repo.clone(), tag.clone(), rule, condition).prop_map(|(repo, tag, rule, condition)| Op::DeleteTag(repo, tag, rule, condition)),
         2 => (repo, tag, any::<Index>(), any::<bool>()).prop_map(|(repo, tag, digest, visible)| Op::Show(repo, tag, digest, visible)),
         1 => Just(Op::Collect),
     ]
@@ -170,6 +181,21 @@ impl Run<'_> {
         &self.pool[index.index(self.pool.len())]
     }
 
+    fn tag(&self, number: usize) -> Tag {
+        match number.checked_sub(TAGS.len()) {
+            None => tag(TAGS[number]),
+            Some(list) => tag(&format!("sha256-{}.sig", self.pool[list].0.hex())),
+        }
+    }
+
+    /// What the name of a tag says goes before the rule.
+    fn class(&self, number: usize, rule: TagClass) -> TagClass {
+        match number < TAGS.len() {
+            true => rule,
+            false => TagClass::EvidenceList,
+        }
+    }
+
     fn condition(&self, condition: &Condition) -> TagCondition {
         match condition {
             Condition::Any => TagCondition::Any,
@@ -207,7 +233,7 @@ impl Run<'_> {
             }
             Op::Quarantine(blob) => {
                 store
-                    .quarantine_blob(&blob_digest(*blob), "damaged", NOW)
+                    .quarantine_blob(&blob_digest(*blob), &BlobPlace::Inline, "damaged", NOW)
                     .await
                     .unwrap();
                 self.model.quarantine(blob_digest(*blob));
@@ -222,8 +248,8 @@ impl Run<'_> {
                 let tags: Vec<WantedTag> = tags
                     .iter()
                     .map(|(name, class, condition, visible)| WantedTag {
-                        tag: tag(TAGS[*name]),
-                        class: *class,
+                        tag: self.tag(*name),
+                        class: self.class(*name, *class),
                         condition: self.condition(condition),
                         visible: *visible,
                     })
@@ -239,30 +265,33 @@ impl Run<'_> {
                     tags: tags.iter().map(new).collect(),
                     ..put
                 };
+                let put = judged_now(store, put).await;
                 let expected = self.model.put(&name, digest, &shape, &tags);
                 assert_eq!(blur(store.put_manifest(put).await.unwrap()), blur(expected));
             }
-            Op::DeleteManifest(name, manifest) => {
+            Op::DeleteManifest(name, manifest, rule) => {
                 let (name, digest) = (repo(REPOS[*name]), self.pick(manifest).0);
                 assert_eq!(
-                    delete_manifest(store, &name, &digest).await,
-                    self.model.delete_manifest(&name, &digest)
+                    delete_manifest_where(store, &name, &digest, *rule).await,
+                    self.model.delete_manifest(&name, &digest, *rule)
                 );
             }
-            Op::DeleteTag(name, tagged, condition) => {
+            Op::DeleteTag(name, tagged, rule, condition) => {
+                let class = self.class(*tagged, *rule);
                 let (name, tagged, condition) = (
                     repo(REPOS[*name]),
-                    tag(TAGS[*tagged]),
+                    self.tag(*tagged),
                     self.condition(condition),
                 );
                 let deleted = store
-                    .delete_tag(&name, &tagged, condition, "user:tester", NOW)
+                    .delete_tag(&name, &tagged, class, condition, "user:tester", NOW)
                     .await
                     .unwrap();
-                assert_eq!(deleted, self.model.delete_tag(&name, &tagged, condition));
+                let expected = self.model.delete_tag(&name, &tagged, class, condition);
+                assert_eq!(deleted, expected);
             }
             Op::Show(name, tagged, digest, visible) => {
-                let (name, tagged) = (repo(REPOS[*name]), tag(TAGS[*tagged]));
+                let (name, tagged) = (repo(REPOS[*name]), self.tag(*tagged));
                 // Mostly what the tag names, or nothing would ever change.
                 let other = self.pick(digest).0;
                 let digest = self
@@ -271,10 +300,7 @@ impl Run<'_> {
                     .tags
                     .get(&tagged)
                     .map_or(other, |tag| tag.digest);
-                let changed = store
-                    .show_tag(&name, &tagged, digest, *visible)
-                    .await
-                    .unwrap();
+                let changed = show(store, &name, tagged.as_str(), digest, *visible).await;
                 assert_eq!(changed, self.model.show(&name, &tagged, &digest, *visible));
             }
             Op::Collect => {
@@ -376,7 +402,7 @@ impl Run<'_> {
                 "after {after}"
             );
         }
-        for tag in TAGS.map(tag) {
+        for tag in (0..TAGS.len() + LISTS).map(|number| self.tag(number)) {
             let found = self.store.tag(name, &tag).await.unwrap();
             let found = found.map(|row| (row.digest, row.tombstone, row.immutable, row.visible));
             let expected = model

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::*;
-use crate::metadata::{PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
+use crate::metadata::{Judged, PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
 use std::sync::Arc;
 
@@ -97,12 +98,7 @@ pub(crate) async fn a_tombstone_burns_the_name(store: Arc<dyn Store>) {
             );
         }
     }
-    assert!(
-        !store
-            .show_tag(&here, &tag("v1"), *made[0].digest(), true)
-            .await
-            .unwrap()
-    );
+    assert!(!show(&*store, &here, "v1", *made[0].digest(), true).await);
     assert!(
         store
             .tag(&here, &tag("v1"))
@@ -216,8 +212,9 @@ pub(crate) async fn conditions_are_kept(store: Arc<dyn Store>) {
     let delete = |condition| {
         let (store, here) = (store.clone(), here.clone());
         async move {
+            let class = TagClass::Mutable;
             store
-                .delete_tag(&here, &tag("t"), condition, "user:tester", NOW)
+                .delete_tag(&here, &tag("t"), class, condition, "user:tester", NOW)
                 .await
                 .unwrap()
         }
@@ -274,6 +271,225 @@ pub(crate) async fn of_64_writers_exactly_one_wins(store: Arc<dyn Store>) {
         assert_eq!(store.manifest(&here, &digest).await.unwrap(), None);
     }
     assert_eq!(store.events(0, 100).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_rule_that_came_later_holds_for_earlier_tags(store: Arc<dyn Store>) {
+    let (here, made) = manifests(&*store, 2).await;
+    let [first, second] = [&made[0], &made[1]];
+    for name in ["m", "n"] {
+        try_put(&*store, put(&here, first, TagClass::Mutable, &[name]))
+            .await
+            .unwrap();
+    }
+    // Where tags never move now, its manifest is kept, and its name is not given to another one.
+    assert_eq!(
+        delete_manifest_where(&*store, &here, first.digest(), TagClass::Immutable).await,
+        Err(Refusal::Held)
+    );
+    delete_tag_where(&*store, &here, "m", TagClass::Immutable)
+        .await
+        .unwrap();
+    for class in [TagClass::Immutable, TagClass::Mutable] {
+        assert_eq!(
+            try_put(&*store, put(&here, second, class, &["m"])).await,
+            Err(Refusal::TagBurnt {
+                tag: tag("m"),
+                existing: *first.digest()
+            })
+        );
+    }
+    // Pushed once more under the rule, it is a release like any other, whatever rule comes after.
+    let held = async || {
+        let row = store.manifest(&here, first.digest()).await.unwrap();
+        row.unwrap().held
+    };
+    assert_eq!(held().await, 0);
+    let again = || put(&here, first, TagClass::Immutable, &["n"]);
+    assert_eq!(try_put(&*store, again()).await, Ok(PutOutcome::Created));
+    assert_eq!(try_put(&*store, again()).await, Ok(PutOutcome::Existed));
+    assert_eq!(held().await, 1);
+    let row = store.tag(&here, &tag("n")).await.unwrap().unwrap();
+    assert_eq!((row.immutable, row.version), (true, 2));
+    let (_, last) = store.events(0, 100).await.unwrap().pop().unwrap();
+    assert!(last.immutable && last.tag == Some(tag("n")) && last.digest == *first.digest());
+    assert_eq!(
+        try_put(&*store, put(&here, second, TagClass::Mutable, &["n"])).await,
+        Err(Refusal::TagTaken {
+            tag: tag("n"),
+            existing: *first.digest()
+        })
+    );
+    assert_eq!(
+        delete_manifest(&*store, &here, first.digest()).await,
+        Err(Refusal::Held)
+    );
+    delete_tag(&*store, &here, "n").await.unwrap();
+    assert_eq!(held().await, 0);
+    assert!(
+        store
+            .tag(&here, &tag("n"))
+            .await
+            .unwrap()
+            .unwrap()
+            .tombstone
+    );
+}
+
+pub(crate) async fn a_list_of_evidence_stays_while_a_release_keeps_its_subject(
+    store: Arc<dyn Store>,
+) {
+    let (here, made) = manifests(&*store, 3).await;
+    let (subject, list) = (&made[0], &made[1]);
+    let long = VerifiedManifest::check(
+        made[2].bytes().to_vec(),
+        None,
+        None,
+        sealstone_spec::digest::Algorithm::Sha512,
+    )
+    .unwrap();
+    for (subject, release) in [(subject, "v1"), (&long, "v2")] {
+        let name = |suffix: &str| {
+            let digest = subject.digest();
+            format!("{}-{}{suffix}", digest.algorithm(), &digest.hex()[..64])
+        };
+        let put_list = |suffix: &str| PutManifest {
+            admission: None,
+            ..put(&here, list, TagClass::EvidenceList, &[&name(suffix)])
+        };
+        for suffix in ["", ".sig", ".att"] {
+            try_put(&*store, put_list(suffix)).await.unwrap();
+            assert!(!sees(&*store, &here, list.digest()).await);
+        }
+        // While nothing is released, it can go.
+        delete_tag(&*store, &here, &name("")).await.unwrap();
+        try_put(&*store, put_list("")).await.unwrap();
+        try_put(
+            &*store,
+            put(&here, subject, TagClass::Immutable, &[release]),
+        )
+        .await
+        .unwrap();
+        assert!(sees(&*store, &here, list.digest()).await, "{release}");
+        for suffix in ["", ".sig", ".att"] {
+            let list_tag = name(suffix);
+            assert_eq!(
+                delete_tag_where(&*store, &here, &list_tag, TagClass::EvidenceList).await,
+                Err(Refusal::Held)
+            );
+            let row = store.tag(&here, &tag(&list_tag)).await.unwrap();
+            assert!(row.is_some_and(|row| row.visible && row.digest == *list.digest()));
+        }
+        for class in [TagClass::Mutable, TagClass::Immutable] {
+            assert_eq!(
+                delete_manifest_where(&*store, &here, list.digest(), class).await,
+                Err(Refusal::Held),
+                "{release}"
+            );
+        }
+        delete_tag(&*store, &here, release).await.unwrap();
+        assert!(!sees(&*store, &here, list.digest()).await);
+        for suffix in ["", ".sig"] {
+            delete_tag(&*store, &here, &name(suffix)).await.unwrap();
+        }
+    }
+    delete_manifest(&*store, &here, list.digest())
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn a_statement_stays_while_its_subject_has_a_tag(store: Arc<dyn Store>) {
+    let (here, made) = manifests(&*store, 1).await;
+    let subject = *made[0].digest();
+    let about = |kind: &str| Shape::index(&[]).about(subject).of_type(kind);
+    let statement = about(media::SIGSTORE_BUNDLE_V03);
+    let other = about("application/x");
+    for class in [TagClass::Mutable, TagClass::Immutable] {
+        let name = format!("{class:?}");
+        let statement = store_manifest(&*store, &here, statement.clone()).await;
+        let other = store_manifest(&*store, &here, other.clone()).await;
+        let list = format!("sha256-{}", subject.hex());
+        try_put(
+            &*store,
+            PutManifest {
+                admission: None,
+                ..put(&here, &made[0], TagClass::EvidenceList, &[&list])
+            },
+        )
+        .await
+        .unwrap();
+        // A list of evidence is no release.
+        delete_manifest(&*store, &here, &statement).await.unwrap();
+        let statement = store_manifest(
+            &*store,
+            &here,
+            about(media::SIGSTORE_BUNDLE_V03).marked(&name),
+        )
+        .await;
+        try_put(&*store, put(&here, &made[0], class, &[&name]))
+            .await
+            .unwrap();
+        // Hidden or not: a revocation is such a statement.
+        show(&*store, &here, &name, subject, false).await;
+        assert_eq!(
+            delete_manifest(&*store, &here, &statement).await,
+            Err(Refusal::Held)
+        );
+        let expected = match class {
+            TagClass::Immutable => Err(Refusal::Held),
+            _ => Ok(()),
+        };
+        assert_eq!(delete_manifest(&*store, &here, &other).await, expected);
+        delete_tag(&*store, &here, &name).await.unwrap();
+        assert_eq!(delete_manifest(&*store, &here, &statement).await, Ok(()));
+        delete_tag(&*store, &here, &list).await.unwrap();
+    }
+}
+
+pub(crate) async fn a_verdict_counts_while_its_policy_and_evidence_are_there(
+    store: Arc<dyn Store>,
+) {
+    let (here, made) = manifests(&*store, 1).await;
+    let digest = *made[0].digest();
+    try_put(&*store, put(&here, &made[0], TagClass::Immutable, &["v1"]))
+        .await
+        .unwrap();
+    let before = judged(&*store, &here, digest).await;
+    let note = store_manifest(&*store, &here, Shape::index(&[]).about(digest)).await;
+    assert!(show(&*store, &here, "v1", digest, false).await);
+    let apply = async |judged| {
+        store
+            .show_tag(&here, &tag("v1"), judged, true)
+            .await
+            .unwrap()
+    };
+    // One that was made before the evidence came does not undo what followed from it.
+    assert_eq!(apply(before).await, Err(Refusal::Rejudge));
+    let now = judged(&*store, &here, digest).await;
+    let other_policy = Judged {
+        policy: Digest::sha256(b"another"),
+        ..now
+    };
+    assert_eq!(apply(other_policy).await, Err(Refusal::Rejudge));
+    assert!(!sees(&*store, &here, &digest).await);
+    assert_eq!(apply(now).await, Ok(true));
+    assert_eq!(apply(now).await, Ok(false));
+    // No number comes twice: not when evidence goes and comes, nor when the manifest does.
+    let mut seen = vec![before.evidence, now.evidence];
+    delete_tag(&*store, &here, "v1").await.unwrap();
+    for _ in 0..3 {
+        delete_manifest(&*store, &here, &note).await.unwrap();
+        seen.push(judged(&*store, &here, digest).await.evidence);
+        delete_manifest(&*store, &here, &digest).await.unwrap();
+        assert_eq!(
+            store_manifest(&*store, &here, Shape::index(&[]).about(digest)).await,
+            note
+        );
+        try_put(&*store, put(&here, &made[0], TagClass::Mutable, &[]))
+            .await
+            .unwrap();
+        seen.push(judged(&*store, &here, digest).await.evidence);
+    }
+    assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
 }
 
 pub(crate) async fn evidence_lists_only_grow(store: Arc<dyn Store>) {
@@ -334,21 +550,11 @@ pub(crate) async fn evidence_lists_are_seen_beside_their_subject_only(store: Arc
     assert!(sees(&*store, &here, after.digest()).await);
     for visible in [false, true, false] {
         let digest = *subject.digest();
-        assert!(
-            store
-                .show_tag(&here, &tag("v1"), digest, visible)
-                .await
-                .unwrap()
-        );
+        assert!(show(&*store, &here, "v1", digest, visible).await);
         assert_eq!(sees(&*store, &here, before.digest()).await, visible);
         assert_eq!(sees(&*store, &here, after.digest()).await, visible);
     }
-    assert!(
-        store
-            .show_tag(&here, &tag("v1"), *subject.digest(), true)
-            .await
-            .unwrap()
-    );
+    assert!(show(&*store, &here, "v1", *subject.digest(), true).await);
     delete_tag(&*store, &here, "v1").await.unwrap();
     assert!(!sees(&*store, &here, before.digest()).await);
     assert!(!sees(&*store, &here, after.digest()).await);
@@ -403,12 +609,7 @@ pub(crate) async fn a_hidden_release_is_shown_by_a_new_admission(store: Arc<dyn 
         .await
         .unwrap();
     // A stricter policy hid it; then the evidence came that was missing, and it is pushed once more.
-    assert!(
-        store
-            .show_tag(&here, &tag("v1"), digest, false)
-            .await
-            .unwrap()
-    );
+    assert!(show(&*store, &here, "v1", digest, false).await);
     let without = PutManifest {
         admission: None,
         ..put(&here, &made[0], TagClass::Immutable, &["v1"])

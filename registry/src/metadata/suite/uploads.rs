@@ -67,10 +67,19 @@ pub(crate) async fn a_key_is_never_handed_out_twice(store: Arc<dyn Store>) {
 
 pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
     let here = repo("a/here");
-    let (silent, active) = (upload_row(&here), upload_row(&here));
-    for row in [&silent, &active] {
+    let (silent, active, slow) = (upload_row(&here), upload_row(&here), upload_row(&here));
+    for row in [&silent, &active, &slow] {
         store.begin_upload(row.clone()).await.unwrap();
     }
+    assert!(store.keep_upload(slow.id, LATER).await.unwrap());
+    // Never back.
+    assert!(store.keep_upload(slow.id, NOW).await.unwrap());
+    let kept = store.upload(&here, slow.id).await.unwrap().unwrap();
+    let unchanged = crate::metadata::UploadRow {
+        expires_at: LATER,
+        ..slow.clone()
+    };
+    assert_eq!(kept, unchanged);
     let progress = Progress {
         offset: 1,
         hash_state: vec![],
@@ -87,7 +96,9 @@ pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
     assert!(
         !store.has_upload(silent.id).await.unwrap() && store.has_upload(active.id).await.unwrap()
     );
-    let trash = store.trash_due(NOW + 501, 10).await.unwrap();
+    assert!(store.has_upload(slow.id).await.unwrap());
+    assert!(!store.keep_upload(silent.id, LATER).await.unwrap());
+    let trash = store.trash_due(NOW + 501, None, 10).await.unwrap();
     assert_eq!(
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
         [&silent.key]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::kit::*;
+use super::kit::{self, *};
 use crate::metadata::{Refusal, TagClass};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
@@ -173,12 +173,7 @@ pub(crate) async fn hiding_a_tag_hides_what_it_leads_to(store: Arc<dyn Store>) {
     tree.tag(&*store, TagClass::Immutable, "v1").await;
     let show = |digest: Digest, visible: bool| {
         let (store, here) = (store.clone(), tree.here.clone());
-        async move {
-            store
-                .show_tag(&here, &tag("v1"), digest, visible)
-                .await
-                .unwrap()
-        }
+        async move { kit::show(&*store, &here, "v1", digest, visible).await }
     };
     assert!(
         !show(tree.image, false).await,

@@ -19,19 +19,27 @@ impl Bench {
                 }
             }
         }
-        let mut found = None;
-        let find = &mut |key: &[u8], value: &[u8]| {
-            if key.ends_with(digest.bytes()) {
-                found = Some((key.to_vec(), value.to_vec()));
-            }
-            true
-        };
-        self.engine.scan(Family::Inline, b"", b"", find).unwrap();
-        let (key, mut bytes) = found.unwrap();
+        self.flip_row(Family::Inline, digest, at);
+    }
+
+    /// Flips a bit of an entry of the metadata store.
+    fn flip_row(&self, family: Family, digest: &Digest, at: usize) {
+        let key = self.engine.key_of(family, digest);
+        let mut bytes = self.engine.get(family, &key).unwrap().unwrap();
         bytes[at] ^= 4;
-        self.engine
-            .write(&Changes::from([((Family::Inline, key), Some(bytes))]), true)
-            .unwrap();
+        self.engine.set(family, digest, Some(bytes));
+    }
+
+    /// Makes an entry of the metadata store one that its disk does not give back.
+    fn fail_row(&self, family: Family, digest: &Digest, error: crate::metadata::Error) {
+        let key = (family, self.engine.key_of(family, digest));
+        self.engine.faults().unreadable.insert(key, error);
+    }
+
+    fn failures(&self, place: &'static str) -> u64 {
+        let label = crate::metrics::WhereLabel { r#where: place };
+        let failures = &self.registry.metrics().verify_failures;
+        failures.get_or_create(&label).get()
     }
 }
 
@@ -112,4 +120,144 @@ async fn damage_further_on_ends_the_stream() {
         bench.read(&producer(), &digest).await,
         Err(Error::Damaged(_))
     ));
+}
+
+/// Somebody reads slowly, and meets damage in a copy that has been replaced by then.
+#[tokio::test]
+async fn a_copy_that_came_again_is_not_condemned_for_the_old_one() {
+    let bench = Bench::new().await;
+    let data = bytes_of(600_000);
+    let digest = bench.put_blob(&data).await;
+    bench.push(&[&data], "v1").await.unwrap();
+    let slow = bench
+        .registry
+        .readable_blob(&consumer(), &digest)
+        .await
+        .unwrap();
+    bench.flip(&digest, 10);
+    assert!(bench.read(&consumer(), &digest).await.is_err());
+    bench.put_blob(&data).await;
+    let read = bench.registry.read_blob(&slow, 0..slow.size()).await;
+    assert!(matches!(read, Err(Error::Damaged(_))));
+    assert!(bench.read(&consumer(), &digest).await.unwrap() == data);
+    assert_eq!(bench.registry.metrics().quarantined.get(), 0);
+    assert_eq!(
+        bench.failures("pull"),
+        1,
+        "nobody has to come for the second"
+    );
+}
+
+#[tokio::test]
+async fn small_content_that_the_store_does_not_give_back_is_repaired_by_a_push() {
+    let unreadable = || crate::metadata::Error::Damaged("block checksum mismatch".into());
+    for by_scrub in [false, true] {
+        let bench = Bench::new().await;
+        let data = bytes_of(1_000);
+        let digest = bench.put_blob(&data).await;
+        let image = bench.push(&[&data], "v1").await.unwrap();
+        bench.fail_row(Family::Inline, &digest, unreadable());
+        bench.fail_row(Family::Body, &image, unreadable());
+        if by_scrub {
+            assert_eq!(bench.scrub().await.damaged, [digest, image]);
+            assert_eq!(bench.failures("scrub"), 2);
+        } else {
+            let read = bench.read(&consumer(), &digest).await;
+            assert!(matches!(read, Err(Error::Damaged(_))), "{read:?}");
+            assert_eq!(bench.failures("pull"), 1);
+        }
+        // Absent for whoever could send it again.
+        let asked = bench.registry.stat_blob(&producer(), &digest).await;
+        assert!(matches!(asked, Err(Error::BlobUnknown(_))));
+        bench.put_blob(&data).await;
+        assert!(bench.read(&consumer(), &digest).await.unwrap() == data);
+        assert_eq!(bench.push(&[&data], "v1").await.unwrap(), image);
+        assert_eq!(bench.scrub().await.damaged, []);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_repaired_by_a_push() {
+    type Damage<'a> = &'a dyn Fn(&Bench, &Digest);
+    let unreadable = crate::metadata::Error::Damaged("block checksum mismatch".into());
+    let damages: [Damage<'_>; 3] = [
+        &|bench, image| bench.flip_row(Family::Body, image, 30),
+        &|bench, image| bench.engine.set(Family::Body, image, None),
+        &|bench, image| bench.fail_row(Family::Body, image, unreadable.clone()),
+    ];
+    for damage in damages {
+        let bench = Bench::new().await;
+        let data = bytes_of(1_000);
+        bench.put_blob(&data).await;
+        let image = bench.push(&[&data], "v1").await.unwrap();
+        damage(&bench, &image);
+        let reference = Reference::Digest(image);
+        let who = consumer();
+        let get = || bench.registry.manifest(&who, &reference);
+        let found = get().await;
+        assert!(matches!(found, Err(Error::Damaged(_))), "{found:?}");
+        let report = bench.scrub().await;
+        assert_eq!((report.manifests, report.damaged), (1, vec![image]));
+        assert_eq!(bench.push(&[&data], "v1").await.unwrap(), image);
+        assert_eq!(Digest::sha256(&get().await.unwrap().bytes), image);
+        assert_eq!(bench.scrub().await.damaged, []);
+    }
+}
+
+/// What cannot be read now is no damage, and hides nothing that is.
+#[tokio::test]
+async fn a_scrub_goes_on_behind_what_it_cannot_read() {
+    let bench = Bench::new().await;
+    let mut images = Vec::new();
+    for number in 0..4 {
+        let data = [bytes_of(1_000), vec![number]].concat();
+        bench.put_blob(&data).await;
+        let tag = format!("v{number}");
+        images.push((
+            bench.push(&[&data], &tag).await.unwrap(),
+            Digest::sha256(&data),
+        ));
+    }
+    images.sort();
+    let busy = crate::metadata::Error::Unavailable("too many open files".into());
+    bench.fail_row(Family::Body, &images[0].0, busy.clone());
+    bench.fail_row(Family::Inline, &images[1].1, busy);
+    bench.flip_row(Family::Body, &images[3].0, 30);
+    bench.flip_row(Family::Inline, &images[3].1, 30);
+    let report = bench.scrub().await;
+    assert_eq!((report.blobs, report.manifests), (4, 4));
+    assert_eq!(report.damaged, [images[3].1, images[3].0]);
+    let unread: Vec<&str> = report.unreadable.iter().map(|u| u.what.as_str()).collect();
+    let expected = [
+        images[1].1.to_string(),
+        format!("{} in {REPO}", images[0].0),
+    ];
+    assert_eq!(unread, expected);
+    assert_eq!(bench.registry.metrics().quarantined.get(), 1);
+    // It has not read everything, so it is still due.
+    assert_eq!(bench.registry.metrics().scrub_last_success.get(), 0);
+    bench.engine.faults().unreadable.clear();
+    let report = bench.scrub().await;
+    assert_eq!(report.unreadable, []);
+    assert_eq!(report.damaged, [images[3].0]);
+    assert_eq!(bench.registry.metrics().scrub_last_success.get(), 1000);
+}
+
+/// An object that the disk does not give back for now: here, one that is no file.
+#[tokio::test]
+async fn an_error_of_the_disk_is_not_damage() {
+    let bench = Bench::new().await;
+    let data = bytes_of(600_000);
+    let digest = bench.put_blob(&data).await;
+    let [object] = &bench.objects()[..] else {
+        panic!("one object")
+    };
+    let aside = bench.directory.path().join("aside");
+    std::fs::rename(object, &aside).unwrap();
+    std::fs::create_dir(object).unwrap();
+    let report = bench.scrub().await;
+    assert_eq!((report.damaged, report.unreadable.len()), (vec![], 1));
+    std::fs::remove_dir(object).unwrap();
+    std::fs::rename(&aside, object).unwrap();
+    assert!(bench.read(&producer(), &digest).await.unwrap() == data);
 }

@@ -5,7 +5,7 @@ use crate::metadata::{PhysicalKey, UploadId};
 use std::time::{Duration, SystemTime};
 
 impl Bench {
-    fn objects(&self) -> Vec<std::path::PathBuf> {
+    pub(super) fn objects(&self) -> Vec<std::path::PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.directory.path().join("blobs")];
         while let Some(folder) = folders.pop() {
@@ -65,6 +65,7 @@ async fn an_object_that_no_row_names_is_removed_and_no_other() {
     assert!(foreign.exists(), "a file that is none of ours was touched");
     assert!(bench.read(&consumer(), &digest).await.unwrap() == data);
 
+    assert_eq!(bench.registry.metrics().orphans_removed.get(), 1);
     let again = bench.sweep(false).await;
     assert_eq!((again.objects, again.orphans), (2, 0));
 }

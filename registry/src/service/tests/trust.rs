@@ -311,3 +311,171 @@ async fn closing_before_the_repair_shows_the_release_only_after_it() {
     bench.registry.attend().await.unwrap();
     assert!(bench.is_seen("v1").await);
 }
+
+/// Everything that speaks of a manifest, in order.
+async fn referrers(bench: &Bench, digest: &Digest) -> Vec<Digest> {
+    let who = producer();
+    let page = bench.registry.referrers(&who, digest, None, None, 100);
+    let listed = page.await.unwrap().referrers.into_iter();
+    listed.map(|referrer| referrer.digest).collect()
+}
+
+fn revocation(digest: &Digest) -> Statement {
+    let now = Time::from_seconds(1_000);
+    lifecycle::revocation(vec![Subject::new("m", digest)], "broken", now)
+}
+
+#[tokio::test]
+async fn an_older_verdict_does_not_show_a_release_that_was_revoked_since() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let remover: Grant<Delete> = grant(REPO);
+    bench.put_blob(b"content").await;
+    let digest = bench.push(&[b"content"], "").await.unwrap();
+    bench.sign(&digest).await;
+    let first = referrers(&bench, &digest).await;
+    let again = Statement::signature(vec![Subject::new("another name", &digest)]);
+    bench.attach(&digest, &again, &key(2)).await;
+    // Two statements, and a verdict that is kept for them.
+    bench.push(&[b"content"], "v1").await.unwrap();
+    assert!(bench.is_seen("v1").await);
+    // All of it goes but the first statement, which outlives its subject.
+    let v1 = "v1".parse().unwrap();
+    let gone = bench.registry.delete_tag(&remover, &v1, TagCondition::Any);
+    gone.await.unwrap();
+    let all = referrers(&bench, &digest).await;
+    let gone = bench.registry.delete_manifest(&remover, &digest);
+    gone.await.unwrap();
+    for referrer in all.iter().filter(|referrer| !first.contains(referrer)) {
+        let gone = bench.registry.delete_manifest(&remover, referrer);
+        gone.await.unwrap();
+    }
+    // It comes back with one statement, is released, and revoked: two statements once more, and others.
+    bench.push(&[b"content"], "v2").await.unwrap();
+    assert!(bench.is_seen("v2").await);
+    bench.attach(&digest, &revocation(&digest), &key(2)).await;
+    assert_eq!(referrers(&bench, &digest).await.len(), 2);
+    for _ in 0..2 {
+        assert!(!bench.is_seen("v2").await);
+        assert!(
+            bench
+                .read(&consumer(), &Digest::sha256(b"content"))
+                .await
+                .is_err()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_of_a_tag_that_moves_cannot_be_taken_away() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "mutable")).await;
+    let remover: Grant<Delete> = grant(REPO);
+    let digest = bench.signed(b"content", "latest").await;
+    assert!(bench.is_seen("latest").await);
+    bench.attach(&digest, &revocation(&digest), &key(2)).await;
+    assert!(!bench.is_seen("latest").await);
+    for referrer in referrers(&bench, &digest).await {
+        let refused = bench.registry.delete_manifest(&remover, &referrer).await;
+        assert!(matches!(refused, Err(Error::Held)), "{refused:?}");
+    }
+    assert_eq!(referrers(&bench, &digest).await.len(), 2);
+    assert!(!bench.is_seen("latest").await);
+}
+
+#[tokio::test]
+async fn a_rule_that_came_later_burns_the_names_of_earlier_tags() {
+    let bench = Bench::new().await;
+    let mutable = "[[scope]]\nrepositories = [\"**\"]\ntags = \"mutable\"\n";
+    bench.adopt(mutable).await;
+    let remover: Grant<Delete> = grant(REPO);
+    bench.put_blob(b"one").await;
+    bench.put_blob(b"two").await;
+    let one = bench.push(&[b"one"], "v1").await.unwrap();
+    bench.adopt("").await;
+    let kept = bench.registry.delete_manifest(&remover, &one).await;
+    assert!(matches!(kept, Err(Error::Held)), "{kept:?}");
+    let v1 = "v1".parse().unwrap();
+    let gone = bench.registry.delete_tag(&remover, &v1, TagCondition::Any);
+    gone.await.unwrap();
+    let reused = bench.push(&[b"two"], "v1").await;
+    assert!(matches!(reused, Err(Error::TagBurnt { .. })), "{reused:?}");
+}
+
+#[tokio::test]
+async fn evidence_that_cannot_be_read_refuses_and_stores_nothing() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    bench.put_blob(b"content").await;
+    let digest = bench.push(&[b"content"], "").await.unwrap();
+    bench.sign(&digest).await;
+    let [referrer] = referrers(&bench, &digest).await[..] else {
+        panic!("one statement")
+    };
+    let bundle = bench.manifest(&referrer).await.layers()[0].digest;
+    bench.flip(&bundle, 100);
+    let events = bench.registry.events(0, 100).await.unwrap().len();
+    for _ in 0..2 {
+        let refused = bench.push(&[b"content"], "v1").await;
+        assert!(
+            matches!(refused, Err(Error::Damaged(found)) if found == bundle),
+            "{refused:?}"
+        );
+    }
+    let tags = bench.registry.tags(&producer(), None, 10).await.unwrap();
+    assert_eq!(tags, []);
+    assert!(!bench.is_seen("v1").await);
+    let after = bench.registry.events(0, 100).await.unwrap();
+    let told = |(_, event): &(u64, crate::metadata::Event)| event.tag.is_some();
+    assert!(!after[events..].iter().any(told), "{after:?}");
+    // Whole again, it counts.
+    let statement = Statement::signature(vec![Subject::new("m", &digest)]);
+    let again = SigstoreBundle::sign(&statement, &key(2)).unwrap();
+    bench.put_blob(&again.to_bytes()).await;
+    bench.push(&[b"content"], "v1").await.unwrap();
+    assert!(bench.is_seen("v1").await);
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_a_bundle_is_set_aside_in_words() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    bench.put_blob(b"content").await;
+    let digest = bench.push(&[b"content"], "").await.unwrap();
+    let attach = async |bundle: &[u8]| {
+        bench.put_blob(bundle).await;
+        bench.put_blob(b"{}").await;
+        let subject = bench.manifest(&digest).await.descriptor();
+        let bytes = referrer_manifest(&subject, bundle, "x", "2026-01-01T00:00:00Z");
+        let push = PushManifest {
+            reference: Reference::Digest(Digest::sha256(&bytes)),
+            tags: vec![],
+            content_type: None,
+            bytes: Bytes::from(bytes),
+            condition: TagCondition::Any,
+        };
+        let who = pusher();
+        let pushed = bench.registry.push_manifest(&who, None, push);
+        pushed.await.unwrap().digest
+    };
+    // One that is as large as a client reads is read here as well.
+    let statement = Statement::signature(vec![Subject::new("m", &digest)]);
+    let mut large = SigstoreBundle::sign(&statement, &key(2))
+        .unwrap()
+        .to_bytes();
+    large.resize(5 << 20, b' ');
+    let huge = vec![b' '; sealstone_spec::sigstore::MAX_BUNDLE_BYTES + 1];
+    let huge = attach(&huge).await;
+    let Err(Error::Denied(denial)) = bench.push(&[b"content"], "v1").await else {
+        panic!("it is signed by nobody")
+    };
+    let [ignored] = &denial.ignored[..] else {
+        panic!("{denial}")
+    };
+    assert!(
+        ignored.evidence == huge && ignored.reason.contains("16777217 bytes"),
+        "{denial}"
+    );
+    attach(&large).await;
+    bench.push(&[b"content"], "v1").await.unwrap();
+}

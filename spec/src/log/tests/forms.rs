@@ -284,7 +284,12 @@ fn a_witness_cosigns_what_goes_on_and_nothing_else() {
     );
     assert_eq!(status(judge(&request(&honest, 0, 12), Some(&kept))), 409);
     assert_eq!(status(judge(&request(&forged, 5, 12), Some(&kept))), 422);
-    assert_eq!(status(judge(&request(&forged, 5, 5), Some(&kept))), 422);
+    let other_root = judge(&request(&forged, 5, 5), Some(&kept));
+    assert_eq!(other_root, Err(WitnessRefusal::OtherRoot { size: 5 }));
+    assert_eq!(status(other_root), 409);
+    let mut same = request(&honest, 5, 5);
+    same.proof.push(honest.root_at(1));
+    assert_eq!(status(judge(&same, Some(&kept))), 422);
     let mut padded = request(&honest, 0, 7);
     padded.proof.push(honest.root_at(1));
     assert_eq!(status(judge(&padded, None)), 422);

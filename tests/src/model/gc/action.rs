@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Action {
     /// An existence check by a writer: pins.
     Head(usize, usize),
+    /// The same of a manifest, by whoever is going to list it in an index.
+    HeadManifest(usize, usize),
     /// A mount from the other repository.
     Mount(usize, usize),
     /// `upload_begin`: reserves the next key.
@@ -21,14 +23,22 @@ pub enum Action {
     Commit(usize),
     /// The session ends without a commit.
     Expire(usize),
+    /// A server that started finds bytes under the key of a session: it moves them back, and the client goes on.
+    Resume(usize),
     /// `manifest_put` by digest.
     Put(usize, usize),
     /// `manifest_put` with a tag, or `tag_put` on what exists.
     Tag(usize, usize),
     /// `tag_delete`.
     Untag(usize),
-    /// `manifest_delete`, with its tags.
+    /// `manifest_delete`, with its tags, also of what an index lists.
     Delete(usize, usize),
+    /// `blob_unlink` by a client: it asks for no pin.
+    Unlink(usize, usize),
+    /// The disk changes the bytes of a blob.
+    Rot(usize),
+    /// Whoever has read the copy under a key says that it is damaged.
+    Quarantine(usize),
     /// A manifest's pin ends.
     UnpinManifest(usize, usize),
     /// A link's pin ends.
@@ -60,6 +70,15 @@ impl fmt::Display for Action {
         match *self {
             Action::Head(r, d) => {
                 write!(f, "client: HEAD blob {} in {}: exists, pinned", D[d], R[r])
+            }
+            Action::HeadManifest(r, m) => {
+                write!(f, "client: HEAD manifest {m} in {}: exists, pinned", R[r])
+            }
+            Action::Resume(k) => write!(f, "server: starts, moves the bytes of key {k} back"),
+            Action::Unlink(r, d) => write!(f, "client: deletes blob {} of {}", D[d], R[r]),
+            Action::Rot(k) => write!(f, "disk: changes the bytes of key {k}"),
+            Action::Quarantine(k) => {
+                write!(f, "reader: says that the copy under key {k} is damaged")
             }
             Action::Mount(r, d) => write!(f, "client: mounts blob {} into {}", D[d], R[r]),
             Action::Begin(r, d) => write!(

@@ -4,7 +4,7 @@
 //! them, exactly, while a broken variant is judged by the promise alone.
 
 use super::Protocol;
-use super::rows::{Object, State, has};
+use super::rows::{Blob, Object, State, has, place_of};
 
 /// Every blob that a visible manifest names has its bytes.
 pub fn no_loss(protocol: &Protocol, s: &State) -> Result<(), String> {
@@ -35,6 +35,7 @@ pub fn all(protocol: &Protocol, s: &State) -> Result<(), String> {
     i2_references_counted(protocol, s)?;
     i3_links_counted(s)?;
     i4_delete_only_dead_keys(s)?;
+    none_condemned(s)?;
     rows_have_bytes(s)
 }
 
@@ -95,7 +96,8 @@ pub fn one_way(protocol: &Protocol, before: &State, after: &State) -> Result<(),
 }
 
 /// I2: each blob that a visible manifest names is linked, and the link counts exactly those manifests.
-/// The same for children of indexes and for tags. (Fewer would lose data; more would keep it for ever.)
+/// The same for children of indexes and for tags. (Fewer would lose data; more would keep it for ever.) A child
+/// that an index lists is gone only if a client has deleted it.
 pub fn i2_references_counted(protocol: &Protocol, s: &State) -> Result<(), String> {
     for r in 0..s.links.len() {
         let visible = |m: &usize| s.manifests[r][*m].is_some();
@@ -116,9 +118,16 @@ pub fn i2_references_counted(protocol: &Protocol, s: &State) -> Result<(), Strin
                 .filter(|p| protocol.children_of(*p).any(|c| c == m))
                 .count();
             let tagged = usize::from(s.tags[r] == Some(m as u8));
-            let counted = s.manifests[r][m].map_or((0, 0), |row| {
-                (usize::from(row.parents), usize::from(row.tags))
-            });
+            let Some(row) = s.manifests[r][m] else {
+                let withdrawn = s.withdrawn & place_of(r, m) != 0;
+                if tagged > 0 || (named > 0) != withdrawn {
+                    return Err(format!(
+                        "I2: repository {r}: manifest {m} is gone, withdrawn: {withdrawn}, and is held by {named} indexes and {tagged} tags"
+                    ));
+                }
+                continue;
+            };
+            let counted = (usize::from(row.parents), usize::from(row.tags));
             if (named, tagged) != counted {
                 return Err(format!(
                     "I2: repository {r}: manifest {m} is held by {named} indexes and {tagged} tags, counted {counted:?}"
@@ -153,6 +162,18 @@ pub fn i4_delete_only_dead_keys(s: &State) -> Result<(), String> {
         Some(k) => Err(format!(
             "I4: DELETE was sent for key {k}, which is {:?}",
             place(s, k)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A copy is withheld only if it is itself damaged: one that came again is not, whoever has read the old one.
+pub fn none_condemned(s: &State) -> Result<(), String> {
+    let blobs = s.blobs.iter().flatten();
+    let condemned = |blob: &&Blob| blob.quarantined && !has(s.rotten, usize::from(blob.key));
+    match blobs.filter(condemned).map(|blob| blob.key).next() {
+        Some(key) => Err(format!(
+            "the copy under key {key} is sound and in quarantine"
         )),
         None => Ok(()),
     }

@@ -30,6 +30,8 @@ pub struct Blob {
     pub links: u8,
     /// `pin_until` lies in the future.
     pub pinned: bool,
+    /// Its bytes are known to be damaged.
+    pub quarantined: bool,
 }
 
 /// `links`: a repository's right to a blob.
@@ -90,6 +92,10 @@ pub struct State {
     pub written: u8,
     /// Keys for which a DELETE was sent; it may arrive at any time, and again.
     pub delete_sent: u8,
+    /// Keys whose bytes the disk has changed; whoever reads one may say so at any time after.
+    pub rotten: u8,
+    /// Manifests that a client deleted while an index lists them; see [`place_of`].
+    pub withdrawn: u8,
     /// First memory of the processes of a broken variant; unused by the real protocol.
     pub noted: u8,
     /// Second memory of the processes of a broken variant; unused by the real protocol.
@@ -99,6 +105,11 @@ pub struct State {
 /// Whether `mask` has bit `number`.
 pub fn has(mask: u8, number: usize) -> bool {
     mask >> number & 1 == 1
+}
+
+/// The bit of manifest `m` of repository `r`.
+pub fn place_of(r: usize, m: usize) -> u8 {
+    1 << (r * MANIFESTS + m)
 }
 
 struct Packer(u128, u32);
@@ -115,7 +126,7 @@ impl Packer {
 }
 
 impl State {
-    /// The exact packing. 92 bits are used; a value that outgrows its field fails in debug builds.
+    /// The exact packing. 102 bits are used; a value that outgrows its field fails in debug builds.
     pub fn key(&self) -> u128 {
         let mut p = Packer(0, 0);
         p.put(self.next, 3);
@@ -128,9 +139,10 @@ impl State {
         for blob in &self.blobs {
             p.put(
                 blob.map_or(0, |b| {
-                    1 | b.key << 1 | b.links << 3 | u8::from(b.pinned) << 5
+                    let flags = u8::from(b.pinned) << 5 | u8::from(b.quarantined) << 6;
+                    1 | b.key << 1 | b.links << 3 | flags
                 }),
-                6,
+                7,
             );
         }
         for link in self.links.iter().flatten() {
@@ -153,6 +165,8 @@ impl State {
             self.trash,
             self.written,
             self.delete_sent,
+            self.rotten,
+            self.withdrawn,
             self.noted,
             self.decided,
         ] {
@@ -175,6 +189,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -194,6 +209,7 @@ mod tests {
             key: 0,
             links: 1,
             pinned: true,
+            quarantined: false,
         });
         base.links[0][0] = Some(link);
         base.manifests[0][0] = Some(Manifest {
@@ -202,7 +218,7 @@ mod tests {
             pinned: true,
         });
         base.objects[0] = Object::Durable;
-        let changes: [fn(&mut State); 22] = [
+        let changes: [fn(&mut State); 25] = [
             |s| s.next = 2,
             |s| {
                 s.uploads[1] = Some(Upload {
@@ -234,6 +250,7 @@ mod tests {
                     key: 1,
                     links: 1,
                     pinned: true,
+                    quarantined: false,
                 })
             },
             |s| {
@@ -241,6 +258,7 @@ mod tests {
                     key: 0,
                     links: 2,
                     pinned: true,
+                    quarantined: false,
                 })
             },
             |s| {
@@ -248,6 +266,7 @@ mod tests {
                     key: 3,
                     links: 2,
                     pinned: true,
+                    quarantined: false,
                 })
             },
             |s| s.links[0][0] = None,
@@ -277,6 +296,9 @@ mod tests {
             |s| s.objects[3] = Object::Durable,
             |s| s.written = 0b1001,
             |s| s.delete_sent = 0b1000,
+            |s| s.rotten = 0b1000,
+            |s| s.withdrawn = 0b1000,
+            |s| s.blobs[0].as_mut().unwrap().quarantined = true,
             |s| s.noted = 0b1000,
             |s| s.decided = 0b1000,
         ];

@@ -50,6 +50,7 @@ impl Broken {
                     key: d as u8,
                     links: 0,
                     pinned: true,
+                    quarantined: false,
                 });
                 blob.links += 1;
                 blob.pinned = true;
@@ -324,6 +325,26 @@ impl Broken {
             }
             step => return self.unchanged(state, step),
         }
+        Some(s)
+    }
+
+    pub(super) fn resume_beside_commit(&self, state: &State, step: Step) -> Option<State> {
+        let mut s = self.unchanged(state, step)?;
+        if let Step::Real(Action::Resume(k)) = step {
+            s.written |= state.written & 1 << k;
+        }
+        Some(s)
+    }
+
+    pub(super) fn quarantine_by_digest(&self, state: &State, step: Step) -> Option<State> {
+        let Step::Second(Half::Key(k)) = step else {
+            return self.unchanged(state, step);
+        };
+        let mut s = *state;
+        if !has(s.rotten, k) {
+            return None;
+        }
+        s.blobs[0].as_mut()?.quarantined = true;
         Some(s)
     }
 }

@@ -1,10 +1,10 @@
-//! Every shortcut loses data, and the world in which it does is safe under the real protocol.
+//! Every shortcut loses or withholds data, and the world in which it does is safe under the real protocol.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::model::{Outcome, explore};
 
 /// Each mistake, the length of its shortest loss, and what must happen on the way.
-const LOSSES: [(Shortcut, usize, &str); 13] = [
+const LOSSES: [(Shortcut, usize, &str); 15] = [
     (
         Shortcut::DigestPathWithGrace,
         10,
@@ -42,6 +42,16 @@ const LOSSES: [(Shortcut, usize, &str); 13] = [
         "counts the removed link down",
     ),
     (Shortcut::DeleteCountsTwice, 12, "repeats the delete"),
+    (
+        Shortcut::ResumeBesideCommit,
+        6,
+        "moves the bytes of key 0 back",
+    ),
+    (
+        Shortcut::QuarantineByDigest,
+        11,
+        "has read key 0, says that blob x is damaged",
+    ),
 ];
 
 #[test]
