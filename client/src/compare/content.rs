@@ -303,11 +303,7 @@ fn read(
     }
 }
 
-pub(super) fn tensors_of(
-    side: &Side,
-    format: Format,
-    budget: &mut Budget,
-) -> Result<TensorFile, Unreadable> {
+fn tensors_of(side: &Side, format: Format, budget: &mut Budget) -> Result<TensorFile, Unreadable> {
     match format {
         Format::Safetensors => safetensors::read(&side.bytes),
         Format::Npy => npy::read(&side.bytes),

@@ -8,7 +8,6 @@
 //! | `numbers`, `accumulate`, `tensors`, `predictions` | elements, sums over them, tensors by name, labels |
 //! | `safetensors`, `npy`, `torch` over `pickle`, `onnx` over `protobuf`, `gguf` | where a format keeps its tensors |
 //! | `json`, `lightgbm` | documents with numbers in them |
-//! | `sound` | whether one file is what its format says, and safe to load |
 //! | `table` over `columns` | CSV, TSV and JSON lines |
 //! | `archive` | zip, tar, gzip |
 //!
@@ -38,7 +37,6 @@ mod pickle;
 mod predictions;
 mod protobuf;
 mod safetensors;
-mod sound;
 mod stabilizer;
 mod table;
 mod tensors;
@@ -53,7 +51,6 @@ pub use comparison::{
 };
 pub use locator::{Locator, Place};
 pub use sealstone_spec::compare::ArtifactRule;
-pub use sound::unsound;
 
 use crate::error::Result;
 use std::path::Path;

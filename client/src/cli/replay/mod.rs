@@ -296,6 +296,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     }
     let directory = Path::new(&args.target);
     let is_project = directory.join(RECIPE_FILE).is_file();
+    let mut verified = None;
     let mut found = None;
     let mut fetch = None;
     let loaded = if is_project {
@@ -316,9 +317,11 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         fetch = Some(seconds(began));
         match brought {
             Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),
-            Ok((directory, digest)) => {
+            Ok(passed) => {
+                let digest = *passed.manifest.digest();
                 let id = id_of(&args.target.parse()?, &digest);
-                let project = Project::of_bundle(&directory, &id, digest, profile);
+                let project = Project::of_bundle(&passed.directory, &id, digest, profile);
+                verified = Some(passed);
                 project.map_err(|error| (error, id, Some(digest)))
             }
         }
@@ -367,8 +370,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     write_all(args, &report, &around)?;
     let mut attached = Vec::new();
     if let Some(signer) = &signer {
-        // What a policy demands of others says nothing about the bundle; any other halt does.
-        attached = state(args, &report, signer, found.as_ref().filter(|_| !denied)).await?;
+        attached = state(args, &report, signer, verified.as_ref()).await?;
         if let Some((place, manifest)) = found.filter(|_| args.push) {
             attached.extend(report_damage(&report, signer, &place, &manifest).await?);
         }
