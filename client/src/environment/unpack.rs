@@ -138,7 +138,10 @@ impl Layer<'_> {
                 }
                 // Compiled files of Python hold the time of their source.
                 let time = Duration::from_secs(entry.header().mtime().unwrap_or(0));
-                file.set_modified(SystemTime::UNIX_EPOCH + time)?;
+                let time = SystemTime::UNIX_EPOCH.checked_add(time).ok_or_else(|| {
+                    io::Error::other(format!("\"{}\" has a time that is none", path.display()))
+                })?;
+                file.set_modified(time)?;
                 file.set_permissions(Permissions::from_mode(mode))?;
             }
             EntryType::Symlink => {
