@@ -146,6 +146,19 @@ async fn a_release_needs_a_reproduction_by_somebody_other_than_the_builder() {
     // Half of the work is none either.
     replay("other.key", &["--scope", "eval"]).expect(0);
     release().expect(3).says("reproduction");
+    // Nor is that of somebody who did not look at the signatures.
+    let insecure = [
+        "replay",
+        &bundle,
+        "--insecure-skip-signatures",
+        "--sign-with",
+        "other.key",
+        "--push",
+    ];
+    desk.admin(&insecure).expect(0);
+    release()
+        .expect(3)
+        .says("was made with something waived: insecure");
     let state = desk.admin(&["status", &bundle, "--policy", "policy.json"]);
     assert_eq!(state.json["state"], "candidate", "{}", state.everything);
     let early = ["pull", &bundle, "--registry-policy", "-o", "early"];

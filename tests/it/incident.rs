@@ -257,6 +257,9 @@ fn a_replay_that_halts_on_other_bytes_reports_it() {
     ];
     let halted = desk.run(None, &replay).expect(3);
     halted.says("halted; the incident is recorded");
+    // The report that says so, the test result that follows from it, and the incident.
+    let attached = halted.json["attached"].as_array().unwrap();
+    assert_eq!(attached.len(), 3, "{}", halted.everything);
     let shown = status();
     assert!(is_quarantined(&shown.json), "{}", shown.everything);
     let is_said_by = |person: &str, shown: &Value| {

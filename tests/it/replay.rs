@@ -1,8 +1,10 @@
 //! From a project to a report that somebody else signed, through the real binaries: run, pack, push, sign, replay.
 
+use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry, binary};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 const RECIPE: &str = r#"recipe = { version = 1, name = "counts", owner = "team-x", risk = "low" }
@@ -138,6 +140,116 @@ fn a_directory_replays_and_a_changed_script_is_named() {
     assert!(desk.0.path().join(".sealstone/incidents").is_dir());
 }
 
+#[test]
+fn drift_looks_at_the_machine_as_a_replay_does() {
+    let desk = Desk::new();
+    let mut command = Command::new(binary("sealstone").unwrap());
+    command
+        .args(["run", "p", "--force", "--quiet"])
+        .current_dir(desk.0.path())
+        .env("SOURCE_DATE_EPOCH", "1700000000");
+    assert!(command.status().unwrap().success());
+    let lock = fs::read_to_string(desk.0.path().join("p/recipe.lock")).unwrap();
+    assert!(lock.contains("1700000000"), "the time is a fact");
+    let drifted = desk.run(None, &["drift", "p"], 0);
+    assert!(
+        !drifted["rows"].to_string().contains("source_date_epoch"),
+        "{drifted}"
+    );
+}
+
+#[test]
+fn a_metric_that_is_no_longer_asked_for_and_a_flipped_file_are_told() {
+    let desk = Desk::new();
+    let reason = |shown: &Value, code: &str, subject: &str| {
+        let reasons = shown["report"]["reasons"].as_array().unwrap();
+        let is_it = |reason: &&Value| reason["code"] == code && reason["subject"] == subject;
+        assert_eq!(reasons.iter().filter(is_it).count(), 1, "{shown}");
+    };
+    let verify = ["replay", "p", "--scope", "verify"];
+    let good = desk.run(None, &verify, 0);
+    assert_eq!(good["report"]["verdict"], "REPRODUCED");
+    desk.write("p/src/train.sh", "exit 1\n");
+    let other = desk.run(None, &verify, 0);
+    assert_eq!(other["report"]["verdict"], "REPRODUCED_WITH_WARNINGS");
+    reason(&other, "drift", "src/train.sh");
+    // The scope of golden answers runs no stage, and says what it did not run.
+    let infer = desk.run(None, &["replay", "p", "--scope", "infer"], 0);
+    reason(&infer, "drift", "train");
+    let metric =
+        &RECIPE[RECIPE.find("[metric.rows]").unwrap()..RECIPE.find("[test.golden]").unwrap()];
+    let recipe = fs::read_to_string(desk.0.path().join("p/recipe.toml")).unwrap();
+    assert!(recipe.contains(metric));
+    desk.write("p/recipe.toml", &recipe.replace(metric, ""));
+    let gone = desk.run(None, &verify, 5);
+    reason(&gone, "unmeasured", "rows");
+    reason(&gone, "drift", "recipe.toml");
+}
+
+/// The bundle of a layout with another script in it, as somebody would make it who does not mind the lock.
+fn with_another_script(layout: &Path) {
+    let json = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let store = |bytes: &[u8]| -> Digest {
+        let digest = Digest::sha256(bytes);
+        fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        digest
+    };
+    let mut index = json(&layout.join("index.json"));
+    let digest = index["manifests"][0]["digest"]
+        .as_str()
+        .unwrap()
+        .replace("sha256:", "");
+    let mut manifest = json(&layout.join("blobs/sha256").join(digest));
+    let script = b"mkdir -p model\n";
+    let layers = manifest["layers"].as_array_mut().unwrap();
+    let layer = layers
+        .iter_mut()
+        .find(|layer| {
+            layer["annotations"]
+                .to_string()
+                .contains("\"src/train.sh\"")
+        })
+        .unwrap();
+    let old = layer["digest"].as_str().unwrap().to_owned();
+    let new = store(script);
+    layer["digest"] = serde_json::json!(new);
+    layer["size"] = serde_json::json!(script.len());
+    let bytes = manifest.to_string().replace(&old, &new.to_string());
+    index["manifests"][0]["digest"] = serde_json::json!(store(bytes.as_bytes()));
+    index["manifests"][0]["size"] = serde_json::json!(bytes.len());
+    fs::write(layout.join("index.json"), index.to_string()).unwrap();
+}
+
+#[test]
+fn a_bundle_that_contradicts_its_own_lock_is_reported_as_damaged() {
+    let desk = Desk::new();
+    desk.run(None, &["pack", "p", "-o", "bundle:1.0.0"], 0);
+    with_another_script(&desk.0.path().join("bundle"));
+    let layout = "oci:bundle:1.0.0";
+    desk.run(None, &["sign", layout, "--key", "builder.key"], 0);
+    let halted = desk.run(
+        None,
+        &[
+            "replay",
+            layout,
+            "--key",
+            "builder.pub",
+            "--sign-with",
+            "other.key",
+            "--push",
+        ],
+        3,
+    );
+    let reason = &halted["report"]["reasons"][0];
+    assert_eq!(
+        (reason["code"].as_str(), reason["subject"].as_str()),
+        (Some("file-digest"), Some("src/train.sh"))
+    );
+    let shown = desk.run(None, &["inspect", layout, "--key", "other.pub"], 0);
+    let incident = "https://sealstone.dev/attestation/incident/v0.1";
+    assert!(shown.to_string().contains(incident), "{shown}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_is_replayed_by_somebody_else_and_the_report_is_attached() {
     let registry = Setup::default().start().await.unwrap();
@@ -163,12 +275,46 @@ async fn a_bundle_is_replayed_by_somebody_else_and_the_report_is_attached() {
         "--sign-with",
         "other.key",
         "--push",
+        "--junit",
+        "junit.xml",
     ];
     let done = desk.run(here, &replay, 0);
     assert_eq!(done["report"]["class"]["achieved"], "bit_exact");
+    let events: Vec<&str> = done["report"]["trail"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["event"].as_str().unwrap())
+        .collect();
+    let due = [
+        "verify.signature",
+        "verify.bundle",
+        "environment.materialize",
+        "verify.project",
+        "environment.compare",
+        "stage.run",
+        "stage.compare",
+        "stage.run",
+        "stage.compare",
+        "test.run",
+    ];
+    assert_eq!(events, due);
+    let numbers = done["report"]["trail"].as_array().unwrap().iter();
+    let numbers: Vec<u64> = numbers.filter_map(|entry| entry["seq"].as_u64()).collect();
+    assert_eq!(numbers, (1..=10).collect::<Vec<u64>>());
+    let junit = fs::read_to_string(desk.0.path().join("junit.xml")).unwrap();
+    assert!(
+        junit.contains("integrity.verify.signature") && junit.contains("integrity.verify.bundle")
+    );
     assert!(done["attached"].as_array().unwrap().len() >= 3, "{done}");
 
     // The report is evidence by the other's key, and none by the builder's.
+    // What a lock says of a stage is the word of whoever made the bundle, unless somebody looks at the signatures.
+    let traced = desk.run(here, &["trace", "train", &bundle], 0);
+    assert_eq!(traced["signatures"], "not looked at");
+    let own = desk.run(None, &["trace", "train", "p"], 0);
+    assert!(own["signatures"].is_null());
+
     let shown = desk.run(here, &["inspect", &bundle, "--key", "other.pub"], 0);
     assert!(
         shown

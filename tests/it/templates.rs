@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 
 const RECIPE: &str = r#"recipe = { version = 1, name = "my-model", owner = "team-x", risk = "low" }
 environment = { kind = "host" }
+params = { file = "params.json" }
 determinism = { class = "bit_exact", seed = 7, threads = 1 }
 isolation = { minimum = "I1" }
 [[input]]
@@ -23,6 +24,7 @@ device = "cpu"
 run = ["sh", "src/train.sh"]
 in = ["data/raw.csv", "src/train.sh"]
 out = ["model/weights.txt"]
+params = ["keep"]
 [stage.evaluate]
 kind = "evaluate"
 device = "cpu"
@@ -34,6 +36,9 @@ from = "metrics.json#/rows"
 direction = "none"
 replay = { abs = 0 }
 why = "a count"
+[profile.smoke]
+inputs = { "data/raw.csv" = "data/few.csv" }
+baseline = "smoke.lock"
 "#;
 
 fn read(name: &str) -> Vec<Value> {
@@ -46,11 +51,15 @@ fn read(name: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A checked-out project with its baseline, a registry with the release of it, and keys.
+/// A repository with a project and its baseline, a registry with the release of it, and keys. Jobs run in clones of the
+/// repository, with nothing that their template does not give them.
 struct Server {
     directory: tempfile::TempDir,
     registry: TestRegistry,
 }
+
+/// Where programs of a machine lie.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Server {
     async fn new() -> Server {
@@ -62,6 +71,8 @@ impl Server {
         for (path, content) in [
             ("work/recipe.toml", RECIPE),
             ("work/data/raw.csv", "x\n3\n1\n2\n"),
+            ("work/data/few.csv", "x\n3\n"),
+            ("work/params.json", "{\"keep\": 3}"),
             (
                 "work/src/train.sh",
                 "mkdir -p model\nsort data/raw.csv > model/weights.txt\n",
@@ -75,7 +86,7 @@ impl Server {
             server.write(path, content);
         }
         let client = |line: &str| {
-            let output = server.shell("work", line, &[]);
+            let output = server.shell("work", line, &server.account());
             assert!(
                 output.status.success(),
                 "{line}: {}",
@@ -85,11 +96,38 @@ impl Server {
         client("sealstone keygen --out ../trust/builder --no-passphrase");
         client("sealstone keygen --out ../trust/replay --passphrase-file ../trust/passphrase");
         client("sealstone lint . --fix-digests && sealstone run --quiet");
+        client("sealstone run --profile smoke --quiet && sealstone docs .");
         let place = server.place();
         client(&format!(
             "sealstone pack . -o ../bundle:1.0.0 && sealstone push oci:../bundle:1.0.0 {place}:1.0.0 && sealstone sign {place}:1.0.0 --key ../trust/builder.key"
         ));
+        client("git init --quiet -b main");
+        server.commit();
         server
+    }
+
+    /// Everything that is not ignored, as a commit.
+    fn commit(&self) {
+        let line = "git add --all && git -c user.name=a -c user.email=a@example -c commit.gpgsign=false commit --quiet -m x";
+        let output = self.shell("work", line, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+
+    /// A job begins: the place that it works in is a clone, and nothing of another job is there.
+    fn check_out(&self) {
+        let line = "rm -rf job && git clone --quiet work job";
+        let output = self.shell(".", line, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+
+    /// The account that a build server keeps for its jobs.
+    fn account(&self) -> [(&str, &str); 2] {
+        [
+            ("SEALSTONE_USERNAME", &self.registry.admin.name),
+            ("SEALSTONE_PASSWORD", &self.registry.admin.secret),
+        ]
     }
 
     fn write(&self, path: &str, content: &str) {
@@ -106,10 +144,10 @@ impl Server {
         format!("{}/models/my-model", self.registry.address())
     }
 
-    /// A step as a build server runs it: by bash that stops at the first failure, with `sealstone` on the path.
+    /// A step as a build server runs it: by bash that stops at the first failure, with `sealstone` on the path, where the
+    /// image has it.
     fn shell(&self, directory: &str, script: &str, variables: &[(&str, &str)]) -> Output {
         let client = binary("sealstone").unwrap();
-        let path = std::env::var("PATH").unwrap();
         Command::new("bash")
             .args([
                 "--noprofile",
@@ -124,12 +162,10 @@ impl Server {
             .env_clear()
             .env(
                 "PATH",
-                format!("{}:{path}", client.parent().unwrap().display()),
+                format!("{}:{PATH}", client.parent().unwrap().display()),
             )
             .env("HOME", self.directory.path())
-            .env("SEALSTONE_REGISTRY", self.registry.address().to_string())
-            .env("SEALSTONE_USERNAME", &self.registry.admin.name)
-            .env("SEALSTONE_PASSWORD", &self.registry.admin.secret)
+            .env("CI", "true")
             .envs(variables.iter().copied())
             .output()
             .unwrap()
@@ -137,11 +173,17 @@ impl Server {
 
     #[track_caller]
     fn step(&self, name: &str, script: &str, variables: &[(&str, &str)], code: i32) {
-        let output = self.shell(
-            "work",
-            &script.replace("registry.example/models/my-model", &self.place()),
-            variables,
-        );
+        let address = self.registry.address().to_string();
+        let here = |text: &str| text.replace("registry.example", &address);
+        let given: Vec<(&str, String)> = variables
+            .iter()
+            .map(|(name, value)| (*name, here(value)))
+            .collect();
+        let given: Vec<(&str, &str)> = given
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let output = self.shell("job", &here(script), &given);
         assert_eq!(
             output.status.code(),
             Some(code),
@@ -155,7 +197,7 @@ impl Server {
     #[track_caller]
     fn left(&self, files: &[(&str, &str)]) {
         for (name, begins) in files {
-            let path = self.directory.path().join("work").join(name);
+            let path = self.directory.path().join("job").join(name);
             let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(
                 text.trim_start().starts_with(begins),
@@ -172,7 +214,7 @@ impl Server {
             "sealstone inspect {}:1.0.0 --output json --key ../trust/replay.pub",
             self.place()
         );
-        let output = self.shell("work", &line, &[]);
+        let output = self.shell("work", &line, &self.account());
         let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
         let rows = shown["referrers"].as_array().unwrap().iter();
         rows.filter(|row| {
@@ -190,6 +232,13 @@ impl Server {
             "work/src/evaluate.sh",
             "echo '{\"rows\": 5.0}' > metrics.json\n",
         );
+        self.commit();
+    }
+
+    /// Somebody changes a parameter of the training, and does not train again.
+    fn change_the_training(&self) {
+        self.write("work/params.json", "{\"keep\": 2}");
+        self.commit();
     }
 }
 
@@ -223,7 +272,16 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
             "secrets.SEALSTONE_REPLAY_PASSPHRASE",
             "correct horse battery staple",
         ),
+        (
+            "vars.SEALSTONE_USERNAME",
+            server.registry.admin.name.as_str(),
+        ),
+        (
+            "secrets.SEALSTONE_PASSWORD",
+            server.registry.admin.secret.as_str(),
+        ),
         ("github.token", "none"),
+        ("github.repository", "team/model"),
         ("github.event.number", "7"),
     ];
     // Comments on a pull request need GitHub itself.
@@ -244,10 +302,12 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
             .collect()
     };
     let run = |job: &str, codes: &[i32]| {
+        server.check_out();
         let steps = steps(job);
         assert_eq!(steps.len(), codes.len(), "{steps:?}");
         for ((name, script, variables), code) in steps.iter().zip(codes) {
             let mut all = vec![
+                ("GITHUB_ACTIONS", "true"),
                 ("GITHUB_STEP_SUMMARY", summary.as_str()),
                 ("GITHUB_REF_NAME", "v1.0.0"),
             ];
@@ -264,18 +324,35 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
         ("replay.sarif", "{"),
         ("comment.md", ""),
         ("report.html", "<!"),
+        ("smoke.xml", "<?xml"),
+        ("smoke.html", "<!"),
     ];
-    run("commit", &[0, 0]);
+    let told = || {
+        let text = fs::read_to_string(&summary).unwrap();
+        fs::remove_file(&summary).unwrap();
+        text
+    };
+    run("commit", &[0; 6]);
     server.left(&files);
-    assert!(fs::read_to_string(&summary).unwrap().contains("REPRODUCED"));
+    let first = told();
+    assert!(
+        first.contains("REPRODUCED") && !first.contains("drift"),
+        "{first}"
+    );
     assert_eq!(server.reports(), 0);
     run("release", &[0, 0]);
     server.left(&[("junit.xml", "<?xml"), ("report.html", "<!")]);
     assert!(server.reports() > 0, "the report of a release is attached");
+    // The evaluation alone would not notice: the weights that are committed are those of before.
+    server.change_the_training();
+    run("commit", &[0; 6]);
+    let changed = told();
+    assert!(changed.contains("REPRODUCED_WITH_WARNINGS"), "{changed}");
+    assert!(changed.contains("keep 3→2"), "{changed}");
     server.break_the_evaluation();
-    run("commit", &[2, 0]);
+    run("commit", &[0, 0, 0, 2, 2, 0]);
     server.left(&files);
-    assert!(fs::read_to_string(&summary).unwrap().contains("DIVERGED"));
+    assert!(told().contains("DIVERGED"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,10 +369,18 @@ async fn the_template_for_gitlab_replays_a_commit_and_a_release() {
         ("SEALSTONE_TRUSTED_PUB", trusted.as_str()),
         ("SEALSTONE_REPLAY_KEY", key.as_str()),
         ("SEALSTONE_PASSPHRASE", "correct horse battery staple"),
+        ("GITLAB_CI", "true"),
     ];
+    // What the template sets, and what the project keeps for its jobs.
+    let stated = template["variables"].as_object().unwrap().iter();
+    let stated = stated.map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+    let variables: Vec<(&str, &str)> = stated.chain(variables).chain(server.account()).collect();
     let run = |job: &str, code: i32| {
-        for line in template[job]["script"].as_array().unwrap() {
-            server.step(job, line.as_str().unwrap(), &variables, code);
+        server.check_out();
+        let lines = template[job]["script"].as_array().unwrap();
+        for (number, line) in lines.iter().enumerate() {
+            let due = if number + 1 == lines.len() { code } else { 0 };
+            server.step(job, line.as_str().unwrap(), &variables, due);
         }
         // What the job says it keeps is there, whatever the verdict.
         let kept = template[".replay"]["artifacts"]["paths"]
@@ -307,10 +392,12 @@ async fn the_template_for_gitlab_replays_a_commit_and_a_release() {
         }
     };
     run("replay-commit", 0);
+    run("replay-smoke", 0);
     run("replay-release", 0);
     assert!(server.reports() > 0, "the report of a release is attached");
     server.break_the_evaluation();
     run("replay-commit", 2);
+    run("replay-smoke", 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,6 +421,7 @@ async fn the_job_for_kubernetes_replays_a_release() {
         ("/work", "pod"),
     ];
     server.write("pod/there", "");
+    server.check_out();
     let here = |text: &str| {
         let mut text = text.replace("registry.example/models/my-model", &server.place());
         for (mount, directory) in places {
@@ -363,10 +451,14 @@ async fn the_job_for_kubernetes_replays_a_release() {
         .unwrap()
         .iter()
         .map(|row| {
-            (
-                row["name"].as_str().unwrap().to_owned(),
-                here(row["value"].as_str().unwrap()),
-            )
+            let secret = &row["valueFrom"]["secretKeyRef"];
+            let value = match (row["value"].as_str(), secret["key"].as_str()) {
+                (Some(value), _) => here(value),
+                (None, Some("username")) => server.registry.admin.name.clone(),
+                (None, Some("password")) => server.registry.admin.secret.clone(),
+                _ => panic!("nobody stands in for {row}"),
+            };
+            (row["name"].as_str().unwrap().to_owned(), value)
         })
         .collect();
     let variables: Vec<(&str, &str)> = variables

@@ -2,15 +2,19 @@
 
 use super::{Against, TestResult};
 use crate::error::{Error, Result};
-use crate::plan::{Given, command, contents, lock_files, plain, settings};
+use crate::plan::{Given, command, contents, limits, lock_files, plain, settings};
 use crate::recipe::hash_path;
 use crate::runner::{LogSink, StageJob};
 use sealstone_spec::compare::ArtifactRule;
+use sealstone_spec::environment::Isolation;
 use sealstone_spec::recipe::{Check, Content, LockedFile, Placeholder, RecipePath, Stage, Test};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+/// How long a test may take where the stage of its model has no limit.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// Where commands of tests write.
 const OUT: &str = "test-output";
 
@@ -31,6 +35,7 @@ struct Answer {
     written: std::result::Result<PathBuf, String>,
     files: Vec<LockedFile>,
     wall_ms: Option<u64>,
+    isolation: Isolation,
 }
 
 impl Asked<'_> {
@@ -72,6 +77,11 @@ impl Asked<'_> {
         job.outputs = vec![out.clone()];
         let device = writer.and_then(|stage| stage.device.as_deref());
         settings(recipe, given.seed, given.machine, device, &mut job)?;
+        // It needs no more than what made the model; and no test is waited for without end.
+        if let Some(stage) = writer {
+            limits(stage, &mut job);
+        }
+        job.limits.wall.get_or_insert(LONGEST);
         job.env
             .insert("SEALSTONE_STAGE".into(), format!("test-{}", test.name));
         job.env.insert("SEALSTONE_OUT".into(), out.clone());
@@ -89,6 +99,7 @@ impl Asked<'_> {
             written,
             files,
             wall_ms: outcome.usage.wall_ms.map(|wall| wall.value),
+            isolation: outcome.isolation,
         })
     }
 
@@ -132,6 +143,7 @@ impl Asked<'_> {
             Ok(now) => compared(against, base, &now, rule)?,
         };
         result.wall_ms = answer.wall_ms;
+        result.isolation = Some(answer.isolation);
         result.files = answer.files;
         if let Check::Inference { expect, .. } = &test.check
             && base.exists()

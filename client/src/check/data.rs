@@ -1,21 +1,31 @@
-//! Data tests: rows, gaps and the schema of a table or document.
+//! Data tests: rows, gaps, columns and the schema of a table or document.
 
 use super::TestResult;
 use super::schema::fits;
 use crate::error::{Error, Result};
+use sealstone_spec::digest::Digest;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+/// What is expected of it.
+#[derive(Clone, Copy)]
+pub(super) struct Due<'a> {
+    pub(super) schema: Option<&'a Value>,
+    pub(super) nulls: &'a BTreeMap<String, u64>,
+    pub(super) rows: Option<u64>,
+    pub(super) columns: &'a BTreeMap<String, Digest>,
+}
+
 /// Looks at a table or a document.
-pub(super) fn data(
-    path: &Path,
-    name: &str,
-    schema: Option<&Value>,
-    nulls: &BTreeMap<String, u64>,
-    rows: Option<u64>,
-) -> Result<TestResult> {
+pub(super) fn data(path: &Path, name: &str, due: Due<'_>) -> Result<TestResult> {
+    let Due {
+        schema,
+        nulls,
+        rows,
+        columns,
+    } = due;
     let rows_found = match records(path, name)? {
         Ok(records) => records,
         Err(problem) => return Ok(TestResult::new(false, problem)),
@@ -41,6 +51,15 @@ pub(super) fn data(
             ));
         }
     }
+    for (column, due) in columns {
+        let digest = digest_of(column, &rows_found);
+        if digest != *due {
+            return Ok(TestResult::new(
+                false,
+                format!("column \"{column}\" holds other values: expected {due}, found {digest}"),
+            ));
+        }
+    }
     if let Some(schema) = schema {
         for (index, row) in rows_found.iter().enumerate() {
             if let Err(problem) = fits(row, schema, "") {
@@ -52,6 +71,32 @@ pub(super) fn data(
         }
     }
     Ok(TestResult::new(true, format!("{} rows", rows_found.len())))
+}
+
+/// The digests of some columns of a file as they are now; or why it has no rows.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn column_digests(
+    path: &Path,
+    name: &str,
+    columns: &[&str],
+) -> Result<std::result::Result<Vec<Digest>, String>> {
+    let rows = records(path, name)?;
+    Ok(rows.map(|rows| {
+        let digests = columns.iter().map(|column| digest_of(column, &rows));
+        digests.collect()
+    }))
+}
+
+/// SHA-256 of a column: its values in the order of the rows, each as JSON with a newline, `null` where there is none.
+fn digest_of(column: &str, rows: &[Value]) -> Digest {
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(&row.get(column).unwrap_or(&Value::Null).to_string());
+        text.push('\n');
+    }
+    Digest::sha256(text.as_bytes())
 }
 
 /// The rows of a file as objects: cells of CSV are texts.
@@ -130,7 +175,43 @@ mod tests {
             .iter()
             .map(|(name, count)| ((*name).to_owned(), *count))
             .collect();
-        data(&path, name, schema.as_ref(), &nulls, rows).unwrap()
+        let due = Due {
+            schema: schema.as_ref(),
+            nulls: &nulls,
+            rows,
+            columns: &BTreeMap::new(),
+        };
+        data(&path, name, due).unwrap()
+    }
+
+    #[test]
+    fn a_column_is_held_to_its_digest() {
+        let root = tempfile::tempdir().unwrap();
+        let look = |name: &str, content: &str, column: &str, due: Digest| {
+            let path = root.path().join(name);
+            fs::write(&path, content).unwrap();
+            let columns = BTreeMap::from([(column.to_owned(), due)]);
+            let due = Due {
+                schema: None,
+                nulls: &BTreeMap::new(),
+                rows: None,
+                columns: &columns,
+            };
+            data(&path, name, due).unwrap()
+        };
+        let ages = Digest::sha256(b"\"1\"\n\"\"\n\"3\"\n");
+        assert!(look("a.csv", "age,name\n1,a\n,b\n3,\n", "age", ages).ok);
+        // Another column may be another one; another order is.
+        assert!(look("a.csv", "name,age\nx,1\ny,\nz,3\n", "age", ages).ok);
+        let other = look("a.csv", "age,name\n3,a\n,b\n1,\n", "age", ages);
+        assert!(
+            !other.ok
+                && other
+                    .detail
+                    .starts_with("column \"age\" holds other values")
+        );
+        let values = Digest::sha256(b"1.5\nnull\n");
+        assert!(look("a.jsonl", "{\"v\": 1.5}\n{}\n", "v", values).ok);
     }
 
     #[test]

@@ -13,12 +13,14 @@ mod answer;
 mod data;
 mod schema;
 
-use crate::compare::ArtifactComparison;
+use crate::compare::{ArtifactComparison, unsound};
 use crate::error::{Error, Result};
 use crate::plan::{Given, lock_files};
 use crate::runner::{LogSink, Runner};
 use answer::Asked;
+pub(crate) use data::column_digests;
 use sealstone_spec::compare::{ArtifactRule, Class, Purpose};
+use sealstone_spec::environment::Isolation;
 use sealstone_spec::recipe::{Check, Content, LockedFile, Recipe, RecipePath, Test, Tolerance};
 use std::fs;
 use std::path::Path;
@@ -53,6 +55,8 @@ pub struct TestResult {
     pub recorded: bool,
     /// What the command took, in milliseconds.
     pub wall_ms: Option<u64>,
+    /// How far the command was kept from the machine, if there is one.
+    pub isolation: Option<Isolation>,
 }
 
 impl TestResult {
@@ -65,6 +69,7 @@ impl TestResult {
             files: Vec::new(),
             recorded: false,
             wall_ms: None,
+            isolation: None,
         }
     }
 }
@@ -86,13 +91,20 @@ pub fn run_test(
             schema,
             nulls,
             rows,
+            columns,
         } => {
             let path = given.roots.place(given.recipe, file.as_str());
             let schema = match schema {
                 Some(path) => Some(read_schema(given, path)?),
                 None => None,
             };
-            let mut result = data::data(&path, file.as_str(), schema.as_ref(), nulls, *rows)?;
+            let due = data::Due {
+                schema: schema.as_ref(),
+                nulls,
+                rows: *rows,
+                columns,
+            };
+            let mut result = data::data(&path, file.as_str(), due)?;
             let reads: Vec<RecipePath> = test.reads().into_iter().cloned().collect();
             result.files = lock_files(given.recipe, given.roots, &reads)?;
             Ok(result)
@@ -101,6 +113,12 @@ pub fn run_test(
             run, reads, model, ..
         } => {
             let model = model_of(given.recipe, test, model.as_ref())?;
+            // What cannot be loaded, or must not be, is not loaded.
+            for (path, file) in given.roots.files(given.recipe, &model)? {
+                if let Some(problem) = unsound(&file.source)? {
+                    return Ok(TestResult::new(false, format!("\"{path}\": {problem}")));
+                }
+            }
             let base = given.roots.place(given.recipe, model.as_str());
             let asked = Asked {
                 run,

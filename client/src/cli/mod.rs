@@ -372,18 +372,19 @@ mod templates {
 
     #[test]
     fn build_servers_run_commands_that_exist() {
-        for (name, count) in [("github-actions.yaml", 2), ("gitlab-ci.yaml", 2)] {
+        for (name, count, replays) in [("github-actions.yaml", 6, 3), ("gitlab-ci.yaml", 6, 3)] {
             let mut found = Vec::new();
             read(name)
                 .iter()
                 .for_each(|value| commands(value, &mut found));
             assert_eq!(found.len(), count, "{name}: {found:?}");
+            let is_replay = |line: &&String| line.starts_with("sealstone replay ");
+            assert_eq!(found.iter().filter(is_replay).count(), replays, "{name}");
             for line in found {
                 let words: Vec<String> = line
                     .split(' ')
                     .map(|word| word.trim_matches('"').to_owned())
                     .collect();
-                assert!(words.contains(&"replay".to_owned()));
                 parses(&words);
             }
         }

@@ -303,7 +303,11 @@ fn read(
     }
 }
 
-fn tensors_of(side: &Side, format: Format, budget: &mut Budget) -> Result<TensorFile, Unreadable> {
+pub(super) fn tensors_of(
+    side: &Side,
+    format: Format,
+    budget: &mut Budget,
+) -> Result<TensorFile, Unreadable> {
     match format {
         Format::Safetensors => safetensors::read(&side.bytes),
         Format::Npy => npy::read(&side.bytes),

@@ -8,6 +8,7 @@
 //! | `numbers`, `accumulate`, `tensors`, `predictions` | elements, sums over them, tensors by name, labels |
 //! | `safetensors`, `npy`, `torch` over `pickle`, `onnx` over `protobuf`, `gguf` | where a format keeps its tensors |
 //! | `json`, `lightgbm` | documents with numbers in them |
+//! | `sound` | whether one file is what its format says, and safe to load |
 //! | `table` over `columns` | CSV, TSV and JSON lines |
 //! | `archive` | zip, tar, gzip |
 //!
@@ -37,6 +38,7 @@ mod pickle;
 mod predictions;
 mod protobuf;
 mod safetensors;
+mod sound;
 mod stabilizer;
 mod table;
 mod tensors;
@@ -51,6 +53,7 @@ pub use comparison::{
 };
 pub use locator::{Locator, Place};
 pub use sealstone_spec::compare::ArtifactRule;
+pub use sound::unsound;
 
 use crate::error::Result;
 use std::path::Path;

@@ -150,9 +150,26 @@ const DANGEROUS: [&str; 26] = [
     "multiprocessing",
 ];
 
-fn is_dangerous(module: &str) -> bool {
+pub(super) fn is_dangerous(module: &str) -> bool {
     let root = module.split('.').next().unwrap_or_default();
     DANGEROUS.contains(&root) || module == "torch.hub" || module.starts_with("numpy.testing")
+}
+
+/// What the pickles in `content`, one after another, name that a model file has no need of: modules and attributes, up to
+/// where they cannot be read.
+pub(super) fn refused(content: &[u8]) -> BTreeSet<(String, String)> {
+    let mut refused = BTreeSet::new();
+    let mut at = 0;
+    while at < content.len() {
+        let mut machine = Machine::at(content, at);
+        let ended = machine.run();
+        at = machine.at;
+        refused.append(&mut machine.refused);
+        if ended.is_err() {
+            break;
+        }
+    }
+    refused
 }
 
 /// Reads a pickle.
@@ -160,15 +177,7 @@ fn is_dangerous(module: &str) -> bool {
 /// # Errors
 /// If it is malformed, too large, or names anything that is not on the list.
 pub(super) fn read(content: &[u8]) -> Result<Pickle, Unreadable> {
-    let mut machine = Machine {
-        content,
-        at: 0,
-        nodes: Vec::new(),
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: std::collections::HashMap::new(),
-        refused: BTreeSet::new(),
-    };
+    let mut machine = Machine::at(content, 0);
     let top = machine.run()?;
     if machine.refused.is_empty() {
         return Ok(Pickle {
@@ -203,7 +212,19 @@ struct Machine<'a> {
     refused: BTreeSet<(String, String)>,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    fn at(content: &'a [u8], at: usize) -> Machine<'a> {
+        Machine {
+            content,
+            at,
+            nodes: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: std::collections::HashMap::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
     fn fail<T>(&self, what: &str) -> Result<T, Unreadable> {
         malformed(format!("its pickle {what} at byte {}", self.at))
     }

@@ -219,6 +219,7 @@ fn tests(text: &mut String, recipe: &Recipe) {
                     schema,
                     nulls,
                     rows,
+                    columns,
                 } => {
                     let mut parts = Vec::new();
                     parts.extend(
@@ -230,6 +231,11 @@ fn tests(text: &mut String, recipe: &Recipe) {
                     parts.extend(nulls.iter().map(|(column, count)| {
                         format!("at most {count} missing in {}", code(column))
                     }));
+                    parts.extend(
+                        columns
+                            .keys()
+                            .map(|column| format!("holds the same values in {}", code(column))),
+                    );
                     (
                         format!("{} {}", code(file.as_str()), parts.join(", ")),
                         "none".to_owned(),

@@ -5,7 +5,7 @@ use crate::environment::{Capture, Prepared, capture};
 use crate::error::Result;
 use crate::runner::{Runner, Software, StageJob};
 use sealstone_spec::environment::Facts;
-use sealstone_spec::recipe::Recipe;
+use sealstone_spec::recipe::{Lock, Recipe};
 use std::path::Path;
 
 /// The machine that stages run on.
@@ -34,6 +34,15 @@ pub struct Looking<'a> {
     pub scratch: &'a Path,
     /// The repository of the code; facts of git are left out without one.
     pub repository: Option<&'a Path>,
+}
+
+/// The `SOURCE_DATE_EPOCH` of a baseline's stages: what is held against it gets the same, or archives and documents
+/// would hold another time.
+pub fn source_date_epoch(base: &Lock) -> u64 {
+    let facts = base.environment.facts().ok();
+    facts
+        .and_then(|facts| facts.get("source_date_epoch")?.to_string().parse().ok())
+        .unwrap_or(0)
 }
 
 /// The machine with these programs, as the runner shows it to a stage.

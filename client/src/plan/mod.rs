@@ -23,10 +23,11 @@ mod stage;
 
 pub(crate) use command::{command, plain};
 pub(crate) use contents::{contents, lock_files};
-pub use machine::{Looking, Machine, machine};
+pub use machine::{Looking, Machine, machine, source_date_epoch};
 pub use roots::Roots;
 pub(crate) use settings::settings;
 pub use stage::{Planned, plan, strictest};
+pub(crate) use stage::{keyed, limits};
 
 use sealstone_spec::recipe::{Params, Recipe};
 use std::path::Path;

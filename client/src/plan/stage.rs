@@ -9,8 +9,8 @@ use crate::runner::{Expected, Input, Net, StageJob};
 use sealstone_spec::compare::Class;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::recipe::{
-    KeyMaterial, KeyParts, LockedFile, Origin, Params, PathDigest, Placeholder, Recipe, Stage,
-    StageKind, must_digest,
+    KeyMaterial, KeyParts, LockedFile, Origin, Params, PathDigest, Placeholder, Recipe, RecipePath,
+    Stage, StageKind, must_digest,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,13 +60,48 @@ pub fn strictest(recipe: &Recipe) -> Class {
 pub fn plan(given: Given<'_>, stage: &Stage, class: Class) -> Result<Planned> {
     let Given {
         recipe,
+        params,
+        seed,
+        machine,
+        ..
+    } = given;
+    let mut planned = keyed(given, stage, class, |_| true)?;
+    let share = params.select(&stage.params);
+    let job = &mut planned.job;
+    let words = |word: Placeholder<'_>| match word.0 {
+        "in" => stage.reads.first().map(ToString::to_string),
+        "out" => stage.writes.first().map(ToString::to_string),
+        "seed" => seed.map(|seed| seed.to_string()),
+        _ => word.parameter().and_then(|name| share.get(name)).map(plain),
+    };
+    job.argv = command(&stage.run, stage.shell, words).map_err(|error| at(error, &stage.name))?;
+    job.outputs = stage.writes.iter().map(ToString::to_string).collect();
+    settings(recipe, seed, machine, stage.device.as_deref(), job)
+        .map_err(|error| at(error, &stage.name))?;
+    conditions(stage, job);
+    add_params(&share, job)?;
+    Ok(planned)
+}
+
+/// The key of a stage and what it is made of, with those of its reads that `counts` names; the job is none that could
+/// be run.
+///
+/// # Errors
+/// As [`plan`], about what is read.
+pub(crate) fn keyed(
+    given: Given<'_>,
+    stage: &Stage,
+    class: Class,
+    counts: impl Fn(&RecipePath) -> bool,
+) -> Result<Planned> {
+    let Given {
+        recipe,
         roots,
         params,
         seed,
         machine,
         scratch,
     } = given;
-    let share = params.select(&stage.params);
     let mut job = StageJob::new(
         stage.name.as_str(),
         Vec::new(),
@@ -75,7 +110,7 @@ pub fn plan(given: Given<'_>, stage: &Stage, class: Class) -> Result<Planned> {
     );
     let mut files: BTreeMap<String, LockedFile> = BTreeMap::new();
     let (mut sources, mut inputs) = (Vec::new(), Vec::new());
-    for path in &stage.reads {
+    for path in stage.reads.iter().filter(|path| counts(path)) {
         let (content, read) =
             contents(recipe, roots, path, &mut job).map_err(|error| at(error, &stage.name))?;
         match recipe.origin_of(path) {
@@ -87,19 +122,7 @@ pub fn plan(given: Given<'_>, stage: &Stage, class: Class) -> Result<Planned> {
                 .map(|file| (file.path.as_str().to_owned(), file)),
         );
     }
-    let words = |word: Placeholder<'_>| match word.0 {
-        "in" => stage.reads.first().map(ToString::to_string),
-        "out" => stage.writes.first().map(ToString::to_string),
-        "seed" => seed.map(|seed| seed.to_string()),
-        _ => word.parameter().and_then(|name| share.get(name)).map(plain),
-    };
-    job.argv = command(&stage.run, stage.shell, words).map_err(|error| at(error, &stage.name))?;
-    job.outputs = stage.writes.iter().map(ToString::to_string).collect();
-    settings(recipe, seed, machine, stage.device.as_deref(), &mut job)
-        .map_err(|error| at(error, &stage.name))?;
-    conditions(stage, &mut job);
-    add_params(&share, &mut job)?;
-    let texts = share.texts();
+    let texts = params.select(&stage.params).texts();
     let env: BTreeMap<String, String> = recipe
         .determinism()
         .env
@@ -141,6 +164,14 @@ fn conditions(stage: &Stage, job: &mut StageJob) {
     if let Some(path) = stage.writes.first() {
         job.env.insert("SEALSTONE_OUT".into(), path.to_string());
     }
+    limits(stage, job);
+    if stage.kind == StageKind::Fetch {
+        job.net = Net::Allow("a stage of the kind fetch".to_owned());
+    }
+}
+
+/// What a stage may use of the machine.
+pub(crate) fn limits(stage: &Stage, job: &mut StageJob) {
     let limits = &stage.resources;
     job.limits.cpus = limits.cpus.and_then(|count| u32::try_from(count).ok());
     job.limits.memory = limits.memory;
@@ -148,9 +179,6 @@ fn conditions(stage: &Stage, job: &mut StageJob) {
     job.limits.output_bytes = limits.disk;
     if let Some(pids) = limits.pids {
         job.limits.pids = u32::try_from(pids).ok();
-    }
-    if stage.kind == StageKind::Fetch {
-        job.net = Net::Allow("a stage of the kind fetch".to_owned());
     }
 }
 

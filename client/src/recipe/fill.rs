@@ -1,19 +1,22 @@
-//! Digests of inputs written into a recipe: where they are missing, say "todo" or are no longer right.
+//! Digests of inputs and of columns written into a recipe: where they are missing, say "todo" or are no longer right.
 //!
 //! Works on the text, so that comments and layout stay as they are. Understands the two ways in which
-//! inputs are written: `input = [{ ... }]` and `[[input]]` tables.
+//! inputs are written: `input = [{ ... }]` and `[[input]]` tables. Which columns of a data test have a digest, people
+//! say: `columns = { age = "todo" }`.
 
 use super::files::{LinkPolicy, files_at, hash_path};
+use crate::check::column_digests;
 use crate::error::{Error, Result};
 use crate::run::write_whole;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::recipe::{RECIPE_FILE, RecipePath, listing_digest};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Writes the digest of each input as it is now; returns those that were changed.
+/// Writes the digest of each input and of each column that a test names as it is now; returns those that were changed.
 ///
 /// # Errors
 /// If the recipe is no TOML, or an input is not there.
@@ -74,6 +77,10 @@ pub fn fill_digests(directory: &Path) -> Result<Vec<(String, Digest)>> {
             changed.push((declared.to_string(), digest));
         }
     }
+    for (span, what, digest) in columns(directory, &text)? {
+        edits.push((span.start, span.end, format!("\"{}\"", digest.hex())));
+        changed.push((what, digest));
+    }
     edits.sort_by_key(|(start, _, _)| std::cmp::Reverse(*start));
     let mut done = text;
     for (start, end, with) in edits {
@@ -83,6 +90,45 @@ pub fn fill_digests(directory: &Path) -> Result<Vec<(String, Digest)>> {
         write_whole(&path, done.as_bytes())?;
     }
     Ok(changed)
+}
+
+/// Columns of data tests whose digest is another one now: where it stands, which it is, and what is due.
+fn columns(directory: &Path, text: &str) -> Result<Vec<(Range<usize>, String, Digest)>> {
+    let mut found = Vec::new();
+    let document = DeTable::parse(text)
+        .map_err(|error| Error::usage(format!("{RECIPE_FILE} is no TOML: {error}")))?;
+    let tests = document
+        .get_ref()
+        .get("test")
+        .and_then(|node| node.get_ref().as_table());
+    for (_, test) in tests.into_iter().flat_map(|tests| tests.iter()) {
+        let of = |key: &str| test.get_ref().as_table()?.get(key);
+        let (Some(file), Some(columns)) = (
+            of("file").and_then(|file| file.get_ref().as_str()?.parse::<RecipePath>().ok()),
+            of("columns").and_then(|columns| columns.get_ref().as_table()),
+        ) else {
+            continue;
+        };
+        let place = directory.join(file.as_str());
+        // What a stage has yet to write has no digests yet.
+        if !place.is_file() {
+            continue;
+        }
+        let names: Vec<&str> = columns
+            .iter()
+            .map(|(name, _)| name.get_ref().as_ref())
+            .collect();
+        let digests = column_digests(&place, file.as_str(), &names)?
+            .map_err(|problem| Error::usage(format!("\"{file}\": {problem}")))?;
+        for ((name, stated), digest) in columns.iter().zip(digests) {
+            let is = |text: &str| text == digest.hex() || text == digest.to_string();
+            if !stated.get_ref().as_str().is_some_and(is) {
+                let what = format!("column {} of {file}", name.get_ref());
+                found.push((stated.span(), what, digest));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What an input at `path` is: the key that names it in a recipe, and its digest.
@@ -135,6 +181,18 @@ mod tests {
         assert!(fill_digests(root.path()).unwrap().is_empty());
         fs::write(root.path().join("a.csv"), "new").unwrap();
         assert_eq!(fill_digests(root.path()).unwrap().len(), 1);
+        // Columns that a test names get theirs too.
+        fs::write(root.path().join("a.csv"), "age\n1\n2\n").unwrap();
+        let tested = text.to_owned()
+            + "[test.a]\nkind = \"data\"\nfile = \"a.csv\"\ncolumns = { age = \"todo\" }\n";
+        fs::write(root.path().join(RECIPE_FILE), tested).unwrap();
+        assert!(Project::open(root.path()).is_err());
+        let filled = fill_digests(root.path()).unwrap();
+        let due = Digest::sha256(b"\"1\"\n\"2\"\n");
+        assert!(filled.contains(&("column age of a.csv".to_owned(), due)));
+        Project::open(root.path()).unwrap();
+        assert!(fill_digests(root.path()).unwrap().is_empty());
+        fs::write(root.path().join("a.csv"), "new").unwrap();
         let inline = "input = [{ path = \"a.csv\" }]\n".to_owned()
             + &text
                 .split("[[input]]")

@@ -121,7 +121,7 @@ fn body(report: &Report, runbook: Option<&str>) -> Vec<u8> {
         "verdict": report.verdict.as_str(),
         "recovered": report.verdict.is_reproduced(),
         "bundle": {"id": report.baseline.id, "digest": report.baseline.digest},
-        "stage": first.map(|first| &first.stage),
+        "stage": report.stage_at_fault(),
         "artifact": first.and_then(|first| first.artifact.as_ref()),
         "locator": first.and_then(|first| first.locator.as_ref()),
         "attribution": report.attribution.map(|attribution| attribution.as_str()),

@@ -1,13 +1,15 @@
 //! What in a stage is another than in the lock, and which.
 //!
-//! Invariant: what a stage before it wrote is no change of its own.
+//! Invariant: what a stage before it wrote is no change of its own; nor is the machine one of a stage that is not run.
 
 use super::project::Project;
-use crate::plan::Planned;
+use crate::error::{Outcome, Result};
+use crate::plan::{Given, Machine, Planned, keyed};
 use sealstone_spec::digest::Digest;
-use sealstone_spec::recipe::{LockedStage, Origin, Stage, param_changes};
+use sealstone_spec::recipe::{LockedStage, Origin, RecipePath, Stage, param_changes};
 use sealstone_spec::report::Attribution;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// How a stage as it is planned now differs from the lock's.
 #[derive(Debug, Default)]
@@ -71,6 +73,49 @@ pub(super) fn of_stage(
         changes.note("input", Attribution::Data, own);
     }
     changes
+}
+
+/// Holds a stage that is not run against the lock: command, code, parameters and inputs, whether or not what stages
+/// before it write is at hand.
+pub(super) fn unrun(
+    project: &Project,
+    stage: &Stage,
+    machine: &Machine,
+    workspace: &Path,
+) -> Result<Changes> {
+    let mut then = machine.clone();
+    if let Ok(facts) = project.lock.environment.facts() {
+        then.facts = facts;
+    }
+    let given = Given {
+        recipe: &project.recipe,
+        roots: project.roots(),
+        params: &project.params,
+        seed: project.recipe.determinism().seed,
+        machine: &then,
+        scratch: workspace,
+    };
+    // Large inputs need not be here for what does not read them.
+    let counts = |path: &RecipePath| match project.recipe.origin_of(path) {
+        Origin::Source => true,
+        Origin::Input => project.roots().files(&project.recipe, path).is_ok(),
+        Origin::Output(_) => false,
+    };
+    match keyed(given, stage, project.lock.environment.class, counts) {
+        Ok(planned) => Ok(of_stage(
+            project,
+            stage,
+            &planned,
+            &project.lock.environment.must,
+        )),
+        Err(error) if error.outcome() == Outcome::Other => Err(error),
+        // What it reads is not there, or is no plain file: it could not be run as it is.
+        Err(error) => {
+            let mut changes = Changes::default();
+            changes.note("code", Attribution::Code, vec![error.message().to_owned()]);
+            Ok(changes)
+        }
+    }
 }
 
 impl Changes {

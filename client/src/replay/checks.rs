@@ -13,17 +13,19 @@ use crate::plan::Given;
 use crate::runner::{
     Capabilities, Kept, LogSink, Runner, RunnerKind, StageJob, StageOutcome, Stream,
 };
+use sealstone_spec::environment::Isolation;
 use sealstone_spec::recipe::{Check, Test};
 use sealstone_spec::report::{DigestRef, TestRow};
 use std::path::Path;
 
-/// Runs every test on `made`: what stages wrote, or the baseline's files of those that did not run.
+/// Runs every test on `made`: what stages wrote, or the baseline's files of those that did not run. Beside each row
+/// stands how far its command was kept from the machine.
 pub(super) fn run_all(
     project: &Project,
     made: &Produced,
     tools: &Tools<'_>,
     workspace: &Path,
-) -> Result<Vec<TestRow>> {
+) -> Result<Vec<(TestRow, Option<Isolation>)>> {
     let roots = project.roots_with(made, workspace);
     let patient = Patient(tools.runner);
     let mut found = Vec::new();
@@ -50,13 +52,19 @@ pub(super) fn run_all(
         };
         let mut logs = Kept::default();
         found.push(match run_test(given, test, against, false, &mut logs) {
-            Ok(result) => row(test, rule, result, &last_words(&logs)),
+            Ok(result) => {
+                let isolation = result.isolation;
+                (row(test, rule, result, &last_words(&logs)), isolation)
+            }
             // Something that it reads is not at hand; anything else is a failure of the machine.
-            Err(error) if error.outcome() == Outcome::NotFound => TestRow {
-                undecided: true,
-                note: Some(error.message().to_owned()),
-                ..empty(test, rule)
-            },
+            Err(error) if error.outcome() == Outcome::NotFound => {
+                let row = TestRow {
+                    undecided: true,
+                    note: Some(error.message().to_owned()),
+                    ..empty(test, rule)
+                };
+                (row, None)
+            }
             Err(error) => return Err(error),
         });
     }

@@ -49,10 +49,15 @@ impl Halt {
             text.push_str("; ");
             text.push_str(&cause);
         }
+        let details = error.details();
         match error.outcome() {
-            Outcome::Halted => Some(Halt::new("bundle-digest", subject, text)),
+            Outcome::Halted => {
+                // Which part of it is another one, where that is known.
+                let layer = details.and_then(|details| details.get("layer")?.as_str());
+                Some(Halt::new("bundle-digest", layer.unwrap_or(subject), text))
+            }
             Outcome::Refused => {
-                let unmet = error.details().and_then(|detail| detail.get("unmet"));
+                let unmet = details.and_then(|details| details.get("unmet"));
                 let rules: Vec<&str> = unmet
                     .and_then(serde_json::Value::as_array)
                     .into_iter()

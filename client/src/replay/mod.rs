@@ -12,6 +12,7 @@
 //! | `stages` | each stage planned, run, held against the lock |
 //! | `results` | metrics and tests, and what they say about files |
 //! | `changes` | what in a stage is another than in the lock |
+//! | `terms` | what the recipe asks no longer, and that it is another one |
 //! | `room`, `execute` | where commands write; commands run, a crashed one once more |
 //! | `artifacts`, `metrics`, `checks`, `resources`, `trace` | what came of it, held against the lock |
 //! | `cause` | first divergence, attribution, hints |
@@ -44,6 +45,7 @@ mod room;
 mod session;
 mod settings;
 mod stages;
+mod terms;
 mod trace;
 
 #[cfg(test)]

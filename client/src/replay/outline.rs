@@ -3,6 +3,8 @@
 use super::halt::Halt;
 use super::project::Project;
 use super::settings::Settings;
+use super::terms;
+use crate::error::Result;
 use sealstone_spec::compare::Class;
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::report::{
@@ -31,32 +33,52 @@ pub fn halted(
     ));
     report.owner.clone_from(&halt.owner);
     report.attribution = (halt.code == "input-digest").then_some(Attribution::Data);
-    report.trail.push(TrailEntry {
-        seq: 1,
-        at: now.to_owned(),
-        event: format!("verify.{}", halt.code),
-        subject: halt.subject.clone(),
-        ok: false,
-        note: Some(halt.text.clone()),
-    });
+    let event = format!("verify.{}", halt.code);
+    let text = Some(halt.text.clone());
+    add(&mut report, now, &event, &halt.subject, false, text);
     report.decide();
     report
 }
 
-/// The report of a project that was only verified: it was made, so its bytes are what its lock says.
-pub fn verified_only(project: &Project, settings: &Settings, started: &str, now: &str) -> Report {
+/// The report of a project that was only verified. A bundle's bytes are what its lock says, or it would have been
+/// halted; of a working directory, every file of the lock is looked at, and one that is another is told.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn verified_only(
+    project: &Project,
+    settings: &Settings,
+    started: &str,
+    now: &str,
+) -> Result<Report> {
     let mut report = of_project(project, settings, started);
     report.finished_on = now.to_owned();
-    report.trail.push(TrailEntry {
-        seq: 1,
-        at: now.to_owned(),
-        event: "verify.project".to_owned(),
-        subject: format!("{} files of the lock", project.lock.files.len()),
-        ok: true,
-        note: None,
-    });
+    let found = project.look()?;
+    add(
+        &mut report,
+        now,
+        "verify.project",
+        &found.hashed,
+        found.others.is_empty(),
+        (!found.others.is_empty()).then(|| format!("{} are others", found.others.len())),
+    );
+    let drift = |(path, text): &(String, String)| {
+        Reason::new(Verdict::ReproducedWithWarnings, "drift", path, text)
+    };
+    report.reasons.extend(found.others.iter().map(drift));
     report.decide();
-    report
+    Ok(report)
+}
+
+fn add(report: &mut Report, at: &str, event: &str, subject: &str, ok: bool, note: Option<String>) {
+    report.trail.push(TrailEntry {
+        seq: report.trail.len() as u64 + 1,
+        at: at.to_owned(),
+        event: event.to_owned(),
+        subject: subject.to_owned(),
+        ok,
+        note,
+    });
 }
 
 /// The report of a replay that nothing on this machine could run.
@@ -69,14 +91,9 @@ pub fn undecided(
 ) -> Report {
     let mut report = of_project(project, settings, started);
     report.finished_on = now.to_owned();
-    report.trail.push(TrailEntry {
-        seq: 1,
-        at: now.to_owned(),
-        event: format!("environment.{}", reason.code),
-        subject: reason.subject.clone(),
-        ok: false,
-        note: Some(reason.text.clone()),
-    });
+    let event = format!("environment.{}", reason.code);
+    let text = Some(reason.text.clone());
+    add(&mut report, now, &event, &reason.subject, false, text);
     report.reasons.push(reason);
     report.decide();
     report
@@ -98,6 +115,7 @@ pub(super) fn of_project(project: &Project, settings: &Settings, started: &str) 
         .unwrap_or(Class::BitExact);
     report.isolation.required = project.recipe.isolation().minimum;
     report.environment.baseline = Some(DigestRef::from(project.lock.environment.digest));
+    terms::tell(project, &mut report);
     report
 }
 
@@ -130,7 +148,7 @@ fn empty(settings: &Settings, id: String, digest: DigestSet, started: &str) -> R
         metrics: Vec::new(),
         tests: Vec::new(),
         first_divergence: None,
-        trail: Vec::new(),
+        trail: settings.trail.clone(),
         resources: Vec::new(),
         timings: BTreeMap::new(),
         builder: Builder {

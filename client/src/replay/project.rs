@@ -30,8 +30,21 @@ pub struct Project {
     pub(crate) params: Params,
     pub(crate) id: String,
     pub(crate) digest: Digest,
+    /// What was held against the lock so far, in words.
+    pub(crate) checked: String,
+    /// Whether every file was, as those of a bundle are.
+    sealed: bool,
     /// Where the baseline's files lie.
     roots: Roots,
+}
+
+/// The files of a lock, looked at.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// What was hashed, in words.
+    pub(super) hashed: String,
+    /// Those that are others, by path, and how.
+    pub(super) others: Vec<(String, String)>,
 }
 
 /// Why there is nothing to replay.
@@ -86,12 +99,13 @@ impl Project {
             .map_err(|error| Halt::new("recipe", RECIPE_FILE, error.to_string()))?;
         let owner = recipe.owner().map(str::to_owned);
         let load = || {
-            let project = Project::around(root, recipe, profile, id.to_owned(), Some(digest))?;
+            let mut project = Project::around(root, recipe, profile, id.to_owned(), Some(digest))?;
             let disagreements = project.lock.disagreements(&project.recipe);
             if let Some(first) = disagreements.first() {
                 return Err(Halt::new("lock", LOCK_FILE, first.clone()).into());
             }
-            project.files_are_the_lock_s()?;
+            project.checked = project.files_are_the_lock_s()?;
+            project.sealed = true;
             Ok(project)
         };
         load().map_err(|error: ProjectError| error.owned_by(owner))
@@ -114,9 +128,10 @@ impl Project {
         };
         let owner = recipe.owner().map(str::to_owned);
         let load = || {
-            let project = Project::around(root, recipe, profile, id, None)?;
-            project.inputs_are_pinned()?;
-            project.tests_are_the_lock_s()?;
+            let mut project = Project::around(root, recipe, profile, id, None)?;
+            let inputs = project.inputs_are_pinned()?;
+            let tests = project.tests_are_the_lock_s()?;
+            project.checked = format!("{inputs} files of inputs, {tests} of tests");
             Ok(project)
         };
         let mut project = load().map_err(|error: ProjectError| error.owned_by(owner))?;
@@ -170,12 +185,15 @@ impl Project {
             lock,
             params,
             id,
+            checked: String::new(),
+            sealed: false,
         })
     }
 
     /// The questions and golden answers of tests are the baseline's, or the tests would say nothing of it. Their
-    /// scripts are code, which may change here.
-    fn tests_are_the_lock_s(&self) -> Loaded<()> {
+    /// scripts are code, which may change here. Returns how many files were hashed.
+    fn tests_are_the_lock_s(&self) -> Loaded<usize> {
+        let mut hashed = 0;
         let held = self
             .recipe
             .tests()
@@ -193,17 +211,21 @@ impl Project {
                 continue;
             }
             let text = match digest_of(&self.roots.place(&self.recipe, path))? {
-                Some(actual) if actual == file.digest => continue,
+                Some(actual) if actual == file.digest => {
+                    hashed += 1;
+                    continue;
+                }
                 Some(actual) => format!("expected {}, found {actual}", file.digest),
                 None => format!("expected {}, it is not there", file.digest),
             };
             return Err(Halt::new("file-digest", path, text).into());
         }
-        Ok(())
+        Ok(hashed)
     }
 
-    /// Every file of the lock that is at hand is what the lock says.
-    fn files_are_the_lock_s(&self) -> Loaded<()> {
+    /// Every file of the lock that is at hand is what the lock says. Returns what was hashed, in words.
+    fn files_are_the_lock_s(&self) -> Loaded<String> {
+        let mut absent = 0;
         for file in &self.lock.files {
             let path = file.path.as_str();
             match digest_of(&self.roots.place(&self.recipe, path))? {
@@ -216,18 +238,58 @@ impl Project {
                     return Err(Halt::digest(code, path, &file.digest, &actual).into());
                 }
                 // Outputs between stages, and inputs that only have a pointer, need not travel.
-                None if matches!(file.role, FileRole::Output | FileRole::Input) => {}
+                None if matches!(file.role, FileRole::Output | FileRole::Input) => absent += 1,
                 None => {
                     let text = format!("expected {}, the bundle does not hold it", file.digest);
                     return Err(Halt::new("file-digest", path, text).into());
                 }
             }
         }
-        Ok(())
+        Ok(self.hashed(absent))
     }
 
-    /// Every input is what the recipe says; one that a profile replaces is what the profile's lock says.
-    fn inputs_are_pinned(&self) -> Loaded<()> {
+    fn hashed(&self, absent: usize) -> String {
+        let hashed = self.lock.files.len() - absent;
+        match absent {
+            0 => format!("{hashed} files of the lock"),
+            _ => format!("{hashed} files of the lock, {absent} are not at hand"),
+        }
+    }
+
+    /// Holds every file that is at hand against the lock, where that was not done before the project was made.
+    pub(super) fn look(&self) -> Result<Looked> {
+        let mut others = Vec::new();
+        if self.sealed {
+            let hashed = self.checked.clone();
+            return Ok(Looked { hashed, others });
+        }
+        let mut absent = 0;
+        for file in &self.lock.files {
+            let path = file.path.as_str();
+            match digest_of(&self.roots.place(&self.recipe, path))? {
+                Some(actual) if actual == file.digest => {}
+                Some(actual) => others.push((
+                    path.to_owned(),
+                    format!("expected {}, found {actual}", file.digest),
+                )),
+                // Who has checked out the project has no outputs yet.
+                None => {
+                    absent += 1;
+                    if file.role != FileRole::Output {
+                        let text = format!("expected {}, it is not there", file.digest);
+                        others.push((path.to_owned(), text));
+                    }
+                }
+            }
+        }
+        let hashed = self.hashed(absent);
+        Ok(Looked { hashed, others })
+    }
+
+    /// Every input is what the recipe says; one that a profile replaces is what the profile's lock says. Returns how
+    /// many files were hashed.
+    fn inputs_are_pinned(&self) -> Loaded<usize> {
+        let mut hashed = 0;
         for input in self.recipe.inputs() {
             let path = input.path.as_str();
             let locked = self
@@ -240,7 +302,7 @@ impl Project {
                 _ => input.digest,
             };
             let mut job = StageJob::new("inputs", Vec::new(), "", "");
-            let (found, _) = match contents(&self.recipe, &self.roots, &input.path, &mut job) {
+            let (found, files) = match contents(&self.recipe, &self.roots, &input.path, &mut job) {
                 Ok(found) => found,
                 Err(error) if error.outcome() == Outcome::NotFound => {
                     let text = format!("expected {due}, it is not there");
@@ -258,8 +320,9 @@ impl Project {
             if found.digest != due {
                 return Err(self.other_input(path, &due, &found.digest, locked)?.into());
             }
+            hashed += files.len();
         }
-        Ok(())
+        Ok(hashed)
     }
 
     /// The halt over an input that is another one, and whether it has the same rows.
@@ -308,6 +371,11 @@ impl Project {
     /// Digest of the bundle's manifest, or of the lock.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// Where the baseline's files lie.
+    pub(super) fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     /// Where files lie when these have been made: outputs of stages only there, everything else in the

@@ -8,13 +8,12 @@ use super::room::Produced;
 use super::session::Session;
 use crate::error::Result;
 use sealstone_spec::compare::Class;
-use sealstone_spec::report::{MetricRow, StageRow, Verdict};
+use sealstone_spec::report::{MetricRow, StageRow, TestRow, Verdict};
 use std::time::Instant;
 
 impl Session<'_> {
     /// Metrics, tests, and what they say about artifacts.
     pub(super) fn results(&mut self) -> Result<()> {
-        let began = Instant::now();
         let project = self.project;
         // Only what stages of this replay have written is read.
         let written = |path: &str| {
@@ -35,8 +34,16 @@ impl Session<'_> {
             .filter(|(path, _)| written(path))
             .map(|(path, file)| (path.clone(), file.clone()))
             .collect();
+        let began = Instant::now();
         let judged = metrics::judge(project, &fresh, due);
+        self.spend("compare", began);
+        let began = Instant::now();
         let tests = checks::run_all(project, &self.made, self.tools, &self.settings.workspace)?;
+        self.spend("test", began);
+        let lowest = tests.iter().filter_map(|(_, isolation)| *isolation).min();
+        let achieved = &mut self.report.isolation.achieved;
+        *achieved = (*achieved).into_iter().chain(lowest).min();
+        let tests: Vec<TestRow> = tests.into_iter().map(|(row, _)| row).collect();
         for row in &tests {
             self.note("test.run", &row.id, row.ok, row.note.clone());
             if !row.ok {
@@ -88,8 +95,6 @@ impl Session<'_> {
         }
         settle(&mut self.report.stages, &judged, &golden);
         self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
-        let took = format!("{:.3}", began.elapsed().as_secs_f64());
-        self.report.timings.insert("compare".into(), took);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 use super::cause::{self, Known};
 use super::environment::Unmade;
 use super::facts;
-use super::outline::of_project;
+use super::outline::{of_project, verified_only};
 use super::project::Project;
 use super::room::Produced;
 use super::settings::Settings;
@@ -18,9 +18,11 @@ use crate::runner::Runner;
 use sealstone_spec::compare::Class;
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::report::{
-    ClassPair, DigestRef, Override, Reason, ReplayScope, Report, TrailEntry, Verdict,
+    Attribution, ClassPair, DigestRef, Finding, Override, Reason, ReplayScope, Report, TrailEntry,
+    Verdict,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// What a replay works with; everything that is not in the project.
 pub struct Tools<'a> {
@@ -46,6 +48,9 @@ pub struct Tools<'a> {
 /// If the workspace cannot be written or a runner cannot run anything; what stages do is in the report.
 pub fn replay(project: &Project, settings: &Settings, tools: &Tools<'_>) -> Result<Report> {
     let started = (tools.clock)();
+    if settings.scope == ReplayScope::Verify {
+        return verified_only(project, settings, &started, &(tools.clock)());
+    }
     let report = of_project(project, settings, &started);
     let mut session = Session {
         project,
@@ -56,13 +61,9 @@ pub fn replay(project: &Project, settings: &Settings, tools: &Tools<'_>) -> Resu
         made: Produced::new(),
         broken: BTreeSet::new(),
         ran: BTreeSet::new(),
+        spent: BTreeMap::new(),
     };
-    session.note(
-        "verify.project",
-        &format!("{} files of the lock", project.lock.files.len()),
-        true,
-        None,
-    );
+    session.note("verify.project", &project.checked, true, None);
     if session.is_comparable() {
         session.stages()?;
         session.results()?;
@@ -82,6 +83,8 @@ pub(super) struct Session<'a> {
     pub(super) broken: BTreeSet<String>,
     /// Stages that were run.
     pub(super) ran: BTreeSet<String>,
+    /// What each phase took so far.
+    pub(super) spent: BTreeMap<&'static str, Duration>,
 }
 
 impl Session<'_> {
@@ -98,6 +101,11 @@ impl Session<'_> {
         self.report.trail.push(entry);
     }
 
+    /// Adds the time since then to what a phase took.
+    pub(super) fn spend(&mut self, phase: &'static str, since: Instant) {
+        *self.spent.entry(phase).or_default() += since.elapsed();
+    }
+
     pub(super) fn reason(
         &mut self,
         verdict: Verdict,
@@ -112,9 +120,6 @@ impl Session<'_> {
 
     /// Whether results on this machine would mean anything.
     fn is_comparable(&mut self) -> bool {
-        if self.settings.scope == ReplayScope::Verify {
-            return false;
-        }
         let mut comparable = true;
         let (required, reached) = (self.report.isolation.required, self.tools.isolation);
         if reached < required {
@@ -238,8 +243,28 @@ impl Session<'_> {
             .map(|row| row.required)
             .fold(self.report.class.required, Class::min);
         self.report.class = ClassPair { required, achieved };
+        for (phase, took) in &self.spent {
+            let took = format!("{:.3}", took.as_secs_f64());
+            self.report.timings.insert((*phase).to_owned(), took);
+        }
         self.report.finished_on = (self.tools.clock)().max(self.report.started_on.clone());
         self.report.decide();
+        self.blame_results();
         self.report
+    }
+
+    /// Where no stage is at fault, what does not hold is the evidence, and it does not reach.
+    fn blame_results(&mut self) {
+        if self.report.verdict != Verdict::Diverged || self.report.attribution.is_some() {
+            return;
+        }
+        let failed = |reason: &&Reason| reason.verdict == Verdict::Diverged;
+        let finding = |reason: &Reason| {
+            let text = format!("{} {}: {}", reason.code, reason.subject, reason.text);
+            Finding::new(Attribution::Unknown, text)
+        };
+        let failed = self.report.reasons.iter().filter(failed);
+        self.report.evidence = failed.map(finding).collect();
+        self.report.attribution = Some(Attribution::Unknown);
     }
 }

@@ -2,7 +2,7 @@
 
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::key::KeyId;
-use sealstone_spec::report::{Override, ReplayScope};
+use sealstone_spec::report::{Override, ReplayScope, TrailEntry};
 use std::path::PathBuf;
 
 /// How a replay is to be made.
@@ -18,6 +18,8 @@ pub struct Settings {
     pub accept_isolation: Option<Isolation>,
     /// What else was waived, for the report.
     pub overrides: Vec<Override>,
+    /// What was done before: verified, downloaded, unpacked. The report's trail begins with it.
+    pub trail: Vec<TrailEntry>,
     /// A name of this machine.
     pub builder: String,
     /// The key that will sign the report.
@@ -37,10 +39,23 @@ impl Settings {
             twice: false,
             accept_isolation: None,
             overrides: Vec::new(),
+            trail: Vec::new(),
             builder: "unnamed".into(),
             key: None,
             policy: None,
             workspace: workspace.into(),
         }
+    }
+
+    /// Adds what was done at `at` to what the report's trail begins with.
+    pub fn note(&mut self, at: String, event: &str, subject: &str, ok: bool, note: Option<String>) {
+        self.trail.push(TrailEntry {
+            seq: self.trail.len() as u64 + 1,
+            at,
+            event: event.to_owned(),
+            subject: subject.to_owned(),
+            ok,
+            note,
+        });
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{Outcome, Result};
 use crate::plan::{Given, Planned, Roots, plan};
 use crate::run::data_wait_ms;
 use crate::runner::StageOutcome;
+use sealstone_spec::compare::Class;
 use sealstone_spec::recipe::{LockedStage, Origin, Stage, StageKind, must_digest};
 use sealstone_spec::report::{
     ArtifactRow, Clue, DigestRef, Keys, ReplayScope, Runs, StageFacts, StageRow, StageStatus,
@@ -32,19 +33,16 @@ impl Session<'_> {
 
     /// Runs every stage that is due; of the others, the baseline's files are taken as they are.
     pub(super) fn stages(&mut self) -> Result<()> {
-        let run_started = Instant::now();
         let project = self.project;
         for stage in project.recipe.stages() {
             if self.is_due(stage) {
                 self.stage(stage)?;
             } else {
-                self.skip(stage, "not part of this scope");
+                self.not_due(stage)?;
                 let files = baseline_of(project, stage)?;
                 self.made.extend(files);
             }
         }
-        let took = format!("{:.3}", run_started.elapsed().as_secs_f64());
-        self.report.timings.insert("run".into(), took);
         Ok(())
     }
 
@@ -75,8 +73,28 @@ impl Session<'_> {
         }
     }
 
-    fn skip(&mut self, stage: &Stage, why: &str) {
+    /// A stage that the scope does not ask for: its outputs are the baseline's, and whatever changed in it is told, or
+    /// nobody would hear that they are not what it makes now.
+    fn not_due(&mut self, stage: &Stage) -> Result<()> {
+        let machine = &self.tools.machine;
+        let now = changes::unrun(self.project, stage, machine, &self.settings.workspace)?;
         let mut row = self.row(stage);
+        row.changed = now.words.iter().map(|word| (*word).to_owned()).collect();
+        row.changes = now.which.iter().map(|(_, text)| text.clone()).collect();
+        if !now.words.is_empty() {
+            let text = format!("{} changed, and it was not run", row.changes.join(", "));
+            self.reason(Verdict::ReproducedWithWarnings, "drift", &stage.name, text);
+        }
+        self.skipped(row, "not part of this scope");
+        Ok(())
+    }
+
+    fn skip(&mut self, stage: &Stage, why: &str) {
+        let row = self.row(stage);
+        self.skipped(row, why);
+    }
+
+    fn skipped(&mut self, mut row: StageRow, why: &str) {
         row.note = Some(why.to_owned());
         self.known.push(Known {
             facts: StageFacts {
@@ -229,8 +247,11 @@ impl Session<'_> {
                 ),
             );
         }
+        let began = Instant::now();
         let compared: Compared =
             artifacts::of_stage(project, stage, &ran.produced, self.tools.compare)?;
+        self.spend("compare", began);
+        self.note_compared(stage, &compared.rows);
         known.facts.differs = compared.first.is_some();
         known.facts.differs_alone = alone.then_some(known.facts.differs);
         known.first = compared.first;
@@ -248,11 +269,13 @@ impl Session<'_> {
             if self.settings.twice {
                 known.runs = self.again(stage, roots, &ran.produced, &mut row.artifacts)?;
             }
-        } else if !now.words.is_empty() {
-            let text = format!(
-                "{} changed, and its outputs did not",
-                row.changes.join(", ")
-            );
+        }
+        if !now.words.is_empty() {
+            let outputs = match known.facts.differs {
+                true => "its outputs with it",
+                false => "its outputs did not",
+            };
+            let text = format!("{} changed, and {outputs}", row.changes.join(", "));
             self.reason(Verdict::ReproducedWithWarnings, "drift", &stage.name, text);
         }
         if let Some(locked) = project.lock.stage(&stage.name) {
@@ -263,6 +286,44 @@ impl Session<'_> {
             self.usage(locked, &ran.outcome, waited, row);
         }
         Ok(())
+    }
+
+    /// What the comparison of a stage has shown, at once: those of its files that are not what they should be, and how
+    /// many are.
+    fn note_compared(&mut self, stage: &Stage, rows: &[ArtifactRow]) {
+        let (fine, other): (Vec<&ArtifactRow>, Vec<&ArtifactRow>) =
+            rows.iter().partition(|row| row.ok);
+        for row in &other {
+            let class = row.class.map_or("nothing", Class::as_str);
+            let detail = row.detail.as_ref();
+            let at = detail.and_then(|detail| detail.first.as_deref());
+            let note = match (at, self.is_settled_later(row)) {
+                (_, true) => format!("{class} so far: what is measured of it decides"),
+                (Some(at), _) => format!("{class}, first at {at}"),
+                (None, _) => class.to_owned(),
+            };
+            let waits = self.is_settled_later(row);
+            self.note("stage.compare", &row.path, waits, Some(note));
+        }
+        let lowest = fine.iter().filter_map(|row| row.class).min();
+        if let Some(lowest) = lowest {
+            let note = format!("{} files, {lowest} or better", fine.len());
+            self.note("stage.compare", &stage.name, true, Some(note));
+        }
+    }
+
+    /// Whether metrics or golden answers can still make a file good enough.
+    fn is_settled_later(&self, row: &ArtifactRow) -> bool {
+        let metrics = self.project.recipe.metrics();
+        let compared = row.class.is_some() && row.now.is_some() && row.base.is_some();
+        compared
+            && match row.required {
+                Class::BitExact | Class::ContentExact => false,
+                Class::Functional | Class::Statistical => true,
+                _ => metrics
+                    .iter()
+                    .any(|metric| metric.from.path.as_str() == row.path),
+            }
     }
 
     /// What the recipe itself says about why a stage may differ.
@@ -281,9 +342,11 @@ impl Session<'_> {
 
     fn run(&mut self, stage: &Stage, planned: &Planned, room: &Room, twice: bool) -> Result<Ran> {
         let mut told = Vec::new();
+        let began = Instant::now();
         let ran = run(self.tools.runner, &planned.job, room, |attempt, outcome| {
             told.push((attempt, !failed(outcome), outcome.failure()));
         })?;
+        self.spend(if twice { "twice" } else { "run" }, began);
         for (attempt, ok, problem) in told {
             let event = match (twice, attempt) {
                 (true, _) => "stage.twice",

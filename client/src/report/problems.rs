@@ -49,13 +49,14 @@ rules! {
     ISOLATION "RB007" "isolation" "This machine isolates less than the recipe demands.",
     UNDECIDED "RB008" "undecided" "Something could not be compared or measured, which is never a pass.",
     METRIC "RB010" "metric-out-of-tolerance" "A metric that was computed again lies outside its tolerance.",
-    UNMEASURED "RB011" "metric-unmeasured" "A metric is missing, or there are too few replicates to say anything.",
+    UNMEASURED "RB011" "metric-unmeasured" "A metric is missing, or there are too few replicates to say anything; or the recipe asks no longer what it asked.",
     INHERITED "RB012" "artifact-inherited" "An output differs because that of a stage before it does.",
     SERIALIZATION "RB020" "serialization" "Saving the model again gives another model.",
     INFERENCE "RB021" "inference" "The model answers golden inputs with other outputs.",
     DATA "RB022" "data" "Data are not what a test expects of them.",
     USAGE "RB030" "usage" "A stage used much more than it did for the baseline.",
-    DRIFT "RB031" "env-drift" "A fact of the environment differs that may matter.",
+    DRIFT "RB031" "env-drift" "A fact of the environment, the recipe, or something that a stage reads is another one, which may matter.",
+    UNDECLARED "RB032" "undeclared-output" "A stage wrote something that it does not declare. It was thrown away.",
     OVERRIDE "RB040" "override" "A rule was waived.",
 }
 
@@ -191,6 +192,9 @@ fn of_reason(
         }
         "signature" | "policy" => SIGNATURE,
         "isolation" => ISOLATION,
+        "drift" => DRIFT,
+        "undeclared-output" => UNDECLARED,
+        "unmeasured" => UNMEASURED,
         _ if verdict == Verdict::Halted => INPUT_DIGEST,
         _ if verdict == Verdict::Error => STAGE_ERROR,
         _ => UNDECIDED,

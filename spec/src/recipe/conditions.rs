@@ -156,7 +156,7 @@ pub struct Determinism {
     pub hash_seed: u64,
     /// Threads of every numerical library.
     pub threads: Option<u64>,
-    /// Switches of PyTorch, which the runner's probe checks.
+    /// Switches of PyTorch: for people. The code has to set them, and nothing looks whether it does.
     pub torch: Option<Torch>,
     /// Variables that every stage gets.
     pub env: BTreeMap<String, String>,

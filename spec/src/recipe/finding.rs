@@ -96,6 +96,7 @@ codes! {
     NoTolerance "RW15" Warning "a metric without a tolerance that somebody chose",
     ReadsParametersFile "RW16" Warning "a stage that reads the parameters' file around the recipe",
     ToDo "RW17" Warning "a text that is left for you to write",
+    Unenforced "RW18" Warning "a condition that nothing enforces",
 }
 
 impl fmt::Display for Code {

@@ -118,6 +118,15 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
             hint,
         );
     }
+    if recipe.determinism.torch.is_some() {
+        let hint = "set them in the code, as torch.use_deterministic_algorithms(True), and keep the lines here for people";
+        say(
+            Code::Unenforced,
+            determinism,
+            "nothing sets the switches of torch, or looks whether the code does".into(),
+            hint,
+        );
+    }
     let files: Vec<&str> = project
         .uncommitted
         .iter()
@@ -375,6 +384,19 @@ fn check_stage(recipe: &Recipe, stage: &Stage, say: &mut impl FnMut(Code, Place,
             Code::NoDevice,
             stage.place,
             format!("stage \"{name}\" does not say on which device it runs"),
+            hint,
+        );
+    }
+    let unenforced = [
+        ("gpu", stage.gpu.is_some()),
+        ("checkpoint_every", stage.checkpoint_every.is_some()),
+    ];
+    for (key, _) in unenforced.iter().filter(|(_, stated)| *stated) {
+        let hint = "it is for people: accelerators are compared as facts of the environment, checkpoints are the code's";
+        say(
+            Code::Unenforced,
+            stage.place,
+            format!("nothing holds stage \"{name}\" to {key}"),
             hint,
         );
     }
@@ -746,6 +768,33 @@ mod tests {
         }
         let low = of(&stated.replace("medium", "low"));
         assert!(low.iter().all(|finding| !finding.is_error()), "{low:#?}");
+    }
+
+    #[test]
+    fn conditions_that_nothing_enforces_are_told() {
+        let of = |from: &str, to: &str| {
+            let text = BARE.replace(from, to);
+            let found = lint(&Recipe::parse(&text).unwrap(), &Project::default());
+            let found = found.into_iter().filter(|one| one.code == Code::Unenforced);
+            found.map(|one| one.problem).collect::<Vec<_>>()
+        };
+        assert_eq!(of("", ""), [""; 0]);
+        let stage = "kind = \"train\"\n";
+        assert_eq!(
+            of(
+                stage,
+                &format!("{stage}gpu = {{ count = 2 }}\ncheckpoint_every = 5\n")
+            ),
+            [
+                "nothing holds stage \"train\" to gpu",
+                "nothing holds stage \"train\" to checkpoint_every"
+            ]
+        );
+        let torch = of(
+            "[stage.train]",
+            "[determinism]\ntorch = { allow_tf32 = false }\n[stage.train]",
+        );
+        assert!(torch[0].starts_with("nothing sets the switches of torch"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is measured and tested: metrics with two kinds of tolerance, tests, profiles.
 
+use super::conditions::digest_of;
 use super::finding::{Code, Place};
 use super::path::RecipePath;
 use super::reader::{Fields, shorten};
@@ -10,6 +11,7 @@ use crate::compare::{
     Class, Decimal, Direction, MetricRule, RegressionMethod, RegressionRule, ReplayMethod,
     ReplayRule,
 };
+use crate::digest::Digest;
 use std::collections::BTreeMap;
 use toml::de::DeValue;
 
@@ -191,6 +193,8 @@ pub enum Check {
         nulls: BTreeMap<String, u64>,
         /// How many rows there are.
         rows: Option<u64>,
+        /// Digests of columns.
+        columns: BTreeMap<String, Digest>,
     },
     /// Loading and saving the model gives the same model.
     Serialization {
@@ -256,7 +260,7 @@ impl Test {
             0 => {
                 let fields = fields
                     .clone()
-                    .only(&["kind", "file", "schema", "nulls", "rows", "why"]);
+                    .only(&["kind", "file", "schema", "nulls", "rows", "columns", "why"]);
                 let mut nulls = BTreeMap::new();
                 if let Some(table) = fields.table("nulls") {
                     for (column, _, node) in table.entries() {
@@ -266,7 +270,17 @@ impl Test {
                         }
                     }
                 }
+                let mut columns = BTreeMap::new();
+                if let Some(table) = fields.table("columns") {
+                    for (column, _, _) in table.entries() {
+                        let what = format!("column \"{}\"", shorten(column));
+                        if let Some(digest) = digest_of(&table, column, &what) {
+                            columns.insert(column.to_owned(), digest);
+                        }
+                    }
+                }
                 Check::Data {
+                    columns,
                     schema: fields.path("schema"),
                     nulls,
                     rows: fields.integer("rows", 0),

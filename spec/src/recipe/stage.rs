@@ -119,7 +119,7 @@ impl Resources {
     }
 }
 
-/// The accelerators of a stage.
+/// The accelerators of a stage: for people. Which there are is among the facts of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {
     /// How many.
@@ -254,7 +254,7 @@ pub struct Stage {
     pub resources: Resources,
     /// The output that holds the training's trace.
     pub trace: Option<RecipePath>,
-    /// Steps between two checkpoints.
+    /// Steps between two checkpoints: for people.
     pub checkpoint_every: Option<u64>,
     /// Where it stands in the recipe.
     pub place: Place,

@@ -54,6 +54,7 @@ pub fn alert_line(report: &Report, runbook: Option<&str>) -> String {
                 .find(|reason| reason.verdict == report.verdict);
             if let Some(reason) = worst.filter(|_| report.verdict > Verdict::ReproducedWithWarnings)
             {
+                add("stage", report.stage_at_fault().unwrap_or_default());
                 add("check", &reason.code);
                 add("subject", &reason.subject);
                 add("found", &reason.text);
@@ -91,6 +92,22 @@ fn test_of(row: &ArtifactRow) -> String {
 }
 
 impl Report {
+    /// The stage in which something failed: that of the first divergence which is not tolerated, else the one that
+    /// wrote the metric which decides the verdict.
+    pub fn stage_at_fault(&self) -> Option<&str> {
+        let first = self.first_divergence.as_ref();
+        if let Some(first) = first.filter(|first| !first.tolerated) {
+            return Some(&first.stage);
+        }
+        let worst = self
+            .reasons
+            .iter()
+            .find(|reason| reason.verdict == self.verdict)
+            .filter(|reason| reason.code == "metric")?;
+        let metric = self.metrics.iter().find(|row| row.name == worst.subject)?;
+        metric.stage.as_deref()
+    }
+
     /// What makes two failures the same one: verdict, bundle, stage, artifact and place, or the first
     /// reason where nothing diverged. Alerts with the same fingerprint are sent once.
     pub fn fingerprint(&self) -> Digest {

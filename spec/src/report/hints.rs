@@ -105,7 +105,7 @@ pub const CATALOGUE: [Hint; 19] = [
         "cuDNN chooses kernels by speed",
         "GPU training differs from run to run on one machine",
         "set torch.backends.cudnn.benchmark = False and run twice",
-        "determinism.torch.cudnn_benchmark = false, deterministic_algorithms = true",
+        "torch.backends.cudnn.benchmark = False and torch.use_deterministic_algorithms(True) in the code",
     ),
     entry(
         "ND-11",
@@ -119,7 +119,7 @@ pub const CATALOGUE: [Hint; 19] = [
         "TF32 or reduced precision",
         "relative error about 1e-3 against a machine without it",
         "compare the facts torch.allow_tf32 and torch.matmul_precision",
-        "determinism.torch.allow_tf32 = false, matmul_precision = \"highest\"",
+        "torch.backends.cuda.matmul.allow_tf32 = False and torch.set_float32_matmul_precision('highest') in the code",
     ),
     entry(
         "ND-13",

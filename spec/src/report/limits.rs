@@ -100,6 +100,11 @@ pub(super) fn best(report: &Report) -> (Verdict, String) {
             StageStatus::Ok | StageStatus::Skipped => Verdict::Reproduced,
         };
         at_least(verdict, &|| format!("stage {}", stage.name));
+        if !stage.changed.is_empty() {
+            at_least(Verdict::ReproducedWithWarnings, &|| {
+                format!("what changed in stage {}", stage.name)
+            });
+        }
         for artifact in &stage.artifacts {
             at_least(of_artifact(artifact), &|| {
                 format!("artifact {}", artifact.path)

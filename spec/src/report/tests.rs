@@ -62,6 +62,19 @@ fn a_halt_names_the_check() {
 }
 
 #[test]
+fn an_alert_about_a_metric_names_the_stage_that_wrote_it() {
+    let mut value = diverged();
+    value["firstDivergence"] = Value::Null;
+    value["reasons"].as_array_mut().unwrap().remove(0);
+    let report = read(&value);
+    let stage = report.metrics[0].stage.clone().unwrap();
+    assert_eq!(report.stage_at_fault(), Some(stage.as_str()));
+    let line = alert_line(&report, None);
+    let due = format!("stage={stage} check=metric subject=auc found=0.91 then");
+    assert!(line.contains(&due), "{line}");
+}
+
+#[test]
 fn fingerprints_do_not_depend_on_when_or_how_much() {
     let one = read(&diverged());
     let mut two = one.clone();

@@ -164,6 +164,11 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
             "before startedOn",
         ),
         ("/timings/run", json!("fast"), "timings.run"),
+        (
+            "/stages/1/changed",
+            json!(["params"]),
+            "what changed in stage train allows REPRODUCED_WITH_WARNINGS",
+        ),
         ("/timings/run", json!(2.5), "invalid type"),
         ("/metrics/0/now", json!(0.91), "invalid type"),
         ("/builder/keyid", json!("k-1"), "key"),

@@ -19,7 +19,7 @@ pub(super) struct Due {
     pub(super) exit: i32,
     /// Stage and artifact of the first divergence that is not tolerated.
     pub(super) origin: Option<(&'static str, &'static str)>,
-    /// How the place in it begins.
+    /// How the place in it begins; nothing at all where it is empty.
     pub(super) at: Option<&'static str>,
     pub(super) attribution: Option<&'static str>,
     /// Code and subject of a reason that must be there.
@@ -138,8 +138,9 @@ impl Due {
         expect("origin stage", stage.into(), text(&first["stage"]));
         expect("artifact", artifact.into(), text(&first["artifact"]));
         let at = text(&first["locator"]);
-        if self.at.is_none_or(|due| !at.starts_with(due)) {
-            expect("place", self.at.unwrap_or_default().into(), at);
+        let due = self.at.unwrap_or_default();
+        if !at.starts_with(due) || (due.is_empty() && !at.is_empty()) {
+            expect("place", due.into(), at);
         }
         let attribution = self.attribution.unwrap_or_default();
         expect(

@@ -24,19 +24,26 @@ fn a_stage_that_reaches_beyond_what_it_declares_fails() {
     };
     let secret = bench.directory().join("secret.txt");
     fs::write(&secret, "not for the stage").unwrap();
-    for (name, lines) in [
+    for (name, lines, why) in [
         (
             "an undeclared file of the project",
             "open(\"params.toml\").read()".to_owned(),
+            "No such file or directory: 'params.toml'",
         ),
-        ("a file of the machine", format!("open({secret:?}).read()")),
+        (
+            "a file of the machine",
+            format!("open({secret:?}).read()"),
+            "secret.txt",
+        ),
         (
             "the network",
             "import socket\nsocket.create_connection((\"192.0.2.1\", 80), timeout=5)".to_owned(),
+            "create_connection",
         ),
         (
             "a name on the network",
             "import socket\nsocket.getaddrinfo(\"registry.example\", 443)".to_owned(),
+            "gaierror",
         ),
         (
             "a file outside",
@@ -44,10 +51,13 @@ fn a_stage_that_reaches_beyond_what_it_declares_fails() {
                 "open({:?}, \"w\").write(\"x\")",
                 bench.directory().join("outside.txt")
             ),
+            "outside.txt",
         ),
     ] {
         let ended = bench.fault(name, doing(&lines), &[], Due::error("prepare"));
         let stage = &ended.report["stages"][0];
+        let note = stage["note"].as_str().unwrap_or_default();
+        bench.check(&format!("{name}: {why}"), note.contains(why), &ended);
         bench.check(
             &format!("{name}: tried twice"),
             stage["attempts"] == 2,
@@ -93,30 +103,86 @@ fn a_stage_that_needs_more_than_it_may_is_stopped() {
             );
         }
     };
-    for (name, limits, lines) in [
+    for (name, limits, lines, stop) in [
         (
             "a fork bomb",
             "resources = { cpus = 1, pids = 24, wall = \"30s\" }",
             "import os, time\nfor _ in range(200):\n    if os.fork() == 0:\n        time.sleep(20)\n        os._exit(0)",
+            "had more processes than its limit",
         ),
         (
             "more memory than it may have",
             "resources = { cpus = 1, memory = \"256MiB\", wall = \"1m\" }",
             "hoard = [bytearray(1 << 24) for _ in range(64)]\nfor piece in hoard:\n    piece[::4096] = b\"x\" * (len(piece) // 4096)",
+            "used more memory than its limit",
         ),
         (
             "more time than it may have",
             "resources = { cpus = 1, wall = \"2s\" }",
             "import time\ntime.sleep(60)",
+            "ran longer than its wall limit",
         ),
     ] {
         let ended = bench.fault(name, limited(limits, lines), &[], Due::error("train"));
+        let train = &ended.report["stages"][1];
+        let because = train["note"].as_str().unwrap_or_default();
+        bench.check(&format!("{name}: {stop}"), because.contains(stop), &ended);
+        bench.check(
+            &format!("{name}: it is not tried again"),
+            train["attempts"] == 1,
+            &ended,
+        );
         bench.check(
             &format!("{name}: what comes after is skipped"),
             ended.report["stages"][2]["status"] == "SKIPPED",
             &ended,
         );
     }
+    let ended = bench.fault(
+        "more processors than there are",
+        limited("resources = { cpus = 4096, wall = \"5m\" }", ""),
+        &[],
+        Due::warned().because("drift", "recipe.toml"),
+    );
+    let rows = ended.report["resources"].as_array().into_iter().flatten();
+    let told = rows.clone().any(|row| {
+        row["stage"] == "train"
+            && row["quantity"] == "limit.cpus"
+            && row["bound"] == "4096"
+            && row["method"] == "requested-not-enforced"
+    });
+    bench.check("what nothing enforces is a row", told, &ended);
+    let ended = bench.fault(
+        "an answer to golden inputs that never comes",
+        |bench| {
+            bench.edit(
+                "recipe.toml",
+                LIMITS,
+                "resources = { cpus = 1, wall = \"3s\" }",
+            );
+            let code = bench.read("src/predict.py");
+            bench.write(
+                "src/predict.py",
+                format!("import time\ntime.sleep(600)\n{code}"),
+            );
+        },
+        &["--scope", "infer"],
+        Due::diverging()
+            .put_down_to("unknown")
+            .because("test", "inference/drawings"),
+    );
+    let tests = ended.report["tests"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let golden = tests.iter().find(|test| test["id"] == "inference/drawings");
+    let note = golden
+        .and_then(|test| test["note"].as_str())
+        .unwrap_or_default();
+    let stopped = note.contains("ran longer than its wall limit");
+    bench.check("the test was stopped", stopped, &ended);
+    let isolated = ended.report["isolation"]["achieved"].is_string();
+    bench.check("isolation of tests is told", isolated, &ended);
     let ended = bench.fault(
         "a log without end is cut, and says so",
         doing("for _ in range(400_000):\n    print(\"a\" * 200)"),

@@ -1,6 +1,8 @@
 //! A bundle brought into the workspace, if signatures, policy and digests hold.
 
 use super::Args;
+use super::told::show;
+use super::workspace::now;
 use crate::cli::Context;
 use crate::cli::transfer::interruptible;
 use sealstone::replay::{Halt, Settings};
@@ -14,13 +16,6 @@ use sealstone_spec::recipe::RECIPE_FILE;
 use sealstone_spec::words::three_words;
 use std::path::{Path, PathBuf};
 
-/// A bundle that passed, or why it did not.
-pub(super) struct Verified {
-    pub(super) place: Place,
-    pub(super) manifest: VerifiedManifest,
-    pub(super) directory: PathBuf,
-}
-
 pub(super) fn id_of(location: &Location, digest: &Digest) -> String {
     let name = location.name();
     let name = name.rsplit('/').next().unwrap_or("model").to_owned();
@@ -31,15 +26,15 @@ pub(super) fn id_of(location: &Location, digest: &Digest) -> String {
     }
 }
 
-/// Verifies a bundle and brings its files into the workspace. A halt is no error: it is a result; `found` is
-/// what it is about, as soon as that is known.
+/// Verifies a bundle and brings its files into a directory of the workspace, which is returned with the bundle's digest.
+/// A halt is no error: it is a result; `found` is what it is about, as soon as that is known.
 pub(super) async fn bring(
     args: &Args,
     context: &Context,
     settings: &mut Settings,
     space: &Path,
     found: &mut Option<(Place, VerifiedManifest)>,
-) -> Result<std::result::Result<Verified, (Halt, String, Digest)>> {
+) -> Result<std::result::Result<(PathBuf, Digest), (Halt, String, Digest)>> {
     let location: Location = args.target.parse().map_err(|error: Error| {
         error.hint(format!(
             "\"{}\" is no directory with a {RECIPE_FILE} either",
@@ -88,7 +83,13 @@ pub(super) async fn bring(
                 Err(error) => return halt(error, id, digest),
             };
             match judge.judge(&repository, &manifest, &evidence) {
-                Ok(judgement) => Some(judgement),
+                Ok(judgement) => {
+                    let policy = judge.policy().digest();
+                    let held = judgement.admission.evidence().len();
+                    let note = format!("policy {policy}, {held} pieces of evidence");
+                    step(settings, context, "verify.signature", &id, note);
+                    Some(judgement)
+                }
                 Err(error) => return halt(error, id, digest),
             }
         }
@@ -112,11 +113,25 @@ pub(super) async fn bring(
     ))
     .await
     {
-        Ok(_) => Ok(Ok(Verified {
-            place,
-            manifest,
-            directory,
-        })),
+        Ok(pulled) => {
+            let note = format!("{} files, {} bytes", pulled.files, pulled.bytes);
+            step(
+                settings,
+                context,
+                "verify.bundle",
+                &digest.to_string(),
+                note,
+            );
+            Ok(Ok((directory, digest)))
+        }
         Err(error) => halt(error, id, digest),
+    }
+}
+
+/// Notes what went well, and says so.
+fn step(settings: &mut Settings, context: &Context, event: &str, subject: &str, note: String) {
+    settings.note(now(), event, subject, true, Some(note));
+    if let Some(entry) = settings.trail.last() {
+        show(&context.output, entry);
     }
 }

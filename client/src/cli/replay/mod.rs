@@ -296,7 +296,6 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     }
     let directory = Path::new(&args.target);
     let is_project = directory.join(RECIPE_FILE).is_file();
-    let mut verified = None;
     let mut found = None;
     let mut fetch = None;
     let loaded = if is_project {
@@ -317,11 +316,9 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         fetch = Some(seconds(began));
         match brought {
             Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),
-            Ok(passed) => {
-                let digest = *passed.manifest.digest();
+            Ok((directory, digest)) => {
                 let id = id_of(&args.target.parse()?, &digest);
-                let project = Project::of_bundle(&passed.directory, &id, digest, profile);
-                verified = Some(passed);
+                let project = Project::of_bundle(&directory, &id, digest, profile);
                 project.map_err(|error| (error, id, Some(digest)))
             }
         }
@@ -370,7 +367,8 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     write_all(args, &report, &around)?;
     let mut attached = Vec::new();
     if let Some(signer) = &signer {
-        attached = state(args, &report, signer, verified.as_ref()).await?;
+        // What a policy demands of others says nothing about the bundle; any other halt does.
+        attached = state(args, &report, signer, found.as_ref().filter(|_| !denied)).await?;
         if let Some((place, manifest)) = found.filter(|_| args.push) {
             attached.extend(report_damage(&report, signer, &place, &manifest).await?);
         }

@@ -1,9 +1,9 @@
 //! What is written, signed and said of a report.
 
 use super::Args;
-use super::bundle::Verified;
 use super::workspace::write;
 use crate::cli::Context;
+use crate::cli::output::Output;
 use sealstone::replay::{Webhook, drop_file, recover, statements};
 use sealstone::report::{Surroundings, html, json, junit, markdown, sarif};
 use sealstone::transfer::Place;
@@ -14,7 +14,7 @@ use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::notary::{self, Files};
 use sealstone_spec::policy::lifecycle;
-use sealstone_spec::report::{Reason, Report, Verdict};
+use sealstone_spec::report::{Reason, Report, TrailEntry, Verdict};
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::Subject;
 
@@ -36,15 +36,23 @@ pub(super) fn write_all(args: &Args, report: &Report, around: &Surroundings) -> 
     Ok(())
 }
 
-/// Signs the report, and with --push attaches it with all that follows from it.
+/// Says what was done, as soon as it is.
+pub(super) fn show(output: &Output, entry: &TrailEntry) {
+    let mark = if entry.ok { "ok" } else { "FAILED" };
+    let note = entry.note.as_deref().map(|note| format!(": {note}"));
+    let note = note.unwrap_or_default();
+    output.note(format!("{} {} {mark}{note}", entry.event, entry.subject));
+}
+
+/// Signs the report, and with --push attaches it to `to` with all that follows from it.
 pub(super) async fn state(
     args: &Args,
     report: &Report,
     signer: &SecretKey,
-    verified: Option<&Verified>,
+    to: Option<&(Place, VerifiedManifest)>,
 ) -> Result<Vec<Digest>> {
-    let about = match verified {
-        Some(verified) => notary::subjects(&report.baseline.id, &verified.manifest, Files::None),
+    let about = match to {
+        Some((_, manifest)) => notary::subjects(&report.baseline.id, manifest, Files::None),
         None => vec![Subject::new(&report.baseline.id, &report.baseline.digest.0)],
     };
     let all = statements(report, &about)?;
@@ -52,9 +60,9 @@ pub(super) async fn state(
     for (index, statement) in all.iter().enumerate() {
         let mut bundle = SigstoreBundle::sign(statement, signer)
             .map_err(|error| Error::other("the report was not signed").source(error))?;
-        let place = verified.filter(|_| args.push);
-        if let Some(verified) = place {
-            bundle = logged(verified.place.store(), bundle, signer.public_key()).await?;
+        let to = to.filter(|_| args.push);
+        if let Some((place, _)) = to {
+            bundle = logged(place.store(), bundle, signer.public_key()).await?;
         }
         let bytes = bundle.to_bytes();
         if index == 0
@@ -62,11 +70,11 @@ pub(super) async fn state(
         {
             write(path, &bytes)?;
         }
-        if let Some(verified) = place {
+        if let Some((place, manifest)) = to {
             attached.push(
                 attach(
-                    verified.place.store(),
-                    &verified.manifest,
+                    place.store(),
+                    manifest,
                     bytes,
                     &statement.predicate_type,
                     &report.finished_on,
@@ -78,10 +86,11 @@ pub(super) async fn state(
     Ok(attached)
 }
 
-/// What a halt says about the bundle's content.
-const DAMAGE: [&str; 2] = ["bundle-digest", "input-digest"];
+/// What a halt says about the bundle's content: bytes that are not those of its digests, or files that are not those of
+/// its own lock.
+const DAMAGE: [&str; 4] = ["bundle-digest", "input-digest", "file-digest", "lock"];
 
-/// Attaches the report that the bundle's content is not what its digests say, if that is what halted: it
+/// Attaches the report that the bundle's content is not what its digests or its lock say, if that is what halted: it
 /// puts a release into quarantine. `None` for everything else.
 pub(super) async fn report_damage(
     report: &Report,

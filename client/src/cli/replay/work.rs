@@ -1,10 +1,11 @@
 //! The environment made, a runner chosen, and the replay itself.
 
 use super::Args;
+use super::told::show;
 use super::workspace::{make, now, seconds, write};
 use crate::cli::Context;
 use sealstone::compare::compare_artifact;
-use sealstone::plan::{Looking, machine};
+use sealstone::plan::{Looking, machine, source_date_epoch};
 use sealstone::replay::{
     Project, ProjectError, Settings, Tools, materialise, replay, undecided, verified_only,
 };
@@ -26,13 +27,26 @@ pub(super) fn run_replay(
     let started = now();
     if settings.scope == ReplayScope::Verify {
         // Nothing runs, so nothing is made.
-        return Ok(verified_only(project, settings, &started, &now()));
+        return Ok(verified_only(project, settings, &started, &now())?);
     }
     let place = space.join("environment");
     make(&place)?;
     let began = Instant::now();
     let made = materialise(project, &place, &started)?;
     let materialize = seconds(began);
+    let unmade = made.unmade.as_ref().map(|unmade| unmade.text.clone());
+    let mut settings = settings.clone();
+    settings.note(
+        now(),
+        "environment.materialize",
+        project.recipe().environment().kind(),
+        unmade.is_none(),
+        unmade,
+    );
+    if let Some(entry) = settings.trail.last() {
+        show(&context.output, entry);
+    }
+    let settings = &settings;
     let asked = project.recipe().isolation().runner;
     let wanted = args.runner.unwrap_or(asked.into());
     // Without its environment nothing will run; the machine is looked at all the same.
@@ -56,18 +70,11 @@ pub(super) fn run_replay(
         Err(error) if error.outcome() == Outcome::Refused => return Ok(nowhere(&error)),
         Err(error) => return Err(error.into()),
     };
-    // The baseline's, or archives and documents would hold another time.
-    let epoch = project
-        .lock()
-        .environment
-        .facts()
-        .ok()
-        .and_then(|facts| facts.get("source_date_epoch")?.to_string().parse().ok());
     let machine = match machine(Looking {
         recipe: project.recipe(),
         prepared: &made.prepared,
         runner: chosen.runner.as_ref(),
-        source_date_epoch: epoch.unwrap_or(0),
+        source_date_epoch: source_date_epoch(project.lock()),
         scratch: &settings.workspace,
         repository: None,
     }) {
@@ -80,7 +87,6 @@ pub(super) fn run_replay(
         &settings.workspace.join("environment.json"),
         &machine.facts.to_json(),
     )?;
-    let output = context.output.clone();
     let tools = Tools {
         runner: chosen.runner.as_ref(),
         isolation: chosen.isolation,
@@ -88,15 +94,7 @@ pub(super) fn run_replay(
         unmade: made.unmade,
         compare: &compare_artifact,
         clock: &now,
-        tell: &|entry| {
-            let mark = if entry.ok { "ok" } else { "FAILED" };
-            let note = entry
-                .note
-                .as_deref()
-                .map(|note| format!(": {note}"))
-                .unwrap_or_default();
-            output.note(format!("{} {} {mark}{note}", entry.event, entry.subject));
-        },
+        tell: &|entry| show(&context.output, entry),
     };
     let mut report = replay(project, settings, &tools)?;
     report.timings.insert("materialize".into(), materialize);

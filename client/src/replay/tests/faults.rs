@@ -1,7 +1,7 @@
 use super::super::Unmade;
 use super::laboratory::{Laboratory, RECIPE, TRAIN, Trial, facts};
 use sealstone_spec::environment::Isolation;
-use sealstone_spec::report::{Cause, ReplayScope, Report, StageStatus, Verdict};
+use sealstone_spec::report::{Cause, Reason, ReplayScope, Report, StageStatus, Verdict};
 use sealstone_spec::statement::Subject;
 
 fn nothing(_: &mut Trial) {}
@@ -693,9 +693,271 @@ fn a_changed_golden_answer_halts() {
 }
 
 #[test]
+fn wrong_weights_fail_the_golden_test() {
+    // Of the weights only what they do is demanded, and the metrics are looked at from far off: the golden answers have
+    // to notice.
+    let tolerated = "device = \"cpu\"\ntolerance = { \"model/weights.json\" = { class = \"functional\" }, \"trace.jsonl\" = { class = \"statistical\" } }\n[stage.evaluate]";
+    let recipe = RECIPE
+        .replace("device = \"cpu\"\n[stage.evaluate]", tolerated)
+        .replace("class = \"bit_exact\", seed", "class = \"numeric\", seed")
+        .replace("replay = { abs = 1e-6 }", "replay = { abs = 100 }");
+    let spoilt = TRAIN.replace(
+        "json.dump({\"w\": w, ",
+        "w += float(os.environ.get('SPOILT', '0'))\njson.dump({\"w\": w, ",
+    );
+    let laboratory = Laboratory::with(&recipe, &[("src/train.py", &spoilt)]);
+    let good = laboratory.replay(nothing);
+    expect(&good, Verdict::Reproduced, 0, None, None, None);
+    let report =
+        laboratory.replay(|trial| drop(trial.environment.insert("SPOILT".into(), "0.01".into())));
+    expect(
+        &report,
+        Verdict::Diverged,
+        2,
+        Some(("train", "model/weights.json")),
+        Some("pointer:/w"),
+        Some("unknown"),
+    );
+    assert!(report.metrics.iter().all(|metric| metric.ok));
+    let test = &report.tests[0];
+    assert!(!test.ok && !test.undecided, "{test:?}");
+    assert_eq!(test.locator.as_deref(), Some("pointer:/0"));
+    let told = |reason: &&Reason| reason.code == "test" && reason.subject == "inference/golden";
+    assert_eq!(
+        report.reasons.iter().find(told).unwrap().verdict,
+        Verdict::Diverged
+    );
+}
+
+/// The recipe with rounding tolerated everywhere.
+fn tolerant() -> String {
+    RECIPE.replace("device = \"cpu\"\n[stage.evaluate]", "device = \"cpu\"\ntolerance = { \"model/weights.json\" = { class = \"numeric\", abs = 1e-6, why = \"summation order\" }, \"trace.jsonl\" = { class = \"statistical\" } }\n[stage.evaluate]")
+        .replace("class = \"bit_exact\", seed", "class = \"numeric\", seed").replace("abs = 1e-9", "abs = 1e-6")
+}
+
+#[track_caller]
+fn told<'a>(report: &'a Report, code: &str, subject: &str) -> &'a Reason {
+    let is_it = |reason: &&Reason| reason.code == code && reason.subject == subject;
+    let found = report.reasons.iter().find(is_it);
+    found.unwrap_or_else(|| panic!("no {code} of {subject}: {:?}", report.reasons))
+}
+
+#[test]
+fn a_change_whose_effect_is_tolerated_is_told() {
+    let laboratory = Laboratory::with(&tolerant(), &[]);
+    laboratory.edit("params.json", "0.05", "0.0500000001");
+    let report = laboratory.replay(nothing);
+    expect(
+        &report,
+        Verdict::ReproducedWithWarnings,
+        0,
+        None,
+        None,
+        None,
+    );
+    assert_eq!(report.verdict.exit_code(true), 1);
+    assert!(report.first_divergence.as_ref().unwrap().tolerated);
+    assert_eq!(
+        told(&report, "drift", "train").text,
+        "lr 0.05→0.0500000001 changed, and its outputs with it"
+    );
+}
+
+#[test]
+fn what_changed_in_a_stage_that_is_not_run_is_told() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "0.04");
+    laboratory.edit("src/prepare.py", "/ 10", "/ 11");
+    // As after a checkout: what stages write between each other is not there.
+    std::fs::remove_file(laboratory.path("work/train.csv")).unwrap();
+    let report = laboratory.replay(|trial| trial.scope = Some(ReplayScope::Infer));
+    expect(
+        &report,
+        Verdict::ReproducedWithWarnings,
+        0,
+        None,
+        None,
+        None,
+    );
+    assert_eq!(
+        told(&report, "drift", "train").text,
+        "lr 0.05→0.04 changed, and it was not run"
+    );
+    told(&report, "drift", "prepare");
+    let rows: Vec<(StageStatus, &[String])> = report
+        .stages
+        .iter()
+        .map(|row| (row.status, row.changed.as_slice()))
+        .collect();
+    assert_eq!(rows[0], (StageStatus::Skipped, &["code".to_owned()][..]));
+    assert_eq!(rows[1], (StageStatus::Skipped, &["params".to_owned()][..]));
+    assert_eq!(rows[2], (StageStatus::Skipped, &[][..]));
+}
+
+#[test]
+fn an_evaluation_does_not_hide_that_training_changed() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "0.04");
+    let report = laboratory.replay(|trial| {
+        trial.scope = Some(ReplayScope::Eval);
+        trial.isolated = true;
+    });
+    expect(
+        &report,
+        Verdict::ReproducedWithWarnings,
+        0,
+        None,
+        None,
+        None,
+    );
+    told(&report, "drift", "train");
+}
+
+#[test]
+fn what_a_recipe_no_longer_asks_is_not_passed_over() {
+    let evaluation = {
+        let from = RECIPE.find("[stage.evaluate]").unwrap();
+        let to = RECIPE.find("[test.golden]").unwrap();
+        &RECIPE[from..to]
+    };
+    let metric = {
+        let from = RECIPE.find("[metric.r2]").unwrap();
+        let to = RECIPE.find("[test.golden]").unwrap();
+        &RECIPE[from..to]
+    };
+    let test = &RECIPE[RECIPE.find("[test.golden]").unwrap()..];
+    for (gone, names) in [
+        (metric, &["r2"][..]),
+        (test, &["golden"]),
+        (evaluation, &["evaluate", "loss", "r2"]),
+    ] {
+        let laboratory = Laboratory::new();
+        laboratory.edit("recipe.toml", gone, "");
+        let report = laboratory.replay(nothing);
+        expect(&report, Verdict::Inconclusive, 5, None, None, None);
+        for name in names {
+            assert_eq!(
+                told(&report, "unmeasured", name).verdict,
+                Verdict::Inconclusive
+            );
+        }
+    }
+}
+
+#[test]
+fn a_recipe_with_wider_rules_is_told() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("recipe.toml", "abs = 1e-6", "abs = 1e-3");
+    let report = laboratory.replay(nothing);
+    let warned = Verdict::ReproducedWithWarnings;
+    expect(&report, warned, 0, None, None, None);
+    told(&report, "drift", "recipe.toml");
+    assert!(report.overrides.is_empty());
+    // Of the strictest class the lock knows what it was.
+    let laboratory = Laboratory::new();
+    laboratory.edit(
+        "recipe.toml",
+        "class = \"bit_exact\"",
+        "class = \"numeric\"",
+    );
+    let report = laboratory.replay(nothing);
+    expect(&report, warned, 0, None, None, None);
+    assert_eq!(report.overrides[0].kind, "tolerance");
+}
+
+#[test]
+fn a_directory_that_is_only_verified_is_looked_at_whole() {
+    let verify = |laboratory: &Laboratory| {
+        laboratory.replay(|trial| trial.scope = Some(ReplayScope::Verify))
+    };
+    let laboratory = Laboratory::new();
+    let good = verify(&laboratory);
+    expect(&good, Verdict::Reproduced, 0, None, None, None);
+    let files = laboratory.read("recipe.lock").matches("\"role\":").count();
+    assert_eq!(good.trail[0].subject, format!("{files} files of the lock"));
+    laboratory.edit("src/train.py", "w = b = 0.0", "w = b = 0.1");
+    laboratory.edit("model/weights.json", "{\"w\": ", "{\"w\": 1");
+    std::fs::remove_file(laboratory.path("work/train.csv")).unwrap();
+    let report = verify(&laboratory);
+    let warned = Verdict::ReproducedWithWarnings;
+    expect(&report, warned, 0, None, None, None);
+    told(&report, "drift", "src/train.py");
+    told(&report, "drift", "model/weights.json");
+    assert!(!report.trail[0].ok);
+    assert_eq!(
+        report.trail[0].subject,
+        format!("{} files of the lock, 1 are not at hand", files - 1)
+    );
+    // Other scopes have only looked at some, and say at which.
+    let report = laboratory.replay(|trial| trial.scope = Some(ReplayScope::Full));
+    assert_eq!(report.trail[0].subject, "1 files of inputs, 2 of tests");
+}
+
+#[test]
+fn a_metric_that_does_not_hold_by_itself_is_the_evidence() {
+    let laboratory = Laboratory::new();
+    let measured: serde_json::Value =
+        serde_json::from_str(&laboratory.read("recipe.lock")).unwrap();
+    let measured = measured["metrics"]["loss"]["value"].as_str().unwrap();
+    let forged = format!("\"value\":\"{measured}\"");
+    laboratory.edit("recipe.lock", &forged, "\"value\":\"0.001\"");
+    let report = laboratory.replay(nothing);
+    let diverged = Verdict::Diverged;
+    expect(&report, diverged, 2, None, None, Some("unknown"));
+    assert!(
+        report.evidence[0]
+            .text
+            .starts_with("metric loss: 0.001 then")
+    );
+    let line = sealstone_spec::report::alert_line(&report, None);
+    assert!(
+        line.contains("stage=evaluate check=metric subject=loss"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_comparison_is_told_with_its_place() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "0.04");
+    let report = laboratory.replay(nothing);
+    let compared = |ok: bool| {
+        let entries = report
+            .trail
+            .iter()
+            .filter(|entry| entry.event == "stage.compare");
+        let entries = entries.filter(|entry| entry.ok == ok);
+        let note = |note: &Option<String>| note.clone().unwrap_or_default();
+        entries
+            .map(|entry| (entry.subject.clone(), note(&entry.note)))
+            .collect::<Vec<_>>()
+    };
+    let pair = |subject: &str, note: &str| (subject.to_owned(), note.to_owned());
+    assert_eq!(
+        compared(true),
+        [pair("prepare", "1 files, bit_exact or better")]
+    );
+    assert_eq!(
+        compared(false)[0],
+        pair("model/weights.json", "divergent, first at pointer:/b")
+    );
+}
+
+#[test]
+fn each_phase_has_its_time() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "0.04");
+    let report = laboratory.replay(|trial| (trial.twice, trial.slow) = (true, true));
+    let phases: Vec<&str> = report.timings.keys().map(String::as_str).collect();
+    assert_eq!(phases, ["compare", "run", "test", "twice"]);
+    let took = |phase: &str| report.timings[phase].parse::<f64>().unwrap();
+    // Three files differ, and each takes a second.
+    assert!(took("compare") >= 3.0, "{:?}", report.timings);
+}
+
+#[test]
 fn rounding_within_the_tolerance_is_numeric_and_told() {
-    let recipe = RECIPE.replace("device = \"cpu\"\n[stage.evaluate]", "device = \"cpu\"\ntolerance = { \"model/weights.json\" = { class = \"numeric\", abs = 1e-6, why = \"summation order\" }, \"trace.jsonl\" = { class = \"statistical\" } }\n[stage.evaluate]")
-        .replace("class = \"bit_exact\", seed", "class = \"numeric\", seed").replace("abs = 1e-9", "abs = 1e-6");
+    let recipe = tolerant();
     let noisy = TRAIN.replace(
         "json.dump({\"w\": w, ",
         "w += float(os.environ.get('NOISE', '0'))\njson.dump({\"w\": w, ",

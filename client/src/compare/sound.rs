@@ -1,0 +1,178 @@
+//! Whether a model file is what its format says, and whether loading it would run code.
+//!
+//! Two files of the same bytes are the same, however broken they are; so one is read by itself. Of pickles that are no
+//! part of an archive only what they name is looked at, as far as they can be read: every library has classes of its own.
+//! Invariant: nothing in the file is ever executed.
+
+use super::archive::{Budget, read_zip};
+use super::content::{Side, tensors_of};
+use super::format::Format;
+use super::limits::{DOCUMENT_BYTES, Unreadable};
+use super::{json, pickle, torch};
+use crate::error::Result;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Extensions of files that have to be what they are named, and the format that they must have.
+const NAMED: [(&str, Format); 5] = [
+    (".safetensors", Format::Safetensors),
+    (".npy", Format::Npy),
+    (".npz", Format::Npz),
+    (".gguf", Format::Gguf),
+    (".json", Format::Json),
+];
+
+/// What is wrong with a model file; `None` if nothing is, or its format is not read here.
+///
+/// ```
+/// use sealstone::compare::unsound;
+/// let directory = tempfile::tempdir().unwrap();
+/// let model = directory.path().join("model.pkl");
+/// std::fs::write(&model, b"cos\nsystem\n(S'true'\ntR.").unwrap();
+/// assert!(unsound(&model).unwrap().unwrap().contains("os.system (DANGEROUS"));
+/// ```
+///
+/// # Errors
+/// If it is no file or cannot be read.
+pub fn unsound(path: &Path) -> Result<Option<String>> {
+    let side = Side::open(path)?;
+    match look(&side) {
+        Ok(found) => Ok(found),
+        Err(Unreadable::Malformed(problem)) => Ok(Some(problem)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn look(side: &Side) -> Result<Option<String>, Unreadable> {
+    let format = Format::of(side)?;
+    let name = side.name.to_ascii_lowercase();
+    let due = NAMED.iter().find(|(end, _)| name.ends_with(end));
+    if let Some((end, due)) = due
+        && *due != format
+        && !(*due == Format::Json && format == Format::Xgboost)
+    {
+        let text = format!(
+            "it is named {end} and is none: it reads as {}",
+            format.name()
+        );
+        return Ok(Some(text));
+    }
+    let mut budget = Budget::default();
+    match format {
+        Format::Torch => in_archive(side, &mut budget),
+        format if format.holds_tensors() => {
+            tensors_of(side, format, &mut budget)?;
+            Ok(None)
+        }
+        Format::Json | Format::Xgboost => {
+            json::parse(&side.bytes)?;
+            Ok(None)
+        }
+        _ if is_pickle(&name) => {
+            // One that is longer is not read at all.
+            if side.bytes.len() > DOCUMENT_BYTES {
+                return Ok(None);
+            }
+            let content = side.bytes.read_all(DOCUMENT_BYTES)?;
+            Ok(dangers(&pickle::refused(&content)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn is_pickle(name: &str) -> bool {
+    [".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// An archive of torch: every pickle in it; and its tensors, if it has no classes or code of its own.
+fn in_archive(side: &Side, budget: &mut Budget) -> Result<Option<String>, Unreadable> {
+    let members = read_zip(side, budget)?;
+    let mut plain = !members.keys().any(|name| name.contains("/code/"));
+    for (name, member) in &members {
+        if !name.ends_with(".pkl") {
+            continue;
+        }
+        let refused = pickle::refused(&member.bytes.read_all(DOCUMENT_BYTES)?);
+        if let Some(found) = dangers(&refused) {
+            return Ok(Some(found));
+        }
+        plain &= refused.is_empty();
+    }
+    if plain {
+        torch::read(side, &mut Budget::default())?;
+    }
+    Ok(None)
+}
+
+fn dangers(refused: &BTreeSet<(String, String)>) -> Option<String> {
+    let named: Vec<String> = refused
+        .iter()
+        .filter(|(module, _)| pickle::is_dangerous(module))
+        .take(10)
+        .map(|(module, name)| {
+            let shown = super::locator::shown;
+            format!("{}.{}", shown(module), shown(name))
+        })
+        .collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "its pickle names {} (DANGEROUS: loading it would run code)",
+            named.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn look_at(name: &str, content: &[u8]) -> Option<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        unsound(&path).unwrap()
+    }
+
+    fn safetensors(header: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_container_has_to_be_whole() {
+        let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        assert_eq!(look_at("m.safetensors", &safetensors(header, 8)), None);
+        assert!(look_at("m.safetensors", &safetensors(header, 7)).is_some());
+        let none = look_at("m.safetensors", b"not at all").unwrap();
+        assert!(none.contains("named .safetensors"), "{none}");
+        assert_eq!(look_at("m.json", b"{\"w\": 1.5}"), None);
+        assert!(look_at("m.json", b"{\"w\": 1.5").is_some());
+        assert_eq!(look_at("m.txt", b"anything"), None);
+    }
+
+    #[test]
+    fn a_pickle_that_would_run_code_is_named_and_others_are_not() {
+        let plain = b"csklearn.svm\nSVC\n)R.";
+        assert_eq!(look_at("m.pkl", plain), None);
+        // Of several pickles in one file the last counts as much as the first.
+        let second = [&plain[..], b"cposix\nsystem\n(S'x'\ntR."].concat();
+        for (name, content) in [
+            (
+                "m.pkl",
+                &b"\x80\x04\x8c\x0asubprocess\x8c\x05Popen\x93)R."[..],
+            ),
+            ("m.pickle", &second),
+            ("m.pt", b"cbuiltins\neval\n(S'1'\ntR."),
+        ] {
+            let found = look_at(name, content).unwrap();
+            assert!(found.contains("DANGEROUS"), "{found}");
+        }
+        // Cut off, it names what it names all the same.
+        assert!(look_at("m.pkl", b"cos\nsystem\n(S'true").is_some());
+    }
+}
