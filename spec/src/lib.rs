@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod attachment;
 pub mod bom;
 pub mod bundle;
 pub mod canonical;

@@ -10,6 +10,7 @@ mod legacy;
 
 pub use legacy::{LegacyImage, legacy_image, legacy_payload, legacy_tag};
 
+use crate::attachment::attachment_manifest;
 use crate::canonical::JsonError;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, EnvelopeError, seal, seal_as};
@@ -222,40 +223,12 @@ pub fn referrer_manifest(
     predicate_type: &str,
     created: &str,
 ) -> Vec<u8> {
-    let manifest = Referrer {
-        schema_version: 2,
-        media_type: media::OCI_MANIFEST,
-        artifact_type: media::SIGSTORE_BUNDLE_V03,
-        config: empty_config(),
-        layers: [Descriptor::new(
-            media::SIGSTORE_BUNDLE_V03,
-            Digest::sha256(bundle),
-            bundle.len() as u64,
-        )],
-        subject: Descriptor::new(subject.media_type.clone(), subject.digest, subject.size),
-        annotations: BTreeMap::from([
-            (ANNOTATION_CONTENT, "dsse-envelope"),
-            (ANNOTATION_PREDICATE_TYPE, predicate_type),
-            (media::ANNOTATION_CREATED, created),
-        ]),
-    };
-    serde_json::to_vec(&manifest).expect("a manifest is made of text and numbers")
-}
-
-fn empty_config() -> Descriptor {
-    Descriptor::new(media::OCI_EMPTY, Digest::sha256(b"{}"), 2)
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Referrer<'a> {
-    schema_version: u8,
-    media_type: &'static str,
-    artifact_type: &'static str,
-    config: Descriptor,
-    layers: [Descriptor; 1],
-    subject: Descriptor,
-    annotations: BTreeMap<&'a str, &'a str>,
+    let annotations = BTreeMap::from([
+        (ANNOTATION_CONTENT, "dsse-envelope"),
+        (ANNOTATION_PREDICATE_TYPE, predicate_type),
+        (media::ANNOTATION_CREATED, created),
+    ]);
+    attachment_manifest(subject, media::SIGSTORE_BUNDLE_V03, bundle, &annotations)
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ mod raw;
 mod readers;
 mod release;
 mod replay;
+mod replicates;
 mod resume;
 mod rights;
 mod rights_table;

@@ -14,6 +14,10 @@ use serde_json::json;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// How long an environment stays that nothing uses.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a Python environment is made of: paths below `root`.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +44,12 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
     let lock = fs::File::create(place.join("venv.lock")).map_err(failed)?;
     lock.lock().map_err(failed)?;
     if let Some(kept) = kept(&directory, &record, parts.interpreter)? {
+        // When it was used last; that it cannot be noted costs an environment made again, and no more.
+        let noted = fs::File::options().append(true).open(&record);
+        let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
         return Ok(kept);
     }
+    forget_unused(&place);
     let _ = fs::remove_file(&record);
     if directory.exists() {
         fs::remove_dir_all(&directory).map_err(failed)?;
@@ -57,6 +65,25 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
     writeln!(file, "{}", made.digest).map_err(failed)?;
     file.persist(&record).map_err(|error| failed(error.error))?;
     Ok(made)
+}
+
+/// Removes environments that nothing has used for a long time: every change of a lock file makes another one.
+fn forget_unused(place: &Path) {
+    let records = fs::read_dir(place).into_iter().flatten().flatten();
+    for record in records.map(|entry| entry.path()) {
+        let name = record.file_name().and_then(|name| name.to_str());
+        let name = name.and_then(|name| name.strip_suffix(".digest"));
+        let Some(name) = name.filter(|name| name.starts_with("venv-")) else {
+            continue;
+        };
+        let used = fs::metadata(&record).and_then(|found| found.modified());
+        let idle = used.ok().and_then(|used| used.elapsed().ok());
+        if idle.is_some_and(|idle| idle > UNUSED) {
+            // The record first: what is cut short is made anew.
+            let _ = fs::remove_file(&record);
+            let _ = fs::remove_dir_all(place.join(name));
+        }
+    }
 }
 
 /// The environment that lies there, if its files are those that were recorded.
@@ -107,4 +134,29 @@ fn name_of(parts: Parts<'_>, place: &Path) -> Result<Digest> {
         place,
     ]);
     Ok(Digest::sha256(text.to_string().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_environments_that_nothing_used_for_long_are_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        for (name, idle) in [("venv-old", UNUSED * 2), ("venv-new", UNUSED / 2)] {
+            fs::create_dir_all(place.path().join(name).join("bin")).unwrap();
+            let record = place.path().join(format!("{name}.digest"));
+            let record = fs::File::create(record).unwrap();
+            record.set_modified(now - idle).unwrap();
+        }
+        let other = fs::File::create(place.path().join("stages.digest")).unwrap();
+        other.set_modified(now - UNUSED * 2).unwrap();
+        forget_unused(place.path());
+        let entries = fs::read_dir(place.path()).unwrap();
+        let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["stages.digest", "venv-new", "venv-new.digest"]);
+    }
 }

@@ -4,6 +4,7 @@
 //! not there, no JSON, or without the value leaves the metric unmeasured.
 
 use super::project::Project;
+use super::replicates::Samples;
 use super::room::Produced;
 use crate::run::read_metric;
 use sealstone_spec::compare::{Baseline, Class, Direction, MetricVerdict, Outcome, ReplayMethod};
@@ -11,10 +12,12 @@ use sealstone_spec::recipe::Metric;
 use sealstone_spec::report::MetricRow;
 use std::collections::BTreeMap;
 
-/// Every metric whose file was due in this replay. `due` says whether a path was.
+/// Every metric whose file was due in this replay. `due` says whether a path was, `samples` what runs with other seeds
+/// measured.
 pub(super) fn judge(
     project: &Project,
     produced: &Produced,
+    samples: &Samples,
     due: impl Fn(&str) -> bool,
 ) -> Vec<(MetricRow, Class)> {
     project
@@ -35,7 +38,17 @@ pub(super) fn judge(
                 replicates: locked.replicates.clone(),
             });
             let (value, problem) = match now {
-                Ok(value) => (Baseline::value(value), None),
+                Ok(value) => {
+                    let replicates = match metric.rule.replay.method {
+                        ReplayMethod::Tost => samples.get(&metric.name).cloned(),
+                        _ => None,
+                    };
+                    let now = Baseline {
+                        value: Some(value),
+                        replicates: replicates.unwrap_or_default(),
+                    };
+                    (now, None)
+                }
                 Err(problem) => (Baseline::default(), Some(problem)),
             };
             let verdict = metric.rule.judge_replay(&base, &value);

@@ -10,6 +10,7 @@
 //! | `outline` | reports of replays that ran nothing |
 //! | `session` | the whole, in its order |
 //! | `stages` | each stage planned, run, held against the lock |
+//! | `replicates` | the same with the other seeds, where a metric needs a sample |
 //! | `results` | metrics and tests, and what they say about files |
 //! | `changes` | what in a stage is another than in the lock |
 //! | `terms` | what the recipe asks no longer, and that it is another one |
@@ -39,6 +40,7 @@ mod metrics;
 mod outline;
 mod project;
 mod quarantine;
+mod replicates;
 mod resources;
 mod results;
 mod room;

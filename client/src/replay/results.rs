@@ -34,8 +34,9 @@ impl Session<'_> {
             .filter(|(path, _)| written(path))
             .map(|(path, file)| (path.clone(), file.clone()))
             .collect();
+        let samples = self.replicates()?;
         let began = Instant::now();
-        let judged = metrics::judge(project, &fresh, due);
+        let judged = metrics::judge(project, &fresh, &samples, due);
         self.spend("compare", began);
         let began = Instant::now();
         let tests = checks::run_all(project, &self.made, self.tools, &self.settings.workspace)?;

@@ -5,6 +5,7 @@ use super::cause::Known;
 use super::changes::{self, Changes};
 use super::execute::{Ran, failed, run};
 use super::project::Project;
+use super::replicates::RunAs;
 use super::resources::{self, usage_of};
 use super::room::{Produced, Room};
 use super::session::Session;
@@ -129,7 +130,8 @@ impl Session<'_> {
         };
         let roots = project.roots_with(&produced, &self.settings.workspace);
         let room = Room::make(&self.settings.workspace, &stage.name)?;
-        let planned = match self.plan(stage, &roots, &room) {
+        let seed = project.recipe.determinism().seed;
+        let planned = match self.plan(stage, &roots, &room, seed) {
             Ok(planned) => planned,
             Err(error) if error.outcome() == Outcome::Other => return Err(error),
             Err(error) => {
@@ -142,7 +144,7 @@ impl Session<'_> {
         row.key.now = Some(planned.parts.key());
         row.changed = now.words.iter().map(|word| (*word).to_owned()).collect();
         row.changes = now.which.iter().map(|(_, text)| text.clone()).collect();
-        let ran = self.run(stage, &planned, &room, false)?;
+        let ran = self.run(stage, &planned, &room, RunAs::Replay)?;
         row.argv = planned.job.argv.clone();
         row.exit = ran.outcome.exit;
         row.signal = ran.outcome.signal;
@@ -186,13 +188,19 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn plan(&self, stage: &Stage, roots: &Roots, room: &Room) -> Result<Planned> {
+    pub(super) fn plan(
+        &self,
+        stage: &Stage,
+        roots: &Roots,
+        room: &Room,
+        seed: Option<u64>,
+    ) -> Result<Planned> {
         let project = self.project;
         let given = Given {
             recipe: &project.recipe,
             roots,
             params: &project.params,
-            seed: project.recipe.determinism().seed,
+            seed,
             machine: &self.tools.machine,
             scratch: &room.scratch,
         };
@@ -340,20 +348,34 @@ impl Session<'_> {
         clues
     }
 
-    fn run(&mut self, stage: &Stage, planned: &Planned, room: &Room, twice: bool) -> Result<Ran> {
+    pub(super) fn run(
+        &mut self,
+        stage: &Stage,
+        planned: &Planned,
+        room: &Room,
+        purpose: RunAs,
+    ) -> Result<Ran> {
         let mut told = Vec::new();
         let began = Instant::now();
         let ran = run(self.tools.runner, &planned.job, room, |attempt, outcome| {
             told.push((attempt, !failed(outcome), outcome.failure()));
         })?;
-        self.spend(if twice { "twice" } else { "run" }, began);
+        let phase = match purpose {
+            RunAs::Replay => "run",
+            RunAs::Again => "twice",
+            RunAs::Replicate(_) => "replicates",
+        };
+        self.spend(phase, began);
         for (attempt, ok, problem) in told {
-            let event = match (twice, attempt) {
-                (true, _) => "stage.twice",
-                (false, 1) => "stage.run",
-                (false, _) => "stage.retry",
+            let (event, subject) = match (purpose, attempt) {
+                (RunAs::Again, _) => ("stage.twice", stage.name.clone()),
+                (RunAs::Replicate(seed), _) => {
+                    ("stage.replicate", format!("{} (seed {seed})", stage.name))
+                }
+                (RunAs::Replay, 1) => ("stage.run", stage.name.clone()),
+                (RunAs::Replay, _) => ("stage.retry", stage.name.clone()),
             };
-            self.note(event, &stage.name, ok, problem);
+            self.note(event, &subject, ok, problem);
         }
         Ok(ran)
     }
@@ -368,8 +390,9 @@ impl Session<'_> {
     ) -> Result<Runs> {
         let name = format!("{}.twice", stage.name);
         let room = Room::make(&self.settings.workspace, &name)?;
-        let planned = self.plan(stage, roots, &room)?;
-        let second = self.run(stage, &planned, &room, true)?;
+        let seed = self.project.recipe.determinism().seed;
+        let planned = self.plan(stage, roots, &room, seed)?;
+        let second = self.run(stage, &planned, &room, RunAs::Again)?;
         let mut runs = Runs::Same;
         for row in rows {
             let digest = second.produced.get(&row.path).map(|(_, digest)| *digest);

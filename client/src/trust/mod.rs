@@ -43,7 +43,7 @@ pub use name::expect_name;
 pub use policies::{HandedOut, KeptPolicies, now, read_policy, read_to_sign, registry_policy};
 pub use proofs::evidence_for;
 pub use record::judge_by_roots;
-pub use sign::{Signed, attach, logged, sign};
+pub use sign::{Signed, attach, attach_document, logged, sign};
 pub use verify::{Judge, Judgement, TrustSource};
 pub use vouched::{KnownBy, RegistryKey, RegistryWord};
 

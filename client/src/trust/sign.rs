@@ -7,6 +7,7 @@
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
 use data_encoding::BASE64;
+use sealstone_spec::attachment::attachment_manifest;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{KeyId, PublicKey, Signer};
 use sealstone_spec::log::{Rekord, TlogEntry};
@@ -18,6 +19,7 @@ use sealstone_spec::sigstore::{
     ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES, SigstoreBundle, referrer_manifest,
 };
 use sealstone_spec::statement::{Statement, VerifiedStatement, predicate};
+use std::collections::BTreeMap;
 
 /// A signature that has been attached.
 #[derive(Clone, Debug)]
@@ -126,12 +128,32 @@ pub async fn attach(
     created: &str,
 ) -> Result<Digest> {
     let document = referrer_manifest(&manifest.descriptor(), &bundle, predicate_type, created);
-    let referrer =
-        VerifiedManifest::check(document, None, None, Algorithm::Sha256).map_err(|error| {
-            Error::other("cannot attach a signature to this manifest").source(error)
-        })?;
+    put_referrer(store, document, bundle).await
+}
+
+/// Attaches a document that is no statement, as a referrer of its own media type; returns the referrer's digest.
+///
+/// # Errors
+/// If the store cannot be written.
+pub async fn attach_document(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    content: Vec<u8>,
+    media_type: &'static str,
+    created: &str,
+) -> Result<Digest> {
+    let annotations = BTreeMap::from([(media::ANNOTATION_CREATED, created)]);
+    let subject = manifest.descriptor();
+    let document = attachment_manifest(&subject, media_type, &content, &annotations);
+    put_referrer(store, document, content).await
+}
+
+/// Puts the one layer of a referrer, its empty configuration, and then itself.
+async fn put_referrer(store: &dyn Store, document: Vec<u8>, content: Vec<u8>) -> Result<Digest> {
+    let referrer = VerifiedManifest::check(document, None, None, Algorithm::Sha256)
+        .map_err(|error| Error::other("cannot attach a document to this manifest").source(error))?;
     store
-        .put_blob_bytes(&Digest::sha256(&bundle), bundle)
+        .put_blob_bytes(&Digest::sha256(&content), content)
         .await?;
     store
         .put_blob_bytes(&Digest::sha256(b"{}"), b"{}".to_vec())

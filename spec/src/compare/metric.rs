@@ -11,7 +11,7 @@ use super::statistics::{Sample, equivalence, half_width, t_cdf};
 use serde::{Deserialize, Serialize};
 
 /// Replicates of the baseline below which an interval shows nothing.
-const MIN_BASELINE_REPLICATES: usize = 5;
+pub const MIN_BASELINE_REPLICATES: usize = 5;
 /// Replays below which a test of equivalence shows nothing.
 const MIN_REPLAYS: usize = 3;
 

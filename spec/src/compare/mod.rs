@@ -30,8 +30,8 @@ mod text;
 pub use class::{Class, UnknownClass};
 pub use decimal::{Decimal, DecimalError};
 pub use metric::{
-    Baseline, Direction, MetricRule, MetricVerdict, Outcome, RegressionMethod, RegressionRule,
-    ReplayMethod, ReplayRule,
+    Baseline, Direction, MIN_BASELINE_REPLICATES, MetricRule, MetricVerdict, Outcome,
+    RegressionMethod, RegressionRule, ReplayMethod, ReplayRule,
 };
 pub use prediction::{PredictionRule, Predictions, count_flips, labels_of_scores, topk_overlap};
 pub use rows::{Fingerprint, RowFingerprint};

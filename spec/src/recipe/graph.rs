@@ -4,13 +4,13 @@
 //! comes after those whose outputs it reads, and no name that leads nowhere.
 
 use super::finding::{Code, Finding, Place};
-use super::measure::{Check, Test};
+use super::measure::{Check, Metric, Test};
 use super::path::RecipePath;
 use super::reader::suggest;
 use super::stage::Stage;
 use super::substitution::placeholders;
 use super::{MAX_PATHS, Recipe};
-use crate::compare::ReplayMethod;
+use crate::compare::{MIN_BASELINE_REPLICATES, RegressionMethod, ReplayMethod};
 use std::collections::BTreeMap;
 
 /// Everything that is wrong between the parts of a recipe. Puts the stages in order if it can.
@@ -210,20 +210,7 @@ fn names(recipe: &Recipe, findings: &mut Vec<Finding>) {
                 near(metric.from.path.as_str()),
             ));
         }
-        let needs_replicates = metric.rule.replay.method == ReplayMethod::Interval;
-        if needs_replicates && recipe.replicates.is_none() {
-            let problem = format!(
-                "metric \"{}\" is judged by an interval, but there are no replicates to make one from",
-                metric.name
-            );
-            let hint = "add replicates = { seeds = [1, 2, 3, 4, 5], stages = [...] }".to_owned();
-            findings.push(Finding::new(
-                Code::MissingKey,
-                metric.place,
-                problem,
-                Some(hint),
-            ));
-        }
+        replicates_are_enough(recipe, metric, findings);
     }
     let stages: Vec<&str> = recipe
         .stages
@@ -279,6 +266,34 @@ fn names(recipe: &Recipe, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(Code::UnknownName, stage.place, problem, None));
         }
     }
+}
+
+/// A metric that a sample judges needs one: of as many runs as say anything.
+fn replicates_are_enough(recipe: &Recipe, metric: &Metric, findings: &mut Vec<Finding>) {
+    let rule = &metric.rule;
+    let method = match (rule.replay.method, rule.regression.method) {
+        (ReplayMethod::Interval, _) => "an interval",
+        (ReplayMethod::Tost, _) | (_, RegressionMethod::Tost) => "a test of equivalence",
+        _ => return,
+    };
+    let seeds = recipe.replicates.as_ref().map(|known| known.seeds.len());
+    let (code, problem) = match seeds {
+        Some(seeds) if seeds >= MIN_BASELINE_REPLICATES => return,
+        Some(seeds) => (
+            Code::WrongValue,
+            format!("{seeds} replicates are too few: {MIN_BASELINE_REPLICATES} are needed"),
+        ),
+        None => (
+            Code::MissingKey,
+            "there are no replicates to make one from".to_owned(),
+        ),
+    };
+    let problem = format!(
+        "metric \"{}\" is judged by {method}, but {problem}",
+        metric.name
+    );
+    let hint = "add replicates = { seeds = [1, 2, 3, 4, 5], stages = [...] }".to_owned();
+    findings.push(Finding::new(code, metric.place, problem, Some(hint)));
 }
 
 fn check_test(recipe: &Recipe, test: &Test, findings: &mut Vec<Finding>) {

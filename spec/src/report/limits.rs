@@ -1,8 +1,9 @@
 //! What may stand in a report: bounds, shapes of fields, and a verdict that its rows allow.
 
-use super::document::{Cut, Report, ReportError};
+use super::document::{Cut, DigestRef, Report, ReportError};
 use super::rows::{ArtifactRow, MetricRow, StageStatus};
 use super::verdict::Verdict;
+use crate::digest::Digest;
 
 /// Longest report that is read, in bytes.
 pub const MAX_REPORT_BYTES: usize = 12 * 1024 * 1024;
@@ -267,6 +268,7 @@ pub(super) fn cut(report: &Report) -> Option<Report> {
         };
         short.cut.insert(name, counts);
     }
+    short.detail = Some(DigestRef::from(Digest::sha256(&report.to_bytes())));
     Some(short)
 }
 

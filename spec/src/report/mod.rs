@@ -45,5 +45,8 @@ pub use verdict::{Reason, Verdict, worst};
 /// The predicate type of a report in an in-toto statement.
 pub const PREDICATE_TYPE: &str = "https://sealstone.dev/attestation/reproduction/v0.1";
 
+/// Media type and artifact type of a whole report, attached beside the statement that holds it cut.
+pub const WHOLE_MEDIA_TYPE: &str = "application/vnd.sealstone.report.v1+json";
+
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::digest::Digest;
 use crate::vectors::reports::{diverged, reproduced};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -113,6 +114,8 @@ fn a_long_table_is_cut_and_what_failed_stays() {
             total: 2500
         }
     );
+    let whole = Digest::sha256(&report.to_bytes());
+    assert_eq!(short.detail, Some(DigestRef::from(whole)));
     assert_eq!(Report::parse(&short.to_bytes()).unwrap(), short);
 }
 

@@ -7,14 +7,14 @@ use crate::cli::output::Output;
 use sealstone::replay::{Webhook, drop_file, recover, statements};
 use sealstone::report::{Surroundings, html, json, junit, markdown, sarif};
 use sealstone::transfer::Place;
-use sealstone::trust::{attach, logged};
+use sealstone::trust::{attach, attach_document, logged};
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::notary::{self, Files};
 use sealstone_spec::policy::lifecycle;
-use sealstone_spec::report::{Reason, Report, TrailEntry, Verdict};
+use sealstone_spec::report::{Reason, Report, TrailEntry, Verdict, WHOLE_MEDIA_TYPE};
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::Subject;
 
@@ -44,7 +44,8 @@ pub(super) fn show(output: &Output, entry: &TrailEntry) {
     output.note(format!("{} {} {mark}{note}", entry.event, entry.subject));
 }
 
-/// Signs the report, and with --push attaches it to `to` with all that follows from it.
+/// Signs the report, and with --push attaches it to `to` with all that follows from it; where tables were cut, the whole
+/// one as well.
 pub(super) async fn state(
     args: &Args,
     report: &Report,
@@ -82,6 +83,13 @@ pub(super) async fn state(
                 .await?,
             );
         }
+    }
+    if let Some((place, manifest)) = to.filter(|_| args.push)
+        && report.cut().is_some()
+    {
+        let (store, at) = (place.store(), &report.finished_on);
+        let whole = attach_document(store, manifest, report.to_bytes(), WHOLE_MEDIA_TYPE, at);
+        attached.push(whole.await?);
     }
     Ok(attached)
 }
