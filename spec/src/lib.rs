@@ -32,6 +32,7 @@ pub mod compare;
 pub mod digest;
 pub mod envelope;
 pub mod environment;
+pub mod evidence_list;
 mod exact;
 #[cfg(test)]
 mod fixtures;

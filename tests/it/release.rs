@@ -7,7 +7,7 @@ use sealstone_spec::manifest::Descriptor;
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Subject, predicate};
 use sealstone_tests::registry::{Setup, TestRegistry, User};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
@@ -387,6 +387,94 @@ async fn evidence_of_a_release_cannot_be_taken_away() {
         .expect(202);
 }
 
+/// Something new said about an image, stored, as the descriptor under which a list has it.
+async fn evidence(registry: &TestRegistry, image: &Image, suffix: &str) -> Value {
+    let (admin, note) = (&registry.admin, bytes(60));
+    push_blob(registry, admin, "a", &note).await;
+    match suffix {
+        ".sig" => descriptor("application/vnd.dev.cosign.simplesigning.v1+json", &note),
+        ".att" => descriptor("application/vnd.dsse.envelope.v1+json", &note),
+        _ => {
+            let mut referrer = manifest(&[&note]);
+            referrer["subject"] = descriptor(MANIFEST, &image.manifest);
+            let text = referrer.to_string();
+            let digest = Digest::sha256(text.as_bytes()).to_string();
+            let put = put_manifest(registry, admin, "a", &digest, text.as_bytes());
+            put.await.expect(201);
+            descriptor(MANIFEST, text.as_bytes())
+        }
+    }
+}
+
+/// The list that stands under a tag with this suffix.
+fn list_of(suffix: &str, said: Vec<Value>) -> Value {
+    if suffix.is_empty() {
+        return json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": said});
+    }
+    let mut list = manifest(&[]);
+    list["layers"] = said.into();
+    list
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_evidence_is_no_way_around_the_policy() {
+    let (registry, reader) = ready(policy(&[("release", &key(1))], 1)).await;
+    let admin = &registry.admin;
+    let image = staged(&registry).await;
+    sign(&registry, &image, &key(1)).await;
+    release(&registry, &image, "v1").await.expect(201);
+    let other = staged(&registry).await;
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &other.manifest)],
+    });
+    let hex = image.digest.hex();
+    for suffix in ["", ".sig", ".att", ".sbom"] {
+        for content in [&other.manifest, &index.to_string().into_bytes()] {
+            let tag = format!("sha256-{hex}{suffix}");
+            let refused = put_manifest(&registry, admin, "m/x", &tag, content)
+                .await
+                .expect(400);
+            assert_eq!(refused.code(), "MANIFEST_INVALID", "{tag}");
+            let path = format!("/v2/m/x/manifests/{tag}");
+            get(&registry, &reader, &path).await.expect(404);
+        }
+    }
+    // Nor does a list keep in sight what it speaks of, by speaking of itself.
+    let own = json!({
+        "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [descriptor(MANIFEST, &image.manifest)],
+    });
+    let tag = format!("sha256-{hex}");
+    put_manifest(&registry, admin, "m/x", &tag, own.to_string().as_bytes())
+        .await
+        .expect(400);
+    for digest in [&other.digest, &Digest::sha256(own.to_string().as_bytes())] {
+        get(&registry, &reader, &format!("/v2/m/x/manifests/{digest}"))
+            .await
+            .expect(404);
+    }
+    // What is said about a release is seen, and nobody claims to have judged it.
+    let said = get(
+        &registry,
+        &reader,
+        &format!("/v2/m/x/referrers/{}", image.digest),
+    )
+    .await;
+    let referrer = said.json()["manifests"][0]["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let seen = get(&registry, &reader, &format!("/v2/m/x/manifests/{referrer}"))
+        .await
+        .expect(200);
+    assert_eq!(seen.header("sealstone-verdict"), "none");
+    let released = get(&registry, &reader, "/v2/m/x/manifests/v1")
+        .await
+        .expect(200);
+    assert_eq!(released.header("sealstone-verdict"), "admitted");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_of_evidence_only_grow() {
     let registry = Setup::default().start().await.unwrap();
@@ -394,18 +482,13 @@ async fn lists_of_evidence_only_grow() {
     let image = push_image(&registry, admin, "a", Some("v1"), 100).await;
     for suffix in [".sig", ".att", ""] {
         let tag = format!("sha256-{}{suffix}", image.digest.hex());
-        let notes: Vec<Vec<u8>> = (0..3).map(|_| bytes(60)).collect();
-        for note in &notes {
-            push_blob(&registry, admin, "a", note).await;
+        let mut said = Vec::new();
+        for _ in 0..3 {
+            said.push(evidence(&registry, &image, suffix).await);
         }
         let list = |which: &[usize]| {
-            manifest(
-                &which
-                    .iter()
-                    .map(|number| notes[*number].as_slice())
-                    .collect::<Vec<_>>(),
-            )
-            .to_string()
+            let said = which.iter().map(|number| said[*number].clone()).collect();
+            list_of(suffix, said).to_string()
         };
         let put = async |which: &[usize]| {
             put_manifest(&registry, admin, "a", &tag, list(which).as_bytes()).await

@@ -19,6 +19,8 @@ pub struct ServedManifest {
     pub media_type: String,
     /// Whether consumers see it: released, or else staged.
     pub released: bool,
+    /// Whether it is something said about another manifest: consumers see it beside that, and nobody judged it.
+    pub evidence: bool,
     /// Digest of the policy in force.
     pub policy: Digest,
     /// What that policy says of it now, where it asks for anything.
@@ -71,6 +73,7 @@ impl Registry {
             digest,
             media_type: row.media_type,
             released: row.visible > 0,
+            evidence: self.is_evidence_only(repo, &digest, &row).await?,
             policy: *self.policy().digest(),
             verdict,
         })
@@ -179,6 +182,20 @@ impl Registry {
         }
         let tags = self.metadata().tags_of(repo, digest).await?;
         Ok(tags.iter().any(|tag| !tag.is_evidence_list()))
+    }
+
+    /// Whether it has a subject, or no name but those of lists of evidence.
+    async fn is_evidence_only(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        row: &ManifestRow,
+    ) -> Result<bool, Error> {
+        if row.subject.is_some() || row.tags == 0 || row.held > 0 {
+            return Ok(row.subject.is_some());
+        }
+        let tags = self.metadata().tags_of(repo, digest).await?;
+        Ok(tags.iter().all(Tag::is_evidence_list))
     }
 
     /// Tags after `after`, at most `limit`. An unknown repository is an error only if nothing was ever

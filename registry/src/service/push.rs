@@ -7,6 +7,7 @@ use crate::metadata::{NewTag, PutManifest, PutOutcome, Refusal, TagClass, TagCon
 use bytes::Bytes;
 use sealstone_spec::bundle::{Bundle, check_names};
 use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::evidence_list::{list_problem, speaks_of};
 use sealstone_spec::manifest::{Descriptor, ManifestError, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName, Tag};
@@ -80,6 +81,9 @@ impl Registry {
             && tagger.is_none_or(|grant| grant.repository() != repo)
         {
             return Err(Error::MayNotTag(tag.clone()));
+        }
+        for tag in tags.iter().filter(|tag| tag.is_evidence_list()) {
+            self.check_list(repo, tag, &manifest).await?;
         }
 
         let (digest, subject) = (
@@ -178,6 +182,29 @@ impl Registry {
                     .untagged
                     .unwrap_or(self.inner.lifetimes.pin),
         })
+    }
+
+    /// A list of evidence is one: nobody judges it, and consumers see it beside what it speaks of.
+    async fn check_list(
+        &self,
+        repo: &RepoName,
+        tag: &Tag,
+        manifest: &VerifiedManifest,
+    ) -> Result<(), Error> {
+        if let Some(problem) = list_problem(tag, manifest) {
+            return Err(Error::ManifestInvalid(problem));
+        }
+        for child in manifest.children() {
+            let row = self.metadata().manifest(repo, &child.digest).await?;
+            let subject = row.and_then(|row| row.subject);
+            if !subject.is_some_and(|subject| speaks_of(tag, &subject)) {
+                let digest = child.digest;
+                return Err(Error::ManifestInvalid(format!(
+                    "tag {tag} is an index of referrers, and {digest} is none of what it speaks of"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// How a tag may change under the rule that is in force.

@@ -32,13 +32,13 @@ fn what_somebody_changed_is_named() {
         "other code in the first stage; the others inherit",
         |bench| bench.edit("src/prepare.py", "/ 16.0", "/ 15.0"),
         &[],
-        Due::diverged("prepare", "work/test.npz", "", "code"),
+        Due::diverged("prepare", "work/test.npz", "tensor:", "code"),
     );
     bench.fault(
         "each stage alone on the baseline's inputs",
         |bench| bench.edit("src/prepare.py", "/ 16.0", "/ 15.0"),
         &["--isolated"],
-        Due::diverged("prepare", "work/test.npz", "", "code"),
+        Due::diverged("prepare", "work/test.npz", "tensor:", "code"),
     );
     bench.fault(
         "another seed",

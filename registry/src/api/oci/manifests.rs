@@ -56,7 +56,8 @@ pub(super) async fn get(
             name("sealstone-verdict"),
             match &manifest.verdict {
                 Some(verdict) if verdict.denial.is_some() => "denied",
-                _ if manifest.released => "admitted",
+                Some(_) => "admitted",
+                None if manifest.released && !manifest.evidence => "admitted",
                 _ => "none",
             },
         )
