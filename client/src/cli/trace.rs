@@ -2,21 +2,22 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use sealstone::recipe::Project;
+use sealstone::recipe::{Project, hash_path};
 use sealstone::releases::SealedRelease;
 use sealstone::store::Location;
 use sealstone::{Error, Result};
 use sealstone_spec::recipe::{Lock, LockedStage, PathDigest};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `sealstone trace`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Shows what recipe.lock says of a stage. Of a bundle, nobody's signature is looked at: `sealstone verify` does that.
 It tells: its command, variables, parameters, digests of everything that it read and
-wrote, when it began, what it took, the digest of its log, runner and isolation.
+wrote, when it began, what it took, the digest of its log, runner and isolation. A log that still lies in
+.sealstone/logs is held against its digest.
 
 Examples:
   sealstone trace train
@@ -36,7 +37,7 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
-    let (lock, is_bundle) = lock_at(&args.place, &args.connect).await?;
+    let (lock, directory) = lock_at(&args.place, &args.connect).await?;
     let stage = lock.stage(&args.stage).ok_or_else(|| {
         let known: Vec<&str> = lock
             .stages
@@ -49,7 +50,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let mut value =
         json!({"lock": lock.digest(), "environment": lock.environment.digest, "stage": stage});
     let mut text = show(stage, &lock);
-    if is_bundle {
+    let log = match &directory {
+        Some(directory) => log_of(directory, stage)?,
+        None => None,
+    };
+    if let Some((path, is_it)) = &log {
+        let says = if *is_it { "it is it" } else { "it is another" };
+        value["logFile"] = json!({"path": path, "same": is_it});
+        let _ = write!(text, "\n  log file   {}: {says}", path.display());
+    }
+    if directory.is_none() {
         value["signatures"] = json!("not looked at");
         let place = clean(&args.place);
         let _ = write!(
@@ -58,11 +68,30 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         );
     }
     context.output.result(&value, text);
-    Ok(())
+    match log {
+        Some((path, false)) => Err(Error::halted(format!(
+            "\"{}\" is not the log of the run that made recipe.lock",
+            path.display()
+        ))
+        .hint("it was cut or changed, or belongs to a run that failed; what the lock says of the stage holds all the same")),
+        _ => Ok(()),
+    }
 }
 
-/// The lock, and whether it is that of a bundle: then it is the word of whoever made the bundle.
-async fn lock_at(place: &str, connect: &ConnectArgs) -> Result<(Lock, bool)> {
+/// Where the log of a stage lies, if it is still there, and whether it is the one that the lock tells of.
+fn log_of(directory: &Path, stage: &LockedStage) -> Result<Option<(PathBuf, bool)>> {
+    let logs = directory.join(".sealstone/logs");
+    let path = logs.join(format!("{}.log", stage.name));
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let (digest, size) = hash_path(&path)?;
+    let same = digest == stage.log.digest && size == stage.log.size;
+    Ok(Some((path, same)))
+}
+
+/// The lock, and the project's directory; a bundle has none, and its lock is the word of whoever made the bundle.
+async fn lock_at(place: &str, connect: &ConnectArgs) -> Result<(Lock, Option<PathBuf>)> {
     let directory = PathBuf::from(place);
     if directory.is_dir() {
         let project = Project::open(&directory)?;
@@ -70,13 +99,13 @@ async fn lock_at(place: &str, connect: &ConnectArgs) -> Result<(Lock, bool)> {
             Error::not_found(format!("\"{place}\" has no recipe.lock"))
                 .hint("make it with: sealstone run")
         })?;
-        return Ok((lock, false));
+        return Ok((lock, Some(directory)));
     }
     let location: Location = place.parse()?;
     let store = location.open(&connect.options())?;
     let manifest = connect.resolve(&location, store.as_ref()).await?;
     let sealed = SealedRelease::read(store.as_ref(), &manifest).await?;
-    Ok((sealed.lock, true))
+    Ok((sealed.lock, None))
 }
 
 fn show(stage: &LockedStage, lock: &Lock) -> String {
