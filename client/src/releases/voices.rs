@@ -95,10 +95,10 @@ pub async fn hear(
 ) -> Result<Hearing> {
     let evidence = evidence_of(store, manifest).await?;
     let mut hearing = Hearing::default();
-    let unreadable = evidence.unreadable.into_iter();
+    let silent = evidence.set_aside.into_iter().chain(evidence.unread);
     hearing
         .unheard
-        .extend(unreadable.map(|(referrer, reason)| Unheard {
+        .extend(silent.map(|(referrer, reason)| Unheard {
             predicate_type: None,
             referrer,
             reason,

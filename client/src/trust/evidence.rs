@@ -1,7 +1,8 @@
 //! What has been said about a manifest, fetched from where the manifest lies.
 //!
-//! Nothing fetched here is believed. A referrer that cannot be read is set aside with the reason: it
-//! never counts, and it spoils nothing. A place that cannot be asked is an error.
+//! Nothing fetched here is believed. A referrer that can be no evidence is set aside with the reason: it
+//! never counts, and it spoils nothing. One whose bytes are lost or damaged may be what stops a release, so
+//! nothing is admitted beside it. A place that cannot be asked is an error.
 
 use super::vouched::RegistryKey;
 use crate::error::{Error, Outcome, Result};
@@ -41,8 +42,10 @@ pub struct Evidence {
     pub proofs: Vec<(Digest, LogProof)>,
     /// The key of the registry's own statements, if any is known.
     pub registry: Option<RegistryKey>,
-    /// What could not, and why.
-    pub unreadable: Vec<(Digest, String)>,
+    /// What cannot be evidence, whatever its bytes are, and why.
+    pub set_aside: Vec<(Digest, String)>,
+    /// What is lost or damaged, and how that was found.
+    pub unread: Vec<(Digest, String)>,
 }
 
 impl Evidence {
@@ -80,6 +83,12 @@ impl Evidence {
                 item.bundle.clone(),
             ));
         }
+        for (referrer, reason) in &self.set_aside {
+            case.set_aside(*referrer, reason);
+        }
+        for (referrer, reason) in &self.unread {
+            case.unread(*referrer, reason);
+        }
         for (referrer, proof) in &self.proofs {
             case.add_proof(referrer, proof.clone());
         }
@@ -103,17 +112,10 @@ pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Resu
         ))
         .hint("somebody floods this manifest: ask who may push to the repository"));
     }
-    let fetched: Vec<(Digest, Result<Attached, String>)> = stream::iter(listed)
+    let fetched: Vec<(Digest, Fetched)> = stream::iter(listed)
         .map(|descriptor| async move {
             let digest = descriptor.digest;
-            match fetch(store, &descriptor).await {
-                Ok(attached) => Ok((digest, Ok(attached))),
-                // Missing or damaged: of this referrer. Anything else: of the place.
-                Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {
-                    Ok((digest, Err(error.to_string())))
-                }
-                Err(error) => Err(error),
-            }
+            Ok::<_, Error>((digest, fetch(store, &digest).await?))
         })
         .buffered(PARALLEL)
         .try_collect()
@@ -122,25 +124,66 @@ pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Resu
         place: store.place(),
         ..Evidence::default()
     };
-    for (digest, result) in fetched {
-        match result {
-            Ok(attached) => evidence.attached.push(attached),
-            Err(reason) => evidence.unreadable.push((digest, reason)),
+    for (digest, fetched) in fetched {
+        match fetched {
+            Fetched::Whole(attached) => evidence.attached.push(attached),
+            Fetched::Malformed(reason) => evidence.set_aside.push((digest, reason)),
+            Fetched::Lost(reason) => evidence.unread.push((digest, reason)),
         }
     }
     Ok(evidence)
 }
 
-async fn fetch(store: &dyn Store, descriptor: &Descriptor) -> Result<Attached> {
-    let referrer = store
-        .manifest(&Reference::Digest(descriptor.digest))
-        .await?;
+/// What became of one referrer.
+enum Fetched {
+    Whole(Attached),
+    /// It cannot be evidence.
+    Malformed(String),
+    /// Its bytes, or those of what it carries, are missing or damaged.
+    Lost(String),
+}
+
+async fn fetch(store: &dyn Store, referrer: &Digest) -> Result<Fetched> {
+    let reference = Reference::Digest(*referrer);
+    let referrer = match readable(store.manifest(&reference).await)? {
+        Ok(referrer) => referrer,
+        Err(reason) => return Ok(Fetched::Lost(reason)),
+    };
+    let layer = match only_layer(&referrer) {
+        Ok(layer) => layer,
+        Err(reason) => return Ok(Fetched::Malformed(reason)),
+    };
+    let bundle = store.blob_bytes(layer, MAX_BUNDLE_BYTES as u64).await;
+    Ok(match readable(bundle)? {
+        Ok(bundle) => Fetched::Whole(Attached { referrer, bundle }),
+        Err(reason) => Fetched::Lost(reason),
+    })
+}
+
+/// The layer that holds the bundle, in the words in which a registry says that there is none.
+fn only_layer(referrer: &VerifiedManifest) -> Result<&Descriptor, String> {
     let [layer] = referrer.layers() else {
-        return Err(Error::halted(format!(
+        return Err(format!(
             "it has {} layers, not one",
             referrer.layers().len()
-        )));
+        ));
     };
-    let bundle = store.blob_bytes(layer, MAX_BUNDLE_BYTES as u64).await?;
-    Ok(Attached { referrer, bundle })
+    if layer.size > MAX_BUNDLE_BYTES as u64 {
+        return Err(format!(
+            "its layer has {} bytes, a bundle has at most {MAX_BUNDLE_BYTES}",
+            layer.size
+        ));
+    }
+    Ok(layer)
+}
+
+/// Missing or damaged is said of what was asked for; that a place cannot be asked is an error.
+fn readable<T>(read: Result<T>) -> Result<Result<T, String>> {
+    match read {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
 }
