@@ -87,13 +87,14 @@ impl Hearing {
 /// Hears what is attached to `manifest`.
 ///
 /// # Errors
-/// If the place cannot be asked.
+/// If the place cannot be asked, or more is attached than is read.
 pub async fn hear(
     store: &dyn Store,
     manifest: &VerifiedManifest,
     voices: &[Voice],
 ) -> Result<Hearing> {
     let evidence = evidence_of(store, manifest).await?;
+    evidence.demand_all(manifest)?;
     let mut hearing = Hearing::default();
     let silent = evidence.set_aside.into_iter().chain(evidence.unread);
     hearing

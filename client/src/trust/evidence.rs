@@ -14,7 +14,9 @@ use sealstone_spec::log::LogProof;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
-use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, MOST_EVIDENCE, Time};
+use sealstone_spec::policy::{
+    Case, Circumstances, Evidence as CaseEvidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Time,
+};
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle};
 use sealstone_spec::statement::VerifiedStatement;
 use std::collections::BTreeSet;
@@ -46,6 +48,8 @@ pub struct Evidence {
     pub set_aside: Vec<(Digest, String)>,
     /// What is lost or damaged, and how that was found.
     pub unread: Vec<(Digest, String)>,
+    /// Set if more is attached than was read, which is this many: no policy admits anything then.
+    pub cut_off: Option<usize>,
 }
 
 impl Evidence {
@@ -55,6 +59,21 @@ impl Evidence {
         let registry = self.registry.as_ref().filter(|key| key.is_certain());
         circumstances.registry = registry.map(|registry| registry.key.clone());
         circumstances
+    }
+
+    /// Demands that everything that is attached was looked at: of whoever lists it, or signs what he saw.
+    ///
+    /// # Errors
+    /// If there is more than is read.
+    pub fn demand_all(&self, manifest: &VerifiedManifest) -> Result<()> {
+        let Some(read) = self.cut_off else {
+            return Ok(());
+        };
+        Err(Error::halted(format!(
+            "more signature bundles are attached to {} than the {read} that are read",
+            manifest.digest()
+        ))
+        .hint("somebody floods this manifest: ask who may push to the repository"))
     }
 
     /// Digests of what these keys signed about `manifest`, of a predicate type.
@@ -89,6 +108,9 @@ impl Evidence {
         for (referrer, reason) in &self.unread {
             case.unread(*referrer, reason);
         }
+        if let Some(read) = self.cut_off {
+            case.cut_off(read);
+        }
         for (referrer, proof) in &self.proofs {
             case.add_proof(referrer, proof.clone());
         }
@@ -96,68 +118,95 @@ impl Evidence {
     }
 }
 
-/// Fetches the signature bundles that are attached to `manifest` in `store`.
+/// How much of what is attached to one manifest is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Bundles.
+    pub(super) items: usize,
+    /// Bytes that they have together.
+    pub(super) bytes: u64,
+}
+
+/// Fetches the signature bundles that are attached to `manifest` in `store`. Where there are more than
+/// anyone would attach, [`Evidence::cut_off`] says so.
 ///
 /// # Errors
-/// If the place cannot be asked, or lists more than anyone would attach.
+/// If the place cannot be asked.
 pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Evidence> {
-    let listed = store
-        .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
-        .await?;
-    if listed.len() > MOST_EVIDENCE {
-        return Err(Error::halted(format!(
-            "{} signature bundles are attached to {}, at most {MOST_EVIDENCE} are read",
-            listed.len(),
-            manifest.digest()
-        ))
-        .hint("somebody floods this manifest: ask who may push to the repository"));
-    }
-    let fetched: Vec<(Digest, Fetched)> = stream::iter(listed)
-        .map(|descriptor| async move {
-            let digest = descriptor.digest;
-            Ok::<_, Error>((digest, fetch(store, &digest).await?))
-        })
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
+    let limits = Limits {
+        items: MOST_EVIDENCE,
+        bytes: MOST_EVIDENCE_BYTES,
+    };
+    evidence_within(store, manifest, limits).await
+}
+
+/// The same within other limits. What is beyond them is not fetched: whoever floods a manifest fills nobody's
+/// memory.
+pub(super) async fn evidence_within(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    limits: Limits,
+) -> Result<Evidence> {
     let mut evidence = Evidence {
         place: store.place(),
         ..Evidence::default()
     };
-    for (digest, fetched) in fetched {
-        match fetched {
-            Fetched::Whole(attached) => evidence.attached.push(attached),
-            Fetched::Malformed(reason) => evidence.set_aside.push((digest, reason)),
-            Fetched::Lost(reason) => evidence.unread.push((digest, reason)),
+    let mut listed = store
+        .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
+        .await?;
+    if listed.len() > limits.items {
+        listed.truncate(limits.items);
+        evidence.cut_off = Some(limits.items);
+    }
+    let referrers: Vec<(Digest, Result<VerifiedManifest, String>)> = stream::iter(listed)
+        .map(|descriptor| async move {
+            let reference = Reference::Digest(descriptor.digest);
+            let referrer = readable(store.manifest(&reference).await)?;
+            Ok::<_, Error>((descriptor.digest, referrer))
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    // What the layers are said to weigh is summed up before the first of them is fetched.
+    let mut wanted = Vec::new();
+    let mut bytes = 0_u64;
+    for (position, (digest, referrer)) in referrers.into_iter().enumerate() {
+        let referrer = match referrer {
+            Ok(referrer) => referrer,
+            Err(reason) => {
+                evidence.unread.push((digest, reason));
+                continue;
+            }
+        };
+        let layer = match only_layer(&referrer) {
+            Ok(layer) => layer.clone(),
+            Err(reason) => {
+                evidence.set_aside.push((digest, reason));
+                continue;
+            }
+        };
+        bytes = bytes.saturating_add(layer.size);
+        if bytes > limits.bytes {
+            evidence.cut_off = Some(position);
+            break;
+        }
+        wanted.push((referrer, layer));
+    }
+    let fetched: Vec<(VerifiedManifest, Result<Vec<u8>, String>)> = stream::iter(wanted)
+        .map(|(referrer, layer)| async move {
+            let bundle = store.blob_bytes(&layer, MAX_BUNDLE_BYTES as u64).await;
+            Ok::<_, Error>((referrer, readable(bundle)?))
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    for (referrer, bundle) in fetched {
+        match bundle {
+            Ok(bundle) => evidence.attached.push(Attached { referrer, bundle }),
+            Err(reason) => evidence.unread.push((*referrer.digest(), reason)),
         }
     }
     Ok(evidence)
-}
-
-/// What became of one referrer.
-enum Fetched {
-    Whole(Attached),
-    /// It cannot be evidence.
-    Malformed(String),
-    /// Its bytes, or those of what it carries, are missing or damaged.
-    Lost(String),
-}
-
-async fn fetch(store: &dyn Store, referrer: &Digest) -> Result<Fetched> {
-    let reference = Reference::Digest(*referrer);
-    let referrer = match readable(store.manifest(&reference).await)? {
-        Ok(referrer) => referrer,
-        Err(reason) => return Ok(Fetched::Lost(reason)),
-    };
-    let layer = match only_layer(&referrer) {
-        Ok(layer) => layer,
-        Err(reason) => return Ok(Fetched::Malformed(reason)),
-    };
-    let bundle = store.blob_bytes(layer, MAX_BUNDLE_BYTES as u64).await;
-    Ok(match readable(bundle)? {
-        Ok(bundle) => Fetched::Whole(Attached { referrer, bundle }),
-        Err(reason) => Fetched::Lost(reason),
-    })
 }
 
 /// The layer that holds the bundle, in the words in which a registry says that there is none.

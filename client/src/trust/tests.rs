@@ -74,6 +74,13 @@ impl World {
         .unwrap()
     }
 
+    async fn within(&self, items: usize, bytes: u64) -> Evidence {
+        let limits = super::evidence::Limits { items, bytes };
+        super::evidence::evidence_within(&self.layout, &self.manifest, limits)
+            .await
+            .unwrap()
+    }
+
     async fn outcome(&self, judge: &Judge) -> Result<(), Outcome> {
         let evidence = evidence_of(&self.layout, &self.manifest).await.unwrap();
         let judged = judge.judge(&repository(), &self.manifest, &evidence);
@@ -239,6 +246,48 @@ async fn what_can_be_no_evidence_is_set_aside_unread() {
         let found = ignored.find(|ignored| ignored.evidence == digest).unwrap();
         assert!(found.reason.contains(reason), "{}", found.reason);
     }
+}
+
+#[tokio::test]
+async fn more_evidence_than_is_read_refuses_and_is_not_fetched() {
+    let world = world();
+    let (alice, bob) = (ed25519(1), ed25519(3));
+    world.sign(&alice).await;
+    world.sign(&bob).await;
+    let judge = judge(&[("alice", &alice), ("bob", &bob)], 1);
+    let all = evidence_of(&world.layout, &world.manifest).await.unwrap();
+    let sizes = all.attached.iter().map(|item| item.bundle.len() as u64);
+    let bytes: u64 = sizes.sum();
+    let whole = world.within(2, bytes).await;
+    assert_eq!((whole.attached.len(), whole.cut_off), (2, None));
+    whole.demand_all(&world.manifest).unwrap();
+    judge.judge(&repository(), &world.manifest, &whole).unwrap();
+    for (items, bytes) in [(1, bytes), (2, bytes - 1), (1, bytes - 1)] {
+        let part = world.within(items, bytes).await;
+        assert_eq!((part.attached.len(), part.cut_off), (1, Some(1)));
+        let error = part.demand_all(&world.manifest).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Halted);
+        // What was read would do, and what was not may be what stops it.
+        let error = judge
+            .judge(&repository(), &world.manifest, &part)
+            .unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Refused);
+        let denial = denial_of(&error).unwrap();
+        let [unmet] = &denial.unmet[..] else {
+            panic!("{denial}")
+        };
+        assert_eq!(unmet.rule, "evidence");
+    }
+    // Whoever fetched them would find them missing.
+    for item in &all.attached {
+        let blob = world.layout.blob_path(&item.referrer.layers()[0].digest);
+        fs::remove_file(blob).unwrap();
+    }
+    for (items, bytes) in [(0, bytes), (2, 0)] {
+        let nothing = world.within(items, bytes).await;
+        assert_eq!((nothing.unread.len(), nothing.cut_off), (0, Some(0)));
+    }
+    assert_eq!(world.within(2, bytes).await.unread.len(), 2);
 }
 
 #[tokio::test]

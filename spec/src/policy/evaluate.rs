@@ -135,7 +135,7 @@ impl Policy {
                 case.lost().keys().copied(),
             ));
         }
-        if let Some(read) = case.was_cut_off() {
+        if reads_evidence && let Some(read) = case.was_cut_off() {
             results.push(RuleResult::stop(
                 "evidence",
                 format!(
