@@ -185,6 +185,10 @@ async fn text_of_tags(registry: &TestRegistry) -> String {
     text(registry, &registry.admin, "/v2/a/tags/list").await
 }
 
+async fn text_of_accounts(registry: &TestRegistry) -> String {
+    text(registry, &registry.admin, "/api/v1/accounts").await
+}
+
 /// The client as the administrator, with its state in `state`.
 fn client(registry: &TestRegistry, state: &Path, arguments: &[&str]) -> Output {
     Command::new(binary("sealstone").unwrap())
@@ -411,6 +415,7 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
     let (archive, to) = (registry.directory().join("x.tar"), format!("{host}/a:x1"));
     let (directory, archive) = (directory.to_str().unwrap(), archive.to_str().unwrap());
     let layout = layout.to_str().unwrap();
+    let repository = format!("{host}/a");
     let offline = |arguments: &[&str]| ended(&client(&registry, &state, arguments), 0);
     offline(&["pack", directory, "-o", layout]);
     offline(&["export", &from, archive]);
@@ -418,9 +423,16 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
         &["copy", &from, &to][..],
         &["import", archive, &to],
         &["policy", "show", &host],
+        &["list", &host],
+        &["list", &repository],
+        &["whoami", directory, "--in", &repository],
+        &["admin", "whoami", &host],
+        &["admin", "account", "add", &host, "mallory"],
     ] {
         ended(&client(&registry, &state, arguments), 9);
     }
+    let accounts = text_of_accounts(&registry).await;
+    assert!(!accounts.contains("mallory"), "{accounts}");
     let tags = text_of_tags(&registry).await;
     assert!(!tags.contains("x1"), "{tags}");
 

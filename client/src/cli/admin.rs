@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::watch_registry;
 use sealstone::transport::{Admin, Registry};
 use sealstone::{Error, Result};
 use serde_json::{Value, json};
@@ -133,7 +134,9 @@ enum Verb {
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let (target, request) = args.command.request()?;
-    let registry = Registry::new(&target.registry, None, &target.connect.options())?;
+    let options = target.connect.options();
+    let registry = Registry::new(&target.registry, None, &options)?;
+    watch_registry(&target.registry, &options).await?;
     let answer = Admin::new(registry)
         .ask(request.method, &request.path, request.body.as_ref())
         .await?;

@@ -459,6 +459,7 @@ async fn attached(args: &CheckArgs, found: &Found) -> Result<Bom> {
         keys.push(read_public(path)?);
     }
     let evidence = evidence_of(store.as_ref(), manifest).await?;
+    evidence.demand_all(manifest)?;
     let mut bills = Vec::new();
     for item in &evidence.attached {
         let Ok(bundle) = SigstoreBundle::parse(&item.bundle) else {

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::{watch, watch_registry};
 use sealstone::store::Location;
 use sealstone::transport::{Registry, repositories};
 use sealstone::{Error, Result};
@@ -34,6 +35,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let options = args.connect.options();
     if !args.place.contains('/') && !args.place.starts_with("oci:") {
         let registry = Registry::new(&args.place, None, &options)?;
+        watch_registry(&args.place, &options).await?;
         let found = repositories(&registry).await?;
         let lines: Vec<&str> = found.iter().map(|name| name.as_str()).collect();
         let value = json!({"registry": args.place, "repositories": found});
@@ -47,7 +49,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         ))
         .hint(format!("show it with: sealstone inspect {location}")));
     }
-    let mut tags = location.open(&options)?.tags().await?;
+    let store = location.open(&options)?;
+    watch(&location, &options).await?;
+    let mut tags = store.tags().await?;
     tags.retain(|tag| args.all || !tag.is_evidence_list());
     let lines: Vec<&str> = tags.iter().map(|tag| tag.as_str()).collect();
     context.output.result(

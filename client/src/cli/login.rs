@@ -68,6 +68,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         &username,
         secret.reveal(),
     )))));
+    // The log is not watched here, unlike everywhere else: nothing is taken from the registry and nothing given to
+    // it but the secret, and whoever is to ask what became of a log has to be able to log in.
     Registry::new(&args.registry, None, &options)?
         .ping()
         .await

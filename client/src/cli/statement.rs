@@ -73,10 +73,12 @@ impl Speaker {
         notary::subjects(&self.location.name(), &self.manifest, Files::None)
     }
 
-    /// What has been said about the bundle, with the proofs that `policy` can make use of.
+    /// All that has been said about the bundle, with the proofs that `policy` can make use of.
     pub(crate) async fn evidence(&self, policy: &Policy) -> Result<Evidence> {
         let (store, seen) = (self.store.as_ref(), self.seen.as_ref());
-        evidence_for(store, &self.manifest, policy, seen).await
+        let evidence = evidence_for(store, &self.manifest, policy, seen).await?;
+        evidence.demand_all(&self.manifest)?;
+        Ok(evidence)
     }
 
     /// Digests of what these keys have said before, of a predicate type. What cannot be read is told and
@@ -84,6 +86,11 @@ impl Speaker {
     pub(crate) async fn said(&self, context: &Context, kind: &str) -> BTreeSet<Digest> {
         match evidence_of(self.store.as_ref(), &self.manifest).await {
             Ok(evidence) => {
+                if let Err(error) = evidence.demand_all(&self.manifest) {
+                    context.output.note(format!(
+                        "note: this names only what was read of what was said before: {error}"
+                    ));
+                }
                 let keys: Vec<_> = self
                     .signers
                     .iter()

@@ -89,9 +89,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         .await?;
     let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
     let evidence = evidence_for(store.as_ref(), &manifest, judge.policy(), seen.as_ref()).await?;
-    for (digest, reason) in &evidence.unreadable {
+    // What can be no evidence stands with the rules, as ignored.
+    for (digest, reason) in &evidence.unread {
         context.output.note(format!(
-            "cannot be read and does not count: {digest}: {reason}"
+            "cannot be read, and may be what stops it: {digest}: {reason}"
         ));
     }
     let judgement = match judge.judge(&repository, &manifest, &evidence) {

@@ -2,6 +2,8 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::log::watch;
+use sealstone::log::check_tag;
 use sealstone::releases::{Origin, find_origin};
 use sealstone::store::{Location, Store};
 use sealstone::{Error, Result};
@@ -32,12 +34,26 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    let options = args.connect.options();
     let mut stores = Vec::new();
+    let mut logs = Vec::new();
     for place in &args.places {
-        stores.push(place.open(&args.connect.options())?);
+        let store = place.open(&options)?;
+        if let (Some(seen), Location::Registry(image)) = (watch(place, &options).await?, place) {
+            logs.push((store.place(), seen, &image.repository));
+        }
+        stores.push(store);
     }
     let stores: Vec<&dyn Store> = stores.iter().map(AsRef::as_ref).collect();
     let found = find_origin(&args.path, &stores).await?;
+    // That a tag names these bytes is the registry's word: its log must say the same.
+    for release in &found.matches {
+        for (place, seen, repository) in &logs {
+            if *place == release.place {
+                check_tag(seen, repository, &release.tag, &release.digest).await?;
+            }
+        }
+    }
     if found.matches.is_empty() {
         return Err(Error::not_found(format!(
             "no tagged bundle there holds \"{}\" or a file of it",

@@ -87,18 +87,19 @@ impl Hearing {
 /// Hears what is attached to `manifest`.
 ///
 /// # Errors
-/// If the place cannot be asked.
+/// If the place cannot be asked, or more is attached than is read.
 pub async fn hear(
     store: &dyn Store,
     manifest: &VerifiedManifest,
     voices: &[Voice],
 ) -> Result<Hearing> {
     let evidence = evidence_of(store, manifest).await?;
+    evidence.demand_all(manifest)?;
     let mut hearing = Hearing::default();
-    let unreadable = evidence.unreadable.into_iter();
+    let silent = evidence.set_aside.into_iter().chain(evidence.unread);
     hearing
         .unheard
-        .extend(unreadable.map(|(referrer, reason)| Unheard {
+        .extend(silent.map(|(referrer, reason)| Unheard {
             predicate_type: None,
             referrer,
             reason,

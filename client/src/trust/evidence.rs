@@ -1,7 +1,8 @@
 //! What has been said about a manifest, fetched from where the manifest lies.
 //!
-//! Nothing fetched here is believed. A referrer that cannot be read is set aside with the reason: it
-//! never counts, and it spoils nothing. A place that cannot be asked is an error.
+//! Nothing fetched here is believed. A referrer that can be no evidence is set aside with the reason: it
+//! never counts, and it spoils nothing. One whose bytes are lost or damaged may be what stops a release, so
+//! nothing is admitted beside it. A place that cannot be asked is an error.
 
 use super::vouched::RegistryKey;
 use crate::error::{Error, Outcome, Result};
@@ -13,7 +14,9 @@ use sealstone_spec::log::LogProof;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
-use sealstone_spec::policy::{Case, Circumstances, Evidence as CaseEvidence, MOST_EVIDENCE, Time};
+use sealstone_spec::policy::{
+    Case, Circumstances, Evidence as CaseEvidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Time,
+};
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle};
 use sealstone_spec::statement::VerifiedStatement;
 use std::collections::BTreeSet;
@@ -41,8 +44,12 @@ pub struct Evidence {
     pub proofs: Vec<(Digest, LogProof)>,
     /// The key of the registry's own statements, if any is known.
     pub registry: Option<RegistryKey>,
-    /// What could not, and why.
-    pub unreadable: Vec<(Digest, String)>,
+    /// What cannot be evidence, whatever its bytes are, and why.
+    pub set_aside: Vec<(Digest, String)>,
+    /// What is lost or damaged, and how that was found.
+    pub unread: Vec<(Digest, String)>,
+    /// Set if more is attached than was read, which is this many: no policy admits anything then.
+    pub cut_off: Option<usize>,
 }
 
 impl Evidence {
@@ -52,6 +59,21 @@ impl Evidence {
         let registry = self.registry.as_ref().filter(|key| key.is_certain());
         circumstances.registry = registry.map(|registry| registry.key.clone());
         circumstances
+    }
+
+    /// Demands that everything that is attached was looked at: of whoever lists it, or signs what he saw.
+    ///
+    /// # Errors
+    /// If there is more than is read.
+    pub fn demand_all(&self, manifest: &VerifiedManifest) -> Result<()> {
+        let Some(read) = self.cut_off else {
+            return Ok(());
+        };
+        Err(Error::halted(format!(
+            "more signature bundles are attached to {} than the {read} that are read",
+            manifest.digest()
+        ))
+        .hint("somebody floods this manifest: ask who may push to the repository"))
     }
 
     /// Digests of what these keys signed about `manifest`, of a predicate type.
@@ -80,6 +102,15 @@ impl Evidence {
                 item.bundle.clone(),
             ));
         }
+        for (referrer, reason) in &self.set_aside {
+            case.set_aside(*referrer, reason);
+        }
+        for (referrer, reason) in &self.unread {
+            case.unread(*referrer, reason);
+        }
+        if let Some(read) = self.cut_off {
+            case.cut_off(read);
+        }
         for (referrer, proof) in &self.proofs {
             case.add_proof(referrer, proof.clone());
         }
@@ -87,60 +118,121 @@ impl Evidence {
     }
 }
 
-/// Fetches the signature bundles that are attached to `manifest` in `store`.
+/// How much of what is attached to one manifest is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Bundles.
+    pub(super) items: usize,
+    /// Bytes that they have together.
+    pub(super) bytes: u64,
+}
+
+/// Fetches the signature bundles that are attached to `manifest` in `store`. Where there are more than
+/// anyone would attach, [`Evidence::cut_off`] says so.
 ///
 /// # Errors
-/// If the place cannot be asked, or lists more than anyone would attach.
+/// If the place cannot be asked.
 pub async fn evidence_of(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Evidence> {
-    let listed = store
-        .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
-        .await?;
-    if listed.len() > MOST_EVIDENCE {
-        return Err(Error::halted(format!(
-            "{} signature bundles are attached to {}, at most {MOST_EVIDENCE} are read",
-            listed.len(),
-            manifest.digest()
-        ))
-        .hint("somebody floods this manifest: ask who may push to the repository"));
-    }
-    let fetched: Vec<(Digest, Result<Attached, String>)> = stream::iter(listed)
-        .map(|descriptor| async move {
-            let digest = descriptor.digest;
-            match fetch(store, &descriptor).await {
-                Ok(attached) => Ok((digest, Ok(attached))),
-                // Missing or damaged: of this referrer. Anything else: of the place.
-                Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {
-                    Ok((digest, Err(error.to_string())))
-                }
-                Err(error) => Err(error),
-            }
-        })
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
+    let limits = Limits {
+        items: MOST_EVIDENCE,
+        bytes: MOST_EVIDENCE_BYTES,
+    };
+    evidence_within(store, manifest, limits).await
+}
+
+/// The same within other limits. What is beyond them is not fetched: whoever floods a manifest fills nobody's
+/// memory.
+pub(super) async fn evidence_within(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    limits: Limits,
+) -> Result<Evidence> {
     let mut evidence = Evidence {
         place: store.place(),
         ..Evidence::default()
     };
-    for (digest, result) in fetched {
-        match result {
-            Ok(attached) => evidence.attached.push(attached),
-            Err(reason) => evidence.unreadable.push((digest, reason)),
+    let mut listed = store
+        .referrers(manifest.digest(), Some(media::SIGSTORE_BUNDLE_V03))
+        .await?;
+    if listed.len() > limits.items {
+        listed.truncate(limits.items);
+        evidence.cut_off = Some(limits.items);
+    }
+    let referrers: Vec<(Digest, Result<VerifiedManifest, String>)> = stream::iter(listed)
+        .map(|descriptor| async move {
+            let reference = Reference::Digest(descriptor.digest);
+            let referrer = readable(store.manifest(&reference).await)?;
+            Ok::<_, Error>((descriptor.digest, referrer))
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    // What the layers are said to weigh is summed up before the first of them is fetched.
+    let mut wanted = Vec::new();
+    let mut bytes = 0_u64;
+    for (position, (digest, referrer)) in referrers.into_iter().enumerate() {
+        let referrer = match referrer {
+            Ok(referrer) => referrer,
+            Err(reason) => {
+                evidence.unread.push((digest, reason));
+                continue;
+            }
+        };
+        let layer = match only_layer(&referrer) {
+            Ok(layer) => layer.clone(),
+            Err(reason) => {
+                evidence.set_aside.push((digest, reason));
+                continue;
+            }
+        };
+        bytes = bytes.saturating_add(layer.size);
+        if bytes > limits.bytes {
+            evidence.cut_off = Some(position);
+            break;
+        }
+        wanted.push((referrer, layer));
+    }
+    let fetched: Vec<(VerifiedManifest, Result<Vec<u8>, String>)> = stream::iter(wanted)
+        .map(|(referrer, layer)| async move {
+            let bundle = store.blob_bytes(&layer, MAX_BUNDLE_BYTES as u64).await;
+            Ok::<_, Error>((referrer, readable(bundle)?))
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    for (referrer, bundle) in fetched {
+        match bundle {
+            Ok(bundle) => evidence.attached.push(Attached { referrer, bundle }),
+            Err(reason) => evidence.unread.push((*referrer.digest(), reason)),
         }
     }
     Ok(evidence)
 }
 
-async fn fetch(store: &dyn Store, descriptor: &Descriptor) -> Result<Attached> {
-    let referrer = store
-        .manifest(&Reference::Digest(descriptor.digest))
-        .await?;
+/// The layer that holds the bundle, in the words in which a registry says that there is none.
+fn only_layer(referrer: &VerifiedManifest) -> Result<&Descriptor, String> {
     let [layer] = referrer.layers() else {
-        return Err(Error::halted(format!(
+        return Err(format!(
             "it has {} layers, not one",
             referrer.layers().len()
-        )));
+        ));
     };
-    let bundle = store.blob_bytes(layer, MAX_BUNDLE_BYTES as u64).await?;
-    Ok(Attached { referrer, bundle })
+    if layer.size > MAX_BUNDLE_BYTES as u64 {
+        return Err(format!(
+            "its layer has {} bytes, a bundle has at most {MAX_BUNDLE_BYTES}",
+            layer.size
+        ));
+    }
+    Ok(layer)
+}
+
+/// Missing or damaged is said of what was asked for; that a place cannot be asked is an error.
+fn readable<T>(read: Result<T>) -> Result<Result<T, String>> {
+    match read {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => {
+            Ok(Err(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
 }

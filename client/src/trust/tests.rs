@@ -12,7 +12,9 @@ use sealstone_spec::key::{SecretKey, Signer};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
-use sealstone_spec::sigstore::legacy_tag;
+use sealstone_spec::policy::{Policy, lifecycle};
+use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle, legacy_tag, referrer_manifest};
+use sealstone_spec::statement::Subject;
 use sealstone_spec::words::three_words;
 use std::fs;
 use std::path::PathBuf;
@@ -70,6 +72,13 @@ impl World {
         )
         .await
         .unwrap()
+    }
+
+    async fn within(&self, items: usize, bytes: u64) -> Evidence {
+        let limits = super::evidence::Limits { items, bytes };
+        super::evidence::evidence_within(&self.layout, &self.manifest, limits)
+            .await
+            .unwrap()
     }
 
     async fn outcome(&self, judge: &Judge) -> Result<(), Outcome> {
@@ -181,7 +190,7 @@ async fn broken_evidence_of_others_spoils_nothing() {
     let alice = ed25519(1);
     world.sign(&alice).await;
     let garbage = b"not a bundle".to_vec();
-    let document = sealstone_spec::sigstore::referrer_manifest(
+    let document = referrer_manifest(
         &world.manifest.descriptor(),
         &garbage,
         "https://sigstore.dev/cosign/sign/v1",
@@ -190,12 +199,149 @@ async fn broken_evidence_of_others_spoils_nothing() {
     let referrer = VerifiedManifest::check(document, None, None, Algorithm::Sha256).unwrap();
     world.layout.write_manifest(&referrer, None).unwrap();
     let judge = judge(&[("alice", &alice)], 1);
-    assert_eq!(world.outcome(&judge).await, Ok(()), "its blob is missing");
+    // Nobody can tell garbage that is lost from a revocation that is.
+    assert_eq!(
+        world.outcome(&judge).await,
+        Err(Outcome::Refused),
+        "its blob is missing"
+    );
     world
         .layout
         .write_blob(&Digest::sha256(&garbage), &garbage)
         .unwrap();
     assert_eq!(world.outcome(&judge).await, Ok(()), "its blob is no bundle");
+}
+
+#[tokio::test]
+async fn what_can_be_no_evidence_is_set_aside_unread() {
+    let world = world();
+    let alice = ed25519(1);
+    world.sign(&alice).await;
+    let judge = judge(&[("alice", &alice)], 1);
+    let document = referrer_manifest(
+        &world.manifest.descriptor(),
+        b"never read",
+        "https://sigstore.dev/cosign/sign/v1",
+        CREATED,
+    );
+    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    let (mut two, mut huge) = (document.clone(), document);
+    let layer = two["layers"][0].clone();
+    two["layers"].as_array_mut().unwrap().push(layer);
+    huge["layers"][0]["size"] = (MAX_BUNDLE_BYTES + 1).into();
+    let mut expected = Vec::new();
+    for (document, reason) in [(two, "2 layers"), (huge, "16777217 bytes")] {
+        let referrer =
+            VerifiedManifest::check(document.to_string(), None, None, Algorithm::Sha256).unwrap();
+        world.layout.write_manifest(&referrer, None).unwrap();
+        expected.push((*referrer.digest(), reason));
+    }
+    let evidence = evidence_of(&world.layout, &world.manifest).await.unwrap();
+    assert_eq!((evidence.attached.len(), evidence.unread.len()), (1, 0));
+    let judged = judge
+        .judge(&repository(), &world.manifest, &evidence)
+        .unwrap();
+    for (digest, reason) in expected {
+        let mut ignored = judged.evaluation.ignored.iter();
+        let found = ignored.find(|ignored| ignored.evidence == digest).unwrap();
+        assert!(found.reason.contains(reason), "{}", found.reason);
+    }
+}
+
+#[tokio::test]
+async fn more_evidence_than_is_read_refuses_and_is_not_fetched() {
+    let world = world();
+    let (alice, bob) = (ed25519(1), ed25519(3));
+    world.sign(&alice).await;
+    world.sign(&bob).await;
+    let judge = judge(&[("alice", &alice), ("bob", &bob)], 1);
+    let all = evidence_of(&world.layout, &world.manifest).await.unwrap();
+    let sizes = all.attached.iter().map(|item| item.bundle.len() as u64);
+    let bytes: u64 = sizes.sum();
+    let whole = world.within(2, bytes).await;
+    assert_eq!((whole.attached.len(), whole.cut_off), (2, None));
+    whole.demand_all(&world.manifest).unwrap();
+    judge.judge(&repository(), &world.manifest, &whole).unwrap();
+    for (items, bytes) in [(1, bytes), (2, bytes - 1), (1, bytes - 1)] {
+        let part = world.within(items, bytes).await;
+        assert_eq!((part.attached.len(), part.cut_off), (1, Some(1)));
+        let error = part.demand_all(&world.manifest).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Halted);
+        // What was read would do, and what was not may be what stops it.
+        let error = judge
+            .judge(&repository(), &world.manifest, &part)
+            .unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Refused);
+        let denial = denial_of(&error).unwrap();
+        let [unmet] = &denial.unmet[..] else {
+            panic!("{denial}")
+        };
+        assert_eq!(unmet.rule, "evidence");
+    }
+    // Whoever fetched them would find them missing.
+    for item in &all.attached {
+        let blob = world.layout.blob_path(&item.referrer.layers()[0].digest);
+        fs::remove_file(blob).unwrap();
+    }
+    for (items, bytes) in [(0, bytes), (2, 0)] {
+        let nothing = world.within(items, bytes).await;
+        assert_eq!((nothing.unread.len(), nothing.cut_off), (0, Some(0)));
+    }
+    assert_eq!(world.within(2, bytes).await.unread.len(), 2);
+}
+
+#[tokio::test]
+async fn a_revocation_whose_bytes_are_lost_still_refuses() {
+    let world = world();
+    let (alice, carol) = (ed25519(1), ed25519(5));
+    let key = |key: &SecretKey| key.public_key().to_openssh();
+    let text = format!(
+        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2099-01-01T00:00:00Z\"\n\
+         [roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+         [[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [\"{}\"]\n\
+         [[identity]]\nname = \"carol\"\nroles = [\"security\"]\nkeys = [\"{}\"]\n\
+         [[scope]]\nrepositories = [\"models/**\"]\n[[scope.require]]\nrule = \"signatures\"\n",
+        key(&ed25519(9)),
+        key(&alice),
+        key(&carol)
+    );
+    let judge = Judge::from_policy(Policy::parse(&text).unwrap());
+    let unmet = async || -> Vec<String> {
+        let evidence = evidence_of(&world.layout, &world.manifest).await.unwrap();
+        match judge.judge(&repository(), &world.manifest, &evidence) {
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                let denial = denial_of(&error).unwrap();
+                denial.unmet.into_iter().map(|unmet| unmet.rule).collect()
+            }
+        }
+    };
+    world.sign(&alice).await;
+    assert_eq!(unmet().await, Vec::<String>::new());
+    let subject = vec![Subject::new("m", world.manifest.digest())];
+    let statement = lifecycle::revocation(subject, "leaked", now());
+    let bundle = SigstoreBundle::sign(&statement, &carol).unwrap().to_bytes();
+    let blob = world.layout.blob_path(&Digest::sha256(&bundle));
+    attach(
+        &world.layout,
+        &world.manifest,
+        bundle.clone(),
+        lifecycle::REVOCATION,
+        CREATED,
+    )
+    .await
+    .unwrap();
+    assert_eq!(unmet().await, ["revocation"]);
+    // Whoever cannot take the word back takes away its bytes, or spoils them.
+    fs::remove_file(&blob).unwrap();
+    assert_eq!(unmet().await, ["evidence"]);
+    let blank = vec![b' '; bundle.len()];
+    for spoilt in [&b"{}"[..], &bundle[1..], &blank[..]] {
+        fs::write(&blob, spoilt).unwrap();
+        assert_eq!(unmet().await, ["evidence"]);
+    }
+    fs::write(&blob, &bundle).unwrap();
+    assert_eq!(unmet().await, ["revocation"]);
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ impl Registry {
             is_unwitnessed: false,
         };
         let mut attached = Vec::new();
-        let (mut after, mut read, mut bytes) = (None, 0, 0);
+        let (mut after, mut read, mut bytes) = (None, 0, 0_u64);
         loop {
             let kind = Some(media::SIGSTORE_BUNDLE_V03);
             let page = self
@@ -195,19 +195,24 @@ impl Registry {
                 .await?;
             after = page.last().map(|referrer| referrer.digest);
             for referrer in &page {
-                read += 1;
-                if read > MOST_EVIDENCE || bytes > MOST_EVIDENCE_BYTES {
-                    gathered.case.cut_off(read - 1);
+                if read == MOST_EVIDENCE {
+                    gathered.case.cut_off(read);
                     return Ok(gathered);
                 }
                 match self.read_evidence(repo, referrer).await? {
                     Ok((evidence, size)) => {
+                        // Of the last as well, as clients count: the order in which it is read decides nothing.
                         bytes += size;
+                        if bytes > MOST_EVIDENCE_BYTES {
+                            gathered.case.cut_off(read);
+                            return Ok(gathered);
+                        }
                         gathered.case.add(evidence);
                         attached.push(referrer.digest);
                     }
                     Err(reason) => gathered.case.set_aside(referrer.digest, reason),
                 }
+                read += 1;
             }
             if page.len() < EVIDENCE_PAGE {
                 break;

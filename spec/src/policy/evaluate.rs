@@ -68,10 +68,11 @@ impl Policy {
         let scope = self.scope_for(repo);
         let mut ignored = case.ignored().to_vec();
         let is_own_case = case.repository() == repo;
+        // Without a rule nothing rests on evidence, so none is checked, and none is missed.
+        let reads_evidence = is_own_case && self.reads_evidence(repo);
         let mut statements = Vec::new();
         let mut reported = Vec::new();
-        // Without a rule nothing rests on evidence, so none is checked.
-        if is_own_case && self.reads_evidence(repo) {
+        if reads_evidence {
             let wanted = self.predicate_types(repo);
             let must_be_logged = scope
                 .rules()
@@ -120,7 +121,21 @@ impl Policy {
         }
         let words = standing::words(&hearing, reported);
         results.extend(standing::stops(&hearing, &words));
-        if let Some(read) = case.was_cut_off() {
+        if reads_evidence && let Some((first, reason)) = case.lost().first_key_value() {
+            let others = match case.lost().len() - 1 {
+                0 => String::new(),
+                others => format!(" (and {others} more)"),
+            };
+            results.push(RuleResult::stop(
+                "evidence",
+                format!(
+                    "what is attached as {first}{others} cannot be read, and may stop it: {reason}"
+                ),
+                "bring what is lost or damaged again, from a place where it is whole",
+                case.lost().keys().copied(),
+            ));
+        }
+        if reads_evidence && let Some(read) = case.was_cut_off() {
             results.push(RuleResult::stop(
                 "evidence",
                 format!(

@@ -84,6 +84,7 @@ pub struct Case {
     files: Option<Vec<File>>,
     attached: BTreeMap<Digest, Attached>,
     ignored: Vec<Ignored>,
+    unread: BTreeMap<Digest, String>,
     cut_off: Option<usize>,
 }
 
@@ -98,6 +99,7 @@ impl Case {
             files: None,
             attached: BTreeMap::new(),
             ignored: Vec::new(),
+            unread: BTreeMap::new(),
             cut_off: None,
         }
     }
@@ -143,10 +145,29 @@ impl Case {
         self.ignored.push(Ignored::new(referrer, reason));
     }
 
+    /// Says that what a referrer carries is lost or damaged, and how that was found. Nothing is admitted then:
+    /// unlike what is set aside, it may have been what stops a release.
+    pub fn unread(&mut self, referrer: Digest, reason: impl ToString) {
+        // The first in the order of texts, so that the order of telling changes no verdict.
+        let reason = reason.to_string();
+        let known = self
+            .unread
+            .entry(referrer)
+            .or_insert_with(|| reason.clone());
+        if reason < *known {
+            *known = reason;
+        }
+    }
+
     /// Says that more is attached than was read, which is this many. Nothing is admitted then: what was
     /// left out may be what stops it.
     pub fn cut_off(&mut self, read: usize) {
         self.cut_off = Some(read);
+    }
+
+    /// What could not be read, and why.
+    pub(super) fn lost(&self) -> &BTreeMap<Digest, String> {
+        &self.unread
     }
 
     pub(super) fn was_cut_off(&self) -> Option<usize> {

@@ -228,6 +228,42 @@ fn what_was_not_read_stops_what_would_be_admitted() {
 }
 
 #[test]
+fn what_cannot_be_read_stops_what_would_be_admitted() {
+    let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+    let repo = repo("models/x");
+    let whole = case_with(&[bundle(&ed25519(1))]);
+    policy.judge(&repo, &whole, &now()).unwrap();
+    let lost = crate::digest::Digest::sha256(b"lost");
+    let mut case = whole.clone();
+    case.unread(lost, "its blob is missing");
+    let denial = policy.judge(&repo, &case, &now()).unwrap_err();
+    let [unmet] = &denial.unmet[..] else {
+        panic!("{denial}")
+    };
+    assert_eq!(unmet.rule, "evidence");
+    assert!(
+        unmet.reason.contains(&lost.to_string()) && unmet.reason.contains("its blob is missing"),
+        "{denial}"
+    );
+    assert!(!unmet.remedy.is_empty());
+    // In whatever order it is told, and however often.
+    let other = crate::digest::Digest::sha256(b"other");
+    let mut one = whole.clone();
+    one.unread(lost, "b");
+    one.unread(lost, "a");
+    one.unread(other, "c");
+    let mut two = whole;
+    two.unread(other, "c");
+    two.unread(lost, "a");
+    let (one, two) = (
+        policy.judge(&repo, &one, &now()).unwrap_err(),
+        policy.judge(&repo, &two, &now()).unwrap_err(),
+    );
+    assert_eq!(one, two);
+    assert!(one.to_string().contains("and 1 more"), "{one}");
+}
+
+#[test]
 fn what_is_set_aside_is_told_and_changes_no_verdict() {
     let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
     let repo = repo("models/x");
