@@ -174,6 +174,11 @@ pub(crate) async fn logged(registry: &TestRegistry) -> Vec<Value> {
         .collect()
 }
 
+/// The size of the latest checkpoint.
+pub(crate) async fn size(registry: &TestRegistry) -> u64 {
+    checkpoint(registry).await.size
+}
+
 /// A tag of its own manifest over `{}`.
 pub(crate) async fn push_tag(registry: &TestRegistry, repo: &str, tag: &str) -> Answer {
     let mut image = manifest(&[b"{}"]);
