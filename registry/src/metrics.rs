@@ -70,6 +70,8 @@ pub struct Metrics {
     pub tag_conflicts: Counter,
     /// Releases refused by policy.
     pub release_denials: Counter,
+    /// Times that a policy was asked for a verdict; one that is kept is not asked for again.
+    pub judgements: Counter,
     /// Logins refused.
     pub login_failures: Counter,
     /// Collections run.
@@ -162,6 +164,12 @@ impl Default for Metrics {
             "release_denials",
             "Releases refused by policy",
             release_denials.clone(),
+        );
+        let judgements = Counter::default();
+        registry.register(
+            "judgements",
+            "Times that a policy was asked for a verdict",
+            judgements.clone(),
         );
         let login_failures = Counter::default();
         registry.register("login_failures", "Logins refused", login_failures.clone());
@@ -268,6 +276,7 @@ impl Default for Metrics {
             uploads_open,
             tag_conflicts,
             release_denials,
+            judgements,
             login_failures,
             gc_runs,
             gc_bytes_freed,

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 /// Flips a bit of the only blob that is a file of its own: the weights.
-fn flip(registry: &TestRegistry) {
+pub(crate) fn flip(registry: &TestRegistry) {
     let files = registry.files("blobs");
     let [file] = &files[..] else {
         panic!("{files:?}")
@@ -24,7 +24,8 @@ fn flip(registry: &TestRegistry) {
     file.write_all_at(&[byte[0] ^ 1], 100_000).unwrap();
 }
 
-async fn operations(registry: &TestRegistry) -> Vec<String> {
+/// The kinds of everything that the registry noted, in order.
+pub(crate) async fn operations(registry: &TestRegistry) -> Vec<String> {
     let events = get(registry, &registry.admin, "/api/v1/events").await;
     let events: Value = serde_json::from_slice(&events.expect(200).body).unwrap();
     let events = events["events"].as_array().unwrap().iter();

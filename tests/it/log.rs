@@ -6,11 +6,16 @@ use crate::witnesses::Witness;
 use data_encoding::BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use reqwest::Method;
+use sealstone_spec::digest::Digest;
 use sealstone_spec::envelope::seal;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::log::{LogTrust, Rekord, SignedCheckpoint, TlogEntry};
+use sealstone_spec::manifest::Descriptor;
+use sealstone_spec::media;
+use sealstone_spec::sigstore::referrer_manifest;
+use sealstone_spec::statement::predicate;
 use sealstone_tests::registry::{Setup, TestRegistry, User, binary};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -161,6 +166,19 @@ async fn entries(registry: &TestRegistry, shown: &Shown) -> Vec<Vec<u8>> {
     found
 }
 
+/// What every entry of the latest checkpoint says, out of tiles that were checked.
+pub(crate) async fn logged(registry: &TestRegistry) -> Vec<Value> {
+    let all = entries(registry, &checkpoint(registry).await).await;
+    all.iter()
+        .map(|entry| serde_json::from_slice::<Value>(entry).unwrap()["spec"].clone())
+        .collect()
+}
+
+/// The size of the latest checkpoint.
+pub(crate) async fn size(registry: &TestRegistry) -> u64 {
+    checkpoint(registry).await.size
+}
+
 /// A tag of its own manifest over `{}`.
 pub(crate) async fn push_tag(registry: &TestRegistry, repo: &str, tag: &str) -> Answer {
     let mut image = manifest(&[b"{}"]);
@@ -277,6 +295,65 @@ async fn a_release_is_in_the_log_before_its_push_is_answered() {
     assert_eq!(
         hash_of(last["spec"]["prev"].as_str().unwrap()),
         leaf(&extra)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_logged_is_in_the_log_before_it_is_answered() {
+    let registry = ready(Setup::default()).await;
+    let admin = &registry.admin;
+    let tagged = push_tag(&registry, "a", "v1").await.expect(201);
+    let digest: Digest = tagged.header("docker-content-digest").parse().unwrap();
+    let image = get(&registry, admin, "/v2/a/manifests/v1").await;
+    let subject = Descriptor::new(MANIFEST, digest, image.expect(200).body.len() as u64);
+    let put = async |reference: &str, bytes: &[u8]| {
+        let answer = put_manifest(&registry, admin, "a", reference, bytes).await;
+        answer.expect(201)
+    };
+    let at = |answer: &Answer| -> usize { answer.header("sealstone-log-index").parse().unwrap() };
+
+    // A statement by its digest, and the same once more.
+    push_blob(&registry, admin, "a", b"bundle").await;
+    let referrer = referrer_manifest(&subject, b"bundle", predicate::SVR, "2026-01-01T00:00:00Z");
+    let reference = Digest::sha256(&referrer).to_string();
+    let attached = put(&reference, &referrer).await;
+    let all = logged(&registry).await;
+    let entry = &all[at(&attached)];
+    assert_eq!(
+        (&entry["op"], &entry["statement"]),
+        (&json!("approve"), &json!(reference))
+    );
+    assert_eq!(entry["digest"], digest.to_string());
+    let contains: u64 = attached.header("sealstone-log-checkpoint").parse().unwrap();
+    assert_eq!(contains, all.len() as u64);
+    let again = put(&reference, &referrer).await;
+    assert_eq!(at(&again), at(&attached));
+
+    // A list of evidence.
+    let list = format!("sha256-{}.sig", digest.hex());
+    let mut signatures = manifest(&[]);
+    signatures["layers"] = json!([descriptor(media::COSIGN_SIMPLE_SIGNING, b"{}")]);
+    let listed = put(&list, signatures.to_string().as_bytes()).await;
+    let all = logged(&registry).await;
+    let entry = &all[at(&listed)];
+    assert_eq!((&entry["op"], &entry["tag"]), (&json!("tag"), &json!(list)));
+
+    // What is only staged has no entry; that it goes has one.
+    let mut staged = manifest(&[b"{}"]);
+    staged["annotations"] = json!({"staged": "yes"});
+    let staged = staged.to_string();
+    let reference = Digest::sha256(staged.as_bytes()).to_string();
+    let answer = put(&reference, staged.as_bytes()).await;
+    assert_eq!(answer.header("sealstone-log-index"), "");
+    assert_eq!(logged(&registry).await.len(), all.len());
+    let path = format!("/v2/a/manifests/{reference}");
+    delete(&registry, admin, &path).await.expect(202);
+    let after = logged(&registry).await;
+    assert_eq!(after.len(), all.len() + 1);
+    let last = &after[all.len()];
+    assert_eq!(
+        (&last["op"], &last["digest"]),
+        (&json!("delete"), &json!(reference))
     );
 }
 

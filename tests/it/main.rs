@@ -26,6 +26,7 @@ mod image;
 mod incident;
 mod isolation;
 mod kill;
+mod leaves;
 mod log;
 mod model_desk;
 mod offline;

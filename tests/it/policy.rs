@@ -1,7 +1,7 @@
 //! The life of a release under a policy of version 2, through the real binaries: judged, approved,
 //! released, deprecated, revoked; and the policy's own succession.
 
-use crate::content::{MANIFEST, get, push_blob, put_manifest};
+use crate::content::{Answer, MANIFEST, get, head, push_blob, put_manifest};
 use crate::policy_desk::{Desk, LATER, attach_provenance, place, registry};
 use data_encoding::BASE64;
 use sealstone_spec::digest::Digest;
@@ -10,6 +10,7 @@ use sealstone_spec::log::{
     Checkpoint, Entry, EventEntry, Hash, LogProof, Operation, PROOF_MEDIA_TYPE, VerifierKey,
 };
 use sealstone_spec::manifest::Descriptor;
+use sealstone_spec::policy::Policy;
 use sealstone_spec::record::{
     Document, POLICY, POLICY_MEDIA_TYPE, record_manifest, statement_proof,
 };
@@ -207,6 +208,14 @@ async fn proofs_of_the_log_travel_with_a_copy() {
         .expect(0);
 }
 
+/// The answer to a pull says in headers what the policy found, which policy that was, and how far the log is.
+async fn assert_decided(registry: &TestRegistry, answer: &Answer, policy: &Digest, verdict: &str) {
+    assert_eq!(answer.header("sealstone-policy"), policy.to_string());
+    assert_eq!(answer.header("sealstone-verdict"), verdict);
+    let size: u64 = answer.header("sealstone-log-checkpoint").parse().unwrap();
+    assert_eq!(size, crate::log::size(registry).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_approved_released_deprecated_and_revoked() {
     let desk = Desk::new();
@@ -271,18 +280,11 @@ async fn a_release_is_approved_released_deprecated_and_revoked() {
     pull("one").expect(0);
 
     // Headers say what was decided.
-    let manifest = registry
-        .request(
-            &reader,
-            reqwest::Method::GET,
-            "/v2/models/m/manifests/1.0.0",
-        )
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(manifest.headers()["sealstone-verdict"], "admitted");
-    assert_eq!(manifest.headers()["sealstone-state"], "released");
-    assert!(manifest.headers().contains_key("sealstone-policy"));
+    let policy = Policy::parse(&desk.policy(1, LATER, "")).unwrap();
+    let path = "/v2/models/m/manifests/1.0.0";
+    let admitted = get(&registry, &reader, path).await.expect(200);
+    assert_eq!(admitted.header("sealstone-state"), "released");
+    assert_decided(&registry, &admitted, policy.digest(), "admitted").await;
 
     // A stranger's revocation changes nothing, a deprecation is told, a revocation stops.
     let word = |command: &str, key: &str| {
@@ -317,6 +319,19 @@ async fn a_release_is_approved_released_deprecated_and_revoked() {
     let stopped = pull("four").expect(3);
     stopped.says("revoked by sam: poisoned data");
     assert!(!desk.directory.path().join("four").exists());
+    // A refusal says under which policy, and how far the log was, as an answer does.
+    for refused in [
+        get(&registry, &reader, path).await,
+        head(&registry, &reader, path).await,
+        get(
+            &registry,
+            &reader,
+            &format!("/v2/models/m/manifests/{digest}"),
+        )
+        .await,
+    ] {
+        assert_decided(&registry, &refused.expect(403), policy.digest(), "denied").await;
+    }
     let after = desk.run(admin, &["status", &bundle, "--pulls"]).expect(0);
     assert_eq!(after.json["state"], "revoked");
     after.says("user:reader");

@@ -4,6 +4,7 @@
 //! own stand in `detail.reason`. Never 5xx where a client's retry could not help: containerd and docker
 //! send whole layers again on those.
 
+use super::answer::name;
 use crate::auth::authorize::AdministratorRefusal;
 use crate::auth::challenge::{self, BearerError};
 use crate::auth::scope::Scope;
@@ -237,7 +238,10 @@ impl From<Error> for ApiError {
                 if let Value::Object(fields) = &mut detail {
                     fields.insert("reason".into(), "release_denied".into());
                 }
-                of(StatusCode::FORBIDDEN, "DENIED").detail(detail)
+                of(StatusCode::FORBIDDEN, "DENIED")
+                    .header(name("sealstone-policy"), denial.policy.to_string())
+                    .header(name("sealstone-verdict"), "denied")
+                    .detail(detail)
             }
             Error::PolicyRefused(reason) => {
                 use sealstone_spec::policy::SignedPolicyError;

@@ -88,6 +88,8 @@ pub(super) struct Judgement {
     /// Set if a proof did not count for want of cosignatures: then there is another verdict when more witnesses
     /// have seen the log than these.
     pub(super) unwitnessed: Option<Cosigned>,
+    /// Whether content was damaged. That is no part of a verdict's key, so no verdict is kept then.
+    rests_on_damage: bool,
 }
 
 /// A case with all that speaks of the manifest.
@@ -141,6 +143,7 @@ impl Registry {
         if let Some(known) = unwitnessed {
             self.judge_again_when_witnessed(repo, manifest.digest(), known);
         }
+        let rests_on_damage = !circumstances.damaged.is_empty();
         // Each signature is some 50 microseconds, so many of them are no work for this thread.
         let name = repo.clone();
         let hearing =
@@ -148,10 +151,12 @@ impl Registry {
         let (evaluation, verdict) = hearing
             .await
             .map_err(|error| Error::Unavailable(error.to_string()))?;
+        self.inner.metrics.judgements.inc();
         Ok(Judgement {
             evaluation,
             verdict,
             unwitnessed,
+            rests_on_damage,
         })
     }
 
@@ -353,14 +358,33 @@ impl Registry {
         {
             return Ok(Some(verdict));
         }
+        // Could not decide: no verdict to keep, and no bytes either.
+        Ok(Some(self.judge_release(repo, digest, row).await?))
+    }
+
+    /// Judges a release on what is there now, whatever was found before, and keeps the verdict for those who pull it.
+    pub(super) async fn judge_release(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        row: &ManifestRow,
+    ) -> Result<Arc<Verdict>, Error> {
         let manifest = self
             .read_manifest(repo, digest, Some(&row.media_type))
             .await?;
-        // Could not decide: no verdict to keep, and no bytes either.
         let judgement = self.judge(repo, &manifest, true).await?;
+        let rests_on_damage = judgement.rests_on_damage;
         let verdict = Arc::new(Verdict::of(judgement));
-        self.inner.verdicts.insert(key, verdict.clone());
-        Ok(Some(verdict))
+        if !rests_on_damage {
+            let key = VerdictKey {
+                repo: repo.clone(),
+                manifest: *digest,
+                policy: verdict.policy,
+                evidence: row.evidence,
+            };
+            self.inner.verdicts.insert(key, verdict.clone());
+        }
+        Ok(verdict)
     }
 
     /// Whether a manifest speaks of its subject in a way that policies hear: a statement, or a record with proofs.

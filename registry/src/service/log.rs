@@ -176,7 +176,8 @@ impl Registry {
         repo: &RepoName,
         tag: &Tag,
     ) -> Result<Option<LoggedChange>, Error> {
-        let mut logged = self.await_log(repo, Some(tag)).await;
+        let entry = LogQuery::Tag(repo.clone(), tag.clone());
+        let mut logged = self.await_log(repo, Some(entry)).await;
         let Some(log) = self.inner.log.get() else {
             return Ok(None);
         };
@@ -188,37 +189,47 @@ impl Registry {
         Ok(logged)
     }
 
-    /// Waits until what was just recorded is in a checkpoint. It is done all the same if that is late:
-    /// then there is nothing to say about it yet.
+    /// Waits until what was just recorded is in a checkpoint, and finds an `entry` there. It is done all the same if
+    /// that is late: then there is nothing to say about it yet.
     pub(super) async fn await_log(
         &self,
         repo: &RepoName,
-        tag: Option<&Tag>,
+        entry: Option<LogQuery>,
     ) -> Option<LoggedChange> {
-        let log = self.inner.log.get()?;
-        let settled = log.settle().await;
-        let found = match (settled, tag) {
-            (Ok(checkpoint), Some(tag)) => {
-                let query = LogQuery::Tag(repo.clone(), tag.clone());
-                log.find(&query)
-                    .await
-                    .map(|at| at.map(|at| (at, checkpoint)))
-            }
-            (Ok(_), None) => return None,
-            (Err(error), _) => Err(error),
-        };
-        match found {
-            Ok(found) => found.map(|(at, checkpoint)| LoggedChange {
-                origin: log.key().name().to_owned(),
-                index: at.index,
-                size: checkpoint.size,
-                witnesses: None,
-            }),
+        match self.settle_log(entry).await {
+            Ok(logged) => logged,
             Err(error) => {
                 tracing::warn!(repo.name = %repo, %error, "a change is stored and not in a checkpoint yet");
                 None
             }
         }
+    }
+
+    /// The same for a policy, which is no repository's.
+    pub(super) async fn await_policy_logged(&self, policy: &Digest) {
+        if let Err(error) = self.settle_log(None).await {
+            tracing::warn!(policy.digest = %policy, %error, "a policy is in force and not in a checkpoint yet");
+        }
+    }
+
+    async fn settle_log(
+        &self,
+        entry: Option<LogQuery>,
+    ) -> Result<Option<LoggedChange>, log::Error> {
+        let Some(log) = self.inner.log.get() else {
+            return Ok(None);
+        };
+        let checkpoint = log.settle().await?;
+        let Some(entry) = entry else {
+            return Ok(None);
+        };
+        let found = log.find(&entry).await?;
+        Ok(found.map(|at| LoggedChange {
+            origin: log.key().name().to_owned(),
+            index: at.index,
+            size: checkpoint.size,
+            witnesses: None,
+        }))
     }
 }
 

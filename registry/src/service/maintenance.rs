@@ -1,6 +1,6 @@
 //! What the server does with its stores on its own account: collecting, scrubbing, repairing at start.
 
-use super::judge::{JUDGEMENTS, Judgement};
+use super::judge::JUDGEMENTS;
 use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
@@ -421,16 +421,12 @@ impl Registry {
             let Some(row) = self.metadata().manifest(repo, &digest).await? else {
                 return Ok(false);
             };
-            let (policy, admitted) = match self.judge_stored(repo, &digest, &row).await {
-                Ok(Judgement {
-                    evaluation,
-                    verdict,
-                    ..
-                }) => {
-                    if let Err(denial) = &verdict {
+            let (policy, admitted) = match self.judge_release(repo, &digest, &row).await {
+                Ok(verdict) => {
+                    if let Some(denial) = &verdict.denial {
                         tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
                     }
-                    (evaluation.policy, verdict.is_ok())
+                    (verdict.policy, verdict.denial.is_none())
                 }
                 // What cannot be judged is not shown.
                 Err(error) => {
@@ -458,18 +454,6 @@ impl Registry {
         // Whoever changes policy and evidence so often judges it after each change.
         tracing::warn!(repo.name = %repo, tag = %tag, "release was judged, and its policy or evidence changed each time");
         Ok(false)
-    }
-
-    async fn judge_stored(
-        &self,
-        repo: &RepoName,
-        digest: &Digest,
-        row: &ManifestRow,
-    ) -> Result<Judgement, Error> {
-        let manifest = self
-            .read_manifest(repo, digest, Some(&row.media_type))
-            .await?;
-        self.judge(repo, &manifest, true).await
     }
 
     /// How long after a start a job that runs each `every` waits for its first run: a server that is started

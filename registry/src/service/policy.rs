@@ -34,7 +34,7 @@ impl From<SignedPolicyError> for Error {
 }
 
 impl Registry {
-    /// Takes a signed policy from an administrator.
+    /// Takes a signed policy from an administrator, and waits until the log says so.
     ///
     /// # Errors
     /// [`Error::PolicyRefused`] if it is older, wrongly signed, expired or cannot be read.
@@ -44,7 +44,7 @@ impl Registry {
         envelope: &[u8],
     ) -> Result<PolicyAdopted, Error> {
         // One at a time: two successors of the same policy must not both be taken.
-        let _turn = self.inner.policy_turn.lock().await;
+        let turn = self.inner.policy_turn.lock().await;
         let next = PolicyEnvelope::parse(envelope)?;
         let current = self.policy();
         let next = match current.edition() {
@@ -54,12 +54,11 @@ impl Registry {
         };
         next.check_time(self.time())?;
         let document = next.envelope().to_bytes();
-        self.adopt(
-            next.into_policy(),
-            Some(document),
-            &by.identity().to_string(),
-        )
-        .await
+        let by = by.identity().to_string();
+        let adopted = self.adopt(next.into_policy(), Some(document), &by).await?;
+        drop(turn);
+        self.await_policy_logged(&adopted.policy).await;
+        Ok(adopted)
     }
 
     /// Puts a policy in force and judges every release under it.

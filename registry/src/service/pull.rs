@@ -262,6 +262,7 @@ impl Registry {
                 if let Some(subject) = subject {
                     self.follow_evidence(repo, &subject).await?;
                 }
+                self.await_log(repo, None).await;
                 Ok(())
             }
             Err(Refusal::NotFound) => Err(Error::ManifestUnknown(digest.to_string())),

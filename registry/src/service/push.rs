@@ -3,6 +3,7 @@
 use super::judge::JUDGEMENTS;
 use super::{Contributor, Error, LoggedChange, Registry};
 use crate::auth::{Grant, Tag as TagAction};
+use crate::metadata::log::LogQuery;
 use crate::metadata::{NewTag, PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
 use bytes::Bytes;
 use sealstone_spec::bundle::{Bundle, check_names};
@@ -40,7 +41,8 @@ pub struct Pushed {
     pub subject: Option<Digest>,
     /// The tags that it has now.
     pub tags: Vec<Tag>,
-    /// Where its tag stands in the transparency log; `None` without a tag, and if that is late.
+    /// Where its tag, or the statement that it is, stands in the transparency log; `None` if it is neither, and if
+    /// that is late.
     pub logged: Option<LoggedChange>,
 }
 
@@ -113,7 +115,11 @@ impl Registry {
                     }
                     let logged = match tags.iter().find(|tag| !tag.is_evidence_list()) {
                         Some(tag) => self.await_witnesses(repo, tag).await?,
-                        None => None,
+                        // Also where it was there before: whoever lost the first answer asks for the same.
+                        None => match entry_of(repo, &manifest, &tags) {
+                            Some(entry) => self.await_log(repo, Some(entry)).await,
+                            None => None,
+                        },
                     };
                     return Ok(Pushed {
                         digest,
@@ -275,6 +281,16 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// What the log tells of a push that releases nothing: of its list of evidence, or of the statement that it is.
+fn entry_of(repo: &RepoName, manifest: &VerifiedManifest, tags: &[Tag]) -> Option<LogQuery> {
+    if let Some(tag) = tags.first() {
+        return Some(LogQuery::Tag(repo.clone(), tag.clone()));
+    }
+    let is_statement = manifest.subject().is_some()
+        && manifest.artifact_type() == Some(media::SIGSTORE_BUNDLE_V03);
+    is_statement.then(|| LogQuery::Statement(repo.clone(), *manifest.digest()))
 }
 
 fn calls_itself_manifest(media_type: &str) -> bool {

@@ -311,3 +311,47 @@ impl Entry {
         Ok(Hash::of_entry(&self.to_bytes()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Operation;
+    use crate::policy::lifecycle;
+    use crate::statement::predicate;
+
+    #[test]
+    fn a_statement_is_logged_by_what_its_type_says() {
+        for (predicate_type, operation) in [
+            (predicate::SVR, Operation::Approve),
+            ("https://example.com/approval/v1", Operation::Approve),
+            (lifecycle::EXCEPTION, Operation::Except),
+            (lifecycle::REJECTION, Operation::Retract),
+            (lifecycle::DEPRECATION, Operation::Retract),
+            (lifecycle::REVOCATION, Operation::Retract),
+            ("https://example.com/retraction/v2.10", Operation::Retract),
+            (lifecycle::INCIDENT, Operation::Incident),
+            (lifecycle::INCIDENT_CLOSE, Operation::Incident),
+            (predicate::COSIGN_SIGN, Operation::Attach),
+            (predicate::MODEL_SIGNATURE, Operation::Attach),
+            (predicate::SLSA_PROVENANCE, Operation::Attach),
+            (predicate::VERIFICATION_SUMMARY, Operation::Attach),
+            (predicate::CYCLONEDX, Operation::Attach),
+            (predicate::TEST_RESULT, Operation::Attach),
+            (predicate::RELEASE, Operation::Attach),
+            (predicate::REFERENCE, Operation::Attach),
+            (predicate::REPRODUCTION, Operation::Attach),
+            // Whatever version it has, or none; only the last name counts, and all of it.
+            ("https://example.com/revocation", Operation::Retract),
+            ("revocation", Operation::Retract),
+            ("https://revocation.example/note/v1", Operation::Attach),
+            ("https://example.com/revocation/note/v1", Operation::Attach),
+            ("https://example.com/no-revocation/v1", Operation::Attach),
+            ("https://example.com/Revocation/v1", Operation::Attach),
+            ("", Operation::Attach),
+            ("/v1", Operation::Attach),
+        ] {
+            let found = Operation::of_predicate(predicate_type);
+            assert_eq!(found, operation, "{predicate_type}");
+            assert!(found.is_of_statement() && !found.is_of_tag());
+        }
+    }
+}

@@ -6,7 +6,7 @@ use crate::api::error::ApiError;
 use crate::api::log;
 use crate::auth::{Delete, Principal, Pull, Tag as TagAction};
 use crate::metadata::TagCondition;
-use crate::service::PushManifest;
+use crate::service::{Error, PushManifest};
 use axum::body::Body;
 use http::{Response, StatusCode, header};
 use sealstone_spec::digest::Digest;
@@ -26,7 +26,8 @@ pub(super) async fn get(
     reference: &Reference,
 ) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Pull>(principal, repo)?;
-    let manifest = context.registry().manifest(&grant, reference).await?;
+    let found = context.registry().manifest(&grant, reference).await;
+    let manifest = found.map_err(|error| refused(context, error))?;
     let etag = format!("\"{}\"", manifest.digest);
     let unchanged = context.header(&header::IF_NONE_MATCH).is_some_and(|tags| {
         tags.trim() == "*"
@@ -86,6 +87,22 @@ pub(super) async fn get(
             .body(manifest.bytes);
     }
     Ok(answer.build())
+}
+
+/// A pull that the policy refuses is told how far the log is, as one that it lets through.
+fn refused(context: &Context, error: Error) -> ApiError {
+    let latest = match error {
+        Error::Denied(_) => context.registry().latest_checkpoint().ok(),
+        _ => None,
+    };
+    let refused = ApiError::from(error);
+    match latest {
+        Some(checkpoint) => refused.header(
+            name("sealstone-log-checkpoint"),
+            checkpoint.size.to_string(),
+        ),
+        None => refused,
+    }
 }
 
 /// A warning as the distribution specification has it ("Warnings"): quoted, and short enough for every client.

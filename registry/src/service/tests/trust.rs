@@ -157,6 +157,31 @@ async fn time_changes_a_verdict_also_of_a_tag_that_moves() {
 }
 
 #[tokio::test]
+async fn nothing_is_judged_twice_on_the_same_inputs() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let digest = bench.signed(b"content", "v1").await;
+    let judgements = || bench.registry.metrics().judgements.get();
+    let before = judgements();
+    let pull_twice = async || {
+        for _ in 0..2 {
+            assert!(bench.is_seen("v1").await);
+            // Time alone is no reason to judge again.
+            bench.clock.advance(3_600_000);
+        }
+    };
+    pull_twice().await;
+    assert_eq!(judgements() - before, 1);
+    let again = Statement::signature(vec![Subject::new("another name", &digest)]);
+    bench.attach(&digest, &again, &key(2)).await;
+    pull_twice().await;
+    assert_eq!(judgements() - before, 2, "other evidence");
+    bench.adopt_v2(&policy(2, FAR, "immutable")).await;
+    pull_twice().await;
+    assert_eq!(judgements() - before, 3, "another policy");
+}
+
+#[tokio::test]
 async fn statements_about_a_release_are_made_once_whatever_stops_in_between() {
     let bench = Bench::new().await;
     bench.adopt_v2(&policy(1, FAR, "immutable")).await;
