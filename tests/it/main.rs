@@ -28,6 +28,7 @@ mod isolation;
 mod kill;
 mod log;
 mod model_desk;
+mod name;
 mod offline;
 mod onboarding;
 mod operator;
