@@ -30,16 +30,16 @@ test: ## all tests: unit, end to end, and real clients
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory interop
 
-unit: ## only cargo's tests; counts those that this machine cannot make
+unit: ## only cargo's tests; counts what this machine cannot test
 	@$(PATHS); export SEALSTONE_SKIPPED="$$(mktemp)"; code=0; \
 	cargo test --workspace --locked --no-fail-fast </dev/null || code=$$?; \
-	echo "unit: $$(wc -l <"$$SEALSTONE_SKIPPED") tests could not be made on this machine"; \
+	echo "unit: $$(wc -l <"$$SEALSTONE_SKIPPED") tests or parts of tests could not be made on this machine"; \
 	cat "$$SEALSTONE_SKIPPED"; rm -f "$$SEALSTONE_SKIPPED"; exit $$code
 
 model: ## the collector's protocol in larger worlds: every state, some minutes
 	@$(PATHS); cargo test --workspace --locked --lib model:: -- --include-ignored --nocapture </dev/null
 
-interop: ## only the real clients, and our client against a plain OCI registry (needs `make build`)
+interop: ## only the real clients (fails without skopeo, podman, oras-py, curl and docker-registry), and our client against a plain OCI registry (needs `make build`)
 	@$(PATHS); python3 tests/interop/run.py $(ARGS) && python3 tests/interop/run.py --server debian --only sealstone
 
 conformance: ## the OCI conformance suite against the real binary: zero failures, zero skips

@@ -53,6 +53,10 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod runner;
+#[cfg(test)]
+#[path = "../../tests/src/skips.rs"]
+#[allow(unreachable_pub)] // Public where all other tests have it.
+mod skips;
 pub mod store;
 pub mod transfer;
 pub mod transport;

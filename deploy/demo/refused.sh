@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What must be refused: a reader who pushes, a moved tag, a wrong key, flipped bits. Sourced by demo.sh after model.sh.
+# What must be refused: a reader who pushes, a moved tag, a wrong pair of tag and words, a wrong key, flipped bits. Sourced by demo.sh after model.sh.
 #
 # Invariant: each refusal is checked by its exit code and by what lies on the disk afterwards.
 
@@ -17,6 +17,13 @@ refuse_what_is_wrong() {
     refused 7 pipeline release "$NAME@$other" 1.0.0
     [ "$(DOCKER_CONFIG="$DIR/home-alice" digest_of "$NAME:1.0.0")" = "$digest" ] || fail "the tag has moved"
     say "-> 1.0.0 still names the first bundle"
+
+    step "A tag and three words that do not belong together: REFUSED. People say a tag and a name, and both must be of one bundle"
+    words=$(DOCKER_CONFIG="$DIR/home-alice" words_of "$NAME:1.0.0")
+    say "1.0.0 is called $words"
+    accepted alice verify "$NAME:1.0.0" --policy policy.toml --name "$words"
+    refused 3 alice pull "$NAME:1.0.0" --policy policy.toml --name "$(words_of oci:other:1.0.0)" -o wrong-pair
+    nothing_at wrong-pair
 
     step "A wrong key: REFUSED. Alice trusts somebody else, who has signed nothing"
     policy somebody-else keys/stranger.pub keys/stranger-p256.pub >stranger.toml

@@ -59,6 +59,7 @@ PY
 
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 digest_of() { "$CLIENT_BIN" --output json inspect "$1" | field digest; }
+words_of() { "$CLIENT_BIN" --output json inspect "$1" | field name; }
 
 # policy NAME KEY...: a policy under which models need the signature of NAME.
 policy() {

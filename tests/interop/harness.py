@@ -1,7 +1,7 @@
 """What every client's checks share: running commands, expecting success or a readable refusal, and the context.
 
 Owns no knowledge of any client. Invariant: a check passes only when it ran to its end; a client that is not
-installed is reported as missing and counted as skipped, check by check.
+installed is reported as missing and counted check by check: as failed if it is required (run.py), else as skipped.
 """
 
 import base64

@@ -5,6 +5,7 @@ use crate::client::{self, Ended};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::report::Report;
 use sealstone_tests::registry::{Setup, TestRegistry};
+use sealstone_tests::skips;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -490,8 +491,7 @@ fn any_file_taken_from_a_virtual_environment_is_named() {
         .current_dir(desk.directory.path())
         .output();
     if !made.is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED 1: python3 makes no virtual environments here");
-        return;
+        return skips::not_installed("python3-venv");
     }
     let library = fs::read_dir(desk.path("venv/lib")).unwrap();
     let python = library.map(|entry| entry.unwrap().path()).next().unwrap();

@@ -4,6 +4,7 @@
 //! them in a directory that the requirements file names.
 
 use sealstone_tests::registry::binary;
+use sealstone_tests::skips;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -105,8 +106,7 @@ fn names(value: &Value) -> Vec<&str> {
 #[test]
 fn a_traced_project_is_reproduced_without_a_line_of_recipe_written_by_hand() {
     if !works("strace", "-V") || !works("python3", "-V") {
-        println!("SKIPPED 1: there is no strace or no Python");
-        return;
+        return skips::not_installed("strace or python3");
     }
     let desk = project();
     let written = desk.ends(0, &["init", "--trace"]);
@@ -153,8 +153,7 @@ fn a_traced_project_is_reproduced_without_a_line_of_recipe_written_by_hand() {
 #[test]
 fn what_a_recipe_cannot_have_is_told_by_the_trace() {
     if !works("strace", "-V") || !works("python3", "-V") {
-        println!("SKIPPED 1: there is no strace or no Python");
-        return;
+        return skips::not_installed("strace or python3");
     }
     let desk = Desk::new(&[("elsewhere/x.csv", "1\n")]);
     let outside = fs::canonicalize(desk.path())
@@ -217,8 +216,7 @@ fn without_a_trace_the_scripts_say_what_they_can_and_lint_the_rest() {
 #[test]
 fn requirements_are_locked_and_a_change_is_told() {
     if !works("python3", "-V") {
-        println!("SKIPPED 1: there is no Python");
-        return;
+        return skips::not_installed("python3");
     }
     let desk = project();
     // A wheel made by Python itself.
@@ -307,8 +305,7 @@ fn a_project_of_dvc_runs_once_its_data_is_there() {
 #[test]
 fn documents_are_checked_against_what_they_were_made_from() {
     if !works("python3", "-V") {
-        println!("SKIPPED 1: there is no Python");
-        return;
+        return skips::not_installed("python3");
     }
     let desk = project();
     desk.write(

@@ -4,6 +4,7 @@
 use crate::client::Ended;
 use crate::project_desk::Desk;
 use sealstone_tests::registry::{Setup, TestRegistry};
+use sealstone_tests::skips;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -84,8 +85,7 @@ async fn a_model_is_rebuildable_when_somebody_else_has_made_it_again() {
     let registry = Setup::default().start().await.unwrap();
     let desk = Desk::locked();
     if !isolates(&desk) {
-        println!("SKIPPED 1: nothing here isolates by I3");
-        return;
+        return skips::not_possible("nothing here isolates by I3");
     }
     let bundle = released(&desk, &registry, &[]);
     let both = ["builder.pub", "other.pub"];

@@ -1,7 +1,7 @@
 //! Files and releases compared through the real client: classes, locators, exit codes; numpy as the oracle.
 
-use sealstone_tests::examples::skipped;
 use sealstone_tests::registry::binary;
+use sealstone_tests::skips;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ fn oracle(python: &Path, script: &str, says: &str) {
 #[test]
 fn figures_and_verdicts_are_those_of_numpy() {
     let Some(python) = python() else {
-        return skipped("numpy: tests/setup/install.sh clients brings it");
+        return skips::not_installed("numpy");
     };
     oracle(&python, "comparison.py", "comparisons agree with numpy");
     oracle(&python, "verdicts.py", "verdicts agree with numpy");
@@ -177,7 +177,7 @@ fn figures_and_verdicts_are_those_of_torch() {
     let python = Path::new("/usr/bin/python3");
     let has_torch = Command::new(python).args(["-c", "import torch"]).output();
     if !has_torch.is_ok_and(|ended| ended.status.success()) {
-        return skipped("torch: tests/setup/install.sh examples brings it");
+        return skips::not_installed("PyTorch (python3-torch)");
     }
     oracle(python, "comparison.py", "and torch");
     oracle(python, "verdicts.py", "and torch");

@@ -4,6 +4,7 @@ use crate::content::*;
 use crate::raw::Raw;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry, User};
+use sealstone_tests::skips;
 use std::process::Command;
 use std::time::Duration;
 
@@ -138,7 +139,7 @@ fn certificate(directory: &std::path::Path) -> Option<()> {
             Some(())
         }
         Err(error) => {
-            println!("SKIPPED 1: openssl cannot be run: {error}");
+            skips::not_installed(&format!("openssl ({error})"));
             None
         }
     }

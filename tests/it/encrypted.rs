@@ -2,6 +2,7 @@
 
 use crate::model_desk::{Desk, at};
 use sealstone_tests::registry::{Setup, TestRegistry};
+use sealstone_tests::skips;
 use std::path::Path;
 use std::process::Command;
 
@@ -21,7 +22,7 @@ fn openssl(directory: &Path, arguments: &[&str]) -> Option<()> {
             Some(())
         }
         Err(error) => {
-            println!("SKIPPED 1: openssl cannot be run: {error}");
+            skips::not_installed(&format!("openssl ({error})"));
             None
         }
     }

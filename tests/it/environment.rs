@@ -2,6 +2,7 @@
 //! refused where they would be others.
 
 use sealstone_tests::registry::binary;
+use sealstone_tests::skips;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ impl Desk {
                 Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
             }
             _ => {
-                println!("SKIPPED 1: there is no Python");
+                skips::not_installed("python3");
                 None
             }
         }
@@ -142,7 +143,7 @@ impl Desk {
         let desk = Desk::new()?;
         let (status, value, errors) = desk.try_run(&["run", "p"], None);
         if errors.contains("there is no pip") {
-            println!("SKIPPED 1: there is no pip");
+            skips::not_installed("pip of python3-venv");
             return None;
         }
         assert_eq!(status, Some(0), "{value}\n{errors}");
@@ -199,7 +200,7 @@ fn locked_wheels_run_and_replay_strictly_in_every_runner() {
     for runner in ["bubblewrap", "confined", "process"] {
         let (status, value, errors) = desk.try_run(&["replay", "p", "--runner", runner], None);
         if value["report"]["reasons"][0]["code"] == "runner" {
-            println!("SKIPPED 1: {runner} does not work here");
+            skips::not_possible(&format!("{runner} does not work here"));
             continue;
         }
         assert_eq!(status, Some(0), "{runner}\n{value}\n{errors}");

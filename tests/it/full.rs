@@ -4,6 +4,7 @@ use crate::content::*;
 use reqwest::Method;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::Setup;
+use sealstone_tests::skips;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,7 +24,7 @@ impl Small {
         if mounted.as_ref().is_ok_and(|output| output.status.success()) {
             return Some(Small(directory));
         }
-        println!("SKIPPED 1: a tmpfs cannot be mounted here: {mounted:?}");
+        skips::not_possible(&format!("a tmpfs cannot be mounted here: {mounted:?}"));
         None
     }
 
@@ -223,8 +224,7 @@ async fn a_disk_that_others_fill_is_survived() {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_open_files_are_survived() {
     if Command::new("prlimit").arg("--version").output().is_err() {
-        println!("SKIPPED 1: there is no prlimit");
-        return;
+        return skips::not_installed("prlimit (util-linux)");
     }
     let wrapper = vec!["prlimit".to_owned(), "--nofile=80:80".to_owned()];
     let mut registry = Setup {

@@ -12,6 +12,7 @@ use sealstone::runner::{
 use sealstone::{Error, Outcome};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::Isolation;
+use sealstone_tests::skips;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -96,7 +97,7 @@ fn each(minimum: Isolation, mut test: impl FnMut(&dyn Runner, &Ground)) {
         let runner = runner(kind);
         let found = runner.probe();
         if let Capability::Absent { reason } = &found.usable {
-            println!("SKIPPED 1: {kind}: {reason}");
+            skips::not_possible(&format!("{kind}: {reason}"));
         } else if found.isolation(false) >= minimum {
             println!("under {kind}");
             test(runner.as_ref(), &Ground::new());
@@ -494,13 +495,12 @@ fn a_pinned_root_shows_nothing_of_the_machine() {
     let ground = Ground::new();
     let root = ground.at("rootfs");
     if tiny_root(&root).is_none() {
-        println!("SKIPPED 2: no small root file system can be made here");
-        return;
+        return skips::not_possible("no small root file system can be made here");
     }
     for kind in [RunnerKind::Rootfs, RunnerKind::Oci] {
         let runner = runner(kind);
         if let Capability::Absent { reason } = &runner.probe().usable {
-            println!("SKIPPED 1: {kind}: {reason}");
+            skips::not_possible(&format!("{kind}: {reason}"));
             continue;
         }
         let mut job = ground.job("cat /pinned data.csv > seen; ls /usr/bin 2>/dev/null; ls / ; cat /proc/sys/kernel/hostname; if (echo x > /pinned); then echo WRITTEN; fi");

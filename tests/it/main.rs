@@ -29,6 +29,7 @@ mod kill;
 mod leaves;
 mod log;
 mod model_desk;
+mod name;
 mod offline;
 mod onboarding;
 mod operator;

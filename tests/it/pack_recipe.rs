@@ -1,6 +1,7 @@
 //! A project with recipe and lock packed through the real client: what goes in, with which role, and what is refused.
 
 use crate::project_desk::{Desk, RECIPE};
+use sealstone_tests::skips;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -250,8 +251,7 @@ fn git(desk: &Desk, arguments: &[&str]) -> bool {
 fn code_that_is_not_committed_is_refused_where_the_risk_demands_it() {
     let desk = Desk::with(&RECIPE.replace("risk = \"low\"", "risk = \"medium\""));
     if !git(&desk, &["init", "-q"]) {
-        println!("SKIPPED 1: there is no git");
-        return;
+        return skips::not_installed("git");
     }
     desk.run(&["run", "p"]).expect(0);
     let pack = ["pack", "p", "-o", "bundle"];

@@ -4,8 +4,9 @@
 #   install.sh build         what `cargo build` needs                        (missing: fails)
 #   install.sh demo          build, and python3-venv for the demo's model    (missing: fails)
 #   install.sh conformance   the OCI conformance suite                       (missing: fails)
-#   install.sh clients       the clients that the interoperability tests drive (missing: listed, does not fail)
-#   install.sh runners       what stages are isolated with, and traced         (missing: listed, does not fail)
+#   install.sh clients       the clients that the interoperability tests drive (missing: listed, does not fail;
+#                            tests/interop/run.py fails without those that it requires)
+#   install.sh runners       what stages are isolated with and traced, and git (missing: listed, does not fail)
 #   install.sh examples      the wheels and data of the examples in tests/examples (missing: listed, does not fail)
 #   install.sh peers         the registries that the benchmark compares with   (missing: listed, does not fail)
 #
@@ -256,6 +257,7 @@ group_runners() {
     want optional bubblewrap 'have bwrap' bubblewrap
     want optional "an OCI runtime (runc)" 'have runc || have crun' runc
     want optional strace 'have strace' strace
+    want optional git 'have git' git
     want optional python3-venv venv_works python3-venv
 }
 

@@ -1,27 +1,37 @@
 //! The files in `deploy/` against the server that they are for.
 //!
-//! Owns the comparison of names: an alert on a metric that does not exist never fires, and nobody notices.
+//! Owns the comparison of names: an alert on a metric that does not exist never fires, and nobody notices. What starts
+//! the server is compared in `services`.
+
+mod services;
+
+use std::fs;
+use std::path::PathBuf;
+
+/// A path in `deploy/`.
+fn at(path: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "..", "deploy", path]
+        .iter()
+        .collect()
+}
+
+fn read(file: &str) -> String {
+    let path = at(file);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::read;
     use sealstone_registry::metrics::{Metrics, RequestLabels, ResultLabel, RouteLabel};
     use std::collections::BTreeSet;
-    use std::fs;
-    use std::path::PathBuf;
 
     const FILES: [&str; 3] = [
         "prometheus/alerts.yaml",
         "prometheus/alerts-test.yaml",
         "grafana/sealstone.json",
     ];
-
-    fn read(file: &str) -> String {
-        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "deploy", file]
-            .iter()
-            .collect();
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    }
 
     /// Everything in `text` that reads like the name of one of our metrics.
     fn metric_names(text: &str) -> BTreeSet<&str> {

@@ -1,11 +1,10 @@
 //! The projects in `tests/examples`, copied where a test may do with them what it likes.
 //!
 //! Owns: finding what `tests/setup/install.sh examples` fetched, and saying so where it is missing. Does not own: what
-//! the projects do.
-//! Invariant: a test that cannot be made is counted where `make unit` prints it, and with `CI` set it fails.
+//! the projects do, and what a missing one means ([`crate::skips`]).
 
+use crate::skips;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// An example with its wheels and data.
@@ -20,7 +19,7 @@ pub struct Example {
 /// The example of this name; `None`, and counted as skipped, if set-up did not bring what it needs.
 ///
 /// # Panics
-/// With `CI` set, if it is missing.
+/// If it is missing where [`skips::not_installed`] does not let that pass.
 pub fn example(name: &str) -> Option<Example> {
     let tools = std::env::var_os("SEALSTONE_TOOLS").map_or_else(
         || {
@@ -31,9 +30,7 @@ pub fn example(name: &str) -> Option<Example> {
     );
     let fetched = tools.join(format!("example-{name}"));
     if !fetched.join("ready").is_file() {
-        skipped(&format!(
-            "the example {name}: tests/setup/install.sh examples brings what it needs"
-        ));
+        skips::not_installed(&format!("what the example {name} needs"));
         return None;
     }
     let fetched = fs::canonicalize(fetched).ok()?;
@@ -41,25 +38,6 @@ pub fn example(name: &str) -> Option<Example> {
         .join("examples")
         .join(name);
     Some(Example { sources, fetched })
-}
-
-/// Counts a test that cannot be made on this machine, and says why, past the test runner's capture.
-///
-/// # Panics
-/// With `CI` set: what CI installs itself is never missing there.
-pub fn skipped(what: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{test} cannot be made in CI: {what}"
-    );
-    let line = format!("skipped: {test}: {what}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(list) = std::env::var_os("SEALSTONE_SKIPPED")
-        && let Ok(mut list) = fs::File::options().append(true).create(true).open(list)
-    {
-        let _ = list.write_all(line.as_bytes());
-    }
 }
 
 impl Example {

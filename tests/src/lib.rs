@@ -8,5 +8,6 @@ pub mod examples;
 pub mod fuzzing;
 pub mod model;
 pub mod registry;
+pub mod skips;
 #[cfg(test)]
 mod specification;

@@ -185,8 +185,7 @@ mod tests {
             git(directory.path(), &[&who, arguments].concat())
         };
         if run(&["init", "-q"]).is_err() {
-            println!("SKIPPED 1: there is no git");
-            return;
+            return crate::skips::not_installed("git");
         }
         let facts = || {
             let mut captured = Captured::default();

@@ -15,6 +15,7 @@ impl Session<'_> {
     /// Metrics, tests, and what they say about artifacts.
     pub(super) fn results(&mut self) -> Result<()> {
         let project = self.project;
+        let samples = self.replicates()?;
         // Only what stages of this replay have written is read.
         let written = |path: &str| {
             project
@@ -34,7 +35,6 @@ impl Session<'_> {
             .filter(|(path, _)| written(path))
             .map(|(path, file)| (path.clone(), file.clone()))
             .collect();
-        let samples = self.replicates()?;
         let began = Instant::now();
         let judged = metrics::judge(project, &fresh, &samples, due);
         self.spend("compare", began);

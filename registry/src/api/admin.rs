@@ -315,13 +315,15 @@ async fn policy(context: &Context) -> Outcome {
         Some(document) => ("application/vnd.dsse.envelope.v1+json", document),
         None => ("application/json", in_force.to_canonical_json()),
     };
+    let body = String::from_utf8(body)
+        .map_err(|error| crate::service::Error::Internal(error.to_string()))?;
     Ok(Answer::new(StatusCode::OK)
         .header(http::header::CONTENT_TYPE, kind)
         .header(
             super::answer::name("sealstone-policy"),
             in_force.digest().to_string(),
         )
-        .body(body)
+        .text(body)
         .build())
 }
 
@@ -330,7 +332,7 @@ fn statement_key(context: &Context) -> Outcome {
     let key = context.registry().statement_key()?;
     Ok(Answer::new(StatusCode::OK)
         .header(http::header::CONTENT_TYPE, "application/x-pem-file")
-        .body(key.to_pem())
+        .text(key.to_pem())
         .build())
 }
 

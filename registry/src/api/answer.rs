@@ -1,9 +1,13 @@
-//! Answers, and the one kind of body that carries content.
+//! Answers, and what they can carry.
+//!
+//! Owns every body that leaves the server. There is one method for each kind of content, and none that takes bytes:
+//! those of a blob get here as a [`BlobBody`] or not at all.
 
 use crate::blobs::{self, GroupStream};
-use crate::service::BlobBody;
+use crate::service::{BlobBody, LogTile, ServedManifest};
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
@@ -11,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 /// A blob's bytes on their way out. Made from a [`BlobBody`], which only the service makes and which holds
 /// nothing but checked bytes; there is no other constructor.
-pub(super) struct VerifiedBody {
+struct VerifiedBody {
     stream: GroupStream,
     left: u64,
 }
@@ -33,7 +37,7 @@ impl http_body::Body for VerifiedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, blobs::Error>>> {
-        let next = ready!(self.stream.as_mut().poll_next(context));
+        let next = ready!(self.stream.poll_next_unpin(context));
         if let Some(Ok(bytes)) = &next {
             self.left = self.left.saturating_sub(bytes.len() as u64);
         }
@@ -46,12 +50,6 @@ impl http_body::Body for VerifiedBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
-    }
-}
-
-impl From<VerifiedBody> for Body {
-    fn from(body: VerifiedBody) -> Self {
-        Body::new(body)
     }
 }
 
@@ -69,7 +67,7 @@ impl Answer {
         let text = serde_json::to_vec(value).expect("answers have text keys only");
         Answer::new(status)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(text))
+            .with(Body::from(text))
     }
 
     pub(super) fn header(mut self, name: impl Into<HeaderName>, value: impl AsRef<str>) -> Answer {
@@ -79,8 +77,29 @@ impl Answer {
         self
     }
 
-    pub(super) fn body(mut self, body: impl Into<Body>) -> Answer {
-        *self.0.body_mut() = body.into();
+    /// With text of the server's own.
+    pub(super) fn text(self, text: impl Into<String>) -> Answer {
+        let text: String = text.into();
+        self.with(Body::from(text))
+    }
+
+    /// With a manifest.
+    pub(super) fn manifest(self, manifest: &ServedManifest) -> Answer {
+        self.with(Body::from(manifest.bytes().clone()))
+    }
+
+    /// With a tile of the transparency log.
+    pub(super) fn tile(self, tile: &LogTile) -> Answer {
+        self.with(Body::from(tile.bytes().clone()))
+    }
+
+    /// With bytes of a blob.
+    pub(super) fn blob(self, body: BlobBody) -> Answer {
+        self.with(Body::new(VerifiedBody::from(body)))
+    }
+
+    fn with(mut self, body: Body) -> Answer {
+        *self.0.body_mut() = body;
         self
     }
 

@@ -4,7 +4,7 @@
 //! own stand in `detail.reason`. Never 5xx where a client's retry could not help: containerd and docker
 //! send whole layers again on those.
 
-use super::answer::name;
+use super::answer::{Answer, name};
 use crate::auth::authorize::AdministratorRefusal;
 use crate::auth::challenge::{self, BearerError};
 use crate::auth::scope::Scope;
@@ -153,15 +153,8 @@ impl ApiError {
         if !self.detail.is_null() {
             entry["detail"] = self.detail;
         }
-        let body = json!({"errors": [entry]}).to_string();
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        headers.extend(self.headers);
+        let mut response = Answer::json(self.status, &json!({"errors": [entry]})).build();
+        response.headers_mut().extend(self.headers);
         response
     }
 }

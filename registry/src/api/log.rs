@@ -46,7 +46,7 @@ pub(super) async fn serve(context: &Context, request: Request<Body>) -> Outcome 
         TileKind::Hashes(_) => {
             let tile = context.registry().log_tile(path).await?;
             let tile = tile.ok_or_else(|| absent("the latest checkpoint has no such tile"))?;
-            Ok(octets(&format!("public, {FOR_EVER}")).body(tile).build())
+            Ok(octets(&format!("public, {FOR_EVER}")).tile(&tile).build())
         }
         TileKind::Entries => entries(context, path).await,
     }
@@ -66,7 +66,7 @@ async fn entries(context: &Context, path: TilePath) -> Outcome {
         "private"
     };
     let answer = octets(&format!("{shared}, {FOR_EVER}")).header(header::VARY, "Authorization");
-    Ok(answer.body(tile).build())
+    Ok(answer.tile(&tile).build())
 }
 
 /// `/api/v1/log/...`.
@@ -82,7 +82,7 @@ pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome
         "key" if is_read => {
             let key = context.registry().log_key()?;
             Ok(text("text/plain; charset=utf-8")
-                .body(format!("{key}\n"))
+                .text(format!("{key}\n"))
                 .build())
         }
         "trusted_root.json" if is_read => trusted(context),
@@ -108,7 +108,9 @@ fn trusted(context: &Context) -> Outcome {
         .and_then(|url| trusted_root(url.trim_end_matches('/'), &key, start).ok())
         .map_or_else(|| trusted_root(&own, &key, start), Ok)
         .map_err(|error| ApiError::from(Error::Internal(error.to_string())))?;
-    Ok(text("application/json").body(file).build())
+    let file = String::from_utf8(file)
+        .map_err(|error| ApiError::from(Error::Internal(error.to_string())))?;
+    Ok(text("application/json").text(file).build())
 }
 
 async fn proof(context: &Context) -> Outcome {
@@ -155,7 +157,7 @@ async fn proof(context: &Context) -> Outcome {
     };
     let Proved { at, proof, .. } = proved.ok_or_else(|| absent("the log has no such entry"))?;
     let answer = text(PROOF_MEDIA_TYPE).header(name("sealstone-log-index"), at.index.to_string());
-    Ok(answer.body(proof.to_string()).build())
+    Ok(answer.text(proof.to_string()).build())
 }
 
 async fn submit(context: &Context, body: Body) -> Outcome {
@@ -206,7 +208,7 @@ fn note(context: &Context, note: String) -> Response<Body> {
     if context.header(&header::IF_NONE_MATCH) == Some(etag.as_str()) {
         return answer(StatusCode::NOT_MODIFIED).build();
     }
-    answer(StatusCode::OK).body(note).build()
+    answer(StatusCode::OK).text(note).build()
 }
 
 fn octets(cache: &str) -> Answer {

@@ -8,7 +8,7 @@ use http::{Response, StatusCode, header};
 pub(super) fn livez() -> Response<Body> {
     Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, "text/plain")
-        .body("ok\n")
+        .text("ok\n")
         .build()
 }
 
@@ -25,7 +25,7 @@ pub(super) async fn readyz(registry: &Registry) -> Response<Body> {
     };
     Answer::new(status)
         .header(header::CONTENT_TYPE, "text/plain")
-        .body(text)
+        .text(text)
         .build()
 }
 
@@ -33,7 +33,7 @@ pub(super) fn metrics(registry: &Registry) -> Response<Body> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, kind)
-        .body(registry.metrics().render())
+        .text(registry.metrics().render())
         .build()
 }
 
@@ -41,6 +41,6 @@ pub(super) fn root() -> Response<Body> {
     let text = "This is a Sealstone registry. Container tools reach it as host/repository:tag; see /v2/.\n";
     Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, "text/plain")
-        .body(text)
+        .text(text)
         .build()
 }

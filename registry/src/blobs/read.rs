@@ -2,7 +2,7 @@
 
 use super::buffers::{BUFFER_BYTES, BufferPool};
 use super::publish::tree_bytes;
-use super::{BlobStore, Error, object_path};
+use super::{BlobStore, Error, SealedBytes, object_path};
 use crate::metadata::PhysicalKey;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
@@ -15,11 +15,77 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 /// Checked bytes of a blob, in order. It ends with an error before the first group that is damaged.
-pub type GroupStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
+///
+/// Only this file makes one: from an object whose groups it compares with the tree, or from a
+/// [`SealedBytes`]. Nobody else can, of bytes that nobody looked at:
+/// ```compile_fail,E0423
+/// use futures_util::stream;
+/// use sealstone_registry::blobs::GroupStream;
+/// let unchecked = GroupStream(Box::pin(stream::empty()));
+/// ```
+/// nor is any stream of bytes one:
+/// ```compile_fail,E0308
+/// use bytes::Bytes;
+/// use futures_util::stream;
+/// use sealstone_registry::blobs::GroupStream;
+/// fn send(unchecked: Bytes) -> GroupStream {
+///     Box::pin(stream::iter([Ok(unchecked)]))
+/// }
+/// ```
+pub struct GroupStream(Groups);
 /// Checked pieces of a blob's tree.
 pub type TreeStream = GroupStream;
+
+type Groups = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
+
+impl GroupStream {
+    /// A part of bytes that were compared with their digest since they left the metadata store.
+    pub(crate) fn part_of(sealed: SealedBytes, part: Range<usize>) -> GroupStream {
+        let (_, bytes) = sealed.into_parts();
+        GroupStream(Box::pin(stream::iter([Ok(bytes.slice(part))])))
+    }
+
+    /// The same stream once its first bytes are here.
+    ///
+    /// # Errors
+    /// The stream's, if it ends with one before that.
+    pub(crate) async fn begun(mut self) -> Result<GroupStream, Error> {
+        let first = self.0.next().await.transpose()?;
+        let first = stream::iter(first.map(Ok::<_, Error>));
+        Ok(GroupStream(Box::pin(first.chain(self.0))))
+    }
+
+    /// The same bytes; `tell` hears of the error that ends them, and says which one the reader gets.
+    pub(crate) fn telling<F, Told>(self, mut tell: F) -> GroupStream
+    where
+        F: FnMut(Error) -> Told + Send + 'static,
+        Told: Future<Output = Error> + Send + 'static,
+    {
+        GroupStream(Box::pin(self.0.then(move |item| {
+            let item = item.map_err(&mut tell);
+            async move {
+                match item {
+                    Ok(bytes) => Ok(bytes),
+                    Err(told) => Err(told.await),
+                }
+            }
+        })))
+    }
+}
+
+impl Stream for GroupStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
 
 /// Reads under way ahead of the one that is being sent.
 const READ_AHEAD: usize = 2;
@@ -74,7 +140,7 @@ impl BlobStore {
                 Ok(bytes.slice(from..to))
             }
         });
-        Ok(Box::pin(pieces.buffered(READ_AHEAD)))
+        Ok(GroupStream(Box::pin(pieces.buffered(READ_AHEAD))))
     }
 
     /// Streams the tree of a blob: 32 bytes for each group.
@@ -97,7 +163,7 @@ impl BlobStore {
                 ))
             }
         });
-        Ok(Box::pin(pieces))
+        Ok(GroupStream(Box::pin(pieces)))
     }
 
     /// Reads a whole blob and throws it away: its size if every byte is what it was.

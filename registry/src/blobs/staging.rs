@@ -3,6 +3,10 @@
 //! Everything here blocks and belongs on a blocking thread. Received bytes are never thrown away: if the
 //! process dies, [`BlobStore::resume`](super::BlobStore::resume) finds them by the file's length and hashes the few that the saved
 //! state does not cover.
+//!
+//! **Invariant**: no digest is a saved state's word for bytes that may not be on the disk. Nothing is synced before an
+//! upload is published, so a state holds only under the start of the machine under which its bytes were written;
+//! after another start all of the file is hashed again, whatever its length says.
 
 use super::batch::{self, Batch};
 use super::buffers::BufferPool;
@@ -32,6 +36,8 @@ pub struct Staging {
     reserve: u64,
     /// Whether part files are written past the page cache.
     direct: bool,
+    /// Names this start of the machine; `None` if the kernel does not say.
+    boot: Option<Arc<str>>,
     batches: BufferPool,
 }
 
@@ -42,6 +48,7 @@ impl Staging {
             directory: Arc::new(directory),
             reserve,
             direct: false,
+            boot: sys::boot_id().map(Arc::from),
             batches: batch::pool(),
         })
     }
@@ -51,6 +58,15 @@ impl Staging {
         Staging {
             direct: true,
             ..self
+        }
+    }
+
+    /// The same as it would be under another start of the machine; `None` where the kernel does not name its starts.
+    #[cfg(test)]
+    pub(super) fn started_as(&self, boot: Option<&str>) -> Staging {
+        Staging {
+            boot: boot.map(Arc::from),
+            ..self.clone()
         }
     }
 
@@ -107,14 +123,16 @@ impl Staging {
             received = row.offset;
         }
 
-        // Start from the saved state, or from nothing: if the file is shorter than it (a power cut), or if
-        // it is of another algorithm, because the digest that the last request named was not the
-        // expected one.
+        // Start from the saved state, or from nothing: if the machine was started since (a power cut leaves zeros
+        // where bytes were never synced, and the file as long as it was), if the file is shorter than the state,
+        // or if that is of another algorithm, because the digest that the last request named was not the expected
+        // one.
         let fits = match row.algorithm.0 {
             Algorithm::Blake3 => true,
             algorithm => Hasher::restore(algorithm, &row.hash_state).is_some(),
         };
-        let saved = if fits && received >= row.offset {
+        let written_here = self.boot.is_some() && row.boot.as_deref() == self.boot.as_deref();
+        let saved = if fits && written_here && received >= row.offset {
             row.offset
         } else {
             0
@@ -229,6 +247,11 @@ impl StagedUpload {
     /// The named hash's state at [`StagedUpload::offset`].
     pub fn hash_state(&self) -> Vec<u8> {
         self.hasher.state()
+    }
+
+    /// The start of the machine under which [`StagedUpload::hash_state`] may be used again; `None` for never.
+    pub fn boot(&self) -> Option<&str> {
+        self.staging.boot.as_deref()
     }
 
     /// Reserves disk space for `len` more bytes that are announced.

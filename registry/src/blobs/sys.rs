@@ -1,5 +1,5 @@
-//! Three calls to the kernel that the standard library has not. With the allocator's settings, the only unsafe
-//! code of the server.
+//! What the kernel is asked that the standard library does not ask: three calls, and which start of the machine this
+//! is. With the allocator's settings, the only unsafe code of the server.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -45,6 +45,14 @@ pub(super) fn reserve(file: &File, offset: u64, len: u64) -> io::Result<()> {
     #[cfg(not(target_os = "linux"))]
     let _ = (file, offset, len);
     Ok(())
+}
+
+/// Names this start of the machine, if the kernel does. Whatever was written under another name and never synced may
+/// be gone, or be zeros.
+pub(super) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = id.trim();
+    (!id.is_empty()).then(|| id.to_owned())
 }
 
 /// Bytes that an unprivileged process may still write where `path` is.

@@ -77,10 +77,18 @@ fn new_row(algorithm: Algorithm) -> UploadRow {
         algorithm: StoredAlgorithm(algorithm),
         offset: 0,
         hash_state: Vec::new(),
+        boot: None,
         sealing: false,
         by: "user:tester".into(),
         expires_at: 0,
     }
+}
+
+/// Notes in a row how far an upload has come, as the service does.
+fn note(row: &mut UploadRow, upload: &StagedUpload) {
+    row.offset = upload.offset();
+    row.hash_state = upload.hash_state();
+    row.boot = upload.boot().map(str::to_owned);
 }
 
 /// A blob in a store.

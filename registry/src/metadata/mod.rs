@@ -232,6 +232,8 @@ pub struct Progress {
     pub offset: u64,
     /// The running hash at that point.
     pub hash_state: Vec<u8>,
+    /// The start of the machine under which the bytes were written, if that is known.
+    pub boot: Option<String>,
     /// Whether `offset` is the end of the blob.
     pub sealing: bool,
     /// When the session is given up unless more comes.

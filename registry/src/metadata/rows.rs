@@ -66,6 +66,10 @@ pub struct UploadRow {
     pub offset: u64,
     /// The running hash at `offset`, or empty at the start.
     pub hash_state: Vec<u8>,
+    /// The start of the machine under which the bytes that `hash_state` covers were written. They were not synced:
+    /// under another start, or if this is not known, the file is hashed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
     /// Set before the bytes move to their key: nothing after `offset` belongs to the blob then.
     pub sealing: bool,
     /// Who began it.
@@ -289,4 +293,27 @@ pub struct PullRow {
     pub first: Millis,
     /// For the last time, give or take an hour.
     pub last: Millis,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_upload_noted_before_starts_were_named_is_read() {
+        let row = serde_json::json!({
+            "id": "018f5a3e-7c1d-7b2a-9c4e-1a2b3c4d5e6f",
+            "repo": "a/b",
+            "key": PhysicalKey::of_upload(UploadId(uuid::Uuid::now_v7())),
+            "algorithm": "sha256",
+            "offset": 7,
+            "hash_state": [1, 2],
+            "sealing": false,
+            "by": "user:a",
+            "expires_at": 9,
+        });
+        let row: UploadRow = serde_json::from_value(row).unwrap();
+        assert_eq!((row.offset, row.boot), (7, None));
+    }
 }

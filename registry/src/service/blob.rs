@@ -2,11 +2,11 @@
 
 use super::{Contributor, Error, Registry};
 use crate::auth::{Delete, Grant, Pull};
-use crate::blobs::{self, GroupStream};
+use crate::blobs::{self, GroupStream, SealedBytes};
 use crate::metadata::{self, BlobPlace, LinkedBlob, Refusal};
 use crate::metrics::WhereLabel;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::StreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use std::ops::Range;
@@ -38,7 +38,15 @@ impl ReadableBlob {
 }
 
 /// Bytes that may leave the server: each was compared with the blob's tree or digest since it left the
-/// disk. The service makes these and nobody else can.
+/// disk. The service makes these and nobody else can:
+///
+/// ```compile_fail,E0451
+/// use sealstone_registry::blobs::GroupStream;
+/// use sealstone_registry::service::BlobBody;
+/// fn of_another_repository(stream: GroupStream) -> BlobBody {
+///     BlobBody { stream, len: 1 }
+/// }
+/// ```
 pub struct BlobBody {
     stream: GroupStream,
     len: u64,
@@ -133,30 +141,24 @@ impl Registry {
     ) -> Result<BlobBody, Error> {
         let ReadableBlob { digest, blob } = readable;
         let len = range.end - range.start;
-        let stream: GroupStream = match &blob.place {
+        let stream = match &blob.place {
             BlobPlace::Inline => {
                 let whole = self.read_inline(digest, "pull").await?;
-                let part = whole.slice(range.start as usize..range.end as usize);
-                Box::pin(stream::iter([Ok(part)]))
+                GroupStream::part_of(whole, range.start as usize..range.end as usize)
             }
             BlobPlace::Object { key, root } => {
                 let opened = self.blobs().read(key, blob.size, *root, range).await;
-                let mut stream = match opened {
-                    Ok(stream) => stream,
+                // The first bytes now: damage there still becomes a plain error instead of a cut answer.
+                let begun = match opened {
+                    Ok(stream) => stream.begun().await,
+                    Err(error) => Err(error),
+                };
+                match begun {
+                    Ok(stream) => self.watch(*digest, blob.place.clone(), stream),
                     Err(error) => {
                         return Err(self.fail_read(digest, &blob.place, error, "pull").await);
                     }
-                };
-                // The first bytes now: damage there still becomes a plain error instead of a cut answer.
-                let first = match stream.next().await {
-                    Some(Err(error)) => {
-                        return Err(self.fail_read(digest, &blob.place, error, "pull").await);
-                    }
-                    Some(Ok(first)) => Some(Ok(first)),
-                    None => None,
-                };
-                let stream = Box::pin(stream::iter(first).chain(stream));
-                self.watch(*digest, blob.place.clone(), stream)
+                }
             }
         };
         self.inner.metrics.bytes_sent.inc_by(len);
@@ -189,22 +191,17 @@ impl Registry {
     /// Puts a blob into quarantine when its stream meets damage; the stream has ended by then.
     fn watch(&self, digest: Digest, copy: BlobPlace, stream: GroupStream) -> GroupStream {
         let registry = self.clone();
-        Box::pin(stream.then(move |item| {
+        stream.telling(move |error| {
             let (registry, copy) = (registry.clone(), copy.clone());
             async move {
-                match item {
-                    Ok(bytes) => Ok(bytes),
-                    Err(error) => {
-                        let text = error.to_string();
-                        registry.fail_read(&digest, &copy, error, "pull").await;
-                        Err(blobs::Error::Damaged {
-                            key: digest.to_string(),
-                            problem: text,
-                        })
-                    }
+                let problem = error.to_string();
+                registry.fail_read(&digest, &copy, error, "pull").await;
+                blobs::Error::Damaged {
+                    key: digest.to_string(),
+                    problem,
                 }
             }
-        }))
+        })
     }
 
     pub(super) fn note_damage(&self, place: &'static str) {
@@ -282,13 +279,13 @@ impl Registry {
         &self,
         digest: &Digest,
         place: &'static str,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<SealedBytes, Error> {
         let problem = match self.metadata().inline_content(digest).await {
             // At most 64 KiB: some 40 microseconds.
-            Ok(Some(bytes)) if Digest::of(digest.algorithm(), &bytes) == *digest => {
-                return Ok(bytes);
-            }
-            Ok(Some(_)) => "its bytes are not what they were".to_owned(),
+            Ok(Some(bytes)) => match SealedBytes::seal(bytes, digest) {
+                Ok(sealed) => return Ok(sealed),
+                Err(_) => "its bytes are not what they were".to_owned(),
+            },
             Ok(None) => MISSING.to_owned(),
             Err(error @ metadata::Error::Damaged(_)) => error.to_string(),
             Err(error) => return Err(error.into()),
@@ -305,7 +302,10 @@ impl Registry {
         blob: &LinkedBlob,
     ) -> Result<Bytes, Error> {
         match &blob.place {
-            BlobPlace::Inline => self.read_inline(digest, "pull").await,
+            BlobPlace::Inline => {
+                let sealed = self.read_inline(digest, "pull").await?;
+                Ok(sealed.into_parts().1)
+            }
             BlobPlace::Object { key, root } => {
                 let mut whole = Vec::new();
                 let mut stream = match self.blobs().read(key, blob.size, *root, 0..blob.size).await

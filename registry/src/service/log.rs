@@ -31,6 +31,17 @@ pub enum WantedEntry {
     Statement(Digest),
 }
 
+/// A tile of the log, of hashes or of entries, for a reader who may see it.
+#[derive(Clone, Debug)]
+pub struct LogTile(Bytes);
+
+impl LogTile {
+    /// Its bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
 impl From<log::Error> for Error {
     fn from(error: log::Error) -> Self {
         match error {
@@ -70,8 +81,8 @@ impl Registry {
     }
 
     /// A tile of hashes.
-    pub async fn log_tile(&self, path: TilePath) -> Result<Option<Bytes>, Error> {
-        Ok(self.log()?.tile(path).await?)
+    pub async fn log_tile(&self, path: TilePath) -> Result<Option<LogTile>, Error> {
+        Ok(self.log()?.tile(path).await?.map(LogTile))
     }
 
     /// A tile of entries, for a reader who sees the repositories that `may_see` says. `None` if there is no
@@ -80,14 +91,14 @@ impl Registry {
         &self,
         path: TilePath,
         may_see: impl Fn(&RepoName) -> bool,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    ) -> Result<Option<LogTile>, Error> {
         let Some(entries) = self.log()?.entries(path).await? else {
             return Ok(None);
         };
         for entry in &entries {
             check_seen(&Entry::parse(entry).map_err(log::Error::from)?, &may_see)?;
         }
-        Ok(Some(Log::encode(&entries)?))
+        Ok(Some(LogTile(Bytes::from(Log::encode(&entries)?))))
     }
 
     /// The proof of something in a repository, once it is in a checkpoint. `None` if it was never logged.

@@ -20,7 +20,7 @@ pub use blob::{BlobBody, BlobFacts, ReadableBlob};
 pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
-pub use log::{LoggedChange, WantedEntry};
+pub use log::{LogTile, LoggedChange, WantedEntry};
 pub use maintenance::{Job, OrphanReport, ScrubReport, SweepReport, Unread};
 pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;

@@ -8,11 +8,10 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{Reference, RepoName, Tag};
 use std::sync::Arc;
 
-/// A manifest that may be sent.
+/// A manifest that may be sent. Only [`Registry::manifest`] makes one.
 #[derive(Clone, Debug)]
 pub struct ServedManifest {
-    /// Its bytes, exactly as they were pushed, checked since they left the disk.
-    pub bytes: Bytes,
+    pub(super) bytes: Bytes,
     /// Its digest.
     pub digest: Digest,
     /// Its media type.
@@ -25,6 +24,13 @@ pub struct ServedManifest {
     pub policy: Digest,
     /// What that policy says of it now, where it asks for anything.
     pub verdict: Option<Arc<Verdict>>,
+}
+
+impl ServedManifest {
+    /// Its bytes, exactly as they were pushed, checked since they left the disk.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
 }
 
 /// A page of referrers.

@@ -89,6 +89,7 @@ impl Registry {
             algorithm: StoredAlgorithm(begin.algorithm.unwrap_or(blobs::SPECULATIVE)),
             offset: 0,
             hash_state: Vec::new(),
+            boot: None,
             sealing: false,
             by: who.name(),
             expires_at: self.now() + self.inner.lifetimes.upload,
@@ -107,6 +108,10 @@ impl Registry {
             return Ok(Received { offset: 0 });
         }
         let upload = self.resume(&row).await?;
+        if row.offset > 0 && row.boot.as_deref() != upload.boot() {
+            // All of it was hashed again. The request that goes on from here should not have to do that once more.
+            self.checkpoint(id, &upload, false).await?;
+        }
         Ok(Received {
             offset: upload.offset(),
         })
@@ -399,6 +404,7 @@ impl Registry {
         let progress = Progress {
             offset: upload.offset(),
             hash_state: upload.hash_state(),
+            boot: upload.boot().map(str::to_owned),
             sealing,
             expires_at: self.now() + self.inner.lifetimes.upload,
         };

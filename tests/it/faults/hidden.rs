@@ -1,6 +1,7 @@
 //! Projects that are themselves at fault: what decided their outputs was not declared.
 
 use super::bench::{Bench, Due};
+use sealstone_tests::skips;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -185,7 +186,7 @@ fn the_name_of_the_host_is_a_hidden_input() {
             );
         }
     } else {
-        sealstone_tests::examples::skipped("another host name needs a namespace of its own (root)");
+        skips::not_possible("another host name needs a namespace of its own (root)");
     }
     bench.restore();
     bench.close();
@@ -212,7 +213,7 @@ fn the_order_of_a_directory_is_a_hidden_input() {
     // The baseline is made beside the project, the replay in memory: two file systems, each with an order of its own.
     let memory = Path::new("/dev/shm");
     if !memory.is_dir() || list_alike(bench.directory(), memory) {
-        sealstone_tests::examples::skipped("another order needs another file system: /dev/shm");
+        skips::not_possible("another order needs another file system: /dev/shm");
         return;
     }
     let place = tempfile::tempdir_in(memory).unwrap();

@@ -1,6 +1,7 @@
 //! Two people who replay the same bundle and do not agree.
 
 use super::bench::{Bench, Due};
+use sealstone_tests::skips;
 use std::fs;
 use std::process::Command;
 
@@ -116,7 +117,7 @@ fn a_divergence_that_somebody_trusted_reports_stands_against_a_reproduction() {
     elsewhere.args(replay("third.key"));
     let differs = bench.run(elsewhere, &[]);
     if differs.said.contains("unshare failed") {
-        sealstone_tests::examples::skipped("another host name needs a namespace of its own (root)");
+        skips::not_possible("another host name needs a namespace of its own (root)");
         return bench.close();
     }
     bench.hold(

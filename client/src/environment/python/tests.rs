@@ -37,8 +37,7 @@ fn wheel(interpreter: &Interpreter, directory: &Path, body: &str) -> String {
 #[test]
 fn locked_wheels_make_the_same_environment_anywhere_and_others_none() {
     let Ok(interpreter) = find_interpreter(None) else {
-        println!("SKIPPED 1: there is no Python");
-        return;
+        return crate::skips::not_installed("python3");
     };
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
@@ -55,8 +54,7 @@ fn locked_wheels_make_the_same_environment_anywhere_and_others_none() {
     let make = |name: &str| materialise(&at("lock"), &at("wheels"), &interpreter, &at(name));
     let first = match make("first") {
         Err(error) if error.outcome() == Outcome::NotFound => {
-            println!("SKIPPED 1: {error}");
-            return;
+            return crate::skips::not_installed(&format!("python3-venv ({error})"));
         }
         result => result.unwrap(),
     };

@@ -1,6 +1,6 @@
 //! Blobs: HEAD, GET with ranges, DELETE, and the tree for those who check ranges themselves.
 
-use crate::api::answer::{Answer, VerifiedBody, name};
+use crate::api::answer::{Answer, name};
 use crate::api::context::Context;
 use crate::api::error::ApiError;
 use crate::auth::{Delete, Principal, Pull};
@@ -69,9 +69,7 @@ pub(super) async fn get(
                     .header(header::CONTENT_TYPE, "application/octet-stream")
                     .header(header::CONTENT_RANGE, content_range(&part, blob.size()))
                     .header(header::CONTENT_LENGTH, body.len().to_string());
-                return Ok(described(answer, digest)
-                    .body(VerifiedBody::from(body))
-                    .build());
+                return Ok(described(answer, digest).blob(body).build());
             }
             Ok(None) => {}
         }
@@ -80,9 +78,7 @@ pub(super) async fn get(
     let answer = Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, "application/octet-stream")
         .header(header::CONTENT_LENGTH, body.len().to_string());
-    Ok(described(answer, digest)
-        .body(VerifiedBody::from(body))
-        .build())
+    Ok(described(answer, digest).blob(body).build())
 }
 
 pub(super) async fn delete(
@@ -118,5 +114,5 @@ pub(super) async fn tree(
             name("sealstone-tree-root"),
             data_encoding::HEXLOWER.encode(&root),
         );
-    Ok(answer.body(VerifiedBody::from(body)).build())
+    Ok(answer.blob(body).build())
 }

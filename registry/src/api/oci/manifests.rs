@@ -83,8 +83,8 @@ pub(super) async fn get(
     }
     if !unchanged {
         answer = answer
-            .header(header::CONTENT_LENGTH, manifest.bytes.len().to_string())
-            .body(manifest.bytes);
+            .header(header::CONTENT_LENGTH, manifest.bytes().len().to_string())
+            .manifest(&manifest);
     }
     Ok(answer.build())
 }

@@ -51,7 +51,7 @@ pub(super) async fn list(
     let body = serde_json::to_string(&index).expect("descriptors have text keys only");
     let mut answer = Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, media::OCI_INDEX)
-        .body(body);
+        .text(body);
     let mut link = format!("/v2/{repo}/referrers/{subject}?n={size}");
     if let Some(artifact_type) = artifact_type {
         answer = answer.header(name("oci-filters-applied"), "artifactType");

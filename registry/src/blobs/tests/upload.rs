@@ -2,6 +2,7 @@
 
 use super::*;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 
 const LEN: usize = 3 * GROUP_BYTES + 500;
 
@@ -92,7 +93,7 @@ async fn an_upload_goes_on_from_any_point() {
                     upload
                         .append(&[Bytes::copy_from_slice(&data[..noted])])
                         .unwrap();
-                    (row.offset, row.hash_state) = (upload.offset(), upload.hash_state());
+                    note(&mut row, &upload);
                     upload
                         .append(&[Bytes::copy_from_slice(&data[noted..received])])
                         .unwrap();
@@ -126,6 +127,7 @@ async fn a_state_that_does_not_fit_is_not_used() {
             algorithm: StoredAlgorithm(algorithm),
             offset: upload.offset(),
             hash_state: upload.hash_state(),
+            boot: upload.boot().map(str::to_owned),
             ..row
         };
         drop(upload);
@@ -147,7 +149,7 @@ async fn a_file_shorter_than_its_state_is_hashed_again() {
         upload
             .append(&[Bytes::copy_from_slice(&data[..2 * GROUP_BYTES])])
             .unwrap();
-        (row.offset, row.hash_state) = (upload.offset(), upload.hash_state());
+        note(&mut row, &upload);
         drop(upload);
         // A power cut took bytes that were never synced.
         let file = std::fs::File::options()
@@ -160,6 +162,99 @@ async fn a_file_shorter_than_its_state_is_hashed_again() {
     }
 }
 
+impl Place {
+    /// Starts the machine again, under this name.
+    fn start_as(&mut self, boot: Option<&str>) {
+        self.store.staging = self.store.staging.started_as(boot);
+    }
+
+    /// An upload of which `data` was noted, with a page of zeros before the noted offset: what a power cut leaves of
+    /// space that was reserved, and of bytes that were never synced.
+    fn upload_with_a_hole(&self, algorithm: Algorithm, data: &[u8]) -> UploadRow {
+        let mut row = new_row(algorithm);
+        let mut upload = self.store.resume(&row).unwrap();
+        upload.append(&[Bytes::copy_from_slice(data)]).unwrap();
+        note(&mut row, &upload);
+        drop(upload);
+        let file = std::fs::File::options()
+            .write(true)
+            .open(self.store.staging.data_file(row.id))
+            .unwrap();
+        file.write_all_at(&[0; 4096], 4096).unwrap();
+        row
+    }
+
+    /// Takes all values from an upload's tree.
+    fn empty_the_tree(&self, row: &UploadRow) {
+        let path = self
+            .directory
+            .path()
+            .join(format!("uploads/{}.tree", row.id));
+        let tree = std::fs::File::options().write(true).open(path).unwrap();
+        assert!(tree.metadata().unwrap().len() >= 32);
+        tree.set_len(0).unwrap();
+    }
+}
+
+#[test]
+fn a_state_of_another_start_of_the_machine_is_not_used() {
+    let data = bytes_of(LEN);
+    for mut place in Place::both() {
+        for algorithm in Algorithm::ALL {
+            for (noted, now) in [
+                (Some("one"), Some("another")),
+                (Some("one"), None),
+                (None, Some("another")),
+                (None, None),
+            ] {
+                place.start_as(noted);
+                let row = place.upload_with_a_hole(algorithm, &data);
+                assert_eq!(row.boot.as_deref(), noted);
+                place.empty_the_tree(&row);
+                place.start_as(now);
+                let upload = place.store.resume(&row).unwrap();
+                assert_eq!(upload.offset(), LEN as u64);
+                let error = upload.seal(&Digest::of(algorithm, &data)).unwrap_err();
+                assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_of_this_start_of_the_machine_spares_the_file() {
+    let data = bytes_of(LEN);
+    let mut place = Place::local();
+    place.start_as(Some("one"));
+    let row = place.upload_with_a_hole(Algorithm::Sha256, &data);
+    // The hole is not seen, so what was noted was not read again.
+    let upload = place.store.resume(&row).unwrap();
+    upload.seal(&Digest::sha256(&data)).unwrap();
+}
+
+#[tokio::test]
+async fn a_whole_file_goes_on_after_another_start_of_the_machine() {
+    let data = bytes_of(LEN);
+    let mut place = Place::local();
+    for noted in [1, GROUP_BYTES, 2 * GROUP_BYTES + 77] {
+        place.start_as(Some("one"));
+        let mut row = new_row(Algorithm::Sha256);
+        let mut upload = place.store.resume(&row).unwrap();
+        upload
+            .append(&[Bytes::copy_from_slice(&data[..noted])])
+            .unwrap();
+        note(&mut row, &upload);
+        drop(upload);
+        place.start_as(Some("another"));
+        // What was hashed again may be noted, and is believed from then on.
+        let upload = place.store.resume(&row).unwrap();
+        note(&mut row, &upload);
+        assert_eq!(row.boot.as_deref(), Some("another"));
+        drop(upload);
+        finish(&place, &row, &data, Algorithm::Sha256).await;
+    }
+}
+
 #[tokio::test]
 async fn a_crash_between_seal_and_commit_loses_nothing() {
     let data = bytes_of(LEN);
@@ -167,7 +262,8 @@ async fn a_crash_between_seal_and_commit_loses_nothing() {
         let mut row = new_row(Algorithm::Sha256);
         let mut upload = place.store.resume(&row).unwrap();
         upload.append(&[Bytes::copy_from_slice(&data)]).unwrap();
-        (row.offset, row.hash_state, row.sealing) = (upload.offset(), upload.hash_state(), true);
+        note(&mut row, &upload);
+        row.sealing = true;
         // Twice: after the move, and after the move that follows the first return.
         for _ in 0..2 {
             let upload = place.store.resume(&row).unwrap();
@@ -194,7 +290,8 @@ async fn a_tree_written_half_behind_the_bytes_is_cut_off() {
         let mut row = new_row(Algorithm::Sha256);
         let mut upload = place.store.resume(&row).unwrap();
         upload.append(&[Bytes::copy_from_slice(&data)]).unwrap();
-        (row.offset, row.hash_state, row.sealing) = (upload.offset(), upload.hash_state(), true);
+        note(&mut row, &upload);
+        row.sealing = true;
         drop(upload);
         let mut file = std::fs::File::options()
             .append(true)

@@ -219,6 +219,7 @@ pub(super) fn advance_upload(
     };
     row.offset = progress.offset;
     row.hash_state = progress.hash_state;
+    row.boot = progress.boot;
     row.sealing = progress.sealing;
     row.expires_at = progress.expires_at;
     txn.put_row(Family::Upload, key, &row);

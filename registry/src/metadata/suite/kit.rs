@@ -53,6 +53,7 @@ pub(crate) fn upload_row(repo: &RepoName) -> UploadRow {
         algorithm: StoredAlgorithm(Algorithm::Sha256),
         offset: 0,
         hash_state: Vec::new(),
+        boot: None,
         sealing: false,
         by: "user:tester".into(),
         expires_at: NOW + 500,

@@ -22,11 +22,13 @@ pub(crate) async fn progress_is_remembered_until_the_end(store: Arc<dyn Store>) 
     let progress = Progress {
         offset: 77,
         hash_state: vec![1, 2, 3],
+        boot: Some("this start".into()),
         sealing: true,
         expires_at: NOW + 900,
     };
     assert!(store.advance_upload(id, progress.clone()).await.unwrap());
     let found = store.upload(&here, id).await.unwrap().unwrap();
+    assert_eq!(found.boot.as_deref(), Some("this start"));
     assert_eq!(
         (
             found.offset,
@@ -83,6 +85,7 @@ pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
     let progress = Progress {
         offset: 1,
         hash_state: vec![],
+        boot: None,
         sealing: false,
         expires_at: LATER,
     };
