@@ -73,6 +73,19 @@ fn a_mean_is_compared_by_as_many_runs_as_the_baseline_had() {
 }
 
 #[test]
+fn a_scope_that_runs_once_says_nothing_of_a_mean() {
+    let desk = desk();
+    desk.change("p/recipe.toml", "kind = \"train\"", "kind = \"evaluate\"");
+    desk.run(&["run", "p"]).expect(0);
+    let ended = desk.run(&["replay", "p", "--scope", "eval"]).expect(0).json;
+    let report = &ended["report"];
+    assert_eq!(report["verdict"], "REPRODUCED_WITH_WARNINGS", "{report}");
+    assert_eq!(report["metrics"].as_array().map(Vec::len), Some(0));
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("needs replicates"), "{reasons}");
+}
+
+#[test]
 fn a_seed_whose_run_fails_leaves_nothing_shown() {
     let desk = desk();
     let script = desk.read("p/src/train.sh");

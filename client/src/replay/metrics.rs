@@ -12,19 +12,18 @@ use sealstone_spec::recipe::Metric;
 use sealstone_spec::report::MetricRow;
 use std::collections::BTreeMap;
 
-/// Every metric whose file was due in this replay. `due` says whether a path was, `samples` what runs with other seeds
-/// measured.
+/// Every metric that was due in this replay. `due` says whether one was, `samples` what runs with other seeds measured.
 pub(super) fn judge(
     project: &Project,
     produced: &Produced,
     samples: &Samples,
-    due: impl Fn(&str) -> bool,
+    due: impl Fn(&Metric) -> bool,
 ) -> Vec<(MetricRow, Class)> {
     project
         .recipe
         .metrics()
         .iter()
-        .filter(|metric| due(metric.from.path.as_str()))
+        .filter(|metric| due(metric))
         .map(|metric| {
             let now = match produced.get(metric.from.path.as_str()) {
                 Some((place, _)) => {

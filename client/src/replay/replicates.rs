@@ -18,6 +18,22 @@ use std::collections::BTreeMap;
 pub(super) type Samples = BTreeMap<String, Vec<Decimal>>;
 
 impl Session<'_> {
+    /// Metrics of which this replay, by its scope, has too few runs to say anything.
+    pub(super) fn needs_more_runs(&self) -> Vec<String> {
+        if self.settings.scope == ReplayScope::Full {
+            return Vec::new();
+        }
+        let metrics = self.project.recipe.metrics().iter();
+        metrics
+            .filter(|metric| metric.rule.replay.method == ReplayMethod::Tost)
+            .filter(|metric| {
+                let writer = self.project.recipe.writer_of(metric.from.path.as_str());
+                writer.is_some_and(|stage| self.is_due(stage))
+            })
+            .map(|metric| metric.name.clone())
+            .collect()
+    }
+
     /// What the recipe's replicates measure in this replay; nothing where no metric needs more than one run.
     pub(super) fn replicates(&mut self) -> Result<Samples> {
         let recipe = &self.project.recipe;

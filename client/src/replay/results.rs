@@ -36,7 +36,10 @@ impl Session<'_> {
             .map(|(path, file)| (path.clone(), file.clone()))
             .collect();
         let began = Instant::now();
-        let judged = metrics::judge(project, &fresh, &samples, due);
+        let left_out = self.needs_more_runs();
+        let judged = metrics::judge(project, &fresh, &samples, |metric| {
+            due(metric.from.path.as_str()) && !left_out.contains(&metric.name)
+        });
         self.spend("compare", began);
         let began = Instant::now();
         let tests = checks::run_all(project, &self.made, self.tools, &self.settings.workspace)?;
@@ -93,6 +96,10 @@ impl Session<'_> {
                     "the baseline has no such metric",
                 );
             }
+        }
+        for name in &left_out {
+            let text = "its test needs replicates, which only a replay of everything runs";
+            self.reason(Verdict::ReproducedWithWarnings, "metric", name, text);
         }
         settle(&mut self.report.stages, &judged, &golden);
         self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
