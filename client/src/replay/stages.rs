@@ -133,7 +133,9 @@ impl Session<'_> {
         let seed = project.recipe.determinism().seed;
         let planned = match self.plan(stage, &roots, &room, seed) {
             Ok(planned) => planned,
-            Err(error) if error.outcome() == Outcome::Other => return Err(error),
+            Err(error) if matches!(error.outcome(), Outcome::Other | Outcome::Halted) => {
+                return Err(error);
+            }
             Err(error) => {
                 self.unplanned(stage, &roots, alone, error.message());
                 return Ok(());
@@ -205,6 +207,7 @@ impl Session<'_> {
             scratch: &room.scratch,
         };
         let mut planned = plan(given, stage, project.lock.environment.class)?;
+        project.are_as_checked(&planned.files)?;
         planned.job.destination.clone_from(&room.outputs);
         Ok(planned)
     }

@@ -127,6 +127,9 @@ fn sentence(report: &Report) -> String {
         Verdict::Error => {
             "A stage did not end well, so nothing can be said about the bundle.".into()
         }
+        _ if report.trail.iter().any(|entry| entry.event == "stage.run") => {
+            "Bytes are not what they should be any more. Nothing was run after that showed.".into()
+        }
         _ => "Bytes or signatures are not what they should be. Nothing was run.".into(),
     }
 }

@@ -99,6 +99,25 @@ fn renderings_are_those_that_were_looked_at() {
 }
 
 #[test]
+fn a_replay_that_was_halted_on_its_way_does_not_say_that_nothing_ran() {
+    let before = html(&halted(), &around()).unwrap();
+    assert!(
+        before.contains("Nothing was run.")
+            && next_step(&halted(), &around())
+                .0
+                .contains("nothing was run")
+    );
+    let mut report = halted();
+    report.trail = full().trail;
+    let page = html(&report, &around()).unwrap();
+    assert!(
+        page.contains("Nothing was run after that showed."),
+        "{page}"
+    );
+    assert!(!next_step(&report, &around()).0.contains("nothing was run"));
+}
+
+#[test]
 fn json_is_the_report() {
     for report in [full(), reproduced(), halted()] {
         assert_eq!(Report::parse(json(&report).as_bytes()).unwrap(), report);

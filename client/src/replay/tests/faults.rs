@@ -126,6 +126,38 @@ fn a_byte_flipped_in_data_halts_before_anything_runs() {
 }
 
 #[test]
+fn what_is_changed_behind_a_replay_halts_it_where_it_would_be_read() {
+    let laboratory = Laboratory::new();
+    let data = "data/raw.csv";
+    let events = |report: &Report| -> Vec<String> {
+        let trail = report.trail.iter();
+        trail.map(|entry| entry.event.clone()).collect()
+    };
+    let before = laboratory.replay(|trial| trial.meddled = Some(data));
+    expect_halt(&before, "input-digest", data, Some("data"));
+    assert_eq!(before.owner.as_deref(), Some("team-lab"));
+    let done = [
+        "verify.project",
+        "environment.compare",
+        "verify.input-digest",
+    ];
+    assert_eq!(events(&before), done);
+    // Between its plan and its start as well, and nothing runs after that.
+    let between = laboratory.replay(|trial| trial.meddles = Some(data));
+    expect_halt(&between, "input-digest", data, Some("data"));
+    assert!(!events(&between).contains(&"stage.run".to_owned()));
+    // All of a bundle was checked, so its code may not change either.
+    let script = "src/train.py";
+    let sealed = laboratory.replay_sealed(|trial| trial.meddled = Some(script));
+    expect_halt(&sealed, "file-digest", script, None);
+    assert!(events(&sealed).contains(&"stage.run".to_owned()));
+    let tests = laboratory.replay_sealed(|trial| {
+        (trial.scope, trial.meddles) = (Some(ReplayScope::Infer), Some("golden/in.json"));
+    });
+    expect_halt(&tests, "input-digest", "golden/in.json", Some("data"));
+}
+
+#[test]
 fn permuted_rows_of_an_input_halt() {
     let laboratory = Laboratory::new();
     let text = laboratory.read("data/raw.csv");
