@@ -280,10 +280,14 @@ async fn a_bundle_is_replayed_by_somebody_else_and_the_report_is_attached() {
     ];
     let done = desk.run(here, &replay, 0);
     assert_eq!(done["report"]["class"]["achieved"], "bit_exact");
-    let events: Vec<&str> = done["report"]["trail"]
-        .as_array()
-        .unwrap()
+    // Whether inputs are looked at again depends on the runner that this machine has.
+    let is_again = |entry: &&Value| {
+        entry["event"] == "verify.inputs" && entry["note"] == "again, once it had ended"
+    };
+    let trail = done["report"]["trail"].as_array().unwrap();
+    let events: Vec<&str> = trail
         .iter()
+        .filter(|entry| !is_again(entry))
         .map(|entry| entry["event"].as_str().unwrap())
         .collect();
     let due = [
@@ -292,16 +296,20 @@ async fn a_bundle_is_replayed_by_somebody_else_and_the_report_is_attached() {
         "environment.materialize",
         "verify.project",
         "environment.compare",
+        "verify.inputs",
         "stage.run",
+        "verify.outputs",
         "stage.compare",
+        "verify.inputs",
         "stage.run",
+        "verify.outputs",
         "stage.compare",
         "test.run",
     ];
     assert_eq!(events, due);
-    let numbers = done["report"]["trail"].as_array().unwrap().iter();
-    let numbers: Vec<u64> = numbers.filter_map(|entry| entry["seq"].as_u64()).collect();
-    assert_eq!(numbers, (1..=10).collect::<Vec<u64>>());
+    let numbers = trail.iter().filter_map(|entry| entry["seq"].as_u64());
+    let numbers: Vec<u64> = numbers.collect();
+    assert_eq!(numbers, (1..=trail.len() as u64).collect::<Vec<u64>>());
     let junit = fs::read_to_string(desk.0.path().join("junit.xml")).unwrap();
     assert!(
         junit.contains("integrity.verify.signature") && junit.contains("integrity.verify.bundle")

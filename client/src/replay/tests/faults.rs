@@ -146,6 +146,13 @@ fn what_is_changed_behind_a_replay_halts_it_where_it_would_be_read() {
     let between = laboratory.replay(|trial| trial.meddles = Some(data));
     expect_halt(&between, "input-digest", data, Some("data"));
     assert!(!events(&between).contains(&"stage.run".to_owned()));
+    let said: Vec<bool> = between
+        .trail
+        .iter()
+        .filter(|entry| entry.event == "verify.inputs")
+        .map(|entry| entry.ok)
+        .collect();
+    assert_eq!(said, [true, false]);
     // All of a bundle was checked, so its code may not change either.
     let script = "src/train.py";
     let sealed = laboratory.replay_sealed(|trial| trial.meddled = Some(script));
@@ -972,6 +979,30 @@ fn a_comparison_is_told_with_its_place() {
     assert_eq!(
         compared(false)[0],
         pair("model/weights.json", "divergent, first at pointer:/b")
+    );
+}
+
+#[test]
+fn what_is_looked_at_around_a_stage_is_told() {
+    let laboratory = Laboratory::new();
+    let report = laboratory.replay(nothing);
+    let told = |stage: &str| -> Vec<(String, String)> {
+        let about = report.trail.iter().filter(|entry| entry.subject == stage);
+        about
+            .map(|entry| (entry.event.clone(), entry.note.clone().unwrap_or_default()))
+            .collect()
+    };
+    let pair = |event: &str, note: &str| (event.to_owned(), note.to_owned());
+    assert_eq!(
+        told("train"),
+        [
+            // The script, the data, and its parameters.
+            pair("verify.inputs", "3 files hashed"),
+            pair("stage.run", ""),
+            pair("verify.inputs", "again, once it had ended"),
+            pair("verify.outputs", "2 files hashed"),
+            pair("stage.compare", "2 files, bit_exact or better"),
+        ]
     );
 }
 
