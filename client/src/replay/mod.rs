@@ -53,7 +53,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{Webhook, drop_file, recover};
+pub use alert::{Told, Webhook, drop_file, recover, tell};
 pub use environment::{Materialised, Unmade, materialise};
 pub use evidence::statements;
 pub use halt::Halt;

@@ -26,7 +26,7 @@ mod rows;
 mod trace;
 mod verdict;
 
-pub use alert::alert_line;
+pub use alert::{Failing, alert_line};
 pub use attribution::{Attribution, Finding, Runs, attribute};
 pub use document::{
     Baseline, Builder, ClassPair, Cut, DigestRef, DigestSet, Divergence, EnvironmentPair,

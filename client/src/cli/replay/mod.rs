@@ -158,11 +158,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Report")]
     keep: Option<PathBuf>,
 
-    /// Post an alert here when the bundle was not reproduced; signed if there is a key
+    /// Post an alert here when the bundle was not reproduced, once for each failure, and when it is again; signed if
+    /// there is a key
     #[arg(long, value_name = "URL", help_heading = "Alerts")]
     webhook: Option<String>,
 
-    /// Write an alert as a file into this directory, once for each failure; a model that is reproduced closes its own
+    /// Write an alert as a file into this directory, once for each failure; a model that is reproduced closes its own.
+    /// With --webhook alone: alerts/ beside the incidents
     #[arg(long, value_name = "DIR", help_heading = "Alerts")]
     alert_dir: Option<PathBuf>,
 

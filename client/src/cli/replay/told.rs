@@ -4,7 +4,7 @@ use super::Args;
 use super::workspace::write;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use sealstone::replay::{Webhook, drop_file, recover, statements};
+use sealstone::replay::{Told, Webhook, statements, tell};
 use sealstone::report::{Surroundings, html, json, junit, markdown, sarif};
 use sealstone::transfer::Place;
 use sealstone::trust::{attach, attach_document, logged};
@@ -132,47 +132,44 @@ pub(super) async fn alert(
     report: &Report,
     signer: Option<&SecretKey>,
 ) {
-    let runbook = args.runbook.as_deref();
-    if report.verdict.is_reproduced() {
-        let closed = args
-            .alert_dir
-            .as_deref()
-            .map(|place| recover(place, report));
-        match closed {
-            Some(Ok(closed)) if !closed.is_empty() => {
-                context
-                    .output
-                    .note(format!("recovered: {} alerts are closed", closed.len()));
-            }
-            Some(Err(error)) => {
-                context
-                    .output
-                    .note(format!("warning: alerts were not closed: {error}"));
-                return;
-            }
-            // Nobody was alarmed, as far as is known here.
-            _ => return,
-        }
-    } else if let Some(directory) = &args.alert_dir
-        && let Err(error) = drop_file(directory, report, runbook)
-    {
-        context
-            .output
-            .note(format!("warning: the alert was not written: {error}"));
+    if args.webhook.is_none() && args.alert_dir.is_none() {
+        return;
     }
-    if let Some(url) = &args.webhook {
-        let posted = match Webhook::new(url) {
-            Ok(webhook) => {
-                webhook
-                    .post(report, runbook, signer.map(|signer| signer as _))
-                    .await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = posted {
-            context
-                .output
-                .note(format!("warning: the alert was not delivered: {error}"));
+    let warn = |error: Error| {
+        let text = format!("warning: the alert was not delivered: {error}");
+        context.output.note(text);
+    };
+    let webhook = match args.webhook.as_deref().map(Webhook::new) {
+        None => None,
+        Some(Ok(webhook)) => Some(webhook),
+        Some(Err(error)) if args.alert_dir.is_none() => return warn(error),
+        Some(Err(error)) => {
+            warn(error);
+            None
         }
+    };
+    // What was told before is known by its file, also where nobody asked for files.
+    let beside = || args.incidents.with_file_name("alerts");
+    let directory = args.alert_dir.clone().unwrap_or_else(beside);
+    let runbook = args.runbook.as_deref();
+    let webhook = webhook.as_ref();
+    let told = tell(
+        report,
+        runbook,
+        &directory,
+        webhook,
+        signer.map(|signer| signer as _),
+    );
+    match told.await {
+        Ok(Told::Recovered(closed)) => {
+            let text = format!("recovered: {closed} alerts are closed");
+            context.output.note(text);
+        }
+        Ok(Told::Before) => context.output.note(format!(
+            "this was told before: its alert lies in \"{}\"",
+            directory.display()
+        )),
+        Ok(_) => {}
+        Err(error) => warn(error),
     }
 }
