@@ -275,6 +275,8 @@ fn tensors(report: &Report) -> Vec<Value> {
             json!({
                 "artifact": artifact.path, "name": row.name, "dtype": row.dtype, "shape": shape.join(" × "),
                 "changed": row.changed, "rel_l2": shown(&row.rel_l2), "scaled_max": shown(&row.scaled_max), "max_abs": shown(&row.max_abs),
+                "mean_abs": shown(&row.mean_abs), "cosine": shown(&row.cosine), "p99_ulp": shown(&row.p99_ulp),
+                "sign_flips": counted(row.sign_flips), "nan_now": counted(row.nan_now),
                 "tone": if row.ok { "ok" } else { "bad" }, "word": if row.ok { "ok" } else { "failed" },
             })
         })
@@ -284,6 +286,10 @@ fn tensors(report: &Report) -> Vec<Value> {
 
 fn shown(value: &Option<String>) -> String {
     value.clone().unwrap_or_else(|| "–".into())
+}
+
+fn counted(value: Option<u64>) -> String {
+    value.map_or_else(|| "–".into(), |count| count.to_string())
 }
 
 fn quantity(name: &str) -> &str {
