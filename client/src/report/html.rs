@@ -74,7 +74,9 @@ fn model(report: &Report, around: &Surroundings) -> Value {
             "tone": match (row.ok, row.undecided || row.now.is_none()) { (_, true) => "warn", (true, _) => "ok", _ => "bad" },
         })).collect::<Vec<_>>(),
         "tests": report.tests.iter().map(|row| json!({
-            "id": row.id, "kind": row.kind, "word": if row.ok { "ok" } else { "failed" }, "tone": if row.ok { "ok" } else { "bad" },
+            "id": row.id, "kind": row.kind,
+            "word": match (row.ok, row.undecided) { (true, _) => "ok", (_, true) => "undecided", _ => "failed" },
+            "tone": match (row.ok, row.undecided) { (true, _) => "ok", (_, true) => "warn", _ => "bad" },
             "took": row.duration_ms.map(|ms| format!("{ms} ms")), "why": row.why, "note": row.note, "locator": row.locator,
         })).collect::<Vec<_>>(),
         "tensors": tensors(report),

@@ -206,6 +206,26 @@ fn junit_is_well_formed_and_each_case_has_a_name_of_its_own() {
 }
 
 #[test]
+fn junit_has_a_suite_for_each_kind_of_test_and_tells_undecided_from_failed() {
+    let mut report = full();
+    let mut undecided = report.tests[2].clone();
+    (undecided.id, undecided.undecided) = ("inference/absent".into(), true);
+    let mut stale = report.tests[0].clone();
+    (stale.id, stale.kind) = ("docs/REBUILD.md".into(), "docs".into());
+    stale.note = Some("stale".into());
+    report.tests.extend([undecided, stale]);
+    let text = junit(&report);
+    for suite in ["data", "serialization", "inference", "docs"] {
+        let due = format!("<testsuite name=\"sealstone.{suite}\"");
+        assert_eq!(text.matches(&due).count(), 1, "{text}");
+    }
+    let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+    assert!(line("test.inference/absent").contains("<error"));
+    assert!(line("test.inference/golden").contains("<failure"));
+    assert!(line("test.docs/REBUILD.md (stale)").ends_with("/>"));
+}
+
+#[test]
 fn sarif_points_at_lines_of_the_recipe_and_keeps_its_fingerprints() {
     let log: Value = serde_json::from_str(&sarif(&full(), &around())).unwrap();
     assert_eq!(log["version"], "2.1.0");

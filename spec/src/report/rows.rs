@@ -293,7 +293,7 @@ pub struct MetricRow {
 pub struct TestRow {
     /// `inference/golden`.
     pub id: String,
-    /// `data`, `serialization`, `inference`.
+    /// `data`, `serialization`, `inference`; `docs` for a document of the project, which decides nothing.
     pub kind: String,
     /// Whether it passed.
     pub ok: bool,

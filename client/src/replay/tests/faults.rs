@@ -933,6 +933,38 @@ fn a_directory_that_is_only_verified_is_looked_at_whole() {
 }
 
 #[test]
+fn a_stale_document_is_told_and_decides_nothing() {
+    let laboratory = Laboratory::new();
+    let docs = |laboratory: &Laboratory| {
+        let project = crate::recipe::Project::open(laboratory.root.path()).unwrap();
+        let lock = project.lock(None).unwrap();
+        let sources = crate::docs::Sources {
+            project: &project,
+            lock: lock.as_ref(),
+            policy: None,
+        };
+        crate::docs::write(&sources, &laboratory.path("docs")).unwrap();
+    };
+    let row = |report: &Report| {
+        let rows = report.tests.iter();
+        let mut rows = rows.filter(|row| row.id == "docs/REBUILD.md");
+        rows.next().cloned()
+    };
+    assert_eq!(row(&laboratory.replay(nothing)), None);
+    docs(&laboratory);
+    let fresh = laboratory.replay(nothing);
+    expect(&fresh, Verdict::Reproduced, 0, None, None, None);
+    assert_eq!(row(&fresh).unwrap().note, None);
+    laboratory.edit("docs/REBUILD.md", "#", "##");
+    let report = laboratory.replay(nothing);
+    let warned = Verdict::ReproducedWithWarnings;
+    expect(&report, warned, 0, None, None, None);
+    told(&report, "docs", "docs/REBUILD.md");
+    let row = row(&report).unwrap();
+    assert!(row.ok && row.note.is_some());
+}
+
+#[test]
 fn a_metric_that_does_not_hold_by_itself_is_the_evidence() {
     let laboratory = Laboratory::new();
     let measured: serde_json::Value =
