@@ -1,6 +1,7 @@
 //! From a project to a report that somebody else signed, through the real binaries: run, pack, push, sign, replay.
 
 use sealstone_spec::digest::Digest;
+use sealstone_spec::report::Report;
 use sealstone_tests::registry::{Setup, TestRegistry, binary};
 use serde_json::Value;
 use std::fs;
@@ -111,7 +112,10 @@ impl Desk {
 #[test]
 fn a_directory_replays_and_a_changed_script_is_named() {
     let desk = Desk::new();
-    let good = desk.run(None, &["replay", "p"], 0);
+    let good = desk.run(None, &["replay", "p", "--report", "whole.json"], 0);
+    let written = fs::read(desk.0.path().join("whole.json")).unwrap();
+    let whole = Report::parse_whole(&written).unwrap();
+    assert_eq!(whole.to_bytes(), written, "the form that has one digest");
     assert!(
         good["report"]["verdict"]
             .as_str()

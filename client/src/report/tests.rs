@@ -118,13 +118,6 @@ fn a_replay_that_was_halted_on_its_way_does_not_say_that_nothing_ran() {
 }
 
 #[test]
-fn json_is_the_report() {
-    for report in [full(), reproduced(), halted()] {
-        assert_eq!(Report::parse(json(&report).as_bytes()).unwrap(), report);
-    }
-}
-
-#[test]
 fn a_terminal_without_colour_gets_no_escape_code_and_no_long_line() {
     for report in [full(), reproduced(), halted(), hostile()] {
         let text = terminal(&report, &around(), false);

@@ -33,7 +33,7 @@ pub use document::{
     IsolationPair, Mode, Override, ReplayScope, Report, ReportError, Stabilizer, TrailEntry,
 };
 pub use hints::{CATALOGUE, Clue, Hint, hint, hints_for};
-pub use limits::{MAX_REPORT_BYTES, MAX_ROWS};
+pub use limits::{MAX_REPORT_BYTES, MAX_ROWS, MAX_WHOLE_BYTES};
 pub use origin::{Cause, Origin, StageFacts, walk};
 pub use rows::{
     ArtifactDetail, ArtifactRow, FactRow, Keys, MetricRow, ResourceRow, StageRow, StageStatus,

@@ -129,6 +129,12 @@ fn a_long_table_is_cut_and_what_failed_stays() {
         Report::parse(&report.to_bytes()).is_err(),
         "too long to be read"
     );
+    assert_eq!(Report::parse_whole(&report.to_bytes()).unwrap(), report);
+    let better = Report {
+        verdict: Verdict::Reproduced,
+        ..report.clone()
+    };
+    assert!(Report::parse_whole(&better.to_bytes()).is_err());
     let short = report.cut().unwrap();
     assert_eq!(short.metrics.len(), MAX_ROWS);
     assert!(short.metrics.iter().any(|row| row.name == "m2400"));

@@ -121,7 +121,7 @@ pub(crate) struct Args {
     )]
     builder: String,
 
-    /// Write the report as JSON
+    /// Write the report as JSON, with whole tables, in its canonical form
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     report: Option<PathBuf>,
 

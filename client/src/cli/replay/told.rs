@@ -5,7 +5,7 @@ use super::workspace::write;
 use crate::cli::Context;
 use crate::cli::output::Output;
 use sealstone::replay::{Told, Webhook, statements, tell};
-use sealstone::report::{Surroundings, html, json, junit, markdown, sarif};
+use sealstone::report::{Surroundings, html, junit, markdown, sarif};
 use sealstone::transfer::Place;
 use sealstone::trust::{attach, attach_document, logged};
 use sealstone::{Error, Result};
@@ -20,14 +20,15 @@ use sealstone_spec::statement::Subject;
 
 pub(super) fn write_all(args: &Args, report: &Report, around: &Surroundings) -> Result<()> {
     let files = [
-        (&args.report, json(report)),
-        (&args.junit, junit(report)),
-        (&args.sarif, sarif(report, around)),
-        (&args.markdown, markdown(report, around)),
+        // Byte by byte what is attached, so that the digest by which a cut report names it is the file's.
+        (&args.report, report.to_bytes()),
+        (&args.junit, junit(report).into_bytes()),
+        (&args.sarif, sarif(report, around).into_bytes()),
+        (&args.markdown, markdown(report, around).into_bytes()),
     ];
-    for (path, text) in files {
+    for (path, bytes) in files {
         if let Some(path) = path {
-            write(path, text.as_bytes())?;
+            write(path, &bytes)?;
         }
     }
     if let Some(path) = &args.html {
