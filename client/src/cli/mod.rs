@@ -48,6 +48,7 @@ mod signing;
 mod statement;
 mod status;
 mod stop;
+mod test;
 mod trace;
 mod transfer;
 mod trust;
@@ -143,6 +144,8 @@ enum Command {
     Pull(pull::Args),
     /// Build a bundle or working directory again and hold it against what it says of itself
     Replay(replay::Args),
+    /// Make the tests of a recipe, golden answers among them, without running a stage
+    Test(test::Args),
     /// Judge a bundle by a policy or by keys
     Verify(verify::Args),
     /// Show what a bundle is and what has been said about it
@@ -218,6 +221,7 @@ impl Command {
             Command::Release(args) => release::run(args, context).await,
             Command::Pull(args) => pull::run(args, context).await,
             Command::Replay(args) => replay::run(args, context).await,
+            Command::Test(args) => test::run(args, context).await,
             Command::Verify(args) => verify::run(args, context).await,
             Command::Inspect(args) => inspect::run(args, context).await,
             Command::Status(args) => status::run(args, context).await,
@@ -254,8 +258,9 @@ impl Command {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| {
         let _ = error.print();
-        // Replay documents its own code for a command line that makes no sense.
-        let is_replay = std::env::args().nth(1).is_some_and(|name| name == "replay");
+        // Replay documents its own code for a command line that makes no sense, and testing is a replay.
+        let name = std::env::args().nth(1);
+        let is_replay = name.is_some_and(|name| name == "replay" || name == "test");
         let code = match error.exit_code() {
             2 if is_replay => replay::USAGE.into(),
             code => code,

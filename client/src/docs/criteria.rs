@@ -322,6 +322,9 @@ fn bounds(text: &mut String, recipe: &Recipe) {
         ("time", &usage.wall_ratio),
         ("peak memory", &usage.rss_ratio),
         ("time to load data", &usage.load_ratio),
+        ("processor time", &usage.cpu_ratio),
+        ("memory of accelerators", &usage.gpu_memory_ratio),
+        ("threads", &usage.threads_ratio),
     ] {
         if let Some(ratio) = ratio {
             text.push_str(&format!(

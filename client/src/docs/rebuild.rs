@@ -227,7 +227,7 @@ fn rebuild(text: &mut String) {
     ));
     text.push_str("\n## 6. Look at the result\n\n`report.html` shows stages, metrics and what differed; `report.json` is the same for programs.\n\n");
     text.push_str(&commands(
-        "test -s \"$OUT/report.html\"\ngrep '\"verdict\": \"REPRODUCED' \"$OUT/report.json\"",
+        "test -s \"$OUT/report.html\"\ngrep -q '\"verdict\":\"REPRODUCED[A-Z_]*\"}$' \"$OUT/report.json\"",
     ));
 }
 

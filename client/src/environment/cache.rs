@@ -67,21 +67,31 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
     Ok(made)
 }
 
-/// Removes environments that nothing has used for a long time: every change of a lock file makes another one.
+/// Removes environments that nothing has used for a long time: every change of a lock file makes another one. One that
+/// was cut short has no record, and counts from when it was begun.
 fn forget_unused(place: &Path) {
-    let records = fs::read_dir(place).into_iter().flatten().flatten();
-    for record in records.map(|entry| entry.path()) {
-        let name = record.file_name().and_then(|name| name.to_str());
-        let name = name.and_then(|name| name.strip_suffix(".digest"));
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str());
         let Some(name) = name.filter(|name| name.starts_with("venv-")) else {
             continue;
         };
-        let used = fs::metadata(&record).and_then(|found| found.modified());
-        let idle = used.ok().and_then(|used| used.elapsed().ok());
+        let of_record = name.strip_suffix(".digest");
+        let Ok(found) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let is_cut_short = || found.is_dir() && !place.join(format!("{name}.digest")).exists();
+        if of_record.is_none() && !is_cut_short() {
+            continue;
+        }
+        let used = found.modified().ok();
+        let idle = used.and_then(|used| used.elapsed().ok());
         if idle.is_some_and(|idle| idle > UNUSED) {
             // The record first: what is cut short is made anew.
-            let _ = fs::remove_file(&record);
-            let _ = fs::remove_dir_all(place.join(name));
+            if of_record.is_some() {
+                let _ = fs::remove_file(&path);
+            }
+            let _ = fs::remove_dir_all(place.join(of_record.unwrap_or(name)));
         }
     }
 }
@@ -151,12 +161,20 @@ mod tests {
             let record = fs::File::create(record).unwrap();
             record.set_modified(now - idle).unwrap();
         }
+        // Two that were cut short: what lies there says when they were begun.
+        for (name, idle) in [("venv-cut", UNUSED * 2), ("venv-begun", UNUSED / 2)] {
+            let directory = place.path().join(name);
+            fs::create_dir_all(directory.join("bin")).unwrap();
+            let directory = fs::File::open(directory).unwrap();
+            directory.set_modified(now - idle).unwrap();
+        }
         let other = fs::File::create(place.path().join("stages.digest")).unwrap();
         other.set_modified(now - UNUSED * 2).unwrap();
         forget_unused(place.path());
         let entries = fs::read_dir(place.path()).unwrap();
         let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["stages.digest", "venv-new", "venv-new.digest"]);
+        let due = ["stages.digest", "venv-begun", "venv-new", "venv-new.digest"];
+        assert_eq!(left, due);
     }
 }

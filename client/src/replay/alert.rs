@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Webhook {
     url: Url,
     client: reqwest::Client,
+    /// Wait before the second attempt.
+    first_wait: Duration,
 }
 
 impl Webhook {
@@ -47,7 +49,11 @@ impl Webhook {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Error::other("cannot make a client for the webhook").source(error))?;
-        Ok(Webhook { url, client })
+        Ok(Webhook {
+            url,
+            client,
+            first_wait: FIRST_WAIT,
+        })
     }
 
     /// Posts the alert of a report, signed over the body's bytes where there is a signer: headers
@@ -74,7 +80,7 @@ impl Webhook {
             })
             .transpose()
             .map_err(|error| Error::other("the alert was not signed").source(error))?;
-        let mut wait = FIRST_WAIT;
+        let mut wait = self.first_wait;
         let mut last = Error::network("the webhook was not asked");
         for attempt in 1..=ATTEMPTS {
             let mut request = self
@@ -109,21 +115,66 @@ impl Webhook {
     }
 }
 
+/// What became of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing failed, and nothing that had is whole again.
+    Nothing,
+    /// Whoever is to be told has been told of this before.
+    Before,
+    /// It was told.
+    Alert,
+    /// It was told that so many alerts are over.
+    Recovered(usize),
+}
+
+/// Tells of a report once: posts it where there is a webhook, and then leaves a file in `directory` by which the same
+/// failure is known again. A model that is reproduced closes its own alerts, and that is told as well.
+///
+/// # Errors
+/// If nobody was told, or it could not be noted down.
+pub async fn tell(
+    report: &Report,
+    runbook: Option<&str>,
+    directory: &Path,
+    webhook: Option<&Webhook>,
+    signer: Option<&(dyn Signer + Sync)>,
+) -> Result<Told> {
+    let told = if report.verdict.is_reproduced() {
+        match recover(directory, report)?.len() {
+            0 => return Ok(Told::Nothing),
+            closed => Told::Recovered(closed),
+        }
+    } else if file_of(directory, report).exists() {
+        return Ok(Told::Before);
+    } else {
+        Told::Alert
+    };
+    if let Some(webhook) = webhook {
+        webhook.post(report, runbook, signer).await?;
+    }
+    // Last: what could not be delivered is tried again by the next replay.
+    if told == Told::Alert {
+        drop_file(directory, report, runbook)?;
+    }
+    Ok(told)
+}
+
 /// What is posted.
 fn body(report: &Report, runbook: Option<&str>) -> Vec<u8> {
-    let first = report
-        .first_divergence
-        .as_ref()
-        .filter(|first| !first.tolerated);
+    let failing = report.failing().unwrap_or_default();
     let document = json!({
         "schema": "sealstone-alert/v1",
         "text": alert_line(report, runbook),
         "verdict": report.verdict.as_str(),
         "recovered": report.verdict.is_reproduced(),
         "bundle": {"id": report.baseline.id, "digest": report.baseline.digest},
-        "stage": report.stage_at_fault(),
-        "artifact": first.and_then(|first| first.artifact.as_ref()),
-        "locator": first.and_then(|first| first.locator.as_ref()),
+        "stage": failing.stage,
+        "artifact": failing.artifact,
+        "locator": failing.locator,
+        "test": failing.test,
+        "expected": failing.expected,
+        "observed": failing.observed,
         "attribution": report.attribution.map(|attribution| attribution.as_str()),
         "owner": report.owner,
         "runbook": runbook,
@@ -150,7 +201,7 @@ pub fn drop_file(
         )
     };
     std::fs::create_dir_all(directory).map_err(failed)?;
-    let path = directory.join(format!("{}.txt", &report.fingerprint().hex()[..32]));
+    let path = file_of(directory, report);
     if path.exists() {
         return Ok(None);
     }
@@ -161,6 +212,11 @@ pub fn drop_file(
     );
     std::fs::write(&path, text).map_err(failed)?;
     Ok(Some(path))
+}
+
+/// Where the alert of a report lies; the same failure has the same place.
+fn file_of(directory: &Path, report: &Report) -> PathBuf {
+    directory.join(format!("{}.txt", &report.fingerprint().hex()[..32]))
 }
 
 /// Closes the alerts that lie in `directory` about the model of a report that is reproduced: each gets a line
@@ -206,4 +262,157 @@ pub fn recover(directory: &Path, report: &Report) -> Result<Vec<PathBuf>> {
 /// The name in an id such as `churn:1.4.0~brisk-otter-quartz`.
 fn model_of(id: &str) -> &str {
     id.split([':', '~']).next().unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use sealstone_spec::key::SecretKey;
+    use serde_json::Value;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    /// What a server was sent: the lines of the head, and the body.
+    type Sent = (Vec<String>, Vec<u8>);
+
+    fn diverged() -> Report {
+        Report::parse(include_bytes!("../../../spec/vectors/report/diverged.json")).unwrap()
+    }
+
+    fn reproduced() -> Report {
+        let mut report = Report::parse(include_bytes!(
+            "../../../spec/vectors/report/reproduced.json"
+        ))
+        .unwrap();
+        report.baseline.id = diverged().baseline.id;
+        report
+    }
+
+    /// A webhook that loses no time, and a server behind it that gives these answers, one to a connection.
+    async fn answering(answers: &[u16]) -> (Webhook, JoinHandle<Vec<Sent>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let answers = answers.to_vec();
+        let served = tokio::spawn(async move {
+            let mut sent = Vec::new();
+            for status in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut bytes = Vec::new();
+                let whole = loop {
+                    let mut part = [0u8; 4096];
+                    let count = stream.read(&mut part).await.unwrap();
+                    assert!(count > 0, "the connection ended early");
+                    bytes.extend_from_slice(&part[..count]);
+                    if let Some(whole) = request(&bytes) {
+                        break whole;
+                    }
+                };
+                sent.push(whole);
+                let answer = format!(
+                    "HTTP/1.1 {status} -\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+            }
+            sent
+        });
+        let mut webhook = Webhook::new(&url).unwrap();
+        webhook.first_wait = Duration::from_millis(1);
+        (webhook, served)
+    }
+
+    /// A request, once all of it has come.
+    fn request(bytes: &[u8]) -> Option<Sent> {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&bytes[..end]).unwrap();
+        let lines: Vec<String> = head.lines().map(str::to_owned).collect();
+        let length: usize = header(&lines, "content-length")?.parse().unwrap();
+        let body = &bytes[end + 4..];
+        (body.len() >= length).then(|| (lines.clone(), body.to_vec()))
+    }
+
+    fn header<'a>(lines: &'a [String], name: &str) -> Option<&'a str> {
+        let fields = lines.iter().filter_map(|line| line.split_once(": "));
+        let mut fields = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        fields.next().map(|(_, value)| value)
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_signed_and_posted_again_when_the_other_side_fails() {
+        let key = SecretKey::ed25519_from_seed(&[7; 32]).unwrap();
+        let (webhook, served) = answering(&[500, 200]).await;
+        let signer: &(dyn Signer + Sync) = &key;
+        webhook
+            .post(&diverged(), Some("REBUILD.md"), Some(signer))
+            .await
+            .unwrap();
+        let sent = served.await.unwrap();
+        assert_eq!(sent.len(), 2);
+        assert_eq!(sent[0].1, sent[1].1, "the same bytes");
+        for (head, body) in &sent {
+            let signature = header(head, "sealstone-signature").unwrap();
+            let signature = BASE64.decode(signature.as_bytes()).unwrap();
+            key.public_key().verify(body, &signature).unwrap();
+            let id = key.public_key().id().to_string();
+            assert_eq!(header(head, "sealstone-key-id"), Some(id.as_str()));
+        }
+        let body: Value = serde_json::from_slice(&sent[0].1).unwrap();
+        for (field, due) in [
+            ("verdict", "DIVERGED"),
+            ("stage", "train"),
+            ("artifact", "model/weights.safetensors"),
+            ("locator", "tensor:coef[0,17]"),
+            ("test", "numeric(rel_l2<=1e-9)"),
+            ("expected", "1.25"),
+            ("observed", "3.2e-3"),
+            ("runbook", "REBUILD.md"),
+        ] {
+            assert_eq!(body[field], due, "{field}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_argued_with() {
+        let (webhook, served) = answering(&[400]).await;
+        let error = webhook.post(&diverged(), None, None).await.unwrap_err();
+        assert!(error.message().contains("400"), "{error}");
+        let sent = served.await.unwrap();
+        assert_eq!(sent.len(), 1);
+        assert_eq!(header(&sent[0].0, "sealstone-signature"), None);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_once_and_so_is_its_end() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("alerts");
+        let (bad, good) = (diverged(), reproduced());
+        // Nobody was told of anything that could be over.
+        let (unused, _) = answering(&[]).await;
+        let nothing = tell(&good, None, &directory, Some(&unused), None).await;
+        assert_eq!(nothing.unwrap(), Told::Nothing);
+        // What was not delivered is not noted down as if it had been.
+        let (refusing, _) = answering(&[400]).await;
+        let refused = tell(&bad, None, &directory, Some(&refusing), None).await;
+        assert!(refused.is_err() && !file_of(&directory, &bad).exists());
+        let (webhook, served) = answering(&[200, 200]).await;
+        let first = tell(&bad, None, &directory, Some(&webhook), None).await;
+        assert_eq!(first.unwrap(), Told::Alert);
+        let again = tell(&bad, None, &directory, Some(&webhook), None).await;
+        assert_eq!(again.unwrap(), Told::Before);
+        let over = tell(&good, None, &directory, Some(&webhook), None).await;
+        assert_eq!(over.unwrap(), Told::Recovered(1));
+        let sent = served.await.unwrap();
+        let recovered: Vec<bool> = sent
+            .iter()
+            .map(|(_, body)| serde_json::from_slice::<Value>(body).unwrap())
+            .map(|body| body["recovered"].as_bool().unwrap())
+            .collect();
+        assert_eq!(recovered, [false, true]);
+        // Without a webhook the directory is where people look.
+        let left = tell(&bad, None, &directory, None, None).await;
+        assert_eq!(left.unwrap(), Told::Alert);
+        assert!(file_of(&directory, &bad).exists());
+    }
 }

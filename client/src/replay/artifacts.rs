@@ -233,6 +233,11 @@ impl Compared {
                     rel_l2: Some(tensor.rel_l2.to_string()),
                     scaled_max: Some(tensor.scaled_max.to_string()),
                     max_abs: Some(tensor.max_abs.to_string()),
+                    mean_abs: Some(tensor.mean_abs.to_string()),
+                    cosine: Some(tensor.cosine.to_string()),
+                    p99_ulp: tensor.p99_ulp.as_ref().map(ToString::to_string),
+                    sign_flips: Some(tensor.sign_flips),
+                    nan_now: Some(tensor.now_nan),
                     ok: tensor.ok,
                 })
                 .collect(),

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use sealstone_spec::compare::Class;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::report::{PREDICATE_TYPE, Report, Verdict};
+use sealstone_spec::report::{PREDICATE_TYPE, Report, TestRow, Verdict};
 use sealstone_spec::statement::predicate::{self, Predicate};
 use sealstone_spec::statement::provenance::{
     BuildDefinition, BuildMetadata, Builder, EQUIVALENCE, Provenance, REBUILD, RunDetails,
@@ -86,8 +86,12 @@ fn test_result(report: &Report) -> TestResult {
         report
             .tests
             .iter()
+            .filter(|row| !is_warning(row))
             .map(|row| (format!("test.{}", row.id), row.ok)),
     );
+    let warned = report.tests.iter().filter(|row| is_warning(row));
+    let warned = warned.map(|row| format!("test.{}", row.id));
+    result.warned_tests.extend(warned);
     rows.extend(report.stages.iter().flat_map(|stage| {
         stage
             .artifacts
@@ -103,6 +107,11 @@ fn test_result(report: &Report) -> TestResult {
         }
     }
     result
+}
+
+/// Documents decide nothing: a stale one is a warning.
+fn is_warning(row: &TestRow) -> bool {
+    row.ok && row.kind == "docs" && row.note.is_some()
 }
 
 /// What holds of the bundle; `None` unless it was reproduced with something compared.

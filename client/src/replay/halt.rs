@@ -1,7 +1,8 @@
-//! What stops a replay before anything runs.
+//! What stops a replay: before anything runs, or where bytes that were checked are others when a stage is to read them.
 
 use crate::error::{Error, Outcome};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::report::TrailEntry;
 use std::fmt;
 
 /// Bytes, a signature or a document that is not what it should be.
@@ -18,6 +19,8 @@ pub struct Halt {
     pub denied: bool,
     /// Who answers for the model, if the recipe could be read.
     pub owner: Option<String>,
+    /// What was done until then, if the replay had begun.
+    pub trail: Vec<TrailEntry>,
 }
 
 impl Halt {
@@ -29,12 +32,35 @@ impl Halt {
             text: text.into(),
             denied: false,
             owner: None,
+            trail: Vec::new(),
         }
     }
 
     /// Other bytes than were expected.
     pub fn digest(code: &str, path: &str, expected: &Digest, actual: &Digest) -> Halt {
         Halt::new(code, path, format!("expected {expected}, found {actual}"))
+    }
+
+    /// The halt that an error stands for by which something turned out to be another than when it was checked; `None`
+    /// for every other error. The error's detail says which: `path`, and `code` where it is no input of a stage.
+    pub(super) fn of_change(error: &Error) -> Option<Halt> {
+        if error.outcome() != Outcome::Halted {
+            return None;
+        }
+        let mut halt = Halt::of_error(error, "environment")?;
+        let details = error.details();
+        let detail = |name: &str| details.and_then(|details| details.get(name)?.as_str());
+        let is_input = detail("path").is_some();
+        let usual = if is_input {
+            "input-digest"
+        } else {
+            "file-digest"
+        };
+        halt.code = detail("code").unwrap_or(usual).to_owned();
+        if let Some(path) = detail("path") {
+            halt.subject = path.to_owned();
+        }
+        Some(halt)
     }
 
     /// The halt that an error of verification stands for; `None` for errors that say nothing about the

@@ -16,6 +16,7 @@
 //! | `terms` | what the recipe asks no longer, and that it is another one |
 //! | `room`, `execute` | where commands write; commands run, a crashed one once more |
 //! | `artifacts`, `metrics`, `checks`, `resources`, `trace` | what came of it, held against the lock |
+//! | `documents` | the project's documents, held against recipe and lock |
 //! | `cause` | first divergence, attribution, hints |
 //! | `evidence` | the report as statements: its own, and the standard ones that follow |
 //! | `incident`, `quarantine`, `alert` | what is left on disk and said to people |
@@ -30,6 +31,7 @@ mod artifacts;
 mod cause;
 mod changes;
 mod checks;
+mod documents;
 mod environment;
 mod evidence;
 mod execute;
@@ -53,7 +55,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{Webhook, drop_file, recover};
+pub use alert::{Told, Webhook, drop_file, recover, tell};
 pub use environment::{Materialised, Unmade, materialise};
 pub use evidence::statements;
 pub use halt::Halt;

@@ -13,7 +13,7 @@ use sealstone_spec::report::{
 };
 use std::collections::BTreeMap;
 
-/// The report of a replay that was halted before anything ran. `id` and `digest` name the bundle as far as
+/// The report of a replay that was halted, as a rule before anything ran. `id` and `digest` name the bundle as far as
 /// it is known.
 pub fn halted(
     halt: &Halt,
@@ -32,6 +32,10 @@ pub fn halted(
         &halt.text,
     ));
     report.owner.clone_from(&halt.owner);
+    // The trail of a replay that had begun starts with what was done before it.
+    if !halt.trail.is_empty() {
+        report.trail.clone_from(&halt.trail);
+    }
     report.attribution = (halt.code == "input-digest").then_some(Attribution::Data);
     let event = format!("verify.{}", halt.code);
     let text = Some(halt.text.clone());

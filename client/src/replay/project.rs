@@ -14,9 +14,11 @@ use crate::recipe::read_params;
 use crate::runner::StageJob;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::recipe::{
-    Check, FileRole, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, Params, Profile,
-    RECIPE_FILE, Recipe,
+    Check, FileRole, LOCK_FILE, Lock, LockedFile, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, Params,
+    Profile, RECIPE_FILE, Recipe,
 };
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,8 @@ pub struct Project {
     pub(crate) checked: String,
     /// Whether every file was, as those of a bundle are.
     sealed: bool,
+    /// Files of inputs, by path, as they were found where only these were checked.
+    pinned: BTreeMap<String, Digest>,
     /// Where the baseline's files lie.
     roots: Roots,
 }
@@ -57,8 +61,12 @@ pub enum ProjectError {
 }
 
 impl From<Error> for ProjectError {
+    /// Bytes that are others than when they were checked halt, wherever that shows.
     fn from(error: Error) -> Self {
-        ProjectError::Failed(error)
+        match Halt::of_change(&error) {
+            Some(halt) => ProjectError::Halt(halt),
+            None => ProjectError::Failed(error),
+        }
     }
 }
 
@@ -131,7 +139,8 @@ impl Project {
             let mut project = Project::around(root, recipe, profile, id, None)?;
             let inputs = project.inputs_are_pinned()?;
             let tests = project.tests_are_the_lock_s()?;
-            project.checked = format!("{inputs} files of inputs, {tests} of tests");
+            project.checked = format!("{} files of inputs, {tests} of tests", inputs.len());
+            project.pinned = inputs;
             Ok(project)
         };
         let mut project = load().map_err(|error: ProjectError| error.owned_by(owner))?;
@@ -187,6 +196,7 @@ impl Project {
             id,
             checked: String::new(),
             sealed: false,
+            pinned: BTreeMap::new(),
         })
     }
 
@@ -286,10 +296,10 @@ impl Project {
         Ok(Looked { hashed, others })
     }
 
-    /// Every input is what the recipe says; one that a profile replaces is what the profile's lock says. Returns how
-    /// many files were hashed.
-    fn inputs_are_pinned(&self) -> Loaded<usize> {
-        let mut hashed = 0;
+    /// Every input is what the recipe says; one that a profile replaces is what the profile's lock says. Returns the
+    /// files that were hashed.
+    fn inputs_are_pinned(&self) -> Loaded<BTreeMap<String, Digest>> {
+        let mut hashed = BTreeMap::new();
         for input in self.recipe.inputs() {
             let path = input.path.as_str();
             let locked = self
@@ -320,9 +330,38 @@ impl Project {
             if found.digest != due {
                 return Err(self.other_input(path, &due, &found.digest, locked)?.into());
             }
-            hashed += files.len();
+            let name = |file: LockedFile| (file.path.as_str().to_owned(), file.digest);
+            hashed.extend(files.into_iter().map(name));
         }
         Ok(hashed)
+    }
+
+    /// Refuses files that were checked when the project was made and are others now: somebody has changed them since.
+    ///
+    /// # Errors
+    /// [`Outcome::Halted`], with the path in its detail.
+    pub(super) fn are_as_checked(&self, files: &[LockedFile]) -> Result<()> {
+        for file in files.iter().filter(|file| file.role != FileRole::Output) {
+            let path = file.path.as_str();
+            let due = match self.sealed {
+                true => self.lock.file(path).map(|locked| locked.digest),
+                false => self.pinned.get(path).copied(),
+            };
+            let Some(due) = due.filter(|due| *due != file.digest) else {
+                continue;
+            };
+            let code = match file.role {
+                FileRole::Input => "input-digest",
+                _ => "file-digest",
+            };
+            let found = file.digest;
+            let text = format!(
+                "expected {due}, found {found}: \"{path}\" was changed after it had been checked"
+            );
+            let detail = json!({"code": code, "path": path, "expected": due, "actual": found});
+            return Err(Error::halted(text).detail(detail));
+        }
+        Ok(())
     }
 
     /// The halt over an input that is another one, and whether it has the same rows.

@@ -41,7 +41,7 @@ pub(super) fn of_stage(
             cpu(base.user_ms, base.system_ms),
             cpu(now(usage.user_ms), now(usage.system_ms)),
             1000.0,
-            None,
+            bounds.cpu_ratio.as_ref(),
             method(&usage.user_ms),
         ),
         row(
@@ -61,7 +61,7 @@ pub(super) fn of_stage(
             base.gpu_memory.map(|bytes| bytes as f64),
             usage.accelerator_bytes.map(|most| most.value as f64),
             1.0,
-            None,
+            bounds.gpu_memory_ratio.as_ref(),
             method(&usage.accelerator_bytes),
         ),
         row(
@@ -71,7 +71,7 @@ pub(super) fn of_stage(
             base.max_threads.map(|count| count as f64),
             usage.max_threads.map(|threads| threads.value as f64),
             1.0,
-            None,
+            bounds.threads_ratio.as_ref(),
             method(&usage.max_threads),
         ),
         row(
@@ -120,7 +120,7 @@ fn row(
 ) -> Option<ResourceRow> {
     let now = now?;
     let ratio = base.filter(|base| *base > 0.0).map(|base| now / base);
-    let is_time = matches!(quantity, "wall" | "dataWait");
+    let is_time = matches!(quantity, "wall" | "cpu" | "dataWait");
     let told = !is_time || now >= MIN_TOLD_MS;
     let ok = match (ratio, bound) {
         (Some(ratio), Some(bound)) => !told || ratio <= bound.value(),
@@ -199,6 +199,10 @@ mod tests {
         assert!(!told(1000.0, 9000.0, Some("2"), "dataWait", 1000.0).ok);
         assert!(!told(100.0, 201.0, Some("2"), "peakRss", 1.0).ok);
         assert!(told(100.0, 9000.0, None, "gpuMemory", 1.0).ok);
+        assert!(!told(100.0, 9000.0, Some("2"), "gpuMemory", 1.0).ok);
+        assert!(!told(1.0, 8.0, Some("4"), "threads", 1.0).ok);
+        assert!(!told(1000.0, 9000.0, Some("2"), "cpu", 1000.0).ok);
+        assert!(told(10.0, 90.0, Some("2"), "cpu", 1000.0).ok);
         let shown = told(1000.0, 2500.0, Some("2"), "wall", 1000.0);
         let shown = (
             shown.base.as_deref(),

@@ -3,6 +3,7 @@
 //! Invariant: a metric is read from what a stage of this replay has written, and from nowhere else.
 
 use super::checks;
+use super::documents;
 use super::metrics;
 use super::room::Produced;
 use super::session::Session;
@@ -47,7 +48,7 @@ impl Session<'_> {
         let lowest = tests.iter().filter_map(|(_, isolation)| *isolation).min();
         let achieved = &mut self.report.isolation.achieved;
         *achieved = (*achieved).into_iter().chain(lowest).min();
-        let tests: Vec<TestRow> = tests.into_iter().map(|(row, _)| row).collect();
+        let mut tests: Vec<TestRow> = tests.into_iter().map(|(row, _)| row).collect();
         for row in &tests {
             self.note("test.run", &row.id, row.ok, row.note.clone());
             if !row.ok {
@@ -63,6 +64,19 @@ impl Session<'_> {
                     text.unwrap_or_else(|| "it does not hold".into()),
                 );
             }
+        }
+        for row in documents::look(project) {
+            self.note(
+                "docs.compare",
+                &row.id,
+                row.note.is_none(),
+                row.note.clone(),
+            );
+            if let Some(text) = &row.note {
+                let warned = Verdict::ReproducedWithWarnings;
+                self.reason(warned, "docs", &row.id, text.clone());
+            }
+            tests.push(row);
         }
         let golden: Vec<bool> = tests
             .iter()

@@ -8,11 +8,11 @@ use super::cause::{self, Known};
 use super::environment::Unmade;
 use super::facts;
 use super::outline::{of_project, verified_only};
-use super::project::Project;
+use super::project::{Project, ProjectError};
 use super::room::Produced;
 use super::settings::Settings;
 use crate::check::Compare;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Machine;
 use crate::runner::Runner;
 use sealstone_spec::compare::Class;
@@ -45,11 +45,17 @@ pub struct Tools<'a> {
 /// Replays a project.
 ///
 /// # Errors
-/// If the workspace cannot be written or a runner cannot run anything; what stages do is in the report.
-pub fn replay(project: &Project, settings: &Settings, tools: &Tools<'_>) -> Result<Report> {
+/// If the workspace cannot be written or a runner cannot run anything; what stages do is in the report. Halts if
+/// something that was checked is another when a stage is to read it.
+pub fn replay(
+    project: &Project,
+    settings: &Settings,
+    tools: &Tools<'_>,
+) -> Result<Report, ProjectError> {
     let started = (tools.clock)();
     if settings.scope == ReplayScope::Verify {
-        return verified_only(project, settings, &started, &(tools.clock)());
+        let now = (tools.clock)();
+        return Ok(verified_only(project, settings, &started, &now)?);
     }
     let report = of_project(project, settings, &started);
     let mut session = Session {
@@ -65,8 +71,8 @@ pub fn replay(project: &Project, settings: &Settings, tools: &Tools<'_>) -> Resu
     };
     session.note("verify.project", &project.checked, true, None);
     if session.is_comparable() {
-        session.stages()?;
-        session.results()?;
+        let done = session.stages().and_then(|()| session.results());
+        done.map_err(|error| session.ended_by(error))?;
     }
     Ok(session.finish())
 }
@@ -116,6 +122,16 @@ impl Session<'_> {
         self.report
             .reasons
             .push(Reason::new(verdict, code, subject, text));
+    }
+
+    /// Why the replay ends here. A halt takes along what was done until then.
+    fn ended_by(&self, error: Error) -> ProjectError {
+        let mut ended = ProjectError::from(error);
+        if let ProjectError::Halt(halt) = &mut ended {
+            halt.owner.clone_from(&self.report.owner);
+            halt.trail.clone_from(&self.report.trail);
+        }
+        ended
     }
 
     /// Whether results on this machine would mean anything.

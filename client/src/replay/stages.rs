@@ -13,7 +13,7 @@ use super::trace;
 use crate::error::{Outcome, Result};
 use crate::plan::{Given, Planned, Roots, plan};
 use crate::run::data_wait_ms;
-use crate::runner::StageOutcome;
+use crate::runner::{RunnerKind, StageOutcome};
 use sealstone_spec::compare::Class;
 use sealstone_spec::recipe::{LockedStage, Origin, Stage, StageKind, must_digest};
 use sealstone_spec::report::{
@@ -133,7 +133,9 @@ impl Session<'_> {
         let seed = project.recipe.determinism().seed;
         let planned = match self.plan(stage, &roots, &room, seed) {
             Ok(planned) => planned,
-            Err(error) if error.outcome() == Outcome::Other => return Err(error),
+            Err(error) if matches!(error.outcome(), Outcome::Other | Outcome::Halted) => {
+                return Err(error);
+            }
             Err(error) => {
                 self.unplanned(stage, &roots, alone, error.message());
                 return Ok(());
@@ -205,6 +207,7 @@ impl Session<'_> {
             scratch: &room.scratch,
         };
         let mut planned = plan(given, stage, project.lock.environment.class)?;
+        project.are_as_checked(&planned.files)?;
         planned.job.destination.clone_from(&room.outputs);
         Ok(planned)
     }
@@ -356,10 +359,22 @@ impl Session<'_> {
         purpose: RunAs,
     ) -> Result<Ran> {
         let mut told = Vec::new();
+        let hashed = format!("{} files hashed", planned.job.inputs.len());
+        self.note("verify.inputs", &stage.name, true, Some(hashed));
         let began = Instant::now();
         let ran = run(self.tools.runner, &planned.job, room, |attempt, outcome| {
             told.push((attempt, !failed(outcome), outcome.failure()));
-        })?;
+        });
+        let ran = match ran {
+            Ok(ran) => ran,
+            Err(error) => {
+                if error.outcome() == Outcome::Halted {
+                    let text = error.message().to_owned();
+                    self.note("verify.inputs", &stage.name, false, Some(text));
+                }
+                return Err(error);
+            }
+        };
         let phase = match purpose {
             RunAs::Replay => "run",
             RunAs::Again => "twice",
@@ -377,7 +392,31 @@ impl Session<'_> {
             };
             self.note(event, &subject, ok, problem);
         }
+        self.note_looked_at(stage, &ran.outcome);
         Ok(ran)
+    }
+
+    /// What was looked at once a stage had ended: its inputs where it could have written to them, as only a process that
+    /// gets copies can, and what it wrote, where that counts.
+    fn note_looked_at(&mut self, stage: &Stage, outcome: &StageOutcome) {
+        if matches!(outcome.runner, RunnerKind::Confined | RunnerKind::Process) {
+            let is_change = |problem: &&String| problem.starts_with("changed its input");
+            let changed = outcome.violations.iter().find(is_change);
+            let note = match changed {
+                Some(problem) => problem.clone(),
+                None => "again, once it had ended".to_owned(),
+            };
+            self.note("verify.inputs", &stage.name, changed.is_none(), Some(note));
+        }
+        if !failed(outcome) {
+            let count = outcome.outputs.len();
+            let note = match outcome.missing.as_slice() {
+                [] => format!("{count} files hashed"),
+                missing => format!("{count} files hashed, {} missing", missing.join(", ")),
+            };
+            let whole = outcome.missing.is_empty();
+            self.note("verify.outputs", &stage.name, whole, Some(note));
+        }
     }
 
     /// Runs a stage a second time on the same inputs and says whether it does the same twice.

@@ -13,6 +13,10 @@ pub fn next_step(report: &Report, around: &Surroundings) -> (String, String) {
     let replay = |more: &str| format!("sealstone replay {reference}{more}");
     let step = |why: &str, command: String| (why.to_owned(), command);
     match report.verdict {
+        Verdict::Halted if report.trail.iter().any(|entry| entry.event == "stage.run") => step(
+            "somebody changed files while it ran; find out who. Whether the bundle itself is whole",
+            format!("sealstone verify {reference} --policy policy.toml"),
+        ),
         Verdict::Halted => step(
             "nothing was run; see what is wrong with the bundle before anybody uses it",
             format!("sealstone verify {reference} --policy policy.toml"),

@@ -74,7 +74,9 @@ fn model(report: &Report, around: &Surroundings) -> Value {
             "tone": match (row.ok, row.undecided || row.now.is_none()) { (_, true) => "warn", (true, _) => "ok", _ => "bad" },
         })).collect::<Vec<_>>(),
         "tests": report.tests.iter().map(|row| json!({
-            "id": row.id, "kind": row.kind, "word": if row.ok { "ok" } else { "failed" }, "tone": if row.ok { "ok" } else { "bad" },
+            "id": row.id, "kind": row.kind,
+            "word": match (row.ok, row.undecided) { (true, _) => "ok", (_, true) => "undecided", _ => "failed" },
+            "tone": match (row.ok, row.undecided) { (true, _) => "ok", (_, true) => "warn", _ => "bad" },
             "took": row.duration_ms.map(|ms| format!("{ms} ms")), "why": row.why, "note": row.note, "locator": row.locator,
         })).collect::<Vec<_>>(),
         "tensors": tensors(report),
@@ -126,6 +128,9 @@ fn sentence(report: &Report) -> String {
         },
         Verdict::Error => {
             "A stage did not end well, so nothing can be said about the bundle.".into()
+        }
+        _ if report.trail.iter().any(|entry| entry.event == "stage.run") => {
+            "Bytes are not what they should be any more. Nothing was run after that showed.".into()
         }
         _ => "Bytes or signatures are not what they should be. Nothing was run.".into(),
     }
@@ -272,6 +277,8 @@ fn tensors(report: &Report) -> Vec<Value> {
             json!({
                 "artifact": artifact.path, "name": row.name, "dtype": row.dtype, "shape": shape.join(" × "),
                 "changed": row.changed, "rel_l2": shown(&row.rel_l2), "scaled_max": shown(&row.scaled_max), "max_abs": shown(&row.max_abs),
+                "mean_abs": shown(&row.mean_abs), "cosine": shown(&row.cosine), "p99_ulp": shown(&row.p99_ulp),
+                "sign_flips": counted(row.sign_flips), "nan_now": counted(row.nan_now),
                 "tone": if row.ok { "ok" } else { "bad" }, "word": if row.ok { "ok" } else { "failed" },
             })
         })
@@ -281,6 +288,10 @@ fn tensors(report: &Report) -> Vec<Value> {
 
 fn shown(value: &Option<String>) -> String {
     value.clone().unwrap_or_else(|| "–".into())
+}
+
+fn counted(value: Option<u64>) -> String {
+    value.map_or_else(|| "–".into(), |count| count.to_string())
 }
 
 fn quantity(name: &str) -> &str {

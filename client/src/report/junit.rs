@@ -28,13 +28,13 @@ enum Outcome {
 /// The report as the XML of JUnit.
 pub fn junit(report: &Report) -> String {
     let found = problems(report);
-    let suites = [
-        ("integrity", integrity(report)),
-        ("stage", stages(report, &found)),
-        ("metric", metrics(report, &found)),
-        ("test", tests(report)),
-        ("resource", resources(report)),
+    let mut suites = vec![
+        ("integrity".to_owned(), integrity(report)),
+        ("stage".to_owned(), stages(report, &found)),
+        ("metric".to_owned(), metrics(report, &found)),
     ];
+    suites.extend(tests(report));
+    suites.push(("resource".to_owned(), resources(report)));
     let mut body = String::new();
     let mut totals = [0usize; 4];
     for (group, mut cases) in suites {
@@ -62,7 +62,7 @@ pub fn junit(report: &Report) -> String {
             xml(report.finished_on.trim_end_matches('Z'))
         );
         for case in &cases {
-            write_case(&mut body, group, case);
+            write_case(&mut body, &group, case);
         }
         if group == "stage" {
             let _ = writeln!(body, "    <system-out>{}</system-out>", xml(&trail(report)));
@@ -228,23 +228,31 @@ fn metrics(report: &Report, found: &[Problem]) -> Vec<Case> {
         .collect()
 }
 
-fn tests(report: &Report) -> Vec<Case> {
-    report
-        .tests
-        .iter()
-        .map(|row| Case {
-            name: format!("test.{}", row.id),
+/// A suite for each kind of test, in the order in which they come.
+fn tests(report: &Report) -> Vec<(String, Vec<Case>)> {
+    let mut suites: Vec<(String, Vec<Case>)> = Vec::new();
+    for row in &report.tests {
+        let note = row.note.clone();
+        let problem = note.unwrap_or_else(|| "it does not hold".into());
+        // Documents never fail: as with resources, a warning is a note in the name.
+        let is_stale = row.ok && row.kind == "docs" && row.note.is_some();
+        let mark = if is_stale { " (stale)" } else { "" };
+        let case = Case {
+            name: format!("test.{}{mark}", row.id),
             seconds: row.duration_ms.unwrap_or_default() as f64 / 1000.0,
-            outcome: match row.ok {
-                true => Outcome::Passed,
-                false => Outcome::Failed(
-                    row.note
-                        .clone()
-                        .unwrap_or_else(|| "it does not hold".into()),
-                ),
+            outcome: match (row.ok, row.undecided) {
+                (true, _) => Outcome::Passed,
+                (false, true) => Outcome::Broken(problem),
+                (false, false) => Outcome::Failed(problem),
             },
-        })
-        .collect()
+        };
+        let group = xml(&row.kind);
+        match suites.iter_mut().find(|(name, _)| *name == group) {
+            Some((_, cases)) => cases.push(case),
+            None => suites.push((group, vec![case])),
+        }
+    }
+    suites
 }
 
 /// Resources never fail: a warning is a note in the output.

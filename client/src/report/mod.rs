@@ -36,8 +36,6 @@ pub use problems::{Level, Problem, RULES, Rule, problems};
 pub use sarif::sarif;
 pub use terminal::terminal;
 
-use sealstone_spec::report::Report;
-
 /// What renderings need to know beside the report.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
@@ -61,12 +59,4 @@ impl Surroundings {
             runbook: None,
         }
     }
-}
-
-/// The report as indented JSON, in the order of its fields.
-pub fn json(report: &Report) -> String {
-    let mut text =
-        serde_json::to_string_pretty(report).expect("a report is made of text and whole numbers");
-    text.push('\n');
-    text
 }

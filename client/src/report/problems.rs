@@ -192,7 +192,7 @@ fn of_reason(
         }
         "signature" | "policy" => SIGNATURE,
         "isolation" => ISOLATION,
-        "drift" => DRIFT,
+        "drift" | "docs" => DRIFT,
         "undeclared-output" => UNDECLARED,
         "unmeasured" => UNMEASURED,
         _ if verdict == Verdict::Halted => INPUT_DIGEST,

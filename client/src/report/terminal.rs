@@ -181,10 +181,10 @@ impl Page {
             .tests
             .iter()
             .map(|test| {
-                let (word, ink) = if test.ok {
-                    ("ok", Ink::Green)
-                } else {
-                    ("FAILED", Ink::Red)
+                let (word, ink) = match (test.ok, test.undecided) {
+                    (true, _) => ("ok", Ink::Green),
+                    (false, true) => ("undecided", Ink::Yellow),
+                    (false, false) => ("FAILED", Ink::Red),
                 };
                 let took = test
                     .duration_ms

@@ -99,10 +99,22 @@ fn renderings_are_those_that_were_looked_at() {
 }
 
 #[test]
-fn json_is_the_report() {
-    for report in [full(), reproduced(), halted()] {
-        assert_eq!(Report::parse(json(&report).as_bytes()).unwrap(), report);
-    }
+fn a_replay_that_was_halted_on_its_way_does_not_say_that_nothing_ran() {
+    let before = html(&halted(), &around()).unwrap();
+    assert!(
+        before.contains("Nothing was run.")
+            && next_step(&halted(), &around())
+                .0
+                .contains("nothing was run")
+    );
+    let mut report = halted();
+    report.trail = full().trail;
+    let page = html(&report, &around()).unwrap();
+    assert!(
+        page.contains("Nothing was run after that showed."),
+        "{page}"
+    );
+    assert!(!next_step(&report, &around()).0.contains("nothing was run"));
 }
 
 #[test]
@@ -184,6 +196,26 @@ fn junit_is_well_formed_and_each_case_has_a_name_of_its_own() {
         assert_eq!(fails, !report.verdict.is_reproduced(), "{text}");
     }
     assert!(junit(&full()).contains("name=\"metric.auc\""));
+}
+
+#[test]
+fn junit_has_a_suite_for_each_kind_of_test_and_tells_undecided_from_failed() {
+    let mut report = full();
+    let mut undecided = report.tests[2].clone();
+    (undecided.id, undecided.undecided) = ("inference/absent".into(), true);
+    let mut stale = report.tests[0].clone();
+    (stale.id, stale.kind) = ("docs/REBUILD.md".into(), "docs".into());
+    stale.note = Some("stale".into());
+    report.tests.extend([undecided, stale]);
+    let text = junit(&report);
+    for suite in ["data", "serialization", "inference", "docs"] {
+        let due = format!("<testsuite name=\"sealstone.{suite}\"");
+        assert_eq!(text.matches(&due).count(), 1, "{text}");
+    }
+    let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+    assert!(line("test.inference/absent").contains("<error"));
+    assert!(line("test.inference/golden").contains("<failure"));
+    assert!(line("test.docs/REBUILD.md (stale)").ends_with("/>"));
 }
 
 #[test]

@@ -173,7 +173,8 @@ impl Place {
                 Expected::Tree(_) => {
                     return Err(Error::halted(format!(
                         "input \"{path}\" is a file where a directory is due"
-                    )));
+                    ))
+                    .detail(serde_json::json!({ "path": path })));
                 }
             };
             self.place_file(&input.source, &path, expected, time)?;
@@ -194,18 +195,21 @@ impl Place {
             Expected::File(_) => {
                 return Err(Error::halted(format!(
                     "input \"{path}\" is a directory where a file is due"
-                )));
+                ))
+                .detail(serde_json::json!({ "path": path })));
             }
             Expected::Tree(due) => {
                 if let Some(extra) = files.iter().find(|file| !due.contains_key(*file)) {
                     return Err(Error::halted(format!(
                         "input \"{path}\" has the file \"{extra}\", which is not declared"
-                    )));
+                    ))
+                    .detail(serde_json::json!({"path": format!("{path}/{extra}")})));
                 }
                 if let Some(absent) = due.keys().find(|file| !files.contains(*file)) {
                     return Err(Error::halted(format!(
                         "input \"{path}\" lacks the file \"{absent}\""
-                    )));
+                    ))
+                    .detail(serde_json::json!({"path": format!("{path}/{absent}")})));
                 }
             }
             Expected::Recorded => {}

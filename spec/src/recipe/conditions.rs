@@ -305,15 +305,31 @@ pub struct UsageBounds {
     pub rss_ratio: Option<Decimal>,
     /// Time to load data.
     pub load_ratio: Option<Decimal>,
+    /// Processor time.
+    pub cpu_ratio: Option<Decimal>,
+    /// Peak memory of accelerators.
+    pub gpu_memory_ratio: Option<Decimal>,
+    /// Most threads at a time.
+    pub threads_ratio: Option<Decimal>,
 }
 
 impl UsageBounds {
     pub(super) fn read(fields: Fields<'_, '_>) -> UsageBounds {
-        let fields = fields.only(&["wall_ratio", "rss_ratio", "load_ratio"]);
+        let fields = fields.only(&[
+            "wall_ratio",
+            "rss_ratio",
+            "load_ratio",
+            "cpu_ratio",
+            "gpu_memory_ratio",
+            "threads_ratio",
+        ]);
         UsageBounds {
             wall_ratio: fields.bound("wall_ratio"),
             rss_ratio: fields.bound("rss_ratio"),
             load_ratio: fields.bound("load_ratio"),
+            cpu_ratio: fields.bound("cpu_ratio"),
+            gpu_memory_ratio: fields.bound("gpu_memory_ratio"),
+            threads_ratio: fields.bound("threads_ratio"),
         }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::compare::Direction;
+use crate::compare::{Decimal, Direction};
 use crate::environment::Isolation;
 use proptest::prelude::*;
 
@@ -364,6 +364,27 @@ fn another_version_is_the_only_complaint() {
     assert_eq!(wrong(""), ["RE03 1:1"]);
     assert_eq!(wrong("recipe = {"), ["RE01 1:11"]);
     assert_eq!(wrong(&"#".repeat(MAX_RECIPE_BYTES + 1)), ["RE04 1:1"]);
+}
+
+#[test]
+fn each_quantity_of_a_baseline_can_have_its_bound() {
+    let usage = "usage = { wall_ratio = 1.5, rss_ratio = 2, load_ratio = 2.5, cpu_ratio = 3, gpu_memory_ratio = 3.5, threads_ratio = 1 }";
+    let recipe = Recipe::parse(&format!("{usage}\n{SMALL}")).unwrap();
+    let bounds = recipe.usage();
+    let ratios = [
+        &bounds.wall_ratio,
+        &bounds.rss_ratio,
+        &bounds.load_ratio,
+        &bounds.cpu_ratio,
+        &bounds.gpu_memory_ratio,
+        &bounds.threads_ratio,
+    ];
+    let ratios: Vec<f64> = ratios.into_iter().flatten().map(Decimal::value).collect();
+    assert_eq!(ratios, [1.5, 2.0, 2.5, 3.0, 3.5, 1.0]);
+    let negative = SMALL.replace("[metric.loss]", "[usage]\ncpu_ratio = -1\n[metric.loss]");
+    refused(&negative, Code::WrongValue, "cpu_ratio");
+    let unknown = SMALL.replace("[metric.loss]", "[usage]\nfetch_ratio = 2\n[metric.loss]");
+    refused(&unknown, Code::UnknownKey, "fetch_ratio");
 }
 
 #[test]

@@ -25,26 +25,14 @@ pub fn alert_line(report: &Report, runbook: Option<&str>) -> String {
         .as_ref()
         .filter(|first| !first.tolerated);
     match failed {
-        Some(first) => {
-            add("stage", &first.stage);
-            add("artifact", first.artifact.as_deref().unwrap_or_default());
-            add("at", first.locator.as_deref().unwrap_or_default());
-            let row = report
-                .stages
-                .iter()
-                .filter(|stage| stage.name == first.stage)
-                .flat_map(|stage| &stage.artifacts)
-                .find(|row| Some(&row.path) == first.artifact.as_ref());
-            if let Some(row) = row {
-                add("test", &test_of(row));
-                let observed = row
-                    .detail
-                    .as_ref()
-                    .and_then(|detail| detail.observed.as_deref());
-                add(
-                    "observed",
-                    observed.or(first.now.as_deref()).unwrap_or_default(),
-                );
+        Some(_) => {
+            let failing = report.failing().unwrap_or_default();
+            add("stage", failing.stage.unwrap_or_default());
+            add("artifact", failing.artifact.unwrap_or_default());
+            add("at", failing.locator.unwrap_or_default());
+            if let Some(test) = &failing.test {
+                add("test", test);
+                add("observed", failing.observed.unwrap_or_default());
             }
         }
         None => {
@@ -79,6 +67,23 @@ pub fn alert_line(report: &Report, runbook: Option<&str>) -> String {
     line
 }
 
+/// What decided that a replay did not end well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failing<'a> {
+    /// The stage in which it failed.
+    pub stage: Option<&'a str>,
+    /// The file that differs first.
+    pub artifact: Option<&'a str>,
+    /// The place in it, or in what a test wrote.
+    pub locator: Option<&'a str>,
+    /// What was demanded: `numeric(rel_l2<=1e-9)` of a file, else what did not hold: `metric/auc`, `inference/golden`.
+    pub test: Option<String>,
+    /// What the baseline has there.
+    pub expected: Option<&'a str>,
+    /// What was found.
+    pub observed: Option<&'a str>,
+}
+
 /// What was demanded of an artifact: `numeric(rel_l2<=1e-9)`.
 fn test_of(row: &ArtifactRow) -> String {
     match row
@@ -92,6 +97,56 @@ fn test_of(row: &ArtifactRow) -> String {
 }
 
 impl Report {
+    /// What decided: the first divergence that is not tolerated, else the first reason of the verdict; `None` where
+    /// nothing failed.
+    pub fn failing(&self) -> Option<Failing<'_>> {
+        let first = self.first_divergence.as_ref();
+        if let Some(first) = first.filter(|first| !first.tolerated) {
+            let row = self
+                .stages
+                .iter()
+                .filter(|stage| stage.name == first.stage)
+                .flat_map(|stage| &stage.artifacts)
+                .find(|row| Some(&row.path) == first.artifact.as_ref());
+            let observed = row.and_then(|row| row.detail.as_ref()?.observed.as_deref());
+            return Some(Failing {
+                stage: Some(&first.stage),
+                artifact: first.artifact.as_deref(),
+                locator: first.locator.as_deref(),
+                test: row.map(test_of),
+                expected: first.base.as_deref(),
+                observed: observed.or(first.now.as_deref()),
+            });
+        }
+        if self.verdict <= Verdict::ReproducedWithWarnings {
+            return None;
+        }
+        let mut reasons = self.reasons.iter();
+        let worst = reasons.find(|reason| reason.verdict == self.verdict)?;
+        let is = |code: &str, subject: &str| worst.code == code && worst.subject == subject;
+        let metric = self.metrics.iter().find(|row| is("metric", &row.name));
+        let test = self.tests.iter().find(|row| is("test", &row.id));
+        let (expected, observed) = match (metric, test) {
+            (Some(row), _) => (row.base.as_deref(), row.now.as_deref()),
+            (None, Some(row)) => {
+                let expected = row.base.as_deref().or(row.rule.as_deref());
+                (expected, row.now.as_deref())
+            }
+            (None, None) => (None, None),
+        };
+        Some(Failing {
+            stage: self.stage_at_fault(),
+            artifact: None,
+            locator: test.and_then(|row| row.locator.as_deref()),
+            test: Some(match worst.code.as_str() {
+                "test" => worst.subject.clone(),
+                code => format!("{code}/{}", worst.subject),
+            }),
+            expected,
+            observed: observed.or(Some(&worst.text)),
+        })
+    }
+
     /// The stage in which something failed: that of the first divergence which is not tolerated, else the one that
     /// wrote the metric which decides the verdict.
     pub fn stage_at_fault(&self) -> Option<&str> {

@@ -409,6 +409,17 @@ impl Report {
         Report::from_value(parse_value(bytes, limits::MAX_REPORT_BYTES)?)
     }
 
+    /// Reads a report with whole tables: the file that a replay writes, or what it attaches beside a statement whose
+    /// report was cut. At most [`limits::MAX_WHOLE_BYTES`] are read.
+    ///
+    /// # Errors
+    /// See [`Report::parse`], but for the lengths of tables.
+    pub fn parse_whole(bytes: &[u8]) -> Result<Report, ReportError> {
+        let report: Report = serde_json::from_value(parse_value(bytes, limits::MAX_WHOLE_BYTES)?)?;
+        limits::check_whole(&report)?;
+        Ok(report)
+    }
+
     /// Reads the predicate of a statement.
     ///
     /// # Errors

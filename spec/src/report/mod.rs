@@ -26,14 +26,14 @@ mod rows;
 mod trace;
 mod verdict;
 
-pub use alert::alert_line;
+pub use alert::{Failing, alert_line};
 pub use attribution::{Attribution, Finding, Runs, attribute};
 pub use document::{
     Baseline, Builder, ClassPair, Cut, DigestRef, DigestSet, Divergence, EnvironmentPair,
     IsolationPair, Mode, Override, ReplayScope, Report, ReportError, Stabilizer, TrailEntry,
 };
 pub use hints::{CATALOGUE, Clue, Hint, hint, hints_for};
-pub use limits::{MAX_REPORT_BYTES, MAX_ROWS};
+pub use limits::{MAX_REPORT_BYTES, MAX_ROWS, MAX_WHOLE_BYTES};
 pub use origin::{Cause, Origin, StageFacts, walk};
 pub use rows::{
     ArtifactDetail, ArtifactRow, FactRow, Keys, MetricRow, ResourceRow, StageRow, StageStatus,

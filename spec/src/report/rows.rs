@@ -220,6 +220,21 @@ pub struct TensorRow {
     /// Largest absolute difference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_abs: Option<String>,
+    /// Mean absolute difference. This and what follows is told and decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_abs: Option<String>,
+    /// Cosine of the angle between the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<String>,
+    /// 99 of 100 elements are at most this many units in the last place apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ulp: Option<String>,
+    /// Elements that are above zero on one side and below it on the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_flips: Option<u64>,
+    /// Elements that are no number now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nan_now: Option<u64>,
     /// Whether it passed.
     pub ok: bool,
 }
@@ -278,7 +293,7 @@ pub struct MetricRow {
 pub struct TestRow {
     /// `inference/golden`.
     pub id: String,
-    /// `data`, `serialization`, `inference`.
+    /// `data`, `serialization`, `inference`; `docs` for a document of the project, which decides nothing.
     pub kind: String,
     /// Whether it passed.
     pub ok: bool,

@@ -41,6 +41,31 @@ fn alerts_name_stage_artifact_place_test_and_owner() {
 }
 
 #[test]
+fn what_failed_is_named_with_what_was_expected_and_found() {
+    let report = read(&diverged());
+    let failing = report.failing().unwrap();
+    assert_eq!(failing.stage, Some("train"));
+    assert_eq!(failing.artifact, Some("model/weights.safetensors"));
+    assert_eq!(failing.locator, Some("tensor:coef[0,17]"));
+    assert_eq!(failing.test.as_deref(), Some("numeric(rel_l2<=1e-9)"));
+    assert_eq!(
+        (failing.expected, failing.observed),
+        (Some("1.25"), Some("3.2e-3"))
+    );
+    // Where no stage is the origin, the first reason of the verdict is what failed.
+    let mut metric = read(&diverged());
+    metric.first_divergence = None;
+    metric.reasons.retain(|reason| reason.code == "metric");
+    let failing = metric.failing().unwrap();
+    assert_eq!(failing.test.as_deref(), Some("metric/auc"));
+    assert_eq!(
+        (failing.expected, failing.observed),
+        (Some("0.91"), Some("0.87"))
+    );
+    assert_eq!(read(&reproduced()).failing(), None);
+}
+
+#[test]
 fn an_alert_is_one_line_whatever_the_bundle_says() {
     let mut value = diverged();
     value["firstDivergence"]["artifact"] = json!("a\nREPRODUCED \u{1b}[2Jb");
@@ -104,6 +129,12 @@ fn a_long_table_is_cut_and_what_failed_stays() {
         Report::parse(&report.to_bytes()).is_err(),
         "too long to be read"
     );
+    assert_eq!(Report::parse_whole(&report.to_bytes()).unwrap(), report);
+    let better = Report {
+        verdict: Verdict::Reproduced,
+        ..report.clone()
+    };
+    assert!(Report::parse_whole(&better.to_bytes()).is_err());
     let short = report.cut().unwrap();
     assert_eq!(short.metrics.len(), MAX_ROWS);
     assert!(short.metrics.iter().any(|row| row.name == "m2400"));

@@ -21,7 +21,7 @@ pub enum Verdict {
     Diverged,
     /// A stage crashed twice, or the machine failed: nothing can be said about the bundle.
     Error,
-    /// Bytes or signatures are not what they should be; nothing was run.
+    /// Bytes or signatures are not what they should be; nothing was run, or nothing after that showed.
     Halted,
 }
 

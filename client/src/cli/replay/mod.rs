@@ -121,7 +121,7 @@ pub(crate) struct Args {
     )]
     builder: String,
 
-    /// Write the report as JSON
+    /// Write the report as JSON, with whole tables, in its canonical form
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     report: Option<PathBuf>,
 
@@ -158,11 +158,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Report")]
     keep: Option<PathBuf>,
 
-    /// Post an alert here when the bundle was not reproduced; signed if there is a key
+    /// Post an alert here when the bundle was not reproduced, once for each failure, and when it is again; signed if
+    /// there is a key
     #[arg(long, value_name = "URL", help_heading = "Alerts")]
     webhook: Option<String>,
 
-    /// Write an alert as a file into this directory, once for each failure; a model that is reproduced closes its own
+    /// Write an alert as a file into this directory, once for each failure; a model that is reproduced closes its own.
+    /// With --webhook alone: alerts/ beside the incidents
     #[arg(long, value_name = "DIR", help_heading = "Alerts")]
     alert_dir: Option<PathBuf>,
 
@@ -174,7 +176,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "DIR",
-        default_value = ".sealstone/incidents",
+        default_value = INCIDENTS,
         help_heading = "Alerts"
     )]
     incidents: PathBuf,
@@ -187,6 +189,46 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     connect: ConnectArgs,
+}
+
+/// Where halts are recorded.
+const INCIDENTS: &str = ".sealstone/incidents";
+
+impl Args {
+    /// A replay of the tests alone.
+    pub(super) fn of_tests(tests: super::test::Args) -> Args {
+        Args {
+            target: tests.target,
+            scope: ReplayScope::Infer,
+            profile: None,
+            isolated: false,
+            twice: false,
+            once: true,
+            strict: false,
+            runner: tests.runner,
+            accept_isolation: None,
+            trust: tests.trust,
+            insecure_skip_signatures: tests.insecure_skip_signatures,
+            sign_with: None,
+            push: false,
+            builder: "unnamed".into(),
+            report: None,
+            bundle: None,
+            html: None,
+            junit: tests.junit,
+            sarif: None,
+            markdown: None,
+            data: Vec::new(),
+            keep: None,
+            webhook: None,
+            alert_dir: None,
+            runbook: None,
+            incidents: INCIDENTS.into(),
+            passphrase: PassphraseArgs::default(),
+            transfer: tests.transfer,
+            connect: tests.connect,
+        }
+    }
 }
 
 /// The exit code of a command line that makes no sense, here.
@@ -397,4 +439,36 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
 /// Whether a CI system runs this: they all set CI, and people who set it to say no write false or nothing.
 fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::{Cli, Command};
+    use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn testing_is_a_replay_that_runs_no_stage() {
+        let parsed = |words: &[&str]| match Cli::try_parse_from(words).unwrap().command {
+            Command::Test(args) => Args::of_tests(args),
+            other => panic!("{other:?}"),
+        };
+        let here = parsed(&["sealstone", "test", "--junit", "junit.xml"]);
+        assert_eq!(
+            (here.target.as_str(), here.scope),
+            (".", ReplayScope::Infer)
+        );
+        assert_eq!(here.junit.as_deref(), Some(Path::new("junit.xml")));
+        let replayed = Cli::try_parse_from(["sealstone", "replay", "m"]).unwrap();
+        let Command::Replay(replayed) = replayed.command else {
+            panic!("another command");
+        };
+        assert_eq!(here.incidents, replayed.incidents);
+        let there = parsed(&["sealstone", "test", "h/m:1", "--insecure-skip-signatures"]);
+        assert_eq!(there.target, "h/m:1");
+        assert!(there.insecure_skip_signatures);
+        let refused = Cli::try_parse_from(["sealstone", "test", "--scope", "full"]);
+        assert!(refused.is_err());
+    }
 }

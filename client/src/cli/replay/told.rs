@@ -4,8 +4,8 @@ use super::Args;
 use super::workspace::write;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use sealstone::replay::{Webhook, drop_file, recover, statements};
-use sealstone::report::{Surroundings, html, json, junit, markdown, sarif};
+use sealstone::replay::{Told, Webhook, statements, tell};
+use sealstone::report::{Surroundings, html, junit, markdown, sarif};
 use sealstone::transfer::Place;
 use sealstone::trust::{attach, attach_document, logged};
 use sealstone::{Error, Result};
@@ -20,14 +20,15 @@ use sealstone_spec::statement::Subject;
 
 pub(super) fn write_all(args: &Args, report: &Report, around: &Surroundings) -> Result<()> {
     let files = [
-        (&args.report, json(report)),
-        (&args.junit, junit(report)),
-        (&args.sarif, sarif(report, around)),
-        (&args.markdown, markdown(report, around)),
+        // Byte by byte what is attached, so that the digest by which a cut report names it is the file's.
+        (&args.report, report.to_bytes()),
+        (&args.junit, junit(report).into_bytes()),
+        (&args.sarif, sarif(report, around).into_bytes()),
+        (&args.markdown, markdown(report, around).into_bytes()),
     ];
-    for (path, text) in files {
+    for (path, bytes) in files {
         if let Some(path) = path {
-            write(path, text.as_bytes())?;
+            write(path, &bytes)?;
         }
     }
     if let Some(path) = &args.html {
@@ -132,47 +133,44 @@ pub(super) async fn alert(
     report: &Report,
     signer: Option<&SecretKey>,
 ) {
-    let runbook = args.runbook.as_deref();
-    if report.verdict.is_reproduced() {
-        let closed = args
-            .alert_dir
-            .as_deref()
-            .map(|place| recover(place, report));
-        match closed {
-            Some(Ok(closed)) if !closed.is_empty() => {
-                context
-                    .output
-                    .note(format!("recovered: {} alerts are closed", closed.len()));
-            }
-            Some(Err(error)) => {
-                context
-                    .output
-                    .note(format!("warning: alerts were not closed: {error}"));
-                return;
-            }
-            // Nobody was alarmed, as far as is known here.
-            _ => return,
-        }
-    } else if let Some(directory) = &args.alert_dir
-        && let Err(error) = drop_file(directory, report, runbook)
-    {
-        context
-            .output
-            .note(format!("warning: the alert was not written: {error}"));
+    if args.webhook.is_none() && args.alert_dir.is_none() {
+        return;
     }
-    if let Some(url) = &args.webhook {
-        let posted = match Webhook::new(url) {
-            Ok(webhook) => {
-                webhook
-                    .post(report, runbook, signer.map(|signer| signer as _))
-                    .await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = posted {
-            context
-                .output
-                .note(format!("warning: the alert was not delivered: {error}"));
+    let warn = |error: Error| {
+        let text = format!("warning: the alert was not delivered: {error}");
+        context.output.note(text);
+    };
+    let webhook = match args.webhook.as_deref().map(Webhook::new) {
+        None => None,
+        Some(Ok(webhook)) => Some(webhook),
+        Some(Err(error)) if args.alert_dir.is_none() => return warn(error),
+        Some(Err(error)) => {
+            warn(error);
+            None
         }
+    };
+    // What was told before is known by its file, also where nobody asked for files.
+    let beside = || args.incidents.with_file_name("alerts");
+    let directory = args.alert_dir.clone().unwrap_or_else(beside);
+    let runbook = args.runbook.as_deref();
+    let webhook = webhook.as_ref();
+    let told = tell(
+        report,
+        runbook,
+        &directory,
+        webhook,
+        signer.map(|signer| signer as _),
+    );
+    match told.await {
+        Ok(Told::Recovered(closed)) => {
+            let text = format!("recovered: {closed} alerts are closed");
+            context.output.note(text);
+        }
+        Ok(Told::Before) => context.output.note(format!(
+            "this was told before: its alert lies in \"{}\"",
+            directory.display()
+        )),
+        Ok(_) => {}
+        Err(error) => warn(error),
     }
 }

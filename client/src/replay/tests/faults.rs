@@ -126,6 +126,45 @@ fn a_byte_flipped_in_data_halts_before_anything_runs() {
 }
 
 #[test]
+fn what_is_changed_behind_a_replay_halts_it_where_it_would_be_read() {
+    let laboratory = Laboratory::new();
+    let data = "data/raw.csv";
+    let events = |report: &Report| -> Vec<String> {
+        let trail = report.trail.iter();
+        trail.map(|entry| entry.event.clone()).collect()
+    };
+    let before = laboratory.replay(|trial| trial.meddled = Some(data));
+    expect_halt(&before, "input-digest", data, Some("data"));
+    assert_eq!(before.owner.as_deref(), Some("team-lab"));
+    let done = [
+        "verify.project",
+        "environment.compare",
+        "verify.input-digest",
+    ];
+    assert_eq!(events(&before), done);
+    // Between its plan and its start as well, and nothing runs after that.
+    let between = laboratory.replay(|trial| trial.meddles = Some(data));
+    expect_halt(&between, "input-digest", data, Some("data"));
+    assert!(!events(&between).contains(&"stage.run".to_owned()));
+    let said: Vec<bool> = between
+        .trail
+        .iter()
+        .filter(|entry| entry.event == "verify.inputs")
+        .map(|entry| entry.ok)
+        .collect();
+    assert_eq!(said, [true, false]);
+    // All of a bundle was checked, so its code may not change either.
+    let script = "src/train.py";
+    let sealed = laboratory.replay_sealed(|trial| trial.meddled = Some(script));
+    expect_halt(&sealed, "file-digest", script, None);
+    assert!(events(&sealed).contains(&"stage.run".to_owned()));
+    let tests = laboratory.replay_sealed(|trial| {
+        (trial.scope, trial.meddles) = (Some(ReplayScope::Infer), Some("golden/in.json"));
+    });
+    expect_halt(&tests, "input-digest", "golden/in.json", Some("data"));
+}
+
+#[test]
 fn permuted_rows_of_an_input_halt() {
     let laboratory = Laboratory::new();
     let text = laboratory.read("data/raw.csv");
@@ -894,6 +933,38 @@ fn a_directory_that_is_only_verified_is_looked_at_whole() {
 }
 
 #[test]
+fn a_stale_document_is_told_and_decides_nothing() {
+    let laboratory = Laboratory::new();
+    let docs = |laboratory: &Laboratory| {
+        let project = crate::recipe::Project::open(laboratory.root.path()).unwrap();
+        let lock = project.lock(None).unwrap();
+        let sources = crate::docs::Sources {
+            project: &project,
+            lock: lock.as_ref(),
+            policy: None,
+        };
+        crate::docs::write(&sources, &laboratory.path("docs")).unwrap();
+    };
+    let row = |report: &Report| {
+        let rows = report.tests.iter();
+        let mut rows = rows.filter(|row| row.id == "docs/REBUILD.md");
+        rows.next().cloned()
+    };
+    assert_eq!(row(&laboratory.replay(nothing)), None);
+    docs(&laboratory);
+    let fresh = laboratory.replay(nothing);
+    expect(&fresh, Verdict::Reproduced, 0, None, None, None);
+    assert_eq!(row(&fresh).unwrap().note, None);
+    laboratory.edit("docs/REBUILD.md", "#", "##");
+    let report = laboratory.replay(nothing);
+    let warned = Verdict::ReproducedWithWarnings;
+    expect(&report, warned, 0, None, None, None);
+    told(&report, "docs", "docs/REBUILD.md");
+    let row = row(&report).unwrap();
+    assert!(row.ok && row.note.is_some());
+}
+
+#[test]
 fn a_metric_that_does_not_hold_by_itself_is_the_evidence() {
     let laboratory = Laboratory::new();
     let measured: serde_json::Value =
@@ -940,6 +1011,30 @@ fn a_comparison_is_told_with_its_place() {
     assert_eq!(
         compared(false)[0],
         pair("model/weights.json", "divergent, first at pointer:/b")
+    );
+}
+
+#[test]
+fn what_is_looked_at_around_a_stage_is_told() {
+    let laboratory = Laboratory::new();
+    let report = laboratory.replay(nothing);
+    let told = |stage: &str| -> Vec<(String, String)> {
+        let about = report.trail.iter().filter(|entry| entry.subject == stage);
+        about
+            .map(|entry| (entry.event.clone(), entry.note.clone().unwrap_or_default()))
+            .collect()
+    };
+    let pair = |event: &str, note: &str| (event.to_owned(), note.to_owned());
+    assert_eq!(
+        told("train"),
+        [
+            // The script, the data, and its parameters.
+            pair("verify.inputs", "3 files hashed"),
+            pair("stage.run", ""),
+            pair("verify.inputs", "again, once it had ended"),
+            pair("verify.outputs", "2 files hashed"),
+            pair("stage.compare", "2 files, bit_exact or better"),
+        ]
     );
 }
 

@@ -1,10 +1,12 @@
 //! A small project on a disk, its baseline, and replays of it.
 
-use super::super::{Project, ProjectError, Settings, Tools, Unmade, halted, replay};
+use super::super::{Halt, Project, ProjectError, Settings, Tools, Unmade, halted, replay};
 use crate::compare::{ArtifactComparison, Difference, Locator, Place};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Machine;
-use crate::runner::{Capabilities, LogSink, Runner, RunnerKind, StageJob, StageOutcome, Stream};
+use crate::runner::{
+    Capabilities, Expected, LogSink, Runner, RunnerKind, StageJob, StageOutcome, Stream,
+};
 use sealstone_spec::compare::{ArtifactRule, Class, Decimal};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::{Facts, Isolation};
@@ -431,16 +433,13 @@ impl Laboratory {
             false => Project::of_directory(self.root.path(), None),
         };
         let clock = || "2026-02-01T00:00:00Z".to_owned();
+        let halted = |halt: &Halt| {
+            let digest = DigestSet(bundle);
+            halted(halt, "line:1.0", digest, &settings, &clock(), &clock())
+        };
         let report = match loaded {
             Err(ProjectError::Halt(halt)) => {
-                let report = halted(
-                    &halt,
-                    "line:1.0",
-                    DigestSet(bundle),
-                    &settings,
-                    &clock(),
-                    &clock(),
-                );
+                let report = halted(&halt);
                 assert_eq!(
                     fs::read_dir(workspace.path()).unwrap().count(),
                     0,
@@ -450,9 +449,15 @@ impl Laboratory {
             }
             Err(ProjectError::Failed(error)) => panic!("{error:?}"),
             Ok(project) => {
+                let meddled = trial.meddled.or(trial.meddles);
+                let whole = meddled.map(|path| (path, self.read(path)));
+                if let Some(path) = trial.meddled {
+                    self.write(path, MEDDLED);
+                }
                 let tools = Tools {
                     runner: &Plain {
                         environment: trial.environment.clone(),
+                        meddles: trial.meddles.map(|path| self.path(path)),
                     },
                     isolation: trial.isolation.unwrap_or(Isolation::I1),
                     machine: Machine {
@@ -464,7 +469,15 @@ impl Laboratory {
                     clock: &clock,
                     tell: &|_| (),
                 };
-                replay(&project, &settings, &tools).unwrap()
+                let replayed = replay(&project, &settings, &tools);
+                if let Some((path, text)) = whole {
+                    self.write(path, &text);
+                }
+                match replayed {
+                    Ok(report) => report,
+                    Err(ProjectError::Halt(halt)) => halted(&halt),
+                    Err(ProjectError::Failed(error)) => panic!("{error:?}"),
+                }
             }
         };
         assert_eq!(self.snapshot(), before, "the baseline is only read");
@@ -514,7 +527,14 @@ pub(super) struct Trial {
     pub(super) slow: bool,
     /// Variables that this machine adds.
     pub(super) environment: BTreeMap<String, String>,
+    /// A file that somebody changes once the project has been checked.
+    pub(super) meddled: Option<&'static str>,
+    /// One that somebody changes once a stage has been planned.
+    pub(super) meddles: Option<&'static str>,
 }
+
+/// What somebody else writes.
+const MEDDLED: &str = "x,y\n1,1\n2,2\n";
 
 /// The facts of the laboratory's machine.
 pub(super) fn facts() -> Facts {
@@ -527,6 +547,8 @@ pub(super) fn facts() -> Facts {
 /// Real processes in a real directory of their own, without walls.
 struct Plain {
     environment: BTreeMap<String, String>,
+    /// What is changed behind the runner's back.
+    meddles: Option<PathBuf>,
 }
 
 impl Runner for Plain {
@@ -539,11 +561,19 @@ impl Runner for Plain {
     }
 
     fn run(&self, job: &StageJob, log: &mut dyn LogSink) -> Result<StageOutcome> {
+        if let Some(path) = &self.meddles {
+            fs::write(path, MEDDLED).unwrap();
+        }
         let work = tempfile::tempdir_in(&job.scratch).unwrap();
         for input in &job.inputs {
             let to = work.path().join(&input.path);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(&input.source, to).unwrap();
+            fs::copy(&input.source, &to).unwrap();
+            let digest = Digest::sha256(&fs::read(&to).unwrap());
+            if matches!(&input.expected, Expected::File(due) if *due != digest) {
+                let text = format!("input \"{}\" has digest {digest}", input.path);
+                return Err(Error::halted(text).detail(json!({ "path": input.path })));
+            }
         }
         let done = Command::new(&job.argv[0])
             .args(&job.argv[1..])

@@ -91,6 +91,7 @@ fn a_wrong_byte_halts_before_anything_runs() {
         let error = Place::prepare(&job, placing).unwrap_err();
         assert_eq!(error.outcome(), Outcome::Halted);
         assert!(error.message().contains(&due.to_string()), "{error}");
+        assert_eq!(error.details().unwrap()["path"], "a");
     }
 }
 
