@@ -89,6 +89,11 @@ impl ProjectError {
 type Loaded<T> = std::result::Result<T, ProjectError>;
 
 impl Project {
+    /// Whether it came as a bundle.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
     /// The project in `root`, where the files of a verified bundle lie. `id` is for people, `digest` that of
     /// the manifest; with a profile, the baseline is the profile's.
     ///

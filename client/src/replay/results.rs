@@ -72,7 +72,8 @@ impl Session<'_> {
                 row.note.is_none(),
                 row.note.clone(),
             );
-            if let Some(text) = &row.note {
+            // What a bundle holds was written by the client that packed it, whose words another version may not use.
+            if let Some(text) = row.note.as_ref().filter(|_| !project.is_sealed()) {
                 let warned = Verdict::ReproducedWithWarnings;
                 self.reason(warned, "docs", &row.id, text.clone());
             }
