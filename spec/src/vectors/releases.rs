@@ -449,6 +449,10 @@ fn forgeries() -> Vec<Row> {
         "name = \"sam\"\nteams = [\"security\"]\nroles = [\"security\"]",
         "name = \"sam\"\nteams = [\"security\"]\nroles = [\"security\", \"release\"]",
     );
+    let builder_may_release = changed_policy(
+        "name = \"alice\"\nteams = [\"growth\"]\nroles = [\"release\"]",
+        "name = \"alice\"\nteams = [\"growth\"]\nroles = [\"release\", \"builder\"]",
+    );
     let wrong_size = |item: &Item| {
         let right = manifest().descriptor();
         let wrong = Descriptor::new(media::OCI_MANIFEST, right.digest, right.size + 1);
@@ -486,8 +490,19 @@ fn forgeries() -> Vec<Row> {
             good().changed("provenance", flipped),
             Denied("it names a key of ci, but signature does not verify"),
         ),
+        // What alice said is hers, by her key for releases, but of another kind: a builder's words.
         row(
             "swapped predicate type",
+            good().replaced(
+                "signature",
+                by(&alice(), &said(predicate::SLSA_PROVENANCE, provenance())),
+            ),
+            Denied(
+                "signatures: needs a signature by somebody with role \"release\": none is there",
+            ),
+        ),
+        row(
+            "provenance by a key for something else",
             good().replaced(
                 "provenance",
                 by(
@@ -621,12 +636,26 @@ fn forgeries() -> Vec<Row> {
             Denied("signatures: needs a signature"),
         ),
         row(
-            "provenance is no signature",
+            "stripped signature",
             good().without("signature"),
             Denied(
                 "signatures: needs a signature by somebody with role \"release\": none is there",
             ),
         ),
+        // One who may build and release built it: the provenance counts, and is still no signature.
+        Row {
+            policy: builder_may_release,
+            ..row(
+                "provenance is no signature",
+                good().without("signature").replaced(
+                    "provenance",
+                    by(&alice(), &said(predicate::SLSA_PROVENANCE, provenance())),
+                ),
+                Denied(
+                    "may not be released\n  signatures: needs a signature by somebody with role \"release\": none is there\n    to mend it: alice must run",
+                ),
+            )
+        },
     ]
 }
 
