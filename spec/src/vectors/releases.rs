@@ -605,7 +605,7 @@ fn forgeries() -> Vec<Row> {
                         .unwrap(),
                 )),
             ),
-            Denied("it names a key of alice, but signature does not verify"),
+            Denied("it names a key of alice, but ed25519 signature is not canonical: its s is"),
         ),
         row(
             "algorithm confusion",
