@@ -1,6 +1,6 @@
-//! A release under the rule `log`, and whatever becomes of its bytes: of a bundle, its payload and its signature, of the
-//! referrer that carries it, of a proof. What is changed is logged anew where that is needed to be heard, as a registry would log whatever is
-//! pushed to it; so a change is never refused only because it lacks a proof.
+//! A release under the rule `log`, and whatever becomes of its bytes: of a bundle, its payload and its signature, of
+//! the referrer that carries it, of a proof. What is changed is logged anew where that is needed to be heard, as a
+//! registry would log whatever is pushed to it; so a change is never refused only because it lacks a proof.
 
 use super::*;
 use crate::log::{Rekord, TlogEntry, inclusion_proof};
