@@ -5,6 +5,7 @@
 
 mod incidents;
 mod logged;
+mod standings;
 
 use super::forgery::Item;
 use super::{agree, text};
@@ -361,6 +362,8 @@ struct Row {
     attached: Attached,
     uses: Value,
     damaged: bool,
+    /// Whether a release tag names it.
+    released: bool,
     expected: Expected,
 }
 
@@ -372,6 +375,7 @@ fn row(name: &'static str, attached: Attached, expected: Expected) -> Row {
         attached,
         uses: json!({}),
         damaged: false,
+        released: false,
         expected,
     }
 }
@@ -1161,12 +1165,14 @@ fn releases_and_what_forgers_make_of_them() {
         approvals(),
         incidents::rows(),
         limits(),
+        standings::rows(),
     ]
     .into_iter()
     .flatten()
     .collect();
     let names: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
     assert_eq!(names.len(), rows.len(), "a name stands twice");
+    standings::check(&rows);
     let built: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -1182,6 +1188,7 @@ fn releases_and_what_forgers_make_of_them() {
                 "name": row.name, "policy": row.policy, "repository": REPOSITORY, "now": row.now,
                 "manifest": String::from_utf8_lossy(manifest().bytes()),
                 "evidence": items, "uses": row.uses, "damaged": row.damaged,
+                "released": row.released, "standing": standings::of(row),
                 "verdict": match row.expected {
                     Admitted => json!({"admitted": true}),
                     Denied(because) => json!({"admitted": false, "because": because}),
@@ -1198,7 +1205,12 @@ fn releases_and_what_forgers_make_of_them() {
         let policy = Policy::parse(text(vector, "/policy")).unwrap();
         let (repo, case, circumstances) = read(vector);
         let admitted = vector["verdict"]["admitted"] == json!(true);
-        match policy.judge(&repo, &case, &circumstances) {
+        let (evaluation, verdict) = policy.hear(&repo, &case, &circumstances);
+        let (standing, expected) = (evaluation.state_text(), text(vector, "/standing"));
+        if standing != expected {
+            wrong.push(format!("{name} stands at {standing}, not at {expected}"));
+        }
+        match verdict {
             Ok(_) if admitted => {}
             Ok(_) => wrong.push(format!("{name} was admitted")),
             Err(denial) if admitted => wrong.push(format!("{name} was denied: {denial}")),
@@ -1244,6 +1256,7 @@ pub(super) fn read(vector: &Value) -> (crate::name::RepoName, Case, Circumstance
     if vector["damaged"] == json!(true) {
         circumstances.damaged.insert(Digest::sha256(b"weights"));
     }
+    circumstances.released = vector["released"] == json!(true);
     (repo, case, circumstances)
 }
 
