@@ -36,6 +36,12 @@ const ED25519_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112"
 const EC_PUBLIC_KEY_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 
+/// L, the order of the group of Ed25519, the least byte first (RFC 8032, section 5.1).
+const ED25519_ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
 /// Algorithms and curves that people have keys of and that are not supported, by their names.
 const OTHER_ALGORITHMS: [(&str, &str); 12] = [
     ("1.2.840.113549.1.1.1", "RSA"),
@@ -114,6 +120,10 @@ pub enum SignatureError {
         "ecdsa signature has the high one of its two possible s, which anybody can make of the low one: sign again with a signer that writes low s, as sealstone sign does"
     )]
     HighS,
+    /// S is not below the order of the group: whoever has a signature can add the order to its S, and a
+    /// verifier that reduces would take both.
+    #[error("ed25519 signature is not canonical: its s is not below the order of the group")]
+    NotReduced,
     /// The signature is not of this key over this message.
     #[error("signature does not verify with this key")]
     Mismatch,
@@ -248,6 +258,9 @@ impl PublicKey {
             Point::Ed25519(key) => {
                 let signature = ed25519_dalek::Signature::from_slice(signature)
                     .map_err(|_| SignatureError::Malformed("ed25519"))?;
+                if !is_reduced(signature.s_bytes()) {
+                    return Err(SignatureError::NotReduced);
+                }
                 key.verify_strict(message, &signature)
                     .map_err(|_| SignatureError::Mismatch)
             }
@@ -315,6 +328,11 @@ impl PublicKey {
     pub fn pem_digest(&self) -> Digest {
         Digest::sha256(self.to_pem().as_bytes())
     }
+}
+
+/// Whether S, the least byte first, is below the order of the group.
+fn is_reduced(s: &[u8; 32]) -> bool {
+    s.iter().rev().lt(ED25519_ORDER.iter().rev())
 }
 
 /// Checks that the parameters beside an elliptic-curve key name P-256.

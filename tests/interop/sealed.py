@@ -4,6 +4,8 @@ Owns what every such verifier needs: keys, a signed bundle in the registry, and 
 Does not judge: each verifier does, and must accept what is right and refuse what is not.
 """
 
+import base64
+import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +18,18 @@ from harness import IMMUTABLE, CheckFailed, Client, NotHere
 
 SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 MODEL_SIGNATURE = "https://model_signing/signature/v1.0"
+PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
+PROVENANCE = {
+    "buildDefinition": {
+        "buildType": "https://builds.example/train/v1",
+        "externalParameters": {"config": "sft.yaml"},
+        "resolvedDependencies": [{"name": "source", "uri": "git+https://git.example/demo", "digest": {"gitCommit": "d20ace79" * 5}}],
+    },
+    "runDetails": {"builder": {"id": "https://builds.example/worker"}},
+}
+# What cosign is told where it shall not ask for a log, and where the registry speaks plain HTTP.
+OFFLINE = ("--insecure-ignore-tlog=true", "--private-infrastructure")
+PLAIN = ("--allow-http-registry", "--allow-insecure-registry")
 PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 OCI = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
@@ -117,6 +131,11 @@ class Verifier(Client):
             raise CheckFailed("the registry has a log, and the P-256 bundle no entry of it")
         return self.write_json("trusted_root.json", root), bundle
 
+    def public_der(self, name):
+        """A public key of ours as SPKI in DER; it ends with the 32 bytes of an Ed25519 key."""
+        lines = (self.home / name).read_text().splitlines()
+        return base64.b64decode("".join(line for line in lines if not line.startswith("-----")))
+
     def write_json(self, name, value):
         path = self.home / name
         path.write_text(json.dumps(value))
@@ -162,6 +181,28 @@ def with_proof_changed(bundle):
     else:
         proof["rootHash"] = flipped(proof["rootHash"])
     return changed
+
+
+def log_id(name, der):
+    """The name of a log and its Ed25519 key as one hash, which is how both sigstore and signed notes name the two."""
+    return hashlib.sha256(name.encode() + b"\n\x01" + der[-32:]).digest()
+
+
+def verifier_key(name, der):
+    """The line of a log's key, as a policy names it."""
+    return f"{name}+{log_id(name, der)[:4].hex()}+{base64.b64encode(bytes([1]) + der[-32:]).decode()}"
+
+
+def roots_of_others(root, der):
+    """Trusted roots that look like `root` and are another log's: under its own id, under the id of ours, and of no log at all."""
+    changed = lambda: json.loads(json.dumps(root))  # noqa: E731
+    another, disguised, empty = changed(), changed(), changed()
+    name = root["tlogs"][0]["baseUrl"].split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
+    for each in (another, disguised):
+        each["tlogs"][0]["publicKey"]["rawBytes"] = base64.b64encode(der).decode()
+    another["tlogs"][0]["logId"]["keyId"] = base64.b64encode(log_id(name, der)).decode()
+    empty["tlogs"] = []
+    return {"another": another, "disguised": disguised, "empty": empty}
 
 
 def tool_folder(name):

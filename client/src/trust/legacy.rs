@@ -77,32 +77,34 @@ pub async fn sign_legacy(
     }
 }
 
-/// Config and manifest of `existing` with the layers of `fresh` that it has not yet; `None` if it
-/// has them all.
+/// What [`extend_legacy`] makes of `existing` as it is in the store.
 async fn append(
     store: &dyn Store,
     existing: &VerifiedManifest,
     fresh: &[u8],
 ) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let foreign = |problem: &str| {
-        Error::conflict(format!(
-            "the .sig list {} is none of cosign's: {problem}",
-            existing.digest()
-        ))
-        .hint("sign without it: --compat none")
-    };
+    let config = config_of(existing)?;
+    let config = store.blob_bytes(config, MAX_CONFIG_BYTES).await?;
+    extend_legacy(existing, &config, fresh)
+}
+
+/// Config and manifest of a `.sig` list with the layers of the list `fresh` that it has not yet, after its own;
+/// `None` if it has them all. `config` is the content of its config. Whoever may push wrote both.
+///
+/// # Errors
+/// If one of them is none of cosign's.
+pub fn extend_legacy(
+    existing: &VerifiedManifest,
+    config: &[u8],
+    fresh: &[u8],
+) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    config_of(existing)?;
+    let foreign = |problem: &str| foreign(existing, problem);
     let read = |bytes: &[u8]| {
         parse_value(bytes, sealstone_spec::manifest::MAX_MANIFEST_BYTES)
             .map_err(|error| foreign(&error.to_string()))
     };
-    let config = existing
-        .config()
-        .ok_or_else(|| foreign("it has no config"))?;
-    if config.media_type != media::OCI_IMAGE_CONFIG {
-        return Err(foreign("its config is no image's"));
-    }
-    let config_bytes = store.blob_bytes(config, MAX_CONFIG_BYTES).await?;
-    let (mut manifest, mut config) = (read(existing.bytes())?, read(&config_bytes)?);
+    let (mut manifest, mut config) = (read(existing.bytes())?, read(config)?);
     let fresh = VerifiedManifest::check(fresh.to_vec(), None, None, Algorithm::Sha256)
         .map_err(|error| foreign(&error.to_string()))?;
     let missing: Vec<&Descriptor> = fresh
@@ -124,8 +126,10 @@ async fn append(
     for layer in &missing {
         layers.push(to_value(layer));
     }
-    let diff_ids = config["rootfs"]["diff_ids"]
-        .as_array_mut()
+    // By pointer: an index into what is no object panics.
+    let diff_ids = config
+        .pointer_mut("/rootfs/diff_ids")
+        .and_then(Value::as_array_mut)
         .ok_or_else(|| foreign("its config lists no layers"))?;
     diff_ids.extend(
         missing
@@ -141,6 +145,25 @@ async fn append(
     Ok(Some((config, manifest.to_string().into_bytes())))
 }
 
+/// The descriptor of a list's config, if it is an image's.
+fn config_of(list: &VerifiedManifest) -> Result<&Descriptor> {
+    let config = list
+        .config()
+        .ok_or_else(|| foreign(list, "it has no config"))?;
+    match config.media_type == media::OCI_IMAGE_CONFIG {
+        true => Ok(config),
+        false => Err(foreign(list, "its config is no image's")),
+    }
+}
+
+fn foreign(list: &VerifiedManifest, problem: &str) -> Error {
+    Error::conflict(format!(
+        "the .sig list {} is none of cosign's: {problem}",
+        list.digest()
+    ))
+    .hint("sign without it: --compat none")
+}
+
 fn to_value(descriptor: &Descriptor) -> Value {
     serde_json::to_value(descriptor).expect("a descriptor can be written as JSON")
 }
@@ -152,4 +175,35 @@ fn is_same_signature(one: &Descriptor, other: &Descriptor) -> bool {
         BASE64.decode(text.as_bytes()).ok()
     };
     one.digest == other.digest && signature(one).is_some() && signature(one) == signature(other)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Whoever may push writes the config of a list, and whoever signs reads it.
+    #[test]
+    fn a_list_with_an_odd_config_is_refused() {
+        let list = |signature: &[u8]| legacy_image(&[(b"payload".to_vec(), signature.to_vec())]);
+        let (first, second) = (list(b"first"), list(b"second"));
+        let existing =
+            VerifiedManifest::check(first.manifest.clone(), None, None, Algorithm::Sha256).unwrap();
+        let extended = extend_legacy(&existing, &first.config, &second.manifest).unwrap();
+        let (_, manifest) = extended.unwrap();
+        let manifest = VerifiedManifest::check(manifest, None, None, Algorithm::Sha256).unwrap();
+        assert_eq!(manifest.layers().len(), 2);
+        for config in [
+            "[]",
+            "7",
+            "null",
+            "{}",
+            r#"{"rootfs":[]}"#,
+            r#"{"rootfs":{"diff_ids":{}}}"#,
+        ] {
+            let refused = extend_legacy(&existing, config.as_bytes(), &second.manifest);
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("lists no layers"), "{config}: {error}");
+        }
+    }
 }

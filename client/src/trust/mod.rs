@@ -37,7 +37,7 @@ pub use attest::{Attestation, Said, attest, open, said};
 pub use denied::{denial_of, denied};
 pub use evidence::{Attached, Evidence, evidence_of};
 pub use files::{FileProblem, compare_files, compare_pulled};
-pub use legacy::sign_legacy;
+pub use legacy::{extend_legacy, sign_legacy};
 pub use model::{ModelSigned, model_root, model_signature, sign_model};
 pub use name::expect_name;
 pub use policies::{HandedOut, KeptPolicies, now, read_policy, read_to_sign, registry_policy};

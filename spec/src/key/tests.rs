@@ -124,7 +124,19 @@ fn a_non_canonical_ed25519_signature_is_refused() {
         *byte = sum.to_le_bytes()[0];
         carry = sum >> 8;
     }
-    assert!(ed.public_key().verify(b"m", &signature).is_err());
+    let key = ed.public_key();
+    assert_eq!(
+        key.verify(b"m", &signature),
+        Err(SignatureError::NotReduced)
+    );
+    // The order itself is the first S that is refused for that.
+    signature[32..].copy_from_slice(&ED25519_ORDER);
+    assert_eq!(
+        key.verify(b"m", &signature),
+        Err(SignatureError::NotReduced)
+    );
+    signature[32] -= 1;
+    assert_eq!(key.verify(b"m", &signature), Err(SignatureError::Mismatch));
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Trees, notes, proofs and entries, byte by byte.
+//! Trees, notes, proofs and entries, byte by byte; and what is refused of each.
+
+mod refused;
 
 use super::{agree, text};
 use crate::fixtures::ed25519;

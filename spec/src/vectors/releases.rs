@@ -5,6 +5,7 @@
 
 mod incidents;
 mod logged;
+mod standings;
 
 use super::forgery::Item;
 use super::{agree, text};
@@ -361,6 +362,8 @@ struct Row {
     attached: Attached,
     uses: Value,
     damaged: bool,
+    /// Whether a release tag names it.
+    released: bool,
     expected: Expected,
 }
 
@@ -372,6 +375,7 @@ fn row(name: &'static str, attached: Attached, expected: Expected) -> Row {
         attached,
         uses: json!({}),
         damaged: false,
+        released: false,
         expected,
     }
 }
@@ -449,6 +453,10 @@ fn forgeries() -> Vec<Row> {
         "name = \"sam\"\nteams = [\"security\"]\nroles = [\"security\"]",
         "name = \"sam\"\nteams = [\"security\"]\nroles = [\"security\", \"release\"]",
     );
+    let builder_may_release = changed_policy(
+        "name = \"alice\"\nteams = [\"growth\"]\nroles = [\"release\"]",
+        "name = \"alice\"\nteams = [\"growth\"]\nroles = [\"release\", \"builder\"]",
+    );
     let wrong_size = |item: &Item| {
         let right = manifest().descriptor();
         let wrong = Descriptor::new(media::OCI_MANIFEST, right.digest, right.size + 1);
@@ -486,8 +494,19 @@ fn forgeries() -> Vec<Row> {
             good().changed("provenance", flipped),
             Denied("it names a key of ci, but signature does not verify"),
         ),
+        // What alice said is hers, by her key for releases, but of another kind: a builder's words.
         row(
             "swapped predicate type",
+            good().replaced(
+                "signature",
+                by(&alice(), &said(predicate::SLSA_PROVENANCE, provenance())),
+            ),
+            Denied(
+                "signatures: needs a signature by somebody with role \"release\": none is there",
+            ),
+        ),
+        row(
+            "provenance by a key for something else",
             good().replaced(
                 "provenance",
                 by(
@@ -590,7 +609,7 @@ fn forgeries() -> Vec<Row> {
                         .unwrap(),
                 )),
             ),
-            Denied("it names a key of alice, but signature does not verify"),
+            Denied("it names a key of alice, but ed25519 signature is not canonical: its s is"),
         ),
         row(
             "algorithm confusion",
@@ -621,12 +640,26 @@ fn forgeries() -> Vec<Row> {
             Denied("signatures: needs a signature"),
         ),
         row(
-            "provenance is no signature",
+            "stripped signature",
             good().without("signature"),
             Denied(
                 "signatures: needs a signature by somebody with role \"release\": none is there",
             ),
         ),
+        // One who may build and release built it: the provenance counts, and is still no signature.
+        Row {
+            policy: builder_may_release,
+            ..row(
+                "provenance is no signature",
+                good().without("signature").replaced(
+                    "provenance",
+                    by(&alice(), &said(predicate::SLSA_PROVENANCE, provenance())),
+                ),
+                Denied(
+                    "may not be released\n  signatures: needs a signature by somebody with role \"release\": none is there\n    to mend it: alice must run",
+                ),
+            )
+        },
     ]
 }
 
@@ -1132,12 +1165,14 @@ fn releases_and_what_forgers_make_of_them() {
         approvals(),
         incidents::rows(),
         limits(),
+        standings::rows(),
     ]
     .into_iter()
     .flatten()
     .collect();
     let names: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
     assert_eq!(names.len(), rows.len(), "a name stands twice");
+    standings::check(&rows);
     let built: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -1153,6 +1188,7 @@ fn releases_and_what_forgers_make_of_them() {
                 "name": row.name, "policy": row.policy, "repository": REPOSITORY, "now": row.now,
                 "manifest": String::from_utf8_lossy(manifest().bytes()),
                 "evidence": items, "uses": row.uses, "damaged": row.damaged,
+                "released": row.released, "standing": standings::of(row),
                 "verdict": match row.expected {
                     Admitted => json!({"admitted": true}),
                     Denied(because) => json!({"admitted": false, "because": because}),
@@ -1169,7 +1205,12 @@ fn releases_and_what_forgers_make_of_them() {
         let policy = Policy::parse(text(vector, "/policy")).unwrap();
         let (repo, case, circumstances) = read(vector);
         let admitted = vector["verdict"]["admitted"] == json!(true);
-        match policy.judge(&repo, &case, &circumstances) {
+        let (evaluation, verdict) = policy.hear(&repo, &case, &circumstances);
+        let (standing, expected) = (evaluation.state_text(), text(vector, "/standing"));
+        if standing != expected {
+            wrong.push(format!("{name} stands at {standing}, not at {expected}"));
+        }
+        match verdict {
             Ok(_) if admitted => {}
             Ok(_) => wrong.push(format!("{name} was admitted")),
             Err(denial) if admitted => wrong.push(format!("{name} was denied: {denial}")),
@@ -1215,6 +1256,7 @@ pub(super) fn read(vector: &Value) -> (crate::name::RepoName, Case, Circumstance
     if vector["damaged"] == json!(true) {
         circumstances.damaged.insert(Digest::sha256(b"weights"));
     }
+    circumstances.released = vector["released"] == json!(true);
     (repo, case, circumstances)
 }
 

@@ -233,7 +233,7 @@ fn verdicts() -> Vec<Verdict> {
                 &not_canonical(),
                 Some(&id(&alice)),
             )],
-            Denied("does not verify with this key"),
+            Denied("ed25519 signature is not canonical: its s is not below"),
         ),
         one(
             "ecdsa signature with a trailing byte",

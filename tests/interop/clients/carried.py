@@ -2,13 +2,50 @@
 
 import json
 
-from harness import IMMUTABLE, contains, same
-from sealed import SIGNATURE, Verifier, sealstone
+from harness import IMMUTABLE, contains, same, sealstone_only
+from sealed import OFFLINE, PLAIN, PROVENANCE, PROVENANCE_TYPE, SIGNATURE, Verifier, sealstone, verifier_key
+
+# Signatures and provenance by the release keys, each proven to be in the log; the roots sign nothing here.
+POLICY = """\
+schema = "sealstone-policy/v2"
+version = 1
+expires = "2099-01-01T00:00:00Z"
+
+[roots]
+threshold = 1
+keys = [\"""{root}\"""]
+
+[[log]]
+vkey = "{log}"
+
+[[identity]]
+name = "{name}"
+roles = ["release", "builder"]
+keys = [\"""{ed25519}\""", \"""{p256}\"""]
+
+[[scope]]
+repositories = ["models/**"]
+
+[[scope.require]]
+rule = "signatures"
+
+[[scope.require]]
+rule = "provenance"
+builders = ["https://builds.example/*"]
+
+[[scope.require]]
+rule = "log"
+"""
 
 
 class Carried(Verifier):
     name = "carried"
-    tools = ("oras", "skopeo")
+    tools = ("oras", "skopeo", "cosign")
+
+    def set_up(self):
+        self.environment["SIGSTORE_ROOT_FILE"] = "/dev/null"
+        super().set_up()
+        self.attest("slsa-provenance", PROVENANCE)
 
     def other(self, name):
         return f"{self.host}/{self.repository(IMMUTABLE, name)}"
@@ -19,11 +56,46 @@ class Carried(Verifier):
             self.sealstone("export", self.subject, name)
         return path
 
+    def policy(self, name, log, signer="release"):
+        """A file with the policy above, by which `signer` releases and `log` is the log."""
+        public = lambda which: (self.home / f"{which}.pub").read_text()  # noqa: E731
+        path = self.home / name
+        path.write_text(POLICY.format(root=public("root"), log=log, name=signer, ed25519=public(signer), p256=public(f"{signer}-p256")))
+        return path
+
     def check_oras_copies_bundle_and_signatures(self):
         target = self.other("by-oras")
         self.run("oras", "cp", "-r", "--from-plain-http", "--to-plain-http", self.subject, f"{target}:1.0.0")
         self.sealstone("verify", f"{target}:1.0.0", "--key", "release.pub")
         self.refused(sealstone(), "verify", f"{target}:1.0.0", "--key", "other.pub", says="policy does not hold")
+
+    def check_cosign_verifies_what_oras_copied(self):
+        copied = f"{self.other('by-oras')}@{self.digest}"
+        for pair in ("release", "other"):
+            check = self.run if pair == "release" else lambda *words: self.refused(*words, says=())
+            for key in (f"{pair}.pub", f"{pair}-p256.pub"):
+                check("cosign", "verify", "--key", key, *OFFLINE, *PLAIN, copied)
+                check("cosign", "verify-attestation", "--key", key, "--type", PROVENANCE_TYPE, *OFFLINE, *PLAIN, copied)
+        self.refused("cosign", "verify-attestation", "--key", "release.pub", "--type", "https://cyclonedx.org/bom", *OFFLINE, *PLAIN, copied, says=())
+
+    @sealstone_only
+    def check_cosign_finds_what_oras_copied_in_our_log(self):
+        root, _ = self.trusted_root()
+        words = ("--trusted-root", root, *PLAIN, f"{self.other('by-oras')}@{self.digest}")
+        self.run("cosign", "verify", "--key", "release-p256.pub", *words)
+        self.run("cosign", "verify-attestation", "--key", "release-p256.pub", "--type", PROVENANCE_TYPE, *words)
+        self.refused("cosign", "verify", "--key", "other-p256.pub", *words, says=())
+        self.refused("cosign", "verify-attestation", "--key", "other-p256.pub", "--type", PROVENANCE_TYPE, *words, says=())
+
+    @sealstone_only
+    def check_what_oras_copied_holds_under_a_policy_with_our_log(self):
+        copied = f"{self.other('by-oras')}:1.0.0"
+        self.sealstone("keygen", "--out", "root", "--no-passphrase")
+        ours = self.sealstone("log", "key", self.host).strip()
+        self.sealstone("verify", copied, "--policy", self.policy("policy.toml", ours))
+        strange = verifier_key(ours.split("+", 1)[0], self.public_der("other.pub"))
+        for path in (self.policy("strange.toml", strange), self.policy("other.toml", ours, signer="other")):
+            self.refused(sealstone(), "verify", copied, "--policy", path, says="policy does not hold")
 
     def check_oras_lists_the_signatures(self):
         output = self.run("oras", "discover", "--plain-http", "--format", "json", self.subject)

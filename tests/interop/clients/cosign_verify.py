@@ -1,19 +1,35 @@
 """cosign as verifier of what sealstone signs: by key, without any outside service; and the other way round."""
 
-from harness import CheckFailed, NotHere, sealstone_only
-from sealed import MODEL_SIGNATURE, SIGNATURE, Verifier, sealstone, with_payload_changed, with_proof_changed, with_two_signatures
+import hashlib
+import json
+import pathlib
+import shlex
 
-PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
-PROVENANCE = {
-    "buildDefinition": {
-        "buildType": "https://builds.example/train/v1",
-        "externalParameters": {"config": "sft.yaml"},
-        "resolvedDependencies": [{"name": "source", "uri": "git+https://git.example/demo", "digest": {"gitCommit": "d20ace79" * 5}}],
-    },
-    "runDetails": {"builder": {"id": "https://builds.example/worker"}},
-}
-OFFLINE = ("--insecure-ignore-tlog=true", "--private-infrastructure")
-PLAIN = ("--allow-http-registry", "--allow-insecure-registry")
+from harness import CheckFailed, NotHere, same, sealstone_only
+from sealed import (
+    MODEL_SIGNATURE,
+    OFFLINE,
+    PLAIN,
+    PROVENANCE,
+    PROVENANCE_TYPE,
+    SIGNATURE,
+    Verifier,
+    roots_of_others,
+    sealstone,
+    with_payload_changed,
+    with_proof_changed,
+    with_two_signatures,
+)
+
+README = pathlib.Path(__file__).resolve().parents[3] / "README.md"
+TEST_RESULT = {"result": "PASSED", "configuration": [{"name": "data", "digest": {"sha256": hashlib.sha256(b"data").hexdigest()}}]}
+OTHER_TYPES = ("https://cyclonedx.org/bom", "https://in-toto.io/attestation/release/v0.1", "slsaprovenance", "spdx")
+
+
+def commands_of_the_readme():
+    """The commands under the heading of cosign, as lists of words."""
+    block = README.read_text().split("**cosign**", 1)[1].split("```sh\n", 1)[1].split("```", 1)[0]
+    return [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 class CosignVerify(Verifier):
@@ -112,7 +128,8 @@ class CosignVerify(Verifier):
         for key in ("other.pub", "other-p256.pub"):
             self.refused(*self.verify_attestation(key, PROVENANCE_TYPE), says=())
         for key in ("release.pub", "release-p256.pub"):
-            self.refused(*self.verify_attestation(key, "https://cyclonedx.org/bom"), says=())
+            for kind in OTHER_TYPES:
+                self.refused(*self.verify_attestation(key, kind), says=())
 
     def check_verify_blob_attestation_of_an_attestation(self):
         for algorithm, key in (("ed25519", "release.pub"), ("ecdsa-p256-sha256", "release-p256.pub")):
@@ -136,6 +153,8 @@ class CosignVerify(Verifier):
         against = ("--trusted-root", root)
         self.run(*self.verify_attestation("release-p256.pub", PROVENANCE_TYPE, *against))
         self.refused(*self.verify_attestation("other-p256.pub", PROVENANCE_TYPE, *against), says=())
+        for kind in OTHER_TYPES:
+            self.refused(*self.verify_attestation("release-p256.pub", kind, *against), says=())
         words = ("cosign", "verify-blob-attestation", "--key", "release-p256.pub", *against, "--type", PROVENANCE_TYPE)
         self.run(*words, "--bundle", self.write_json("logged.json", logged), self.manifest)
         changed = self.write_json("changed.json", with_proof_changed(logged))
@@ -151,4 +170,37 @@ class CosignVerify(Verifier):
         self.refused(*words, "--bundle", changed, self.manifest, says=())
         unlogged = self.write_json("unlogged.json", {**bundle, "verificationMaterial": {**bundle["verificationMaterial"], "tlogEntries": []}})
         self.refused(*words, "--bundle", unlogged, self.manifest, says=())
-        self.run("cosign", "verify", "--key", "release-p256.pub", "--trusted-root", root, *PLAIN, self.subject)
+        self.run(*self.verify_logged("release-p256.pub", root))
+
+    def verify_logged(self, key, root):
+        return ("cosign", "verify", "--key", key, "--trusted-root", root, *PLAIN, self.subject)
+
+    @sealstone_only
+    def check_what_is_in_our_log_is_refused_by_another_key_or_another_log(self):
+        root, bundle = self.trusted_root()
+        self.refused(*self.verify_logged("other-p256.pub", root), says=())
+        # Ed25519 signatures are in the log as events, which cosign does not read.
+        self.refused(*self.verify_logged("release.pub", root), says=())
+        good = self.write_json("logged.json", bundle)
+        for name, value in roots_of_others(json.loads(root.read_text()), self.public_der("other.pub")).items():
+            other = self.write_json(f"{name}_root.json", value)
+            self.refused(*self.verify_logged("release-p256.pub", other), says=())
+            self.refused(*self.verify_attestation("release-p256.pub", PROVENANCE_TYPE, "--trusted-root", other), says=())
+            words = ("cosign", "verify-blob-attestation", "--key", "release-p256.pub", "--trusted-root", other, "--type", SIGNATURE)
+            self.refused(*words, "--bundle", good, self.manifest, says=())
+
+    @sealstone_only
+    def check_the_commands_of_the_readme(self):
+        self.attest("test-result", TEST_RESULT)
+        self.write_json("bundle.json", self.attestations["ecdsa-p256-sha256"])
+        weights = hashlib.sha256((self.model / "model.safetensors").read_bytes()).hexdigest()
+        commands = commands_of_the_readme()
+        kinds = [command[1] for command in commands if command[0] == "cosign"]
+        same(kinds, ["verify"] * 2 + ["verify-attestation"] * 2 + ["verify-blob-attestation"], "the commands of README.md")
+        for command in commands:
+            words = [{"$IT": self.subject, "HEX": weights}.get(word, word).replace("localhost:5000", self.host) for word in command]
+            if words[1] in ("verify", "verify-attestation"):
+                words.append("--allow-http-registry")
+            self.run(*words)
+            if words[0] == "cosign":
+                self.refused(*[word.replace("release", "other") if word.endswith(".pub") else word for word in words], says=())

@@ -6,8 +6,9 @@ use super::as_text;
 use super::evidence::signer;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::log::{
-    AddCheckpoint, Entry, Hash, KeyKind, LogProof, LogTrust, SignedCheckpoint, TileKind, TilePath,
-    Tiles, TlogEntry, VerifierKey, decode_entries, encode_entries,
+    AddCheckpoint, Checkpoint, Entry, Hash, KeyKind, LogProof, LogTrust, SignedCheckpoint,
+    TileKind, TilePath, Tiles, TlogEntry, VerifierKey, decode_entries, encode_entries,
+    parse_cosignatures,
 };
 
 /// A log that trusts a key which no seed was signed with, under the name that the seeds have.
@@ -112,6 +113,36 @@ pub(super) fn add_checkpoint(input: &[u8]) -> bool {
     let trust = stranger(&request.checkpoint.claim().origin);
     let keys: Vec<VerifierKey> = trust.logs().iter().map(|log| log.key.clone()).collect();
     assert!(request.judge(&keys, None).is_err());
+    true
+}
+
+/// Input: what a witness answers about a fixed checkpoint. A line that is taken is the witness's own and holds; of another
+/// witness of that name, whose key no seed was signed with, none is.
+pub(super) fn cosignatures(input: &[u8]) -> bool {
+    let key = |name: &str, kind: KeyKind, key: &SecretKey| {
+        VerifierKey::new(name, kind, key.public_key().clone()).expect("a fixed, valid name")
+    };
+    let log = key("log.example.com", KeyKind::Log, &signer());
+    let checkpoint = Checkpoint::new("log.example.com", 1, Hash::of_entry(b"entry"))
+        .sign(&log, &signer())
+        .expect("a key in memory signs");
+    let other =
+        SecretKey::ed25519_from_seed(&[0x77; 32]).expect("a fixed seed that is known to work");
+    let stranger = key("witness.example.com", KeyKind::Witness, &other);
+    assert!(!matches!(
+        parse_cosignatures(input, &checkpoint, &stranger),
+        Ok(Some(_))
+    ));
+    let witness = key("witness.example.com", KeyKind::Witness, &signer());
+    let Ok(Some(line)) = parse_cosignatures(input, &checkpoint, &witness) else {
+        return false;
+    };
+    assert!(witness.is_named_by(&line));
+    assert!(checkpoint.check_cosignature(&witness, &line).is_ok());
+    let mut cosigned = checkpoint.clone();
+    cosigned.add_cosignature(line);
+    let seen = cosigned.cosignatures([&witness]);
+    assert!(seen.is_ok_and(|seen| seen.len() == 1));
     true
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns the properties. They run under libFuzzer from `tests/fuzz` and, over the seeds there and
 //! generated inputs, as an ordinary test here, so that a target cannot rot between two fuzzing sessions.
-//! Uses nothing but `sealstone-spec` and, for files of other tools, `sealstone`, because the fuzzing workspace
-//! includes these files by path.
+//! Uses nothing but `sealstone-spec` and, for files of other tools and places where bundles lie, `sealstone`, because the
+//! fuzzing workspace includes these files by path.
 //!
 //! Invariant: a target panics only if a property is broken, and says whether the input was accepted,
 //! so that a target that refuses everything is noticed.
@@ -13,6 +13,7 @@ mod documents;
 mod evidence;
 mod keys;
 mod log;
+mod places;
 mod policy;
 mod recipe;
 mod statements;
@@ -52,9 +53,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("log_entry", log::entry),
     ("tlog_entry", log::tlog_entry),
     ("add_checkpoint", log::add_checkpoint),
+    ("cosignatures", log::cosignatures),
     ("log_tile", log::tile),
     ("model_signature", evidence::model_signature),
     ("cosign_key", keys::cosign_key),
+    ("private_key", keys::private_key),
+    ("release_archive", places::release_archive),
+    ("layout_index", places::layout_index),
+    ("signature_list", places::signature_list),
     ("policy", policy::document),
     ("signed_policy", policy::signed),
     ("glob", policy::glob),

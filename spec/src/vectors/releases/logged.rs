@@ -1,6 +1,8 @@
 //! Statements as the log holds them: keys that no longer sign count for what it holds from before, later words
 //! take back earlier ones, and proofs count under the witnesses that the policy asks for.
 
+mod mutations;
+
 use super::*;
 use crate::log::tests::{Grown, ORIGIN, SECONDS, log_key, witness_key};
 use crate::log::{Checkpoint, Entry, EventEntry, KeyKind, LogProof, Operation, VerifierKey};
