@@ -302,6 +302,72 @@ fn a_project_of_dvc_runs_once_its_data_is_there() {
     );
 }
 
+const MLPROJECT: &str = "name: lines\n\nentry_points:\n  train:\n    parameters:\n      data: {type: path, default: data/raw.csv}\n\
+    \x20     rows: {type: float, default: 2}\n    command: \"sh train.sh {data} {rows}\"\n";
+
+/// A project of MLflow whose one entry point writes the first lines of its data.
+fn mlproject() -> Desk {
+    Desk::new(&[
+        ("MLproject", MLPROJECT),
+        (
+            "train.sh",
+            "mkdir -p model\nhead -n \"$2\" \"$1\" > model/lines.txt\n",
+        ),
+        ("data/raw.csv", "x\n3\n1\n2\n"),
+    ])
+}
+
+#[test]
+fn a_project_of_mlflow_runs_once_somebody_says_what_it_writes() {
+    let desk = mlproject();
+    desk.ends(0, &["import", "mlproject"]);
+    assert_eq!(
+        desk.run(&["run"]).status.code(),
+        Some(2),
+        "nothing is run while a place is left to fill in"
+    );
+    let recipe = desk.read("recipe.toml");
+    let gap = "\"TODO: MLproject does not say which files it writes\"";
+    assert!(recipe.contains(gap), "{recipe}");
+    // There is a recipe now, and it may be somebody's work: it is replaced only if that is asked for.
+    assert_ne!(desk.run(&["import", "mlproject"]).status.code(), Some(0));
+    assert_eq!(desk.read("recipe.toml"), recipe);
+    desk.write("recipe.toml", &recipe.replace(gap, "\"model/lines.txt\""));
+    desk.ends(0, &["run"]);
+    assert_eq!(desk.read("model/lines.txt"), "x\n3\n");
+    desk.ends(0, &["replay", "."]);
+    // The defaults of the entry point are the stage's parameters.
+    let params = desk.read("params.toml");
+    assert!(params.contains("rows = 2"), "{params}");
+    desk.write("params.toml", &params.replace("rows = 2", "rows = 3"));
+    let other = desk.ends(2, &["replay", "."]);
+    assert_eq!(other["report"]["attribution"], "params", "{other}");
+    assert_eq!(
+        other["report"]["firstDivergence"]["artifact"],
+        "model/lines.txt"
+    );
+    assert_eq!(
+        desk.read("MLproject"),
+        MLPROJECT,
+        "nothing of MLflow's is changed"
+    );
+}
+
+#[test]
+fn a_project_of_mlflow_that_is_watched_has_no_gap() {
+    if !works("strace", "-V") {
+        return skips::not_installed("strace");
+    }
+    let desk = mlproject();
+    let written = desk.ends(0, &["import", "mlproject", "--trace"]);
+    let stage = &written["stages"][0];
+    assert_eq!(names(&stage["in"]), ["data/raw.csv", "train.sh"]);
+    assert_eq!(names(&stage["out"]), ["model/lines.txt"]);
+    desk.ends(0, &["run"]);
+    assert_eq!(desk.read("model/lines.txt"), "x\n3\n");
+    desk.ends(0, &["replay", "."]);
+}
+
 #[test]
 fn documents_are_checked_against_what_they_were_made_from() {
     if !works("python3", "-V") {

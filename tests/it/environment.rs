@@ -379,3 +379,80 @@ fn a_bundle_with_a_flipped_byte_halts_into_quarantine() {
     assert!(incidents.join(place).is_dir(), "{record}");
     assert_eq!(fs::read_dir(desk.path("alerts")).unwrap().count(), 1);
 }
+
+/// Two documents that differ in a fact of each weight: the kernels of the BLAS, and the processor's model.
+#[test]
+fn documents_of_facts_are_compared_for_a_class() {
+    let desk = Desk(tempfile::tempdir().unwrap());
+    let document = |model: &str, kernels: &str| {
+        let facts =
+            serde_json::json!({"cpu.model": model, "blas.arch": kernels, "libc.version": "2.36"});
+        serde_json::json!({"schema": "sealstone-environment/v1", "facts": facts})
+    };
+    desk.write("there.json", &document("106", "Haswell").to_string());
+    // As `sealstone env show` prints it: the document among other things.
+    let here = serde_json::json!({"facts": document("143", "SkylakeX"), "runner": "process"});
+    desk.write("here.json", &here.to_string());
+    let rows = |found: &Value| -> Vec<(String, String, String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let rows = found["rows"].as_array().unwrap().iter();
+        rows.map(|row| {
+            (
+                text(&row["fact"]),
+                text(&row["level"]),
+                text(&row["base"]),
+                text(&row["now"]),
+            )
+        })
+        .collect()
+    };
+    let due = |levels: [&str; 2]| -> Vec<(String, String, String, String)> {
+        vec![
+            (
+                "cpu.model".into(),
+                levels[0].into(),
+                "106".into(),
+                "143".into(),
+            ),
+            (
+                "blas.arch".into(),
+                levels[1].into(),
+                "Haswell".into(),
+                "SkylakeX".into(),
+            ),
+        ]
+    };
+    let diff = ["env", "diff", "there.json", "here.json"];
+    for (class, code, levels) in [
+        ("bit_exact", 3, ["W", "M"]),
+        ("content_exact", 3, ["W", "M"]),
+        ("numeric", 0, ["W", "W"]),
+        ("functional", 0, ["W", "W"]),
+        ("statistical", 0, ["i", "i"]),
+    ] {
+        let found = desk.run(&[&diff[..], &["--class", class]].concat(), code);
+        assert_eq!(rows(&found), due(levels), "{class}: {found}");
+        assert_eq!(found["inconclusive"], code == 3, "{class}: {found}");
+        assert_eq!(found["class"], class);
+    }
+    // Without a class, the strictest is meant.
+    let found = desk.run(&diff, 3);
+    assert_eq!(rows(&found), due(["W", "M"]), "{found}");
+    // The same document twice has no row; what holds no document is no answer.
+    let same = desk.run(&["env", "diff", "there.json", "there.json"], 0);
+    assert_eq!(same["rows"], serde_json::json!([]));
+    assert_eq!(same["base"], same["now"]);
+    desk.write("other.json", "{}");
+    desk.run(&["env", "diff", "there.json", "other.json"], 2);
+    desk.run(
+        &[
+            "env",
+            "diff",
+            "there.json",
+            "here.json",
+            "--class",
+            "roughly",
+        ],
+        2,
+    );
+}

@@ -126,6 +126,38 @@ async fn a_release_needs_a_reproduction_by_somebody_other_than_the_builder() {
     let refused = release().expect(3);
     refused.says("reproduction");
 
+    // Whoever replays under the policy is denied as well, before anything runs. Nothing is said of the bundle for it: it
+    // is as good as it was, and only not reproduced yet.
+    let said = || {
+        let shown = desk.admin(&["inspect", &bundle]).expect(0);
+        shown.json["referrers"].clone()
+    };
+    let before = said();
+    assert!(
+        before.as_array().is_some_and(|list| !list.is_empty()),
+        "{before}"
+    );
+    let by_policy = [
+        "replay",
+        &bundle,
+        "--policy",
+        "policy.json",
+        "--sign-with",
+        "stranger.key",
+        "--push",
+    ];
+    let denied = desk.admin(&by_policy).expect(6);
+    let report = &denied.json["report"];
+    assert_eq!(report["verdict"], "HALTED", "{}", denied.everything);
+    assert_eq!(
+        report["reasons"][0]["code"], "policy",
+        "{}",
+        denied.everything
+    );
+    assert_eq!(report["stages"], serde_json::json!([]));
+    assert_eq!(denied.json["attached"], serde_json::json!([]));
+    assert_eq!(said(), before);
+
     // The builder's own replay is none, and neither is a stranger's.
     let replay = |key: &str, more: &[&str]| {
         let arguments = [
@@ -159,6 +191,21 @@ async fn a_release_needs_a_reproduction_by_somebody_other_than_the_builder() {
     release()
         .expect(3)
         .says("was made with something waived: insecure");
+    // What was waived is a warning, and a warning fails where that was asked for.
+    let strictly = [
+        "replay",
+        &bundle,
+        "--insecure-skip-signatures",
+        "--scope",
+        "infer",
+        "--strict",
+    ];
+    let warned = desk.admin(&strictly).expect(1);
+    assert_eq!(
+        warned.json["report"]["verdict"], "REPRODUCED_WITH_WARNINGS",
+        "{}",
+        warned.everything
+    );
     let state = desk.admin(&["status", &bundle, "--policy", "policy.json"]);
     assert_eq!(state.json["state"], "candidate", "{}", state.everything);
     let early = ["pull", &bundle, "--registry-policy", "-o", "early"];

@@ -4,6 +4,7 @@
 //! the test fails at its end.
 
 use crate::client;
+use sealstone_spec::digest::Digest;
 use sealstone_tests::examples::example;
 use sealstone_tests::registry::binary;
 use serde_json::Value;
@@ -301,10 +302,37 @@ impl Bench {
         }
     }
 
-    /// Replays the project as it is, and holds what comes of it against what is due.
+    /// Replays the project as it is, and holds what comes of it against what is due. Whatever that is, the project is the
+    /// same afterwards.
     pub(super) fn replay(&mut self, name: &str, more: &[&str], due: Due) -> Ended {
+        let before = self.digests();
         let ended = self.sealstone(&[&["replay", "p"], more].concat(), &[]);
+        let after = self.digests();
+        let touched: Vec<&PathBuf> = before
+            .keys()
+            .chain(after.keys())
+            .filter(|path| before.get(*path) != after.get(*path))
+            .collect();
+        if !touched.is_empty() {
+            self.failed.push(format!(
+                "{name}: the replay touched the project: {touched:?}\n{}",
+                ended.said
+            ));
+        }
         self.hold(name, ended, due)
+    }
+
+    /// What the project's files are. Wheels are left out: they are large, and each replay checks every one by its digest.
+    fn digests(&self) -> BTreeMap<PathBuf, Digest> {
+        let wheels = self.path("wheels");
+        files(&self.project())
+            .into_iter()
+            .filter(|path| !path.starts_with(&wheels))
+            .map(|path| {
+                let digest = Digest::sha256(&fs::read(&path).unwrap());
+                (path, digest)
+            })
+            .collect()
     }
 
     /// Holds an ended replay against what is due.
@@ -375,7 +403,7 @@ impl Bench {
     }
 }
 
-/// The project's own files: without wheels and what the client keeps for itself.
+/// The project's own files: without what the client keeps for itself.
 fn files(project: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut queue = vec![project.to_owned()];

@@ -175,3 +175,26 @@ fn the_order_of_stages_follows_from_what_they_read() {
     bench.restore();
     bench.close();
 }
+
+#[test]
+fn other_data_that_somebody_pinned_is_put_down_to_the_data() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let data = "data/digits.csv";
+    let ended = bench.fault(
+        "one pixel of one image, and its digest in the recipe",
+        |bench| {
+            let recipe = bench.read("recipe.toml");
+            // The second image, which is learnt from: one of its pixels is a sixteenth brighter.
+            bench.edit(data, "\n0,0,0,12,13,5,", "\n0,0,0,12,14,5,");
+            let pinned = bench.sealstone(&["lint", "p", "--fix-digests"], &[]);
+            assert_ne!(bench.read("recipe.toml"), recipe, "{}", pinned.said);
+        },
+        &[],
+        Due::diverged("prepare", "work/train.npz", "tensor:images", "data"),
+    );
+    let evidence = ended.report["evidence"].to_string();
+    bench.check("the data is named", evidence.contains(data), &ended);
+    bench.close();
+}

@@ -11,4 +11,5 @@ mod hidden;
 mod machine;
 mod measured;
 mod people;
+mod places;
 mod unruly;
