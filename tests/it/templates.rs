@@ -7,8 +7,11 @@
 use sealstone_tests::registry::{Setup, TestRegistry, binary};
 use serde_json::Value;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::mpsc::{Receiver, channel};
 
 const RECIPE: &str = r#"recipe = { version = 1, name = "my-model", owner = "team-x", risk = "low" }
 environment = { kind = "host" }
@@ -242,6 +245,47 @@ impl Server {
     }
 }
 
+/// Somebody who is called where a replay does not reproduce: the address, and the bodies that were posted there.
+fn webhook() -> (String, Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let body = posted(&mut stream);
+            // Before the answer: whoever is answered may look at once.
+            if send.send(serde_json::from_slice(&body).unwrap()).is_err() {
+                return;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer).unwrap();
+        }
+    });
+    (format!("http://{address}/alerts"), receive)
+}
+
+/// The body of one request.
+fn posted(stream: &mut TcpStream) -> Vec<u8> {
+    let mut text: Vec<u8> = Vec::new();
+    let mut piece = [0_u8; 4096];
+    loop {
+        if let Some(end) = text.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&text[..end]).to_ascii_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:"))
+                .map_or(0, |length| length.trim().parse::<usize>().unwrap());
+            if text.len() >= end + 4 + length {
+                return text[end + 4..].to_vec();
+            }
+        }
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "the request ended early");
+        text.extend_from_slice(&piece[..count]);
+    }
+}
+
 /// `${{ ... }}` as GitHub replaces it before a shell sees the text.
 fn github(text: &str, values: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
@@ -265,7 +309,9 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
     let trusted = fs::read_to_string(server.path("trust/builder.pub")).unwrap();
     let secret = fs::read_to_string(server.path("trust/replay.key")).unwrap();
     let summary = server.path("summary.md");
+    let (hook, alerts) = webhook();
     let values = [
+        ("secrets.SEALSTONE_WEBHOOK", hook.as_str()),
         ("vars.SEALSTONE_TRUSTED_PUB", trusted.trim_end()),
         ("secrets.SEALSTONE_REPLAY_KEY", secret.trim_end()),
         (
@@ -325,34 +371,75 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
         ("comment.md", ""),
         ("report.html", "<!"),
         ("smoke.xml", "<?xml"),
+        ("smoke.sarif", "{"),
+        ("smoke.md", ""),
         ("smoke.html", "<!"),
+        ("all.md", ""),
     ];
+    let in_full = [
+        ("full.xml", "<?xml"),
+        ("full.sarif", "{"),
+        ("full.md", ""),
+        ("full.html", "<!"),
+    ];
+    let ran_in_full = || Path::new(&server.path("job/full.xml")).exists();
     let told = || {
         let text = fs::read_to_string(&summary).unwrap();
         fs::remove_file(&summary).unwrap();
         text
     };
-    run("commit", &[0; 6]);
+    let both = |text: &str, verdict: &str| text.matches(verdict).count() >= 2;
+    run("commit", &[0; 7]);
     server.left(&files);
     let first = told();
     assert!(
-        first.contains("REPRODUCED") && !first.contains("drift"),
+        both(&first, "REPRODUCED") && !first.contains("drift"),
         "{first}"
     );
+    assert!(!ran_in_full(), "nothing of the training changed");
     assert_eq!(server.reports(), 0);
+    run("nightly", &[0, 0]);
+    let night = [
+        ("junit.xml", "<?xml"),
+        ("replay.sarif", "{"),
+        ("comment.md", ""),
+        ("report.html", "<!"),
+    ];
+    server.left(&night);
+    assert!(told().contains("REPRODUCED"));
     run("release", &[0, 0]);
     server.left(&[("junit.xml", "<?xml"), ("report.html", "<!")]);
     assert!(server.reports() > 0, "the report of a release is attached");
-    // The evaluation alone would not notice: the weights that are committed are those of before.
+    // The evaluation alone would not notice: the weights that are committed are those of before. So all is made again.
     server.change_the_training();
-    run("commit", &[0; 6]);
+    run("commit", &[0; 7]);
+    server.left(&in_full);
     let changed = told();
     assert!(changed.contains("REPRODUCED_WITH_WARNINGS"), "{changed}");
     assert!(changed.contains("keep 3→2"), "{changed}");
+    assert_eq!(alerts.try_iter().count(), 0, "nobody is called for nothing");
     server.break_the_evaluation();
-    run("commit", &[0, 0, 0, 2, 2, 0]);
+    run("commit", &[0, 0, 0, 2, 2, 2, 0]);
     server.left(&files);
+    server.left(&in_full);
+    assert!(both(&told(), "DIVERGED"));
+    let posted: Vec<Value> = alerts.try_iter().collect();
+    assert_eq!(posted.len(), 3, "each replay calls: {posted:?}");
+    for alert in &posted {
+        assert_eq!(
+            (&alert["verdict"], &alert["owner"]),
+            (&"DIVERGED".into(), &"team-x".into()),
+            "{alert}"
+        );
+    }
+    for scope in ["eval", "smoke", "full"] {
+        let alerts = fs::read_dir(server.path(&format!("job/alerts/{scope}"))).unwrap();
+        assert_eq!(alerts.count(), 1, "{scope}: an alert is a file as well");
+    }
+    run("nightly", &[2, 0]);
+    server.left(&night);
     assert!(told().contains("DIVERGED"));
+    assert_eq!(alerts.try_iter().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -382,22 +469,51 @@ async fn the_template_for_gitlab_replays_a_commit_and_a_release() {
             let due = if number + 1 == lines.len() { code } else { 0 };
             server.step(job, line.as_str().unwrap(), &variables, due);
         }
-        // What the job says it keeps is there, whatever the verdict.
+    };
+    // What the job says it keeps is there, whatever the verdict; alerts only where there was something to alert of.
+    let kept = |alerts: bool| {
         let kept = template[".replay"]["artifacts"]["paths"]
             .as_array()
             .unwrap();
         let junit = template[".replay"]["artifacts"]["reports"]["junit"].clone();
         for name in kept.iter().chain([&junit]) {
-            server.left(&[(name.as_str().unwrap(), "")]);
+            match name.as_str().unwrap() {
+                "alerts/" => {
+                    let place = server.path("job/alerts");
+                    let found = fs::read_dir(place).map_or(0, Iterator::count);
+                    assert_eq!(found > 0, alerts, "{found} alerts");
+                }
+                name => server.left(&[(name, "")]),
+            }
         }
     };
-    run("replay-commit", 0);
-    run("replay-smoke", 0);
+    let ran = || Path::new(&server.path("job/report.json")).exists();
+    for job in ["replay-commit", "replay-smoke", "replay-nightly"] {
+        run(job, 0);
+        kept(false);
+    }
+    run("replay-changed", 0);
+    assert!(!ran(), "nothing of the training changed");
     run("replay-release", 0);
+    kept(false);
     assert!(server.reports() > 0, "the report of a release is attached");
+    server.change_the_training();
+    run("replay-changed", 0);
+    kept(false);
     server.break_the_evaluation();
-    run("replay-commit", 2);
-    run("replay-smoke", 2);
+    for job in [
+        "replay-commit",
+        "replay-smoke",
+        "replay-changed",
+        "replay-nightly",
+    ] {
+        run(job, 2);
+        kept(true);
+    }
+    // The night has its own pipeline: no other job runs in it, and it in no other.
+    let rules = |job: &str| template[job]["rules"].to_string();
+    assert!(rules("replay-nightly").contains("schedule"));
+    assert_eq!(template[".commit"]["rules"][0]["when"], "never");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -489,4 +605,6 @@ async fn the_job_for_kubernetes_replays_a_release() {
         &policy.replace(&public("builder"), &public("replay")),
     );
     server.step("another policy", &other, &variables, 3);
+    let alerts = fs::read_dir(server.path("pod/alerts")).unwrap();
+    assert_eq!(alerts.count(), 1, "somebody is told");
 }
