@@ -124,6 +124,12 @@ fn record_python(told: &Value, captured: &mut Captured) {
             .map(str::to_owned)
     };
     let whole = |pointer: &str| told.pointer(pointer).and_then(Value::as_i64);
+    // A number where all libraries agree, else a text with each.
+    let threads = |pointer: &str| -> Option<FactValue> {
+        whole(pointer)
+            .map(FactValue::from)
+            .or_else(|| text(pointer).map(FactValue::from))
+    };
     let entries = |pointer: &str| -> Option<BTreeMap<String, String>> {
         let map = told.pointer(pointer)?.as_object()?;
         let entries: BTreeMap<String, String> = map
@@ -147,9 +153,9 @@ fn record_python(told: &Value, captured: &mut Captured) {
     for name in ["implementation", "version", "arch"] {
         captured.set_some(&format!("blas.{name}"), text(&format!("/blas/{name}")));
     }
-    captured.set_some("blas.threads", whole("/blas/threads"));
+    captured.set_some("blas.threads", threads("/blas/threads"));
     captured.set_some("openmp.implementation", text("/openmp/implementation"));
-    captured.set_some("openmp.threads", whole("/openmp/threads"));
+    captured.set_some("openmp.threads", threads("/openmp/threads"));
     captured.set_some("torch.threads", whole("/torch/threads"));
     captured.set_some("torch.interop_threads", whole("/torch/interop"));
     captured.set_some("gpu.cuda", text("/cuda"));
@@ -170,6 +176,7 @@ mod tests {
             "packages": {"numpy": "1.26.4 sha256:00", "tokenizers": "0.15"},
             "libraries": {},
             "blas": {"implementation": "openblas", "threads": 1, "arch": null},
+            "openmp": {"implementation": "libgomp; libomp", "threads": "1; 2"},
             "flags": {"torch.allow_tf32": "ghp_16C7e42F292c6912E7710c838347Ae178B4a"},
         });
         let mut captured = Captured::default();
@@ -177,6 +184,8 @@ mod tests {
         let facts = &captured.facts;
         assert_eq!(facts.get("libc.version"), Some(&FactValue::from("2.36")));
         assert_eq!(facts.get("blas.threads"), Some(&FactValue::Whole(1)));
+        // Libraries that do not agree are all told.
+        assert_eq!(facts.get("openmp.threads"), Some(&FactValue::from("1; 2")));
         for absent in [
             "blas.arch",
             "python.abi",
@@ -187,5 +196,24 @@ mod tests {
         }
         assert_eq!(captured.left_out.len(), 1);
         assert!(!captured.left_out[0].contains("ghp_"));
+    }
+
+    #[test]
+    fn what_several_libraries_say_is_told_once_where_they_agree() {
+        let from = PROBE.find("def joined(").unwrap();
+        let function = PROBE[from..].split("\n\n\n").next().unwrap();
+        let script = format!(
+            "{function}\nimport json\nprint(json.dumps([joined([]), joined([None]), joined(['b', None, 'a', 'b']), \
+             joined([2, 2]), joined([10, 9, 10])]))"
+        );
+        let python = std::process::Command::new("python3")
+            .args(["-I", "-c", &script])
+            .output();
+        let Ok(python) = python else {
+            println!("SKIPPED 1: there is no Python");
+            return;
+        };
+        let told: Value = serde_json::from_slice(&python.stdout).unwrap();
+        assert_eq!(told, json!([null, null, "a; b", 2, "9; 10"]));
     }
 }

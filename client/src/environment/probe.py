@@ -103,46 +103,79 @@ def call(path, names, kind):
     return None
 
 
+def joined(values):
+    """What several libraries say: once where they agree, else each value, in order."""
+    values = sorted({value for value in values if value is not None})
+    return values[0] if len(values) == 1 else "; ".join(map(str, values)) or None
+
+
+def load(package, *parts):
+    """Loads an extension of a package, and with it the libraries that it brings; the package itself is not imported, which
+    takes seconds."""
+    import ctypes
+    import glob
+    from importlib import util
+
+    spec = util.find_spec(package)
+    for place in (spec and spec.submodule_search_locations) or []:
+        for path in glob.glob(os.path.join(glob.escape(place), *parts) + "*.so"):
+            ctypes.CDLL(path)
+
+
 def numeric():
     import ctypes
 
-    import numpy  # noqa: F401  loads the BLAS
+    # Each brings a BLAS or an OpenMP of its own, where it is installed.
+    quietly(__import__, "numpy")
+    quietly(load, "scipy", "linalg", "_fblas.")
+    quietly(load, "sklearn", "utils", "_openmp_helpers.")
+    if "torch" in found["packages"]:
+        quietly(__import__, "torch")
 
     affixes = [("", ""), ("", "64_"), ("scipy_", ""), ("scipy_", "64_")]
+    blas, openmp = [], []
     for path in libraries():
         base = os.path.basename(path)
-        if "openblas" in base and "blas" not in found:
+        if "openblas" in base:
             names = lambda word: [before + word + after for before, after in affixes]
             core = call(path, names("openblas_get_corename"), ctypes.c_char_p)
             config = call(path, names("openblas_get_config"), ctypes.c_char_p)
             threads = call(path, names("openblas_get_num_threads"), ctypes.c_int)
             words = (config or b"").decode().split()
-            found["blas"] = {
-                "implementation": "openblas",
-                "version": words[1] if len(words) > 1 else None,
-                "arch": core.decode() if core else None,
-                "threads": threads,
-            }
-        if base.startswith(("libgomp", "libomp", "libiomp")) and "openmp" not in found:
-            found["openmp"] = {
-                "implementation": base.split("-")[0].split(".")[0],
-                "threads": call(path, ["omp_get_max_threads"], ctypes.c_int),
-            }
-    if "blas" not in found:
+            blas.append(
+                {
+                    "implementation": "openblas",
+                    "version": words[1] if len(words) > 1 else None,
+                    "arch": core.decode() if core else None,
+                    "threads": threads,
+                }
+            )
+        if base.startswith(("libgomp", "libomp", "libiomp")):
+            openmp.append(
+                {
+                    "implementation": base.split("-")[0].split(".")[0],
+                    "threads": call(path, ["omp_get_max_threads"], ctypes.c_int),
+                }
+            )
+    if not blas:
         try:
             from threadpoolctl import threadpool_info
 
             for row in threadpool_info():
                 if row.get("user_api") == "blas":
-                    found["blas"] = {
-                        "implementation": row.get("internal_api"),
-                        "version": row.get("version"),
-                        "arch": row.get("architecture"),
-                        "threads": row.get("num_threads"),
-                    }
-                    break
+                    blas.append(
+                        {
+                            "implementation": row.get("internal_api"),
+                            "version": row.get("version"),
+                            "arch": row.get("architecture"),
+                            "threads": row.get("num_threads"),
+                        }
+                    )
         except ImportError:
             pass
+    for name, told in ("blas", blas), ("openmp", openmp):
+        if told:
+            found[name] = {key: joined([one[key] for one in told]) for key in told[0]}
 
 
 def torch_flags():
@@ -162,9 +195,9 @@ def torch_flags():
         found["cudnn"] = str(torch.backends.cudnn.version())
 
 
-def quietly(step):
+def quietly(step, *arguments):
     try:
-        step()
+        step(*arguments)
     except Exception:
         pass
 
