@@ -29,6 +29,25 @@ fn a_model_of_torch_is_made_again() {
     assert_eq!(same["report"]["class"]["achieved"], "bit_exact", "{said}");
     assert_eq!(same["report"]["tests"][0]["ok"], true, "{said}");
 
+    // What training began with stands in the lock, and how large the gradient was in each step.
+    let trace = fs::read_to_string(directory.path().join("trace.jsonl")).unwrap();
+    let steps: Vec<Value> = trace
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(steps.iter().all(|step| step["grad_norm"].is_f64()));
+    let lock = fs::read(directory.path().join("recipe.lock")).unwrap();
+    let lock: Value = serde_json::from_slice(&lock).unwrap();
+    let stages = lock["stages"].as_array().unwrap();
+    let train = stages
+        .iter()
+        .find(|stage| stage["name"] == "train")
+        .unwrap();
+    assert_eq!(train["trace"]["steps"], steps.len());
+    let initial = train["trace"]["initialParams"].as_str().unwrap();
+    assert_eq!(initial.len(), 64, "{initial}");
+    assert_eq!(steps[0]["params_sha256"], initial);
+
     // The step at which training went another way, and what of it.
     let params = directory.path().join("params.json");
     let text = fs::read_to_string(&params).unwrap();
@@ -74,4 +93,20 @@ fn a_model_of_torch_is_made_again() {
         (&0.into(), &"batch_sha256".into()),
         "{said}"
     );
+
+    // Other weights to begin with: the batches are the same, and what differs first is what training began with.
+    let model = "model = NextLetter(len(letters), shape[\"context\"], shape[\"width\"])\n";
+    assert!(code_before.contains(model), "{code_before}");
+    let other = format!("{model}torch.nn.init.zeros_(model.output.bias)\n");
+    fs::write(&script, code_before.replace(model, &other)).unwrap();
+    let (code, other, said) = sealstone(directory.path(), &["replay", "."]);
+    assert_eq!(code, 2, "{said}");
+    let trace = &other["report"]["firstDivergence"]["trace"];
+    assert_eq!(other["report"]["attribution"], "code", "{said}");
+    assert_eq!(
+        (&trace["step"], &trace["column"], &trace["base"]),
+        (&0.into(), &"params_sha256".into(), &initial.into()),
+        "{said}"
+    );
+    assert_eq!(trace["atStart"], true, "{said}");
 }

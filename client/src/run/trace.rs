@@ -1,7 +1,8 @@
 //! What a training trace says in short.
 //!
 //! A trace is JSONL: one object a step, with any of `step`, `epoch`, `loss`, `lr`, `grad_norm`,
-//! `grad_norm_clipped`, `batch_sha256`, `params_sha256`, `rng_sha256`; and `data_wait_s`, which is no result.
+//! `grad_norm_clipped`, `batch_sha256`, `params_sha256` (of the weights that a step began with), `rng_sha256`; and
+//! `data_wait_s`, which is no result.
 
 use crate::error::{Error, Result};
 use sealstone_spec::recipe::{RecipePath, TraceSummary};

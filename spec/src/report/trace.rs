@@ -2,8 +2,8 @@
 //!
 //! A trace is JSON lines, `{"step":0,"loss":0.69,"lr":0.1,"batch_sha256":"…"}`, or the `log_history` of a
 //! `trainer_state.json`. Which column differs first tells much: another batch is another order of the
-//! data; the same batch and another loss at the first step is another initialisation or kernel; another
-//! rate is another schedule.
+//! data; other weights before the first step are another initialisation; the same of both and another loss
+//! is another kernel, or an initialisation that the trace does not tell; another rate is another schedule.
 //! Invariant: columns are compared in the order in which one causes the next, and numbers by their value,
 //! never by their text.
 
@@ -18,16 +18,16 @@ const MAX_STEPS: usize = 5_000_000;
 /// Longest trainer_state.json that is read, in bytes.
 const MAX_STATE_BYTES: usize = 256 * 1024 * 1024;
 
-/// Columns from cause to effect: what a step was given, what it computed, what it left.
+/// Columns from cause to effect: what a step was given, the weights that it began with among it, and what it computed.
 const COLUMNS: [&str; 9] = [
     "epoch",
     "batch_sha256",
     "rng_sha256",
+    "params_sha256",
     "lr",
     "loss",
     "grad_norm",
     "grad_norm_clipped",
-    "params_sha256",
     "step",
 ];
 

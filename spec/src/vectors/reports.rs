@@ -412,13 +412,18 @@ fn traces() -> Value {
     };
     let base = [line(0, "a", "0.7", "0.1"), line(1, "b", "0.6", "0.1")].join("\n");
     let with = |first: String, second: String| [first, second].join("\n");
+    let began = |params: &str, loss: &str, lr: &str| {
+        format!("{{\"step\":0,\"loss\":{loss},\"lr\":{lr},\"params_sha256\":\"{params}\"}}")
+    };
     json!([
         {"base": base, "now": base, "first": null},
         {"base": base, "now": with(line(0, "a", "0.7", "0.1"), line(1, "c", "0.5", "0.1")), "first": [1, "batch_sha256", false]},
         {"base": base, "now": with(line(0, "a", "0.71", "0.1"), line(1, "b", "0.5", "0.1")), "first": [0, "loss", true]},
         {"base": base, "now": with(line(0, "a", "0.7", "0.1"), line(1, "b", "0.5", "0.05")), "first": [1, "lr", false]},
         {"base": base, "now": with(line(0, "a", "7e-1", "1e-1"), line(1, "b", "0.60", "0.1")), "first": null},
-        {"base": base, "now": line(0, "a", "0.7", "0.1"), "first": [1, "length", false]}
+        {"base": base, "now": line(0, "a", "0.7", "0.1"), "first": [1, "length", false]},
+        {"base": began("w", "0.7", "0.1"), "now": began("v", "0.8", "0.1"), "first": [0, "params_sha256", true]},
+        {"base": began("w", "0.7", "0.1"), "now": began("w", "0.7", "0.2"), "first": [0, "lr", true]}
     ])
 }
 

@@ -14,11 +14,22 @@ text = pathlib.Path("data/text.txt").read_text()
 letters = "".join(sorted(set(text)))
 before, after = examples(text[:-2000], letters, shape["context"])
 
+
+def digest(model):
+    """The weights, in the order of their names."""
+    running = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        running.update(name.encode() + tensor.numpy().tobytes())
+    return running.hexdigest()
+
+
 torch.manual_seed(int(os.environ["SEALSTONE_SEED"]))
 model = NextLetter(len(letters), shape["context"], shape["width"])
 optimizer = torch.optim.Adam(model.parameters(), lr=optim["lr"])
 with open("trace.jsonl", "w") as trace:
     for step in range(optim["steps"]):
+        # What training began with; further on it follows from what stands in the other columns.
+        began = {"params_sha256": digest(model)} if step == 0 else {}
         batch = torch.randint(len(after), (optim["batch"],))
         loss = torch.nn.functional.cross_entropy(model(before[batch]), after[batch])
         optimizer.zero_grad()
@@ -27,7 +38,7 @@ with open("trace.jsonl", "w") as trace:
         optimizer.step()
         seen = hashlib.sha256(batch.numpy().tobytes()).hexdigest()
         row = {"step": step, "batch_sha256": seen, "lr": optim["lr"], "loss": loss.item(), "grad_norm": norm.item()}
-        trace.write(json.dumps(row) + "\n")
+        trace.write(json.dumps(row | began) + "\n")
 
 pathlib.Path("model").mkdir(exist_ok=True)
 torch.save(model.state_dict(), "model/weights.pt")
