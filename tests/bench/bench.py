@@ -26,6 +26,8 @@ import servers  # noqa: E402
 import transfers  # noqa: E402
 
 OURS = "sealstone"
+# What our client is compared with.
+TOOLS = ("skopeo", "cmp", "numpy")
 READING = """\
 Load client and server share the cores. Payloads are unique and incompressible. Pulls come from the page cache, but for
 "first pull": ours writes past the cache, so that one comes from the disk. Servers have no login; every server flushes
@@ -161,6 +163,25 @@ class Bench:
             self.record({"scenario": "client push of a bundle", "peer": OURS, "group": "clients", "round": number, "error": str(error)})
         shutil.rmtree(layout, ignore_errors=True)
 
+    def alone(self, script):
+        """A benchmark of our client alone: its rows are recorded like the others, what else it prints is shown."""
+        full, quick = script.measure
+        free = shutil.disk_usage(self.directory).free
+        failure = {"scenario": script.name, "peer": OURS, "group": script.name, "round": 0}
+        stores = script.stores if not self.arguments.quick else script.stores * float(quick) / float(full)
+        if free < stores + 2 * plan.GIB:
+            self.record({**failure, "error": f"{stores / plan.GIB:.1f} GiB would be stored, and {free >> 30} are free"})
+            return
+        command = [sys.executable, HERE / f"{script.name}.py", os.environ["SEALSTONE_BIN"], quick if self.arguments.quick else full, self.directory]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as running:
+            for line in running.stdout:
+                if line.startswith("{"):
+                    self.record(json.loads(line))
+                else:
+                    print(line, end="", flush=True)
+        if running.returncode != 0:
+            self.record({**failure, "error": f"{script.name}.py ended with {running.returncode}"})
+
     def run(self, jobs, rounds, deadline):
         """Round after round through all jobs, so that time that runs out costs repeats and no row."""
         took = {}
@@ -189,6 +210,8 @@ def jobs(bench, peers, arguments, wanted):
         made.append((3, lambda number: bench.clients(number, *shards)))
     if wanted("fsyncs"):
         made.append((1, lambda number: [bench.fsyncs(peer) for peer in peers]))
+    # They repeat what they measure by themselves.
+    made += [(1, lambda number, script=script: bench.alone(script)) for script in plan.ALONE if wanted(script.name, on_request=True)]
     return made
 
 
@@ -223,7 +246,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small sizes, two rounds: shows that it works, not how fast")
     parser.add_argument("--rounds", type=int, help="default 5, quick 2; some groups need fewer")
     parser.add_argument("--minutes", type=float, default=18, help="no second round begins that would end later (default 18); the first of each group is always run")
-    parser.add_argument("--only", action="append", default=[], help="groups whose name starts with this; also fsyncs, clients and million, which is left out otherwise")
+    parser.add_argument("--only", action="append", default=[], help="groups whose name starts with this; also fsyncs and clients; million, compare and replays are left out otherwise")
     parser.add_argument("--peers", default=f"{OURS},distribution", help="comma separated: sealstone, distribution, debian")
     parser.add_argument("--directory", help="where the servers keep their data (default: a temporary directory)")
     parser.add_argument("--out", default=str(HERE / "out"), help="where rows and table are written")
@@ -265,7 +288,8 @@ def main():
 
 
 def document(bench, peers, rounds, quick, seconds):
-    columns = peers + (["skopeo"] if any(row["peer"] == "skopeo" for row in bench.rows) else [])
+    rows_of = {row["peer"] for row in bench.rows}
+    columns = [peer for peer in peers if peer in rows_of] + [tool for tool in TOOLS if tool in rows_of]
     versions = ", ".join(f"{peer} {version_of(peer)}" for peer in peers)
     return (
         f"# Benchmark {time.strftime('%Y-%m-%d')}{' (quick: sizes too small to judge)' if quick else ''}\n\n"

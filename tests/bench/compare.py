@@ -3,9 +3,10 @@
 
     compare.py PATH-TO-SEALSTONE [GIB] [DIRECTORY]     GIB is 5 if not stated; the directory needs three times that
 
-Each row is wall time, rate over the bytes of both files, and peak memory of the process (its resident pages, which for mapped
-files hold the page cache as well). Every tool runs on identical files (all bytes read) and on files of which every element
-differs; `cmp` ends at the first difference, so it has no second row. Run with a release build; a warm-up pass comes first.
+Prints one JSON row for each measurement, in the manner of bench.py's rows, then a table: wall time, rate over the bytes of both
+files, and peak memory of the process (its resident pages, which for mapped files hold the page cache as well). Every tool runs on
+identical files (all bytes read) and on files of which every element differs; `cmp` ends at the first difference, so it has no
+second row. Run with a release build; a warm-up pass comes first.
 """
 
 import json
@@ -82,7 +83,10 @@ def high_water(pid):
     return int(lines[0][1]) if lines else 0
 
 
-def run(label, command, total, codes):
+ROWS = []
+
+
+def run(what, peer, command, total):
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # ru_maxrss counts what this script held when it forked; the process's own high-water mark does not.
@@ -91,11 +95,24 @@ def run(label, command, total, codes):
         peak = max(peak, high_water(process.pid))
         time.sleep(0.01)
     seconds = time.monotonic() - started
-    code = process.returncode
-    if code not in codes:
-        raise SystemExit(f"{label}: exit {code}")
-    rate = total / seconds / (1 << 30)
-    print(f"{label:<34} {seconds:8.2f} s {rate:7.2f} GiB/s {peak / 1024:9.1f} MiB", flush=True)
+    if process.returncode != 0:
+        raise SystemExit(f"{peer}, {what}: exit {process.returncode}")
+    row = {"scenario": f"compare 2 x {size:g} GiB, {what}", "peer": peer, "group": "compare", "metric": "mb_per_s", "round": 0, "seconds": round(seconds, 3)}
+    row |= {"mb_per_s": round(total / seconds / 1e6, 1), "vmhwm_kib": peak}
+    ROWS.append(row)
+    print(json.dumps(row), flush=True)
+
+
+def with_numpy():
+    """A Python that has numpy: the one that runs this, or that of set-up."""
+    tools = os.environ.get("SEALSTONE_TOOLS") or Path.home() / ".cache/sealstone/tools"
+    for python in (sys.executable, Path(tools, "numpy/bin/python")):
+        try:
+            if subprocess.run([python, "-c", "import numpy"], stderr=subprocess.DEVNULL).returncode == 0:
+                return python
+        except OSError:
+            pass
+    return None
 
 
 SEED = seed()
@@ -105,14 +122,16 @@ with tempfile.TemporaryDirectory(dir=scratch) as directory:
     write(now, True)
     shutil.copyfile(base, same)  # a link would be known to cmp as the same file
     total = 2 * base.stat().st_size
-    print(f"two files of {base.stat().st_size / (1 << 30):.2f} GiB, {os.cpu_count()} processors", flush=True)
     subprocess.run(["cat", base, now], stdout=subprocess.DEVNULL, check=True)
     compare = [sealstone, "compare", "--output", "json", "--class", "numeric", "--rel-l2", "1"]
-    run("cmp, identical", ["cmp", base, same], total, {0})
-    run("sealstone, identical", [*compare, base, same], total, {0})
-    run("sealstone, all elements differ", [*compare, base, now], total, {0})
-    if subprocess.run([sys.executable, "-c", "import numpy"], stderr=subprocess.DEVNULL).returncode == 0:
-        run("numpy, identical", [sys.executable, "-c", NUMPY, base, same], total, {0})
-        run("numpy, all elements differ", [sys.executable, "-c", NUMPY, base, now], total, {0})
+    run("identical", "cmp", ["cmp", base, same], total)
+    run("identical", "sealstone", [*compare, base, same], total)
+    run("all elements differ", "sealstone", [*compare, base, now], total)
+    if python := with_numpy():
+        run("identical", "numpy", [python, "-c", NUMPY, base, same], total)
+        run("all elements differ", "numpy", [python, "-c", NUMPY, base, now], total)
     else:
-        print("numpy is not there")
+        print("compare: numpy is not there: tests/setup/install.sh clients brings it", file=sys.stderr)
+    print(f"\ntwo files of {total / 2 / (1 << 30):.2f} GiB, {os.cpu_count()} processors")
+for row in ROWS:
+    print(f"{row['peer'] + ', ' + row['scenario'].split(', ')[1]:<34} {row['seconds']:8.2f} s {row['mb_per_s']:9.1f} MB/s {row['vmhwm_kib'] / 1024:9.1f} MiB")

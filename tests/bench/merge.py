@@ -24,9 +24,9 @@ def main():
         for line in (pathlib.Path(directory) / "rows.jsonl").read_text().splitlines():
             row = json.loads(line)
             rows.append({**row, "round": f"{run}.{row['round']}"})
-    peers = [peer for peer in ("sealstone", "distribution", "debian", "skopeo") if any(row["peer"] == peer for row in rows)]
+    peers = [peer for peer in ("sealstone", "distribution", "debian", *bench.TOOLS) if any(row["peer"] == peer for row in rows)]
     commits = sorted({row["commit"] for row in rows if row["peer"] == "sealstone"})
-    versions = sorted({f"{row['peer']} {row['version']}" for row in rows if row.get("version") and row["peer"] not in ("sealstone", "skopeo")})
+    versions = sorted({f"{row['peer']} {row['version']}" for row in rows if row.get("version") and row["peer"] not in ("sealstone", *bench.TOOLS)})
     results = HERE / "results"
     results.mkdir(exist_ok=True)
     (results / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -166,4 +166,16 @@ def quick():
     ]
 
 
+@dataclasses.dataclass
+class Alone:
+    """A script that measures our client without a server, and prints a row a line. It runs only when it is named."""
+
+    name: str
+    # What it is told after the program: (in full, in quick).
+    measure: tuple
+    stores: int
+
+
+ALONE = [Alone("compare", ("5", "0.125"), 15 * GIB), Alone("replays", ("5", "1"), GIB)]
+
 SMALLER_IS_BETTER = {"p50_us", "vmhwm_kib", "fsyncs"}
