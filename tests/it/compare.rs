@@ -130,9 +130,11 @@ fn bytes_lead_to_their_release() {
     assert_eq!(whoami("strange.bin").0, 5);
 }
 
-/// A Python with numpy: `SEALSTONE_ORACLE_PYTHON`, or what `tests/setup/install.sh clients` made.
-fn python() -> Option<PathBuf> {
-    if let Some(stated) = std::env::var_os("SEALSTONE_ORACLE_PYTHON") {
+/// The Python of a tool that `tests/setup/install.sh clients` made; for numpy, `SEALSTONE_ORACLE_PYTHON` goes before it.
+fn python(tool: &str) -> Option<PathBuf> {
+    if let Some(stated) = std::env::var_os("SEALSTONE_ORACLE_PYTHON")
+        && tool == "numpy"
+    {
         return Some(stated.into());
     }
     let tools = std::env::var_os("SEALSTONE_TOOLS")
@@ -140,7 +142,7 @@ fn python() -> Option<PathBuf> {
         .or_else(|| {
             Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/sealstone/tools"))
         })?;
-    let python = tools.join("numpy/bin/python");
+    let python = tools.join(tool).join("bin/python");
     python.exists().then_some(python)
 }
 
@@ -165,7 +167,7 @@ fn oracle(python: &Path, script: &str, says: &str) {
 
 #[test]
 fn figures_and_verdicts_are_those_of_numpy() {
-    let Some(python) = python() else {
+    let Some(python) = python("numpy") else {
         return skips::not_installed("numpy");
     };
     oracle(&python, "comparison.py", "comparisons agree with numpy");
@@ -181,4 +183,16 @@ fn figures_and_verdicts_are_those_of_torch() {
     }
     oracle(python, "comparison.py", "and torch");
     oracle(python, "verdicts.py", "and torch");
+}
+
+#[test]
+fn models_are_read_as_their_own_libraries_write_them() {
+    let Some(python) = python("models") else {
+        return skips::not_installed("onnx, gguf, xgboost and lightgbm");
+    };
+    oracle(
+        &python,
+        "comparison.py",
+        "4 of 4 libraries that write models agree",
+    );
 }

@@ -3,10 +3,12 @@
 
     comparison.py PATH-TO-SEALSTONE [CASES]
 
-Makes pairs of files from a fixed seed (npy, npz, safetensors where that package is there, .pt where torch is), asks the command,
-and computes every figure again with numpy in extended precision. Prints what was compared; exit 1 on the first difference.
+Makes pairs of files from a fixed seed (npy, npz, and with each library that is there what it writes: safetensors, .pt of torch, ONNX,
+GGUF, models of XGBoost and LightGBM), asks the command, and computes every figure again with numpy in extended precision. Prints what
+was compared, and which libraries are not there; exit 1 on the first difference.
 """
 
+import importlib
 import json
 import math
 import subprocess
@@ -24,6 +26,16 @@ try:
     import torch
 except ImportError:
     torch = None
+
+
+def library(name):
+    try:
+        return importlib.import_module(name)
+    except Exception:  # also one that does not find a library of the system
+        return None
+
+
+onnx, gguf, xgboost, lightgbm = map(library, ("onnx", "gguf", "xgboost", "lightgbm"))
 
 SEALSTONE = sys.argv[1]
 CASES = int(sys.argv[2]) if len(sys.argv) > 2 else 60
@@ -128,6 +140,135 @@ def disturb(base):
     return now
 
 
+def same(label, base, now):
+    """Other bytes, the same values: nothing differs."""
+    code, answer = ask(base, now, "--class", "content_exact")
+    if code != 0 or answer.get("tensors") or answer.get("first"):
+        raise SystemExit(f"{label}: the values are the same, sealstone says {answer}")
+    return 1
+
+
+def named(label, base, now, place, pairs):
+    """One value is another: its place is named, and nothing else differs."""
+    code, answer = ask(base, now, "--class", "numeric")
+    expect(f"{label} exit", code, 3)
+    expect(f"{label} place", answer["first"]["locator"], place)
+    expect(f"{label} tensors", [tensor["tensor"] for tensor in answer["tensors"]], list(pairs))
+    return check(label, answer, pairs)
+
+
+def write_onnx(path, tensors, how="raw", producer="one"):
+    """Initialisers as their bytes, as lists of numbers, or in a file beside the model."""
+    beside = path.with_suffix(".data")
+    beside.unlink(missing_ok=True)
+    if how == "typed":
+        kind = onnx.helper.np_dtype_to_tensor_dtype
+        initialisers = [onnx.helper.make_tensor(name, kind(value.dtype), value.shape, value.ravel().tolist()) for name, value in tensors.items()]
+    else:
+        initialisers = [onnx.numpy_helper.from_array(value, name) for name, value in tensors.items()]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "graph", ends[:1], ends[1:], initializer=initialisers)
+    model = onnx.helper.make_model(graph, producer_name=producer)
+    more = {"save_as_external_data": True, "location": beside.name, "size_threshold": 0} if how == "external" else {}
+    onnx.save_model(model, str(path), **more)
+
+
+def write_gguf(path, tensors):
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_block_count(2)
+    writer.add_array("some.words", ["one", "two"])
+    for name, value in tensors.items():
+        writer.add_tensor(name, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def of_tensors(one, two, case):
+    """ONNX and GGUF: many tensors that differ in many ways."""
+    compared = 0
+    kinds = {"onnx": "fhdbilBH", "gguf": "fhdbil"}
+    sets = {}
+    for format, codes in kinds.items():
+        codes = [np.dtype({"h": "e", "b": "int8", "i": "int32", "l": "int64"}.get(code, code)) for code in codes]
+        pairs = {}
+        for number in range(6):
+            base = array(codes[int(RNG.integers(len(codes)))])
+            pairs[f"t{number}.weight"] = (base, np.ascontiguousarray(disturb(base)))
+        sets[format] = pairs, *({name: pair[side] for name, pair in pairs.items()} for side in (0, 1))
+    if onnx:
+        pairs, before, after = sets["onnx"]
+        hows = ["raw", "typed", "external"]
+        write_onnx(one / "a.onnx", before, hows[case % 3])
+        write_onnx(two / "a.onnx", after, hows[(case + 1) % 3])
+        _, answer = ask(one / "a.onnx", two / "a.onnx", "--class", "numeric")
+        compared += check(f"onnx {case}", answer, pairs)
+        write_onnx(two / "a.onnx", before, hows[(case + 1) % 3], "two")
+        compared += same(f"onnx {case}", one / "a.onnx", two / "a.onnx")
+    if gguf:
+        pairs, before, after = sets["gguf"]
+        write_gguf(one / "a.gguf", before)
+        write_gguf(two / "a.gguf", after)
+        _, answer = ask(one / "a.gguf", two / "a.gguf", "--class", "numeric")
+        compared += check(f"gguf {case}", answer, pairs)
+    for there, suffix, write in ((onnx, ".onnx", write_onnx), (gguf, ".gguf", write_gguf)):
+        if there:
+            tensors = {f"layer.{number}": RNG.standard_normal((5, 7)).astype(np.float32) for number in range(3)}
+            other = {name: value.copy() for name, value in tensors.items()}
+            other["layer.1"][3, 4] += 0.5
+            base, now = (one / "b").with_suffix(suffix), (two / "b").with_suffix(suffix)
+            write(base, tensors), write(now, other)
+            compared += named(f"one value, {suffix}", base, now, "tensor:layer.1[3,4]", {"layer.1": (tensors["layer.1"], other["layer.1"])})
+    return compared
+
+
+def of_trees(one, two):
+    """XGBoost and LightGBM: trained, and saved by the library itself, also with one leaf that is another."""
+    compared = 0
+    inputs = RNG.standard_normal((300, 5)).astype(np.float32)
+    target = inputs[:, 0] * 2 - inputs[:, 1]
+    if xgboost:
+        first, second = one / "model.json", two / "model.json"
+        xgboost.train({"max_depth": 3, "seed": 1, "nthread": 1}, xgboost.DMatrix(inputs, target), num_boost_round=4).save_model(first)
+        document = json.loads(first.read_text())
+        # The same numbers in other digits.
+        second.write_text(json.dumps(document, separators=(",", ":")))
+        compared += same("xgboost", first, second)
+        leaves = document["learner"]["gradient_booster"]["model"]["trees"][1]["split_conditions"]
+        leaves[-1] += 0.5
+        second.write_text(json.dumps(document, separators=(",", ":")))
+        for path in (first, second):
+            booster = xgboost.Booster()
+            booster.load_model(path)
+            booster.save_model(path)
+        place = "/learner/gradient_booster/model/trees/1/split_conditions"
+        pair = []
+        for path in (first, second):
+            value = json.loads(path.read_text())
+            for key in place.split("/")[1:]:
+                value = value[int(key) if isinstance(value, list) else key]
+            pair.append(np.array(value, dtype=np.float64))
+        compared += named("xgboost", first, second, f"pointer:{place}/{len(leaves) - 1}", {place: tuple(pair)})
+    if lightgbm:
+        first, second = one / "model.txt", two / "model.txt"
+        options = {"num_leaves": 5, "seed": 1, "num_threads": 1, "deterministic": True, "verbose": -1}
+        booster = lightgbm.train(options, lightgbm.Dataset(inputs, target), num_boost_round=3)
+        booster.save_model(first)
+        booster.set_leaf_output(1, 1, booster.get_leaf_output(1, 1) + 0.5)
+        booster.save_model(second)
+        pair = []
+        for path in (first, second):
+            tree = path.read_text().split("\nTree=1\n")[1]
+            line = next(line for line in tree.splitlines() if line.startswith("leaf_value="))
+            pair.append(np.array(line.removeprefix("leaf_value=").split(" "), dtype=np.float64))
+        compared += named("lightgbm", first, second, "pointer:/Tree=1/leaf_value/1", {"/Tree=1/leaf_value": tuple(pair)})
+        second.write_text(first.read_text().replace("tree_sizes=", "tree_sizes=1 "))
+        compared += same("lightgbm", first, second)
+    return compared
+
+
 def main():
     compared = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -167,6 +308,10 @@ def main():
                 _, answer = ask(one / "a.pt", two / "a.pt", "--class", "numeric")
                 compared += check(f"torch {case}", answer, usable)
 
+        if onnx or gguf:
+            compared += sum(of_tensors(one, two, case) for case in range(max(CASES // 10, 3)))
+        compared += of_trees(one, two)
+
         # Large enough for several blocks of 2^20 and the tree over them; the same twice.
         base = RNG.standard_normal(5_000_003).astype(np.float32)
         now = (base * (1 + 1e-6 * RNG.standard_normal(base.size))).astype(np.float32)
@@ -186,7 +331,10 @@ def main():
             if (code == 0) != (worst <= bound):
                 raise SystemExit(f"rel {bound}: exit {code}, numpy's worst is {worst}, allclose says {inside}")
             compared += 1
+    libraries = {"onnx": onnx, "gguf": gguf, "xgboost": xgboost, "lightgbm": lightgbm}
+    missing = [name for name, module in libraries.items() if module is None]
     print(f"{compared} comparisons agree with numpy {np.__version__}" + (f" and torch {torch.__version__}" if torch else ""))
+    print(f"{len(libraries) - len(missing)} of {len(libraries)} libraries that write models agree" + (f", not there: {', '.join(missing)}" if missing else ""))
 
 
 main()

@@ -244,6 +244,8 @@ group_clients() {
     python_tool model-signing 1.1.1 model-signing==1.1.1 pyOpenSSL
     # The oracles of `sealstone compare` (tests/oracles).
     python_tool numpy 2.4.6 numpy==2.4.6 safetensors==0.8.0
+    # The libraries whose formats it reads: 320 MB.
+    python_tool models 2026.11 numpy==2.4.6 onnx==1.23.2 gguf==0.19.0 xgboost-cpu==3.2.0 lightgbm==4.7.0
     python_tool securesystemslib 1.6.0 'securesystemslib[crypto]==1.6.0'
     python_tool cyclonedx 11.12.0 'cyclonedx-python-lib[json-validation]==11.12.0'
     python_tool spdx 0.8.5 spdx-tools==0.8.5
