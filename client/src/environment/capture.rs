@@ -159,7 +159,9 @@ fn record_python(told: &Value, captured: &mut Captured) {
     captured.set_some("torch.threads", whole("/torch/threads"));
     captured.set_some("torch.interop_threads", whole("/torch/interop"));
     captured.set_some("gpu.cuda", text("/cuda"));
-    captured.set_some("gpu.cudnn", text("/cudnn"));
+    for name in ["cudnn", "cublas", "nccl"] {
+        captured.set_some(&format!("gpu.{name}"), text(&format!("/{name}")));
+    }
 }
 
 #[cfg(test)]
@@ -177,6 +179,9 @@ mod tests {
             "libraries": {},
             "blas": {"implementation": "openblas", "threads": 1, "arch": null},
             "openmp": {"implementation": "libgomp; libomp", "threads": "1; 2"},
+            "cuda": null,
+            "cublas": "12.4.5.8",
+            "nccl": null,
             "flags": {"torch.allow_tf32": "ghp_16C7e42F292c6912E7710c838347Ae178B4a"},
         });
         let mut captured = Captured::default();
@@ -186,7 +191,10 @@ mod tests {
         assert_eq!(facts.get("blas.threads"), Some(&FactValue::Whole(1)));
         // Libraries that do not agree are all told.
         assert_eq!(facts.get("openmp.threads"), Some(&FactValue::from("1; 2")));
+        assert_eq!(facts.get("gpu.cublas"), Some(&FactValue::from("12.4.5.8")));
         for absent in [
+            "gpu.cuda",
+            "gpu.nccl",
             "blas.arch",
             "python.abi",
             "native.libraries",
@@ -198,22 +206,42 @@ mod tests {
         assert!(!captured.left_out[0].contains("ghp_"));
     }
 
-    #[test]
-    fn what_several_libraries_say_is_told_once_where_they_agree() {
-        let from = PROBE.find("def joined(").unwrap();
-        let function = PROBE[from..].split("\n\n\n").next().unwrap();
-        let script = format!(
-            "{function}\nimport json\nprint(json.dumps([joined([]), joined([None]), joined(['b', None, 'a', 'b']), \
-             joined([2, 2]), joined([10, 9, 10])]))"
-        );
+    /// What Python makes of an expression with functions of the probe; `None` if there is no Python.
+    fn asked(functions: &[&str], expression: &str) -> Option<Value> {
+        let mut script = String::from("import json\n\n\n");
+        for name in functions {
+            let from = PROBE.find(&format!("def {name}(")).unwrap();
+            script += PROBE[from..].split("\n\n\n").next().unwrap();
+            script += "\n\n\n";
+        }
+        script += &format!("print(json.dumps({expression}))");
         let python = std::process::Command::new("python3")
             .args(["-I", "-c", &script])
             .output();
         let Ok(python) = python else {
-            println!("SKIPPED 1: there is no Python");
-            return;
+            crate::skips::not_installed("python3");
+            return None;
         };
-        let told: Value = serde_json::from_slice(&python.stdout).unwrap();
-        assert_eq!(told, json!([null, null, "a; b", 2, "9; 10"]));
+        Some(serde_json::from_slice(&python.stdout).unwrap())
+    }
+
+    #[test]
+    fn what_several_libraries_say_is_told_once_where_they_agree() {
+        let lists = "[[], [None], ['b', None, 'a', 'b'], [2, 2], [10, 9, 10]]";
+        let told = asked(&["joined"], &format!("[joined(list) for list in {lists}]"));
+        if let Some(told) = told {
+            assert_eq!(told, json!([null, null, "a; b", 2, "9; 10"]));
+        }
+    }
+
+    #[test]
+    fn libraries_of_nvidia_are_known_by_their_packages() {
+        let packages = "{'nvidia-cublas-cu12': '12.4.5.8 sha256:00', 'nvidia-nccl': '2.28', 'nvidia-nccl-cu12': '2.27.3', \
+            'nvidia-cublasmp-cu12': '0.5', 'numpy': '2'}";
+        let all =
+            format!("[of_nvidia({packages}, library) for library in ('cublas', 'nccl', 'cudnn')]");
+        if let Some(told) = asked(&["joined", "of_nvidia"], &all) {
+            assert_eq!(told, json!(["12.4.5.8", "2.27.3; 2.28", null]));
+        }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn record(job: &StageJob, captured: &mut Captured) {
     memory(captured);
     files(&job.scratch, captured);
     if job.device != Device::Cpu {
-        accelerators(captured);
+        accelerators(Path::new("nvidia-smi"), captured);
     }
     captured.set_some(
         "power.governor",
@@ -284,7 +284,7 @@ fn file_system(mounts: &str, path: &Path) -> Option<String> {
 }
 
 /// What `nvidia-smi` tells. One row for each accelerator; equal values are told once.
-fn accelerators(captured: &mut Captured) {
+fn accelerators(program: &Path, captured: &mut Captured) {
     let columns = [
         "name",
         "compute_cap",
@@ -293,8 +293,9 @@ fn accelerators(captured: &mut Captured) {
         "ecc.mode.current",
         "mig.mode.current",
         "clocks.max.sm",
+        "power.limit",
     ];
-    let output = Command::new("nvidia-smi")
+    let output = Command::new(program)
         .arg(format!("--query-gpu={}", columns.join(",")))
         .arg("--format=csv,noheader")
         .output();
@@ -328,11 +329,12 @@ fn accelerators(captured: &mut Captured) {
         "gpu.vbios",
         "gpu.ecc",
         "gpu.mig",
-        "gpu.clocks",
     ];
     for (index, fact) in facts.into_iter().enumerate() {
         captured.set_some(fact, column(index));
     }
+    let clocks: Vec<String> = [column(6), column(7)].into_iter().flatten().collect();
+    captured.set("gpu.clocks", clocks.join(", "));
     if let Ok(count) = i64::try_from(rows.len()) {
         captured.set("gpu.count", count);
     }
@@ -413,6 +415,46 @@ mod tests {
         assert_eq!(first.facts.digest(), second.facts.digest());
         assert!(first.left_out.is_empty(), "{:?}", first.left_out);
         assert!(first.volatile.contains_key("time"));
+    }
+
+    #[test]
+    fn accelerators_are_told_once_with_clocks_and_power_cap() {
+        use sealstone_spec::environment::FactValue;
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let place = tempfile::tempdir().unwrap();
+        let told = |name: &str, text: &str| {
+            let program = place.path().join(name);
+            fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            let mut captured = Captured::default();
+            accelerators(&program, &mut captured);
+            captured
+        };
+        let columns = "name,compute_cap,driver_version,vbios_version,ecc.mode.current,mig.mode.current,clocks.max.sm,power.limit";
+        let row = "NVIDIA H100, 9.0, 570.86.15, 96.00.74.00.0D, Enabled, Disabled, 1980 MHz";
+        let two = told(
+            "two",
+            &format!(
+                "[ \"$1\" = --query-gpu={columns} ] || exit 2\necho '{row}, 700.00 W'\necho '{row}, 500.00 W'"
+            ),
+        );
+        for (fact, due) in [
+            ("gpu.name", "NVIDIA H100"),
+            ("gpu.compute", "9.0"),
+            ("gpu.driver", "570.86.15"),
+            ("gpu.vbios", "96.00.74.00.0D"),
+            ("gpu.ecc", "Enabled"),
+            ("gpu.mig", "Disabled"),
+            ("gpu.clocks", "1980 MHz, 500.00 W; 700.00 W"),
+        ] {
+            assert_eq!(two.facts.get(fact), Some(&FactValue::from(due)), "{fact}");
+        }
+        assert_eq!(two.facts.get("gpu.count"), Some(&FactValue::Whole(2)));
+        assert!(two.left_out.is_empty(), "{:?}", two.left_out);
+        let failed = told("failed", "exit 9");
+        assert_eq!(failed.left_out, ["gpu: nvidia-smi failed"]);
+        assert!(failed.facts.get("gpu.name").is_none());
     }
 
     proptest! {

@@ -109,6 +109,12 @@ def joined(values):
     return values[0] if len(values) == 1 else "; ".join(map(str, values)) or None
 
 
+def of_nvidia(packages, library):
+    """The version of a library in NVIDIA's own packages: nvidia-cublas-cu12, nvidia-cublas."""
+    name = "nvidia-" + library
+    return joined([told.split(" ")[0] for package, told in packages.items() if package == name or package.startswith(name + "-cu")])
+
+
 def load(package, *parts):
     """Loads an extension of a package, and with it the libraries that it brings; the package itself is not imported, which
     takes seconds."""
@@ -193,6 +199,10 @@ def torch_flags():
     found["cuda"] = torch.version.cuda
     if torch.version.cuda:
         found["cudnn"] = str(torch.backends.cudnn.version())
+        from torch.cuda import nccl
+
+        version = nccl.version()
+        found["nccl"] = ".".join(map(str, version)) if isinstance(version, tuple) else str(version)
 
 
 def quietly(step, *arguments):
@@ -219,6 +229,9 @@ except (AttributeError, ValueError, OSError):
     pass
 quietly(packages)
 quietly(numeric)
+for library in "cublas", "nccl":
+    found[library] = of_nvidia(found["packages"], library)
+# torch says itself what it works with.
 if "torch" in found["packages"]:
     quietly(torch_flags)
 for path in libraries():

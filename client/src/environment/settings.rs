@@ -20,7 +20,13 @@ const KERNELS: [&str; 10] = [
 ];
 
 /// Variables that spread a run over accelerators and machines.
-const WORLD: [&str; 3] = ["CUDA_VISIBLE_DEVICES", "NCCL_ALGO", "NCCL_PROTO"];
+const WORLD: [&str; 5] = [
+    "CUDA_VISIBLE_DEVICES",
+    "LOCAL_RANK",
+    "NCCL_ALGO",
+    "NCCL_PROTO",
+    "RANK",
+];
 
 pub(super) fn record(runner: &dyn Runner, job: &StageJob, captured: &mut Captured) {
     let places = Places {

@@ -273,13 +273,15 @@ pub const FACTS: &[FactRule] = &[
     rule("gpu.vbios", [M, W, I], "firmware"),
     rule("gpu.cuda", [M, W, I], "version of CUDA"),
     rule("gpu.cudnn", [M, W, I], "version of cuDNN"),
+    rule("gpu.cublas", [M, W, I], "version of cuBLAS"),
+    rule("gpu.nccl", [M, W, I], "version of NCCL"),
     rule("gpu.clocks", [I, I, I], "clocks and power cap"),
     rule("world.size", [M, M, W], "how many processes train together"),
     compared(
         rule(
             "world.environment",
             [M, W, W],
-            "CUDA_VISIBLE_DEVICES, NCCL_ALGO, NCCL_PROTO",
+            "CUDA_VISIBLE_DEVICES, NCCL_ALGO, NCCL_PROTO, RANK, LOCAL_RANK",
         ),
         Entries,
     ),
