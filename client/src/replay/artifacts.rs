@@ -124,8 +124,15 @@ impl Compared {
         let differs = comparison.class < Class::ContentExact || !row.ok;
         let worst = comparison.worst.as_ref();
         let reordered = comparison.rows.as_ref().is_some_and(|rows| rows.reordered);
-        // The place that is furthest off says more than the first one, where numbers were compared.
-        let at = worst.and_then(|tensor| Some((tensor, tensor.at.as_ref()?)));
+        // The place that is furthest off says more than the first one, where numbers were compared. Of a table the
+        // comparison itself names row and column: a column is no tensor to whoever reads the report.
+        let is_row = comparison
+            .first
+            .as_ref()
+            .is_some_and(|first| matches!(first.locator.place, Place::Row { .. }));
+        let at = worst
+            .filter(|_| !is_row)
+            .and_then(|tensor| Some((tensor, tensor.at.as_ref()?)));
         let locator = match (&comparison.first, at) {
             (first, Some((tensor, element))) if differs => {
                 let index: Vec<String> = element.index.iter().map(u64::to_string).collect();
@@ -302,5 +309,79 @@ fn role(project: &Project, stage: &Stage, path: &str) -> &'static str {
         StageKind::Prepare => "data",
         StageKind::Infer => "predictions",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::compare::compare_artifact;
+
+    /// The place that a report names where a file of this name was `base` and is `now`.
+    fn place(name: &str, base: &str, now: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |side: &str, content: &str| {
+            let folder = directory.path().join(side);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join(name), content).unwrap();
+            folder.join(name)
+        };
+        let rule = ArtifactRule {
+            class: Class::Numeric,
+            ..ArtifactRule::default()
+        };
+        let comparison = compare_artifact(&write("base", base), &write("now", now), &rule).unwrap();
+        let mut row = ArtifactRow {
+            path: name.to_owned(),
+            role: None,
+            base: None,
+            now: None,
+            class: None,
+            required: rule.class,
+            ok: false,
+            detail: None,
+        };
+        let mut compared = Compared::default();
+        compared.take(&mut row, &comparison, &rule);
+        assert_eq!(
+            compared.first.as_ref().unwrap().locator,
+            row.detail.unwrap().first
+        );
+        compared.first.unwrap().locator.unwrap()
+    }
+
+    #[test]
+    fn a_place_is_told_in_the_words_of_its_format() {
+        let table = "name,score\na,0.25\nb,0.5\n";
+        for (name, base, now, due) in [
+            (
+                "a.csv",
+                table,
+                "name,score\na,0.25\nb,0.625\n",
+                "row:2,column:score",
+            ),
+            (
+                "a.csv",
+                table,
+                "name,score\nz,0.25\nb,0.625\n",
+                "row:1,column:name",
+            ),
+            ("a.csv", table, "name,score\nb,0.5\na,0.25\n", "row:1"),
+            (
+                "a.jsonl",
+                "{\"loss\":0.5}\n{\"loss\":0.25}\n",
+                "{\"loss\":0.5}\n{\"loss\":0.375}\n",
+                "row:2,column:/loss",
+            ),
+            (
+                "a.json",
+                "{\"loss\":[0.5,0.25]}",
+                "{\"loss\":[0.5,0.375]}",
+                "pointer:/loss/1",
+            ),
+        ] {
+            assert_eq!(place(name, base, now), due, "{name}");
+        }
     }
 }
