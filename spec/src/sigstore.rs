@@ -12,7 +12,6 @@ pub use legacy::{LegacyImage, legacy_image, legacy_payload, legacy_tag};
 
 use crate::attachment::attachment_manifest;
 use crate::canonical::JsonError;
-use crate::digest::Digest;
 use crate::envelope::{Envelope, EnvelopeError, seal, seal_as};
 use crate::exact::parse_exact;
 use crate::key::{KeyId, PublicKey, SignError, Signer};

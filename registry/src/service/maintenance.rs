@@ -5,7 +5,7 @@ use super::upload::blocking;
 use super::{Error, Registry};
 use crate::auth::Maintenance;
 use crate::metadata::{
-    BlobPlace, BlobRow, CollectRules, Collected, Judged, ManifestRow, Millis, Refusal, TagRow,
+    BlobPlace, BlobRow, CollectRules, Collected, Judged, Millis, Refusal, TagRow,
 };
 use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;

@@ -74,12 +74,13 @@ impl Registry {
                 manifest.bytes().clone()
             }
         };
+        let evidence = self.is_evidence_only(repo, &digest, &row).await?;
         Ok(ServedManifest {
             bytes,
             digest,
             media_type: row.media_type,
             released: row.visible > 0,
-            evidence: self.is_evidence_only(repo, &digest, &row).await?,
+            evidence,
             policy: *self.policy().digest(),
             verdict,
         })

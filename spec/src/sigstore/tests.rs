@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::digest::Algorithm;
+use crate::digest::Digest;
 use crate::key::SecretKey;
 use crate::manifest::VerifiedManifest;
 use crate::statement::{Subject, VerifiedStatement, predicate};

@@ -3,6 +3,7 @@
 
 use super::hashes;
 use crate::fixtures::ed25519;
+use crate::key::Signer as _;
 use crate::log::tests::{Grown, SECONDS, event, log_key, rekord, signed_by_stranger, witness_key};
 use crate::log::{
     AddCheckpoint, Checkpoint, Entry, Hash, KeyKind, LogProof, LogTrust, NoteSignature,
