@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets one after another, each for FUZZ_SECONDS (default 20), or only those named.
 #
-# Needs cargo-fuzz and a nightly toolchain, and names what is missing. What a run discovers is kept in the cache, not in
+# Needs cargo-fuzz and a C++ compiler. Uses a nightly toolchain if there is one; otherwise RUSTC_BOOTSTRAP lets the stable
+# compiler instrument. What a run discovers is kept in the cache, not in
 # the clone; the seeds in tests/fuzz/corpus are read and never written. A finding fails and stays in the cache.
 set -uo pipefail
 # shellcheck source=tests/setup/paths.sh
@@ -16,9 +17,11 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "fuzz: cargo-fuzz is missing: cargo install --locked cargo-fuzz" >&2
     exit 1
 fi
-if ! cargo +nightly --version >/dev/null 2>&1; then
-    echo "fuzz: a nightly toolchain is missing: rustup toolchain install nightly" >&2
-    exit 1
+cargo=(cargo)
+if command -v rustup >/dev/null && rustup run nightly rustc --version >/dev/null 2>&1; then
+    cargo=(cargo +nightly)
+else
+    export RUSTC_BOOTSTRAP=1
 fi
 
 targets=("$@")
@@ -26,19 +29,19 @@ if [ ${#targets[@]} = 0 ]; then
     for file in "$ROOT"/tests/fuzz/fuzz_targets/*.rs; do targets+=("$(basename "$file" .rs)"); done
 fi
 
-# A target directory of its own: nightly's instrumented builds must not replace the others.
+# A target directory of its own: instrumented builds must not replace the others.
 export CARGO_TARGET_DIR="${FUZZ_TARGET_DIR:-$work/target}"
 passed=0 failed=0
 echo "fuzz: building the targets"
-if ! (cd "$ROOT/tests/fuzz" && cargo +nightly fuzz build --fuzz-dir .) </dev/null >"$log" 2>&1; then
+if ! (cd "$ROOT/tests/fuzz" && "${cargo[@]}" fuzz build --fuzz-dir .) </dev/null >"$log" 2>&1; then
     tail -30 "$log"
     echo "fuzz: the targets do not build" >&2
     exit 1
 fi
 for target in "${targets[@]}"; do
     mkdir -p "$work/corpus/$target" "$work/findings/$target"
-    if (cd "$ROOT/tests/fuzz" && cargo +nightly fuzz run --fuzz-dir . "$target" "$work/corpus/$target" "corpus/$target" -- \
-        -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$work/findings/$target/") </dev/null >"$log" 2>&1; then
+    if (cd "$ROOT/tests/fuzz" && "${cargo[@]}" fuzz run --fuzz-dir . "$target" "$work/corpus/$target" "corpus/$target" -- \
+        -max_total_time="$seconds" -rss_limit_mb=2048 -max_len=16384 -timeout=10 -artifact_prefix="$work/findings/$target/") </dev/null >"$log" 2>&1; then
         passed=$((passed + 1))
         echo "fuzz: $target: $(grep -o 'Done [0-9]* runs in [0-9]* second' "$log" | tail -1)s"
     else
