@@ -12,16 +12,21 @@ use crate::name::Tag;
 
 /// Layers of a list of attestations: a DSSE envelope each.
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
-/// Layers of a list of bills of materials, as `cosign attach sbom` names them, and the registered names of the same.
-const BILLS: [&str; 8] = [
+/// Layers of a list of bills of materials, as cosign (SBOM_SPEC.md), ko and apko name them, and the registered names of
+/// the same.
+const BILLS: [&str; 12] = [
     "application/vnd.cyclonedx",
     "application/vnd.cyclonedx+json",
     "application/vnd.cyclonedx+xml",
     "text/spdx",
     "text/spdx+json",
+    "text/spdx+xml",
     "spdx+json",
     "application/spdx+json",
+    "application/vnd.syft",
     "application/vnd.syft+json",
+    "application/vnd.go.version-m",
+    "application/vnd.apko.installed-db",
 ];
 
 /// Whether a digest is the one that a list's tag speaks of; of longer ones, whether it begins as the tag says.

@@ -36,9 +36,15 @@ pub struct Staging {
     reserve: u64,
     /// Whether part files are written past the page cache.
     direct: bool,
-    /// Names this start of the machine; `None` if the kernel does not say.
-    boot: Option<Arc<str>>,
+    /// Names this start of the machine; where the kernel does not say, this start of the server, which is no longer.
+    boot: Arc<str>,
     batches: BufferPool,
+}
+
+/// A name for the time in which bytes that were never synced are still there.
+fn boot_or_process(boot: Option<String>) -> Arc<str> {
+    boot.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+        .into()
 }
 
 impl Staging {
@@ -48,7 +54,7 @@ impl Staging {
             directory: Arc::new(directory),
             reserve,
             direct: false,
-            boot: sys::boot_id().map(Arc::from),
+            boot: boot_or_process(sys::boot_id()),
             batches: batch::pool(),
         })
     }
@@ -61,11 +67,12 @@ impl Staging {
         }
     }
 
-    /// The same as it would be under another start of the machine; `None` where the kernel does not name its starts.
+    /// The same as it would be under another start of the machine; `None` where the kernel does not name its starts, and
+    /// the server starts again.
     #[cfg(test)]
     pub(super) fn started_as(&self, boot: Option<&str>) -> Staging {
         Staging {
-            boot: boot.map(Arc::from),
+            boot: boot_or_process(boot.map(str::to_owned)),
             ..self.clone()
         }
     }
@@ -131,7 +138,7 @@ impl Staging {
             Algorithm::Blake3 => true,
             algorithm => Hasher::restore(algorithm, &row.hash_state).is_some(),
         };
-        let written_here = self.boot.is_some() && row.boot.as_deref() == self.boot.as_deref();
+        let written_here = row.boot.as_deref() == Some(&*self.boot);
         let saved = if fits && written_here && received >= row.offset {
             row.offset
         } else {
@@ -249,9 +256,9 @@ impl StagedUpload {
         self.hasher.state()
     }
 
-    /// The start of the machine under which [`StagedUpload::hash_state`] may be used again; `None` for never.
-    pub fn boot(&self) -> Option<&str> {
-        self.staging.boot.as_deref()
+    /// The start of the machine under which [`StagedUpload::hash_state`] may be used again.
+    pub fn boot(&self) -> &str {
+        &self.staging.boot
     }
 
     /// Reserves disk space for `len` more bytes that are announced.

@@ -88,7 +88,7 @@ fn new_row(algorithm: Algorithm) -> UploadRow {
 fn note(row: &mut UploadRow, upload: &StagedUpload) {
     row.offset = upload.offset();
     row.hash_state = upload.hash_state();
-    row.boot = upload.boot().map(str::to_owned);
+    row.boot = Some(upload.boot().to_owned());
 }
 
 /// A blob in a store.

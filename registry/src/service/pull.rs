@@ -74,7 +74,14 @@ impl Registry {
                 manifest.bytes().clone()
             }
         };
-        let evidence = self.is_evidence_only(repo, &digest, &row).await?;
+        let may_be_evidence = match reference {
+            Reference::Tag(tag) => tag.is_evidence_list(),
+            Reference::Digest(_) => true,
+        };
+        let evidence = may_be_evidence
+            && verdict.is_none()
+            && row.visible > 0
+            && self.is_evidence_only(repo, &digest, &row).await?;
         Ok(ServedManifest {
             bytes,
             digest,
@@ -200,6 +207,10 @@ impl Registry {
     ) -> Result<bool, Error> {
         if row.subject.is_some() || row.tags == 0 || row.held > 0 {
             return Ok(row.subject.is_some());
+        }
+        if !self.hides(repo) {
+            // Nothing is judged here, and nobody takes a tag for more than a name.
+            return Ok(false);
         }
         let tags = self.metadata().tags_of(repo, digest).await?;
         Ok(tags.iter().all(Tag::is_evidence_list))

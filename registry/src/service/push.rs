@@ -84,8 +84,10 @@ impl Registry {
         {
             return Err(Error::MayNotTag(tag.clone()));
         }
-        for tag in tags.iter().filter(|tag| tag.is_evidence_list()) {
-            self.check_list(repo, tag, &manifest).await?;
+        if self.hides(repo) {
+            for tag in tags.iter().filter(|tag| tag.is_evidence_list()) {
+                self.check_list(repo, tag, &manifest).await?;
+            }
         }
 
         let (digest, subject) = (
@@ -190,6 +192,12 @@ impl Registry {
         })
     }
 
+    /// Whether anything of the repository is kept from consumers until it is judged. Elsewhere a name is a name: some
+    /// tools mirror what has only a digest under `sha256-HEX`.
+    pub(super) fn hides(&self, repo: &RepoName) -> bool {
+        self.policy().scope_for(repo).staging() || self.policy().reads_evidence(repo)
+    }
+
     /// A list of evidence is one: nobody judges it, and consumers see it beside what it speaks of.
     async fn check_list(
         &self,
@@ -201,9 +209,13 @@ impl Registry {
             return Err(Error::ManifestInvalid(problem));
         }
         for child in manifest.children() {
-            let row = self.metadata().manifest(repo, &child.digest).await?;
-            let subject = row.and_then(|row| row.subject);
-            if !subject.is_some_and(|subject| speaks_of(tag, &subject)) {
+            let Some(row) = self.metadata().manifest(repo, &child.digest).await? else {
+                return Err(Error::Missing {
+                    blobs: Vec::new(),
+                    manifests: vec![child.digest],
+                });
+            };
+            if !row.subject.is_some_and(|subject| speaks_of(tag, &subject)) {
                 let digest = child.digest;
                 return Err(Error::ManifestInvalid(format!(
                     "tag {tag} is an index of referrers, and {digest} is none of what it speaks of"

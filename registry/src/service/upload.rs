@@ -101,16 +101,30 @@ impl Registry {
 
     /// Where an upload stands.
     pub async fn upload_status(&self, who: &Contributor, id: UploadId) -> Result<Received, Error> {
-        // Behind a writer that is still being received, so that the answer stays true.
-        let _lock = self.inner.locks.acquire(id).await?;
-        let row = self.upload_row(who, id).await?;
-        if !self.blobs().has_staged(&row) {
+        // To its end even if the caller goes away: what was hashed again is noted, and not begun anew by each who asks.
+        let (registry, who) = (self.clone(), who.clone());
+        let task = async move {
+            // Behind a writer that is still being received, so that the answer stays true.
+            let _lock = registry.inner.locks.acquire(id).await?;
+            let row = registry.upload_row(&who, id).await?;
+            let work = registry.stands_at(&row);
+            registry.kept(&row, work).await
+        };
+        self.inner
+            .tasks
+            .spawn(task)
+            .await
+            .map_err(|_| Error::from(blobs::Error::Stopping))?
+    }
+
+    async fn stands_at(&self, row: &UploadRow) -> Result<Received, Error> {
+        if !self.blobs().has_staged(row) {
             return Ok(Received { offset: 0 });
         }
-        let upload = self.resume(&row).await?;
-        if row.offset > 0 && row.boot.as_deref() != upload.boot() {
+        let upload = self.resume(row).await?;
+        if row.offset > 0 && row.boot.as_deref() != Some(upload.boot()) {
             // All of it was hashed again. The request that goes on from here should not have to do that once more.
-            self.checkpoint(id, &upload, false).await?;
+            self.checkpoint(row.id, &upload, false).await?;
         }
         Ok(Received {
             offset: upload.offset(),
@@ -404,7 +418,7 @@ impl Registry {
         let progress = Progress {
             offset: upload.offset(),
             hash_state: upload.hash_state(),
-            boot: upload.boot().map(str::to_owned),
+            boot: Some(upload.boot().to_owned()),
             sealing,
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
