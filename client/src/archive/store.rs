@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use sealstone_spec::digest::{Digest, Hasher};
 use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
 use sealstone_spec::name::{Reference, Tag};
+use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
@@ -154,6 +155,7 @@ impl ArchiveStore {
             "blob {digest} in \"{}\" has other content: its digest is {actual}",
             self.path.display()
         ))
+        .detail(json!({"expected": digest, "actual": actual}))
     }
 
     fn reading(&self, error: io::Error) -> Error {

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use sealstone_spec::manifest::Descriptor;
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -71,9 +72,7 @@ impl BlobWriter {
     pub fn seal_as(self, expected: &Digest) -> Result<()> {
         let actual = self.hasher.clone().finalize();
         if actual != *expected {
-            return Err(Error::halted(format!(
-                "blob {expected} has other content: its digest is {actual}"
-            )));
+            return Err(other_content(expected, &actual));
         }
         self.seal().map(|_| ())
     }
@@ -238,9 +237,14 @@ fn judge(descriptor: &Descriptor, actual: &Digest, size: u64) -> Result<()> {
         )));
     }
     if actual != expected {
-        return Err(Error::halted(format!(
-            "blob {expected} has other content: its digest is {actual}"
-        )));
+        return Err(other_content(expected, actual));
     }
     Ok(())
+}
+
+fn other_content(expected: &Digest, actual: &Digest) -> Error {
+    Error::halted(format!(
+        "blob {expected} has other content: its digest is {actual}"
+    ))
+    .detail(json!({"expected": expected, "actual": actual}))
 }
