@@ -85,7 +85,7 @@ fn what_somebody_changed_is_named() {
             )
         },
         &[],
-        Due::diverged("train", "trace.jsonl", "TODO", "code"),
+        Due::diverged("train", "trace.jsonl", "line:60:", "code"),
     );
     bench.fault(
         "the baseline's trace ends within a line, which a replay writes anew",

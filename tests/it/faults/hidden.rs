@@ -229,7 +229,7 @@ fn the_order_of_a_directory_is_a_hidden_input() {
         bench.record();
     };
     listing(&bench, "os.listdir(\"listed\")");
-    let plain = ["replay", "p", "--twice", "--runner", "confined"];
+    let plain = ["replay", "p", "--twice", "--runner", "process"];
     let ended = bench.sealstone(&plain, &elsewhere);
     bench.hold(
         "the order in which a directory lists its files",
