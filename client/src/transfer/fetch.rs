@@ -8,7 +8,7 @@
 use super::kept::{self, Kept};
 use super::progress::Track;
 use super::sink::{Closed, Sink, create_new};
-use super::{Place, TransferOptions, lost, mismatch, ranges};
+use super::{Place, TransferOptions, lost, mismatch, other_bytes, ranges};
 use crate::error::{Error, Result};
 use crate::transport::{Download, RegistryStore, TransportError};
 use bytes::Bytes;
@@ -139,11 +139,7 @@ fn in_layer(error: Error, label: &str, descriptor: &Descriptor) -> Error {
     if error.outcome() != crate::Outcome::Halted {
         return error;
     }
-    Error::halted(format!(
-        "layer \"{label}\" is not what the manifest says: expected {}",
-        descriptor.digest
-    ))
-    .source(error)
+    other_bytes(label, &descriptor.digest).source(error)
 }
 
 pub(super) fn writing(path: &Path, error: std::io::Error) -> Error {
@@ -254,11 +250,7 @@ async fn fetch_stream(
             (farthest, attempt) = (position, 1);
         }
         if let TransportError::Protocol { .. } = failure {
-            break Err(Error::halted(format!(
-                "layer \"{label}\" is not what the manifest says: expected {}",
-                descriptor.digest
-            ))
-            .source(failure));
+            break Err(other_bytes(label, &descriptor.digest).source(failure));
         }
         if !(failure.is_passing()
             && store

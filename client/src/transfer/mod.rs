@@ -166,6 +166,14 @@ pub(crate) fn mismatch(label: &str, expected: &Digest, actual: &str) -> Error {
         .detail(json!({"layer": label, "expected": expected, "actual": actual}))
 }
 
+/// The same where the bytes were not even taken, or where a cause says what they are.
+pub(crate) fn other_bytes(label: &str, expected: &Digest) -> Error {
+    Error::halted(format!(
+        "layer \"{label}\" is not what the manifest says: expected {expected}"
+    ))
+    .detail(json!({"layer": label, "expected": expected}))
+}
+
 /// A task that ended without an answer: it was cancelled or has panicked.
 pub(crate) fn lost(error: tokio::task::JoinError) -> Error {
     Error::other("a part of the transfer ended early").source(error)

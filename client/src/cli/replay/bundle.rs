@@ -103,7 +103,7 @@ pub(super) async fn bring(
         quarantine: Some(space.join("quarantine")),
         ..args.transfer.options(context)
     };
-    match interruptible(pull(
+    let pulled = interruptible(pull(
         &place,
         &manifest,
         requirement,
@@ -111,8 +111,8 @@ pub(super) async fn bring(
         false,
         &transfer,
     ))
-    .await
-    {
+    .await;
+    match pulled {
         Ok(pulled) => {
             let note = format!("{} files, {} bytes", pulled.files, pulled.bytes);
             step(
@@ -124,7 +124,10 @@ pub(super) async fn bring(
             );
             Ok(Ok((directory, digest)))
         }
-        Err(error) => halt(error, id, digest),
+        Err(error) => match Halt::of_pull(&error, &args.target) {
+            Some(halt) => Ok(Err((halt, id, digest))),
+            None => Err(error),
+        },
     }
 }
 

@@ -106,8 +106,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE.key", help_heading = "Report")]
     sign_with: Option<PathBuf>,
 
-    /// Attach the signed report, and what follows from it, to the bundle; damaged content puts a release
-    /// into quarantine
+    /// Attach the signed report, and what follows from it, to the bundle; damaged content of the bundle itself puts a
+    /// release into quarantine, and no other halt is attached
     #[arg(long, requires = "sign_with", help_heading = "Report")]
     push: bool,
 
@@ -370,6 +370,8 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         ..Surroundings::of(args.target.clone())
     };
     let mut denied = false;
+    // A replay that was not halted says something about the bundle, whatever it says.
+    let mut about_bundle = true;
     let replayed = match loaded {
         Ok(project) => {
             let work = || run_replay(args, context, &project, &settings, space.path());
@@ -391,7 +393,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         Err((ProjectError::Failed(error), _, _)) => return Err(error),
         Err((ProjectError::Halt(halt), id, digest)) => {
             let digest = digest.unwrap_or_else(|| Digest::sha256(id.as_bytes()));
-            denied = halt.denied;
+            (denied, about_bundle) = (halt.denied, halt.about_bundle);
             // The user's own directory stays where it is; what was brought here does not.
             let brought = ["baseline", "quarantine"].map(|name| space.path().join(name));
             let report = halted(&halt, &id, DigestSet(digest), &settings, &started, &now());
@@ -409,10 +411,11 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     write_all(args, &report, &around)?;
     let mut attached = Vec::new();
     if let Some(signer) = &signer {
-        // What a policy demands of others says nothing about the bundle; any other halt does.
-        attached = state(args, &report, signer, found.as_ref().filter(|_| !denied)).await?;
+        // Another policy, key, image or data of whoever replays halts as well, and says nothing about the bundle.
+        let found = found.as_ref().filter(|_| about_bundle);
+        attached = state(args, &report, signer, found).await?;
         if let Some((place, manifest)) = found.filter(|_| args.push) {
-            attached.extend(report_damage(&report, signer, &place, &manifest).await?);
+            attached.extend(report_damage(&report, signer, place, manifest).await?);
         }
     }
     alert(args, context, &report, signer.as_ref()).await;
