@@ -254,6 +254,45 @@ fn a_bundle_that_contradicts_its_own_lock_is_reported_as_damaged() {
     assert!(shown.to_string().contains(incident), "{shown}");
 }
 
+#[test]
+fn what_cannot_be_attached_hides_no_verdict_and_silences_nobody() {
+    let desk = Desk::new();
+    // Nothing can be attached to an archive, as to a registry that does not answer.
+    for name in ["good", "bad"] {
+        let layout = format!("{name}:1.0.0");
+        desk.run(None, &["pack", "p", "-o", &layout], 0);
+        if name == "bad" {
+            with_another_script(&desk.0.path().join(name));
+        }
+        let (layout, archive) = (format!("oci:{layout}"), format!("{name}.tar"));
+        desk.run(None, &["sign", &layout, "--key", "builder.key"], 0);
+        desk.run(None, &["export", &layout, &archive], 0);
+    }
+    let replay = |archive: &str, code: i32| {
+        let words = [
+            "replay",
+            archive,
+            "--key",
+            "builder.pub",
+            "--sign-with",
+            "other.key",
+            "--push",
+            "--alert-dir",
+            "alerts",
+        ];
+        desk.run(None, &words, code)
+    };
+    let halted = replay("archive:bad.tar", 3);
+    assert_eq!(halted["report"]["verdict"], "HALTED", "{halted}");
+    assert_eq!(halted["attached"], serde_json::json!([]));
+    let alerts = fs::read_dir(desk.0.path().join("alerts")).unwrap();
+    assert_eq!(alerts.count(), 1, "somebody is told");
+    // Where there is no verdict to hide, what went wrong is the end of it.
+    let good = replay("archive:good.tar", 64);
+    let verdict = good["report"]["verdict"].as_str().unwrap();
+    assert!(verdict.starts_with("REPRODUCED"), "{good}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_is_replayed_by_somebody_else_and_the_report_is_attached() {
     let registry = Setup::default().start().await.unwrap();

@@ -48,7 +48,8 @@ Exit codes of replay:
   1   reproduced with warnings, and --strict
   2   diverged
   3   halted: bytes or signatures are wrong; nothing was run, and an incident was recorded
-  4   error: a stage did not end well twice, or the machine failed
+  4   error: a stage did not end well twice, or the machine failed; also where it was reproduced and the report could
+      not be written or attached
   5   inconclusive: another environment than demanded, too little isolation, unmeasured
   6   denied by the policy, though all signatures hold
   64  the command line makes no sense
@@ -242,14 +243,19 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         Ok(code) => code,
         Err(error) => {
             context.output.failure(&error);
-            match error.outcome() {
-                Outcome::Usage => USAGE,
-                _ => Verdict::Error.exit_code(false),
-            }
+            code_of(&error)
         }
     };
     context.exit_with(code);
     Ok(())
+}
+
+/// The exit code of an error beside which there is no verdict.
+fn code_of(error: &Error) -> u8 {
+    match error.outcome() {
+        Outcome::Usage => USAGE,
+        _ => Verdict::Error.exit_code(false),
+    }
 }
 
 /// Brings the image that stages run in, if the recipe names one that does not travel in the bundle. Without it the
@@ -369,6 +375,8 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         runbook: args.runbook.clone(),
         ..Surroundings::of(args.target.clone())
     };
+    // What could not be written or attached: it hides no verdict, and keeps nobody from being told.
+    let mut failures: Vec<Error> = Vec::new();
     let mut denied = false;
     // A replay that was not halted says something about the bundle, whatever it says.
     let mut about_bundle = true;
@@ -397,28 +405,36 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
             // The user's own directory stays where it is; what was brought here does not.
             let brought = ["baseline", "quarantine"].map(|name| space.path().join(name));
             let report = halted(&halt, &id, DigestSet(digest), &settings, &started, &now());
-            let record = record_incident(&args.incidents, &halt, &report, &brought)?;
-            context.output.note(format!(
-                "halted; the incident is recorded in \"{}\"",
-                record.display()
-            ));
+            match record_incident(&args.incidents, &halt, &report, &brought) {
+                Ok(record) => context.output.note(format!(
+                    "halted; the incident is recorded in \"{}\"",
+                    record.display()
+                )),
+                Err(error) => failures.push(error),
+            }
             report
         }
     };
     report
         .timings
         .extend(fetch.map(|took| ("fetch".to_owned(), took)));
-    write_all(args, &report, &around)?;
+    alert(args, context, &report, signer.as_ref()).await;
+    failures.extend(write_all(args, &report, &around).err());
     let mut attached = Vec::new();
     if let Some(signer) = &signer {
         // Another policy, key, image or data of whoever replays halts as well, and says nothing about the bundle.
         let found = found.as_ref().filter(|_| about_bundle);
-        attached = state(args, &report, signer, found).await?;
+        match state(args, &report, signer, found).await {
+            Ok(digests) => attached = digests,
+            Err(error) => failures.push(error),
+        }
         if let Some((place, manifest)) = found.filter(|_| args.push) {
-            attached.extend(report_damage(&report, signer, place, manifest).await?);
+            match report_damage(&report, signer, place, manifest).await {
+                Ok(digest) => attached.extend(digest),
+                Err(error) => failures.push(error),
+            }
         }
     }
-    alert(args, context, &report, signer.as_ref()).await;
     let colour = context.output.format() == Format::Human;
     let mut text = terminal(&report, &around, colour);
     for digest in &attached {
@@ -432,10 +448,17 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         ));
     }
     context.output.result(&result, text);
-    Ok(if denied {
+    for error in &failures {
+        context.output.failure(error);
+    }
+    let code = if denied {
         DENIED
     } else {
         report.verdict.exit_code(args.strict)
+    };
+    Ok(match failures.first() {
+        Some(error) if code == 0 => code_of(error),
+        _ => code,
     })
 }
 
