@@ -140,10 +140,14 @@ pub async fn tell(
     webhook: Option<&Webhook>,
     signer: Option<&(dyn Signer + Sync)>,
 ) -> Result<Told> {
+    let open = match report.verdict.is_reproduced() {
+        true => open_alerts(directory, report)?,
+        false => Vec::new(),
+    };
     let told = if report.verdict.is_reproduced() {
-        match recover(directory, report)?.len() {
+        match open.len() {
             0 => return Ok(Told::Nothing),
-            closed => Told::Recovered(closed),
+            open => Told::Recovered(open),
         }
     } else if file_of(directory, report).exists() {
         return Ok(Told::Before);
@@ -153,10 +157,11 @@ pub async fn tell(
     if let Some(webhook) = webhook {
         webhook.post(report, runbook, signer).await?;
     }
-    // Last: what could not be delivered is tried again by the next replay.
+    // Last: what could not be delivered is tried again by the next replay, the end of an alert as well.
     if told == Told::Alert {
         drop_file(directory, report, runbook)?;
     }
+    close(directory, report, &open)?;
     Ok(told)
 }
 
@@ -225,16 +230,21 @@ fn file_of(directory: &Path, report: &Report) -> PathBuf {
 /// # Errors
 /// If the directory cannot be read or written.
 pub fn recover(directory: &Path, report: &Report) -> Result<Vec<PathBuf>> {
+    close(directory, report, &open_alerts(directory, report)?)
+}
+
+/// The alerts in `directory` that a report which is reproduced closes.
+fn open_alerts(directory: &Path, report: &Report) -> Result<Vec<PathBuf>> {
     let failed = |source| {
         Error::io(
-            format!("closing alerts in \"{}\"", directory.display()),
+            format!("looking for alerts in \"{}\"", directory.display()),
             source,
         )
     };
-    let mut closed = Vec::new();
+    let mut open = Vec::new();
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(closed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(open),
         Err(error) => return Err(failed(error)),
     };
     let model = model_of(&report.baseline.id);
@@ -246,16 +256,31 @@ pub fn recover(directory: &Path, report: &Report) -> Result<Vec<PathBuf>> {
         let text = std::fs::read_to_string(&path).map_err(failed)?;
         // VERDICT ID and so on: the first line is an alert line.
         let about = text.split_whitespace().nth(1).map(model_of);
-        if about != Some(model) {
-            continue;
+        if about == Some(model) {
+            open.push(path);
         }
-        let line = format!("RECOVERED {} {}\n", report.baseline.id, report.finished_on);
+    }
+    open.sort();
+    Ok(open)
+}
+
+/// Gives alerts a line that says that they are over, and another name, which is returned.
+fn close(directory: &Path, report: &Report, open: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let failed = |source| {
+        Error::io(
+            format!("closing alerts in \"{}\"", directory.display()),
+            source,
+        )
+    };
+    let line = format!("RECOVERED {} {}\n", report.baseline.id, report.finished_on);
+    let mut closed = Vec::new();
+    for path in open {
+        let text = std::fs::read_to_string(path).map_err(failed)?;
         let to = path.with_extension("recovered");
         std::fs::write(&to, format!("{line}{text}")).map_err(failed)?;
-        std::fs::remove_file(&path).map_err(failed)?;
+        std::fs::remove_file(path).map_err(failed)?;
         closed.push(to);
     }
-    closed.sort();
     Ok(closed)
 }
 
@@ -381,6 +406,26 @@ mod tests {
         let sent = served.await.unwrap();
         assert_eq!(sent.len(), 1);
         assert_eq!(header(&sent[0].0, "sealstone-signature"), None);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_failure_is_told_again_when_nobody_heard_of_it() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("alerts");
+        let (bad, good) = (diverged(), reproduced());
+        let (webhook, _served) = answering(&[200]).await;
+        let told = tell(&bad, None, &directory, Some(&webhook), None).await;
+        assert_eq!(told.unwrap(), Told::Alert);
+        let (refusing, _served) = answering(&[400]).await;
+        let lost = tell(&good, None, &directory, Some(&refusing), None).await;
+        assert!(lost.is_err() && file_of(&directory, &bad).exists());
+        let (willing, served) = answering(&[200]).await;
+        let over = tell(&good, None, &directory, Some(&willing), None).await;
+        assert_eq!(over.unwrap(), Told::Recovered(1));
+        assert!(!file_of(&directory, &bad).exists());
+        let sent = served.await.unwrap();
+        let body: Value = serde_json::from_slice(&sent[0].1).unwrap();
+        assert_eq!(body["recovered"], true);
     }
 
     #[tokio::test]
