@@ -145,6 +145,39 @@ fn a_directory_replays_and_a_changed_script_is_named() {
 }
 
 #[test]
+fn an_alert_of_a_halted_directory_is_closed_once_it_is_whole_and_comes_again() {
+    let desk = Desk::new();
+    let mut command = vec!["replay", ".", "--scope", "verify", "--alert-dir", "alerts"];
+    command.extend(["--incidents", "incidents"]);
+    let replay = |code: i32| {
+        let mut child = Command::new(binary("sealstone").unwrap());
+        child.args(&command).current_dir(desk.0.path().join("p"));
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    };
+    let open = || {
+        let files = fs::read_dir(desk.0.path().join("p/alerts")).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+            .count()
+    };
+    for round in 0..2 {
+        desk.write("p/data/raw.csv", "x\n3\n1\n9\n");
+        let said = replay(3);
+        assert!(!said.contains("told before"), "{round}: {said}");
+        assert_eq!(open(), 1, "{round}");
+        assert!(replay(3).contains("told before"));
+        desk.write("p/data/raw.csv", "x\n3\n1\n2\n");
+        let said = replay(0);
+        assert!(said.contains("1 alerts are closed"), "{round}: {said}");
+        assert_eq!(open(), 0, "{round}");
+    }
+}
+
+#[test]
 fn drift_looks_at_the_machine_as_a_replay_does() {
     let desk = Desk::new();
     let mut command = Command::new(binary("sealstone").unwrap());

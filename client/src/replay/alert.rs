@@ -7,7 +7,8 @@
 use crate::error::{Error, Result};
 use data_encoding::BASE64;
 use sealstone_spec::key::Signer;
-use sealstone_spec::report::{Report, alert_line};
+use sealstone_spec::report::{ReplayScope, Report, alert_line};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -211,9 +212,10 @@ pub fn drop_file(
         return Ok(None);
     }
     let text = format!(
-        "{}\n\n{}\n",
+        "{}\n\n{}\n{ABOUT}{}\n",
         alert_line(report, runbook),
-        report.finished_on
+        report.finished_on,
+        About::of(report).to_json()
     );
     std::fs::write(&path, text).map_err(failed)?;
     Ok(Some(path))
@@ -247,16 +249,15 @@ fn open_alerts(directory: &Path, report: &Report) -> Result<Vec<PathBuf>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(open),
         Err(error) => return Err(failed(error)),
     };
-    let model = model_of(&report.baseline.id);
+    let whole = About::of(report);
     for entry in entries {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_none_or(|extension| extension != "txt") {
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(failed)?;
-        // VERDICT ID and so on: the first line is an alert line.
-        let about = text.split_whitespace().nth(1).map(model_of);
-        if about == Some(model) {
+        // A file that does not say what it is about is somebody else's.
+        if About::read(&text).is_some_and(|about| about.model == whole.model) {
             open.push(path);
         }
     }
@@ -284,9 +285,44 @@ fn close(directory: &Path, report: &Report, open: &[PathBuf]) -> Result<Vec<Path
     Ok(closed)
 }
 
-/// The name in an id such as `churn:1.4.0~brisk-otter-quartz`.
-fn model_of(id: &str) -> &str {
-    id.split([':', '~']).next().unwrap_or(id)
+/// What an alert is about: a line of its file, so that nobody has to read the sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct About {
+    /// The model's name.
+    model: String,
+    /// Its version, if it has one.
+    version: Option<String>,
+    /// How much was replayed.
+    scope: ReplayScope,
+}
+
+/// What that line begins with. No other one does: the sentence begins with a verdict and is one line.
+const ABOUT: &str = "about: ";
+
+impl About {
+    fn of(report: &Report) -> About {
+        // An id such as `churn:1.4.0~brisk-otter-quartz`: the words are of one bundle or lock.
+        let id = report.baseline.id.as_str();
+        let name = id.split('~').next().unwrap_or(id);
+        let (model, version) = match name.split_once(':') {
+            Some((model, version)) => (model, Some(version.to_owned())),
+            None => (name, None),
+        };
+        About {
+            model: model.to_owned(),
+            version,
+            scope: report.scope,
+        }
+    }
+
+    fn read(text: &str) -> Option<About> {
+        let line = text.lines().find_map(|line| line.strip_prefix(ABOUT))?;
+        serde_json::from_str(line).ok()
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("made of text")
+    }
 }
 
 #[cfg(test)]
@@ -426,6 +462,31 @@ mod tests {
         let sent = served.await.unwrap();
         let body: Value = serde_json::from_slice(&sent[0].1).unwrap();
         assert_eq!(body["recovered"], true);
+    }
+
+    #[test]
+    fn a_file_says_what_it_is_about_and_others_are_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let bad = diverged();
+        let file = drop_file(place.path(), &bad, Some("about: nothing"))
+            .unwrap()
+            .unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        assert_eq!(About::read(&text), Some(About::of(&bad)));
+        let about = |id: &str| {
+            let mut report = diverged();
+            report.baseline.id = id.into();
+            let about = About::of(&report);
+            (about.model, about.version)
+        };
+        let version = |text: &str| Some(text.to_owned());
+        assert_eq!(about("m:1.0~a-b-c"), ("m".to_owned(), version("1.0")));
+        assert_eq!(about("m:1.0"), ("m".to_owned(), version("1.0")));
+        assert_eq!(about("m~a-b-c"), ("m".to_owned(), None));
+        let notes = place.path().join("notes.txt");
+        std::fs::write(&notes, format!("HALTED {}\n", bad.baseline.id)).unwrap();
+        assert_eq!(recover(place.path(), &reproduced()).unwrap().len(), 1);
+        assert!(notes.exists());
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ pub struct Halt {
     /// each other. Only then is it said to everybody, and a release put into quarantine: other data, keys, images or
     /// files of the one who replays say nothing about it.
     pub about_bundle: bool,
+    /// Name and version of what was to be replayed, where its recipe says them and nothing else does.
+    pub id: Option<String>,
     /// Who answers for the model, if the recipe could be read.
     pub owner: Option<String>,
     /// What was done until then, if the replay had begun.
@@ -36,6 +38,7 @@ impl Halt {
             text: text.into(),
             denied: false,
             about_bundle: false,
+            id: None,
             owner: None,
             trail: Vec::new(),
         }

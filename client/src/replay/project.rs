@@ -84,6 +84,14 @@ impl ProjectError {
         }
         self
     }
+
+    /// The same, with a name of what was to be replayed.
+    fn named(mut self, id: String) -> ProjectError {
+        if let ProjectError::Halt(halt) = &mut self {
+            halt.id = Some(id);
+        }
+        self
+    }
 }
 
 type Loaded<T> = std::result::Result<T, ProjectError>;
@@ -141,6 +149,7 @@ impl Project {
             None => recipe.name().to_owned(),
         };
         let owner = recipe.owner().map(str::to_owned);
+        let name = id.clone();
         let load = || {
             let mut project = Project::around(root, recipe, profile, id, None)?;
             let inputs = project.inputs_are_pinned()?;
@@ -149,7 +158,8 @@ impl Project {
             project.pinned = inputs;
             Ok(project)
         };
-        let mut project = load().map_err(|error: ProjectError| error.owned_by(owner))?;
+        let mut project =
+            load().map_err(|error: ProjectError| error.owned_by(owner).named(name))?;
         let words = sealstone_spec::words::three_words(&project.digest);
         project.id = format!("{}~{words}", project.id);
         Ok(project)

@@ -365,7 +365,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         match brought {
             Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),
             Ok((directory, digest)) => {
-                let id = id_of(&args.target.parse()?, &digest);
+                let id = id_of(&args.target.parse()?, Some(&digest));
                 let project = Project::of_bundle(&directory, &id, digest, profile);
                 project.map_err(|error| (error, id, Some(digest)))
             }
@@ -400,6 +400,8 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         Ok(report) => report,
         Err((ProjectError::Failed(error), _, _)) => return Err(error),
         Err((ProjectError::Halt(halt), id, digest)) => {
+            // A directory's name, `.` as a rule, would be another model than the one that is reproduced later.
+            let id = halt.id.clone().unwrap_or(id);
             let digest = digest.unwrap_or_else(|| Digest::sha256(id.as_bytes()));
             (denied, about_bundle) = (halt.denied, halt.about_bundle);
             // The user's own directory stays where it is; what was brought here does not.

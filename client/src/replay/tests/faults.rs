@@ -246,7 +246,9 @@ fn only_a_bundle_that_contradicts_itself_is_called_damaged() {
     let laboratory = Laboratory::new();
     laboratory.edit("data/raw.csv", "7,7", "7,8");
     assert!(halt_of(&laboratory, true).about_bundle);
-    assert!(!halt_of(&laboratory, false).about_bundle);
+    let halt = halt_of(&laboratory, false);
+    assert!(!halt.about_bundle);
+    assert_eq!(halt.id.as_deref(), Some("line:1.0"), "the recipe's name");
     // Code that is not its lock's, and a lock that was changed by hand.
     for (path, from, to) in [
         ("src/train.py", "w = b = 0.0", "w = b = 0.1"),
