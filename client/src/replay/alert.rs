@@ -1,7 +1,8 @@
 //! Alerts: told once where people look, signed where programs do.
 //!
 //! The line itself is `spec::report`'s. Owns its ways: a webhook, tried again when it does not answer, and a
-//! directory from which something else sends mail. Invariant: an alert that could not be delivered never
+//! directory from which something else sends mail. Invariants: what was posted is not posted again, and what was not is;
+//! an alert that could not be delivered never
 //! changes how a replay ended.
 
 use crate::error::{Error, Result};
@@ -129,8 +130,9 @@ pub enum Told {
     Recovered(usize),
 }
 
-/// Tells of a report once: posts it where there is a webhook, and then leaves a file in `directory` by which the same
-/// failure is known again. A model that is reproduced closes its own alerts, and that is told as well.
+/// Tells of a report once: leaves a file in `directory` by which the same failure is known again, and posts it where
+/// there is a webhook, which a second file beside it notes: without that one, the next replay posts it again. A model
+/// that is reproduced closes its own alerts, and that is told as well where the alert had been posted.
 ///
 /// # Errors
 /// If nobody was told, or it could not be noted down.
@@ -141,29 +143,39 @@ pub async fn tell(
     webhook: Option<&Webhook>,
     signer: Option<&(dyn Signer + Sync)>,
 ) -> Result<Told> {
-    let open = match report.verdict.is_reproduced() {
-        true => open_alerts(directory, report)?,
-        false => Vec::new(),
-    };
-    let told = if report.verdict.is_reproduced() {
-        match open.len() {
-            0 => return Ok(Told::Nothing),
-            open => Told::Recovered(open),
+    if report.verdict.is_reproduced() {
+        let open = open_alerts(directory, report)?;
+        if open.is_empty() {
+            return Ok(Told::Nothing);
         }
-    } else if file_of(directory, report).exists() {
-        return Ok(Told::Before);
-    } else {
-        Told::Alert
-    };
-    if let Some(webhook) = webhook {
-        webhook.post(report, runbook, signer).await?;
+        // Whoever has not heard that it began need not hear that it is over.
+        let was_posted = open.iter().any(|path| mark_of(path).exists());
+        if let Some(webhook) = webhook.filter(|_| was_posted) {
+            webhook.post(report, runbook, signer).await?;
+        }
+        // Last: what could not be delivered is tried again by the next replay.
+        close(directory, report, &open)?;
+        return Ok(Told::Recovered(open.len()));
     }
-    // Last: what could not be delivered is tried again by the next replay, the end of an alert as well.
-    if told == Told::Alert {
-        drop_file(directory, report, runbook)?;
+    // First: people look into the directory also while the webhook does not answer, and a full disk keeps nobody who is
+    // called from being called.
+    let left = drop_file(directory, report, runbook);
+    let mark = mark_of(&file_of(directory, report));
+    let was_posted = matches!(left, Ok(None)) && mark.exists();
+    match webhook.filter(|_| !was_posted) {
+        Some(webhook) => {
+            webhook.post(report, runbook, signer).await?;
+            left?;
+            let marking = format!("marking an alert as posted in \"{}\"", directory.display());
+            std::fs::write(&mark, format!("{}\n", report.finished_on))
+                .map_err(|source| Error::io(marking, source))?;
+            Ok(Told::Alert)
+        }
+        None => Ok(match left? {
+            Some(_) => Told::Alert,
+            None => Told::Before,
+        }),
     }
-    close(directory, report, &open)?;
-    Ok(told)
 }
 
 /// What is posted.
@@ -226,6 +238,11 @@ fn file_of(directory: &Path, report: &Report) -> PathBuf {
     directory.join(format!("{}.txt", &report.fingerprint().hex()[..32]))
 }
 
+/// The file that says that an alert was posted, beside the alert's own.
+fn mark_of(file: &Path) -> PathBuf {
+    file.with_extension("posted")
+}
+
 /// Closes the alerts that lie in `directory` about the model of a report that is reproduced: each gets a line
 /// that says so, and another name. Returns those files.
 ///
@@ -280,6 +297,11 @@ fn close(directory: &Path, report: &Report, open: &[PathBuf]) -> Result<Vec<Path
         let to = path.with_extension("recovered");
         std::fs::write(&to, format!("{line}{text}")).map_err(failed)?;
         std::fs::remove_file(path).map_err(failed)?;
+        match std::fs::remove_file(mark_of(path)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
         closed.push(to);
     }
     Ok(closed)
@@ -445,6 +467,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_alert_that_was_not_delivered_is_a_file_and_is_posted_by_the_next_replay() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("alerts");
+        let (bad, good) = (diverged(), reproduced());
+        let file = file_of(&directory, &bad);
+        let (refusing, _served) = answering(&[400]).await;
+        let refused = tell(&bad, None, &directory, Some(&refusing), None).await;
+        assert!(refused.is_err());
+        assert!(file.exists() && !mark_of(&file).exists());
+        let (webhook, served) = answering(&[200]).await;
+        for due in [Told::Alert, Told::Before] {
+            let told = tell(&bad, None, &directory, Some(&webhook), None).await;
+            assert_eq!(told.unwrap(), due);
+        }
+        assert!(file.exists() && mark_of(&file).exists());
+        assert_eq!(served.await.unwrap().len(), 1);
+        assert_eq!(recover(&directory, &good).unwrap().len(), 1);
+        assert!(!file.exists() && !mark_of(&file).exists());
+        // Where nobody was called, nobody is told that it is over; the directory is in order all the same.
+        let (refusing, _served) = answering(&[400]).await;
+        let refused = tell(&bad, None, &directory, Some(&refusing), None).await;
+        assert!(refused.is_err());
+        let (unused, _) = answering(&[]).await;
+        let over = tell(&good, None, &directory, Some(&unused), None).await;
+        assert_eq!(over.unwrap(), Told::Recovered(1));
+        // A directory that cannot be written keeps nobody from being called.
+        let blocked = place.path().join("blocked");
+        std::fs::write(&blocked, "").unwrap();
+        let (webhook, served) = answering(&[200]).await;
+        let told = tell(&bad, None, &blocked, Some(&webhook), None).await;
+        assert!(told.is_err());
+        assert_eq!(served.await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
     async fn the_end_of_a_failure_is_told_again_when_nobody_heard_of_it() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("alerts");
@@ -498,10 +555,6 @@ mod tests {
         let (unused, _) = answering(&[]).await;
         let nothing = tell(&good, None, &directory, Some(&unused), None).await;
         assert_eq!(nothing.unwrap(), Told::Nothing);
-        // What was not delivered is not noted down as if it had been.
-        let (refusing, _) = answering(&[400]).await;
-        let refused = tell(&bad, None, &directory, Some(&refusing), None).await;
-        assert!(refused.is_err() && !file_of(&directory, &bad).exists());
         let (webhook, served) = answering(&[200, 200]).await;
         let first = tell(&bad, None, &directory, Some(&webhook), None).await;
         assert_eq!(first.unwrap(), Told::Alert);
@@ -517,8 +570,10 @@ mod tests {
             .collect();
         assert_eq!(recovered, [false, true]);
         // Without a webhook the directory is where people look.
-        let left = tell(&bad, None, &directory, None, None).await;
-        assert_eq!(left.unwrap(), Told::Alert);
+        for due in [Told::Alert, Told::Before] {
+            let left = tell(&bad, None, &directory, None, None).await;
+            assert_eq!(left.unwrap(), due);
+        }
         assert!(file_of(&directory, &bad).exists());
     }
 }

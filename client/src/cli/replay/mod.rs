@@ -164,8 +164,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", help_heading = "Alerts")]
     webhook: Option<String>,
 
-    /// Write an alert as a file into this directory, once for each failure; a model that is reproduced closes its own.
-    /// With --webhook alone: alerts/ beside the incidents
+    /// Write an alert as a file into this directory, once for each failure, whether or not it could be posted; a model
+    /// that is reproduced closes its own. What was told is known by it: keep it from one replay to the next. With
+    /// --webhook alone: alerts/ beside the incidents
     #[arg(long, value_name = "DIR", help_heading = "Alerts")]
     alert_dir: Option<PathBuf>,
 
