@@ -164,9 +164,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", help_heading = "Alerts")]
     webhook: Option<String>,
 
-    /// Write an alert as a file into this directory, once for each failure, whether or not it could be posted; a model
-    /// that is reproduced closes its own. What was told is known by it: keep it from one replay to the next. With
-    /// --webhook alone: alerts/ beside the incidents
+    /// Write an alert as a file into this directory, once for each failure, whether or not it could be posted; what is
+    /// reproduced closes those of the same version, profile and scope or less, and in full all of the version. What was
+    /// told is known by it: keep it from one replay to the next. With --webhook alone: alerts/ beside the incidents
     #[arg(long, value_name = "DIR", help_heading = "Alerts")]
     alert_dir: Option<PathBuf>,
 
@@ -197,6 +197,14 @@ pub(crate) struct Args {
 const INCIDENTS: &str = ".sealstone/incidents";
 
 impl Args {
+    /// The profile that is replayed, if it is one.
+    fn profile(&self) -> Option<&str> {
+        match self.scope {
+            ReplayScope::Smoke => Some(self.profile.as_deref().unwrap_or("smoke")),
+            _ => None,
+        }
+    }
+
     /// A replay of the tests alone.
     pub(super) fn of_tests(tests: super::test::Args) -> Args {
         Args {
@@ -311,16 +319,13 @@ fn bring_data(
 }
 
 async fn whole(args: &Args, context: &Context) -> Result<u8> {
-    let profile = match (args.scope, &args.profile) {
-        (ReplayScope::Smoke, profile) => Some(profile.as_deref().unwrap_or("smoke")),
-        (_, None) => None,
-        (_, Some(_)) => {
-            return Err(
-                Error::usage("a profile is replayed by the scope smoke alone")
-                    .hint("add --scope smoke, or leave out --profile"),
-            );
-        }
-    };
+    if args.scope != ReplayScope::Smoke && args.profile.is_some() {
+        return Err(
+            Error::usage("a profile is replayed by the scope smoke alone")
+                .hint("add --scope smoke, or leave out --profile"),
+        );
+    }
+    let profile = args.profile();
     let signer = match &args.sign_with {
         Some(path) => Some(read_secret(path, &mut args.passphrase.passphrases())?),
         None => None,

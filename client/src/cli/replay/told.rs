@@ -4,7 +4,7 @@ use super::Args;
 use super::workspace::write;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use sealstone::replay::{Told, Webhook, statements, tell};
+use sealstone::replay::{Telling, Told, Webhook, statements, tell};
 use sealstone::report::{Surroundings, html, junit, markdown, sarif};
 use sealstone::transfer::Place;
 use sealstone::trust::{attach, attach_document, logged};
@@ -146,15 +146,13 @@ pub(super) async fn alert(
     // What was told before is known by its file, also where nobody asked for files.
     let beside = || args.incidents.with_file_name("alerts");
     let directory = args.alert_dir.clone().unwrap_or_else(beside);
-    let runbook = args.runbook.as_deref();
+    let telling = Telling {
+        profile: args.profile(),
+        runbook: args.runbook.as_deref(),
+        directory: &directory,
+    };
     let webhook = webhook.as_ref();
-    let told = tell(
-        report,
-        runbook,
-        &directory,
-        webhook,
-        signer.map(|signer| signer as _),
-    );
+    let told = tell(report, telling, webhook, signer.map(|signer| signer as _));
     match told.await {
         Ok(Told::Recovered(closed)) => {
             let text = format!("recovered: {closed} alerts are closed");

@@ -1197,7 +1197,7 @@ fn two_replayers_that_disagree_state_it_apart() {
 
 #[test]
 fn a_halt_leaves_a_record_that_is_never_replaced() {
-    use super::super::{drop_file, record_incident, recover};
+    use super::super::{Telling, drop_file, record_incident, recover};
     let laboratory = Laboratory::new();
     laboratory.edit("data/raw.csv", "7,7", "7,8");
     let report = laboratory.replay(nothing);
@@ -1216,16 +1216,21 @@ fn a_halt_leaves_a_record_that_is_never_replaced() {
     );
     // The same alert is one file.
     let alerts = tempfile::tempdir().unwrap();
-    assert!(drop_file(alerts.path(), &report, None).unwrap().is_some());
-    assert!(drop_file(alerts.path(), &report, None).unwrap().is_none());
+    let telling = Telling {
+        profile: None,
+        runbook: None,
+        directory: alerts.path(),
+    };
+    assert!(drop_file(&report, telling).unwrap().is_some());
+    assert!(drop_file(&report, telling).unwrap().is_none());
     // The same model, whole again, closes it; another model does not.
     let good = Laboratory::new().replay(nothing);
     assert_eq!(good.verdict, Verdict::Reproduced);
     let mut other = good.clone();
     other.baseline.id = "lines:1.0".into();
-    assert!(recover(alerts.path(), &other).unwrap().is_empty());
-    let closed = recover(alerts.path(), &good).unwrap();
+    assert!(recover(&other, telling).unwrap().is_empty());
+    let closed = recover(&good, telling).unwrap();
     let text = std::fs::read_to_string(&closed[0]).unwrap();
     assert!(text.starts_with("RECOVERED line:1.0") && text.contains("HALTED line:1.0"));
-    assert!(recover(alerts.path(), &good).unwrap().is_empty());
+    assert!(recover(&good, telling).unwrap().is_empty());
 }
