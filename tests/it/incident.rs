@@ -247,16 +247,26 @@ fn a_replay_that_halts_on_other_bytes_reports_it() {
     };
     assert!(!is_quarantined(&status().json));
 
-    let replay = [
-        "replay",
-        layout,
-        "--key",
-        "alice.pub",
-        "--sign-with",
-        "sam.key",
-        "--push",
-    ];
-    let halted = desk.run(None, &replay).expect(3);
+    let replay = |trusted: &str, incidents: &str| {
+        let words = [
+            "replay",
+            layout,
+            "--key",
+            trusted,
+            "--sign-with",
+            "sam.key",
+            "--push",
+            "--incidents",
+            incidents,
+        ];
+        desk.run(None, &words).expect(3)
+    };
+    // Who trusts somebody else has not even looked at the bytes, and says nothing of the release.
+    let elsewhere = replay("bob.pub", "elsewhere");
+    assert_eq!(elsewhere.json["attached"], json!([]));
+    assert!(!is_quarantined(&status().json));
+
+    let halted = replay("alice.pub", ".sealstone/incidents");
     halted.says("halted; the incident is recorded");
     // The report that says so, the test result that follows from it, and the incident.
     let attached = halted.json["attached"].as_array().unwrap();

@@ -201,6 +201,17 @@ fn data_outside_is_brought_by_whoever_replays_and_compared() {
     let other = with("replay", &["--data", "data/raw.csv=lake/other.csv"]).expect(3);
     assert_eq!(verdict(&other), "HALTED", "{}", other.everything);
     other.says("data/raw.csv");
+    // Nor does the wrong file of whoever replays say anything about the release.
+    let wrong = [
+        "--data",
+        "data/raw.csv=lake/other.csv",
+        "--sign-with",
+        "builder.key",
+        "--push",
+    ];
+    let wrong = with("replay", &wrong).expect(3);
+    let attached = &wrong.json["attached"];
+    assert_eq!(*attached, serde_json::json!([]), "{}", wrong.everything);
     with("replay", &["--data", "data/none.csv=lake/raw.csv"])
         .expect(64)
         .says("data/raw.csv");

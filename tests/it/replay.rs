@@ -145,6 +145,39 @@ fn a_directory_replays_and_a_changed_script_is_named() {
 }
 
 #[test]
+fn an_alert_of_a_halted_directory_is_closed_once_it_is_whole_and_comes_again() {
+    let desk = Desk::new();
+    let mut command = vec!["replay", ".", "--scope", "verify", "--alert-dir", "alerts"];
+    command.extend(["--incidents", "incidents"]);
+    let replay = |code: i32| {
+        let mut child = Command::new(binary("sealstone").unwrap());
+        child.args(&command).current_dir(desk.0.path().join("p"));
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    };
+    let open = || {
+        let files = fs::read_dir(desk.0.path().join("p/alerts")).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+            .count()
+    };
+    for round in 0..2 {
+        desk.write("p/data/raw.csv", "x\n3\n1\n9\n");
+        let said = replay(3);
+        assert!(!said.contains("told before"), "{round}: {said}");
+        assert_eq!(open(), 1, "{round}");
+        assert!(replay(3).contains("told before"));
+        desk.write("p/data/raw.csv", "x\n3\n1\n2\n");
+        let said = replay(0);
+        assert!(said.contains("1 alerts are closed"), "{round}: {said}");
+        assert_eq!(open(), 0, "{round}");
+    }
+}
+
+#[test]
 fn drift_looks_at_the_machine_as_a_replay_does() {
     let desk = Desk::new();
     let mut command = Command::new(binary("sealstone").unwrap());
@@ -252,6 +285,45 @@ fn a_bundle_that_contradicts_its_own_lock_is_reported_as_damaged() {
     let shown = desk.run(None, &["inspect", layout, "--key", "other.pub"], 0);
     let incident = "https://sealstone.dev/attestation/incident/v0.1";
     assert!(shown.to_string().contains(incident), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_attached_hides_no_verdict_and_silences_nobody() {
+    let desk = Desk::new();
+    // Nothing can be attached to an archive, as to a registry that does not answer.
+    for name in ["good", "bad"] {
+        let layout = format!("{name}:1.0.0");
+        desk.run(None, &["pack", "p", "-o", &layout], 0);
+        if name == "bad" {
+            with_another_script(&desk.0.path().join(name));
+        }
+        let (layout, archive) = (format!("oci:{layout}"), format!("{name}.tar"));
+        desk.run(None, &["sign", &layout, "--key", "builder.key"], 0);
+        desk.run(None, &["export", &layout, &archive], 0);
+    }
+    let replay = |archive: &str, code: i32| {
+        let words = [
+            "replay",
+            archive,
+            "--key",
+            "builder.pub",
+            "--sign-with",
+            "other.key",
+            "--push",
+            "--alert-dir",
+            "alerts",
+        ];
+        desk.run(None, &words, code)
+    };
+    let halted = replay("archive:bad.tar", 3);
+    assert_eq!(halted["report"]["verdict"], "HALTED", "{halted}");
+    assert_eq!(halted["attached"], serde_json::json!([]));
+    let alerts = fs::read_dir(desk.0.path().join("alerts")).unwrap();
+    assert_eq!(alerts.count(), 1, "somebody is told");
+    // Where there is no verdict to hide, what went wrong is the end of it.
+    let good = replay("archive:good.tar", 64);
+    let verdict = good["report"]["verdict"].as_str().unwrap();
+    assert!(verdict.starts_with("REPRODUCED"), "{good}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

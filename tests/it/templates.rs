@@ -286,6 +286,13 @@ fn posted(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
+/// How many alerts lie open in a directory.
+fn alert_files(directory: &str) -> usize {
+    let files = fs::read_dir(directory).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".txt")).count()
+}
+
 /// `${{ ... }}` as GitHub replaces it before a shell sees the text.
 fn github(text: &str, values: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
@@ -433,13 +440,50 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
         );
     }
     for scope in ["eval", "smoke", "full"] {
-        let alerts = fs::read_dir(server.path(&format!("job/alerts/{scope}"))).unwrap();
-        assert_eq!(alerts.count(), 1, "{scope}: an alert is a file as well");
+        let found = alert_files(&server.path(&format!("job/alerts/{scope}")));
+        assert_eq!(found, 1, "{scope}: an alert is a file as well");
     }
     run("nightly", &[2, 0]);
     server.left(&night);
     assert!(told().contains("DIVERGED"));
     assert_eq!(alerts.try_iter().count(), 1);
+}
+
+/// What was told lies in a directory: where a run does not find that of the run before, it tells everything again, and
+/// never that something is over.
+#[test]
+fn what_was_told_is_kept_from_one_run_to_the_next() {
+    let github = &read("github-actions.yaml")[0];
+    for job in ["commit", "nightly"] {
+        let steps = github["jobs"][job]["steps"].as_array().unwrap();
+        let uses = |action: &str| {
+            let is_it = |step: &Value| step["uses"].as_str().is_some_and(|used| used == action);
+            let found = steps.iter().position(is_it);
+            found.unwrap_or_else(|| panic!("{job} has no {action}"))
+        };
+        let replays = |step: &Value| {
+            let run = step["run"].as_str().unwrap_or_default();
+            run.contains("sealstone replay ")
+        };
+        let restore = uses("actions/cache/restore@v4");
+        let save = uses("actions/cache/save@v4");
+        assert!(restore < steps.iter().position(replays).unwrap(), "{job}");
+        assert!(steps.iter().rposition(replays).unwrap() < save, "{job}");
+        let (restore, save) = (&steps[restore], &steps[save]);
+        assert!(save["if"].as_str().unwrap().contains("always()"), "{job}");
+        for word in ["path", "key"] {
+            assert_eq!(restore["with"][word], save["with"][word], "{job}");
+        }
+        assert_eq!(save["with"]["path"], "alerts");
+        // Each run has a key of its own, and begins with the last one's.
+        let key = save["with"]["key"].as_str().unwrap();
+        let earlier = restore["with"]["restore-keys"].as_str().unwrap();
+        assert!(key.starts_with(earlier) && key.contains("github.run_id"));
+    }
+    let gitlab = &read("gitlab-ci.yaml")[0];
+    let cache = &gitlab[".replay"]["cache"];
+    assert_eq!(cache["paths"], serde_json::json!(["alerts/"]));
+    assert_eq!(cache["when"], "always", "also where it failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -605,6 +649,9 @@ async fn the_job_for_kubernetes_replays_a_release() {
         &policy.replace(&public("builder"), &public("replay")),
     );
     server.step("another policy", &other, &variables, 3);
-    let alerts = fs::read_dir(server.path("pod/alerts")).unwrap();
-    assert_eq!(alerts.count(), 1, "somebody is told");
+    assert_eq!(
+        alert_files(&server.path("pod/alerts")),
+        1,
+        "somebody is told"
+    );
 }

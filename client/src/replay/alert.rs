@@ -1,13 +1,16 @@
 //! Alerts: told once where people look, signed where programs do.
 //!
 //! The line itself is `spec::report`'s. Owns its ways: a webhook, tried again when it does not answer, and a
-//! directory from which something else sends mail. Invariant: an alert that could not be delivered never
+//! directory from which something else sends mail. Invariants: what was posted is not posted again, and what was not is;
+//! an alert that could not be delivered never
 //! changes how a replay ended.
 
 use crate::error::{Error, Result};
 use data_encoding::BASE64;
+use sealstone_spec::digest::Digest;
 use sealstone_spec::key::Signer;
-use sealstone_spec::report::{Report, alert_line};
+use sealstone_spec::report::{ReplayScope, Report, alert_line};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -115,6 +118,17 @@ impl Webhook {
     }
 }
 
+/// How it is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'a> {
+    /// The profile that was replayed, if it was one.
+    pub profile: Option<&'a str>,
+    /// What people are told to read.
+    pub runbook: Option<&'a str>,
+    /// Where alerts lie, and are known by.
+    pub directory: &'a Path,
+}
+
 /// What became of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -128,36 +142,52 @@ pub enum Told {
     Recovered(usize),
 }
 
-/// Tells of a report once: posts it where there is a webhook, and then leaves a file in `directory` by which the same
-/// failure is known again. A model that is reproduced closes its own alerts, and that is told as well.
+/// Tells of a report once: leaves a file in `directory` by which the same failure is known again, and posts it where
+/// there is a webhook, which a second file beside it notes: without that one, the next replay posts it again. A model
+/// that is reproduced closes its own alerts, and that is told as well where the alert had been posted.
 ///
 /// # Errors
 /// If nobody was told, or it could not be noted down.
 pub async fn tell(
     report: &Report,
-    runbook: Option<&str>,
-    directory: &Path,
+    telling: Telling<'_>,
     webhook: Option<&Webhook>,
     signer: Option<&(dyn Signer + Sync)>,
 ) -> Result<Told> {
-    let told = if report.verdict.is_reproduced() {
-        match recover(directory, report)?.len() {
-            0 => return Ok(Told::Nothing),
-            closed => Told::Recovered(closed),
+    let (directory, runbook) = (telling.directory, telling.runbook);
+    if report.verdict.is_reproduced() {
+        let open = open_alerts(report, telling)?;
+        if open.is_empty() {
+            return Ok(Told::Nothing);
         }
-    } else if file_of(directory, report).exists() {
-        return Ok(Told::Before);
-    } else {
-        Told::Alert
-    };
-    if let Some(webhook) = webhook {
-        webhook.post(report, runbook, signer).await?;
+        // Whoever has not heard that it began need not hear that it is over.
+        let was_posted = open.iter().any(|path| mark_of(path).exists());
+        if let Some(webhook) = webhook.filter(|_| was_posted) {
+            webhook.post(report, runbook, signer).await?;
+        }
+        // Last: what could not be delivered is tried again by the next replay.
+        close(directory, report, &open)?;
+        return Ok(Told::Recovered(open.len()));
     }
-    // Last: what could not be delivered is tried again by the next replay.
-    if told == Told::Alert {
-        drop_file(directory, report, runbook)?;
+    // First: people look into the directory also while the webhook does not answer, and a full disk keeps nobody who is
+    // called from being called.
+    let left = drop_file(report, telling);
+    let mark = mark_of(&file_of(report, telling));
+    let was_posted = matches!(left, Ok(None)) && mark.exists();
+    match webhook.filter(|_| !was_posted) {
+        Some(webhook) => {
+            webhook.post(report, runbook, signer).await?;
+            left?;
+            let marking = format!("marking an alert as posted in \"{}\"", directory.display());
+            std::fs::write(&mark, format!("{}\n", report.finished_on))
+                .map_err(|source| Error::io(marking, source))?;
+            Ok(Told::Alert)
+        }
+        None => Ok(match left? {
+            Some(_) => Told::Alert,
+            None => Told::Before,
+        }),
     }
-    Ok(told)
 }
 
 /// What is posted.
@@ -184,16 +214,13 @@ fn body(report: &Report, runbook: Option<&str>) -> Vec<u8> {
     serde_json::to_vec(&document).expect("made of text")
 }
 
-/// Writes the alert as a file of its own into `directory`, under its fingerprint: the same failure is one
-/// file, written again. Returns the file, or `None` if the same alert lay there already.
+/// Writes the alert as a file of its own into the directory: the same failure of the same scope is one. Returns the
+/// file, or `None` if the same alert lay there already.
 ///
 /// # Errors
 /// If the directory cannot be written.
-pub fn drop_file(
-    directory: &Path,
-    report: &Report,
-    runbook: Option<&str>,
-) -> Result<Option<PathBuf>> {
+pub fn drop_file(report: &Report, telling: Telling<'_>) -> Result<Option<PathBuf>> {
+    let directory = telling.directory;
     let failed = |source| {
         Error::io(
             format!("writing an alert into \"{}\"", directory.display()),
@@ -201,67 +228,149 @@ pub fn drop_file(
         )
     };
     std::fs::create_dir_all(directory).map_err(failed)?;
-    let path = file_of(directory, report);
+    let path = file_of(report, telling);
     if path.exists() {
         return Ok(None);
     }
     let text = format!(
-        "{}\n\n{}\n",
-        alert_line(report, runbook),
-        report.finished_on
+        "{}\n\n{}\n{ABOUT}{}\n",
+        alert_line(report, telling.runbook),
+        report.finished_on,
+        About::of(report, telling.profile).to_json()
     );
     std::fs::write(&path, text).map_err(failed)?;
     Ok(Some(path))
 }
 
-/// Where the alert of a report lies; the same failure has the same place.
-fn file_of(directory: &Path, report: &Report) -> PathBuf {
-    directory.join(format!("{}.txt", &report.fingerprint().hex()[..32]))
+/// Where the alert of a report lies; the same failure has the same place. Scopes have places of their own, or one that
+/// is reproduced could not close what it found itself without closing what another one has found.
+fn file_of(report: &Report, telling: Telling<'_>) -> PathBuf {
+    let about = About::of(report, telling.profile).to_json();
+    let text = format!("{}\n{about}", report.fingerprint());
+    let name = &Digest::sha256(text.as_bytes()).hex()[..32];
+    telling.directory.join(format!("{name}.txt"))
 }
 
-/// Closes the alerts that lie in `directory` about the model of a report that is reproduced: each gets a line
-/// that says so, and another name. Returns those files.
+/// The file that says that an alert was posted, beside the alert's own.
+fn mark_of(file: &Path) -> PathBuf {
+    file.with_extension("posted")
+}
+
+/// Closes the alerts in the directory that a report which is reproduced answers: each gets a line that says so, and
+/// another name. Returns those files. They are about the same version of the same model, replayed with the same profile
+/// and no wider; whatever is reproduced in full answers every scope and profile.
 ///
 /// # Errors
 /// If the directory cannot be read or written.
-pub fn recover(directory: &Path, report: &Report) -> Result<Vec<PathBuf>> {
+pub fn recover(report: &Report, telling: Telling<'_>) -> Result<Vec<PathBuf>> {
+    close(telling.directory, report, &open_alerts(report, telling)?)
+}
+
+/// The alerts that a report which is reproduced closes.
+fn open_alerts(report: &Report, telling: Telling<'_>) -> Result<Vec<PathBuf>> {
+    let directory = telling.directory;
     let failed = |source| {
         Error::io(
-            format!("closing alerts in \"{}\"", directory.display()),
+            format!("looking for alerts in \"{}\"", directory.display()),
             source,
         )
     };
-    let mut closed = Vec::new();
+    let mut open = Vec::new();
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(closed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(open),
         Err(error) => return Err(failed(error)),
     };
-    let model = model_of(&report.baseline.id);
+    let whole = About::of(report, telling.profile);
     for entry in entries {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_none_or(|extension| extension != "txt") {
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(failed)?;
-        // VERDICT ID and so on: the first line is an alert line.
-        let about = text.split_whitespace().nth(1).map(model_of);
-        if about != Some(model) {
-            continue;
+        // A file that does not say what it is about is somebody else's.
+        if About::read(&text).is_some_and(|about| whole.answers(&about)) {
+            open.push(path);
         }
-        let line = format!("RECOVERED {} {}\n", report.baseline.id, report.finished_on);
+    }
+    open.sort();
+    Ok(open)
+}
+
+/// Gives alerts a line that says that they are over, and another name, which is returned.
+fn close(directory: &Path, report: &Report, open: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let failed = |source| {
+        Error::io(
+            format!("closing alerts in \"{}\"", directory.display()),
+            source,
+        )
+    };
+    let line = format!("RECOVERED {} {}\n", report.baseline.id, report.finished_on);
+    let mut closed = Vec::new();
+    for path in open {
+        let text = std::fs::read_to_string(path).map_err(failed)?;
         let to = path.with_extension("recovered");
         std::fs::write(&to, format!("{line}{text}")).map_err(failed)?;
-        std::fs::remove_file(&path).map_err(failed)?;
+        std::fs::remove_file(path).map_err(failed)?;
+        match std::fs::remove_file(mark_of(path)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
         closed.push(to);
     }
-    closed.sort();
     Ok(closed)
 }
 
-/// The name in an id such as `churn:1.4.0~brisk-otter-quartz`.
-fn model_of(id: &str) -> &str {
-    id.split([':', '~']).next().unwrap_or(id)
+/// What an alert is about: a line of its file, so that nobody has to read the sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct About {
+    /// The model's name.
+    model: String,
+    /// Its version, if it has one.
+    version: Option<String>,
+    /// How much was replayed.
+    scope: ReplayScope,
+    /// With which profile, if with one.
+    profile: Option<String>,
+}
+
+/// What that line begins with. No other one does: the sentence begins with a verdict and is one line.
+const ABOUT: &str = "about: ";
+
+impl About {
+    fn of(report: &Report, profile: Option<&str>) -> About {
+        // An id such as `churn:1.4.0~brisk-otter-quartz`: the words are of one bundle or lock.
+        let id = report.baseline.id.as_str();
+        let name = id.split('~').next().unwrap_or(id);
+        let (model, version) = match name.split_once(':') {
+            Some((model, version)) => (model, Some(version.to_owned())),
+            None => (name, None),
+        };
+        About {
+            model: model.to_owned(),
+            version,
+            scope: report.scope,
+            profile: profile.map(str::to_owned),
+        }
+    }
+
+    /// Whether what was found then is no more, if this was reproduced. Weights that answer well say nothing about a
+    /// training that does not, nor one version about another.
+    fn answers(&self, then: &About) -> bool {
+        let is_same = (&self.model, &self.version) == (&then.model, &then.version);
+        let covers = self.scope >= then.scope && self.profile == then.profile;
+        is_same && (covers || self.scope == ReplayScope::Full)
+    }
+
+    fn read(text: &str) -> Option<About> {
+        let line = text.lines().find_map(|line| line.strip_prefix(ABOUT))?;
+        serde_json::from_str(line).ok()
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("made of text")
+    }
 }
 
 #[cfg(test)]
@@ -288,6 +397,15 @@ mod tests {
         .unwrap();
         report.baseline.id = diverged().baseline.id;
         report
+    }
+
+    /// Without a profile, into this directory.
+    fn at(directory: &Path) -> Telling<'_> {
+        Telling {
+            profile: None,
+            runbook: None,
+            directory,
+        }
     }
 
     /// A webhook that loses no time, and a server behind it that gives these answers, one to a connection.
@@ -383,6 +501,142 @@ mod tests {
         assert_eq!(header(&sent[0].0, "sealstone-signature"), None);
     }
 
+    #[test]
+    fn only_what_was_replayed_again_is_over() {
+        use ReplayScope::{Eval, Full, Infer, Smoke, Verify};
+        let about = |id: &str, scope, profile| {
+            let mut report = diverged();
+            report.baseline.id = id.into();
+            report.scope = scope;
+            About::of(&report, profile)
+        };
+        let (small, tiny) = (Some("smoke"), Some("tiny"));
+        let full = about("m:1.0~a-b-c", Full, None);
+        // A new lock or bundle of the same version answers for it.
+        assert!(about("m:1.0~d-e-f", Full, None).answers(&full));
+        for (id, scope, profile) in [
+            ("m:1.0~a-b-c", Verify, None),
+            ("m:1.0~a-b-c", Infer, None),
+            ("m:1.0~a-b-c", Eval, None),
+            ("m:1.0~a-b-c", Smoke, small),
+            ("m:0.9~a-b-c", Full, None),
+            ("m~a-b-c", Full, None),
+            ("n:1.0~a-b-c", Full, None),
+        ] {
+            let whole = about(id, scope, profile);
+            assert!(!whole.answers(&full), "{id} {scope}");
+        }
+        let eval = about("m:1.0", Eval, None);
+        assert!(eval.answers(&about("m:1.0", Infer, None)));
+        assert!(eval.answers(&eval) && full.answers(&eval));
+        let smoke = about("m:1.0", Smoke, small);
+        assert!(smoke.answers(&smoke) && full.answers(&smoke));
+        assert!(!about("m:1.0", Smoke, tiny).answers(&smoke));
+        assert!(!smoke.answers(&eval), "other parameters and inputs");
+    }
+
+    #[test]
+    fn scopes_that_fail_alike_are_alerts_of_their_own() {
+        let place = tempfile::tempdir().unwrap();
+        let full = diverged();
+        let mut eval = full.clone();
+        eval.scope = ReplayScope::Eval;
+        assert_eq!(eval.fingerprint(), full.fingerprint());
+        for report in [&full, &eval] {
+            assert!(drop_file(report, at(place.path())).unwrap().is_some());
+            assert!(drop_file(report, at(place.path())).unwrap().is_none());
+        }
+        let mut good = reproduced();
+        good.scope = ReplayScope::Eval;
+        let closed = recover(&good, at(place.path())).unwrap();
+        assert_eq!(closed.len(), 1);
+        assert!(file_of(&full, at(place.path())).exists());
+        good.scope = ReplayScope::Full;
+        assert_eq!(recover(&good, at(place.path())).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_alert_that_was_not_delivered_is_a_file_and_is_posted_by_the_next_replay() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("alerts");
+        let (bad, good) = (diverged(), reproduced());
+        let file = file_of(&bad, at(&directory));
+        let (refusing, _served) = answering(&[400]).await;
+        let refused = tell(&bad, at(&directory), Some(&refusing), None).await;
+        assert!(refused.is_err());
+        assert!(file.exists() && !mark_of(&file).exists());
+        let (webhook, served) = answering(&[200]).await;
+        for due in [Told::Alert, Told::Before] {
+            let told = tell(&bad, at(&directory), Some(&webhook), None).await;
+            assert_eq!(told.unwrap(), due);
+        }
+        assert!(file.exists() && mark_of(&file).exists());
+        assert_eq!(served.await.unwrap().len(), 1);
+        assert_eq!(recover(&good, at(&directory)).unwrap().len(), 1);
+        assert!(!file.exists() && !mark_of(&file).exists());
+        // Where nobody was called, nobody is told that it is over; the directory is in order all the same.
+        let (refusing, _served) = answering(&[400]).await;
+        let refused = tell(&bad, at(&directory), Some(&refusing), None).await;
+        assert!(refused.is_err());
+        let (unused, _) = answering(&[]).await;
+        let over = tell(&good, at(&directory), Some(&unused), None).await;
+        assert_eq!(over.unwrap(), Told::Recovered(1));
+        // A directory that cannot be written keeps nobody from being called.
+        let blocked = place.path().join("blocked");
+        std::fs::write(&blocked, "").unwrap();
+        let (webhook, served) = answering(&[200]).await;
+        let told = tell(&bad, at(&blocked), Some(&webhook), None).await;
+        assert!(told.is_err());
+        assert_eq!(served.await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_failure_is_told_again_when_nobody_heard_of_it() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("alerts");
+        let (bad, good) = (diverged(), reproduced());
+        let (webhook, _served) = answering(&[200]).await;
+        let told = tell(&bad, at(&directory), Some(&webhook), None).await;
+        assert_eq!(told.unwrap(), Told::Alert);
+        let (refusing, _served) = answering(&[400]).await;
+        let lost = tell(&good, at(&directory), Some(&refusing), None).await;
+        assert!(lost.is_err() && file_of(&bad, at(&directory)).exists());
+        let (willing, served) = answering(&[200]).await;
+        let over = tell(&good, at(&directory), Some(&willing), None).await;
+        assert_eq!(over.unwrap(), Told::Recovered(1));
+        assert!(!file_of(&bad, at(&directory)).exists());
+        let sent = served.await.unwrap();
+        let body: Value = serde_json::from_slice(&sent[0].1).unwrap();
+        assert_eq!(body["recovered"], true);
+    }
+
+    #[test]
+    fn a_file_says_what_it_is_about_and_others_are_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let bad = diverged();
+        let telling = Telling {
+            runbook: Some("about: nothing"),
+            ..at(place.path())
+        };
+        let file = drop_file(&bad, telling).unwrap().unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        assert_eq!(About::read(&text), Some(About::of(&bad, None)));
+        let about = |id: &str| {
+            let mut report = diverged();
+            report.baseline.id = id.into();
+            let about = About::of(&report, None);
+            (about.model, about.version)
+        };
+        let version = |text: &str| Some(text.to_owned());
+        assert_eq!(about("m:1.0~a-b-c"), ("m".to_owned(), version("1.0")));
+        assert_eq!(about("m:1.0"), ("m".to_owned(), version("1.0")));
+        assert_eq!(about("m~a-b-c"), ("m".to_owned(), None));
+        let notes = place.path().join("notes.txt");
+        std::fs::write(&notes, format!("HALTED {}\n", bad.baseline.id)).unwrap();
+        assert_eq!(recover(&reproduced(), at(place.path())).unwrap().len(), 1);
+        assert!(notes.exists());
+    }
+
     #[tokio::test]
     async fn a_failure_is_told_once_and_so_is_its_end() {
         let place = tempfile::tempdir().unwrap();
@@ -390,18 +644,14 @@ mod tests {
         let (bad, good) = (diverged(), reproduced());
         // Nobody was told of anything that could be over.
         let (unused, _) = answering(&[]).await;
-        let nothing = tell(&good, None, &directory, Some(&unused), None).await;
+        let nothing = tell(&good, at(&directory), Some(&unused), None).await;
         assert_eq!(nothing.unwrap(), Told::Nothing);
-        // What was not delivered is not noted down as if it had been.
-        let (refusing, _) = answering(&[400]).await;
-        let refused = tell(&bad, None, &directory, Some(&refusing), None).await;
-        assert!(refused.is_err() && !file_of(&directory, &bad).exists());
         let (webhook, served) = answering(&[200, 200]).await;
-        let first = tell(&bad, None, &directory, Some(&webhook), None).await;
+        let first = tell(&bad, at(&directory), Some(&webhook), None).await;
         assert_eq!(first.unwrap(), Told::Alert);
-        let again = tell(&bad, None, &directory, Some(&webhook), None).await;
+        let again = tell(&bad, at(&directory), Some(&webhook), None).await;
         assert_eq!(again.unwrap(), Told::Before);
-        let over = tell(&good, None, &directory, Some(&webhook), None).await;
+        let over = tell(&good, at(&directory), Some(&webhook), None).await;
         assert_eq!(over.unwrap(), Told::Recovered(1));
         let sent = served.await.unwrap();
         let recovered: Vec<bool> = sent
@@ -411,8 +661,10 @@ mod tests {
             .collect();
         assert_eq!(recovered, [false, true]);
         // Without a webhook the directory is where people look.
-        let left = tell(&bad, None, &directory, None, None).await;
-        assert_eq!(left.unwrap(), Told::Alert);
-        assert!(file_of(&directory, &bad).exists());
+        for due in [Told::Alert, Told::Before] {
+            let left = tell(&bad, at(&directory), None, None).await;
+            assert_eq!(left.unwrap(), due);
+        }
+        assert!(file_of(&bad, at(&directory)).exists());
     }
 }

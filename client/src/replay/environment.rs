@@ -64,8 +64,17 @@ pub fn materialise(
                 Environment::Oci { image, .. } => image.as_str(),
                 _ => "environment",
             };
+            // Wheels and root file systems travel in the bundle; an image that does not is another place's.
+            let travels = match project.recipe().environment() {
+                Environment::Venv { .. } | Environment::Rootfs { .. } => true,
+                Environment::Oci {
+                    rootfs_in_bundle, ..
+                } => *rootfs_in_bundle,
+                _ => false,
+            };
             Err(ProjectError::Halt(Halt {
                 owner: project.recipe().owner().map(str::to_owned),
+                about_bundle: travels && project.is_sealed(),
                 ..Halt::new("file-digest", subject, error.to_string())
             }))
         }

@@ -17,6 +17,12 @@ pub struct Halt {
     pub text: String,
     /// Whether all signatures hold and only other rules of the policy do not: then it is a denial.
     pub denied: bool,
+    /// Whether what the bundle itself holds is at fault: bytes that are not those of its digests, or files that contradict
+    /// each other. Only then is it said to everybody, and a release put into quarantine: other data, keys, images or
+    /// files of the one who replays say nothing about it.
+    pub about_bundle: bool,
+    /// Name and version of what was to be replayed, where its recipe says them and nothing else does.
+    pub id: Option<String>,
     /// Who answers for the model, if the recipe could be read.
     pub owner: Option<String>,
     /// What was done until then, if the replay had begun.
@@ -31,9 +37,18 @@ impl Halt {
             subject: subject.into(),
             text: text.into(),
             denied: false,
+            about_bundle: false,
+            id: None,
             owner: None,
             trail: Vec::new(),
         }
+    }
+
+    /// The same, found in the bundle itself if `is` says so.
+    #[must_use]
+    pub fn about_bundle_if(mut self, is: bool) -> Halt {
+        self.about_bundle = is;
+        self
     }
 
     /// Other bytes than were expected.
@@ -42,7 +57,8 @@ impl Halt {
     }
 
     /// The halt that an error stands for by which something turned out to be another than when it was checked; `None`
-    /// for every other error. The error's detail says which: `path`, and `code` where it is no input of a stage.
+    /// for every other error. The error's detail says which: `path`, and `code` where it is no input of a stage. It had
+    /// been right when it was checked, so it says nothing about the bundle: this machine is at fault.
     pub(super) fn of_change(error: &Error) -> Option<Halt> {
         if error.outcome() != Outcome::Halted {
             return None;
@@ -61,6 +77,16 @@ impl Halt {
             halt.subject = path.to_owned();
         }
         Some(halt)
+    }
+
+    /// The halt that an error of a pull stands for, as [`Halt::of_error`]. A layer whose bytes are not those of its digest
+    /// is the bundle's own fault; a form that this version cannot unpack is not.
+    pub fn of_pull(error: &Error, subject: &str) -> Option<Halt> {
+        let is_layer = error
+            .details()
+            .is_some_and(|details| details.get("layer").is_some());
+        let halt = Halt::of_error(error, subject)?;
+        Some(halt.about_bundle_if(is_layer && error.outcome() == Outcome::Halted))
     }
 
     /// The halt that an error of verification stands for; `None` for errors that say nothing about the
@@ -106,5 +132,37 @@ impl Halt {
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}: {}", self.code, self.subject, self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_layer_of_other_bytes_is_the_bundle_s_own_fault() {
+        let layer = || Error::halted("another one").detail(json!({"layer": "model/weights.bin"}));
+        let halt = Halt::of_pull(&layer(), "oci:m").unwrap();
+        assert!(halt.about_bundle, "{halt}");
+        assert_eq!(halt.subject, "model/weights.bin");
+        // The same of an image that is another place's, and what was changed here after it had been checked.
+        assert!(
+            !Halt::of_error(&layer(), "environment")
+                .unwrap()
+                .about_bundle
+        );
+        let changed = Error::halted("changed").detail(json!({"path": "data/raw.csv"}));
+        assert!(!Halt::of_change(&changed).unwrap().about_bundle);
+        assert!(!Halt::of_change(&layer()).unwrap().about_bundle);
+        // What cannot be unpacked may be of a later version, and whom the policy does not know says nothing of bytes.
+        for error in [
+            Error::halted("cannot be unpacked"),
+            Error::refused("unsigned"),
+        ] {
+            assert!(!Halt::of_pull(&error, "oci:m").unwrap().about_bundle);
+        }
+        assert_eq!(Halt::of_pull(&Error::network("down"), "oci:m"), None);
     }
 }

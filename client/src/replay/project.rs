@@ -14,8 +14,8 @@ use crate::recipe::read_params;
 use crate::runner::StageJob;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::recipe::{
-    Check, FileRole, LOCK_FILE, Lock, LockedFile, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, Params,
-    Profile, RECIPE_FILE, Recipe,
+    Check, FileRole, LOCK_FILE, Lock, LockError, LockedFile, MAX_LOCK_BYTES, MAX_RECIPE_BYTES,
+    Params, Profile, RECIPE_FILE, Recipe,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -84,6 +84,14 @@ impl ProjectError {
         }
         self
     }
+
+    /// The same, with a name of what was to be replayed.
+    fn named(mut self, id: String) -> ProjectError {
+        if let ProjectError::Halt(halt) = &mut self {
+            halt.id = Some(id);
+        }
+        self
+    }
 }
 
 type Loaded<T> = std::result::Result<T, ProjectError>;
@@ -115,7 +123,8 @@ impl Project {
             let mut project = Project::around(root, recipe, profile, id.to_owned(), Some(digest))?;
             let disagreements = project.lock.disagreements(&project.recipe);
             if let Some(first) = disagreements.first() {
-                return Err(Halt::new("lock", LOCK_FILE, first.clone()).into());
+                let halt = Halt::new("lock", LOCK_FILE, first.clone());
+                return Err(halt.about_bundle_if(true).into());
             }
             project.checked = project.files_are_the_lock_s()?;
             project.sealed = true;
@@ -140,6 +149,7 @@ impl Project {
             None => recipe.name().to_owned(),
         };
         let owner = recipe.owner().map(str::to_owned);
+        let name = id.clone();
         let load = || {
             let mut project = Project::around(root, recipe, profile, id, None)?;
             let inputs = project.inputs_are_pinned()?;
@@ -148,7 +158,8 @@ impl Project {
             project.pinned = inputs;
             Ok(project)
         };
-        let mut project = load().map_err(|error: ProjectError| error.owned_by(owner))?;
+        let mut project =
+            load().map_err(|error: ProjectError| error.owned_by(owner).named(name))?;
         let words = sealstone_spec::words::three_words(&project.digest);
         project.id = format!("{}~{words}", project.id);
         Ok(project)
@@ -180,15 +191,20 @@ impl Project {
             },
         };
         let lock = read(root, &place, MAX_LOCK_BYTES)?;
-        let lock =
-            Lock::parse(&lock).map_err(|error| Halt::new("lock", &place, error.to_string()))?;
+        let is_bundle = digest.is_some();
+        let lock = Lock::parse(&lock).map_err(|error| {
+            // A lock of a later schema may be sound: it is this version that cannot read it.
+            let is_later = matches!(error, LockError::Schema(_));
+            Halt::new("lock", &place, error.to_string()).about_bundle_if(is_bundle && !is_later)
+        })?;
         let due = profile.map(|profile| profile.name.as_str());
         if lock.profile.as_deref() != due {
             let text = match (lock.profile.as_deref(), due) {
                 (Some(is), _) => format!("it is the lock of the profile \"{is}\""),
                 (None, _) => "it is the lock of no profile".to_owned(),
             };
-            return Err(Halt::new("lock", &place, text).into());
+            let halt = Halt::new("lock", &place, text);
+            return Err(halt.about_bundle_if(is_bundle).into());
         }
         let params = params(root, &recipe, profile)?;
         Ok(Project {
@@ -238,7 +254,7 @@ impl Project {
         Ok(hashed)
     }
 
-    /// Every file of the lock that is at hand is what the lock says. Returns what was hashed, in words.
+    /// Every file of the lock that is at hand in a bundle is what the lock says. Returns what was hashed, in words.
     fn files_are_the_lock_s(&self) -> Loaded<String> {
         let mut absent = 0;
         for file in &self.lock.files {
@@ -250,13 +266,15 @@ impl Project {
                         FileRole::Input => "input-digest",
                         _ => "file-digest",
                     };
-                    return Err(Halt::digest(code, path, &file.digest, &actual).into());
+                    let halt = Halt::digest(code, path, &file.digest, &actual);
+                    return Err(halt.about_bundle_if(true).into());
                 }
                 // Outputs between stages, and inputs that only have a pointer, need not travel.
                 None if matches!(file.role, FileRole::Output | FileRole::Input) => absent += 1,
                 None => {
                     let text = format!("expected {}, the bundle does not hold it", file.digest);
-                    return Err(Halt::new("file-digest", path, text).into());
+                    let halt = Halt::new("file-digest", path, text);
+                    return Err(halt.about_bundle_if(true).into());
                 }
             }
         }

@@ -8,7 +8,7 @@
 use super::kept::{self, Kept};
 use super::progress::Track;
 use super::sink::{Closed, Sink, create_new};
-use super::{Place, TransferOptions, lost, mismatch, ranges, unlike};
+use super::{Place, TransferOptions, lost, mismatch, other_bytes, ranges};
 use crate::error::{Error, Result};
 use crate::transport::{Download, RegistryStore, TransportError};
 use bytes::Bytes;
@@ -142,7 +142,7 @@ fn in_layer(error: Error, label: &str, descriptor: &Descriptor) -> Error {
     let actual = error.details();
     match actual.and_then(|details| details.get("actual")?.as_str()) {
         Some(actual) => mismatch(label, &descriptor.digest, actual),
-        None => unlike(label, &descriptor.digest, error),
+        None => other_bytes(label, &descriptor.digest).source(error),
     }
 }
 
@@ -254,7 +254,7 @@ async fn fetch_stream(
             (farthest, attempt) = (position, 1);
         }
         if let TransportError::Protocol { .. } = failure {
-            break Err(unlike(label, &descriptor.digest, failure));
+            break Err(other_bytes(label, &descriptor.digest).source(failure));
         }
         if !(failure.is_passing()
             && store

@@ -166,17 +166,12 @@ pub(crate) fn mismatch(label: &str, expected: &Digest, actual: &str) -> Error {
         .detail(json!({"layer": label, "expected": expected, "actual": actual}))
 }
 
-/// The same, where the store that was asked has seen it; `source` says what it saw.
-pub(crate) fn unlike(
-    label: &str,
-    expected: &Digest,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
+/// The same where the bytes were not even taken, or where a cause says what they are.
+pub(crate) fn other_bytes(label: &str, expected: &Digest) -> Error {
     Error::halted(format!(
         "layer \"{label}\" is not what the manifest says: expected {expected}"
     ))
     .detail(json!({"layer": label, "expected": expected}))
-    .source(source)
 }
 
 /// A task that ended without an answer: it was cancelled or has panicked.

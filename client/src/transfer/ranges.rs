@@ -10,7 +10,7 @@ use super::disk::{Block, Disk};
 use super::fetch::writing;
 use super::kept::{self, Kept};
 use super::progress::Track;
-use super::{TransferOptions, lost, mismatch, unlike};
+use super::{TransferOptions, lost, mismatch, other_bytes};
 use crate::error::{Error, Result};
 use crate::transport::{RegistryStore, TransportError};
 use bytes::Bytes;
@@ -174,7 +174,7 @@ pub(super) async fn fetch(
         Ok(_) => {}
         Err(Stop::NoRanges) => return Ok(Fetched::NoRanges),
         Err(Stop::Transport(error @ TransportError::Protocol { .. })) => {
-            return Err(unlike(label, &descriptor.digest, error));
+            return Err(other_bytes(label, &descriptor.digest).source(error));
         }
         Err(Stop::Transport(error)) => return Err(error.into()),
         Err(Stop::Closed) => {

@@ -147,20 +147,23 @@ impl Report {
         })
     }
 
-    /// The stage in which something failed: that of the first divergence which is not tolerated, else the one that
-    /// wrote the metric which decides the verdict.
+    /// The stage in which something failed: that of the first divergence which is not tolerated, else the one that did
+    /// not end well, or that wrote the metric which decides the verdict.
     pub fn stage_at_fault(&self) -> Option<&str> {
         let first = self.first_divergence.as_ref();
         if let Some(first) = first.filter(|first| !first.tolerated) {
             return Some(&first.stage);
         }
-        let worst = self
-            .reasons
-            .iter()
-            .find(|reason| reason.verdict == self.verdict)
-            .filter(|reason| reason.code == "metric")?;
-        let metric = self.metrics.iter().find(|row| row.name == worst.subject)?;
-        metric.stage.as_deref()
+        let mut reasons = self.reasons.iter();
+        let worst = reasons.find(|reason| reason.verdict == self.verdict)?;
+        match worst.code.as_str() {
+            "stage" => Some(worst.subject.as_str()),
+            "metric" => {
+                let metric = self.metrics.iter().find(|row| row.name == worst.subject)?;
+                metric.stage.as_deref()
+            }
+            _ => None,
+        }
     }
 
     /// What makes two failures the same one: verdict, bundle, stage, artifact and place, or the first

@@ -101,6 +101,23 @@ fn an_alert_about_a_metric_names_the_stage_that_wrote_it() {
 }
 
 #[test]
+fn an_alert_about_a_crash_names_the_stage_that_crashed() {
+    let mut value = diverged();
+    value["firstDivergence"] = Value::Null;
+    value["verdict"] = json!("ERROR");
+    value["reasons"] =
+        json!([{"verdict": "ERROR", "code": "stage", "subject": "train", "text": "exit code 1"}]);
+    let report = read(&value);
+    assert_eq!(report.stage_at_fault(), Some("train"));
+    assert_eq!(report.failing().unwrap().stage, Some("train"));
+    let line = alert_line(&report, None);
+    assert!(
+        line.contains("stage=train check=stage subject=train found=exit"),
+        "{line}"
+    );
+}
+
+#[test]
 fn fingerprints_do_not_depend_on_when_or_how_much() {
     let one = read(&diverged());
     let mut two = one.clone();

@@ -12,18 +12,28 @@ use sealstone::trust::evidence_for;
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::name::Reference;
 use sealstone_spec::recipe::RECIPE_FILE;
 use sealstone_spec::words::three_words;
 use std::path::{Path, PathBuf};
 
-pub(super) fn id_of(location: &Location, digest: &Digest) -> String {
+/// A name for people. Before the manifest is known it is the same without what only the manifest tells: alerts about one
+/// model are known by it.
+pub(super) fn id_of(location: &Location, digest: Option<&Digest>) -> String {
     let name = location.name();
-    let name = name.rsplit('/').next().unwrap_or("model").to_owned();
-    let words = three_words(digest);
-    match location.tag() {
-        Some(tag) => format!("{name}:{tag}~{words}"),
-        None => format!("{name}~{words}"),
+    let mut id = name.rsplit('/').next().unwrap_or("model").to_owned();
+    if let Some(tag) = location.tag() {
+        id.push_str(&format!(":{tag}"));
     }
+    let digest = match (digest, location.reference()) {
+        (Some(digest), _) => Some(*digest),
+        (None, Some(Reference::Digest(digest))) => Some(digest),
+        (None, _) => None,
+    };
+    if let Some(digest) = digest {
+        id.push_str(&format!("~{}", three_words(&digest)));
+    }
+    id
 }
 
 /// Verifies a bundle and brings its files into a directory of the workspace, which is returned with the bundle's digest.
@@ -54,16 +64,16 @@ pub(super) async fn bring(
     };
     let place = match Place::open(&location, &args.connect.options()) {
         Ok(place) => place,
-        Err(error) => return halt(error, args.target.clone(), unknown),
+        Err(error) => return halt(error, id_of(&location, None), unknown),
     };
     let found_there = args.connect.resolve_logged(&location, place.store()).await;
     let (manifest, seen) = match found_there {
         Ok(found) => found,
-        Err(error) => return halt(error, args.target.clone(), unknown),
+        Err(error) => return halt(error, id_of(&location, None), unknown),
     };
     *found = Some((place.clone(), manifest.clone()));
     let digest = *manifest.digest();
-    let id = id_of(&location, &digest);
+    let id = id_of(&location, Some(&digest));
     let judge = args
         .trust
         .judge_for(&location, &args.connect.options(), place.store(), &manifest)
@@ -103,7 +113,7 @@ pub(super) async fn bring(
         quarantine: Some(space.join("quarantine")),
         ..args.transfer.options(context)
     };
-    match interruptible(pull(
+    let pulled = interruptible(pull(
         &place,
         &manifest,
         requirement,
@@ -111,8 +121,8 @@ pub(super) async fn bring(
         false,
         &transfer,
     ))
-    .await
-    {
+    .await;
+    match pulled {
         Ok(pulled) => {
             let note = format!("{} files, {} bytes", pulled.files, pulled.bytes);
             step(
@@ -124,7 +134,10 @@ pub(super) async fn bring(
             );
             Ok(Ok((directory, digest)))
         }
-        Err(error) => halt(error, id, digest),
+        Err(error) => match Halt::of_pull(&error, &args.target) {
+            Some(halt) => Ok(Err((halt, id, digest))),
+            None => Err(error),
+        },
     }
 }
 
@@ -133,5 +146,38 @@ fn step(settings: &mut Settings, context: &Context, event: &str, subject: &str, 
     settings.note(now(), event, subject, true, Some(note));
     if let Some(entry) = settings.trail.last() {
         show(&context.output, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_bundle_is_the_same_model_before_its_manifest_is_known() {
+        let digest = Digest::sha256(b"manifest");
+        let words = three_words(&digest);
+        for (target, before, after) in [
+            (
+                "host.example/models/digits:1.0.0".to_owned(),
+                "digits:1.0.0".to_owned(),
+                format!("digits:1.0.0~{words}"),
+            ),
+            (
+                format!("host.example/models/digits@{digest}"),
+                format!("digits~{words}"),
+                format!("digits~{words}"),
+            ),
+            (
+                "oci:some/bundle".to_owned(),
+                "bundle".to_owned(),
+                format!("bundle~{words}"),
+            ),
+        ] {
+            let location: Location = target.parse().unwrap();
+            assert_eq!(id_of(&location, None), before);
+            assert_eq!(id_of(&location, Some(&digest)), after);
+        }
     }
 }

@@ -48,7 +48,8 @@ Exit codes of replay:
   1   reproduced with warnings, and --strict
   2   diverged
   3   halted: bytes or signatures are wrong; nothing was run, and an incident was recorded
-  4   error: a stage did not end well twice, or the machine failed
+  4   error: a stage did not end well twice, or the machine failed; also where it was reproduced and the report could
+      not be written or attached
   5   inconclusive: another environment than demanded, too little isolation, unmeasured
   6   denied by the policy, though all signatures hold
   64  the command line makes no sense
@@ -106,8 +107,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE.key", help_heading = "Report")]
     sign_with: Option<PathBuf>,
 
-    /// Attach the signed report, and what follows from it, to the bundle; damaged content puts a release
-    /// into quarantine
+    /// Attach the signed report, and what follows from it, to the bundle; damaged content of the bundle itself puts a
+    /// release into quarantine, and no other halt is attached
     #[arg(long, requires = "sign_with", help_heading = "Report")]
     push: bool,
 
@@ -163,8 +164,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", help_heading = "Alerts")]
     webhook: Option<String>,
 
-    /// Write an alert as a file into this directory, once for each failure; a model that is reproduced closes its own.
-    /// With --webhook alone: alerts/ beside the incidents
+    /// Write an alert as a file into this directory, once for each failure, whether or not it could be posted; what is
+    /// reproduced closes those of the same version, profile and scope or less, and in full all of the version. What was
+    /// told is known by it: keep it from one replay to the next. With --webhook alone: alerts/ beside the incidents
     #[arg(long, value_name = "DIR", help_heading = "Alerts")]
     alert_dir: Option<PathBuf>,
 
@@ -195,6 +197,14 @@ pub(crate) struct Args {
 const INCIDENTS: &str = ".sealstone/incidents";
 
 impl Args {
+    /// The profile that is replayed, if it is one.
+    fn profile(&self) -> Option<&str> {
+        match self.scope {
+            ReplayScope::Smoke => Some(self.profile.as_deref().unwrap_or("smoke")),
+            _ => None,
+        }
+    }
+
     /// A replay of the tests alone.
     pub(super) fn of_tests(tests: super::test::Args) -> Args {
         Args {
@@ -242,14 +252,19 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         Ok(code) => code,
         Err(error) => {
             context.output.failure(&error);
-            match error.outcome() {
-                Outcome::Usage => USAGE,
-                _ => Verdict::Error.exit_code(false),
-            }
+            code_of(&error)
         }
     };
     context.exit_with(code);
     Ok(())
+}
+
+/// The exit code of an error beside which there is no verdict.
+fn code_of(error: &Error) -> u8 {
+    match error.outcome() {
+        Outcome::Usage => USAGE,
+        _ => Verdict::Error.exit_code(false),
+    }
 }
 
 /// Brings the image that stages run in, if the recipe names one that does not travel in the bundle. Without it the
@@ -304,16 +319,13 @@ fn bring_data(
 }
 
 async fn whole(args: &Args, context: &Context) -> Result<u8> {
-    let profile = match (args.scope, &args.profile) {
-        (ReplayScope::Smoke, profile) => Some(profile.as_deref().unwrap_or("smoke")),
-        (_, None) => None,
-        (_, Some(_)) => {
-            return Err(
-                Error::usage("a profile is replayed by the scope smoke alone")
-                    .hint("add --scope smoke, or leave out --profile"),
-            );
-        }
-    };
+    if args.scope != ReplayScope::Smoke && args.profile.is_some() {
+        return Err(
+            Error::usage("a profile is replayed by the scope smoke alone")
+                .hint("add --scope smoke, or leave out --profile"),
+        );
+    }
+    let profile = args.profile();
     let signer = match &args.sign_with {
         Some(path) => Some(read_secret(path, &mut args.passphrase.passphrases())?),
         None => None,
@@ -359,7 +371,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         match brought {
             Err((halt, id, digest)) => Err((ProjectError::Halt(halt), id, Some(digest))),
             Ok((directory, digest)) => {
-                let id = id_of(&args.target.parse()?, &digest);
+                let id = id_of(&args.target.parse()?, Some(&digest));
                 let project = Project::of_bundle(&directory, &id, digest, profile);
                 project.map_err(|error| (error, id, Some(digest)))
             }
@@ -369,7 +381,11 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         runbook: args.runbook.clone(),
         ..Surroundings::of(args.target.clone())
     };
+    // What could not be written or attached: it hides no verdict, and keeps nobody from being told.
+    let mut failures: Vec<Error> = Vec::new();
     let mut denied = false;
+    // A replay that was not halted says something about the bundle, whatever it says.
+    let mut about_bundle = true;
     let replayed = match loaded {
         Ok(project) => {
             let work = || run_replay(args, context, &project, &settings, space.path());
@@ -390,32 +406,43 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         Ok(report) => report,
         Err((ProjectError::Failed(error), _, _)) => return Err(error),
         Err((ProjectError::Halt(halt), id, digest)) => {
+            // A directory's name, `.` as a rule, would be another model than the one that is reproduced later.
+            let id = halt.id.clone().unwrap_or(id);
             let digest = digest.unwrap_or_else(|| Digest::sha256(id.as_bytes()));
-            denied = halt.denied;
+            (denied, about_bundle) = (halt.denied, halt.about_bundle);
             // The user's own directory stays where it is; what was brought here does not.
             let brought = ["baseline", "quarantine"].map(|name| space.path().join(name));
             let report = halted(&halt, &id, DigestSet(digest), &settings, &started, &now());
-            let record = record_incident(&args.incidents, &halt, &report, &brought)?;
-            context.output.note(format!(
-                "halted; the incident is recorded in \"{}\"",
-                record.display()
-            ));
+            match record_incident(&args.incidents, &halt, &report, &brought) {
+                Ok(record) => context.output.note(format!(
+                    "halted; the incident is recorded in \"{}\"",
+                    record.display()
+                )),
+                Err(error) => failures.push(error),
+            }
             report
         }
     };
     report
         .timings
         .extend(fetch.map(|took| ("fetch".to_owned(), took)));
-    write_all(args, &report, &around)?;
+    alert(args, context, &report, signer.as_ref()).await;
+    failures.extend(write_all(args, &report, &around).err());
     let mut attached = Vec::new();
     if let Some(signer) = &signer {
-        // What a policy demands of others says nothing about the bundle; any other halt does.
-        attached = state(args, &report, signer, found.as_ref().filter(|_| !denied)).await?;
+        // Another policy, key, image or data of whoever replays halts as well, and says nothing about the bundle.
+        let found = found.as_ref().filter(|_| about_bundle);
+        match state(args, &report, signer, found).await {
+            Ok(digests) => attached = digests,
+            Err(error) => failures.push(error),
+        }
         if let Some((place, manifest)) = found.filter(|_| args.push) {
-            attached.extend(report_damage(&report, signer, &place, &manifest).await?);
+            match report_damage(&report, signer, place, manifest).await {
+                Ok(digest) => attached.extend(digest),
+                Err(error) => failures.push(error),
+            }
         }
     }
-    alert(args, context, &report, signer.as_ref()).await;
     let colour = context.output.format() == Format::Human;
     let mut text = terminal(&report, &around, colour);
     for digest in &attached {
@@ -429,10 +456,17 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
         ));
     }
     context.output.result(&result, text);
-    Ok(if denied {
+    for error in &failures {
+        context.output.failure(error);
+    }
+    let code = if denied {
         DENIED
     } else {
         report.verdict.exit_code(args.strict)
+    };
+    Ok(match failures.first() {
+        Some(error) if code == 0 => code_of(error),
+        _ => code,
     })
 }
 

@@ -4,7 +4,7 @@ use super::Args;
 use super::workspace::write;
 use crate::cli::Context;
 use crate::cli::output::Output;
-use sealstone::replay::{Told, Webhook, statements, tell};
+use sealstone::replay::{Telling, Told, Webhook, statements, tell};
 use sealstone::report::{Surroundings, html, junit, markdown, sarif};
 use sealstone::transfer::Place;
 use sealstone::trust::{attach, attach_document, logged};
@@ -14,7 +14,7 @@ use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::notary::{self, Files};
 use sealstone_spec::policy::lifecycle;
-use sealstone_spec::report::{Reason, Report, TrailEntry, Verdict, WHOLE_MEDIA_TYPE};
+use sealstone_spec::report::{Report, TrailEntry, Verdict, WHOLE_MEDIA_TYPE};
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::Subject;
 
@@ -95,22 +95,16 @@ pub(super) async fn state(
     Ok(attached)
 }
 
-/// What a halt says about the bundle's content: bytes that are not those of its digests, or files that are not those of
-/// its own lock.
-const DAMAGE: [&str; 4] = ["bundle-digest", "input-digest", "file-digest", "lock"];
-
-/// Attaches the report that the bundle's content is not what its digests or its lock say, if that is what halted: it
-/// puts a release into quarantine. `None` for everything else.
+/// Attaches that the bundle's content is not what its digests or its lock say, which puts a release into quarantine:
+/// only for halts that are about the bundle itself. `None` if the report tells of no halt.
 pub(super) async fn report_damage(
     report: &Report,
     signer: &SecretKey,
     place: &Place,
     manifest: &VerifiedManifest,
 ) -> Result<Option<Digest>> {
-    let is_damage = |reason: &&Reason| {
-        reason.verdict == Verdict::Halted && DAMAGE.contains(&reason.code.as_str())
-    };
-    let Some(reason) = report.reasons.iter().find(is_damage) else {
+    let mut reasons = report.reasons.iter();
+    let Some(reason) = reasons.find(|reason| reason.verdict == Verdict::Halted) else {
         return Ok(None);
     };
     let text = format!("{} of {}: {}", reason.code, reason.subject, reason.text);
@@ -152,15 +146,13 @@ pub(super) async fn alert(
     // What was told before is known by its file, also where nobody asked for files.
     let beside = || args.incidents.with_file_name("alerts");
     let directory = args.alert_dir.clone().unwrap_or_else(beside);
-    let runbook = args.runbook.as_deref();
+    let telling = Telling {
+        profile: args.profile(),
+        runbook: args.runbook.as_deref(),
+        directory: &directory,
+    };
     let webhook = webhook.as_ref();
-    let told = tell(
-        report,
-        runbook,
-        &directory,
-        webhook,
-        signer.map(|signer| signer as _),
-    );
+    let told = tell(report, telling, webhook, signer.map(|signer| signer as _));
     match told.await {
         Ok(Told::Recovered(closed)) => {
             let text = format!("recovered: {closed} alerts are closed");

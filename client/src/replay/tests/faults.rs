@@ -1,4 +1,4 @@
-use super::super::Unmade;
+use super::super::{Halt, Project, ProjectError, Unmade};
 use super::laboratory::{Laboratory, RECIPE, TRAIN, Trial, facts};
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::report::{Cause, Reason, ReplayScope, Report, StageStatus, Verdict};
@@ -226,6 +226,46 @@ fn a_byte_flipped_in_the_lock_halts() {
     let laboratory = Laboratory::new();
     laboratory.edit("recipe.lock", "{\"environment\"", "{ \"environment\"");
     expect_halt(&laboratory.replay(nothing), "lock", "recipe.lock", None);
+}
+
+/// Why the laboratory's project cannot be replayed, as a bundle or as a working directory.
+fn halt_of(laboratory: &Laboratory, sealed: bool) -> Halt {
+    let bundle = sealstone_spec::digest::Digest::sha256(b"bundle");
+    let loaded = match sealed {
+        true => Project::of_bundle(laboratory.root.path(), "line:1.0", bundle, None),
+        false => Project::of_directory(laboratory.root.path(), None),
+    };
+    match loaded.unwrap_err() {
+        ProjectError::Halt(halt) => halt,
+        ProjectError::Failed(error) => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn only_a_bundle_that_contradicts_itself_is_called_damaged() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("data/raw.csv", "7,7", "7,8");
+    assert!(halt_of(&laboratory, true).about_bundle);
+    let halt = halt_of(&laboratory, false);
+    assert!(!halt.about_bundle);
+    assert_eq!(halt.id.as_deref(), Some("line:1.0"), "the recipe's name");
+    // Code that is not its lock's, and a lock that was changed by hand.
+    for (path, from, to) in [
+        ("src/train.py", "w = b = 0.0", "w = b = 0.1"),
+        ("recipe.lock", "{\"environment\"", "{ \"environment\""),
+    ] {
+        let laboratory = Laboratory::new();
+        laboratory.edit(path, from, to);
+        assert!(halt_of(&laboratory, true).about_bundle, "{path}");
+    }
+    // What a later version has written is none of its faults.
+    let laboratory = Laboratory::new();
+    let schema = sealstone_spec::recipe::LOCK_SCHEMA;
+    laboratory.edit("recipe.lock", schema, "sealstone-lock/v99");
+    let halt = halt_of(&laboratory, true);
+    assert_eq!(halt.code, "lock");
+    assert!(halt.text.contains("v99"), "{halt}");
+    assert!(!halt.about_bundle);
 }
 
 #[test]
@@ -1157,7 +1197,7 @@ fn two_replayers_that_disagree_state_it_apart() {
 
 #[test]
 fn a_halt_leaves_a_record_that_is_never_replaced() {
-    use super::super::{Halt, drop_file, record_incident, recover};
+    use super::super::{Telling, drop_file, record_incident, recover};
     let laboratory = Laboratory::new();
     laboratory.edit("data/raw.csv", "7,7", "7,8");
     let report = laboratory.replay(nothing);
@@ -1176,16 +1216,21 @@ fn a_halt_leaves_a_record_that_is_never_replaced() {
     );
     // The same alert is one file.
     let alerts = tempfile::tempdir().unwrap();
-    assert!(drop_file(alerts.path(), &report, None).unwrap().is_some());
-    assert!(drop_file(alerts.path(), &report, None).unwrap().is_none());
+    let telling = Telling {
+        profile: None,
+        runbook: None,
+        directory: alerts.path(),
+    };
+    assert!(drop_file(&report, telling).unwrap().is_some());
+    assert!(drop_file(&report, telling).unwrap().is_none());
     // The same model, whole again, closes it; another model does not.
     let good = Laboratory::new().replay(nothing);
     assert_eq!(good.verdict, Verdict::Reproduced);
     let mut other = good.clone();
     other.baseline.id = "lines:1.0".into();
-    assert!(recover(alerts.path(), &other).unwrap().is_empty());
-    let closed = recover(alerts.path(), &good).unwrap();
+    assert!(recover(&other, telling).unwrap().is_empty());
+    let closed = recover(&good, telling).unwrap();
     let text = std::fs::read_to_string(&closed[0]).unwrap();
     assert!(text.starts_with("RECOVERED line:1.0") && text.contains("HALTED line:1.0"));
-    assert!(recover(alerts.path(), &good).unwrap().is_empty());
+    assert!(recover(&good, telling).unwrap().is_empty());
 }
