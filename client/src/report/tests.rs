@@ -219,6 +219,40 @@ fn junit_has_a_suite_for_each_kind_of_test_and_tells_undecided_from_failed() {
 }
 
 #[test]
+fn a_test_that_could_not_be_made_has_not_failed_in_any_rendering() {
+    let mut report = full();
+    let mut undecided = report.tests[2].clone();
+    (undecided.id, undecided.undecided) = ("inference/absent".into(), true);
+    undecided.note = None;
+    report.tests = vec![undecided];
+    let log: Value = serde_json::from_str(&sarif(&report, &around())).unwrap();
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let about: Vec<&Value> = results
+        .iter()
+        .filter(|result| result.to_string().contains("inference/absent"))
+        .collect();
+    assert_eq!(about.len(), 1, "{about:?}");
+    assert_eq!(about[0]["ruleId"], "RB008");
+    let said = about[0]["message"].to_string();
+    assert!(said.contains("could not be made"), "{said}");
+    // One row of one table, not another among what else is wrong.
+    for (page, word) in [
+        (markdown(&report, &around()), "**undecided**"),
+        (terminal(&report, &around(), false), "undecided"),
+    ] {
+        let rows: Vec<&str> = page
+            .lines()
+            .filter(|line| line.contains("inference/absent"))
+            .collect();
+        assert_eq!(rows.len(), 1, "{page}");
+        assert!(rows[0].contains(word), "{page}");
+    }
+    let page = markdown(&report, &around());
+    let metric = page.lines().find(|line| line.contains("calibration"));
+    assert!(metric.unwrap().contains("**undecided**"), "{page}");
+}
+
+#[test]
 fn sarif_points_at_lines_of_the_recipe_and_keeps_its_fingerprints() {
     let log: Value = serde_json::from_str(&sarif(&full(), &around())).unwrap();
     assert_eq!(log["version"], "2.1.0");
