@@ -9,7 +9,7 @@ use super::init::{LOCK, WHEELS, python_version};
 use super::settle;
 use super::trace::{Programs, Traced};
 use super::write::quoted;
-use crate::environment::prepare;
+use crate::environment::{Prepared, prepare};
 use crate::error::{Error, Result};
 use crate::recipe::read_params;
 use crate::run::home;
@@ -26,6 +26,8 @@ pub(super) const SEED: u64 = 1;
 pub(super) struct Watched {
     /// The programs.
     pub(super) programs: Programs,
+    /// Holds their environment while it runs.
+    _prepared: Option<Prepared>,
     /// Holds the parameters while it runs.
     _params: tempfile::TempDir,
 }
@@ -37,7 +39,7 @@ impl Watched {
         params: &[String],
         note: &mut dyn FnMut(&str),
     ) -> Result<Watched> {
-        let mut programs = programs(root, note)?;
+        let (mut programs, prepared) = programs(root, note)?;
         // Scripts that were written for Sealstone look for their parameters there.
         let scratch =
             tempfile::tempdir().map_err(|source| Error::io("making a directory", source))?;
@@ -55,6 +57,7 @@ impl Watched {
         }
         Ok(Watched {
             programs,
+            _prepared: prepared,
             _params: scratch,
         })
     }
@@ -84,11 +87,14 @@ pub(super) fn own_environment(root: &Path) -> Option<PathBuf> {
         .find(|place| place.join("pyvenv.cfg").is_file() && place.join("bin/python").exists())
 }
 
-/// The Python that a trace runs: the locked environment if there is one, the project's own, the caller's.
-fn programs(root: &Path, note: &mut dyn FnMut(&str)) -> Result<Programs> {
+/// The Python that a trace runs: the locked environment if there is one, which is held, the project's own, the caller's.
+fn programs(root: &Path, note: &mut dyn FnMut(&str)) -> Result<(Programs, Option<Prepared>)> {
+    let mut prepared = None;
     let mut programs = if root.join(LOCK).is_file() && root.join(WHEELS).is_dir() {
         note("running in the locked environment");
-        let software = prepare(&locked(root)?, root, &home(root)?, None)?.software;
+        let made = prepare(&locked(root)?, root, &home(root)?, None)?;
+        let software = made.software.clone();
+        prepared = Some(made);
         Programs {
             path: software.path,
             prefixes: software.read_only,
@@ -122,7 +128,7 @@ fn programs(root: &Path, note: &mut dyn FnMut(&str)) -> Result<Programs> {
         }
         programs.prefixes.extend(lines);
     }
-    Ok(programs)
+    Ok((programs, prepared))
 }
 
 /// Stages with what their steps read and wrote. `files` are those of the project before the run.

@@ -7,7 +7,7 @@ use super::bytes::Bytes;
 use super::comparison::{ArtifactComparison, Difference};
 use super::content::{self, Side};
 use super::format::Format;
-use super::limits::{INFLATED_BYTES, MEMBERS, Unreadable, malformed};
+use super::limits::{INFLATED_BYTES, MEMBERS, Unreadable, malformed, unsupported};
 use super::locator::{Locator, Place, shown};
 use super::tensors::TensorFile;
 use super::{npy, stabilizer};
@@ -49,7 +49,7 @@ impl Budget {
                 Err(error) => return Err(error.into()),
             };
             let Some(left) = self.left.checked_sub(count as u64) else {
-                return malformed(format!(
+                return unsupported(format!(
                     "its compressed parts unfold to more than {INFLATED_BYTES} bytes"
                 ));
             };
@@ -95,7 +95,7 @@ type Zip = zip::ZipArchive<BufReader<super::bytes::Reader>>;
 fn open_zip(bytes: &Bytes) -> Result<Zip, Unreadable> {
     let archive = zip::ZipArchive::new(BufReader::new(bytes.reader())).map_err(not_a_zip)?;
     if archive.len() > MEMBERS {
-        return malformed(format!(
+        return unsupported(format!(
             "it has {} members, at most {MEMBERS} are read",
             archive.len()
         ));
@@ -106,6 +106,10 @@ fn open_zip(bytes: &Bytes) -> Result<Zip, Unreadable> {
 fn not_a_zip(error: zip::result::ZipError) -> Unreadable {
     match error {
         zip::result::ZipError::Io(error) => error.into(),
+        other @ (zip::result::ZipError::UnsupportedArchive(_)
+        | zip::result::ZipError::CompressionMethodNotSupported(_)) => {
+            Unreadable::Unsupported(format!("it is no zip that can be read: {other}"))
+        }
         other => Unreadable::Malformed(format!("it is no zip that can be read: {other}")),
     }
 }
@@ -151,7 +155,7 @@ pub(super) fn read_zip(
         let file = archive.by_index(number).map_err(not_a_zip)?;
         let name = file.name().map_err(not_a_zip)?.into_owned();
         if file.encrypted() {
-            return malformed(format!("member \"{}\" is encrypted", shown(&name)));
+            return unsupported(format!("member \"{}\" is encrypted", shown(&name)));
         }
         let kind = match (
             file.is_dir(),
@@ -220,7 +224,9 @@ fn read_tar(side: &Side) -> Result<BTreeMap<String, Member>, Unreadable> {
             tar::EntryType::Directory => "directory".to_owned(),
             tar::EntryType::Symlink => format!("link to {}", shown(&target.unwrap_or_default())),
             tar::EntryType::Link => format!("hard link to {}", shown(&target.unwrap_or_default())),
-            other => return malformed(format!("member \"{}\" is of kind {other:?}", shown(&name))),
+            other => {
+                return unsupported(format!("member \"{}\" is of kind {other:?}", shown(&name)));
+            }
         };
         let size = match kind.as_str() {
             "file" | "executable" => entry.size(),
@@ -236,7 +242,7 @@ fn read_tar(side: &Side) -> Result<BTreeMap<String, Member>, Unreadable> {
                 ))
             })?;
         if members.len() >= MEMBERS {
-            return malformed(format!("it has more than {MEMBERS} members"));
+            return unsupported(format!("it has more than {MEMBERS} members"));
         }
         if members
             .insert(name.clone(), Member { kind, bytes })
@@ -256,6 +262,9 @@ pub(super) fn read_npz(side: &Side, budget: &mut Budget) -> Result<TensorFile, U
         tensors.push(array.map_err(|problem| match problem {
             Unreadable::Malformed(text) => {
                 Unreadable::Malformed(format!("member \"{}\": {text}", shown(&name)))
+            }
+            Unreadable::Unsupported(text) => {
+                Unreadable::Unsupported(format!("member \"{}\": {text}", shown(&name)))
             }
             io => io,
         })?);

@@ -107,7 +107,7 @@ pub(super) fn compare(
             result.notes.extend(reason);
             as_bytes(base, now, offset, before, &mut result)?;
         }
-        Err(Unreadable::Malformed(problem)) => {
+        Err(Unreadable::Malformed(problem) | Unreadable::Unsupported(problem)) => {
             result.notes.push(format!("compared as bytes: {problem}"));
             as_bytes(base, now, offset, before, &mut result)?;
         }

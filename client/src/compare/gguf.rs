@@ -4,7 +4,7 @@
 
 use super::bytes::Bytes;
 use super::cursor::Cursor;
-use super::limits::{DIMENSIONS, TENSORS, Unreadable, malformed};
+use super::limits::{DIMENSIONS, TENSORS, Unreadable, malformed, unsupported};
 use super::locator::shown;
 use super::tensors::{Tensor, TensorFile};
 use sealstone_spec::compare::{Decimal, ElementType};
@@ -26,13 +26,16 @@ pub(super) fn read(file: &Bytes) -> Result<TensorFile, Unreadable> {
     }
     let version = u32(&mut cursor)?;
     if !(2..=3).contains(&version) {
-        return malformed(format!("GGUF version {version} is not known"));
+        return unsupported(format!("GGUF version {version} is not known"));
     }
     let (tensor_count, key_count) = (u64(&mut cursor)?, u64(&mut cursor)?);
     if tensor_count > TENSORS as u64 || key_count > MAX_KEYS {
-        return malformed(format!(
-            "it states {tensor_count} tensors and {key_count} keys"
-        ));
+        let text = format!("it states {tensor_count} tensors and {key_count} keys");
+        // Each of them takes more than a byte.
+        return match tensor_count.max(key_count) > file.len() {
+            true => malformed(text),
+            false => unsupported(text),
+        };
     }
     let mut file_out = TensorFile {
         format: "gguf",
@@ -78,7 +81,7 @@ pub(super) fn read(file: &Bytes) -> Result<TensorFile, Unreadable> {
     let mut end = 0;
     for (name, mut shape, kind, offset) in infos {
         let Some((label, element, block, width)) = element(kind) else {
-            return malformed(format!(
+            return unsupported(format!(
                 "tensor \"{}\" has the unknown type {kind}",
                 shown(&name)
             ));
@@ -198,7 +201,7 @@ fn value(cursor: &mut Cursor, kind: u32, depth: usize) -> Result<String, Unreada
                 false => format!("text of {len} bytes, {}", hash(&window)?),
             }
         }
-        9 if depth >= MAX_DEPTH => return malformed("arrays are nested too deep"),
+        9 if depth >= MAX_DEPTH => return unsupported("arrays are nested too deep"),
         9 => {
             let (inner, count) = (u32(cursor)?, u64(cursor)?);
             let start = cursor.clone();
@@ -219,7 +222,9 @@ fn value(cursor: &mut Cursor, kind: u32, depth: usize) -> Result<String, Unreada
                                 value(cursor, inner, depth + 1)?;
                             }
                             _ => {
-                                return malformed(format!("an array has the unknown type {inner}"));
+                                return unsupported(format!(
+                                    "an array has the unknown type {inner}"
+                                ));
                             }
                         }
                     }
@@ -229,7 +234,7 @@ fn value(cursor: &mut Cursor, kind: u32, depth: usize) -> Result<String, Unreada
             let window = start.window(cursor.at() - from)?;
             format!("array of {count}, type {inner}, {}", hash(&window)?)
         }
-        other => return malformed(format!("a value has the unknown type {other}")),
+        other => return unsupported(format!("a value has the unknown type {other}")),
     })
 }
 

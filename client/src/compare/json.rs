@@ -4,13 +4,14 @@
 //! numbers tensors of one element, everything else metadata under its pointer; so the gates and figures are those
 //! of every other format. Order of keys, space and the digits of equal numbers mean nothing.
 
-use super::bytes::Bytes;
-use super::limits::{Unreadable, malformed};
+use super::bytes::{Bytes, PIECE_BYTES};
+use super::limits::{Unreadable, unsupported};
 use super::locator::{Locator, Place};
 use super::tensors::{self, Found, Tensor, TensorFile};
 use sealstone_spec::canonical::parse_value;
 use sealstone_spec::compare::{ArtifactRule, Decimal, ElementType};
 use serde_json::Value;
+use std::io::Read as _;
 
 /// Bytes of a document; its values take some ten times as much memory.
 const MAX_BYTES: u64 = 128 * 1024 * 1024;
@@ -19,6 +20,33 @@ pub(super) fn parse(file: &Bytes) -> Result<Value, Unreadable> {
     let content = file.read_all(MAX_BYTES)?;
     parse_value(&content, MAX_BYTES as usize)
         .map_err(|error| Unreadable::Malformed(error.to_string()))
+}
+
+/// Whether everything that a document opens is closed again. Its words are not looked at: what other readers take (NaN,
+/// a mark of byte order) is no JSON, and yet loads; a file that is cut off does not.
+pub(super) fn is_whole(file: &Bytes) -> Result<bool, Unreadable> {
+    let mut reader = file.reader();
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut depth = 0_u64;
+    let (mut is_empty, mut in_text, mut is_escaped) = (true, false, false);
+    loop {
+        let count = reader.read(&mut piece)?;
+        if count == 0 {
+            return Ok(!is_empty && !in_text && depth == 0);
+        }
+        for byte in &piece[..count] {
+            is_empty &= byte.is_ascii_whitespace();
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' if in_text => is_escaped = true,
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Whether a document is a model that XGBoost saved. It writes some numbers as text.
@@ -199,7 +227,7 @@ impl Walk {
             Bytes::of_memory(each.collect())
         };
         if pointer.len() > 64 * 1024 {
-            return malformed("a JSON pointer is longer than 64 KiB");
+            return unsupported("a JSON pointer is longer than 64 KiB");
         }
         let make = |list| Tensor::new(pointer, element, shape.clone(), bytes(list));
         let (one, two) = (make(base)?, make(now)?);

@@ -29,9 +29,12 @@ pub(crate) enum Unreadable {
     /// The disk failed.
     #[error(transparent)]
     Io(io::Error),
-    /// It is not what the format says, or more than is read; the text says what and where.
+    /// It is not what the format says; the text says what and where.
     #[error("{0}")]
     Malformed(String),
+    /// It is more than is read here, or of a kind that is not known here: it may be sound.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 impl From<io::Error> for Unreadable {
@@ -40,14 +43,20 @@ impl From<io::Error> for Unreadable {
             return Unreadable::Malformed("it ends before its own structure does".to_owned());
         }
         // What decoders and the limits here say has no number of the operating system.
-        match error.raw_os_error() {
-            Some(_) => Unreadable::Io(error),
-            None => Unreadable::Malformed(error.to_string()),
+        match (error.raw_os_error(), error.kind()) {
+            (Some(_), _) => Unreadable::Io(error),
+            (None, io::ErrorKind::FileTooLarge) => Unreadable::Unsupported(error.to_string()),
+            (None, _) => Unreadable::Malformed(error.to_string()),
         }
     }
 }
 
-/// A refusal with a text.
+/// A refusal of what is no such file.
 pub(crate) fn malformed<T>(text: impl Into<String>) -> Result<T, Unreadable> {
     Err(Unreadable::Malformed(text.into()))
+}
+
+/// A refusal of what may be such a file, and is not read here.
+pub(crate) fn unsupported<T>(text: impl Into<String>) -> Result<T, Unreadable> {
+    Err(Unreadable::Unsupported(text.into()))
 }

@@ -3,7 +3,7 @@
 //! Object arrays hold a pickle; they are refused and never run.
 
 use super::bytes::Bytes;
-use super::limits::{Unreadable, malformed};
+use super::limits::{Unreadable, malformed, unsupported};
 use super::locator::shown;
 use super::numbers;
 use super::tensors::{Tensor, TensorFile};
@@ -42,11 +42,12 @@ pub(super) fn read_array(file: &Bytes, name: &str) -> Result<Tensor, Unreadable>
             let length = u32::from_le_bytes([start[8], start[9], start[10], start[11]]);
             (u64::from(length), 12)
         }
-        version => return malformed(format!("npy version {version} is not known")),
+        version => return unsupported(format!("npy version {version} is not known")),
     };
     let header = match file.slice(from, length) {
         Some(header) if length <= MAX_HEADER => header.read_all(MAX_HEADER)?,
-        _ => return malformed(format!("its header of {length} bytes is too long")),
+        Some(_) => return unsupported(format!("its header of {length} bytes is too long")),
+        None => return malformed(format!("its header of {length} bytes goes beyond the file")),
     };
     let header = String::from_utf8_lossy(&header).into_owned();
     let mut literal = Literal { rest: &header };
@@ -68,7 +69,7 @@ fn element(descr: &str) -> Result<(ElementType, usize, bool, String), Unreadable
     if descr.starts_with('[') {
         return match structured_width(descr) {
             Some(width) => opaque(width),
-            None => malformed(format!(
+            None => unsupported(format!(
                 "the structured type {} is not understood",
                 shown(descr)
             )),
@@ -81,7 +82,7 @@ fn element(descr: &str) -> Result<(ElementType, usize, bool, String), Unreadable
     };
     let digits: String = chars.by_ref().take_while(char::is_ascii_digit).collect();
     let count: usize = digits.parse().map_err(|_| {
-        Unreadable::Malformed(format!("the type {} is not understood", shown(descr)))
+        Unreadable::Unsupported(format!("the type {} is not understood", shown(descr)))
     })?;
     let element = match (kind, count) {
         (Some('O'), _) => {
@@ -104,7 +105,7 @@ fn element(descr: &str) -> Result<(ElementType, usize, bool, String), Unreadable
         (Some('U'), count) if count > 0 && count <= 1 << 24 => return opaque(count * 4),
         (Some('S' | 'V' | 'a'), count) if count > 0 && count <= 1 << 26 => return opaque(count),
         (Some('m' | 'M' | 'f' | 'c'), 8 | 12 | 16 | 24 | 32) => return opaque(count),
-        _ => return malformed(format!("the type {} is not understood", shown(descr))),
+        _ => return unsupported(format!("the type {} is not understood", shown(descr))),
     };
     let width = numbers::width(element).unwrap_or(1);
     Ok((element, width, order == '>', element.as_str().to_owned()))
@@ -321,7 +322,11 @@ mod tests {
             ),
         ] {
             let found = read_array(&file(header, &vec![0; data]), "a");
-            assert!(matches!(found, Err(Unreadable::Malformed(_))), "{header}");
+            let refused = matches!(
+                found,
+                Err(Unreadable::Malformed(_) | Unreadable::Unsupported(_))
+            );
+            assert!(refused, "{header}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::bytes::Bytes;
 use super::content::Side;
 use super::cursor::Cursor;
 use super::gguf::hash;
-use super::limits::{DIMENSIONS, DOCUMENT_BYTES, TENSORS, Unreadable, malformed};
+use super::limits::{DIMENSIONS, DOCUMENT_BYTES, TENSORS, Unreadable, malformed, unsupported};
 use super::locator::shown;
 use super::numbers;
 use super::protobuf::{Fields, Value, varint};
@@ -68,7 +68,7 @@ pub(super) fn read(side: &Side) -> Result<TensorFile, Unreadable> {
 
 fn add(file: &mut TensorFile, key: String, value: String) -> Result<(), Unreadable> {
     if file.metadata.len() >= MAX_PARTS {
-        return malformed(format!("it has more than {MAX_PARTS} parts"));
+        return unsupported(format!("it has more than {MAX_PARTS} parts"));
     }
     file.metadata.insert(key, value);
     Ok(())
@@ -99,7 +99,7 @@ fn read_graph(
             10 => {} // doc_string
             5 => {
                 if file.tensors.len() >= TENSORS {
-                    return malformed(format!("it has more than {TENSORS} initialisers"));
+                    return unsupported(format!("it has more than {TENSORS} initialisers"));
                 }
                 match read_tensor(&value.window()?, external)? {
                     Initialiser::Tensor(tensor) => file.tensors.push(tensor),
@@ -236,7 +236,7 @@ fn read_tensor(message: &Bytes, external: &mut External) -> Result<Initialiser, 
             }
             (1, value) => parts.dimension(value.varint()?)?,
             (2, value) => parts.kind = value.varint()?,
-            (3, _) => return malformed("an initialiser in segments is not understood"),
+            (3, _) => return unsupported("an initialiser in segments is not understood"),
             (4, Value::Fixed32(bytes)) => parts.collect(&bytes)?,
             (10, Value::Fixed64(bytes)) => parts.collect(&bytes)?,
             (4 | 10, Value::Window(window)) => parts.packed(window)?,
@@ -280,7 +280,7 @@ fn entry(message: &Bytes) -> Result<(String, String), Unreadable> {
 impl Parts {
     fn dimension(&mut self, length: u64) -> Result<(), Unreadable> {
         if self.shape.len() >= DIMENSIONS {
-            return malformed(format!("an initialiser has over {DIMENSIONS} dimensions"));
+            return unsupported(format!("an initialiser has over {DIMENSIONS} dimensions"));
         }
         self.shape.push(length);
         Ok(())
@@ -288,7 +288,7 @@ impl Parts {
 
     fn collect(&mut self, bytes: &[u8]) -> Result<(), Unreadable> {
         if (self.collected.len() + bytes.len()) as u64 > DOCUMENT_BYTES {
-            return malformed("an initialiser that is not stored raw is too large");
+            return unsupported("an initialiser that is not stored raw is too large");
         }
         self.collected.extend_from_slice(bytes);
         Ok(())
@@ -342,7 +342,7 @@ impl Parts {
             ));
         }
         let Some((element, label)) = element(self.kind) else {
-            return malformed(format!(
+            return unsupported(format!(
                 "initialiser \"{}\" has the unknown type {}",
                 shown(&self.name),
                 self.kind

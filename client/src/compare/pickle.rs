@@ -4,7 +4,7 @@
 //! structures holds; everything else is refused, and what runs code when it is loaded is named first.
 //! Invariant: nodes are numbers in one table, so no nesting in a file can nest calls or drops here.
 
-use super::limits::{Unreadable, malformed};
+use super::limits::{Unreadable, malformed, unsupported};
 use super::locator::shown;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -266,7 +266,8 @@ impl<'a> Machine<'a> {
 
     fn make(&mut self, node: Node) -> Result<NodeId, Unreadable> {
         if self.nodes.len() >= MAX_NODES {
-            return self.fail("has too many parts");
+            let text = format!("its pickle has too many parts at byte {}", self.at);
+            return unsupported(text);
         }
         self.nodes.push(node);
         Ok(self.nodes.len() - 1)

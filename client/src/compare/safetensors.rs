@@ -3,7 +3,7 @@
 //! The rules of the format's own reader hold: offsets in order, no overlap, no hole, nothing behind the end.
 
 use super::bytes::Bytes;
-use super::limits::{HEADER_BYTES, Unreadable, malformed};
+use super::limits::{HEADER_BYTES, Unreadable, malformed, unsupported};
 use super::locator::shown;
 use super::numbers;
 use super::tensors::{Tensor, TensorFile};
@@ -120,7 +120,7 @@ pub(super) fn read(file: &Bytes) -> Result<TensorFile, Unreadable> {
     for (name, entry) in entries {
         let (from, to) = entry.data_offsets;
         let Some((element, width)) = element(&entry.dtype) else {
-            return malformed(format!(
+            return unsupported(format!(
                 "tensor \"{}\" has the unknown type \"{}\"",
                 shown(&name),
                 shown(&entry.dtype)

@@ -2,7 +2,8 @@
 //!
 //! Two files of the same bytes are the same, however broken they are; so one is read by itself. Of pickles that are no
 //! part of an archive only what they name is looked at, as far as they can be read: every library has classes of its own.
-//! Invariant: nothing in the file is ever executed.
+//! Invariant: nothing in the file is ever executed. What is beyond a limit here, or of a kind that is not known here, is
+//! not judged: whether it loads is for the test that loads it.
 
 use super::archive::{Budget, read_zip};
 use super::content::{Side, tensors_of};
@@ -22,7 +23,8 @@ const NAMED: [(&str, Format); 5] = [
     (".json", Format::Json),
 ];
 
-/// What is wrong with a model file; `None` if nothing is, or its format is not read here.
+/// What is wrong with a model file; `None` if nothing is, or it is not read here: for its format, its size, or a type of
+/// element.
 ///
 /// ```
 /// use sealstone::compare::unsound;
@@ -39,6 +41,7 @@ pub fn unsound(path: &Path) -> Result<Option<String>> {
     match look(&side) {
         Ok(found) => Ok(found),
         Err(Unreadable::Malformed(problem)) => Ok(Some(problem)),
+        Err(Unreadable::Unsupported(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -65,8 +68,8 @@ fn look(side: &Side) -> Result<Option<String>, Unreadable> {
             Ok(None)
         }
         Format::Json | Format::Xgboost => {
-            json::parse(&side.bytes)?;
-            Ok(None)
+            let problem = || "it ends before its own structure does".to_owned();
+            Ok((!json::is_whole(&side.bytes)?).then(problem))
         }
         _ if is_pickle(&name) => {
             // One that is longer is not read at all.
@@ -92,6 +95,11 @@ fn in_archive(side: &Side, budget: &mut Budget) -> Result<Option<String>, Unread
     let mut plain = !members.keys().any(|name| name.contains("/code/"));
     for (name, member) in &members {
         if !name.ends_with(".pkl") {
+            continue;
+        }
+        // One that is longer is not read; the others are all the same.
+        if member.bytes.len() > DOCUMENT_BYTES {
+            plain = false;
             continue;
         }
         let refused = pickle::refused(&member.bytes.read_all(DOCUMENT_BYTES)?);
@@ -153,6 +161,53 @@ mod tests {
         assert_eq!(look_at("m.json", b"{\"w\": 1.5}"), None);
         assert!(look_at("m.json", b"{\"w\": 1.5").is_some());
         assert_eq!(look_at("m.txt", b"anything"), None);
+    }
+
+    fn gguf(kind: u32) -> Vec<u8> {
+        let mut bytes = b"GGUF".to_vec();
+        bytes.extend(3_u32.to_le_bytes());
+        bytes.extend(1_u64.to_le_bytes()); // tensors
+        bytes.extend(0_u64.to_le_bytes()); // keys
+        bytes.extend(1_u64.to_le_bytes());
+        bytes.extend(b"w");
+        bytes.extend(1_u32.to_le_bytes()); // dimensions
+        bytes.extend(4_u64.to_le_bytes());
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(0_u64.to_le_bytes()); // where it lies
+        bytes.resize(bytes.len().next_multiple_of(32) + 16, 0);
+        bytes
+    }
+
+    #[test]
+    fn what_is_not_read_here_is_not_called_unsound() {
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        for content in [
+            "{\"loss\": NaN, \"best\": -Infinity}",
+            "\u{feff}{\"w\": 1}",
+            deep.as_str(),
+            "{\"text\": \"a \\\" and a [\"}",
+        ] {
+            assert_eq!(look_at("trainer_state.json", content.as_bytes()), None);
+        }
+        for content in ["", " \n", "{\"w\": [1, 2}", "{\"w\": \"}", "[\"\\\"]"] {
+            let found = look_at("m.json", content.as_bytes());
+            assert!(found.is_some(), "{content}");
+        }
+        // A type that came after this was written; and one that is cut off.
+        assert_eq!(look_at("m.gguf", &gguf(0)), None);
+        assert_eq!(look_at("m.gguf", &gguf(4_000)), None);
+        assert!(look_at("m.gguf", &gguf(4_000)[..50]).is_some());
+        let header = r#"{"a":{"dtype":"F3","shape":[2],"data_offsets":[0,8]}}"#;
+        assert_eq!(look_at("m.safetensors", &safetensors(header, 8)), None);
+        let large = super::super::tensors::gather(
+            &super::super::bytes::Bytes::of_memory(Vec::new()),
+            4,
+            &[1 << 16, 1 << 16],
+            &[1, 1 << 16],
+            0,
+            "w",
+        );
+        assert!(matches!(large, Err(Unreadable::Unsupported(_))));
     }
 
     #[test]

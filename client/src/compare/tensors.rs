@@ -10,7 +10,7 @@ use super::bytes::Bytes;
 use super::comparison::{
     Difference, Element, MAX_ROWS, PredictionComparison, TensorComparison, TensorCounts,
 };
-use super::limits::{DIMENSIONS, GATHERED_BYTES, TENSORS, Unreadable, malformed};
+use super::limits::{DIMENSIONS, GATHERED_BYTES, TENSORS, Unreadable, malformed, unsupported};
 use super::locator::{Locator, Place, shown};
 use super::numbers::{self, BF16, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
 use super::predictions;
@@ -172,7 +172,7 @@ pub(super) fn gather(
     let count = elements_of(shape).unwrap_or(u64::MAX);
     let size = count.saturating_mul(width as u64);
     if size > GATHERED_BYTES || data.len() > GATHERED_BYTES {
-        return malformed(format!(
+        return unsupported(format!(
             "tensor \"{}\" does not lie in row-major order and is too large to be brought into it",
             shown(name)
         ));
@@ -223,12 +223,12 @@ pub(crate) struct TensorFile {
 impl TensorFile {
     pub(super) fn check(self) -> Result<TensorFile, Unreadable> {
         if self.tensors.len() > TENSORS {
-            return malformed(format!("it has more than {TENSORS} tensors"));
+            return unsupported(format!("it has more than {TENSORS} tensors"));
         }
         let mut names = std::collections::HashSet::new();
         for tensor in &self.tensors {
             if tensor.shape.len() > DIMENSIONS {
-                return malformed(format!(
+                return unsupported(format!(
                     "tensor \"{}\" has over {DIMENSIONS} dimensions",
                     shown(&tensor.name)
                 ));
@@ -735,7 +735,7 @@ impl From<Unreadable> for Error {
     fn from(problem: Unreadable) -> Error {
         match problem {
             Unreadable::Io(error) => Error::io("reading a file to compare", error),
-            Unreadable::Malformed(text) => Error::other(text),
+            Unreadable::Malformed(text) | Unreadable::Unsupported(text) => Error::other(text),
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::archive::{Budget, Member, read_zip};
 use super::bytes::Bytes;
 use super::content::Side;
-use super::limits::{DIMENSIONS, DOCUMENT_BYTES, TENSORS, Unreadable, malformed};
+use super::limits::{DIMENSIONS, DOCUMENT_BYTES, TENSORS, Unreadable, malformed, unsupported};
 use super::locator::shown;
 use super::numbers;
 use super::pickle::{self, Node, NodeId, Pickle};
@@ -77,7 +77,7 @@ pub(super) fn read(side: &Side, budget: &mut Budget) -> Result<TensorFile, Unrea
         .keys()
         .any(|name| name.starts_with(&format!("{prefix}code/")))
     {
-        return malformed("it is a TorchScript archive with code of its own");
+        return unsupported("it is a TorchScript archive with code of its own");
     }
     let content = members[structure].bytes.read_all(DOCUMENT_BYTES)?;
     let big_endian = match members.get(&format!("{prefix}byteorder")) {
@@ -142,7 +142,7 @@ impl<'a> Walk<'a> {
     fn node(&mut self, id: NodeId, path: &str, depth: usize) -> Result<(), Unreadable> {
         self.visits += 1;
         if depth > MAX_DEPTH || self.visits > MAX_VISITS || path.len() > 64 * 1024 {
-            return malformed(format!(
+            return unsupported(format!(
                 "\"{}\" is nested too deep or has too many parts",
                 shown(path)
             ));
@@ -201,7 +201,7 @@ impl<'a> Walk<'a> {
             let key = match self.at(*key) {
                 Node::Text(text) => text.clone(),
                 Node::Int(number) => number.to_string(),
-                other => return malformed(format!("\"{}\" has the key {other:?}", shown(path))),
+                other => return unsupported(format!("\"{}\" has the key {other:?}", shown(path))),
             };
             let below = match path.is_empty() {
                 true => key,
@@ -245,7 +245,7 @@ impl<'a> Walk<'a> {
                 let storage = self.storage(*storage, path)?;
                 let element = self.global(*kind).and_then(|(_, name)| dtype(name));
                 let Some(element) = element else {
-                    return malformed(format!("tensor \"{}\" has an unknown type", shown(path)));
+                    return unsupported(format!("tensor \"{}\" has an unknown type", shown(path)));
                 };
                 let (offset, shape) = (self.integer(*offset, path)?, self.integers(*size, path)?);
                 let strides = self.integers(*stride, path)?;
@@ -274,8 +274,14 @@ impl<'a> Walk<'a> {
         let element = self
             .global(*class)
             .and_then(|(_, class)| storage_element(class));
-        let (Some(element), Node::Text(key)) = (element, self.at(*key)) else {
+        let Node::Text(key) = self.at(*key) else {
             return Err(broken());
+        };
+        let Some(element) = element else {
+            return unsupported(format!(
+                "tensor \"{}\" has a storage of an unknown type",
+                shown(path)
+            ));
         };
         let count = self.integer(*count, path)?;
         let member = self
@@ -320,7 +326,7 @@ impl<'a> Walk<'a> {
             _ => return malformed(format!("tensor \"{}\" has no shape", shown(path))),
         };
         if items.len() > DIMENSIONS {
-            return malformed(format!(
+            return unsupported(format!(
                 "tensor \"{}\" has over {DIMENSIONS} dimensions",
                 shown(path)
             ));
@@ -338,7 +344,7 @@ impl<'a> Walk<'a> {
         data: Bytes,
     ) -> Result<(), Unreadable> {
         if self.file.tensors.len() >= TENSORS {
-            return malformed(format!("it has more than {TENSORS} tensors"));
+            return unsupported(format!("it has more than {TENSORS} tensors"));
         }
         let name = if path.is_empty() { "tensor" } else { path };
         let outside = || {

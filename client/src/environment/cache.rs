@@ -3,7 +3,7 @@
 //! Owns the name of an environment: a digest of everything that it is made of. Does not decide where
 //! environments lie.
 //! Invariant: an environment that is used again holds the bytes that it held when it was made; one that was
-//! cut short or changed since is made anew.
+//! cut short or changed since is made anew. None is removed for its age while somebody holds it.
 
 use super::python::{Interpreter, PythonEnvironment, materialise, tree_digest};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use serde_json::json;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// How long an environment stays that nothing uses.
@@ -47,7 +48,10 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
         // When it was used last; that it cannot be noted costs an environment made again, and no more.
         let noted = fs::File::options().append(true).open(&record);
         let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
-        return Ok(kept);
+        return Ok(PythonEnvironment {
+            in_use: Some(hold(&record).map_err(failed)?),
+            ..kept
+        });
     }
     forget_unused(&place);
     let _ = fs::remove_file(&record);
@@ -64,7 +68,18 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
     let mut file = tempfile::NamedTempFile::new_in(&place).map_err(failed)?;
     writeln!(file, "{}", made.digest).map_err(failed)?;
     file.persist(&record).map_err(|error| failed(error.error))?;
-    Ok(made)
+    Ok(PythonEnvironment {
+        in_use: Some(hold(&record).map_err(failed)?),
+        ..made
+    })
+}
+
+/// Locks a record together with all others who use its environment, for as long as the file is open: the time in it is
+/// that of the beginning, and a training may run for longer than an environment stays.
+fn hold(record: &Path) -> std::io::Result<Arc<fs::File>> {
+    let file = fs::File::open(record)?;
+    file.lock_shared()?;
+    Ok(Arc::new(file))
 }
 
 /// Removes environments that nothing has used for a long time: every change of a lock file makes another one. One that
@@ -87,8 +102,15 @@ fn forget_unused(place: &Path) {
         let used = found.modified().ok();
         let idle = used.and_then(|used| used.elapsed().ok());
         if idle.is_some_and(|idle| idle > UNUSED) {
-            // The record first: what is cut short is made anew.
             if of_record.is_some() {
+                let Ok(record) = fs::File::options().append(true).open(&path) else {
+                    continue;
+                };
+                // Whoever holds it uses it still.
+                if record.try_lock().is_err() {
+                    continue;
+                }
+                // The record first: what is cut short is made anew.
                 let _ = fs::remove_file(&path);
             }
             let _ = fs::remove_dir_all(place.join(of_record.unwrap_or(name)));
@@ -114,6 +136,7 @@ fn kept(
         interpreter: interpreter.clone(),
         digest,
         files,
+        in_use: None,
     }))
 }
 
@@ -150,6 +173,26 @@ fn name_of(parts: Parts<'_>, place: &Path) -> Result<Digest> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_environment_that_is_held_is_not_removed_for_its_age() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("venv-held");
+        fs::create_dir_all(directory.join("bin")).unwrap();
+        let path = place.path().join("venv-held.digest");
+        let record = fs::File::create(&path).unwrap();
+        record.set_modified(SystemTime::now() - UNUSED * 2).unwrap();
+        // Two runs that share it.
+        let (one, two) = (hold(&path).unwrap(), hold(&path).unwrap());
+        forget_unused(place.path());
+        assert!(directory.exists() && path.exists());
+        drop(one);
+        forget_unused(place.path());
+        assert!(directory.exists() && path.exists());
+        drop(two);
+        forget_unused(place.path());
+        assert!(!directory.exists() && !path.exists());
+    }
 
     #[test]
     fn only_environments_that_nothing_used_for_long_are_removed() {

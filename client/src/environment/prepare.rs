@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::runner::Software;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::recipe::{Environment, Recipe};
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The programs of a recipe's environment.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Prepared {
     pub software: Software,
     /// Digest of a materialised Python environment.
     pub python_environment: Option<Digest>,
+    /// Holds that environment: it may be removed for its age once this and its copies are dropped.
+    pub in_use: Option<Arc<File>>,
 }
 
 impl Prepared {
@@ -27,7 +31,7 @@ impl Prepared {
     pub fn of_machine(interpreter: Option<&Interpreter>) -> Prepared {
         Prepared {
             software: interpreter.map(Interpreter::software).unwrap_or_default(),
-            python_environment: None,
+            ..Prepared::default()
         }
     }
 }
@@ -77,6 +81,7 @@ pub fn prepare(
             Ok(Prepared {
                 software: made.software(),
                 python_environment: Some(made.digest),
+                in_use: made.in_use,
             })
         }
         Environment::Rootfs { path, digest } => Ok(Prepared {
@@ -88,7 +93,7 @@ pub fn prepare(
                 )?),
                 ..Software::default()
             },
-            python_environment: None,
+            ..Prepared::default()
         }),
         Environment::Oci {
             digest,
@@ -96,7 +101,7 @@ pub fn prepare(
             ..
         } => Ok(Prepared {
             software: image::kept_or_unpacked(root, digest, *rootfs_in_bundle, place)?,
-            python_environment: None,
+            ..Prepared::default()
         }),
         other => Err(Error::refused(format!(
             "environments of the kind \"{}\" are not known to this version",

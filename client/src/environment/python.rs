@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 /// A Python interpreter of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct PythonEnvironment {
     pub digest: Digest,
     /// How many files these are.
     pub files: usize,
+    /// Held open and locked where it is one of several that are kept: while it is, it is not removed for its age.
+    pub in_use: Option<Arc<fs::File>>,
 }
 
 impl PythonEnvironment {
@@ -208,6 +211,7 @@ pub fn materialise(
         interpreter: interpreter.clone(),
         digest,
         files,
+        in_use: None,
     })
 }
 

@@ -14,6 +14,7 @@ use super::{Passphrases, cosign, openssh};
 use crate::error::{Error, Result};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::der::Decode as _;
+use pkcs8::pkcs5::EncryptionScheme;
 use sealstone_spec::key::{Pem, SecretKey};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,6 +27,13 @@ const COSIGN_LABELS: [&str; 2] = [
     "ENCRYPTED SIGSTORE PRIVATE KEY",
     "ENCRYPTED COSIGN PRIVATE KEY",
 ];
+
+/// Iterations of PBKDF2: RFC 8018 calls so many fit for especially critical keys; some ten seconds.
+const MAX_ITERATIONS: u32 = 10_000_000;
+/// Bytes that scrypt fills, `128 * N * r`: 64 times what `sealstone keygen` and OpenSSL state.
+const MAX_SCRYPT_MEMORY: u64 = 1 << 30;
+/// Bytes that it fills one after the other, `128 * N * r * p`.
+const MAX_SCRYPT_WORK: u64 = 4 << 30;
 
 /// Forms that are not read, and what to do about each.
 const OTHER_FORMS: [(&str, &str); 6] = [
@@ -77,6 +85,7 @@ pub fn read_secret(path: &Path, passphrases: &mut Passphrases<'_>) -> Result<Sec
         LOCKED_LABEL => {
             let info = EncryptedPrivateKeyInfoRef::from_der(content)
                 .map_err(|error| unusable(error.to_string()))?;
+            demand_bounded_work(&info.encryption_algorithm).map_err(unusable)?;
             let plain =
                 passphrases.unlock(path, |passphrase| info.decrypt(passphrase.bytes()).ok())?;
             SecretKey::from_pkcs8_der(plain.as_bytes()).map_err(|error| unusable(error.to_string()))
@@ -113,6 +122,42 @@ pub fn read_secret(path: &Path, passphrases: &mut Passphrases<'_>) -> Result<Sec
             })
         }
     }
+}
+
+/// Refuses what a file states that a try of its passphrase costs, where that is beyond anything that people write: the
+/// file is somebody's, and the memory and the hours are those of whoever opens it.
+fn demand_bounded_work(scheme: &EncryptionScheme) -> Result<(), String> {
+    let Some(parameters) = scheme.pbes2() else {
+        return Ok(());
+    };
+    if let Some(pbkdf2) = parameters.kdf.pbkdf2()
+        && pbkdf2.iteration_count > MAX_ITERATIONS
+    {
+        return Err(format!(
+            "its passphrase takes {} iterations of PBKDF2, at most {MAX_ITERATIONS} are made",
+            pbkdf2.iteration_count
+        ));
+    }
+    if let Some(scrypt) = parameters.kdf.scrypt() {
+        let (cost, block) = (scrypt.cost_parameter, u64::from(scrypt.block_size));
+        // RFC 7914; a cost of zero is one that the library does not expect.
+        if cost < 2 || !cost.is_power_of_two() {
+            return Err(format!(
+                "its scrypt cost N={cost} is no power of two above one"
+            ));
+        }
+        let memory = cost.saturating_mul(block).saturating_mul(128);
+        let work = memory.saturating_mul(scrypt.parallelization.into());
+        if memory > MAX_SCRYPT_MEMORY || work > MAX_SCRYPT_WORK {
+            return Err(format!(
+                "its passphrase takes scrypt with N={cost}, r={block}, p={}, which is {memory} bytes of memory; \
+                 at most {MAX_SCRYPT_MEMORY} are used, {} times",
+                scrypt.parallelization,
+                MAX_SCRYPT_WORK / MAX_SCRYPT_MEMORY
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn other_form(text: &str) -> Option<(&'static str, &'static str)> {

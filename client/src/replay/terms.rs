@@ -2,7 +2,10 @@
 //!
 //! People edit the recipe of a working directory; that of a bundle is the lock's, or it is halted. What a recipe asks no
 //! longer is not measured, and no row of a table would say so.
-//! Invariant: no metric, test or stage of the baseline is left out in silence, and no wider rule is taken for the baseline's.
+//! The rules that hold are those of the recipe at hand: a tolerance that is wider than the baseline's passes what the
+//! baseline's would not. That the recipe is another one is a warning, so such a replay is never plainly REPRODUCED.
+//! Invariant: no metric, test or stage of the baseline is left out in silence, and no rule of another recipe without a
+//! warning.
 
 use super::project::Project;
 use crate::plan::strictest;

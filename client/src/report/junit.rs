@@ -5,7 +5,7 @@
 
 use super::escape::xml;
 use super::problems::{Level, Problem, problems};
-use sealstone_spec::report::{Report, StageStatus, Verdict, alert_line};
+use sealstone_spec::report::{Report, StageStatus, TrailEntry, Verdict, alert_line};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -120,18 +120,23 @@ fn integrity(report: &Report) -> Vec<Case> {
         .trail
         .iter()
         .filter(|entry| entry.event.starts_with("verify"))
-        .map(|entry| Case {
-            name: format!("integrity.{} {}", entry.event, entry.subject),
-            seconds: 0.0,
-            outcome: match entry.ok {
-                true => Outcome::Passed,
-                false => Outcome::Failed(
-                    entry
-                        .note
-                        .clone()
-                        .unwrap_or_else(|| alert_line(report, None)),
-                ),
-            },
+        .map(|entry| {
+            // As with resources, a warning is a note in the name.
+            let warned = !entry.ok && is_warning(report, entry);
+            let mark = if warned { " (warning)" } else { "" };
+            Case {
+                name: format!("integrity.{} {}{mark}", entry.event, entry.subject),
+                seconds: 0.0,
+                outcome: match entry.ok || warned {
+                    true => Outcome::Passed,
+                    false => Outcome::Failed(
+                        entry
+                            .note
+                            .clone()
+                            .unwrap_or_else(|| alert_line(report, None)),
+                    ),
+                },
+            }
         })
         .collect();
     let halted = report.verdict == Verdict::Halted;
@@ -156,6 +161,27 @@ fn integrity(report: &Report) -> Vec<Case> {
         outcome: Outcome::Broken(reason.text.clone()),
     }));
     cases
+}
+
+/// Whether an entry of the trail that is not ok fails nothing: in a working directory, files that are others than in the
+/// lock are a drift, which is told. A build server must not fail what the exit code lets pass.
+fn is_warning(report: &Report, entry: &TrailEntry) -> bool {
+    if report.verdict == Verdict::Halted {
+        return false;
+    }
+    if report.verdict.is_reproduced() {
+        return true;
+    }
+    let drifts = report
+        .reasons
+        .iter()
+        .filter(|reason| reason.code == "drift");
+    let verdicts: Vec<Verdict> = drifts.map(|reason| reason.verdict).collect();
+    entry.event == "verify.project"
+        && !verdicts.is_empty()
+        && verdicts
+            .iter()
+            .all(|verdict| *verdict <= Verdict::ReproducedWithWarnings)
 }
 
 fn stages(report: &Report, found: &[Problem]) -> Vec<Case> {

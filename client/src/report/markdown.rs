@@ -3,7 +3,7 @@
 use super::Surroundings;
 use super::advice::next_step;
 use super::escape::{clean, markdown as text};
-use super::problems::{Level, problems};
+use super::problems::{Level, is_of_test, problems};
 use sealstone_spec::report::{Report, StageStatus, Verdict, hint};
 use std::fmt::Write as _;
 
@@ -88,7 +88,11 @@ fn changed(page: &mut String, report: &Report) {
     for metric in report.metrics.iter().filter(|row| {
         !row.ok || row.undecided || row.delta.as_deref().is_some_and(|delta| delta != "0")
     }) {
-        let mark = if metric.ok { "ok" } else { "**failed**" };
+        let mark = match (metric.ok, metric.undecided || metric.now.is_none()) {
+            (_, true) => "**undecided**",
+            (true, _) => "ok",
+            _ => "**failed**",
+        };
         let value = |value: &Option<String>| text(value.as_deref().unwrap_or("–"));
         rows.push([
             format!("metric {}", text(&metric.name)),
@@ -129,15 +133,21 @@ fn changed(page: &mut String, report: &Report) {
         }
     }
     for test in report.tests.iter().filter(|test| !test.ok) {
+        let (now, mark) = match test.undecided {
+            true => ("could not be made", "**undecided**"),
+            false => ("does not hold", "**failed**"),
+        };
         rows.push([
             format!("test {}", text(&test.id)),
             "holds".into(),
-            text(test.note.as_deref().unwrap_or("does not hold")),
-            "**failed**".into(),
+            text(test.note.as_deref().unwrap_or(now)),
+            mark.into(),
         ]);
     }
     for problem in problems(report) {
-        if ["RB001", "RB006", "RB007", "RB008", "RB030"].contains(&problem.rule.id) {
+        if ["RB001", "RB006", "RB007", "RB008", "RB030"].contains(&problem.rule.id)
+            && !is_of_test(report, &problem)
+        {
             let mark = if problem.level == Level::Error {
                 "**error**"
             } else {

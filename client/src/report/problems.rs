@@ -355,12 +355,14 @@ fn of_metric(report: &Report, row: &MetricRow) -> Problem {
 }
 
 fn of_test(row: &TestRow) -> Problem {
-    let rule = match row.kind.as_str() {
-        "serialization" => SERIALIZATION,
-        "data" => DATA,
-        _ => INFERENCE,
+    // Of a test that could not be made nobody knows what the model answers.
+    let (rule, otherwise) = match (row.undecided, row.kind.as_str()) {
+        (true, _) => (UNDECIDED, "it could not be made"),
+        (false, "serialization") => (SERIALIZATION, "it does not hold"),
+        (false, "data") => (DATA, "it does not hold"),
+        (false, _) => (INFERENCE, "it does not hold"),
     };
-    let note = row.note.as_deref().unwrap_or("it does not hold");
+    let note = row.note.as_deref().unwrap_or(otherwise);
     let at = row
         .locator
         .as_deref()
@@ -375,6 +377,11 @@ fn of_test(row: &TestRow) -> Problem {
         line: row.line,
         message: format!("test {}: {note}{at}", row.id),
     }
+}
+
+/// Whether a problem is that of a test, for renderings that have a row for each test.
+pub(super) fn is_of_test(report: &Report, problem: &Problem) -> bool {
+    report.tests.iter().any(|row| row.id == problem.subject)
 }
 
 fn line_of(report: &Report, stage: &str) -> Option<u64> {

@@ -5,7 +5,7 @@
 use super::Surroundings;
 use super::advice::next_step;
 use super::escape::clean;
-use super::problems::{Level, problems};
+use super::problems::{Level, is_of_test, problems};
 use sealstone_spec::report::{
     ArtifactRow, MetricRow, Report, StageRow, StageStatus, Verdict, hint,
 };
@@ -301,7 +301,7 @@ impl Page {
         ];
         let rows: Vec<(Level, String)> = problems(report)
             .into_iter()
-            .filter(|problem| shown.contains(&problem.rule.id))
+            .filter(|problem| shown.contains(&problem.rule.id) && !is_of_test(report, problem))
             .map(|problem| (problem.level, problem.message))
             .collect();
         if rows.is_empty() {

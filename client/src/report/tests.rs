@@ -3,7 +3,7 @@
 //! `SEALSTONE_WRITE_GOLDEN=1 cargo test report::tests`.
 
 use super::*;
-use sealstone_spec::report::{Report, Verdict};
+use sealstone_spec::report::{Reason, Report, TrailEntry, Verdict};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -216,6 +216,77 @@ fn junit_has_a_suite_for_each_kind_of_test_and_tells_undecided_from_failed() {
     assert!(line("test.inference/absent").contains("<error"));
     assert!(line("test.inference/golden").contains("<failure"));
     assert!(line("test.docs/REBUILD.md (stale)").ends_with("/>"));
+}
+
+#[test]
+fn junit_fails_for_bytes_that_halt_and_not_for_a_drift() {
+    let checked = TrailEntry {
+        seq: 9,
+        at: "2026-01-31T12:00:00Z".into(),
+        event: "verify.project".into(),
+        subject: "12 files".into(),
+        ok: false,
+        note: Some("2 are others".into()),
+    };
+    let warned = Verdict::ReproducedWithWarnings;
+    let drift = Reason::new(warned, "drift", "src/train.py", "it is another file");
+    let mut report = reproduced();
+    report.trail.push(checked.clone());
+    report.reasons.push(drift.clone());
+    report.decide();
+    assert_eq!(report.verdict, warned);
+    let text = junit(&report);
+    assert!(
+        !text.contains("<failure") && !text.contains("<error"),
+        "{text}"
+    );
+    let named = "integrity.verify.project 12 files (warning)";
+    assert!(text.contains(named), "{text}");
+    // Beside what does fail, it is a warning still.
+    let other = Reason::new(Verdict::Inconclusive, "other", "x", "y");
+    report.reasons.push(other);
+    report.decide();
+    assert!(junit(&report).contains(named));
+    let mut report = halted();
+    report.trail.push(checked);
+    report.reasons.push(drift);
+    let text = junit(&report);
+    let line = text.lines().find(|line| line.contains("12 files"));
+    assert!(line.unwrap().contains("<failure"), "{text}");
+}
+
+#[test]
+fn a_test_that_could_not_be_made_has_not_failed_in_any_rendering() {
+    let mut report = full();
+    let mut undecided = report.tests[2].clone();
+    (undecided.id, undecided.undecided) = ("inference/absent".into(), true);
+    undecided.note = None;
+    report.tests = vec![undecided];
+    let log: Value = serde_json::from_str(&sarif(&report, &around())).unwrap();
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let about: Vec<&Value> = results
+        .iter()
+        .filter(|result| result.to_string().contains("inference/absent"))
+        .collect();
+    assert_eq!(about.len(), 1, "{about:?}");
+    assert_eq!(about[0]["ruleId"], "RB008");
+    let said = about[0]["message"].to_string();
+    assert!(said.contains("could not be made"), "{said}");
+    // One row of one table, not another among what else is wrong.
+    for (page, word) in [
+        (markdown(&report, &around()), "**undecided**"),
+        (terminal(&report, &around(), false), "undecided"),
+    ] {
+        let rows: Vec<&str> = page
+            .lines()
+            .filter(|line| line.contains("inference/absent"))
+            .collect();
+        assert_eq!(rows.len(), 1, "{page}");
+        assert!(rows[0].contains(word), "{page}");
+    }
+    let page = markdown(&report, &around());
+    let metric = page.lines().find(|line| line.contains("calibration"));
+    assert!(metric.unwrap().contains("**undecided**"), "{page}");
 }
 
 #[test]

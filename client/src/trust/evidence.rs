@@ -123,7 +123,7 @@ impl Evidence {
 pub(super) struct Limits {
     /// Bundles.
     pub(super) items: usize,
-    /// Bytes that they have together.
+    /// Bytes that they and the manifests that attach them have together.
     pub(super) bytes: u64,
 }
 
@@ -158,18 +158,40 @@ pub(super) async fn evidence_within(
         listed.truncate(limits.items);
         evidence.cut_off = Some(limits.items);
     }
-    let referrers: Vec<(Digest, Result<VerifiedManifest, String>)> = stream::iter(listed)
-        .map(|descriptor| async move {
-            let reference = Reference::Digest(descriptor.digest);
-            let referrer = readable(store.manifest(&reference).await)?;
-            Ok::<_, Error>((descriptor.digest, referrer))
-        })
-        .buffered(PARALLEL)
-        .try_collect()
-        .await?;
-    // What the layers are said to weigh is summed up before the first of them is fetched.
-    let mut wanted = Vec::new();
+    // What the manifests are said to weigh is summed up before the first of them is fetched.
+    let mut stated = 0_u64;
+    let fitting = listed.iter().take_while(|descriptor| {
+        stated = stated.saturating_add(descriptor.size);
+        stated <= limits.bytes
+    });
+    let fitting = fitting.count();
+    if fitting < listed.len() {
+        listed.truncate(fitting);
+        evidence.cut_off = Some(fitting);
+    }
+    let mut fetching = std::pin::pin!(
+        stream::iter(listed)
+            .map(|descriptor| async move {
+                let reference = Reference::Digest(descriptor.digest);
+                let referrer = readable(store.manifest(&reference).await)?;
+                Ok::<_, Error>((descriptor.digest, referrer))
+            })
+            .buffered(PARALLEL)
+    );
+    let mut referrers: Vec<(Digest, Result<VerifiedManifest, String>)> = Vec::new();
     let mut bytes = 0_u64;
+    while let Some((digest, referrer)) = fetching.try_next().await? {
+        // Whoever lists them may say less than they weigh.
+        let size = referrer.as_ref().map_or(0, VerifiedManifest::size);
+        bytes = bytes.saturating_add(size);
+        if bytes > limits.bytes {
+            evidence.cut_off = Some(referrers.len());
+            break;
+        }
+        referrers.push((digest, referrer));
+    }
+    // And so with what the layers are said to weigh.
+    let mut wanted = Vec::new();
     for (position, (digest, referrer)) in referrers.into_iter().enumerate() {
         let referrer = match referrer {
             Ok(referrer) => referrer,

@@ -3,15 +3,17 @@
 
 use super::*;
 use crate::Outcome;
+use crate::error::Result;
 use crate::layout::LayoutStore;
 use crate::pack::{PackOptions, pack};
 use crate::store::Store;
+use futures_util::future::BoxFuture;
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{SecretKey, Signer};
-use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
-use sealstone_spec::name::{Reference, RepoName};
+use sealstone_spec::name::{Reference, RepoName, Tag};
 use sealstone_spec::policy::{Policy, lifecycle};
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle, legacy_tag, referrer_manifest};
 use sealstone_spec::statement::Subject;
@@ -256,8 +258,8 @@ async fn more_evidence_than_is_read_refuses_and_is_not_fetched() {
     world.sign(&bob).await;
     let judge = judge(&[("alice", &alice), ("bob", &bob)], 1);
     let all = evidence_of(&world.layout, &world.manifest).await.unwrap();
-    let sizes = all.attached.iter().map(|item| item.bundle.len() as u64);
-    let bytes: u64 = sizes.sum();
+    let size = |item: &Attached| item.bundle.len() as u64 + item.referrer.size();
+    let bytes: u64 = all.attached.iter().map(size).sum();
     let whole = world.within(2, bytes).await;
     assert_eq!((whole.attached.len(), whole.cut_off), (2, None));
     whole.demand_all(&world.manifest).unwrap();
@@ -288,6 +290,106 @@ async fn more_evidence_than_is_read_refuses_and_is_not_fetched() {
         assert_eq!((nothing.unread.len(), nothing.cut_off), (0, Some(0)));
     }
     assert_eq!(world.within(2, bytes).await.unread.len(), 2);
+}
+
+/// A layout whose listing says that every referrer weighs nothing.
+#[derive(Debug)]
+struct Understating<'l>(&'l LayoutStore);
+
+impl Store for Understating<'_> {
+    fn place(&self) -> String {
+        Store::place(self.0)
+    }
+
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<VerifiedManifest>> {
+        Store::manifest(self.0, reference)
+    }
+
+    fn blob_bytes<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>>> {
+        Store::blob_bytes(self.0, descriptor, limit)
+    }
+
+    fn has_blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<bool>> {
+        Store::has_blob(self.0, descriptor)
+    }
+
+    fn put_blob_bytes<'a>(
+        &'a self,
+        digest: &'a Digest,
+        content: Vec<u8>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Store::put_blob_bytes(self.0, digest, content)
+    }
+
+    fn put_manifest<'a>(
+        &'a self,
+        manifest: &'a VerifiedManifest,
+        tag: Option<&'a Tag>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Store::put_manifest(self.0, manifest, tag)
+    }
+
+    fn referrers<'a>(
+        &'a self,
+        subject: &'a Digest,
+        artifact_type: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Descriptor>>> {
+        Box::pin(async move {
+            let mut listed = Store::referrers(self.0, subject, artifact_type).await?;
+            for descriptor in &mut listed {
+                descriptor.size = 0;
+            }
+            Ok(listed)
+        })
+    }
+
+    fn tags(&self) -> BoxFuture<'_, Result<Vec<Tag>>> {
+        Store::tags(self.0)
+    }
+}
+
+#[tokio::test]
+async fn manifests_that_attach_evidence_count_as_much_as_what_they_attach() {
+    let world = world();
+    let alice = ed25519(1);
+    let signed = world.sign(&alice).await;
+    let document = referrer_manifest(
+        &world.manifest.descriptor(),
+        b"small",
+        "https://sigstore.dev/cosign/sign/v1",
+        CREATED,
+    );
+    let mut document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    document["annotations"]["dev.example.padding"] = "x".repeat(1 << 20).into();
+    let large =
+        VerifiedManifest::check(document.to_string(), None, None, Algorithm::Sha256).unwrap();
+    world.layout.write_manifest(&large, None).unwrap();
+    world
+        .layout
+        .write_blob(&Digest::sha256(b"small"), b"small")
+        .unwrap();
+    assert_eq!(world.within(2, 2 << 20).await.cut_off, None);
+    let part = world.within(2, 1 << 20).await;
+    assert!(part.cut_off.is_some());
+    // The sum counts what came, and not only what the listing said.
+    let limits = super::evidence::Limits {
+        items: 2,
+        bytes: 1 << 20,
+    };
+    let store = Understating(&world.layout);
+    let told = super::evidence::evidence_within(&store, &world.manifest, limits)
+        .await
+        .unwrap();
+    assert!(told.cut_off.is_some());
+    for found in [part, told] {
+        let mut read = found.attached.iter().map(|item| item.referrer.digest());
+        assert!(read.all(|digest| *digest == signed.referrer));
+        assert!(found.unread.is_empty());
+    }
 }
 
 #[tokio::test]

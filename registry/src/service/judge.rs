@@ -204,14 +204,15 @@ impl Registry {
                     gathered.case.cut_off(read);
                     return Ok(gathered);
                 }
-                match self.read_evidence(repo, referrer).await? {
-                    Ok((evidence, size)) => {
-                        // Of the last as well, as clients count: the order in which it is read decides nothing.
-                        bytes += size;
-                        if bytes > MOST_EVIDENCE_BYTES {
-                            gathered.case.cut_off(read);
-                            return Ok(gathered);
-                        }
+                let (found, size) = self.read_evidence(repo, referrer).await?;
+                // Of the last as well, as clients count: the order in which it is read decides nothing.
+                bytes += size;
+                if bytes > MOST_EVIDENCE_BYTES {
+                    gathered.case.cut_off(read);
+                    return Ok(gathered);
+                }
+                match found {
+                    Ok(evidence) => {
                         gathered.case.add(evidence);
                         attached.push(referrer.digest);
                     }
@@ -307,24 +308,23 @@ impl Registry {
         &self,
         repo: &RepoName,
         referrer: &Referrer,
-    ) -> Result<Result<(Evidence, u64), String>, Error> {
+    ) -> Result<(Result<Evidence, String>, u64), Error> {
         let manifest = self
             .read_manifest(repo, &referrer.digest, Some(&referrer.media_type))
             .await?;
+        let own = manifest.size();
         let [layer] = manifest.layers() else {
-            return Ok(Err(format!(
-                "it has {} layers, not one",
-                manifest.layers().len()
-            )));
+            let reason = format!("it has {} layers, not one", manifest.layers().len());
+            return Ok((Err(reason), own));
         };
         let (digest, size) = (layer.digest, layer.size);
         if size > MAX_BUNDLE_BYTES as u64 {
-            return Ok(Err(format!(
-                "its layer has {size} bytes, a bundle has at most {MAX_BUNDLE_BYTES}"
-            )));
+            let reason =
+                format!("its layer has {size} bytes, a bundle has at most {MAX_BUNDLE_BYTES}");
+            return Ok((Err(reason), own));
         }
         let bytes = self.read_layer(repo, &digest).await?;
-        Ok(Ok((Evidence::new(manifest, bytes), size)))
+        Ok((Ok(Evidence::new(manifest, bytes)), own + size))
     }
 
     /// The bytes of a small layer. A manifest that is stored has its layers, so one that is not there was lost:

@@ -437,7 +437,9 @@ fn confidence(stated: &Option<Decimal>) -> Option<f64> {
     (confidence > 0.5 && confidence < 1.0).then_some(confidence)
 }
 
-/// Welch's test: of equivalence on both sides, or only on the side that `direction` calls a loss.
+/// Welch's test: in a replay of equivalence on both sides; between releases, with a `direction`, only on the side
+/// that it calls a loss. A release has to show that it is equivalent; a replay that shows neither that nor a
+/// difference has shown nothing, which is no divergence.
 fn test(
     margin: Option<&Decimal>,
     stated: &Option<Decimal>,
@@ -463,14 +465,19 @@ fn test(
         verdict.inconclusive("the replicates are not all finite".to_owned());
         return;
     };
-    let Some(found) = equivalence(&one, &two, margin.value(), confidence) else {
-        verdict.inconclusive("the test cannot be computed from these figures".to_owned());
-        return;
-    };
     verdict.base = Some(Decimal::from(one.mean));
     verdict.now = Some(Decimal::from(two.mean));
     verdict.measure(None);
     verdict.bound = Some(margin.clone());
+    // Numbers that are the same need no test, which a spread that is wide against the margin would not pass.
+    if direction.is_none() && is_same(base, now) {
+        verdict.pass(Class::BitExact, "equal, replicate by replicate".to_owned());
+        return;
+    }
+    let Some(found) = equivalence(&one, &two, margin.value(), confidence) else {
+        verdict.inconclusive("the test cannot be computed from these figures".to_owned());
+        return;
+    };
     let (p, holds) = match direction {
         None | Some(Direction::None) => (Some(found.p), found.equivalent),
         Some(direction) => {
@@ -482,9 +489,22 @@ fn test(
     verdict.p = p.map(Decimal::from);
     if holds {
         verdict.pass(Class::Statistical, format!("equivalent within {margin}"));
-    } else {
+    } else if direction.is_some() {
+        // A release has to show that it loses nothing.
         verdict.fail(format!("not shown to be equivalent within {margin}"));
+    } else if found.is_outside(margin.value()) {
+        verdict.fail(format!("the means differ by more than {margin}"));
+    } else {
+        verdict.inconclusive(format!(
+            "neither shown to be equivalent within {margin}, nor to differ by more"
+        ));
     }
+}
+
+/// Whether both sides have the same value, and the same replicates seed by seed.
+fn is_same(base: &Baseline, now: &Baseline) -> bool {
+    let value = |side: &Baseline| side.value.as_ref().map(Decimal::value);
+    value(base) == value(now) && base.doubles() == now.doubles()
 }
 
 /// The probability of so small a loss if the true one were `margin`.
@@ -670,6 +690,42 @@ mod tests {
         let two = many(&[0.861, 0.860]);
         assert_eq!(
             rule.judge_replay(&base, &two).outcome,
+            Outcome::Inconclusive
+        );
+    }
+
+    #[test]
+    fn a_replay_whose_spread_hides_everything_is_no_divergence() {
+        let rule = rule(
+            "replay = { method = \"tost\", margin = 0.005 }\nregression = { method = \"tost\", margin = 0.005 }",
+        );
+        let wide = [0.80, 0.86, 0.92, 0.83, 0.89];
+        let base = many(&wide);
+        // The same numbers seed by seed are the same, however wide apart.
+        let same = rule.judge_replay(&base, &many(&wide));
+        assert_eq!((same.outcome, same.class), (Outcome::Pass, Class::BitExact));
+        assert_eq!(same.reason, "equal, replicate by replicate");
+        assert_eq!(same.p, None);
+        // In another order they are those of other seeds.
+        let shuffled = many(&[0.92, 0.80, 0.86, 0.83, 0.89]);
+        let fewer = many(&wide[..3]);
+        for now in [&shuffled, &fewer] {
+            let hidden = rule.judge_replay(&base, now);
+            assert_eq!(hidden.outcome, Outcome::Inconclusive, "{}", hidden.reason);
+            assert_eq!(hidden.class, Class::Divergent);
+        }
+        // Beyond the margin on either side, whatever the mean may be.
+        for mean in [0.5, 1.5] {
+            let far: Vec<f64> = wide.iter().map(|value| value - 0.86 + mean).collect();
+            assert_eq!(rule.judge_replay(&base, &many(&far)).outcome, Outcome::Fail);
+        }
+        // A release has to show that it loses nothing.
+        assert_eq!(rule.judge_regression(&base, &base).outcome, Outcome::Fail);
+        // The value of the replay itself counts as much as those of its seeds.
+        let mut other = base.clone();
+        other.value = Some("0.81".parse().unwrap());
+        assert_eq!(
+            rule.judge_replay(&base, &other).outcome,
             Outcome::Inconclusive
         );
     }

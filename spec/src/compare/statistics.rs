@@ -64,6 +64,8 @@ pub struct Equivalence {
     pub p: f64,
     /// Degrees of freedom, by Welch and Satterthwaite.
     pub freedom: f64,
+    /// The two-sided interval in which the difference lies with the confidence that was asked.
+    pub interval: (f64, f64),
     /// Whether the difference lies inside the margin at the confidence that was asked.
     pub equivalent: bool,
 }
@@ -93,6 +95,7 @@ pub fn equivalence(
             difference,
             p: if equivalent { 0.0 } else { 1.0 },
             freedom: f64::INFINITY,
+            interval: (difference, difference),
             equivalent,
         });
     }
@@ -101,12 +104,23 @@ pub fn equivalence(
     let above = 1.0 - t_cdf((difference + margin) / error, freedom)?;
     let below = t_cdf((difference - margin) / error, freedom)?;
     let p = above.max(below);
+    let half = t_quantile(0.5 + confidence / 2.0, freedom)? * error;
     Some(Equivalence {
         difference,
         p,
         freedom,
+        interval: (difference - half, difference + half),
         equivalent: p < 1.0 - confidence,
     })
+}
+
+impl Equivalence {
+    /// Whether every difference in the interval is beyond `margin`. That equivalence is not shown is no difference;
+    /// this is.
+    pub fn is_outside(&self, margin: f64) -> bool {
+        let (low, high) = self.interval;
+        low >= margin || high <= -margin
+    }
 }
 
 /// The value below which Student's t lies with `probability`.
@@ -327,5 +341,32 @@ mod tests {
         // P(T_2 < -4) = (1 - 4 / sqrt(18)) / 2
         near(found.p, (1.0 - 4.0 / 18.0_f64.sqrt()) / 2.0, 1e-10);
         assert!(found.equivalent);
+        // The quantile of T_2 at 0.975, about a difference of 1.
+        near(found.interval.0, 1.0 - 4.302_652_729_749_462, 1e-10);
+        near(found.interval.1, 1.0 + 4.302_652_729_749_462, 1e-10);
+    }
+
+    #[test]
+    fn a_difference_is_shown_only_by_an_interval_that_lies_outside() {
+        let base = Sample::of(&[0.860, 0.862, 0.858, 0.861, 0.859]).unwrap();
+        let is_outside = |values: &[f64]| {
+            let now = Sample::of(values).unwrap();
+            equivalence(&base, &now, 0.005, 0.95)
+                .unwrap()
+                .is_outside(0.005)
+        };
+        assert!(is_outside(&[0.880, 0.881, 0.879]));
+        assert!(is_outside(&[0.840, 0.841, 0.839]));
+        // Far, and so wide apart that it may be near; and near the edge.
+        assert!(!is_outside(&[0.80, 0.86, 0.98]));
+        assert!(!is_outside(&[0.865, 0.864, 0.863]));
+        // No spread on either side: the means are all there is.
+        let (one, two) = (
+            Sample::of(&[0.5; 5]).unwrap(),
+            Sample::of(&[0.75; 3]).unwrap(),
+        );
+        let found = equivalence(&one, &two, 0.125, 0.95).unwrap();
+        assert_eq!(found.interval, (0.25, 0.25));
+        assert!(found.is_outside(0.125) && !found.is_outside(0.5));
     }
 }

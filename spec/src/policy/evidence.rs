@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// Most sigstore bundles that are read for one manifest. More are not cut off but end it: the one that stops a
 /// release could be behind the cut.
 pub const MOST_EVIDENCE: usize = 2_000;
-/// Most bytes that these bundles may have together: 256 MiB.
+/// Most bytes that these bundles and the manifests that attach them may have together: 256 MiB.
 pub const MOST_EVIDENCE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Most proofs that are read for one referrer.

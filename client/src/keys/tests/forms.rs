@@ -6,6 +6,9 @@ use crate::keys::Passphrases;
 use crypto_secretbox::aead::AeadInPlace as _;
 use crypto_secretbox::{KeyInit as _, XSalsa20Poly1305};
 use data_encoding::BASE64;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::pkcs5::pbes2::{Kdf, Parameters};
+use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, SecretDocument};
 use sealstone_spec::key::{SecretKey, Signer as _};
 use ssh_key::private::{EcdsaKeypair, Ed25519Keypair, KeypairData};
 use std::fs;
@@ -210,4 +213,53 @@ fn keys_of_other_algorithms_are_named() {
         let error = read_secret(&path, &mut Passphrases::none()).unwrap_err();
         assert!(error.to_string().contains(name), "{name}: {error}");
     }
+}
+
+#[test]
+fn a_key_file_that_asks_for_endless_work_is_refused_before_a_passphrase_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.key");
+    let refusal = |parameters: Parameters| -> String {
+        let info = EncryptedPrivateKeyInfoRef {
+            encryption_algorithm: parameters.into(),
+            encrypted_data: OctetStringRef::new(&[0; 48]).unwrap(),
+        };
+        let document = SecretDocument::try_from(info).unwrap();
+        let text = document
+            .to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF)
+            .unwrap();
+        fs::write(&path, text.as_bytes()).unwrap();
+        let error = read_secret(&path, &mut Passphrases::none()).unwrap_err();
+        error.to_string()
+    };
+    let iterations = |count: u32| {
+        Parameters::generate_pbkdf2_sha256_aes256cbc(count, &[7; 16], [0; 16]).unwrap()
+    };
+    let found = refusal(iterations(10_000_001));
+    assert!(found.contains("10000001 iterations"), "{found}");
+    // What is within the limit is a matter of the passphrase alone.
+    let found = refusal(iterations(10_000_000));
+    assert!(!found.contains("iterations"), "{found}");
+    let scrypt = |cost: u64, block: u16, parallel: u16| {
+        let mut parameters = Parameters::generate_scrypt(&mut rand::rngs::SysRng).unwrap();
+        let Kdf::Scrypt(scrypt) = &mut parameters.kdf else {
+            panic!("it is another function");
+        };
+        (scrypt.cost_parameter, scrypt.block_size) = (cost, block);
+        scrypt.parallelization = parallel;
+        parameters
+    };
+    for (cost, block, parallel) in [
+        (1 << 21, 8, 1),
+        (1 << 40, 8, 1),
+        (1 << 63, u16::MAX, u16::MAX),
+        (1 << 14, 8, u16::MAX),
+        (3, 8, 1),
+        (0, 8, 1),
+    ] {
+        let found = refusal(scrypt(cost, block, parallel));
+        assert!(found.contains(&format!("N={cost}")), "{found}");
+    }
+    let found = refusal(scrypt(1 << 20, 8, 1));
+    assert!(!found.contains("N="), "{found}");
 }
