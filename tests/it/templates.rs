@@ -241,6 +241,8 @@ impl Server {
     /// Somebody changes a parameter of the training, and does not train again.
     fn change_the_training(&self) {
         self.write("work/params.json", "{\"keep\": 2}");
+        let written = self.shell("work", "sealstone docs .", &[]);
+        assert!(written.status.success(), "{written:?}");
         self.commit();
     }
 }

@@ -20,6 +20,13 @@ pub(super) struct Changes {
     pub(super) which: Vec<(Attribution, String)>,
 }
 
+impl Changes {
+    /// Whether anything else changed than facts of the machine, which are told with the environment, by their levels.
+    pub(super) fn is_more_than_environment(&self) -> bool {
+        self.words.iter().any(|word| *word != "env")
+    }
+}
+
 /// Holds a planned stage against the lock; `facts` is the digest of the facts that must match.
 pub(super) fn of_stage(
     project: &Project,

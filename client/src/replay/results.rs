@@ -145,7 +145,9 @@ fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[bool
             })
             .collect();
         let open = of_file.iter().any(|(metric, _)| metric.undecided)
-            && of_file.iter().all(|(metric, _)| metric.ok || metric.undecided);
+            && of_file
+                .iter()
+                .all(|(metric, _)| metric.ok || metric.undecided);
         let reached = match row.required {
             Class::BitExact | Class::ContentExact => continue,
             // What a file of metrics is, nobody can say while they say nothing.

@@ -82,7 +82,7 @@ impl Session<'_> {
         let mut row = self.row(stage);
         row.changed = now.words.iter().map(|word| (*word).to_owned()).collect();
         row.changes = now.which.iter().map(|(_, text)| text.clone()).collect();
-        if !now.words.is_empty() {
+        if now.is_more_than_environment() {
             let text = format!("{} changed, and it was not run", row.changes.join(", "));
             self.reason(Verdict::ReproducedWithWarnings, "drift", &stage.name, text);
         }
@@ -281,7 +281,7 @@ impl Session<'_> {
                 known.runs = self.again(stage, roots, &ran.produced, &mut row.artifacts)?;
             }
         }
-        if !now.words.is_empty() {
+        if now.is_more_than_environment() {
             let outputs = match known.facts.differs {
                 true => "its outputs with it",
                 false => "its outputs did not",

@@ -161,6 +161,17 @@ fn changed(page: &mut String, report: &Report) {
             ]);
         }
     }
+    // What changed without harm is what a reviewer wants to know as well.
+    for reason in &report.reasons {
+        if ["drift", "docs", "undeclared-output"].contains(&reason.code.as_str()) {
+            rows.push([
+                format!("{} {}", text(&reason.code), text(&reason.subject)),
+                String::new(),
+                text(&reason.text),
+                "warning".into(),
+            ]);
+        }
+    }
     if rows.is_empty() {
         let _ = writeln!(page, "\nNothing changed.");
         return;

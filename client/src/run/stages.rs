@@ -114,10 +114,18 @@ impl Run<'_> {
         let Some(record) = same.next().cloned() else {
             return Ok(None);
         };
+        if record.trace.as_ref().map(|trace| &trace.path) != stage.trace.as_ref() {
+            // Its summary would be that of another file.
+            return Ok(None);
+        }
         match self.outputs(stage) {
             Ok((outputs, files)) if outputs == record.outputs => {
                 self.files.extend(files);
-                Ok(Some(record))
+                // What a stage is for is nothing that it does: the key leaves it out.
+                Ok(Some(LockedStage {
+                    kind: stage.kind,
+                    ..record
+                }))
             }
             Ok(_) => Ok(None),
             Err(error) if error.outcome() == crate::Outcome::NotFound => Ok(None),
