@@ -69,7 +69,7 @@ const OTHERS: &[(&str, &str)] = &[
 pub(super) fn of(row: &Row) -> &'static str {
     let other = OTHERS.iter().find(|(name, _)| *name == row.name);
     match (other, &row.expected) {
-        (Some((_, standing)), _) => *standing,
+        (Some((_, standing)), _) => standing,
         (None, Admitted) => "approved",
         (None, Denied(_)) => "reproduced",
     }
