@@ -8,6 +8,7 @@
 mod anonymous;
 mod attest;
 mod author;
+mod carried;
 mod chain;
 mod client;
 mod compare;

@@ -169,8 +169,14 @@ pub(crate) const ACCESS: &str =
 pub(crate) const LATER: &str = "2099-01-01T00:00:00Z";
 
 pub(crate) async fn registry() -> (TestRegistry, User) {
+    registry_with("").await
+}
+
+/// The same with more of its configuration.
+pub(crate) async fn registry_with(tables: &str) -> (TestRegistry, User) {
     let setup = Setup {
         access: ACCESS.into(),
+        collect: tables.into(),
         ..Setup::default()
     };
     let registry = setup.start().await.unwrap();
@@ -185,8 +191,13 @@ pub(crate) fn place(registry: &TestRegistry, rest: &str) -> String {
 /// A bundle that is signed by alice, built by ci and approved by bob, and tagged 1.0.0 by the administrator;
 /// its digest.
 pub(crate) async fn released(desk: &Desk, registry: &TestRegistry) -> String {
+    released_under(desk, registry, "").await
+}
+
+/// The same under a policy with more in it.
+pub(crate) async fn released_under(desk: &Desk, registry: &TestRegistry, more: &str) -> String {
     let admin = Some((registry, &registry.admin));
-    desk.signed("policy.json", &desk.policy(1, LATER, ""));
+    desk.signed("policy.json", &desk.policy(1, LATER, more));
     let host = registry.address().to_string();
     desk.run(admin, &["policy", "push", &host, "policy.json"])
         .expect(0);
