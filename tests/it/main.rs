@@ -47,6 +47,7 @@ mod resume;
 mod rights;
 mod rights_table;
 mod run;
+mod signing;
 mod staging;
 mod statements;
 mod system;
