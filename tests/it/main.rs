@@ -53,6 +53,7 @@ mod statements;
 mod system;
 mod tags;
 mod templates;
+mod terminal;
 mod unpack;
 mod uploads;
 mod witnesses;

@@ -1,7 +1,9 @@
-//! `sealstone sign`: in which order it writes.
+//! `sealstone sign` and the keys it signs with: in which order it writes, and how it asks for a passphrase.
 
 use crate::model_desk::{Desk, at};
+use crate::terminal::{self, Terminal};
 use sealstone_tests::registry::Setup;
+use sealstone_tests::skips;
 use serde_json::json;
 
 /// Whoever sees the tag of older tools finds everything else that this signature came with.
@@ -50,4 +52,49 @@ async fn a_signature_is_attached_before_its_tag_names_it() {
     }
     // By both keys of the pair, and the model signature; and the tag is the end.
     assert_eq!((attached, tag), (3, added.len() - 1), "{added:#?}");
+}
+
+const PASSPHRASE: &str = "correct horse battery staple";
+
+#[test]
+fn a_passphrase_is_asked_for_on_the_terminal_and_not_shown() {
+    if !terminal::is_possible() {
+        return skips::not_installed("script (util-linux)");
+    }
+    let desk = Desk::new();
+    let directory = desk.path("");
+    let keygen = |again: &str| {
+        let mut terminal = Terminal::start(&directory, "keygen --out typed");
+        terminal.answer("New passphrase for typed.key: ", PASSPHRASE);
+        terminal.answer("The same again: ", again);
+        terminal
+    };
+    let shown = keygen("correct horse battery stable").expect(2);
+    assert!(shown.contains("the two passphrases differ"), "{shown}");
+    assert!(!shown.contains("horse"), "{shown}");
+    for name in ["typed.key", "typed.pub", "typed-p256.key"] {
+        assert!(!desk.path(name).exists(), "{name}");
+    }
+    let shown = keygen(PASSPHRASE).expect(0);
+    assert!(shown.contains("\"locked\":true"), "{shown}");
+    assert!(!shown.contains("horse"), "{shown}");
+
+    // Both keys of the pair have it, and it is asked for once.
+    let sign = |passphrase: &str| {
+        let mut terminal = Terminal::start(&directory, "sign oci:bundle:1.0.0 --key typed.key");
+        terminal.answer("Passphrase of typed.key: ", passphrase);
+        terminal
+    };
+    let verify = ["verify", "oci:bundle:1.0.0", "--key", "typed.pub"];
+    let shown = sign("something else").expect(3);
+    assert!(shown.contains("does not open key"), "{shown}");
+    desk.run(&verify).expect(3);
+    // Where there is no terminal, nobody is waited for.
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "typed.key"])
+        .expect(2)
+        .says("there is no terminal to ask on");
+    let shown = sign(PASSPHRASE).expect(0);
+    assert_eq!(shown.matches("Passphrase of ").count(), 1, "{shown}");
+    assert!(!shown.contains("horse"), "{shown}");
+    desk.run(&verify).expect(0);
 }
