@@ -223,7 +223,7 @@ impl Default for Transparency {
         Transparency {
             origin: None,
             key: None,
-            batch_milliseconds: 5,
+            batch_milliseconds: 0,
             wait_seconds: 10,
             witnesses: Vec::new(),
             quorum: 0,

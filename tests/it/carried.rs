@@ -117,9 +117,10 @@ async fn a_release_under_a_signed_policy_is_carried_with_everything_that_was_sai
     fs::write(desk.directory.path().join("changed.tar"), changed).unwrap();
     verify("changed.tar", "roots.pem").expect(4);
 
-    // The second registry works by the same policy, and so by the log of the first. It says nothing of its own, so
+    // The second registry works by the same policy, and so by the log of the first; its own has the same name, "localhost",
+    // and is another by its key. It says nothing of its own, so
     // that whatever is attached there was carried there.
-    let own = "[transparency]\norigin = \"second.example\"\n[statements]\nreleases = \"never\"\n";
+    let own = "[statements]\nreleases = \"never\"\n";
     let (two, reader) = registry_with(own).await;
     let at_two = Some((&two, &two.admin));
     let (host, there) = (two.address().to_string(), place(&two, ":1.0.0"));

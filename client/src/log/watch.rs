@@ -238,9 +238,10 @@ pub async fn check_history<'a>(
     shown: impl IntoIterator<Item = &'a VerifiedCheckpoint>,
 ) -> Result<()> {
     let latest = &seen.checkpoint;
+    // By its key: two registries on a machine each call theirs "localhost".
     let own = shown
         .into_iter()
-        .filter(|other| other.origin() == latest.origin());
+        .filter(|other| other.log() == latest.log());
     let (newer, older): (Vec<_>, Vec<_>) = own.partition(|other| other.size() > latest.size());
     let sizes = older.iter().map(|older| older.size());
     let sizes: BTreeSet<u64> = sizes.filter(|size| *size < latest.size()).collect();

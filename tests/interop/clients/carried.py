@@ -109,6 +109,17 @@ class Carried(Verifier):
         self.sealstone("copy", self.subject, f"{target}")
         self.sealstone("verify", f"{target}@{self.digest}", "--key", "release.pub")
 
+    def check_skopeo_copies_the_older_signatures_where_it_is_told_to(self):
+        places = self.home / "registries.d"
+        places.mkdir()
+        (places / "here.yaml").write_text(f"docker:\n  {self.host}:\n    use-sigstore-attachments: true\n")
+        target = self.other("by-skopeo-signed")
+        plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+        self.run("skopeo", "--registries.d", places, "copy", *plain, f"docker://{self.subject}", f"docker://{target}:1.0.0")
+        older = ("--new-bundle-format=false", *OFFLINE, *PLAIN, f"{target}@{self.digest}")
+        self.run("cosign", "verify", "--key", "release-p256.pub", *older)
+        self.refused("cosign", "verify", "--key", "other-p256.pub", *older, says=())
+
     def check_skopeo_reads_an_archive(self):
         self.sealstone("export", "oci:bundle:1.0.0", "tagged.tar")
         manifest = self.run("skopeo", "inspect", "--raw", "oci-archive:tagged.tar:1.0.0")
