@@ -6,6 +6,7 @@
 //! not judged: whether it loads is for the test that loads it.
 
 use super::archive::{Budget, read_zip};
+use super::bytes::Bytes;
 use super::content::{Side, tensors_of};
 use super::format::Format;
 use super::limits::{DOCUMENT_BYTES, Unreadable};
@@ -72,12 +73,7 @@ fn look(side: &Side) -> Result<Option<String>, Unreadable> {
             Ok((!json::is_whole(&side.bytes)?).then(problem))
         }
         _ if is_pickle(&name) => {
-            // One that is longer is not read at all.
-            if side.bytes.len() > DOCUMENT_BYTES {
-                return Ok(None);
-            }
-            let content = side.bytes.read_all(DOCUMENT_BYTES)?;
-            Ok(dangers(&pickle::refused(&content)))
+            Ok(dangers(&pickle::refused(&beginning(&side.bytes)?)))
         }
         _ => Ok(None),
     }
@@ -91,18 +87,18 @@ fn is_pickle(name: &str) -> bool {
 
 /// An archive of torch: every pickle in it; and its tensors, if it has no classes or code of its own.
 fn in_archive(side: &Side, budget: &mut Budget) -> Result<Option<String>, Unreadable> {
-    let members = read_zip(side, budget)?;
+    let members = match read_zip(side, budget) {
+        // No archive of torch has such members, and what cannot be looked at could be anything.
+        Err(Unreadable::Unsupported(problem)) => return Ok(Some(problem)),
+        members => members?,
+    };
     let mut plain = !members.keys().any(|name| name.contains("/code/"));
     for (name, member) in &members {
         if !name.ends_with(".pkl") {
             continue;
         }
-        // One that is longer is not read; the others are all the same.
-        if member.bytes.len() > DOCUMENT_BYTES {
-            plain = false;
-            continue;
-        }
-        let refused = pickle::refused(&member.bytes.read_all(DOCUMENT_BYTES)?);
+        plain &= member.bytes.len() <= DOCUMENT_BYTES;
+        let refused = pickle::refused(&beginning(&member.bytes)?);
         if let Some(found) = dangers(&refused) {
             return Ok(Some(found));
         }
@@ -112,6 +108,12 @@ fn in_archive(side: &Side, budget: &mut Budget) -> Result<Option<String>, Unread
         torch::read(side, &mut Budget::default())?;
     }
     Ok(None)
+}
+
+/// As much of a pickle as is looked at: of a longer one, its beginning.
+fn beginning(bytes: &Bytes) -> Result<Vec<u8>, Unreadable> {
+    let most = usize::try_from(DOCUMENT_BYTES).unwrap_or(usize::MAX);
+    Ok(bytes.head(most)?)
 }
 
 fn dangers(refused: &BTreeSet<(String, String)>) -> Option<String> {

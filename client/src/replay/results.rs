@@ -79,10 +79,10 @@ impl Session<'_> {
             }
             tests.push(row);
         }
-        let golden: Vec<bool> = tests
+        let golden: Vec<Held> = tests
             .iter()
             .filter(|test| test.kind == "inference")
-            .map(|test| test.ok)
+            .map(|test| Held::of(test.ok, test.undecided))
             .collect();
         self.report.tests = tests;
         for (row, _) in &judged {
@@ -116,17 +116,50 @@ impl Session<'_> {
             let text = "its test needs replicates, which only a replay of everything runs";
             self.reason(Verdict::ReproducedWithWarnings, "metric", name, text);
         }
-        settle(&mut self.report.stages, &judged, &golden);
+        settle(
+            &mut self.report.stages,
+            &judged,
+            &golden,
+            !left_out.is_empty(),
+        );
         self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
         Ok(())
     }
 }
 
+/// What came of something that was measured or tried, or of several such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    /// It is as it should be.
+    Holds,
+    /// It was measured, and nothing can be said.
+    Open,
+    /// It is not.
+    Fails,
+}
+
+impl Held {
+    fn of(ok: bool, undecided: bool) -> Held {
+        match (ok, undecided) {
+            (true, _) => Held::Holds,
+            (_, true) => Held::Open,
+            _ => Held::Fails,
+        }
+    }
+
+    /// A metric that was not even measured is none that is open.
+    fn of_metric(row: &MetricRow) -> Held {
+        Held::of(row.ok, row.undecided && row.now.is_some())
+    }
+}
+
 /// What metrics and golden answers say about files: where only function or statistics are demanded of weights,
-/// these decide; and a file of metrics is as good as the metrics in it, unless its bytes are demanded.
-fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[bool]) {
-    let all_metrics = !judged.is_empty() && judged.iter().all(|(row, _)| row.ok);
-    let all_golden = !golden.is_empty() && golden.iter().all(|ok| *ok);
+/// these decide; and a file of metrics is as good as the metrics in it, unless its bytes are demanded. Where they say
+/// nothing, neither do they of files. `left_out` says that a metric was not asked in this scope.
+fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[Held], left_out: bool) {
+    let metrics = judged.iter().map(|(row, _)| Held::of_metric(row)).max();
+    let metrics = metrics.max(left_out.then_some(Held::Open));
+    let golden = golden.iter().copied().max();
     for row in stages.iter_mut().flat_map(|stage| &mut stage.artifacts) {
         let Some(class) = row
             .class
@@ -134,40 +167,32 @@ fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[bool
         else {
             continue;
         };
-        let of_file: Vec<&(MetricRow, Class)> = judged
-            .iter()
-            .filter(|(metric, _)| {
-                metric
-                    .from
-                    .as_deref()
-                    .and_then(|from| from.split('#').next())
-                    == Some(&row.path)
-            })
-            .collect();
-        let open = of_file.iter().any(|(metric, _)| metric.undecided)
-            && of_file
-                .iter()
-                .all(|(metric, _)| metric.ok || metric.undecided);
-        let reached = match row.required {
+        let in_file = |metric: &MetricRow| {
+            let from = metric.from.as_deref();
+            from.and_then(|from| from.split('#').next()) == Some(&row.path)
+        };
+        let of_file: Vec<&(MetricRow, Class)> =
+            judged.iter().filter(|(row, _)| in_file(row)).collect();
+        let in_it = of_file.iter().map(|(row, _)| Held::of_metric(row)).max();
+        let (said, reached) = match row.required {
             Class::BitExact | Class::ContentExact => continue,
-            // What a file of metrics is, nobody can say while they say nothing.
-            _ if open => {
-                row.class = None;
-                continue;
-            }
-            required if !of_file.is_empty() && of_file.iter().all(|(metric, _)| metric.ok) => {
+            required if in_it.is_some() => {
                 let lowest = of_file.iter().map(|(_, class)| *class).min();
-                lowest
-                    .unwrap_or(class)
-                    .min(Class::Numeric)
-                    .max(required.min(Class::Numeric))
+                let lowest = lowest.unwrap_or(class).min(Class::Numeric);
+                (in_it, lowest.max(required.min(Class::Numeric)))
             }
-            Class::Functional if all_golden => Class::Functional,
-            Class::Statistical if all_metrics => Class::Statistical,
+            Class::Functional => (golden, Class::Functional),
+            Class::Statistical => (metrics, Class::Statistical),
             _ => continue,
         };
-        row.class = Some(reached.max(class));
-        row.ok = reached.satisfies(row.required);
+        match said {
+            Some(Held::Holds) => {
+                row.class = Some(reached.max(class));
+                row.ok = reached.satisfies(row.required);
+            }
+            Some(Held::Open) => row.class = None,
+            Some(Held::Fails) | None => {}
+        }
     }
 }
 

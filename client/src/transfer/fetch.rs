@@ -253,7 +253,7 @@ async fn fetch_stream(
         if position > farthest {
             (farthest, attempt) = (position, 1);
         }
-        if let TransportError::Protocol { .. } = failure {
+        if let TransportError::OtherContent { .. } = failure {
             break Err(other_bytes(label, &descriptor.digest).source(failure));
         }
         if !(failure.is_passing()

@@ -173,7 +173,7 @@ pub(super) async fn fetch(
     match streamed {
         Ok(_) => {}
         Err(Stop::NoRanges) => return Ok(Fetched::NoRanges),
-        Err(Stop::Transport(error @ TransportError::Protocol { .. })) => {
+        Err(Stop::Transport(error @ TransportError::OtherContent { .. })) => {
             return Err(other_bytes(label, &descriptor.digest).source(error));
         }
         Err(Stop::Transport(error)) => return Err(error.into()),

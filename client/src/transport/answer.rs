@@ -67,6 +67,14 @@ impl Answer {
         }
     }
 
+    pub(crate) fn other_content(&self, problem: impl Into<String>) -> TransportError {
+        TransportError::OtherContent {
+            registry: self.registry.clone(),
+            what: self.what.clone(),
+            problem: problem.into(),
+        }
+    }
+
     /// The answer itself if its status is one of these, else the refusal in its body.
     pub(crate) async fn expect(self, statuses: &[u16]) -> Result<Answer, TransportError> {
         if statuses.contains(&self.status()) {

@@ -31,9 +31,9 @@ impl Download {
             return Ok(None);
         }
         match self.answer.chunk().await? {
-            Some(chunk) if chunk.len() as u64 > self.left => {
-                Err(self.answer.protocol("more bytes came than were asked for"))
-            }
+            Some(chunk) if chunk.len() as u64 > self.left => Err(self
+                .answer
+                .other_content("more bytes came than were asked for")),
             Some(chunk) => {
                 self.left -= chunk.len() as u64;
                 Ok(Some(chunk))
@@ -102,7 +102,7 @@ impl RegistryStore {
         if let Some(length) = length
             && length != left
         {
-            return Err(answer.protocol(format!(
+            return Err(answer.other_content(format!(
                 "blob {digest} has {length} bytes where its descriptor says {left}"
             )));
         }

@@ -56,6 +56,16 @@ pub enum TransportError {
         /// What is wrong with the answer.
         problem: String,
     },
+    /// Content of another length than its descriptor says: what is there is not what was asked for.
+    #[error("registry {registry} answered {what} with other content: {problem}")]
+    OtherContent {
+        /// Host and port.
+        registry: String,
+        /// The request.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A text that names no registry, or settings that cannot be used.
     #[error("{0}")]
     Invalid(String),
@@ -82,6 +92,7 @@ impl From<TransportError> for crate::Error {
             )
             .hint("check the name, the port and whether it speaks TLS (--plain-http if not)"),
             TransportError::Protocol { .. } => Error::network(text),
+            TransportError::OtherContent { .. } => Error::halted(text),
             TransportError::Unauthorized { registry, .. } => {
                 Error::unauthorised(text).hint(format!("log in with: sealstone login {registry}"))
             }
