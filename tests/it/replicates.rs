@@ -72,15 +72,37 @@ fn a_mean_is_compared_by_as_many_runs_as_the_baseline_had() {
     assert!(reasons.iter().any(|reason| metric(&reason)), "{report}");
 }
 
+fn without_golden(desk: &Desk) {
+    let recipe = desk.read("p/recipe.toml");
+    let (before, rest) = recipe.split_once("[test.golden]").unwrap();
+    let (_, after) = rest.split_once("[profile.smoke]").unwrap();
+    desk.write("p/recipe.toml", &format!("{before}[profile.smoke]{after}"));
+}
+
+#[test]
+fn a_mean_that_shows_nothing_leaves_the_weights_open() {
+    let desk = desk();
+    without_golden(&desk);
+    desk.run(&["run", "p"]).expect(0);
+    // Neither within the margin for sure nor beyond it, and other weights.
+    score(&desk, "0.904");
+    desk.change(
+        "p/src/train.sh",
+        "cat work/sorted.csv",
+        "sort -r work/sorted.csv",
+    );
+    let ended = desk.run(&["replay", "p"]).expect(5).json;
+    let report = &ended["report"];
+    assert_eq!(report["verdict"], "INCONCLUSIVE", "{report}");
+    assert_eq!(report["metrics"][0]["undecided"], true, "{report}");
+}
+
 #[test]
 fn a_scope_that_runs_once_says_nothing_of_a_mean() {
     let desk = desk();
     desk.change("p/recipe.toml", "kind = \"train\"", "kind = \"evaluate\"");
     // The golden answers are those of a model that is trained.
-    let recipe = desk.read("p/recipe.toml");
-    let (before, rest) = recipe.split_once("[test.golden]").unwrap();
-    let (_, after) = rest.split_once("[profile.smoke]").unwrap();
-    desk.write("p/recipe.toml", &format!("{before}[profile.smoke]{after}"));
+    without_golden(&desk);
     desk.run(&["run", "p"]).expect(0);
     let ended = desk.run(&["replay", "p", "--scope", "eval"]).expect(0).json;
     let report = &ended["report"];

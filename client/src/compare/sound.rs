@@ -72,9 +72,7 @@ fn look(side: &Side) -> Result<Option<String>, Unreadable> {
             let problem = || "it ends before its own structure does".to_owned();
             Ok((!json::is_whole(&side.bytes)?).then(problem))
         }
-        _ if is_pickle(&name) => {
-            Ok(dangers(&pickle::refused(&beginning(&side.bytes)?)))
-        }
+        _ if is_pickle(&name) => Ok(dangers(&pickle::refused(&beginning(&side.bytes)?))),
         _ => Ok(None),
     }
 }

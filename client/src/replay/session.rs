@@ -18,8 +18,8 @@ use crate::runner::Runner;
 use sealstone_spec::compare::Class;
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::report::{
-    Attribution, ClassPair, DigestRef, Finding, Override, Reason, ReplayScope, Report, TrailEntry,
-    Verdict,
+    ArtifactRow, Attribution, ClassPair, DigestRef, Finding, Override, Reason, ReplayScope, Report,
+    TrailEntry, Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -210,12 +210,14 @@ impl Session<'_> {
 
     fn finish(mut self) -> Report {
         for (known, row) in self.known.iter_mut().zip(&self.report.stages) {
-            let artifacts = row.artifacts.iter().any(|artifact| !artifact.ok);
-            let metrics = self
-                .report
-                .metrics
-                .iter()
-                .any(|metric| !metric.ok && metric.stage.as_ref() == Some(&row.name));
+            // One of which nothing can be said is no failure; the verdict tells it.
+            let is_open =
+                |artifact: &ArtifactRow| artifact.class.is_none() && artifact.now.is_some();
+            let failing = |artifact: &ArtifactRow| !artifact.ok && !is_open(artifact);
+            let artifacts = row.artifacts.iter().any(failing);
+            let metrics = self.report.metrics.iter().any(|metric| {
+                !metric.ok && !metric.undecided && metric.stage.as_ref() == Some(&row.name)
+            });
             known.facts.fails = artifacts || (metrics && known.facts.differs);
         }
         let drifted: Vec<String> = self
