@@ -211,9 +211,7 @@ impl Session<'_> {
     fn finish(mut self) -> Report {
         for (known, row) in self.known.iter_mut().zip(&self.report.stages) {
             // One of which nothing can be said is no failure; the verdict tells it.
-            let is_open =
-                |artifact: &ArtifactRow| artifact.class.is_none() && artifact.now.is_some();
-            let failing = |artifact: &ArtifactRow| !artifact.ok && !is_open(artifact);
+            let failing = |artifact: &ArtifactRow| !artifact.ok && !artifact.is_open();
             let artifacts = row.artifacts.iter().any(failing);
             let metrics = self.report.metrics.iter().any(|metric| {
                 !metric.ok && !metric.undecided && metric.stage.as_ref() == Some(&row.name)
@@ -240,10 +238,9 @@ impl Session<'_> {
         let mut reasons = Vec::new();
         for stage in &self.report.stages {
             for row in stage.artifacts.iter().filter(|row| !row.ok) {
-                let verdict = if row.class.is_none() && row.now.is_some() {
-                    Verdict::Inconclusive
-                } else {
-                    Verdict::Diverged
+                let verdict = match row.is_open() {
+                    true => Verdict::Inconclusive,
+                    false => Verdict::Diverged,
                 };
                 let class = row.class.map_or("nothing", Class::as_str);
                 reasons.push(Reason::new(

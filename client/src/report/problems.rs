@@ -252,7 +252,7 @@ fn of_artifact(report: &Report, stage: &StageRow, row: &ArtifactRow) -> Problem 
         .as_ref()
         .filter(|first| first.stage == stage.name);
     let (rule, level) = match (stage.status, first.map(|first| first.cause)) {
-        _ if row.class.is_none() && row.now.is_some() => (UNDECIDED, Level::Error),
+        _ if row.is_open() => (UNDECIDED, Level::Error),
         (StageStatus::Inherited, _) => (INHERITED, Level::Note),
         (_, Some(Cause::Changed)) => (CHANGED, Level::Error),
         (_, Some(_)) => (NONDETERMINISTIC, Level::Error),

@@ -178,8 +178,7 @@ pub(super) fn best(report: &Report) -> (Verdict, String) {
 fn of_artifact(row: &ArtifactRow) -> Verdict {
     match (row.ok, row.class) {
         (true, Some(class)) if class.satisfies(row.required) => Verdict::Reproduced,
-        // Written, and could not be compared.
-        (_, None) if row.now.is_some() => Verdict::Inconclusive,
+        _ if row.is_open() => Verdict::Inconclusive,
         _ => Verdict::Diverged,
     }
 }

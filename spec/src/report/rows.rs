@@ -131,6 +131,13 @@ pub struct ArtifactRow {
     pub detail: Option<ArtifactDetail>,
 }
 
+impl ArtifactRow {
+    /// Whether nothing can be said of it: it was written, and has no class. That is no divergence, and no pass.
+    pub fn is_open(&self) -> bool {
+        self.class.is_none() && self.now.is_some()
+    }
+}
+
 /// Where and how much an artifact differs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
