@@ -101,20 +101,11 @@ impl Registry {
 
     /// Where an upload stands.
     pub async fn upload_status(&self, who: &Contributor, id: UploadId) -> Result<Received, Error> {
-        // To its end even if the caller goes away: what was hashed again is noted, and not begun anew by each who asks.
-        let (registry, who) = (self.clone(), who.clone());
-        let task = async move {
-            // Behind a writer that is still being received, so that the answer stays true.
-            let _lock = registry.inner.locks.acquire(id).await?;
-            let row = registry.upload_row(&who, id).await?;
-            let work = registry.stands_at(&row);
-            registry.kept(&row, work).await
-        };
-        self.inner
-            .tasks
-            .spawn(task)
-            .await
-            .map_err(|_| Error::from(blobs::Error::Stopping))?
+        // What was hashed again is noted, and not begun anew by each who asks.
+        self.to_its_end(who, id, move |registry, _, row| async move {
+            registry.stands_at(&row).await
+        })
+        .await
     }
 
     async fn stands_at(&self, row: &UploadRow) -> Result<Received, Error> {
@@ -167,18 +158,10 @@ impl Registry {
         announced: Option<u64>,
         body: Body,
     ) -> Result<Received, Error> {
-        let (registry, who) = (self.clone(), who.clone());
-        let task = async move {
-            let _lock = registry.inner.locks.acquire(id).await?;
-            let row = registry.upload_row(&who, id).await?;
-            let work = registry.add(&row, range, announced, body);
-            registry.kept(&row, work).await
-        };
-        self.inner
-            .tasks
-            .spawn(task)
-            .await
-            .map_err(|_| Error::from(blobs::Error::Stopping))?
+        self.to_its_end(who, id, move |registry, _, row| async move {
+            registry.add(&row, range, announced, body).await
+        })
+        .await
     }
 
     async fn add(
@@ -202,6 +185,31 @@ impl Registry {
         Ok(Received {
             offset: upload.offset(),
         })
+    }
+
+    /// Does something with an upload, behind whoever still writes to it, and to its end even if the caller goes away.
+    async fn to_its_end<T, F>(
+        &self,
+        who: &Contributor,
+        id: UploadId,
+        work: impl FnOnce(Registry, Contributor, UploadRow) -> F + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (registry, who) = (self.clone(), who.clone());
+        let task = async move {
+            let _lock = registry.inner.locks.acquire(id).await?;
+            let row = registry.upload_row(&who, id).await?;
+            let work = work(registry.clone(), who, row.clone());
+            registry.kept(&row, work).await
+        };
+        self.inner
+            .tasks
+            .spawn(task)
+            .await
+            .map_err(|_| Error::from(blobs::Error::Stopping))?
     }
 
     /// Does something with an upload, and says all the while that it is not to be given up. A body has a limit
@@ -237,19 +245,12 @@ impl Registry {
         announced: Option<u64>,
         body: Body,
     ) -> Result<(), Error> {
-        let (registry, who) = (self.clone(), who.clone());
-        let task = async move {
-            let _lock = registry.inner.locks.acquire(id).await?;
-            let row = registry.upload_row(&who, id).await?;
-            let work = registry.finish(&who, row.clone(), digest, range, announced, body);
-            registry.kept(&row, work).await
+        let work = move |registry: Registry, who: Contributor, row: UploadRow| async move {
+            registry
+                .finish(&who, row, digest, range, announced, body)
+                .await
         };
-        let finished = self
-            .inner
-            .tasks
-            .spawn(task)
-            .await
-            .map_err(|_| Error::from(blobs::Error::Stopping))?;
+        let finished = self.to_its_end(who, id, work).await;
         if let Err(Error::DigestMismatch { .. }) = finished {
             // Nothing that follows could mend it, and nobody should find half a blob later.
             self.note_damage("push");
