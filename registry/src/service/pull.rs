@@ -33,6 +33,18 @@ impl ServedManifest {
     }
 }
 
+/// As what a manifest stands in its repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// A tag makes it something that the policy judges: one that never moves, or, where the policy reads evidence, any
+    /// but a list of evidence.
+    Release,
+    /// Something said about another manifest: it has a subject, or no name but those of lists of evidence.
+    Evidence,
+    /// Part of something else, or named where nothing is judged.
+    Other,
+}
+
 /// A page of referrers.
 #[derive(Clone, Debug)]
 pub struct ReferrerPage {
@@ -59,7 +71,11 @@ impl Registry {
             .find_manifest(grant, &digest)
             .await?
             .ok_or_else(unknown)?;
-        let verdict = self.check_visible(grant, &digest, &row, reference).await?;
+        let standing = self.standing(repo, reference, &digest, &row).await?;
+        let is_release = standing == Standing::Release;
+        let verdict = self
+            .check_visible(grant, &digest, &row, reference, is_release)
+            .await?;
         if row.held > 0 && row.subject.is_none() {
             self.note_pull(repo, &digest, &grant.principal().to_string());
         }
@@ -74,20 +90,12 @@ impl Registry {
                 manifest.bytes().clone()
             }
         };
-        let may_be_evidence = match reference {
-            Reference::Tag(tag) => tag.is_evidence_list(),
-            Reference::Digest(_) => true,
-        };
-        let evidence = may_be_evidence
-            && verdict.is_none()
-            && row.visible > 0
-            && self.is_evidence_only(repo, &digest, &row).await?;
         Ok(ServedManifest {
             bytes,
             digest,
             media_type: row.media_type,
             released: row.visible > 0,
-            evidence,
+            evidence: standing == Standing::Evidence,
             policy: *self.policy().digest(),
             verdict,
         })
@@ -134,11 +142,11 @@ impl Registry {
         digest: &Digest,
         row: &ManifestRow,
         reference: &Reference,
+        is_release: bool,
     ) -> Result<Option<Arc<Verdict>>, Error> {
         let repo = grant.repository();
         let policy = *self.policy().digest();
         // What is seen only through something else was admitted with that.
-        let is_release = self.is_release(repo, digest, row).await?;
         let verdict = match is_release {
             true => self.rejudge(repo, digest, row).await?,
             false => None,
@@ -177,43 +185,35 @@ impl Registry {
         }
     }
 
-    /// Whether a tag makes this something that the policy judges: one that never moves, or, where the policy
-    /// reads evidence, any but a list of evidence.
-    async fn is_release(
+    /// As what it stands here. Reads the names only where they decide something.
+    async fn standing(
         &self,
         repo: &RepoName,
+        reference: &Reference,
         digest: &Digest,
         row: &ManifestRow,
-    ) -> Result<bool, Error> {
-        if row.tags == 0 || row.subject.is_some() {
-            return Ok(false);
+    ) -> Result<Standing, Error> {
+        if row.subject.is_some() {
+            return Ok(Standing::Evidence);
+        }
+        if row.tags == 0 {
+            return Ok(Standing::Other);
         }
         if row.held > 0 {
-            return Ok(true);
+            return Ok(Standing::Release);
         }
-        if !self.policy().reads_evidence(repo) {
-            return Ok(false);
-        }
-        let tags = self.metadata().tags_of(repo, digest).await?;
-        Ok(tags.iter().any(|tag| !tag.is_evidence_list()))
-    }
-
-    /// Whether it has a subject, or no name but those of lists of evidence.
-    async fn is_evidence_only(
-        &self,
-        repo: &RepoName,
-        digest: &Digest,
-        row: &ManifestRow,
-    ) -> Result<bool, Error> {
-        if row.subject.is_some() || row.tags == 0 || row.held > 0 {
-            return Ok(row.subject.is_some());
-        }
-        if !self.hides(repo) {
-            // Nothing is judged here, and nobody takes a tag for more than a name.
-            return Ok(false);
+        let is_judged = self.policy().reads_evidence(repo);
+        let by_name = matches!(reference, Reference::Tag(tag) if !tag.is_evidence_list());
+        // Where nothing is judged, nobody takes a tag for more than a name.
+        if !self.hides(repo) || (by_name && !is_judged) {
+            return Ok(Standing::Other);
         }
         let tags = self.metadata().tags_of(repo, digest).await?;
-        Ok(tags.iter().all(Tag::is_evidence_list))
+        Ok(match (tags.iter().all(Tag::is_evidence_list), is_judged) {
+            (true, _) => Standing::Evidence,
+            (false, true) => Standing::Release,
+            (false, false) => Standing::Other,
+        })
     }
 
     /// Tags after `after`, at most `limit`. An unknown repository is an error only if nothing was ever
