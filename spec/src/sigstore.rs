@@ -15,7 +15,7 @@ use crate::canonical::JsonError;
 use crate::envelope::{Envelope, EnvelopeError, seal, seal_as};
 use crate::exact::parse_exact;
 use crate::key::{KeyId, PublicKey, SignError, Signer};
-use crate::manifest::Descriptor;
+use crate::manifest::{Descriptor, VerifiedManifest};
 use crate::media;
 use crate::statement::Statement;
 use serde::{Deserialize, Serialize};
@@ -210,6 +210,11 @@ impl SigstoreBundle {
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref().filter(|hint| !hint.is_empty())
     }
+}
+
+/// Whether a manifest attaches a bundle to a subject: it is a statement, whatever that says.
+pub fn is_statement(manifest: &VerifiedManifest) -> bool {
+    manifest.subject().is_some() && manifest.artifact_type() == Some(media::SIGSTORE_BUNDLE_V03)
 }
 
 /// The manifest that attaches a bundle to `subject`, as exact bytes: the same inputs give the same

@@ -13,6 +13,7 @@ use sealstone_spec::manifest::{Descriptor, ManifestError, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName, Tag};
 use sealstone_spec::policy::TagRule;
+use sealstone_spec::sigstore::is_statement;
 
 /// From this size on a manifest is parsed on a blocking thread.
 const LARGE: usize = 128 * 1024;
@@ -300,9 +301,7 @@ fn entry_of(repo: &RepoName, manifest: &VerifiedManifest, tags: &[Tag]) -> Optio
     if let Some(tag) = tags.first() {
         return Some(LogQuery::Tag(repo.clone(), tag.clone()));
     }
-    let is_statement = manifest.subject().is_some()
-        && manifest.artifact_type() == Some(media::SIGSTORE_BUNDLE_V03);
-    is_statement.then(|| LogQuery::Statement(repo.clone(), *manifest.digest()))
+    is_statement(manifest).then(|| LogQuery::Statement(repo.clone(), *manifest.digest()))
 }
 
 fn calls_itself_manifest(media_type: &str) -> bool {

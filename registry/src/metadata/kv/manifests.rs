@@ -18,7 +18,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::sigstore::ANNOTATION_PREDICATE_TYPE;
+use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, is_statement};
 use std::collections::BTreeSet;
 
 /// Longest predicate type that is recorded; longer ones are cut.
@@ -282,12 +282,9 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
 /// A statement about a manifest is an event: approvals and revocations are such, and the log shows them.
 fn note_statement(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Error> {
     let manifest = &put.manifest;
-    let Some(subject) = manifest.subject() else {
+    let Some(subject) = manifest.subject().filter(|_| is_statement(manifest)) else {
         return Ok(());
     };
-    if manifest.artifact_type() != Some(media::SIGSTORE_BUNDLE_V03) {
-        return Ok(());
-    }
     let claimed = manifest.annotations().get(ANNOTATION_PREDICATE_TYPE);
     let kind = EventKind::StatementAttached;
     let event = Event {
