@@ -2,8 +2,7 @@
 //!
 //! The line itself is `spec::report`'s. Owns its ways: a webhook, tried again when it does not answer, and a
 //! directory from which something else sends mail. Invariants: what was posted is not posted again, and what was not is;
-//! an alert that could not be delivered never
-//! changes how a replay ended.
+//! an alert that could not be delivered never changes how a replay ended.
 
 use crate::error::{Error, Result};
 use data_encoding::BASE64;
@@ -219,7 +218,7 @@ fn body(report: &Report, runbook: Option<&str>) -> Vec<u8> {
 ///
 /// # Errors
 /// If the directory cannot be written.
-pub fn drop_file(report: &Report, telling: Telling<'_>) -> Result<Option<PathBuf>> {
+pub(super) fn drop_file(report: &Report, telling: Telling<'_>) -> Result<Option<PathBuf>> {
     let directory = telling.directory;
     let failed = |source| {
         Error::io(
@@ -256,17 +255,8 @@ fn mark_of(file: &Path) -> PathBuf {
     file.with_extension("posted")
 }
 
-/// Closes the alerts in the directory that a report which is reproduced answers: each gets a line that says so, and
-/// another name. Returns those files. They are about the same version of the same model, replayed with the same profile
-/// and no wider; whatever is reproduced in full answers every scope and profile.
-///
-/// # Errors
-/// If the directory cannot be read or written.
-pub fn recover(report: &Report, telling: Telling<'_>) -> Result<Vec<PathBuf>> {
-    close(telling.directory, report, &open_alerts(report, telling)?)
-}
-
-/// The alerts that a report which is reproduced closes.
+/// The alerts in the directory that a report which is reproduced closes. They are about the same version of the same
+/// model, replayed with the same profile and no wider; whatever is reproduced in full answers every scope and profile.
 fn open_alerts(report: &Report, telling: Telling<'_>) -> Result<Vec<PathBuf>> {
     let directory = telling.directory;
     let failed = |source| {
@@ -371,6 +361,12 @@ impl About {
     fn to_json(&self) -> String {
         serde_json::to_string(self).expect("made of text")
     }
+}
+
+/// Closes what a report that is reproduced answers, and tells nobody.
+#[cfg(test)]
+pub(super) fn recover(report: &Report, telling: Telling<'_>) -> Result<Vec<PathBuf>> {
+    close(telling.directory, report, &open_alerts(report, telling)?)
 }
 
 #[cfg(test)]

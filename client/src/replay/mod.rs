@@ -55,7 +55,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{Telling, Told, Webhook, drop_file, recover, tell};
+pub use alert::{Telling, Told, Webhook, tell};
 pub use environment::{Materialised, Unmade, materialise};
 pub use evidence::statements;
 pub use halt::Halt;

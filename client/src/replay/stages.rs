@@ -308,12 +308,12 @@ impl Session<'_> {
             let class = row.class.map_or("nothing", Class::as_str);
             let detail = row.detail.as_ref();
             let at = detail.and_then(|detail| detail.first.as_deref());
-            let note = match (at, self.is_settled_later(row)) {
+            let waits = self.is_settled_later(row);
+            let note = match (at, waits) {
                 (_, true) => format!("{class} so far: what is measured of it decides"),
                 (Some(at), _) => format!("{class}, first at {at}"),
                 (None, _) => class.to_owned(),
             };
-            let waits = self.is_settled_later(row);
             self.note("stage.compare", &row.path, waits, Some(note));
         }
         let lowest = fine.iter().filter_map(|row| row.class).min();

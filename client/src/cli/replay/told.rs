@@ -58,11 +58,11 @@ pub(super) async fn state(
         None => vec![Subject::new(&report.baseline.id, &report.baseline.digest.0)],
     };
     let all = statements(report, &about)?;
+    let to = to.filter(|_| args.push);
     let mut attached = Vec::new();
     for (index, statement) in all.iter().enumerate() {
         let mut bundle = SigstoreBundle::sign(statement, signer)
             .map_err(|error| Error::other("the report was not signed").source(error))?;
-        let to = to.filter(|_| args.push);
         if let Some((place, _)) = to {
             bundle = logged(place.store(), bundle, signer.public_key()).await?;
         }
@@ -85,7 +85,7 @@ pub(super) async fn state(
             );
         }
     }
-    if let Some((place, manifest)) = to.filter(|_| args.push)
+    if let Some((place, manifest)) = to
         && report.cut().is_some()
     {
         let (store, at) = (place.store(), &report.finished_on);

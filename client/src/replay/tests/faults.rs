@@ -1197,7 +1197,8 @@ fn two_replayers_that_disagree_state_it_apart() {
 
 #[test]
 fn a_halt_leaves_a_record_that_is_never_replaced() {
-    use super::super::{Telling, drop_file, record_incident, recover};
+    use super::super::alert::{drop_file, recover};
+    use super::super::{Telling, record_incident};
     let laboratory = Laboratory::new();
     laboratory.edit("data/raw.csv", "7,7", "7,8");
     let report = laboratory.replay(nothing);
