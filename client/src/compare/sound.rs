@@ -3,7 +3,8 @@
 //! Two files of the same bytes are the same, however broken they are; so one is read by itself. Of pickles that are no
 //! part of an archive only what they name is looked at, as far as they can be read: every library has classes of its own.
 //! Invariant: nothing in the file is ever executed. What is beyond a limit here, or of a kind that is not known here, is
-//! not judged: whether it loads is for the test that loads it.
+//! not judged: whether it loads is for the test that loads it. But an archive of torch is looked at whole or refused, and
+//! of a pickle that is too long its beginning counts: a scan for code that something unreadable ends would find none.
 
 use super::archive::{Budget, read_zip};
 use super::bytes::Bytes;
@@ -208,6 +209,39 @@ mod tests {
             "w",
         );
         assert!(matches!(large, Err(Unreadable::Unsupported(_))));
+    }
+
+    #[test]
+    fn no_member_that_cannot_be_read_hides_a_pickle() {
+        use std::io::Write as _;
+        let archive = |harmless: bool| {
+            let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+            let stored = zip::write::SimpleFileOptions::default()
+                .compression_method(zip::CompressionMethod::Stored);
+            let pickle: &[u8] = match harmless {
+                true => b"\x80\x02}.",
+                false => b"cposix\nsystem\n(S'x'\ntR.",
+            };
+            for (name, content) in [("m/data.pkl", pickle), ("m/other", b"0123456789")] {
+                zip.start_file(name, stored).unwrap();
+                zip.write_all(content).unwrap();
+            }
+            zip.finish().unwrap().into_inner()
+        };
+        let found = look_at("m.pt", &archive(false)).unwrap();
+        assert!(found.contains("posix.system"), "{found}");
+        assert_eq!(look_at("m.pt", &archive(true)), None);
+        // The second member by a method of compression that nobody knows, in both of its headers.
+        for harmless in [false, true] {
+            let mut bytes = archive(harmless);
+            for (signature, method) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
+                let mut places = bytes.windows(4).enumerate();
+                let last = places.rfind(|(_, four)| four == signature).unwrap().0;
+                bytes[last + method] = 199;
+            }
+            let found = look_at("m.pt", &bytes).unwrap();
+            assert!(found.contains("method not supported: 199"), "{found}");
+        }
     }
 
     #[test]

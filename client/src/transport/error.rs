@@ -332,6 +332,28 @@ mod tests {
     }
 
     #[test]
+    fn other_content_halts_and_an_answer_that_makes_no_sense_is_the_network_s() {
+        let (registry, what, problem) = (String::new(), String::new(), String::new());
+        let strange = TransportError::Protocol {
+            registry: registry.clone(),
+            what: what.clone(),
+            problem: problem.clone(),
+        };
+        let other = TransportError::OtherContent {
+            registry,
+            what,
+            problem,
+        };
+        for (error, outcome) in [
+            (strange, crate::Outcome::Network),
+            (other, crate::Outcome::Halted),
+        ] {
+            assert!(!error.is_passing());
+            assert_eq!(crate::Error::from(error).outcome(), outcome);
+        }
+    }
+
+    #[test]
     fn bodies_that_are_no_oci_errors_do_no_harm() {
         for body in [
             "",
