@@ -11,7 +11,7 @@ use crate::trust::{evidence_of, model_root, open};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::key::{KeyId, PublicKey};
 use sealstone_spec::manifest::VerifiedManifest;
-use sealstone_spec::policy::{Identity, Policy, Status};
+use sealstone_spec::policy::{Identity, Policy};
 use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, SigstoreBundle};
 use sealstone_spec::statement::{VerifiedStatement, predicate};
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ impl Voice {
     pub fn of_policy(policy: &Policy) -> Vec<Voice> {
         let of = |identity: &Identity| -> Vec<Voice> {
             let keys = identity.keys.iter();
-            keys.filter(|key| key.status == Status::Active)
+            keys.filter(|key| key.counts_unlogged())
                 .map(|key| Voice {
                     name: identity.name.clone(),
                     key: key.public.clone(),

@@ -11,7 +11,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::key::{ListedKey, PublicKey};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{Evaluation, Policy, SCHEMA, Status};
+use sealstone_spec::policy::{Evaluation, Policy, SCHEMA};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ impl Judge {
     /// Every key whose signatures count without a log's word about when they were made.
     pub fn keys(&self) -> Vec<PublicKey> {
         let keys = self.policy.identities().iter().flat_map(|each| &each.keys);
-        keys.filter(|key| key.status == Status::Active)
+        keys.filter(|key| key.counts_unlogged())
             .map(|key| key.public.clone())
             .collect()
     }

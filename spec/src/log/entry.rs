@@ -117,6 +117,9 @@ pub struct KeyEntry {
     /// `active`, `retired` or `revoked`; of an identity's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The first index of the log at which it counts; absent for the first of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
     /// The first index of the log at which it does not count any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,

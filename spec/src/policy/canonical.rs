@@ -67,7 +67,7 @@ pub(super) fn identity(identity: &Identity, edition: Edition) -> Value {
                         Roles::Of(roles) => json!(roles),
                     };
                     let pem = key.public.to_pem();
-                    match &key.status {
+                    let mut value = match &key.status {
                         Status::Active => json!({"key": pem, "roles": roles, "status": "active"}),
                         Status::Retired { valid_until_index } => json!({
                             "key": pem, "roles": roles, "status": "retired",
@@ -80,7 +80,11 @@ pub(super) fn identity(identity: &Identity, edition: Edition) -> Value {
                             "key": pem, "roles": roles, "status": "revoked",
                             "revoked_at_index": revoked_at_index, "reason": reason,
                         }),
+                    };
+                    if key.valid_from_index > 0 {
+                        value["valid_from_index"] = json!(key.valid_from_index);
                     }
+                    value
                 })
                 .collect();
             json!({"name": identity.name, "teams": identity.teams, "keys": keys})

@@ -60,7 +60,13 @@ fn identities(policy: &Policy) -> BTreeMap<String, String> {
         let keys: Vec<String> = identity
             .keys
             .iter()
-            .map(|key| format!("{} for {} {:?}", key.id(), key.roles, key.status))
+            .map(|key| {
+                let from = match key.valid_from_index {
+                    0 => String::new(),
+                    index => format!(" from log index {index} on"),
+                };
+                format!("{} for {}{from} {:?}", key.id(), key.roles, key.status)
+            })
             .collect();
         let teams: Vec<&str> = identity.teams.iter().map(String::as_str).collect();
         format!("teams [{}], keys [{}]", teams.join(", "), keys.join("; "))

@@ -289,8 +289,7 @@ impl Policy {
         let is_first =
             |position: &&LogPosition| first.is_some_and(|log| log.key.name() == position.origin);
         let log = placed.position.as_ref();
-        key.status
-            .admits(log.filter(is_first).map(|position| position.index))
+        key.admits(log.filter(is_first).map(|position| position.index))
             .map_err(|reason| format!("{reason}{}", placed.because()))?;
         // Whoever stops a release need not wait for a log.
         let stops = [REJECTION, REVOCATION, INCIDENT].contains(&statement.predicate_type());

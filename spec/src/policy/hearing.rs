@@ -4,7 +4,7 @@ use super::evidence::Case;
 use super::identity::{Identity, Key};
 use super::lifecycle::{self, Binding};
 use super::position::LogPosition;
-use super::rule::Rule;
+use super::rule::{Approvals, Binds, Rule};
 use super::{Policy, Scope, Time};
 use crate::digest::Digest;
 use crate::statement::provenance::is_rebuild;
@@ -150,26 +150,28 @@ impl<'a> Hearing<'a> {
     /// Whether the same identity approved later, in the order of a log, what it had rejected: by an approval
     /// that counts for a rule of the scope, and that the rejection does not itself take back.
     pub(super) fn is_taken_back(&self, rejection: &Counted<'_>) -> bool {
-        let roles: Vec<&str> = self
+        let rules: Vec<&Approvals> = self
             .rules()
             .iter()
-            .filter(|rule| matches!(rule, Rule::Approvals(_)))
-            .filter_map(Rule::role)
+            .filter_map(|rule| match rule {
+                Rule::Approvals(rule) => Some(rule),
+                _ => None,
+            })
             .collect();
         let meant = lifecycle::approvals_in(rejection.statement.predicate());
         let mut approvals = self.of(&[predicate::SVR]);
         approvals.any(|approval| {
-            let is_for_a_rule = || roles.iter().any(|role| approval.key.roles.contains(role));
             let still_holds = || {
                 let bound = approval.statement.predicate().map(Binding::of_approval);
-                bound.is_some_and(|bound| {
-                    bound.is_ok_and(|binding| self.still_holds(&binding).is_ok())
-                })
+                let Some(Ok(binding)) = bound else {
+                    return false;
+                };
+                let mut own = rules
+                    .iter()
+                    .filter(|rule| approval.key.roles.contains(&rule.role));
+                own.any(|rule| self.still_holds(&binding, rule.binds).is_ok())
             };
-            approval.takes_back(rejection)
-                && !meant.contains(&approval.said)
-                && is_for_a_rule()
-                && still_holds()
+            approval.takes_back(rejection) && !meant.contains(&approval.said) && still_holds()
         })
     }
 
@@ -227,17 +229,26 @@ impl<'a> Hearing<'a> {
     pub(super) fn binding(&self) -> Binding {
         Binding {
             rules: self.rules,
+            policy: Some(*self.policy.digest()),
             evidence: self.reviewed().into_keys().collect(),
         }
     }
 
     /// Whether what an approval was given for is what is judged.
-    pub(super) fn still_holds(&self, binding: &Binding) -> Result<(), String> {
+    pub(super) fn still_holds(&self, binding: &Binding, binds: Binds) -> Result<(), String> {
         if binding.rules != self.rules {
             return Err(format!(
                 "it was given for rules {}, these are {}",
                 binding.rules, self.rules
             ));
+        }
+        let policy = self.policy.digest();
+        if binds == Binds::Policy && binding.policy.as_ref() != Some(policy) {
+            let given = match &binding.policy {
+                Some(other) => format!("policy {other}"),
+                None => "a policy that it does not name".to_owned(),
+            };
+            return Err(format!("it was given under {given}, this is {policy}"));
         }
         let now = self.reviewed();
         if let Some(gone) = binding.evidence.iter().find(|said| !now.contains_key(said)) {

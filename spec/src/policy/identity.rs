@@ -34,6 +34,9 @@ pub struct Key {
     pub public: PublicKey,
     /// What it may be used for.
     pub roles: Roles,
+    /// The first index of the log at which it counts: for a statement that is not proven to stand there or later, it does
+    /// not. 0 for always, also for what is in no log.
+    pub valid_from_index: u64,
     /// Until when.
     pub status: Status,
 }
@@ -42,6 +45,33 @@ impl Key {
     /// Its fingerprint.
     pub fn id(&self) -> &KeyId {
         self.public.id()
+    }
+
+    /// Whether what it signs counts without a log's word about when that was.
+    pub fn counts_unlogged(&self) -> bool {
+        self.status == Status::Active && self.valid_from_index == 0
+    }
+
+    /// Whether a statement at `index` of the log, or outside of it, counts.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub(super) fn admits(&self, index: Option<u64>) -> Result<(), String> {
+        let from = self.valid_from_index;
+        match index {
+            Some(index) if index < from => {
+                return Err(format!(
+                    "the key counts from log index {from} on, and this was logged at {index}"
+                ));
+            }
+            None if from > 0 => {
+                return Err(format!(
+                    "the key counts from log index {from} on, and nothing proves that this was logged"
+                ));
+            }
+            _ => {}
+        }
+        self.status.admits(index)
     }
 }
 
@@ -102,7 +132,7 @@ impl Status {
     ///
     /// # Errors
     /// The reason why not.
-    pub(super) fn admits(&self, index: Option<u64>) -> Result<(), String> {
+    fn admits(&self, index: Option<u64>) -> Result<(), String> {
         let (word, limit, why) = match self {
             Status::Active => return Ok(()),
             Status::Retired { valid_until_index } => ("retired", *valid_until_index, String::new()),

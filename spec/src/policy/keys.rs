@@ -29,6 +29,9 @@ pub struct KeyRecord {
     /// `active`, `retired` or `revoked`, of an identity's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// The first index of the log at which it counts; absent for the first of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
     /// The first index of the log at which it does not count any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
@@ -44,6 +47,7 @@ impl KeyRecord {
             digest: Digest::sha256(&key.to_spki_der()),
             roles: Vec::new(),
             status: None,
+            from: None,
             until: None,
         }
     }
@@ -56,6 +60,7 @@ impl KeyRecord {
             id: self.id.clone(),
             roles: self.roles.clone(),
             status: self.status.clone(),
+            from: self.from,
             until: self.until,
         };
         (self.digest, entry)
@@ -97,6 +102,7 @@ impl Policy {
                     } => ("revoked", Some(*revoked_at_index)),
                 };
                 record.status = Some(status.to_owned());
+                record.from = Some(key.valid_from_index).filter(|from| *from > 0);
                 record.until = until;
                 records.push(record);
             }

@@ -42,6 +42,9 @@ const MAX_EVIDENCE: usize = 1000;
 pub struct Binding {
     /// Digest of the rules; see [`super::Policy::rules_digest`].
     pub rules: Digest,
+    /// Digest of the whole policy, where the approval names it.
+    #[serde(skip)]
+    pub policy: Option<Digest>,
     /// Digests of the payloads that the approver saw.
     pub evidence: BTreeSet<Digest>,
 }
@@ -66,15 +69,21 @@ impl Binding {
             .get("verifier")
             .and_then(|verifier| verifier.get("policies"))
             .and_then(Value::as_array);
-        let rules: Vec<&Value> = policies
-            .into_iter()
-            .flatten()
-            .filter(|item| item.get("name").and_then(Value::as_str) == Some("rules"))
-            .collect();
+        let named = |name: &str| -> Vec<&Value> {
+            let items = policies.into_iter().flatten();
+            items
+                .filter(|item| item.get("name").and_then(Value::as_str) == Some(name))
+                .collect()
+        };
+        let rules = named("rules");
         let [rules] = rules.as_slice() else {
             return Err("it names no rules, or several".to_owned());
         };
         let rules = sha256_of(rules).ok_or("the digest of its rules cannot be read")?;
+        let policy = match named("policy").as_slice() {
+            [policy] => sha256_of(policy),
+            _ => None,
+        };
         let set = predicate
             .get("evidence")
             .ok_or("it names no evidence set")?;
@@ -93,7 +102,11 @@ impl Binding {
         if sha256_of(set) != Some(evidence_digest(&evidence)) {
             return Err("its evidence set is not the one that its digest names".to_owned());
         }
-        Ok(Binding { rules, evidence })
+        Ok(Binding {
+            rules,
+            policy,
+            evidence,
+        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! Lint: what a policy's author probably did not mean, though it can be read.
 
-use super::identity::Status;
 use super::rule::Rule;
 use super::scope::TagRule;
 use super::{Edition, Policy, Time};
@@ -146,9 +145,9 @@ impl Policy {
                         );
                     }
                 }
-                if key.status != Status::Active && self.logs().is_empty() {
+                if !key.counts_unlogged() && self.logs().is_empty() {
                     let text = format!(
-                        "key {} counts for what was logged before an index, but the policy trusts no log",
+                        "key {} counts for what stands between indexes of a log, but the policy trusts no log",
                         key.id()
                     );
                     say(&place, text);

@@ -42,7 +42,7 @@ pub use lint::Finding;
 pub use position::LogPosition;
 pub use reader::PolicyError;
 pub use rule::{
-    Approvals, Bom, Logged, Provenance, Reproduction, Rule, RuleResult, Signatures, Suites,
+    Approvals, Binds, Bom, Logged, Provenance, Reproduction, Rule, RuleResult, Signatures, Suites,
     UriPattern,
 };
 pub use scope::{Authority, ExceptionRule, Roots, Scope, StandingException, TagRule, TrustedLog};

@@ -297,6 +297,22 @@ fn documents() -> Vec<Refused> {
             (9, 9),
             "key lacks the key \"reason\"",
         ),
+        refused(
+            "a key that ends before it begins",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\n[[identity.keys]]\nkey = \"{bob}\"\nstatus = \"retired\"\nvalid_until_index = 7\nvalid_from_index = 7"
+            )),
+            (13, 20),
+            "a key that ends at index 7 cannot begin at 7",
+        ),
+        refused(
+            "approvals bound to what there is not",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nroles = [\"approver\"]\nkeys = [\"{bob}\"]\n[[scope]]\nrepositories = [\"a\"]\n[[scope.require]]\nrule = \"approvals\"\nbinds = \"polcy\""
+            )),
+            (15, 9),
+            "binds cannot be \"polcy\": did you mean \"policy\"",
+        ),
     ]
 }
 

@@ -913,6 +913,15 @@ fn approvals() -> Vec<Row> {
     };
     let approved = json!({"verifier": {"id": "x:y", "policies": []}, "timeCreated": NOW, "properties": ["SEALSTONE_APPROVED"]});
     let looser = changed_policy("class = \"numeric\"", "class = \"functional\"");
+    let newer = |policy: String| policy.replace("version = 7", "version = 8");
+    let bound = changed_policy(
+        "different_team = 1\n",
+        "different_team = 1\nbinds = \"policy\"\n",
+    );
+    let given_bound = shown
+        .clone()
+        .with("bob", approval(&shown, &bound, &bob()))
+        .with("carol", approval(&shown, &bound, &carol()));
     let confirming = reproduction(report(
         "REPRODUCED",
         "numeric",
@@ -941,6 +950,30 @@ fn approvals() -> Vec<Row> {
                 "approval under other rules",
                 good(),
                 Denied("the approval by bob is void: it was given for rules"),
+            )
+        },
+        Row {
+            policy: newer(policy()),
+            ..row(
+                "approval under the same rules in an older policy",
+                good(),
+                Admitted,
+            )
+        },
+        Row {
+            policy: bound.clone(),
+            ..row(
+                "approval bound to the policy, and under it",
+                given_bound.clone(),
+                Admitted,
+            )
+        },
+        Row {
+            policy: newer(bound),
+            ..row(
+                "approval bound to the policy, and under an older one",
+                given_bound,
+                Denied("the approval by bob is void: it was given under policy sha256:"),
             )
         },
         row(

@@ -94,7 +94,7 @@ pub(super) fn document(input: &[u8]) -> bool {
                         keys.into_iter().any(|key| {
                             let wanted = rule.role.as_deref();
                             wanted.is_none_or(|role| key.roles.contains(role))
-                                && key.status == sealstone_spec::policy::Status::Active
+                                && key.counts_unlogged()
                         })
                     };
                     let counted = signers.iter().filter(|name| named(name) && has_role(name));

@@ -46,6 +46,7 @@ pub(super) fn identities<'a>(
                 _ => Key {
                     public: public_key(source, node)?,
                     roles: roles.clone(),
+                    valid_from_index: 0,
                     status: Status::Active,
                 },
             };
@@ -74,6 +75,7 @@ fn key_of<'a>(source: Source<'a>, node: &'a Node, roles: &Roles) -> Result<Key, 
         "key",
         "roles",
         "status",
+        "valid_from_index",
         "valid_until_index",
         "revoked_at_index",
         "reason",
@@ -123,9 +125,27 @@ fn key_of<'a>(source: Source<'a>, node: &'a Node, roles: &Roles) -> Result<Key, 
             return Err(source.error(place, problem, suggest(&shown, &known)));
         }
     };
+    let from_node = fields.get("valid_from_index");
+    let valid_from_index =
+        from_node.map_or(Ok(0), |node| source.index(node, "valid_from_index"))?;
+    let end = match &status {
+        Status::Active => None,
+        Status::Retired { valid_until_index } => Some(*valid_until_index),
+        Status::Revoked {
+            revoked_at_index, ..
+        } => Some(*revoked_at_index),
+    };
+    // Where it ends at 0 it counts for nothing anyway, and says so.
+    if let (Some(node), Some(end @ 1..)) = (from_node, end)
+        && end <= valid_from_index
+    {
+        let problem = format!("a key that ends at index {end} cannot begin at {valid_from_index}");
+        return Err(source.error(node.place(), problem, None));
+    }
     Ok(Key {
         public,
         roles,
+        valid_from_index,
         status,
     })
 }

@@ -7,7 +7,7 @@
 use super::super::hearing::{Counted, Hearing};
 use super::super::identity::Identity;
 use super::super::lifecycle::Binding;
-use super::super::reader::{Fields, PolicyError};
+use super::super::reader::{Fields, PolicyError, suggest};
 use super::{RuleResult, join, reachable, reading};
 use crate::statement::predicate;
 use serde::Serialize;
@@ -15,6 +15,40 @@ use std::collections::BTreeSet;
 
 /// Approvals, and provenance, which says who built it.
 pub(super) const READS: &[&str] = &[predicate::SVR, predicate::SLSA_PROVENANCE];
+
+/// What an approval is given for, beside the bundle and the evidence, and is void without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binds {
+    /// The rules of the repository: new people, rotated keys and a later end of the policy change nothing.
+    #[default]
+    Rules,
+    /// The whole document: every change of it voids the approval.
+    Policy,
+}
+
+impl Binds {
+    fn read(fields: &Fields<'_>) -> Result<Binds, PolicyError> {
+        let source = fields.source();
+        let Some(node) = fields.get("binds") else {
+            return Ok(Binds::Rules);
+        };
+        match source.text(node, "binds")? {
+            "rules" => Ok(Binds::Rules),
+            "policy" => Ok(Binds::Policy),
+            other => {
+                let shown: String = other.chars().take(60).collect();
+                let problem = format!("binds cannot be \"{shown}\"");
+                let known = ["rules", "policy"];
+                Err(source.error(node.place(), problem, suggest(&shown, &known)))
+            }
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Binds::Rules
+    }
+}
 
 /// Approvals by people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +62,9 @@ pub struct Approvals {
     pub roles: BTreeSet<String>,
     /// How many of them must be of no team that the builder is of.
     pub different_team: u32,
+    /// What they are given for.
+    #[serde(skip_serializing_if = "Binds::is_default")]
+    pub binds: Binds,
 }
 
 impl Approvals {
@@ -37,7 +74,14 @@ impl Approvals {
         fields: Fields<'_>,
         identities: &[Identity],
     ) -> Result<Approvals, PolicyError> {
-        let known = ["rule", "role", "threshold", "roles", "different_team"];
+        let known = [
+            "rule",
+            "role",
+            "threshold",
+            "roles",
+            "different_team",
+            "binds",
+        ];
         let fields = fields.only(&known)?;
         let source = fields.source();
         let different_team = fields
@@ -48,6 +92,7 @@ impl Approvals {
             threshold: reading::threshold(&fields)?,
             roles: super::super::document::words(source, fields.get("roles"), "a role")?,
             different_team: u32::try_from(different_team).unwrap_or(u32::MAX),
+            binds: Binds::read(&fields)?,
         };
         if rule.different_team > rule.threshold {
             let problem = format!(
@@ -91,7 +136,11 @@ impl Approvals {
                 self.different_team
             );
         }
-        text + ", and not by the builder"
+        text += ", and not by the builder";
+        if self.binds == Binds::Policy {
+            text += ", given under this very policy";
+        }
+        text
     }
 
     pub(super) fn evaluate(&self, hearing: &Hearing<'_>) -> RuleResult {
@@ -109,7 +158,7 @@ impl Approvals {
             }
             let bound = counted.statement.predicate().map(Binding::of_approval);
             match bound.unwrap_or_else(|| Err("it is empty".to_owned())) {
-                Ok(binding) => match hearing.still_holds(&binding) {
+                Ok(binding) => match hearing.still_holds(&binding, self.binds) {
                     Ok(()) => approved.push(counted),
                     Err(problem) => {
                         problems.push(format!("the approval by {name} is void: {problem}"));

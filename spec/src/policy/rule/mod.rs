@@ -12,7 +12,7 @@ mod reproduction;
 mod signatures;
 mod suites;
 
-pub use approvals::Approvals;
+pub use approvals::{Approvals, Binds};
 pub use bom::Bom;
 pub use logged::Logged;
 pub use provenance::{Provenance, UriPattern};

@@ -260,10 +260,11 @@ fn logs_and_witnesses() -> Vec<InLog> {
     let policy = |logs: &str| {
         let key = |key: SecretKey| format!("\"{}\"", key.public_key().to_openssh());
         format!(
-            "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2027-06-01T00:00:00Z\"\n\n[roots]\nthreshold = 1\nkeys = [{}]\n\n[[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [{}, {{ key = {}, status = \"retired\", valid_until_index = 10 }}]\n\n{logs}[[scope]]\nrepositories = [\"models/**\"]\n\n[[scope.require]]\nrule = \"signatures\"\n\n[[scope.require]]\nrule = \"log\"\n",
+            "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2027-06-01T00:00:00Z\"\n\n[roots]\nthreshold = 1\nkeys = [{}]\n\n[[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [{}, {{ key = {}, status = \"retired\", valid_until_index = 10 }}, {{ key = {}, valid_from_index = 5 }}]\n\n{logs}[[scope]]\nrepositories = [\"models/**\"]\n\n[[scope.require]]\nrule = \"signatures\"\n\n[[scope.require]]\nrule = \"log\"\n",
             key(ed25519(20)),
             key(alice()),
-            key(ed25519(13))
+            key(ed25519(13)),
+            key(ed25519(15))
         )
     };
     let witnessed = |quorum: u32| {
@@ -300,6 +301,7 @@ fn logs_and_witnesses() -> Vec<InLog> {
     };
     let by_alice = signature(alice());
     let by_retired = signature(ed25519(13));
+    let by_later = signature(ed25519(15));
     let seen_by = |name, quorum, witnesses: &[u8], expected| InLog {
         name,
         policy: witnessed(quorum),
@@ -353,6 +355,24 @@ fn logs_and_witnesses() -> Vec<InLog> {
             &by_retired,
             vec![elsewhere(&by_retired, 4), proof(&by_retired, 12, &[])],
             Denied("this was logged at 12"),
+        ),
+        in_two(
+            "a key before its first index",
+            &by_later,
+            vec![proof(&by_later, 4, &[])],
+            Denied("the key counts from log index 5 on, and this was logged at 4"),
+        ),
+        in_two(
+            "a key at its first index",
+            &by_later,
+            vec![proof(&by_later, 5, &[])],
+            Admitted,
+        ),
+        in_two(
+            "a key with a first index, in the second log only",
+            &by_later,
+            vec![elsewhere(&by_later, 9)],
+            Denied("from log index 5 on, and nothing proves that this was logged"),
         ),
     ]
 }
