@@ -26,8 +26,10 @@ import servers  # noqa: E402
 import transfers  # noqa: E402
 
 OURS = "sealstone"
-# What our client is compared with.
-TOOLS = ("skopeo", "cmp", "numpy")
+# What our client, and our server, are compared with.
+TOOLS = ("skopeo", "cmp", "numpy", "raw disk")
+# What makes bytes durable. sync_file_range does not: it asks for writing to begin.
+FLUSHES = ("fsync", "fdatasync", "msync")
 READING = """\
 Load client and server share the cores. Payloads are unique and incompressible. Pulls come from the page cache, but for
 "first pull": ours writes past the cache, so that one comes from the disk. Servers have no login; every server flushes
@@ -137,11 +139,11 @@ class Bench:
         for name, words, divisor in steps:
             counts = directory / "strace.txt"
             directory.mkdir(parents=True, exist_ok=True)
-            wrapper = [strace, "-f", "-c", "-o", str(counts), "-e", "trace=fsync,fdatasync,sync_file_range,msync"]
+            wrapper = [strace, "-f", "-c", "-o", str(counts), "-e", "trace=" + ",".join(FLUSHES)]
             try:
                 with servers.Server(peer, directory, auth=False, wrapper=wrapper) as server:
                     answered = self.load(server, words, 0)
-                number = sum(int(line.split()[3]) for line in counts.read_text().splitlines() if line.split()[-1:] and line.split()[-1] in ("fsync", "fdatasync", "sync_file_range", "msync"))
+                number = sum(int(line.split()[3]) for line in counts.read_text().splitlines() if line.split()[-1:] and line.split()[-1] in FLUSHES)
                 row = {"fsyncs": number / divisor} if "error" not in answered else answered
             except (RuntimeError, OSError) as error:
                 row = {"error": str(error)}
@@ -246,7 +248,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small sizes, two rounds: shows that it works, not how fast")
     parser.add_argument("--rounds", type=int, help="default 5, quick 2; some groups need fewer")
     parser.add_argument("--minutes", type=float, default=18, help="no second round begins that would end later (default 18); the first of each group is always run")
-    parser.add_argument("--only", action="append", default=[], help="groups whose name starts with this; also fsyncs and clients; million, compare and replays are left out otherwise")
+    parser.add_argument("--only", action="append", default=[], help="groups whose name starts with this; also fsyncs and clients; what plan.py calls on request is left out otherwise")
     parser.add_argument("--peers", default=f"{OURS},distribution", help="comma separated: sealstone, distribution, debian")
     parser.add_argument("--directory", help="where the servers keep their data (default: a temporary directory)")
     parser.add_argument("--out", default=str(HERE / "out"), help="where rows and table are written")

@@ -73,6 +73,19 @@ def small(few, many):
     )
 
 
+def mebibytes(few, many):
+    """Unique blobs of 1 MiB, as the shards of many data sets are: too large for the metadata store, too small to stream."""
+    return Group(
+        "mebibytes",
+        [
+            Step("push of 1 MiB, 1 client", ["blobs", "--bytes", MIB, "--count", few, "--seed", "SEED"], "per_s"),
+            Step("push of 1 MiB, 8 clients", ["blobs", "--bytes", MIB, "--count", many, "--streams", 8, "--seed", "SEED2"], "per_s"),
+        ],
+        most_rounds=3,
+        stores=(few + many) * MIB,
+    )
+
+
 def appends(few, many):
     """Tags that are answered after a checkpoint of the transparency log contains them: entries per second."""
     return Group(
@@ -144,6 +157,7 @@ def full():
         at_once("1 GiB", GIB),
         large("8 GiB", 8 * GIB, rounds=2),
         small(300, 1500),
+        mebibytes(300, 1200),
         reads(8_000),
         *memory("1 MiB", MIB, [1, 32]),
         *memory("1 GiB", GIB, [1, 2, 4, 8, 16, 32]),
@@ -159,6 +173,7 @@ def quick():
         large("64 MiB", 64 * MIB),
         at_once("64 MiB", 64 * MIB),
         small(50, 200),
+        mebibytes(20, 80),
         reads(2_000),
         *memory("64 MiB", 64 * MIB, [1, 4]),
         lists([100, 1_000], 1_000, 100, 60),
@@ -168,7 +183,7 @@ def quick():
 
 @dataclasses.dataclass
 class Alone:
-    """A script that measures our client without a server, and prints a row a line. It runs only when it is named."""
+    """A script that starts what it measures itself, and prints a row a line. It runs only when it is named."""
 
     name: str
     # What it is told after the program: (in full, in quick).
@@ -176,6 +191,11 @@ class Alone:
     stores: int
 
 
-ALONE = [Alone("compare", ("5", "0.125"), 15 * GIB), Alone("replays", ("5", "1"), GIB)]
+ALONE = [
+    Alone("compare", ("5", "0.125"), 15 * GIB),
+    Alone("replays", ("5", "1"), GIB),
+    Alone("collect", ("1000000", "5000"), 8 * GIB),
+    Alone("disk", ("20", "0.125"), 21 * GIB),
+]
 
-SMALLER_IS_BETTER = {"p50_us", "vmhwm_kib", "fsyncs"}
+SMALLER_IS_BETTER = {"p50_us", "vmhwm_kib", "fsyncs", "seconds"}

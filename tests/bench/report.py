@@ -14,7 +14,7 @@ UNITS = {"mb_per_s": "MB/s", "per_s": "/s", "p50_us": "us, median", "vmhwm_kib":
 GOALS = [
     ("push 1 GiB, one", 2.0), ("push 8 GiB, one", 2.0), ("push 4 x", 3.0),
     ("pull 1 GiB, one", 1.0), ("pull 8 GiB, one", 1.0), ("pull 1 GiB, 4", 1.2), ("pull 8 GiB, 4", 1.2), ("pull 4 x", 1.2),
-    ("small artifacts, 1", 6.0), ("small artifacts, 8", 8.0),
+    ("small artifacts, 1 client", 6.0), ("small artifacts, 8 clients", 8.0),
     ("GET manifest", 6.0), ("HEAD manifest", 6.0), ("GET 4 KiB blob", 20.0),
     ("client push", 4.0), ("client pull", 5.0),
 ]  # fmt: skip
@@ -41,7 +41,7 @@ def aggregate(rows):
         metric = good[0]["metric"]
         values = [row[metric] for row in good]
         base |= {"metric": metric, "median": statistics.median(values), "min": min(values), "max": max(values)}
-        for extra in ("cpu_ms_per_gib", "cpu_us_per_operation", "p50_us", "p99_us", "vmhwm_kib", "entries", "fsyncs", "fsyncs_per_artifact"):
+        for extra in ("cpu_ms_per_gib", "cpu_us_per_operation", "p50_us", "p99_us", "p999_us", "vmhwm_kib", "entries", "fsyncs", "fsyncs_per_artifact"):
             numbers = [row[extra] for row in good if row.get(extra) is not None]
             if numbers:
                 base[extra] = statistics.median(numbers)
@@ -78,7 +78,7 @@ def table(rows, peers):
     summary = {(row["scenario"], row["peer"]): row for row in aggregate(rows)}
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     ratio = ratios(rows)
-    lines = ["| scenario | unit | " + " | ".join(peers) + " | ratio | goal | our server's CPU | our peak MiB |", "| --- | --- |" + " --- |" * (len(peers) + 4)]
+    lines = ["| scenario | unit | " + " | ".join(peers) + " | ratio | goal | our p50, p99, p99.9 | our server's CPU | our peak MiB |", "| --- | --- |" + " --- |" * (len(peers) + 5)]
     for scenario in scenarios:
         found = [summary.get((scenario, peer)) for peer in peers]
         metric = next((row["metric"] for row in found if row and "metric" in row), "")
@@ -87,7 +87,7 @@ def table(rows, peers):
         reached, goal = ratio.get(scenario), goal_of(scenario)
         lines.append(
             f"| {scenario} | {UNITS.get(metric, metric)} | {' | '.join(cells)} | {f'{reached:.2f}x' if reached else ''} |"
-            f" {goal_text(reached, goal)} | {cost(ours)} | {mebibytes(ours)} |"
+            f" {goal_text(reached, goal)} | {quantiles(ours)} | {cost(ours)} | {mebibytes(ours)} |"
         )
     return "\n".join(lines + [""] + absolute(summary)) + "\n"
 
@@ -133,6 +133,12 @@ def goal_text(reached, goal):
     if reached is None:
         return f">= {goal}x"
     return f">= {goal}x, {'met' if reached >= goal else 'MISSED'}"
+
+
+def quantiles(row):
+    """How long one operation took, in milliseconds; the last only where there are enough of them to have one."""
+    found = [row.get(name) for name in ("p50_us", "p99_us", "p999_us")]
+    return ", ".join(f"{value / 1000:.2f}" for value in found if value is not None) + " ms" if found[0] is not None else ""
 
 
 def cost(row):

@@ -8,6 +8,7 @@
 
 mod appends;
 mod arguments;
+mod blobs;
 mod connection;
 mod listing;
 mod payload;
@@ -25,6 +26,7 @@ sealbench SCENARIO --target 127.0.0.1:PORT [--repository NAME] [--pid SERVER] [o
   push       push --streams blobs of --bytes at once        [--style put|patch] [--seed N]
   pull       pull them again                                [--ranges N]
   small      push --count artifacts (4 KiB blob, manifest, tag) with --streams clients
+  blobs      push --count blobs of --bytes, up to 64 MiB, with --streams clients
   appends    set --count tags with --streams clients, each answered after its checkpoint of the transparency log
   requests   ask --count times with --streams clients for   --kind manifest-tag|manifest-digest|head-tag|head-digest|blob
   tags       seed up to --count tags (--have N are there), then time first pages [--samples N]
@@ -40,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         "push" => streams::push(&arguments)?,
         "pull" => streams::pull(&arguments)?,
         "small" => small::push(&arguments)?,
+        "blobs" => blobs::push(&arguments)?,
         "appends" => appends::append(&arguments)?,
         "requests" => requests::repeat(&arguments)?,
         "tags" => listing::tags(&arguments)?,

@@ -72,8 +72,9 @@ impl Measured {
         let mut row = self.row(arguments, seconds);
         row["operations"] = json!(micros.len());
         row["per_s"] = json!(micros.len() as f64 / seconds);
-        row["p50_us"] = json!(quantile(&micros, 50));
-        row["p99_us"] = json!(quantile(&micros, 99));
+        row["p50_us"] = json!(quantile(&micros, 500));
+        row["p99_us"] = json!(quantile(&micros, 990));
+        row["p999_us"] = json!(quantile(&micros, 999));
         row["cpu_us_per_operation"] =
             json!(self.cpu_ms as f64 * 1000.0 / micros.len().max(1) as f64);
         row
@@ -90,11 +91,11 @@ impl Measured {
     }
 }
 
-fn quantile(sorted: &[u32], percent: usize) -> u32 {
+fn quantile(sorted: &[u32], per_mille: usize) -> u32 {
     if sorted.is_empty() {
         return 0;
     }
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+    sorted[(sorted.len() * per_mille / 1000).min(sorted.len() - 1)]
 }
 
 /// Microseconds since `start`, at most an hour.
