@@ -265,7 +265,8 @@ impl TensorGate {
     /// Whether a tensor of numbers that can be rounded passes.
     ///
     /// # Errors
-    /// Says which figure is over which bound; a figure that is NaN is over every bound.
+    /// Says which figure is over which bound; a figure that is NaN is over every bound. Norms are not looked at where
+    /// bounds on single elements took their place.
     pub fn judge(&self, figures: &TensorFigures) -> Result<(), GateFailure> {
         let nan = match self.nan {
             NanRule::Equal => figures.nan_one_side,
