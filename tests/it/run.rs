@@ -306,6 +306,43 @@ fn lint_names_code_and_place() {
     demo.fails(&[], 2, "RE02");
 }
 
+/// What a stage writes that no seed runs again is one value, and no sample of three.
+#[test]
+fn a_metric_that_replicates_do_not_measure_gets_no_copies() {
+    let demo = Demo::new();
+    demo.change("src/train.sh", "$rows.0", "$SEALSTONE_SEED");
+    demo.write(
+        "src/prepare.sh",
+        "sort \"$1\" > \"$2\"\necho '{\"kept\": 3}' > work/kept.json\n",
+    );
+    for (from, to) in [
+        (
+            "params = { file",
+            "replicates = { seeds = [7, 8, 9], stages = [\"train\"] }\nparams = { file",
+        ),
+        (
+            "out = [\"work/sorted.csv\"]",
+            "out = [\"work/sorted.csv\", \"work/kept.json\"]",
+        ),
+        (
+            "[test.golden]",
+            "[metric.kept]\nfrom = \"work/kept.json#/kept\"\ndirection = \"none\"\nreplay = { abs = 0 }\nwhy = \"a count\"\n[test.golden]",
+        ),
+    ] {
+        demo.change("recipe.toml", from, to);
+    }
+    for due in [&["prepare", "train"][..], &[]] {
+        assert_eq!(demo.ran(&[]), due);
+        let metrics = &demo.lock()["metrics"];
+        assert_eq!(
+            metrics["rows"]["replicates"],
+            serde_json::json!(["7", "8", "9"])
+        );
+        assert_eq!(metrics["kept"]["value"], "3");
+        assert_eq!(metrics["kept"]["replicates"], Value::Null);
+    }
+}
+
 #[test]
 fn replicates_are_run_beside_the_baseline() {
     let demo = Demo::new();

@@ -219,6 +219,21 @@ impl Walk {
         } else {
             ElementType::F64
         };
+        // Integers that differ and are one double: among fractions their digits would be lost.
+        let lost = base.iter().zip(now).find_map(|pair| match pair {
+            (Numeric::Integer(one), Numeric::Integer(two)) if one != two => {
+                (*one as f64 == *two as f64).then_some((one, two))
+            }
+            _ => None,
+        });
+        if let Some((one, two)) = lost.filter(|_| !integers) {
+            self.base
+                .metadata
+                .insert(pointer.to_owned(), one.to_string());
+            self.now
+                .metadata
+                .insert(pointer.to_owned(), two.to_string());
+        }
         let bytes = |list: &[Numeric]| {
             let each = list.iter().flat_map(|number| match number {
                 Numeric::Integer(integer) if integers => integer.to_le_bytes(),
@@ -315,6 +330,23 @@ mod tests {
             found(&json!({"auc": 1}), &json!({"auc": 1.0}), "").class,
             Class::ContentExact
         );
+    }
+
+    #[test]
+    fn integers_that_one_double_stands_for_are_told_apart() {
+        let large = 1_i64 << 60;
+        let alone = |value: i64| json!({"id": value});
+        let among = |value: i64| json!({"id": [value, 0.5]});
+        for rule in ["", "abs = 1000.0"] {
+            for (base, now) in [
+                (alone(large), alone(large + 1)),
+                (among(large), among(large + 1)),
+            ] {
+                assert_eq!(found(&base, &now, rule).class, Class::Divergent, "{base}");
+            }
+        }
+        let near = found(&alone(large), &alone(large + 256), "abs = 1000.0");
+        assert_eq!(near.class, Class::Numeric);
     }
 
     #[test]

@@ -4,6 +4,9 @@ use super::lanes::{LANES, Lanes};
 use half::{bf16, f16};
 use sealstone_spec::compare::ElementType;
 
+/// Bytes that are shown of what is no number.
+pub(super) const SHOWN_BYTES: usize = 32;
+
 /// One type of element.
 pub(super) trait Number {
     /// Bytes of one element.
@@ -185,8 +188,9 @@ pub(super) fn text(element: ElementType, bytes: &[u8]) -> String {
         ElementType::C64 => two::<F32>(bytes, |bytes| text(ElementType::F32, bytes)),
         ElementType::C128 => two::<F64>(bytes, |bytes| text(ElementType::F64, bytes)),
         _ => {
-            let mut hex = data_encoding::HEXLOWER.encode(&bytes[..bytes.len().min(32)]);
-            if bytes.len() > 32 {
+            let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
+            let mut hex = data_encoding::HEXLOWER.encode(shown);
+            if bytes.len() > SHOWN_BYTES {
                 hex.push('\u{2026}');
             }
             hex

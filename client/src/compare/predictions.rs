@@ -85,6 +85,12 @@ fn scores(tensor: &Tensor, from: u64, count: u64) -> Result<Vec<f64>, Unreadable
 
 fn different_items(base: &Tensor, now: &Tensor, examples: u64) -> Result<u64, Unreadable> {
     let mut flips = 0;
+    if base.is_wide() {
+        for place in 0..examples {
+            flips += u64::from(base.item_differs(now, place)?);
+        }
+        return Ok(flips);
+    }
     let mut from = 0;
     while from < examples {
         let count = (PIECE / base.width as u64).max(1).min(examples - from);

@@ -6,7 +6,7 @@
 //! tensors that do differ: their norm needs them.
 
 use super::accumulate::{BLOCK_ELEMENTS, Sums, Tally, items, pairs};
-use super::bytes::Bytes;
+use super::bytes::{Bytes, first_difference};
 use super::comparison::{
     Difference, Element, MAX_ROWS, PredictionComparison, TensorComparison, TensorCounts,
 };
@@ -23,6 +23,8 @@ use std::sync::Mutex;
 
 /// Elements that are read at once.
 const PIECE_ELEMENTS: u64 = 64 * 1024;
+/// Bytes of items that are read at once, where the format says how wide an element is: a file may state gigabytes.
+const PIECE_BYTES: u64 = 4 * 1024 * 1024;
 /// Threads that read and sum, where there are as many processors.
 const THREADS: usize = 8;
 
@@ -125,8 +127,37 @@ impl Tensor {
         index
     }
 
+    /// How many elements are read at once.
+    pub(super) fn piece(&self) -> u64 {
+        match numbers::width(self.element) {
+            Some(_) => PIECE_ELEMENTS,
+            None => (PIECE_BYTES / self.width as u64).clamp(1, PIECE_ELEMENTS),
+        }
+    }
+
+    /// Whether one element is more than should stand in memory.
+    pub(super) fn is_wide(&self) -> bool {
+        self.width as u64 > PIECE_BYTES
+    }
+
+    /// Whether an item has other bytes than that of `other` in its place; for items of any width.
+    pub(super) fn item_differs(&self, other: &Tensor, place: u64) -> io::Result<bool> {
+        let item = |tensor: &Tensor| {
+            let width = tensor.width as u64;
+            let start = place.checked_mul(width);
+            let item = start.and_then(|start| tensor.data.slice(start, width));
+            item.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+        };
+        Ok(first_difference(&item(self)?, &item(other)?)?.is_some())
+    }
+
     fn text(&self, place: u64) -> io::Result<String> {
-        let mut bytes = vec![0; self.width];
+        let width = match numbers::width(self.element) {
+            Some(_) => self.width,
+            // One byte more than is shown says that there are more.
+            None => self.width.min(numbers::SHOWN_BYTES + 1),
+        };
+        let mut bytes = vec![0; width];
         self.read(&mut bytes, place)?;
         Ok(numbers::text(self.element, &bytes))
     }
@@ -555,9 +586,10 @@ fn run(
 fn pieces(tensor: &Tensor, block: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
     let start = block * BLOCK_ELEMENTS;
     let end = (start + BLOCK_ELEMENTS).min(tensor.elements());
+    let piece = tensor.piece();
     (start..end)
-        .step_by(PIECE_ELEMENTS as usize)
-        .map(move |from| (from, PIECE_ELEMENTS.min(end - from)))
+        .step_by(piece as usize)
+        .map(move |from| (from, piece.min(end - from)))
 }
 
 fn load(pair: &Pair, from: u64, count: u64, buffers: &mut Buffers) -> io::Result<()> {
@@ -575,6 +607,9 @@ fn first_pass(
     rule: &ArtifactRule,
     buffers: &mut Buffers,
 ) -> io::Result<()> {
+    if pair.base.is_wide() {
+        return wide_pass(pair, block);
+    }
     for (number, (from, count)) in pieces(pair.base, block).enumerate() {
         load(pair, from, count, buffers)?;
         if buffers.base != buffers.now {
@@ -586,6 +621,23 @@ fn first_pass(
         .lock()
         .map_err(|_| io::Error::other("a thread panicked"))?;
     state.skipped.push(block);
+    Ok(())
+}
+
+/// Counts the items of a block that differ without holding one of them in memory.
+fn wide_pass(pair: &Pair, block: u64) -> io::Result<()> {
+    let mut tally = Tally::default();
+    for (item, _) in pieces(pair.base, block) {
+        if pair.base.item_differs(pair.now, item)? {
+            tally.changed += 1;
+            tally.first_changed.get_or_insert(item);
+        }
+    }
+    let mut state = pair
+        .state
+        .lock()
+        .map_err(|_| io::Error::other("a thread panicked"))?;
+    state.tally.merge(&tally);
     Ok(())
 }
 
@@ -670,9 +722,9 @@ fn conclude(
         outside: tally.outside,
     };
     let gate = rule.gate(base.element);
-    let exact = !base.element.is_rounded() && rule.is_elementwise();
-    let verdict = match exact {
-        // Bounds on single elements that a rule states hold for integers too.
+    // Bounds on single elements that a rule states hold for integers too; what is no number is within none.
+    let bounded = rule.is_elementwise() && numbers::width(base.element).is_some();
+    let verdict = match bounded {
         true => gate.judge(&figures),
         false => gate.judge_type(base.element, &figures),
     };

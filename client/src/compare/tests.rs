@@ -4,6 +4,7 @@
 
 mod build;
 mod hostile;
+mod items;
 
 use super::archive::Budget;
 use super::bytes::Bytes;

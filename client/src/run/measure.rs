@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Given, Roots, plan, strictest};
 use sealstone_spec::compare::Decimal;
 use sealstone_spec::recipe::{Check, FileRole, LockedFile, LockedMetric, Test};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Run<'_> {
     pub(super) fn metric_source(&self, name: &str) -> String {
@@ -51,7 +51,7 @@ impl Run<'_> {
         Ok(metrics)
     }
 
-    /// Runs stages with the other seeds, beside the project, and collects the metrics.
+    /// Runs stages with the other seeds, beside the project, and collects the metrics that these measure anew.
     pub(super) fn replicates(
         &mut self,
         metrics: &mut BTreeMap<String, LockedMetric>,
@@ -59,13 +59,24 @@ impl Run<'_> {
         let Some(replicates) = self.recipe.replicates() else {
             return Ok(());
         };
+        // A metric that these runs do not measure anew would get the value of the one run as if it were a sample.
+        let recipe = self.recipe;
+        let measured = recipe.metrics().iter();
+        let measured: BTreeSet<&str> = measured
+            .filter(|metric| recipe.replicates_measure(metric))
+            .map(|metric| metric.name.as_str())
+            .collect();
+        let due = |name: &str| match measured.contains(name) {
+            true => replicates.seeds.len(),
+            false => 0,
+        };
         // What nothing changed need not be run again: the values stand in an earlier lock.
         let unchanged = self.done.iter().all(|ran| ran.reused);
         let known = self.earlier.iter().find(|lock| {
             lock.recipe.digest == *self.recipe.digest()
                 && metrics.iter().all(|(name, metric)| {
                     lock.metrics.get(name).is_some_and(|other| {
-                        other.replicates.len() == replicates.seeds.len()
+                        other.replicates.len() == due(name)
                             && other.value.as_str() == metric.value.as_str()
                     })
                 })
@@ -93,7 +104,8 @@ impl Run<'_> {
                 }
             };
             for (name, value) in self.metrics(&roots)? {
-                if let Some(metric) = metrics.get_mut(&name) {
+                let metric = metrics.get_mut(&name);
+                if let Some(metric) = metric.filter(|_| measured.contains(name.as_str())) {
                     metric.replicates.push(value);
                 }
             }

@@ -252,7 +252,7 @@ impl MetricRule {
             ReplayMethod::Interval => self.replay_interval(base, now, &mut verdict),
             ReplayMethod::Tost => {
                 let rule = &self.replay;
-                test(
+                let tested = test(
                     rule.margin.as_ref(),
                     &rule.confidence,
                     None,
@@ -260,6 +260,9 @@ impl MetricRule {
                     now,
                     &mut verdict,
                 );
+                if !tested {
+                    self.replay_scalar(now, &mut verdict);
+                }
             }
         }
         verdict
@@ -274,7 +277,7 @@ impl MetricRule {
         let rule = &self.regression;
         if rule.method == RegressionMethod::Tost {
             let margin = rule.margin.as_ref();
-            test(
+            let tested = test(
                 margin,
                 &rule.confidence,
                 Some(self.direction),
@@ -282,7 +285,8 @@ impl MetricRule {
                 now,
                 &mut verdict,
             );
-            if verdict.outcome != Outcome::Pass || rule.max_loss.is_none() {
+            let decides = verdict.outcome != Outcome::Pass || rule.max_loss.is_none();
+            if tested && decides {
                 return verdict;
             }
         }
@@ -360,7 +364,8 @@ impl MetricRule {
         let base = base.value();
         let tolerance = self.replay.tolerance();
         verdict.bound = Some(Decimal::from(tolerance.bound(base)));
-        let values = now.doubles();
+        let values = now.value.iter().chain(&now.replicates);
+        let values: Vec<f64> = values.map(Decimal::value).collect();
         let Some(bad) = values
             .iter()
             .find(|value| !tolerance.accepts(base, **value))
@@ -440,6 +445,9 @@ fn confidence(stated: &Option<Decimal>) -> Option<f64> {
 /// Welch's test: in a replay of equivalence on both sides; between releases, with a `direction`, only on the side
 /// that it calls a loss. A release has to show that it is equivalent; a replay that shows neither that nor a
 /// difference has shown nothing, which is no divergence.
+///
+/// `false` where neither side has any spread: there is nothing to test, every difference under the margin would be
+/// certain (p = 0), and that of one run copied five times as well. Then the scalar rule decides.
 fn test(
     margin: Option<&Decimal>,
     stated: &Option<Decimal>,
@@ -447,23 +455,23 @@ fn test(
     base: &Baseline,
     now: &Baseline,
     verdict: &mut MetricVerdict,
-) {
+) -> bool {
     let (Some(margin), Some(confidence)) = (margin, confidence(stated)) else {
         verdict.inconclusive(
             "a test of equivalence needs a margin, and a confidence between 0.5 and 1".to_owned(),
         );
-        return;
+        return true;
     };
     let (before, after) = (base.replicates.len(), now.replicates.len());
     if before < MIN_BASELINE_REPLICATES || after < MIN_REPLAYS {
         verdict.inconclusive(format!(
             "{before} replicates before and {after} now; the test needs {MIN_BASELINE_REPLICATES} and {MIN_REPLAYS}"
         ));
-        return;
+        return true;
     }
     let (Some(one), Some(two)) = (Sample::of(&base.doubles()), Sample::of(&now.doubles())) else {
         verdict.inconclusive("the replicates are not all finite".to_owned());
-        return;
+        return true;
     };
     verdict.base = Some(Decimal::from(one.mean));
     verdict.now = Some(Decimal::from(two.mean));
@@ -472,11 +480,14 @@ fn test(
     // Numbers that are the same need no test, which a spread that is wide against the margin would not pass.
     if direction.is_none() && is_same(base, now) {
         verdict.pass(Class::BitExact, "equal, replicate by replicate".to_owned());
-        return;
+        return true;
+    }
+    if one.deviation == 0.0 && two.deviation == 0.0 {
+        return false;
     }
     let Some(found) = equivalence(&one, &two, margin.value(), confidence) else {
         verdict.inconclusive("the test cannot be computed from these figures".to_owned());
-        return;
+        return true;
     };
     let (p, holds) = match direction {
         None | Some(Direction::None) => (Some(found.p), found.equivalent),
@@ -499,6 +510,7 @@ fn test(
             "neither shown to be equivalent within {margin}, nor to differ by more"
         ));
     }
+    true
 }
 
 /// Whether both sides have the same value, and the same replicates seed by seed.
@@ -727,6 +739,46 @@ mod tests {
         assert_eq!(
             rule.judge_replay(&base, &other).outcome,
             Outcome::Inconclusive
+        );
+    }
+
+    #[test]
+    fn five_copies_of_one_number_are_no_sample() {
+        let text = "{ method = \"tost\", margin = 0.005 }";
+        let by_test = rule(&format!("replay = {text}\nregression = {text}"));
+        let (base, moved) = (many(&[0.86; 5]), many(&[0.864; 5]));
+        // Under the margin, and certain by p = 0, which is one run's word.
+        let replayed = by_test.judge_replay(&base, &moved);
+        assert_eq!(replayed.outcome, Outcome::Fail, "{}", replayed.reason);
+        assert_eq!(replayed.p, None);
+        assert_eq!(
+            by_test.judge_regression(&base, &moved).outcome,
+            Outcome::Fail
+        );
+        assert_eq!(by_test.judge_replay(&base, &base).outcome, Outcome::Pass);
+        assert_eq!(
+            by_test.judge_regression(&base, &base).outcome,
+            Outcome::Pass
+        );
+        // A bound that somebody states for single values holds.
+        let stated = rule(
+            "replay = { method = \"tost\", margin = 0.005, abs = 0.005 }\nregression = { method = \"tost\", margin = 0.005, max_loss = 0.005 }",
+        );
+        assert_eq!(stated.judge_replay(&base, &moved).outcome, Outcome::Pass);
+        assert_eq!(
+            stated.judge_regression(&base, &moved).outcome,
+            Outcome::Pass
+        );
+        // The value of the replay itself is no copy of theirs.
+        let mut other = base.clone();
+        other.value = Some("0.9".parse().unwrap());
+        assert_eq!(stated.judge_replay(&base, &other).outcome, Outcome::Fail);
+        // With a spread on one side there is something to test.
+        let spread = many(&[0.860, 0.861, 0.859]);
+        let tested = by_test.judge_replay(&base, &spread);
+        assert_eq!(
+            (tested.outcome, tested.class),
+            (Outcome::Pass, Class::Statistical)
         );
     }
 

@@ -105,6 +105,9 @@ pub enum Purpose {
     Output,
 }
 
+/// Under this norm of the baseline, differences that a gate has to see may be so small that their squares are zero.
+const SMALL_NORM: f64 = 1e-140;
+
 /// The gate of one tensor.
 ///
 /// ```
@@ -155,7 +158,8 @@ pub struct TensorFigures {
 }
 
 impl TensorFigures {
-    /// `|now - base|_2 / |base|_2`: 0 where nothing differs, infinite where the baseline is all zeros.
+    /// `|now - base|_2 / |base|_2`: 0 where nothing differs, infinite where the baseline is all zeros, NaN where its
+    /// squares are more than doubles hold.
     pub fn rel_l2(&self) -> f64 {
         ratio(self.difference_norm, self.base_norm)
     }
@@ -170,6 +174,8 @@ impl TensorFigures {
 fn ratio(difference: f64, scale: f64) -> f64 {
     if difference == 0.0 {
         0.0
+    } else if scale.is_infinite() {
+        f64::NAN
     } else {
         difference / scale
     }
@@ -195,14 +201,19 @@ pub enum GateFailure {
         /// What they are.
         element: ElementType,
     },
-    /// The baseline is all zeros and the other is not.
-    #[error("the baseline is all zeros and |now|_2 is {found:e}, over {bound}")]
+    /// The baseline is all zeros, or its squares are, and the other is not.
+    #[error(
+        "the squares of the baseline are all zeros and the other is off by {found:e}, over {bound}"
+    )]
     Zero {
-        /// The norm.
+        /// The norm, or the largest difference where that is more.
         found: f64,
         /// Its bound.
         bound: Decimal,
     },
+    /// The baseline has no norm: nothing says how far off the other is.
+    #[error("the squares of the baseline are more than doubles hold; state \"abs\" or \"rel\"")]
+    Overflow,
     /// Too far off as a whole.
     #[error("rel_l2 is {found:.3e}, over {bound}")]
     RelL2 {
@@ -254,7 +265,8 @@ impl TensorGate {
     /// Whether a tensor of numbers that can be rounded passes.
     ///
     /// # Errors
-    /// Says which figure is over which bound; a figure that is NaN is over every bound.
+    /// Says which figure is over which bound; a figure that is NaN is over every bound. Norms are not looked at where
+    /// bounds on single elements took their place.
     pub fn judge(&self, figures: &TensorFigures) -> Result<(), GateFailure> {
         let nan = match self.nan {
             NanRule::Equal => figures.nan_one_side,
@@ -272,22 +284,39 @@ impl TensorGate {
                 elements: figures.elements,
             });
         }
+        let is_within = |found: f64, bound: &Decimal| found <= bound.value();
         if figures.base_norm == 0.0 {
-            if figures.now_norm <= self.atol.value() {
+            // Squares of what is under 1e-162 are zeros too, and so may both norms be: the largest difference is not.
+            if is_within(figures.now_norm, &self.atol) && is_within(figures.max_abs, &self.atol) {
                 return Ok(());
             }
             return Err(GateFailure::Zero {
-                found: figures.now_norm,
+                found: figures.now_norm.max(figures.max_abs),
                 bound: self.atol.clone(),
             });
         }
-        let is_within = |found: f64, bound: &Decimal| found <= bound.value();
+        let is_infinite = |bound: &Decimal| bound.value() == f64::INFINITY;
+        if self.elementwise && is_infinite(&self.rel_l2) && is_infinite(&self.scaled_max) {
+            // Each number was judged by itself, and nothing is asked of norms that may not be there.
+            return Ok(());
+        }
+        let is_moved = figures.difference_norm != 0.0 || figures.max_abs != 0.0;
+        if is_moved && !figures.base_norm.is_finite() {
+            return Err(GateFailure::Overflow);
+        }
         let (rel_l2, scaled_max) = (figures.rel_l2(), figures.scaled_max());
-        if !is_within(rel_l2, &self.rel_l2) {
-            return Err(GateFailure::RelL2 {
-                found: rel_l2,
-                bound: self.rel_l2.clone(),
-            });
+        // The first is never over the second, which needs no squares of differences: where these are lost it stands in.
+        let at_most = match figures.base_norm < SMALL_NORM {
+            true => scaled_max,
+            false => rel_l2,
+        };
+        for found in [rel_l2, at_most] {
+            if !is_within(found, &self.rel_l2) {
+                return Err(GateFailure::RelL2 {
+                    found,
+                    bound: self.rel_l2.clone(),
+                });
+            }
         }
         if !is_within(scaled_max, &self.scaled_max) {
             return Err(GateFailure::ScaledMax {
@@ -407,6 +436,40 @@ mod tests {
         gate.atol = Decimal::from(1e-20);
         gate.judge(&moved).unwrap();
         gate.judge(&figures(&[], &[])).unwrap();
+    }
+
+    /// Squares of doubles reach from 1e-162 to 1e154 only; what lies beyond is not the same for it.
+    #[test]
+    fn squares_that_are_lost_hide_nothing() {
+        let mut gate = TensorGate::default_for(ElementType::F64, Purpose::Trained);
+        let tiny = figures(&[1e-170, 3e-170], &[2e-170, 3e-170]);
+        assert_eq!((tiny.base_norm, tiny.now_norm), (0.0, 0.0));
+        assert!(matches!(gate.judge(&tiny), Err(GateFailure::Zero { .. })));
+        // Only the squares of the differences are zeros: within the bound of the maximum, over that of the norm.
+        let small = figures(&[2e-155], &[2.000_000_05e-155]);
+        assert_eq!((small.difference_norm, small.rel_l2()), (0.0, 0.0));
+        assert!(small.scaled_max() < gate.scaled_max.value());
+        assert!(matches!(gate.judge(&small), Err(GateFailure::RelL2 { .. })));
+        gate.judge(&figures(&[2e-155], &[2e-155])).unwrap();
+
+        let huge = figures(&[1e200, 1.0], &[1.5e200, 1.0]);
+        assert!(huge.rel_l2().is_nan() && huge.scaled_max().is_nan());
+        assert_eq!(gate.judge(&huge), Err(GateFailure::Overflow));
+        let beside = figures(&[1e200, 1.0], &[1e200, 2.0]);
+        assert_eq!(gate.judge(&beside), Err(GateFailure::Overflow));
+        let grown = figures(&[1e150], &[1e200]);
+        assert!(matches!(gate.judge(&grown), Err(GateFailure::RelL2 { .. })));
+        // Zeros of another sign are no difference, whatever stands beside them.
+        gate.judge(&figures(&[1e200, 0.0], &[1e200, -0.0])).unwrap();
+
+        // Bounds on single elements took the norms' place, and need none.
+        gate.elementwise = true;
+        gate.rel_l2 = Decimal::from(f64::INFINITY);
+        gate.scaled_max = Decimal::from(f64::INFINITY);
+        gate.judge(&huge).unwrap();
+        let outside = TensorFigures { outside: 1, ..huge };
+        assert!(gate.judge(&outside).is_err());
+        assert!(gate.judge(&tiny).is_err(), "atol is still zero");
     }
 
     #[test]

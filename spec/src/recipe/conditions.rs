@@ -264,7 +264,7 @@ impl Determinism {
 /// How far stages have to be kept from the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IsolationDemand {
-    /// Less than this, and a replay says nothing.
+    /// Less than this, and a replay says nothing; never I5, which no run can show of itself.
     pub minimum: Isolation,
     /// Whether stages may reach a network.
     pub network: Network,
@@ -286,10 +286,20 @@ impl IsolationDemand {
     pub(super) fn read(fields: Fields<'_, '_>) -> IsolationDemand {
         let fields = fields.only(&["minimum", "network", "runner"]);
         let default = IsolationDemand::default();
+        let minimum = fields.word("minimum", &ISOLATIONS);
+        if let (Some(Isolation::I5), Some(node)) = (minimum, fields.get("minimum")) {
+            let problem = "no run can show \"I5\" of itself: whose machine it was is decided from the keys of two statements";
+            let hint = "write I4, and independent = true in the policy";
+            let source = fields.source;
+            source.report(
+                &node.span(),
+                Code::WrongValue,
+                problem,
+                Some(hint.to_owned()),
+            );
+        }
         IsolationDemand {
-            minimum: fields
-                .word("minimum", &ISOLATIONS)
-                .unwrap_or(default.minimum),
+            minimum: minimum.unwrap_or(default.minimum),
             network: fields.word("network", NETWORKS).unwrap_or(default.network),
             runner: fields.word("runner", RUNNERS).unwrap_or(default.runner),
         }
@@ -339,7 +349,7 @@ impl UsageBounds {
 pub struct Replicates {
     /// The seeds; each once.
     pub seeds: Vec<u64>,
-    /// The stages that are run with each.
+    /// The stages that are run with each; at least one.
     pub stages: Vec<String>,
     /// Confidence of intervals, between 0 and 1.
     pub confidence: Decimal,
@@ -368,15 +378,32 @@ impl Replicates {
                 None,
             );
         }
+        let stages = fields.texts("stages");
+        let listed = fields.require("stages");
+        if let Some(node) = listed.filter(|node| is_empty_list(node.get_ref())) {
+            source.report(
+                &node.span(),
+                Code::WrongValue,
+                "replicates of no stage would all be the one run",
+                Some(
+                    "name the stages to run with each seed, such as [\"train\", \"evaluate\"]"
+                        .to_owned(),
+                ),
+            );
+        }
         let confidence = confidence(&fields);
         fields.require("seeds")?;
         Some(Replicates {
             seeds,
-            stages: fields.texts("stages"),
+            stages,
             confidence: confidence.or_else(|| "0.95".parse().ok())?,
             place: source.place(fields.place().start),
         })
     }
+}
+
+fn is_empty_list(value: &DeValue<'_>) -> bool {
+    value.as_array().is_some_and(|list| list.is_empty())
 }
 
 /// An exception from what a fact of the environment would weigh.

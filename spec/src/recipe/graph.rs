@@ -268,7 +268,7 @@ fn names(recipe: &Recipe, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A metric that a sample judges needs one: of as many runs as say anything.
+/// A metric that a sample judges needs one: of as many runs as say anything, and each of them a run of its own.
 fn replicates_are_enough(recipe: &Recipe, metric: &Metric, findings: &mut Vec<Finding>) {
     let rule = &metric.rule;
     let method = match (rule.replay.method, rule.regression.method) {
@@ -276,27 +276,101 @@ fn replicates_are_enough(recipe: &Recipe, metric: &Metric, findings: &mut Vec<Fi
         (ReplayMethod::Tost, _) | (_, RegressionMethod::Tost) => "a test of equivalence",
         _ => return,
     };
-    let seeds = recipe.replicates.as_ref().map(|known| known.seeds.len());
-    let (code, problem) = match seeds {
-        Some(seeds) if seeds >= MIN_BASELINE_REPLICATES => return,
-        Some(seeds) => (
-            Code::WrongValue,
-            format!("{seeds} replicates are too few: {MIN_BASELINE_REPLICATES} are needed"),
-        ),
-        None => (
-            Code::MissingKey,
-            "there are no replicates to make one from".to_owned(),
-        ),
+    let hint = "add replicates = { seeds = [1, 2, 3, 4, 5], stages = [...] }";
+    let (code, problem, hint) = match &recipe.replicates {
+        Some(known) if known.seeds.len() < MIN_BASELINE_REPLICATES => {
+            let seeds = known.seeds.len();
+            let problem =
+                format!("{seeds} replicates are too few: {MIN_BASELINE_REPLICATES} are needed");
+            (Code::WrongValue, problem, hint)
+        }
+        Some(known) => {
+            let Some(stage) = stage_not_replicated(recipe, &known.stages, metric) else {
+                return;
+            };
+            let problem = format!(
+                "the replicates do not run stage \"{}\", so that all of them would be one run",
+                stage.name
+            );
+            let hint = "name in replicates.stages the stage that writes the metric, and each between it and another that is named";
+            (Code::WrongValue, problem, hint)
+        }
+        None => {
+            let problem = "there are no replicates to make one from".to_owned();
+            (Code::MissingKey, problem, hint)
+        }
     };
     let problem = format!(
         "metric \"{}\" is judged by {method}, but {problem}",
         metric.name
     );
-    let hint = "add replicates = { seeds = [1, 2, 3, 4, 5], stages = [...] }".to_owned();
-    findings.push(Finding::new(code, metric.place, problem, Some(hint)));
+    let hint = Some(hint.to_owned());
+    findings.push(Finding::new(code, metric.place, problem, hint));
+}
+
+/// The first stage that would have to be among `replicated` for runs of these to measure a metric anew: the one that
+/// writes it, and every one between that and one of them. `None` if each of them is.
+pub(super) fn stage_not_replicated<'a>(
+    recipe: &'a Recipe,
+    replicated: &[String],
+    metric: &Metric,
+) -> Option<&'a Stage> {
+    let stages = &recipe.stages;
+    let writer = recipe.writer_of(metric.from.path.as_str())?;
+    let last = stages.iter().position(|stage| stage.name == writer.name)?;
+    let waits: Vec<Vec<usize>> = stages
+        .iter()
+        .map(|stage| dependencies(stages, stage))
+        .collect();
+    // Each stands after those that it reads from, so one look at each is enough, in both directions.
+    let mut changes = vec![false; stages.len()];
+    for (index, earlier) in waits.iter().enumerate() {
+        let is_named = replicated.contains(&stages[index].name);
+        changes[index] = is_named || earlier.iter().any(|other| changes[*other]);
+    }
+    let mut counts = vec![false; stages.len()];
+    counts[last] = true;
+    for (index, earlier) in waits.iter().enumerate().rev() {
+        if counts[index] {
+            for other in earlier {
+                counts[*other] = true;
+            }
+        }
+    }
+    let is_due = |index: &usize| counts[*index] && (changes[*index] || *index == last);
+    let mut due = (0..stages.len()).filter(is_due).map(|index| &stages[index]);
+    due.find(|stage| !replicated.contains(&stage.name))
+}
+
+/// What a test is held against has to be the baseline's. What a stage writes is this run's own, also in a replay.
+fn yardsticks(recipe: &Recipe, test: &Test, findings: &mut Vec<Finding>) {
+    let held: Vec<(&str, &RecipePath)> = match &test.check {
+        Check::Inference { inputs, expect, .. } => vec![("inputs", inputs), ("expect", expect)],
+        Check::Data { schema, .. } => schema.iter().map(|path| ("schema", path)).collect(),
+        Check::Serialization { .. } => Vec::new(),
+    };
+    for (key, path) in held {
+        let writes = |stage: &&Stage| stage.writes.iter().any(|output| output.overlaps(path));
+        let Some(stage) = recipe.stages.iter().find(writes) else {
+            continue;
+        };
+        let problem = format!(
+            "\"{key}\" of test \"{}\" is \"{path}\", which stage \"{}\" writes: a run would be held against itself",
+            test.name, stage.name
+        );
+        let hint =
+            "keep a file of its own for the test, beside the outputs, and commit it".to_owned();
+        findings.push(Finding::new(
+            Code::WrongValue,
+            test.place,
+            problem,
+            Some(hint),
+        ));
+    }
 }
 
 fn check_test(recipe: &Recipe, test: &Test, findings: &mut Vec<Finding>) {
+    yardsticks(recipe, test, findings);
     let is_known = |path: &RecipePath| {
         recipe.writer_of(path.as_str()).is_some()
             || recipe.inputs.iter().any(|input| input.path.contains(path))

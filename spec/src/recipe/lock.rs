@@ -309,7 +309,7 @@ pub struct LockedMetric {
     pub from: String,
     /// The value, with the text that the file has.
     pub value: Decimal,
-    /// The values of runs with the seeds of `replicates`, in their order.
+    /// The values of runs with the seeds of `replicates`, in their order; none where these do not measure it anew.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replicates: Vec<Decimal>,
 }

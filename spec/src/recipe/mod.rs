@@ -235,6 +235,15 @@ impl Recipe {
         self.replicates.as_ref()
     }
 
+    /// Whether runs with several seeds measure a metric anew, each of them. Where they do not run the stage that
+    /// writes it, or one between that and a stage that they run, its value is that of the one run.
+    pub fn replicates_measure(&self, metric: &Metric) -> bool {
+        let replicates = self.replicates.as_ref();
+        replicates.is_some_and(|replicates| {
+            graph::stage_not_replicated(self, &replicates.stages, metric).is_none()
+        })
+    }
+
     /// Where parameters come from.
     pub fn params(&self) -> &ParamsRule {
         &self.params

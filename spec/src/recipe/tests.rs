@@ -356,6 +356,74 @@ fn names_lead_somewhere() {
 }
 
 #[test]
+fn replicates_run_what_a_sample_is_made_of() {
+    let sampled = SMALL.replace("/loss\"", "/loss\"\nreplay = { method = \"interval\" }");
+    let with = |stages: &str| {
+        format!("replicates = {{ seeds = [1, 2, 3, 4, 5], stages = {stages} }}\n{sampled}")
+    };
+    let finding = refused(
+        &with("[\"prepare\"]"),
+        Code::WrongValue,
+        "do not run stage \"train\"",
+    );
+    assert_eq!(finding.place.line, 14);
+    for good in ["[\"train\"]", "[\"prepare\", \"train\"]"] {
+        assert_eq!(wrong(&with(good)), Vec::<String>::new(), "{good}");
+    }
+    refused(&with("[]"), Code::WrongValue, "replicates of no stage");
+    let without = with("[]").replace(", stages = []", "");
+    refused(&without, Code::MissingKey, "lacks the key \"stages\"");
+    // A metric of one value may stand beside: it gets no sample, and needs none.
+    let beside = format!("replicates = {{ seeds = [1], stages = [\"prepare\"] }}\n{SMALL}");
+    let recipe = Recipe::parse(&beside).unwrap();
+    assert!(!recipe.replicates_measure(&recipe.metrics()[0]));
+    let recipe = Recipe::parse(SMALL).unwrap();
+    assert!(!recipe.replicates_measure(&recipe.metrics()[0]));
+}
+
+#[test]
+fn a_test_is_not_held_against_what_the_run_wrote() {
+    let golden = |inputs: &str, expect: &str| {
+        format!(
+            "{SMALL}[test.t]\nkind = \"inference\"\nrun = [\"sh\", \"{{in}}\", \"{{out}}\"]\ninputs = \"{inputs}\"\nexpect = \"{expect}\"\n"
+        )
+    };
+    assert_eq!(
+        wrong(&golden("golden/in", "golden/out")),
+        Vec::<String>::new()
+    );
+    // Within an output, the output itself, and a directory around it.
+    for own in ["model/golden.json", "model", "work/data.csv", "work/"] {
+        refused(
+            &golden("golden/in", own),
+            Code::WrongValue,
+            "\"expect\" of test",
+        );
+        refused(
+            &golden(own, "golden/out"),
+            Code::WrongValue,
+            "\"inputs\" of test",
+        );
+    }
+    let schema = format!(
+        "{SMALL}[test.t]\nkind = \"data\"\nfile = \"work/data.csv\"\nschema = \"model/schema.json\"\n"
+    );
+    refused(&schema, Code::WrongValue, "\"schema\" of test");
+}
+
+#[test]
+fn isolation_is_what_a_run_can_show() {
+    let minimum = |level: &str| format!("isolation = {{ minimum = \"{level}\" }}\n{SMALL}");
+    let recipe = Recipe::parse(&minimum("I4")).unwrap();
+    assert_eq!(recipe.isolation().minimum, Isolation::I4);
+    let finding = refused(&minimum("I5"), Code::WrongValue, "no run can show");
+    assert!(
+        finding.to_string().contains("independent = true"),
+        "{finding}"
+    );
+}
+
+#[test]
 fn another_version_is_the_only_complaint() {
     let text = SMALL
         .replace("version = 1", "version = 2")

@@ -3,8 +3,8 @@
 
 use super::{path, text};
 use crate::compare::{
-    Baseline, Class, Decimal, ElementType, Fingerprint, MetricRule, Purpose, RowFingerprint,
-    ScalarTolerance, TensorGate, statistics,
+    ArtifactRule, Baseline, Class, Decimal, ElementType, Fingerprint, MetricRule, Purpose,
+    RowFingerprint, ScalarTolerance, TensorFigures, TensorGate, statistics,
 };
 use serde_json::Value;
 
@@ -30,6 +30,45 @@ fn scalars_pass_by_the_rule_of_the_chapter() {
         let (base, now) = (number(&vector, "/base"), number(&vector, "/now"));
         let accepted = rule.accepts(base.value(), now.value());
         assert_eq!(Some(accepted), vector["accepted"].as_bool(), "{vector}");
+    }
+}
+
+/// The figures of two lists of finite numbers, by the words of the chapter: squares, in doubles.
+fn figures_of(base: &[f64], now: &[f64], rule: &ArtifactRule) -> TensorFigures {
+    let pairs = || base.iter().zip(now);
+    let norm = |values: Vec<f64>| values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let bounds = rule.scalar();
+    TensorFigures {
+        elements: base.len() as u64,
+        changed: pairs().filter(|(b, n)| b.to_bits() != n.to_bits()).count() as u64,
+        base_norm: norm(base.to_vec()),
+        now_norm: norm(now.to_vec()),
+        difference_norm: norm(pairs().map(|(b, n)| n - b).collect()),
+        max_abs: pairs().map(|(b, n)| (n - b).abs()).fold(0.0, f64::max),
+        outside: match rule.is_elementwise() {
+            true => pairs().filter(|(b, n)| !bounds.accepts(**b, **n)).count() as u64,
+            false => 0,
+        },
+        ..TensorFigures::default()
+    }
+}
+
+#[test]
+fn tensors_pass_by_norms_that_doubles_hold() {
+    for vector in read("tensors") {
+        let rule: ArtifactRule = serde_json::from_value(vector["rule"].clone()).unwrap();
+        let values = |key: &str| -> Vec<f64> {
+            let list: Vec<Decimal> = serde_json::from_value(vector[key].clone()).unwrap();
+            list.iter().map(Decimal::value).collect()
+        };
+        let found = figures_of(&values("base"), &values("now"), &rule);
+        let judged = rule.gate(ElementType::F64).judge(&found);
+        assert_eq!(
+            Some(judged.is_ok()),
+            vector["accepted"].as_bool(),
+            "{}: {judged:?}",
+            text(&vector, "/name")
+        );
     }
 }
 

@@ -13,6 +13,24 @@ use serde_json::{Value, json};
 const HEAD: &str = "recipe = { version = 1, name = \"x\" }\nenvironment = { kind = \"host\" }\n";
 const STAGE: &str = "[stage.a]\nkind = \"other\"\nrun = [\"a\"]\nout = [\"x\"]\n";
 
+/// Three stages in a row, a metric that the last one writes and a test of two samples judges, replicates of `stages`.
+fn replicated(stages: &str) -> String {
+    let stage = |name: &str, reads: &str, writes: &str| {
+        format!(
+            "[stage.{name}]\nkind = \"other\"\nrun = [\"{name}\"]\n{reads}out = [\"{writes}\"]\n"
+        )
+    };
+    [
+        format!("replicates = {{ seeds = [1, 2, 3, 4, 5], stages = {stages} }}\n"),
+        HEAD.to_owned(),
+        stage("a", "", "x"),
+        stage("b", "in = [\"x\"]\n", "y"),
+        stage("c", "in = [\"y\"]\n", "z"),
+        "[metric.m]\nfrom = \"z#/a\"\nreplay = { method = \"tost\", margin = 0.01 }\n".to_owned(),
+    ]
+    .concat()
+}
+
 /// Name, text, and what is found in it as code, line, column.
 type Refused = (&'static str, String, Vec<(&'static str, u64, u64)>);
 
@@ -137,6 +155,50 @@ fn refused() -> Vec<Refused> {
             vec![("RE12", 1, 14)],
         ),
         (
+            "replicates without stages",
+            format!("replicates = {{ seeds = [1, 2] }}\n{HEAD}{STAGE}"),
+            vec![("RE03", 1, 14)],
+        ),
+        (
+            "replicates of an empty list of stages",
+            format!("replicates = {{ seeds = [1, 2], stages = [] }}\n{HEAD}{STAGE}"),
+            vec![("RE04", 1, 41)],
+        ),
+        (
+            "replicates that do not run what writes the metric",
+            replicated("[\"a\", \"b\"]"),
+            vec![("RE04", 18, 9)],
+        ),
+        (
+            "replicates that leave out a stage between",
+            replicated("[\"a\", \"c\"]"),
+            vec![("RE04", 18, 9)],
+        ),
+        (
+            "golden answers that a stage writes",
+            with(
+                "[test.t]\nkind = \"inference\"\nrun = [\"a\", \"{in}\", \"{out}\"]\ninputs = \"i\"\nexpect = \"x/y\"\n",
+            ),
+            vec![("RE04", 7, 7)],
+        ),
+        (
+            "golden questions that a stage writes",
+            with(
+                "[test.t]\nkind = \"inference\"\nrun = [\"a\", \"{in}\", \"{out}\"]\ninputs = \"x\"\nexpect = \"y\"\n",
+            ),
+            vec![("RE04", 7, 7)],
+        ),
+        (
+            "a schema that a stage writes",
+            with("[test.t]\nkind = \"data\"\nfile = \"x\"\nschema = \"x\"\n"),
+            vec![("RE04", 7, 7)],
+        ),
+        (
+            "isolation that no run can show",
+            format!("isolation = {{ minimum = \"I5\" }}\n{HEAD}{STAGE}"),
+            vec![("RE04", 1, 25)],
+        ),
+        (
             "two errors",
             instead("kind = \"other\"", "knid = \"other\""),
             vec![("RE03", 3, 8), ("RE02", 4, 1)],
@@ -172,6 +234,15 @@ fn refused_recipes() {
             "{}: {error}",
             vector["name"]
         );
+    }
+}
+
+#[test]
+fn replicates_that_run_what_counts_are_read() {
+    // What comes before the first of them is the same in every run, and need not be run again.
+    for stages in ["[\"a\", \"b\", \"c\"]", "[\"b\", \"c\"]", "[\"c\"]"] {
+        let recipe = Recipe::parse(&replicated(stages)).expect(stages);
+        assert!(recipe.replicates_measure(&recipe.metrics()[0]));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sums against a plain loop, counts against a definition, and the order that never changes.
 
 #![allow(clippy::unwrap_used)]
-use super::super::numbers::{F32, F64, I32};
+use super::super::numbers::{F32, F64, I32, I64};
 use super::*;
 use proptest::prelude::*;
 
@@ -56,6 +56,33 @@ fn the_first_of_equal_differences_is_named() {
         (tally.max_at, tally.first_changed, tally.changed),
         (Some(5_000), Some(5_000), 3)
     );
+}
+
+#[test]
+fn integers_that_one_double_stands_for_are_outside_of_every_bound() {
+    let raw = |values: &[i64]| {
+        values
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect::<Vec<u8>>()
+    };
+    let large = 1_i64 << 60;
+    let bounds = ScalarTolerance {
+        abs: Some(1e6_f64.into()),
+        ..ScalarTolerance::default()
+    };
+    let (mut leaves, mut tally) = (Vec::new(), Tally::default());
+    pairs::<I64>(
+        &raw(&[large, 5, large, large]),
+        &raw(&[large, 6, large + 1, large + 256]),
+        10,
+        Some(&bounds),
+        1,
+        &mut leaves,
+        &mut tally,
+    );
+    assert_eq!((tally.outside, tally.outside_at), (1, Some(12)));
+    assert_eq!(tally.changed, 3);
 }
 
 #[test]
