@@ -286,12 +286,14 @@ impl Laboratory {
                 command: &stage.run,
                 shell: false,
                 writes: &stage.writes,
+                first_read: first_read(&stage.run, &stage.reads),
                 sources: &sources,
                 inputs: &read,
                 params: &texts,
                 seed: recipe.determinism().seed,
                 hash_seed: recipe.determinism().hash_seed,
-                threads: recipe.determinism().threads,
+                threads: threads(&recipe, stage),
+                cpus: stage.resources.cpus,
                 device: stage.device.as_deref(),
                 env: &env,
                 facts: &environment.must,
@@ -307,10 +309,12 @@ impl Laboratory {
                 params: texts,
                 seed: recipe.determinism().seed,
                 hash_seed: recipe.determinism().hash_seed,
-                threads: recipe.determinism().threads,
+                threads: threads(&recipe, stage),
+                cpus: stage.resources.cpus,
                 device: stage.device.clone(),
                 key: parts.key(),
                 key_parts: parts,
+                first_read: first_read(&stage.run, &stage.reads).cloned(),
                 sources,
                 inputs: read,
                 outputs: written,
@@ -535,6 +539,12 @@ pub(super) struct Trial {
 
 /// What somebody else writes.
 const MEDDLED: &str = "x,y\n1,1\n2,2\n";
+
+/// What a recipe and its stage tell libraries.
+fn threads(recipe: &Recipe, stage: &Stage) -> u64 {
+    let stated = recipe.determinism().threads.or(stage.resources.cpus);
+    stated.unwrap_or(1)
+}
 
 /// The facts of the laboratory's machine.
 pub(super) fn facts() -> Facts {
