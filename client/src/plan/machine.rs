@@ -78,7 +78,7 @@ fn probe(recipe: &Recipe, machine: &Machine, scratch: &Path) -> Result<StageJob>
     let mut job = StageJob::new("capture", Vec::new(), scratch, scratch);
     let seed = recipe.determinism().seed;
     settings(recipe, seed, machine, None, &mut job)?;
-    job.device = strongest(recipe)?;
+    job.device = strongest(recipe);
     // What fetches computes nothing.
     let stages = recipe.stages().iter();
     let pinned: Vec<Option<u32>> = stages
@@ -93,11 +93,15 @@ fn probe(recipe: &Recipe, machine: &Machine, scratch: &Path) -> Result<StageJob>
     Ok(job)
 }
 
-/// Every device that some stage computes on; processors only if none computes on anything else.
-fn strongest(recipe: &Recipe) -> Result<Device> {
+/// Every device that some stage computes on; processors only if none computes on anything else. One that no runner knows
+/// is refused where its stage is planned: a replay need not run that stage.
+fn strongest(recipe: &Recipe) -> Device {
     let mut found = Device::Cpu;
     for stage in recipe.stages() {
-        found = match (found, device(stage.device.as_deref())?) {
+        let Ok(used) = device(stage.device.as_deref()) else {
+            continue;
+        };
+        found = match (found, used) {
             (Device::Cpu, other) | (other, Device::Cpu) => other,
             (Device::Cuda(one), Device::Cuda(two)) if one.is_empty() || two.is_empty() => {
                 Device::Cuda(Vec::new())
@@ -110,7 +114,7 @@ fn strongest(recipe: &Recipe) -> Result<Device> {
             }
         };
     }
-    Ok(found)
+    found
 }
 
 #[cfg(test)]
@@ -141,6 +145,7 @@ mod tests {
         let cuda = |numbers: &[u32]| Device::Cuda(numbers.to_vec());
         for (devices, due) in [
             (vec!["", "device = \"cpu\""], Device::Cpu),
+            (vec!["device = \"cuda:2\"", "device = \"mps\""], cuda(&[2])),
             (vec!["device = \"cpu\"", "device = \"cuda:0\""], cuda(&[0])),
             (vec!["device = \"cuda:0\"", "device = \"cpu\""], cuda(&[0])),
             (

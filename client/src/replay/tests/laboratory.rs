@@ -406,6 +406,22 @@ impl Laboratory {
         fs::write(self.path("recipe.lock"), lock.as_bytes()).unwrap();
     }
 
+    /// Makes the baseline one of a profile that changes nothing.
+    pub(super) fn record_profile(&self, name: &str, baseline: &str) {
+        let lock = Lock::parse(self.read("recipe.lock").as_bytes()).unwrap();
+        let mut document = lock.into_document();
+        document.profile = Some(name.to_owned());
+        for file in &document.files {
+            if file.role == FileRole::Output {
+                let path = file.path.as_str();
+                let place = format!(".sealstone/profiles/{name}/{path}");
+                self.write(&place, &self.read(path));
+            }
+        }
+        let lock = Lock::seal(document).unwrap();
+        self.write(baseline, std::str::from_utf8(lock.as_bytes()).unwrap());
+    }
+
     /// Replays the project as a working directory.
     pub(super) fn replay(&self, change: impl FnOnce(&mut Trial)) -> Report {
         self.run(false, change)
@@ -434,7 +450,7 @@ impl Laboratory {
         let before = self.snapshot();
         let loaded = match sealed {
             true => Project::of_bundle(self.root.path(), "line:1.0", bundle, None),
-            false => Project::of_directory(self.root.path(), None),
+            false => Project::of_directory(self.root.path(), trial.profile),
         };
         let clock = || "2026-02-01T00:00:00Z".to_owned();
         let halted = |halt: &Halt| {
@@ -521,6 +537,7 @@ impl Laboratory {
 #[derive(Default)]
 pub(super) struct Trial {
     pub(super) scope: Option<ReplayScope>,
+    pub(super) profile: Option<&'static str>,
     pub(super) isolated: bool,
     pub(super) twice: bool,
     pub(super) accept: Option<Isolation>,
