@@ -144,7 +144,7 @@ enum Command {
     Pull(pull::Args),
     /// Build a bundle or working directory again and hold it against what it says of itself
     Replay(replay::Args),
-    /// Make the tests of a recipe, golden answers among them, without running a stage
+    /// Make the tests of a recipe and measure its metrics again, without training
     Test(test::Args),
     /// Judge a bundle by a policy or by keys
     Verify(verify::Args),
