@@ -53,10 +53,12 @@ mod tests {
 
     /// The stages of an evaluation, of a recipe of stages as `name kind what it reads`.
     fn due(stages: &[(&str, &str, &[&str])]) -> Vec<String> {
-        let mut recipe =
-            String::from("recipe = { version = 1, name = \"x\" }\nenvironment = { kind = \"host\" }\n");
+        let mut recipe = String::from(
+            "recipe = { version = 1, name = \"x\" }\nenvironment = { kind = \"host\" }\n",
+        );
         for (name, kind, reads) in stages {
-            let reads: Vec<String> = reads.iter().map(|stage| format!("\"out/{stage}\"")).collect();
+            let reads = reads.iter().map(|stage| format!("\"out/{stage}\""));
+            let reads: Vec<String> = reads.collect();
             recipe += &format!(
                 "[stage.{name}]\nkind = \"{kind}\"\nrun = [\"true\"]\nin = [{}]\nout = [\"out/{name}\"]\n",
                 reads.join(", ")

@@ -62,7 +62,7 @@ fn an_evaluation_asks_the_shipped_weights_where_another_stage_answers() {
         device = \"cpu\"\n[stage.evaluate]";
     let recipe = RECIPE
         .replace("[stage.evaluate]", answers)
-        .replace("\"work/train.csv\", \"model/\"", "\"work/train.csv\", \"work/answers.json\"");
+        .replace("\"model/\"", "\"work/answers.json\"");
     let files = [("src/answer.py", ANSWER), ("src/evaluate.py", MEASURE)];
     let laboratory = Laboratory::with(&recipe, &files);
     let evaluated = |spoilt: &str| {
