@@ -3,6 +3,7 @@
 use sealstone_tests::registry::binary;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -85,10 +86,21 @@ impl Demo {
     }
 
     fn run(&self, args: &[&str]) -> Output {
+        self.run_on(None, args)
+    }
+
+    /// The same on a machine with programs of its own, in a directory that comes first.
+    fn run_on(&self, programs: Option<&Path>, args: &[&str]) -> Output {
+        let path = std::env::var("PATH").unwrap();
+        let path = match programs {
+            Some(programs) => format!("{}:{path}", programs.display()),
+            None => path,
+        };
         let output = Command::new(binary("sealstone").unwrap())
             .args(args)
             .args(["--output", "json"])
             .current_dir(self.path())
+            .env("PATH", path)
             .output()
             .unwrap();
         println!(
@@ -102,7 +114,12 @@ impl Demo {
     /// Runs, which has to end well; which stages were run and not reused.
     #[track_caller]
     fn ran(&self, args: &[&str]) -> Vec<String> {
-        let output = self.run(&[&["run"], args].concat());
+        self.ran_on(None, args)
+    }
+
+    #[track_caller]
+    fn ran_on(&self, programs: Option<&Path>, args: &[&str]) -> Vec<String> {
+        let output = self.run_on(programs, &[&["run"], args].concat());
         assert!(output.status.success(), "{args:?}");
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
         let stages = result["stages"].as_array().unwrap().iter();
@@ -153,6 +170,73 @@ fn a_run_is_locked_and_what_has_not_changed_is_reused() {
     fs::remove_file(demo.path().join("golden/out.txt")).unwrap();
     demo.change("params.toml", "scale = 2", "scale = 5");
     assert_eq!(demo.ran(&[]), ["train"]);
+}
+
+#[test]
+fn what_the_command_gets_otherwise_is_not_reused() {
+    let demo = Demo::new();
+    // Threads that nobody stated follow from the processors.
+    demo.change("recipe.toml", ", threads = 1", "");
+    demo.change(
+        "recipe.toml",
+        "device = \"cpu\"",
+        "device = \"cpu\"\nresources = { cpus = 1 }",
+    );
+    demo.change("src/train.sh", "$rows.0", "$OMP_NUM_THREADS.0");
+    assert_eq!(demo.ran(&[]), ["prepare", "train"]);
+    assert_eq!(demo.lock()["stages"][1]["threads"], 1);
+    demo.change("recipe.toml", "cpus = 1", "cpus = 4");
+    assert!(demo.ran(&[]).contains(&"train".to_owned()));
+    let lock = demo.lock();
+    assert_eq!(lock["metrics"]["rows"]["value"], "4.0");
+    let train = &lock["stages"][1];
+    assert_eq!(train["threads"], 4);
+    assert_eq!(train["cpus"], 4);
+    assert_eq!(demo.ran(&[]), Vec::<String>::new());
+    // The same files are read, and the first of them is another one.
+    let prepared = demo.read("work/sorted.csv");
+    fs::remove_file(demo.path().join("golden/out.txt")).unwrap();
+    demo.change(
+        "recipe.toml",
+        "in = [\"data/raw.csv\", \"src/prepare.sh\"]",
+        "in = [\"src/prepare.sh\", \"data/raw.csv\"]",
+    );
+    assert_eq!(demo.ran(&[]), ["prepare", "train"]);
+    assert_ne!(demo.read("work/sorted.csv"), prepared);
+    assert_eq!(demo.lock()["stages"][0]["firstRead"], "src/prepare.sh");
+}
+
+#[test]
+fn another_accelerator_is_another_machine_though_the_first_stage_uses_none() {
+    let demo = Demo::new();
+    demo.change(
+        "recipe.toml",
+        "device = \"cpu\"",
+        "device = \"cuda:0\"\nresources = { cpus = 1 }",
+    );
+    demo.change(
+        "recipe.toml",
+        "kind = \"prepare\"",
+        "kind = \"prepare\"\ndevice = \"cpu\"\nresources = { cpus = 1 }",
+    );
+    let programs = tempfile::tempdir().unwrap();
+    let accelerator = |name: &str| {
+        let program = programs.path().join("nvidia-smi");
+        let row = format!("{name}, 9.0, 570.86.15, 96.00, Enabled, Disabled, 1980 MHz, 700.00 W");
+        let script = format!("#!/bin/sh\ncase $1 in --query-gpu=*) echo '{row}' ;; esac\n");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    accelerator("NVIDIA H100");
+    let ran = |args: &[&str]| demo.ran_on(Some(programs.path()), args);
+    assert_eq!(ran(&[]), ["prepare", "train"]);
+    let lock = demo.lock();
+    let facts = &lock["environment"]["document"]["facts"];
+    assert_eq!(facts["gpu.name"], "NVIDIA H100");
+    assert_eq!(facts["cpu.count"], 1, "no stage may use more");
+    assert_eq!(ran(&[]), Vec::<String>::new());
+    accelerator("NVIDIA A100");
+    assert_eq!(ran(&[]), ["prepare", "train"]);
 }
 
 #[test]

@@ -657,3 +657,70 @@ async fn the_job_for_kubernetes_replays_a_release() {
         "somebody is told"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_for_kubernetes_replays_a_commit_at_its_scopes() {
+    let server = Server::new().await;
+    let job = &read("kubernetes-commit.yaml")[0];
+    let pod = &job["spec"]["template"]["spec"];
+    let (checkout, replay) = (&pod["initContainers"][0], &pod["containers"][0]);
+    // The pod's directory is here a directory.
+    let place = server.path("pod");
+    let here = |text: &str| text.replace("/work", &place);
+    server.check_out();
+    let run = |code: i32| {
+        let head = server.shell("work", "git rev-parse HEAD", &[]).stdout;
+        let head = String::from_utf8(head).unwrap();
+        let repository = server.path("work");
+        assert!(
+            server
+                .shell(".", "rm -rf pod && mkdir pod", &[])
+                .status
+                .success()
+        );
+        for (container, due) in [(checkout, 0), (replay, code)] {
+            let shell = serde_json::json!(["bash", "-e", "-o", "pipefail", "-c"]);
+            assert_eq!(container["command"], shell);
+            let variables: Vec<(&str, String)> = container["env"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| {
+                    let name = row["name"].as_str().unwrap();
+                    let value = match name {
+                        "REPOSITORY" => repository.clone(),
+                        "COMMIT" => head.trim().to_owned(),
+                        _ => here(row["value"].as_str().unwrap()),
+                    };
+                    (name, value)
+                })
+                .collect();
+            let variables: Vec<(&str, &str)> = variables
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            let name = container["name"].as_str().unwrap();
+            let script = here(container["args"][0].as_str().unwrap());
+            server.step(name, &script, &variables, due);
+        }
+    };
+    let page = |scope: &str| fs::read_to_string(format!("{place}/{scope}.html")).ok();
+    let says = |scope: &str, verdict: &str| {
+        let page = page(scope).unwrap_or_else(|| panic!("{scope} was not replayed"));
+        assert!(page.contains(verdict), "{scope}");
+    };
+    run(0);
+    says("eval", "REPRODUCED");
+    says("smoke", "REPRODUCED");
+    assert!(page("full").is_none(), "nothing of the training changed");
+    server.change_the_training();
+    run(0);
+    says("full", "REPRODUCED_WITH_WARNINGS");
+    // One that diverges keeps no other from being replayed.
+    server.break_the_evaluation();
+    run(2);
+    for scope in ["eval", "smoke", "full"] {
+        says(scope, "DIVERGED");
+        assert_eq!(alert_files(&format!("{place}/alerts/{scope}")), 1);
+    }
+}

@@ -209,6 +209,7 @@ fn stage(stage: &LockedStage) -> Value {
     });
     let more = [
         ("threads", json!(stage.threads)),
+        ("cpus", json!(stage.cpus)),
         ("device", json!(stage.device)),
         ("seed", json!(stage.seed)),
     ];

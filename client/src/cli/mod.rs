@@ -144,7 +144,7 @@ enum Command {
     Pull(pull::Args),
     /// Build a bundle or working directory again and hold it against what it says of itself
     Replay(replay::Args),
-    /// Make the tests of a recipe, golden answers among them, without running a stage
+    /// Make the tests of a recipe and measure its metrics again, without training
     Test(test::Args),
     /// Judge a bundle by a policy or by keys
     Verify(verify::Args),
@@ -407,8 +407,7 @@ mod templates {
     #[test]
     fn the_job_runs_a_command_that_exists_in_a_closed_place() {
         let documents = read("kubernetes-job.yaml");
-        let pod = &documents[0]["spec"]["template"]["spec"];
-        let container = &pod["containers"][0];
+        let container = &documents[0]["spec"]["template"]["spec"]["containers"][0];
         let mut words = vec!["sealstone".to_owned()];
         words.extend(
             container["args"]
@@ -418,6 +417,36 @@ mod templates {
                 .map(|word| word.as_str().unwrap().to_owned()),
         );
         parses(&words);
+        is_closed(&documents);
+    }
+
+    #[test]
+    fn the_job_of_a_commit_runs_commands_that_exist_and_has_no_secret() {
+        let documents = read("kubernetes-commit.yaml");
+        let mut found = Vec::new();
+        commands(&documents[0], &mut found);
+        let is_replay = |line: &&String| line.starts_with("sealstone replay ");
+        assert_eq!(found.len(), 7, "{found:?}");
+        assert_eq!(found.iter().filter(is_replay).count(), 3);
+        for line in &found {
+            if line.starts_with("sealstone replay ") {
+                assert!(line.contains(" --alert-dir "), "nobody is told: {line}");
+            }
+            // What a shell does with the answer is no argument.
+            let line = line.split(" || ").next().unwrap_or_default();
+            let line = line.split(" > ").next().unwrap_or_default();
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            parses(&words);
+        }
+        is_closed(&documents);
+        let text = documents[0].to_string();
+        assert!(!text.contains("secret") && !text.contains("PASSWORD"));
+    }
+
+    /// A pod that reaches nothing but what its policy names, and is not tried again.
+    #[track_caller]
+    fn is_closed(documents: &[Value]) {
+        let pod = &documents[0]["spec"]["template"]["spec"];
         assert_eq!(documents[0]["spec"]["backoffLimit"], 0);
         for (pointer, due) in [
             ("/restartPolicy", Value::from("Never")),
@@ -426,13 +455,19 @@ mod templates {
         ] {
             assert_eq!(pod.pointer(pointer), Some(&due), "{pointer}");
         }
-        assert_eq!(
-            container["resources"]["requests"], container["resources"]["limits"],
-            "guaranteed"
-        );
-        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-        assert!(container["image"].as_str().unwrap().contains("@sha256:"));
+        let of = |name: &str| pod[name].as_array().into_iter().flatten();
+        for container in of("initContainers").chain(of("containers")) {
+            assert_eq!(
+                container["resources"]["requests"], container["resources"]["limits"],
+                "guaranteed"
+            );
+            assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+            assert!(container["image"].as_str().unwrap().contains("@sha256:"));
+        }
         assert_eq!(documents[1]["kind"], "NetworkPolicy");
+        let labels = &documents[0]["spec"]["template"]["metadata"]["labels"];
+        let chosen = &documents[1]["spec"]["podSelector"]["matchLabels"];
+        assert_eq!(chosen, labels, "the policy is this pod's");
         assert!(
             documents[1]["spec"]["policyTypes"]
                 .as_array()

@@ -124,7 +124,8 @@ fn show(stage: &LockedStage, lock: &Lock) -> String {
     let settings = [
         ("seed", stage.seed.map(|seed| seed.to_string())),
         ("hash seed", Some(stage.hash_seed.to_string())),
-        ("threads", stage.threads.map(|threads| threads.to_string())),
+        ("threads", Some(stage.threads.to_string())),
+        ("processors", stage.cpus.map(|cpus| cpus.to_string())),
         ("device", stage.device.clone()),
     ];
     for (name, value) in settings {

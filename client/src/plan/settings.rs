@@ -24,9 +24,7 @@ pub(crate) fn settings(
             .map_err(|_| Error::usage("hash_seed is at most 4294967295: Python takes no more"))?,
     };
     job.limits = Limits {
-        threads: determinism
-            .threads
-            .and_then(|threads| u32::try_from(threads).ok()),
+        threads: threads(recipe),
         ..Limits::default()
     };
     job.net = match recipe.isolation().network {
@@ -39,7 +37,14 @@ pub(crate) fn settings(
     Ok(())
 }
 
-fn device(text: Option<&str>) -> Result<Device> {
+/// The number of threads that the recipe states for all of its stages.
+pub(super) fn threads(recipe: &Recipe) -> Option<u32> {
+    let stated = recipe.determinism().threads;
+    stated.and_then(|threads| u32::try_from(threads).ok())
+}
+
+/// A device by the recipe's word for it.
+pub(super) fn device(text: Option<&str>) -> Result<Device> {
     match text.map(|text| text.split_once(':').unwrap_or((text, ""))) {
         None | Some(("cpu", _)) => Ok(Device::Cpu),
         Some(("cuda", "")) => Ok(Device::Cuda(Vec::new())),

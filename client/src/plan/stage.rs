@@ -3,14 +3,14 @@
 use super::Given;
 use super::command::{command, plain};
 use super::contents::contents;
-use super::settings::settings;
+use super::settings::{settings, threads};
 use crate::error::{Error, Result};
 use crate::runner::{Expected, Input, Net, StageJob};
 use sealstone_spec::compare::Class;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::recipe::{
     KeyMaterial, KeyParts, LockedFile, Origin, Params, PathDigest, Placeholder, Recipe, RecipePath,
-    Stage, StageKind, must_digest,
+    Stage, StageKind, first_read, must_digest,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,6 +38,10 @@ pub struct Planned {
     pub env: BTreeMap<String, String>,
     /// Its seed.
     pub seed: Option<u64>,
+    /// Threads that libraries are told to use.
+    pub threads: u64,
+    /// What `{in}` in its command stands for.
+    pub first_read: Option<RecipePath>,
 }
 
 /// The strictest class that a recipe demands of any output: it decides which facts of the environment
@@ -122,6 +126,11 @@ pub(crate) fn keyed(
                 .map(|file| (file.path.as_str().to_owned(), file)),
         );
     }
+    // What libraries are told follows from the processors where no number is stated.
+    job.limits.threads = threads(recipe);
+    limits(stage, &mut job);
+    let threads = u64::from(job.threads());
+    let first = first_read(&stage.run, &stage.reads);
     let texts = params.select(&stage.params).texts();
     let env: BTreeMap<String, String> = recipe
         .determinism()
@@ -134,12 +143,14 @@ pub(crate) fn keyed(
         command: &stage.run,
         shell: stage.shell,
         writes: &stage.writes,
+        first_read: first,
         sources: &sources,
         inputs: &inputs,
         params: &texts,
         seed,
         hash_seed: recipe.determinism().hash_seed,
-        threads: recipe.determinism().threads,
+        threads,
+        cpus: stage.resources.cpus,
         device: stage.device.as_deref(),
         env: &env,
         facts: &must_digest(&machine.facts, class),
@@ -154,6 +165,8 @@ pub(crate) fn keyed(
         params: texts,
         env,
         seed,
+        threads,
+        first_read: first.cloned(),
     })
 }
 

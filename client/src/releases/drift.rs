@@ -328,7 +328,9 @@ fn stages(drift: &mut Drift, base: &Lock, now: &Lock) {
         ]);
         let more = [
             ("seed", stage.seed.map(|seed| seed.to_string())),
-            ("threads", stage.threads.map(|threads| threads.to_string())),
+            ("threads", Some(stage.threads.to_string())),
+            ("cpus", stage.cpus.map(|cpus| cpus.to_string())),
+            ("in", stage.first_read.as_ref().map(ToString::to_string)),
             ("device", stage.device.clone()),
         ];
         for (name, value) in more {

@@ -146,6 +146,20 @@ fn code(project: &Project, stage: &Stage, locked: &LockedStage, planned: &Planne
             stage.run.join(" ")
         ));
     }
+    // The same paths in another order: the command, or SEALSTONE_OUT, is about another file.
+    let pairs = [
+        ("in", locked.first_read.as_ref(), planned.first_read.as_ref()),
+        (
+            "out",
+            locked.outputs.first().map(|output| &output.path),
+            stage.writes.first(),
+        ),
+    ];
+    for (word, then, now) in pairs {
+        if then != now {
+            changes.push(format!("{{{word}}} {}→{}", shown(&then), shown(&now)));
+        }
+    }
     let sources = &planned.sources;
     for item in sources.iter().filter(|item| !locked.sources.contains(item)) {
         let now: BTreeMap<&str, &Digest> = planned
@@ -184,11 +198,14 @@ fn environment(
 ) -> Vec<String> {
     let determinism = project.recipe.determinism();
     let mut changes = Vec::new();
-    if locked.threads != determinism.threads {
+    if locked.threads != planned.threads {
+        changes.push(format!("threads {}→{}", locked.threads, planned.threads));
+    }
+    if locked.cpus != stage.resources.cpus {
         changes.push(format!(
-            "threads {}→{}",
-            shown(&locked.threads),
-            shown(&determinism.threads)
+            "cpus {}→{}",
+            shown(&locked.cpus),
+            shown(&stage.resources.cpus)
         ));
     }
     if locked.hash_seed != determinism.hash_seed {

@@ -29,10 +29,12 @@ pub(super) fn run_all(
     let roots = project.roots_with(made, workspace);
     let patient = Patient(tools.runner);
     let mut found = Vec::new();
-    // Golden answers are those of the whole model, not of a profile's.
-    let profiled = project.lock.profile.is_some();
-    let due = |test: &&Test| !profiled || !matches!(test.check, Check::Inference { .. });
-    for test in project.recipe.tests().iter().filter(due) {
+    for test in project
+        .recipe
+        .tests()
+        .iter()
+        .filter(|test| is_due(project, test))
+    {
         let room = Room::make(workspace, &format!("test-{}", test.name))?;
         let given = Given {
             recipe: &project.recipe,
@@ -69,6 +71,11 @@ pub(super) fn run_all(
         });
     }
     Ok(found)
+}
+
+/// Whether a test is made: golden answers are those of the whole model, not of a profile's.
+pub(super) fn is_due(project: &Project, test: &Test) -> bool {
+    project.lock.profile.is_none() || !matches!(test.check, Check::Inference { .. })
 }
 
 fn row(test: &Test, rule: Option<String>, result: TestResult, said: &str) -> TestRow {

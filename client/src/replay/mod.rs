@@ -9,6 +9,7 @@
 //! | `settings` | scope, mode, what was accepted |
 //! | `outline` | reports of replays that ran nothing |
 //! | `session` | the whole, in its order |
+//! | `scope` | which stages are asked for |
 //! | `stages` | each stage planned, run, held against the lock |
 //! | `replicates` | the same with the other seeds, where a metric needs a sample |
 //! | `results` | metrics and tests, and what they say about files |
@@ -46,6 +47,7 @@ mod replicates;
 mod resources;
 mod results;
 mod room;
+mod scope;
 mod session;
 mod settings;
 mod stages;

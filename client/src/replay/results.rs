@@ -65,6 +65,7 @@ impl Session<'_> {
                 );
             }
         }
+        let is_tested = !tests.is_empty();
         for row in documents::look(project) {
             self.note(
                 "docs.compare",
@@ -79,10 +80,13 @@ impl Session<'_> {
             }
             tests.push(row);
         }
+        let unasked = project.recipe.tests().iter();
+        let unasked = unasked.filter(|test| !checks::is_due(project, test));
         let golden: Vec<Held> = tests
             .iter()
             .filter(|test| test.kind == "inference")
             .map(|test| Held::of(test.ok, test.undecided))
+            .chain(unasked.map(|_| Held::Open))
             .collect();
         self.report.tests = tests;
         for (row, _) in &judged {
@@ -123,6 +127,15 @@ impl Session<'_> {
             !left_out.is_empty(),
         );
         self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
+        let mut stages = self.report.stages.iter();
+        let is_compared = stages.any(|stage| !stage.artifacts.is_empty());
+        let is_measured = is_tested || !self.report.metrics.is_empty();
+        // A stage that did not end well has its own reason.
+        if !is_compared && !is_measured && self.broken.is_empty() {
+            let scope = self.settings.scope;
+            let text = "the recipe has nothing that this scope runs, measures or tests";
+            self.reason(Verdict::Inconclusive, "unmeasured", scope.as_str(), text);
+        }
         Ok(())
     }
 }
@@ -155,7 +168,8 @@ impl Held {
 
 /// What metrics and golden answers say about files: where only function or statistics are demanded of weights,
 /// these decide; and a file of metrics is as good as the metrics in it, unless its bytes are demanded. Where they say
-/// nothing, neither do they of files. `left_out` says that a metric was not asked in this scope.
+/// nothing, neither do they of files. A golden answer that was not asked is an open one, and `left_out` says the same of
+/// a metric. A sample says less than a number: what it decides is as good as it, and no more is demanded of that file.
 fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[Held], left_out: bool) {
     let metrics = judged.iter().map(|(row, _)| Held::of_metric(row)).max();
     let metrics = metrics.max(left_out.then_some(Held::Open));
@@ -174,8 +188,15 @@ fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[Held
         let of_file: Vec<&(MetricRow, Class)> =
             judged.iter().filter(|(row, _)| in_file(row)).collect();
         let in_it = of_file.iter().map(|(row, _)| Held::of_metric(row)).max();
+        // One that the baseline has not is held against nothing.
+        let held = of_file.iter().filter(|(metric, _)| metric.base.is_some());
+        let by_sample = held
+            .clone()
+            .any(|(metric, _)| metric.rule.contains_key("method"));
+        let sampled = held.map(|(_, class)| *class).min();
         let (said, reached) = match row.required {
             Class::BitExact | Class::ContentExact => continue,
+            _ if by_sample => (in_it, sampled.unwrap_or(class).min(Class::Numeric)),
             required if in_it.is_some() => {
                 let lowest = of_file.iter().map(|(_, class)| *class).min();
                 let lowest = lowest.unwrap_or(class).min(Class::Numeric);
@@ -187,6 +208,9 @@ fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[Held
         };
         match said {
             Some(Held::Holds) => {
+                if by_sample {
+                    row.required = row.required.min(reached);
+                }
                 row.class = Some(reached.max(class));
                 row.ok = reached.satisfies(row.required);
             }
@@ -198,4 +222,75 @@ fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[Held
 
 fn shown(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or("nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    /// A stage with one file that is another one than the baseline's, after what is said of it.
+    fn settled(
+        required: Class,
+        judged: &[(MetricRow, Class)],
+        golden: &[Held],
+    ) -> (Option<Class>, Class, bool) {
+        let (base, now) = (
+            sealstone_spec::digest::Digest::sha256(b"then"),
+            sealstone_spec::digest::Digest::sha256(b"now"),
+        );
+        let stage = json!({"name": "evaluate", "status": "OK", "artifacts": [
+            {"path": "m.json", "base": base, "now": now, "class": "divergent", "required": required, "ok": false}]});
+        let mut stages: Vec<StageRow> = vec![serde_json::from_value(stage).unwrap()];
+        settle(&mut stages, judged, golden, false);
+        let row = &stages[0].artifacts[0];
+        (row.class, row.required, row.ok)
+    }
+
+    fn metric(method: Option<&str>, class: Class) -> (MetricRow, Class) {
+        let mut row = json!({"name": "loss", "from": "m.json#/loss", "base": "0.1", "now": "0.2", "mode": "replay", "ok": true});
+        if let Some(method) = method {
+            row["rule"] = json!({"method": method});
+        }
+        (serde_json::from_value(row).unwrap(), class)
+    }
+
+    #[test]
+    fn what_a_sample_decides_is_statistical() {
+        let scalar = metric(None, Class::Numeric);
+        for method in ["interval", "tost"] {
+            let sample = metric(Some(method), Class::Statistical);
+            for judged in [vec![sample.clone()], vec![sample, scalar.clone()]] {
+                assert_eq!(
+                    settled(Class::Numeric, &judged, &[]),
+                    (Some(Class::Statistical), Class::Statistical, true)
+                );
+            }
+        }
+        let numeric = (Some(Class::Numeric), Class::Numeric, true);
+        assert_eq!(settled(Class::Numeric, std::slice::from_ref(&scalar), &[]), numeric);
+        // One that is new has no class, and takes none away.
+        let mut new = metric(Some("interval"), Class::Divergent);
+        new.0.base = None;
+        assert_eq!(settled(Class::Numeric, &[scalar, new], &[]), numeric);
+    }
+
+    #[test]
+    fn where_only_function_is_demanded_golden_answers_decide() {
+        let functional = Class::Functional;
+        for (golden, due) in [
+            (vec![Held::Holds], (Some(functional), functional, true)),
+            // One that was not asked leaves it open.
+            (vec![Held::Open], (None, functional, false)),
+            (vec![Held::Holds, Held::Open], (None, functional, false)),
+            (
+                vec![Held::Open, Held::Fails],
+                (Some(Class::Divergent), functional, false),
+            ),
+            (vec![], (Some(Class::Divergent), functional, false)),
+        ] {
+            assert_eq!(settled(functional, &[], &golden), due, "{golden:?}");
+        }
+    }
 }

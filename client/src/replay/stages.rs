@@ -23,15 +23,6 @@ use sealstone_spec::report::{
 use std::time::Instant;
 
 impl Session<'_> {
-    /// Whether the scope asks for a stage to be run.
-    pub(super) fn is_due(&self, stage: &Stage) -> bool {
-        match self.settings.scope {
-            ReplayScope::Full | ReplayScope::Smoke => stage.kind != StageKind::Fetch,
-            ReplayScope::Eval => matches!(stage.kind, StageKind::Evaluate),
-            _ => false,
-        }
-    }
-
     /// Runs every stage that is due; of the others, the baseline's files are taken as they are.
     pub(super) fn stages(&mut self) -> Result<()> {
         let project = self.project;
@@ -122,8 +113,11 @@ impl Session<'_> {
             self.skip(stage, &format!("{need}, which it needs, did not end well"));
             return Ok(());
         }
-        // A replay of the evaluation alone is about the weights that were shipped.
-        let alone = self.settings.isolated || self.settings.scope == ReplayScope::Eval;
+        // A replay of the evaluation alone is about the weights that were shipped, and the answers that it got from them.
+        let needs = project.recipe.dependencies(stage);
+        let is_first = !needs.iter().any(|need| self.is_due(need));
+        let is_evaluation = self.settings.scope == ReplayScope::Eval;
+        let alone = self.settings.isolated || (is_evaluation && is_first);
         let produced = match alone {
             true => baseline_of_needs(project, stage)?,
             false => self.made.clone(),
@@ -221,7 +215,9 @@ impl Session<'_> {
             .find(|path| roots.files(recipe, path).is_err());
         // What a stage of this replay should have written is an error; what nobody brought is not.
         let (verdict, code) = match absent.map(|path| recipe.origin_of(path)) {
-            Some(Origin::Output(_)) if !alone => (Verdict::Error, "stage"),
+            Some(Origin::Output(writer)) if !alone && self.is_due(writer) => {
+                (Verdict::Error, "stage")
+            }
             Some(Origin::Output(_) | Origin::Input) => (Verdict::Inconclusive, "input-missing"),
             _ => (Verdict::Error, "stage"),
         };

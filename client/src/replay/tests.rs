@@ -4,3 +4,4 @@
 
 mod faults;
 mod laboratory;
+mod scopes;

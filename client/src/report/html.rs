@@ -15,7 +15,9 @@ use data_encoding::BASE64;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use sealstone_spec::digest::Digest;
-use sealstone_spec::report::{ArtifactRow, Report, StageRow, StageStatus, Verdict, hint};
+use sealstone_spec::report::{
+    ArtifactRow, ReplayScope, Report, StageRow, StageStatus, Verdict, hint,
+};
 use serde_json::{Value, json};
 
 const TEMPLATE: &str = include_str!("html/page.html");
@@ -108,12 +110,31 @@ fn model(report: &Report, around: &Surroundings) -> Value {
 }
 
 fn sentence(report: &Report) -> String {
+    let (fine, other) = match report.scope {
+        ReplayScope::Verify => (
+            "Bytes were looked at and nothing halted; nothing was run",
+            "Bytes are not what they should be",
+        ),
+        ReplayScope::Infer => (
+            "The weights that were shipped were tested and do what they should; no stage was run",
+            "The weights that were shipped were tested and do not do what they should",
+        ),
+        ReplayScope::Eval => (
+            "The weights that were shipped were evaluated again and do what they should; nothing was trained",
+            "The weights that were shipped were evaluated again and do not do what they should",
+        ),
+        ReplayScope::Smoke => (
+            "A short run of everything was made again and is what it should be",
+            "A short run of everything was made again and is not what it should be",
+        ),
+        _ => (
+            "Everything was built again and is what it should be",
+            "It was built again and is not what it should be",
+        ),
+    };
     match report.verdict {
-        Verdict::Reproduced => "Everything was built again and is what it should be.".into(),
-        Verdict::ReproducedWithWarnings => {
-            "Everything was built again and is what it should be; some things deserve a look."
-                .into()
-        }
+        Verdict::Reproduced => format!("{fine}."),
+        Verdict::ReproducedWithWarnings => format!("{fine}; some things deserve a look."),
         Verdict::Inconclusive => "It could not be decided whether this is the same.".into(),
         Verdict::Diverged => match report
             .first_divergence
@@ -121,10 +142,10 @@ fn sentence(report: &Report) -> String {
             .filter(|first| !first.tolerated)
         {
             Some(first) => format!(
-                "It was built again and is not what it should be. It began in stage {}.",
+                "{other}. It began in stage {}.",
                 clean(&first.stage, 60)
             ),
-            None => "It was built again and is not what it should be.".into(),
+            None => format!("{other}."),
         },
         Verdict::Error => {
             "A stage did not end well, so nothing can be said about the bundle.".into()

@@ -3,7 +3,7 @@
 //! `SEALSTONE_WRITE_GOLDEN=1 cargo test report::tests`.
 
 use super::*;
-use sealstone_spec::report::{Reason, Report, TrailEntry, Verdict};
+use sealstone_spec::report::{Reason, ReplayScope, Report, TrailEntry, Verdict};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -96,6 +96,26 @@ fn renderings_are_those_that_were_looked_at() {
         golden(&format!("{name}.md"), &markdown(&report, &around()));
     }
     golden("full.html", &html(&full(), &around()).unwrap());
+}
+
+#[test]
+fn a_page_does_not_say_that_more_was_done_than_the_scope_asks() {
+    let built = "Everything was built again";
+    for scope in ReplayScope::ALL {
+        for verdict in [
+            Verdict::Reproduced,
+            Verdict::ReproducedWithWarnings,
+            Verdict::Diverged,
+        ] {
+            let mut report = reproduced();
+            (report.scope, report.verdict) = (scope, verdict);
+            let page = html(&report, &around()).unwrap();
+            let is_whole = scope == ReplayScope::Full && verdict != Verdict::Diverged;
+            assert_eq!(page.contains(built), is_whole, "{scope} {verdict:?}");
+            let again = page.contains("built again");
+            assert_eq!(again, scope == ReplayScope::Full, "{scope} {verdict:?}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! decided them. The four parts tell what changed. Times, log and usage are no part of it.
 
 use super::path::RecipePath;
+use super::substitution::placeholders;
 use crate::canonical::to_canonical_json;
 use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct KeyParts {
     pub code: Digest,
     /// Parameters and seed.
     pub params: Digest,
-    /// The facts of the environment that must match, variables, threads, device.
+    /// The facts of the environment that must match, variables, threads, processors, device.
     pub environment: Digest,
     /// Inputs, and outputs of other stages.
     pub inputs: Digest,
@@ -39,15 +40,30 @@ pub struct PathDigest {
     pub files: Option<u64>,
 }
 
+/// What `{in}` stands for in a command that has this word: the first path that the stage reads. Where no command asks,
+/// the order of what is read decides nothing.
+pub fn first_read<'a>(command: &[String], reads: &'a [RecipePath]) -> Option<&'a RecipePath> {
+    reads.first().filter(|_| asks_for_first(command))
+}
+
+/// Whether a command has the word `{in}`.
+pub(super) fn asks_for_first(command: &[String]) -> bool {
+    let mut words = command.iter().flat_map(|item| placeholders(item));
+    words.any(|word| word.0 == "in")
+}
+
 /// What a key is made of.
 #[derive(Clone, Debug)]
 pub struct KeyMaterial<'a> {
-    /// The command, before anything is put in for words in braces.
+    /// The command, before anything is put in for words in braces: a parameter in it is a change of parameters, not of
+    /// code.
     pub command: &'a [String],
     /// Whether a shell reads it.
     pub shell: bool,
-    /// The paths that it writes.
+    /// The paths that it writes, in the recipe's order: the first is what `{out}` and `SEALSTONE_OUT` name.
     pub writes: &'a [RecipePath],
+    /// What `{in}` names, as [`first_read`] says.
+    pub first_read: Option<&'a RecipePath>,
     /// The project's files that it reads.
     pub sources: &'a [PathDigest],
     /// Inputs and outputs of other stages that it reads.
@@ -58,8 +74,10 @@ pub struct KeyMaterial<'a> {
     pub seed: Option<u64>,
     /// `PYTHONHASHSEED`.
     pub hash_seed: u64,
-    /// Number of threads.
-    pub threads: Option<u64>,
+    /// Number of threads that libraries are told to use, stated or not: without a number it follows from `cpus`.
+    pub threads: u64,
+    /// Processors that it may use; none if it may use all.
+    pub cpus: Option<u64>,
     /// The device.
     pub device: Option<&'a str>,
     /// Variables that recipe and stage set.
@@ -81,13 +99,16 @@ impl KeyMaterial<'_> {
         };
         let mut writes: Vec<&str> = self.writes.iter().map(RecipePath::as_str).collect();
         writes.sort_unstable();
+        // With the slash of a directory, as the command gets it.
+        let named = |path: Option<&RecipePath>| path.map(ToString::to_string);
         KeyParts {
             code: digest(
-                &json!({"command": self.command, "shell": self.shell, "sources": listed(self.sources), "writes": writes}),
+                &json!({"command": self.command, "in": named(self.first_read), "out": named(self.writes.first()),
+                "shell": self.shell, "sources": listed(self.sources), "writes": writes}),
             ),
             params: digest(&json!({"params": self.params, "seed": self.seed})),
             environment: digest(
-                &json!({"device": self.device, "env": self.env, "facts": self.facts,
+                &json!({"cpus": self.cpus, "device": self.device, "env": self.env, "facts": self.facts,
                 "hashSeed": self.hash_seed, "threads": self.threads}),
             ),
             inputs: digest(&listed(self.inputs)),
@@ -99,7 +120,7 @@ impl KeyParts {
     /// The key.
     pub fn key(&self) -> Digest {
         digest(
-            &json!({"schema": "sealstone-stage-key/v1", "code": self.code, "params": self.params,
+            &json!({"schema": "sealstone-stage-key/v2", "code": self.code, "params": self.params,
             "environment": self.environment, "inputs": self.inputs}),
         )
     }
@@ -139,7 +160,9 @@ mod tests {
             files: None,
         };
         let command = ["python3".to_owned(), "train.py".to_owned()];
-        let writes = ["model".parse().unwrap()];
+        let writes: [RecipePath; 2] = ["model".parse().unwrap(), "log".parse().unwrap()];
+        let swapped_writes = [writes[1].clone(), writes[0].clone()];
+        let (data, b): (RecipePath, RecipePath) = ("data".parse().unwrap(), "b".parse().unwrap());
         let (sources, inputs) = ([path("train.py", "1")], [path("data", "1"), path("b", "2")]);
         let (params, env) = (
             [("lr".to_owned(), "0.1".to_owned())].into(),
@@ -150,12 +173,14 @@ mod tests {
             command: &command,
             shell: false,
             writes: &writes,
+            first_read: Some(&data),
             sources: &sources,
             inputs: &inputs,
             params: &params,
             seed: Some(1),
             hash_seed: 0,
-            threads: Some(1),
+            threads: 1,
+            cpus: None,
             device: None,
             env: &env,
             facts: &facts,
@@ -188,6 +213,28 @@ mod tests {
                 },
                 "code",
             ),
+            // Nothing else is read or written, but `{in}` and `{out}` are others.
+            (
+                KeyMaterial {
+                    first_read: Some(&b),
+                    ..base.clone()
+                },
+                "code",
+            ),
+            (
+                KeyMaterial {
+                    writes: &swapped_writes,
+                    ..base.clone()
+                },
+                "code",
+            ),
+            (
+                KeyMaterial {
+                    cpus: Some(4),
+                    ..base.clone()
+                },
+                "env",
+            ),
             (
                 KeyMaterial {
                     seed: Some(2),
@@ -197,7 +244,7 @@ mod tests {
             ),
             (
                 KeyMaterial {
-                    threads: Some(2),
+                    threads: 2,
                     ..base.clone()
                 },
                 "env",
@@ -227,5 +274,20 @@ mod tests {
             assert_eq!(parts.changes(&changed.parts()), [due]);
             assert_ne!(parts.key(), changed.parts().key());
         }
+    }
+
+    #[test]
+    fn what_is_read_first_counts_where_the_command_asks_for_it() {
+        let reads: Vec<RecipePath> = vec!["data/".parse().unwrap(), "b".parse().unwrap()];
+        let command = |item: &str| vec!["cat".to_owned(), item.to_owned()];
+        for (item, due) in [
+            ("--from={in}", Some("data/")),
+            ("{out}", None),
+            ("{{in}}", None),
+        ] {
+            let found = first_read(&command(item), &reads);
+            assert_eq!(found.map(ToString::to_string).as_deref(), due, "{item}");
+        }
+        assert_eq!(first_read(&command("{in}"), &[]), None);
     }
 }

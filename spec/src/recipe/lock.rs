@@ -6,7 +6,7 @@
 //! **Invariant:** a [`Lock`] is consistent: its bytes are canonical, its paths are safe and written once,
 //! digests of directories and stages' keys follow from what stands in it.
 
-use super::key::{KeyMaterial, KeyParts, PathDigest};
+use super::key::{KeyMaterial, KeyParts, PathDigest, asks_for_first, first_read};
 use super::listing::listing_digest;
 use super::path::RecipePath;
 use super::words::{Risk, StageKind};
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 /// The schema that is written and read here.
-pub const LOCK_SCHEMA: &str = "sealstone-lock/v1";
+pub const LOCK_SCHEMA: &str = "sealstone-lock/v2";
 /// Longest lock that is read, in bytes: 100,000 files take about 20 MiB.
 pub const MAX_LOCK_BYTES: usize = 64 << 20;
 
@@ -263,9 +263,11 @@ pub struct LockedStage {
     pub seed: Option<u64>,
     /// `PYTHONHASHSEED`.
     pub hash_seed: u64,
-    /// Threads.
+    /// Threads that libraries were told to use.
+    pub threads: u64,
+    /// Processors that it might use; none if all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub threads: Option<u64>,
+    pub cpus: Option<u64>,
     /// The device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -273,6 +275,9 @@ pub struct LockedStage {
     pub key: Digest,
     /// Its parts.
     pub key_parts: KeyParts,
+    /// What `{in}` in its command stood for; none where the command has no such word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_read: Option<RecipePath>,
     /// The project's files that it read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<PathDigest>,
@@ -506,6 +511,7 @@ impl Lock {
                 && locked.shell == stage.shell
                 && locked.kind == stage.kind
                 && written == stage.writes.iter().collect::<Vec<_>>()
+                && locked.first_read.as_ref() == first_read(&stage.run, &stage.reads)
                 && read == stage.reads.iter().collect();
             if !same {
                 found.push(format!(
@@ -663,6 +669,15 @@ fn check(lock: &LockDocument) -> Result<(), String> {
                 ));
             }
         }
+        let mut read = stage.sources.iter().chain(&stage.inputs);
+        let first = stage.first_read.as_ref();
+        if first.is_some() != asks_for_first(&stage.command)
+            || first.is_some_and(|first| !read.any(|item| item.path == *first))
+        {
+            return Err(format!(
+                "stage \"{name}\" has another first input than its command and what it read"
+            ));
+        }
         let writes: Vec<RecipePath> = stage
             .outputs
             .iter()
@@ -672,12 +687,14 @@ fn check(lock: &LockDocument) -> Result<(), String> {
             command: &stage.command,
             shell: stage.shell,
             writes: &writes,
+            first_read: stage.first_read.as_ref(),
             sources: &stage.sources,
             inputs: &stage.inputs,
             params: &stage.params,
             seed: stage.seed,
             hash_seed: stage.hash_seed,
             threads: stage.threads,
+            cpus: stage.cpus,
             device: stage.device.as_deref(),
             env: &stage.env,
             facts: &lock.environment.must,

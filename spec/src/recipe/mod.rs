@@ -35,7 +35,7 @@ pub use conditions::{
     Determinism, Environment, Exemption, IsolationDemand, Replicates, Torch, UsageBounds,
 };
 pub use finding::{Code, Finding, Place, RecipeError, Severity};
-pub use key::{KeyMaterial, KeyParts, PathDigest};
+pub use key::{KeyMaterial, KeyParts, PathDigest, first_read};
 pub use lint::{Project, lint};
 pub use listing::{LEFT_BEHIND, is_left_behind, listing_digest};
 pub use lock::{

@@ -11,7 +11,7 @@ use std::fmt;
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Everything was built again and is what it should be.
+    /// Everything that the scope asks for was done again and is what it should be.
     Reproduced,
     /// The same, and something deserves a look: drift, slower stages, an accepted lower isolation.
     ReproducedWithWarnings,

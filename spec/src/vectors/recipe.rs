@@ -270,9 +270,10 @@ fn listings() {
 fn by_hand(material: &Value) -> Value {
     let digest = |value: Value| json!(Digest::sha256(&to_canonical_json(&value).unwrap()));
     json!({
-        "code": digest(json!({"command": material["command"], "shell": false, "sources": [["a.py", material["source"]]], "writes": ["model"]})),
+        "code": digest(json!({"command": material["command"], "in": material["in"], "out": "model/", "shell": false,
+            "sources": [["a.py", material["source"]]], "writes": ["log", "model"]})),
         "params": digest(json!({"params": {"lr": "0.1"}, "seed": material["seed"]})),
-        "environment": digest(json!({"device": "cpu", "env": {"A": "1"}, "facts": material["facts"], "hashSeed": 0, "threads": 2})),
+        "environment": digest(json!({"cpus": material["cpus"], "device": "cpu", "env": {"A": "1"}, "facts": material["facts"], "hashSeed": 0, "threads": 2})),
         "inputs": digest(json!([["data", material["input"]], ["work/x", material["input"]]])),
     })
 }
@@ -286,37 +287,46 @@ fn keys() {
     let must = must_digest(&facts, Class::BitExact);
     assert_eq!(must, Digest::sha256(br#"{"libc.version":"2.36"}"#));
     let (source, input) = (Digest::sha256(b"source"), Digest::sha256(b"input"));
-    let built: Vec<Value> = [json!(7), Value::Null]
-        .into_iter()
-        .map(|seed| {
-            let material = json!({"command": ["python3", "a.py", "{seed}"], "source": source, "seed": seed, "input": input, "facts": must});
-            let parts = by_hand(&material);
-            let mut whole = parts.clone();
-            whole["schema"] = json!("sealstone-stage-key/v1");
-            let key = Digest::sha256(&to_canonical_json(&whole).unwrap());
-            json!({"material": material, "parts": parts, "key": key})
-        })
-        .collect();
+    let built: Vec<Value> = [
+        (json!(7), "{seed}", Value::Null, Value::Null),
+        (Value::Null, "{seed}", Value::Null, Value::Null),
+        (json!(7), "{in}", json!("work/x"), json!(2)),
+        (json!(7), "{in}", json!("data"), json!(2)),
+    ]
+    .into_iter()
+    .map(|(seed, word, first, cpus)| {
+        let material = json!({"command": ["python3", "a.py", word], "source": source, "seed": seed, "input": input,
+            "in": first, "cpus": cpus, "facts": must});
+        let parts = by_hand(&material);
+        let mut whole = parts.clone();
+        whole["schema"] = json!("sealstone-stage-key/v2");
+        let key = Digest::sha256(&to_canonical_json(&whole).unwrap());
+        json!({"material": material, "parts": parts, "key": key})
+    })
+    .collect();
     let content = |path: &str, digest| PathDigest {
         path: path.parse().unwrap(),
         digest,
         size: 1,
         files: None,
     };
-    let writes: Vec<RecipePath> = vec!["model/".parse().unwrap()];
+    let writes: Vec<RecipePath> = vec!["model/".parse().unwrap(), "log".parse().unwrap()];
     for vector in agree("recipe/keys.json", &json!(built)).as_array().unwrap() {
         let material = &vector["material"];
         let command: Vec<String> = serde_json::from_value(material["command"].clone()).unwrap();
+        let first: Option<RecipePath> = material["in"].as_str().map(|path| path.parse().unwrap());
         let parts = KeyMaterial {
             command: &command,
             shell: false,
             writes: &writes,
+            first_read: first.as_ref(),
             sources: &[content("a.py", source)],
             inputs: &[content("work/x", input), content("data", input)],
             params: &[("lr".to_owned(), "0.1".to_owned())].into(),
             seed: material["seed"].as_u64(),
             hash_seed: 0,
-            threads: Some(2),
+            threads: 2,
+            cpus: material["cpus"].as_u64(),
             device: Some("cpu"),
             env: &[("A".to_owned(), "1".to_owned())].into(),
             facts: &must,

@@ -205,11 +205,11 @@ impl Args {
         }
     }
 
-    /// A replay of the tests alone.
+    /// A replay of what can be asked of weights that are there.
     pub(super) fn of_tests(tests: super::test::Args) -> Args {
         Args {
             target: tests.target,
-            scope: ReplayScope::Infer,
+            scope: tests.scope,
             profile: None,
             isolated: false,
             twice: false,
@@ -483,16 +483,15 @@ mod tests {
     use clap::Parser as _;
 
     #[test]
-    fn testing_is_a_replay_that_runs_no_stage() {
+    fn testing_is_a_replay_that_trains_nothing() {
         let parsed = |words: &[&str]| match Cli::try_parse_from(words).unwrap().command {
             Command::Test(args) => Args::of_tests(args),
             other => panic!("{other:?}"),
         };
         let here = parsed(&["sealstone", "test", "--junit", "junit.xml"]);
-        assert_eq!(
-            (here.target.as_str(), here.scope),
-            (".", ReplayScope::Infer)
-        );
+        assert_eq!((here.target.as_str(), here.scope), (".", ReplayScope::Eval));
+        let alone = parsed(&["sealstone", "test", "--scope", "infer"]);
+        assert_eq!(alone.scope, ReplayScope::Infer);
         assert_eq!(here.junit.as_deref(), Some(Path::new("junit.xml")));
         let replayed = Cli::try_parse_from(["sealstone", "replay", "m"]).unwrap();
         let Command::Replay(replayed) = replayed.command else {
@@ -502,7 +501,9 @@ mod tests {
         let there = parsed(&["sealstone", "test", "h/m:1", "--insecure-skip-signatures"]);
         assert_eq!(there.target, "h/m:1");
         assert!(there.insecure_skip_signatures);
-        let refused = Cli::try_parse_from(["sealstone", "test", "--scope", "full"]);
-        assert!(refused.is_err());
+        for scope in ["verify", "smoke", "full", "none"] {
+            let refused = Cli::try_parse_from(["sealstone", "test", "--scope", scope]);
+            assert!(refused.is_err(), "{scope}");
+        }
     }
 }

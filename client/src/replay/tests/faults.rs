@@ -8,7 +8,7 @@ fn nothing(_: &mut Trial) {}
 
 /// Verdict, exit code, origin, place and attribution, in one line: what each case states.
 #[track_caller]
-fn expect(
+pub(super) fn expect(
     report: &Report,
     verdict: Verdict,
     exit: u8,
@@ -45,7 +45,7 @@ fn expect(
     );
 }
 
-fn status(report: &Report, stage: &str) -> StageStatus {
+pub(super) fn status(report: &Report, stage: &str) -> StageStatus {
     report
         .stages
         .iter()
@@ -771,20 +771,27 @@ fn a_changed_golden_answer_halts() {
     expect_halt(&report, "file-digest", "golden/out.json", None);
 }
 
-#[test]
-fn wrong_weights_fail_the_golden_test() {
-    // Of the weights only what they do is demanded, and the metrics are looked at from far off: the golden answers have
-    // to notice.
+/// Of the weights only what they do is demanded, and the metrics are looked at from far off: the golden answers have to
+/// notice.
+pub(super) fn functional() -> String {
     let tolerated = "device = \"cpu\"\ntolerance = { \"model/weights.json\" = { class = \"functional\" }, \"trace.jsonl\" = { class = \"statistical\" } }\n[stage.evaluate]";
-    let recipe = RECIPE
+    RECIPE
         .replace("device = \"cpu\"\n[stage.evaluate]", tolerated)
         .replace("class = \"bit_exact\", seed", "class = \"numeric\", seed")
-        .replace("replay = { abs = 1e-6 }", "replay = { abs = 100 }");
-    let spoilt = TRAIN.replace(
+        .replace("replay = { abs = 1e-6 }", "replay = { abs = 100 }")
+}
+
+/// A training that a variable makes another one.
+pub(super) fn spoilt() -> String {
+    TRAIN.replace(
         "json.dump({\"w\": w, ",
         "w += float(os.environ.get('SPOILT', '0'))\njson.dump({\"w\": w, ",
-    );
-    let laboratory = Laboratory::with(&recipe, &[("src/train.py", &spoilt)]);
+    )
+}
+
+#[test]
+fn wrong_weights_fail_the_golden_test() {
+    let laboratory = Laboratory::with(&functional(), &[("src/train.py", &spoilt())]);
     let good = laboratory.replay(nothing);
     expect(&good, Verdict::Reproduced, 0, None, None, None);
     let report =
@@ -815,7 +822,7 @@ fn tolerant() -> String {
 }
 
 #[track_caller]
-fn told<'a>(report: &'a Report, code: &str, subject: &str) -> &'a Reason {
+pub(super) fn told<'a>(report: &'a Report, code: &str, subject: &str) -> &'a Reason {
     let is_it = |reason: &&Reason| reason.code == code && reason.subject == subject;
     let found = report.reasons.iter().find(is_it);
     found.unwrap_or_else(|| panic!("no {code} of {subject}: {:?}", report.reasons))

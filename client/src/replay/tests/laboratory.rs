@@ -286,12 +286,14 @@ impl Laboratory {
                 command: &stage.run,
                 shell: false,
                 writes: &stage.writes,
+                first_read: first_read(&stage.run, &stage.reads),
                 sources: &sources,
                 inputs: &read,
                 params: &texts,
                 seed: recipe.determinism().seed,
                 hash_seed: recipe.determinism().hash_seed,
-                threads: recipe.determinism().threads,
+                threads: threads(&recipe, stage),
+                cpus: stage.resources.cpus,
                 device: stage.device.as_deref(),
                 env: &env,
                 facts: &environment.must,
@@ -307,10 +309,12 @@ impl Laboratory {
                 params: texts,
                 seed: recipe.determinism().seed,
                 hash_seed: recipe.determinism().hash_seed,
-                threads: recipe.determinism().threads,
+                threads: threads(&recipe, stage),
+                cpus: stage.resources.cpus,
                 device: stage.device.clone(),
                 key: parts.key(),
                 key_parts: parts,
+                first_read: first_read(&stage.run, &stage.reads).cloned(),
                 sources,
                 inputs: read,
                 outputs: written,
@@ -402,6 +406,22 @@ impl Laboratory {
         fs::write(self.path("recipe.lock"), lock.as_bytes()).unwrap();
     }
 
+    /// Makes the baseline one of a profile that changes nothing.
+    pub(super) fn record_profile(&self, name: &str, baseline: &str) {
+        let lock = Lock::parse(self.read("recipe.lock").as_bytes()).unwrap();
+        let mut document = lock.into_document();
+        document.profile = Some(name.to_owned());
+        for file in &document.files {
+            if file.role == FileRole::Output {
+                let path = file.path.as_str();
+                let place = format!(".sealstone/profiles/{name}/{path}");
+                self.write(&place, &self.read(path));
+            }
+        }
+        let lock = Lock::seal(document).unwrap();
+        self.write(baseline, std::str::from_utf8(lock.as_bytes()).unwrap());
+    }
+
     /// Replays the project as a working directory.
     pub(super) fn replay(&self, change: impl FnOnce(&mut Trial)) -> Report {
         self.run(false, change)
@@ -430,7 +450,7 @@ impl Laboratory {
         let before = self.snapshot();
         let loaded = match sealed {
             true => Project::of_bundle(self.root.path(), "line:1.0", bundle, None),
-            false => Project::of_directory(self.root.path(), None),
+            false => Project::of_directory(self.root.path(), trial.profile),
         };
         let clock = || "2026-02-01T00:00:00Z".to_owned();
         let halted = |halt: &Halt| {
@@ -517,6 +537,7 @@ impl Laboratory {
 #[derive(Default)]
 pub(super) struct Trial {
     pub(super) scope: Option<ReplayScope>,
+    pub(super) profile: Option<&'static str>,
     pub(super) isolated: bool,
     pub(super) twice: bool,
     pub(super) accept: Option<Isolation>,
@@ -535,6 +556,12 @@ pub(super) struct Trial {
 
 /// What somebody else writes.
 const MEDDLED: &str = "x,y\n1,1\n2,2\n";
+
+/// What a recipe and its stage tell libraries.
+fn threads(recipe: &Recipe, stage: &Stage) -> u64 {
+    let stated = recipe.determinism().threads.or(stage.resources.cpus);
+    stated.unwrap_or(1)
+}
 
 /// The facts of the laboratory's machine.
 pub(super) fn facts() -> Facts {

@@ -50,12 +50,14 @@ pub(crate) fn document() -> LockDocument {
         command: &stage.run,
         shell: false,
         writes: &stage.writes,
+        first_read: None,
         sources: &sources,
         inputs: &[],
         params: &params,
         seed: Some(1),
         hash_seed: 0,
-        threads: Some(1),
+        threads: 1,
+        cpus: None,
         device: None,
         env: &BTreeMap::new(),
         facts: &environment.must,
@@ -84,10 +86,12 @@ pub(crate) fn document() -> LockDocument {
             params,
             seed: Some(1),
             hash_seed: 0,
-            threads: Some(1),
+            threads: 1,
+            cpus: None,
             device: None,
             key: parts.key(),
             key_parts: parts,
+            first_read: None,
             sources,
             inputs: Vec::new(),
             outputs,
@@ -145,12 +149,16 @@ fn a_lock_reads_back_as_it_was_written() {
 #[test]
 fn a_forged_lock_is_refused() {
     type Forgery = fn(&mut Value);
-    let forgeries: [(&str, Forgery); 12] = [
+    let forgeries: [(&str, Forgery); 14] = [
         ("key", |lock| lock["stages"][0]["argv"] = json!([])),
         ("command", |lock| {
             lock["stages"][0]["command"][1] = json!("other.sh")
         }),
         ("seed", |lock| lock["stages"][0]["seed"] = json!(2)),
+        ("cpus", |lock| lock["stages"][0]["cpus"] = json!(4)),
+        ("first read", |lock| {
+            lock["stages"][0]["firstRead"] = json!("src/")
+        }),
         ("output", |lock| {
             lock["files"][1]["digest"] = json!(Digest::sha256(b"evil"))
         }),
@@ -179,6 +187,57 @@ fn a_forged_lock_is_refused() {
         // argv alone is no part of the key: it follows from the command, which a replay puts in anew.
         assert_eq!(Lock::parse(&bytes).is_ok(), name == "key", "{name}");
     }
+}
+
+#[test]
+fn what_was_read_first_is_that_of_the_recipe() {
+    let recipe = RECIPE
+        .replace("{seed}", "{in}")
+        .replace("[\"src/\"]", "[\"src/b.txt\", \"src/train.sh\"]");
+    let locked = |first: &str| {
+        let mut document = document();
+        let files = document.files.clone();
+        let recipe = Recipe::parse(&recipe).unwrap();
+        let stage = &mut document.stages[0];
+        stage.command.clone_from(&recipe.stages()[0].run);
+        let reads = &recipe.stages()[0].reads;
+        let sources = reads.iter().map(|path| content_at(&files, path).unwrap());
+        stage.sources = sources.collect();
+        stage.first_read = Some(first.parse().unwrap());
+        let writes: Vec<RecipePath> = recipe.stages()[0].writes.clone();
+        let parts = KeyMaterial {
+            command: &stage.command,
+            shell: false,
+            writes: &writes,
+            first_read: stage.first_read.as_ref(),
+            sources: &stage.sources,
+            inputs: &[],
+            params: &stage.params,
+            seed: stage.seed,
+            hash_seed: 0,
+            threads: 1,
+            cpus: None,
+            device: None,
+            env: &BTreeMap::new(),
+            facts: &document.environment.must,
+        }
+        .parts();
+        (stage.key, stage.key_parts) = (parts.key(), parts);
+        document.recipe.digest = *recipe.digest();
+        Lock::seal(document)
+    };
+    let recipe = Recipe::parse(&recipe).unwrap();
+    let due = locked("src/b.txt").unwrap();
+    assert_eq!(due.disagreements(&recipe), Vec::<String>::new());
+    let other = locked("src/train.sh").unwrap();
+    assert_eq!(
+        other.disagreements(&recipe),
+        ["stage \"train\" is another one in the lock"]
+    );
+    assert!(locked("src/gone").is_err(), "it did not read that");
+    let mut without = due.into_document();
+    without.stages[0].first_read = None;
+    assert!(Lock::seal(without).is_err());
 }
 
 #[test]
