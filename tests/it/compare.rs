@@ -1,5 +1,6 @@
 //! Files and releases compared through the real client: classes, locators, exit codes; numpy as the oracle.
 
+use sealstone_tests::examples::example;
 use sealstone_tests::registry::binary;
 use sealstone_tests::skips;
 use serde_json::{Value, json};
@@ -176,13 +177,11 @@ fn figures_and_verdicts_are_those_of_numpy() {
 
 #[test]
 fn figures_and_verdicts_are_those_of_torch() {
-    let python = Path::new("/usr/bin/python3");
-    let has_torch = Command::new(python).args(["-c", "import torch"]).output();
-    if !has_torch.is_ok_and(|ended| ended.status.success()) {
-        return skips::not_installed("PyTorch (python3-torch)");
-    }
-    oracle(python, "comparison.py", "and torch");
-    oracle(python, "verdicts.py", "and torch");
+    let Some(example) = example("words") else {
+        return;
+    };
+    oracle(&example.python(), "comparison.py", "and torch");
+    oracle(&example.python(), "verdicts.py", "and torch");
 }
 
 #[test]

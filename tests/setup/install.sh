@@ -28,14 +28,18 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 may_install() { [ "$(id -u)" = 0 ] && have apt-get && [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ]; }
 
+# apt_lists: brings the package lists up to date, once, where that may be done.
+apt_lists() {
+    if [ -n "$apt_updated" ] || ! may_install; then return 0; fi
+    say "updating the package lists"
+    apt-get update -qq </dev/null >>"$LOG" 2>&1
+    apt_updated=1
+}
+
 # apt_install PACKAGE...: true when all were installed.
 apt_install() {
     may_install || return 1
-    if [ -z "$apt_updated" ]; then
-        say "updating the package lists"
-        apt-get update -qq </dev/null >>"$LOG" 2>&1
-        apt_updated=1
-    fi
+    apt_lists
     say "installing $*"
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >>"$LOG" 2>&1
 }
@@ -139,61 +143,50 @@ python_tool() {
     ln -sfn "$venv" "$SEALSTONE_TOOLS/$name"
 }
 
-# example NAME: the wheels of an example's lock, an environment with them, and the data that its src/export.py writes.
-# Everything comes by the digests of the lock, or is compared with the recipe's when the example runs.
+# example NAME [FILE...]: the wheels of an example's lock, an environment with them, and the data that its src/export.py
+# writes. Everything comes by the digests of the lock, or is compared with the recipe's when the example runs. FILE...
+# are what `example_wheels NAME` makes a wheel with that Python's own registry does not have.
 example() {
-    local name=$1 project="$ROOT/tests/examples/$1" python='' candidate folder
-    folder="$SEALSTONE_TOOLS/example-$name-$(cat "$project/requirements.lock" "$project/src/export.py" | sha256sum | cut -c1-16)"
+    local name=$1 project="$ROOT/tests/examples/$1" python='' candidate folder lock
+    shift
+    folder="$SEALSTONE_TOOLS/example-$name-$(cat "$project/requirements.lock" "$project/src/export.py" "$@" | sha256sum | cut -c1-16)"
     for candidate in python3.11 python3 /usr/bin/python3; do
         if "$candidate" -c 'import ensurepip, venv, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; then
             python=$candidate
             break
         fi
     done
+    lock="$project/requirements.lock"
     if [ -f "$folder/ready" ]; then
         present=$((present + 1))
-    elif [ -n "$python" ] && [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ] && rm -rf "$folder" && mkdir -p "$folder" &&
+    elif [ -n "$python" ] && [ -z "${SEALSTONE_SETUP_OFFLINE:-}" ] && rm -rf "$folder" && mkdir -p "$folder/wheels" &&
         say "fetching the wheels of the example $name" &&
         "$python" -m venv "$folder/venv" </dev/null >>"$LOG" 2>&1 &&
+        example_wheels "$name" "$folder" &&
+        { [ ! -f "$folder/requirements.lock" ] || lock="$folder/requirements.lock"; } &&
         "$folder/venv/bin/pip" download --quiet --disable-pip-version-check --no-input --require-hashes --no-deps \
-            --only-binary :all: --dest "$folder/wheels" -r "$project/requirements.lock" </dev/null >>"$LOG" 2>&1 &&
+            --only-binary :all: --find-links "$folder/wheels" --dest "$folder/wheels" -r "$lock" </dev/null >>"$LOG" 2>&1 &&
         "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps --no-index \
-            --find-links "$folder/wheels" -r "$project/requirements.lock" </dev/null >>"$LOG" 2>&1 &&
+            --find-links "$folder/wheels" -r "$lock" </dev/null >>"$LOG" 2>&1 &&
         (cd "$folder" && venv/bin/python "$project/src/export.py") </dev/null >>"$LOG" 2>&1; then
         touch "$folder/ready"
         installed+=("the example $name")
     else
         rm -rf "$folder"
-        lack optional "the example $name (Python 3.11 with venv, and the wheels of tests/examples/$name/requirements.lock)"
+        lack optional "the example $name (Python 3.11 with venv, and the wheels of tests/examples/$name/requirements.lock; see $LOG)"
         return
     fi
     ln -sfn "$folder" "$SEALSTONE_TOOLS/example-$name"
 }
 
-# host_module MODULE: whether the operating system's Python has it, without the seconds that loading it takes.
-host_module() {
-    /usr/bin/python3 -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)" >/dev/null 2>&1
-}
-
-# host_example NAME MODULE: the data of an example that uses the operating system's Python with MODULE.
-host_example() {
-    local name=$1 module=$2 project="$ROOT/tests/examples/$1" folder
-    folder="$SEALSTONE_TOOLS/example-$name-$(sha256sum "$project/src/export.py" | cut -c1-16)"
-    if ! host_module "$module"; then
-        lack optional "the example $name (it needs /usr/bin/python3 with $module)"
-        return
-    elif [ -f "$folder/ready" ]; then
-        present=$((present + 1))
-    elif rm -rf "$folder" && mkdir -p "$folder" &&
-        (cd "$folder" && /usr/bin/python3 -B "$project/src/export.py") </dev/null >>"$LOG" 2>&1; then
-        touch "$folder/ready"
-        installed+=("the example $name")
-    else
-        rm -rf "$folder"
-        lack optional "the example $name (tests/examples/$name/src/export.py failed; see $LOG)"
-        return
-    fi
-    ln -sfn "$folder" "$SEALSTONE_TOOLS/example-$name"
+# example_wheels NAME FOLDER: makes the wheels of an example that are to be made, in FOLDER/wheels.
+example_wheels() {
+    [ "$1" = words ] || return 0
+    apt_lists
+    say "making a wheel of Debian's PyTorch: 50 MB to fetch, half a minute"
+    "$2/venv/bin/python" "$ROOT/tests/setup/torch_wheel.py" "$ROOT/tests/examples/words" "$2" </dev/null >>"$LOG" 2>&1 || return 1
+    # Not what the lock in the clone names: a test then takes the lock that was written beside the wheels.
+    [ ! -f "$2/requirements.lock" ] || say "it is not the one of tests/examples/words/requirements.lock; see $LOG"
 }
 
 # node_tool NAME VERSION PACKAGE...: Node packages in a directory of their own, named NAME.
@@ -266,9 +259,7 @@ group_runners() {
 group_examples() {
     want optional python3-venv venv_works python3-venv
     example digits
-    # PyTorch for processors: 150 MB to fetch, 650 MB on the disk. What Python's own registry has is many times that.
-    want optional "PyTorch of the operating system" 'host_module torch' python3-torch
-    host_example words torch
+    example words "$ROOT/tests/setup/torch.tsv" "$ROOT/tests/setup/torch_wheel.py"
 }
 
 group_peers() {

@@ -58,6 +58,11 @@ impl Example {
                 copy(&from, &directory.join(folder), link)?;
             }
         }
+        // Set-up writes one beside wheels that it made and that are not those which the lock in the clone names.
+        let lock = self.fetched.join("requirements.lock");
+        if lock.is_file() {
+            fs::copy(&lock, directory.join("requirements.lock"))?;
+        }
         Ok(())
     }
 }

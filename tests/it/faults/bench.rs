@@ -3,6 +3,7 @@
 //! Invariant: a case that is not what it states is told with the whole report; the others are tried all the same, and
 //! the test fails at its end.
 
+use super::subject::{DIGITS, Subject};
 use crate::client;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::examples::example;
@@ -184,6 +185,7 @@ pub(super) struct Ended {
 
 /// The project on a bench: `p` in a directory of its own, with the keys of two people beside it.
 pub(super) struct Bench {
+    pub(super) subject: &'static Subject,
     directory: tempfile::TempDir,
     kept: BTreeMap<PathBuf, Vec<u8>>,
     failed: Vec<String>,
@@ -191,10 +193,16 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// The example with a baseline; `None` if its wheels are not there.
+    /// digits with a baseline; `None` if its wheels are not there.
     pub(super) fn new() -> Option<Bench> {
-        let example = example("digits")?;
+        Bench::on(&DIGITS)
+    }
+
+    /// An example with a baseline; `None` if its wheels are not there.
+    pub(super) fn on(subject: &'static Subject) -> Option<Bench> {
+        let example = example(subject.name)?;
         let mut bench = Bench {
+            subject,
             directory: tempfile::tempdir().unwrap(),
             kept: BTreeMap::new(),
             failed: Vec::new(),

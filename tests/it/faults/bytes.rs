@@ -58,7 +58,14 @@ fn a_byte_flipped_in_the_working_directory_halts() {
     let Some(mut bench) = Bench::new() else {
         return;
     };
-    let data = "data/digits.csv";
+    in_the_working_directory(&mut bench);
+    bench.close();
+}
+
+/// Bytes that the project brings; and those that a replay makes anew, of which it believes none.
+pub(super) fn in_the_working_directory(bench: &mut Bench) {
+    let subject = bench.subject;
+    let data = subject.data;
     bench.fault(
         "a byte of the data",
         |bench| bench.flip(data),
@@ -70,7 +77,7 @@ fn a_byte_flipped_in_the_working_directory_halts() {
         |bench| {
             let text = bench.read(data);
             let mut rows: Vec<&str> = text.lines().collect();
-            rows.swap(5, 900);
+            rows.swap(subject.rows.0, subject.rows.1);
             bench.write(data, rows.join("\n") + "\n");
         },
         &[],
@@ -135,7 +142,7 @@ fn a_byte_flipped_in_the_working_directory_halts() {
             let mut names = wheels.map(|entry| entry.unwrap().path());
             bench.flip(
                 names
-                    .find(|path| path.to_string_lossy().contains("narwhals"))
+                    .find(|path| path.to_string_lossy().contains(subject.package.1))
                     .unwrap(),
             );
         },
@@ -162,22 +169,16 @@ fn a_byte_flipped_in_the_working_directory_halts() {
     // What was measured before is nobody's word: it is measured again.
     bench.fault(
         "the metrics on the disk say that it is perfect",
-        |bench| {
-            bench.write(
-                "metrics.json",
-                "{\"accuracy\": 1.0, \"log_loss\": 0.0, \"images\": 450}",
-            )
-        },
+        |bench| bench.write("metrics.json", subject.perfect),
         &[],
         Due::reproduced(),
     );
     bench.fault(
         "a byte of the weights on the disk, which a replay trains anew",
-        |bench| bench.flip("model/weights.safetensors"),
+        |bench| bench.flip(subject.weights),
         &["--scope", "full"],
         Due::reproduced(),
     );
-    bench.close();
 }
 
 #[test]
@@ -185,16 +186,18 @@ fn a_byte_flipped_in_a_bundle_halts_before_anything_runs() {
     let Some(mut bench) = Bench::new() else {
         return;
     };
+    in_a_bundle(&mut bench);
+    bench.close();
+}
+
+/// Bytes of a signed bundle, one file after another, and of what was signed.
+pub(super) fn in_a_bundle(bench: &mut Bench) {
+    let subject = bench.subject;
     let (mut ended, mut told) = (Vec::new(), Vec::new());
     {
-        let sealed = Sealed::make(&bench);
+        let sealed = Sealed::make(bench);
         ended.push(("untouched", sealed.replay("builder.pub"), Due::reproduced()));
-        for path in [
-            "data/digits.csv",
-            "model/weights.safetensors",
-            "src/train.py",
-            "recipe.lock",
-        ] {
+        for path in [subject.data, subject.weights, "src/train.py", "recipe.lock"] {
             let blob = sealed.holder(path);
             let digest = |blob: &PathBuf| Digest::sha256(&fs::read(blob).unwrap());
             let expected = digest(&blob);
@@ -243,5 +246,4 @@ fn a_byte_flipped_in_a_bundle_halts_before_anything_runs() {
     }
     let incidents = fs::read_dir(bench.directory().join(".sealstone/incidents"));
     assert!(incidents.unwrap().count() >= 4, "a halt leaves a record");
-    bench.close();
 }

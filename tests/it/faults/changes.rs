@@ -10,24 +10,7 @@ fn what_somebody_changed_is_named() {
         return;
     };
     bench.replay("nothing", &[], Due::reproduced());
-    let ended = bench.fault(
-        "another learning rate",
-        |bench| bench.edit("params.toml", "learning_rate = 0.2", "learning_rate = 0.21"),
-        &[],
-        Due::diverged("train", WEIGHTS, "tensor:", "params").hinted("ND-19"),
-    );
-    let first = &ended.report["firstDivergence"];
-    bench.check(
-        "the trace says which column at which step",
-        first["trace"]["step"] == 0 && first["trace"]["column"] == "lr",
-        &ended,
-    );
-    let evidence = ended.report["evidence"].to_string();
-    bench.check(
-        "both values are told",
-        evidence.contains("train.learning_rate 0.2→0.21"),
-        &ended,
-    );
+    of_parameters(&mut bench);
     bench.fault(
         "other code in the first stage; the others inherit",
         |bench| bench.edit("src/prepare.py", "/ 16.0", "/ 15.0"),
@@ -39,12 +22,6 @@ fn what_somebody_changed_is_named() {
         |bench| bench.edit("src/prepare.py", "/ 16.0", "/ 15.0"),
         &["--isolated"],
         Due::diverged("prepare", "work/test.npz", "tensor:", "code"),
-    );
-    bench.fault(
-        "another seed",
-        |bench| bench.edit("recipe.toml", "seed = 20250805", "seed = 20250806"),
-        &[],
-        Due::inconclusive("environment", "seeds.declared"),
     );
     bench.fault(
         "a comment",
@@ -123,6 +100,35 @@ fn what_somebody_changed_is_named() {
         Due::diverged("train", WEIGHTS, "tensor:", "unknown"),
     );
     bench.close();
+}
+
+/// Another learning rate, and another seed.
+pub(super) fn of_parameters(bench: &mut Bench) {
+    let subject = bench.subject;
+    let ended = bench.fault(
+        "another learning rate",
+        |bench| bench.edit(subject.params, subject.rate.0, subject.rate.1),
+        &[],
+        Due::diverged("train", subject.weights, "tensor:", "params").hinted("ND-19"),
+    );
+    let first = &ended.report["firstDivergence"];
+    bench.check(
+        "the trace says which column at which step",
+        first["trace"]["step"] == 0 && first["trace"]["column"] == "lr",
+        &ended,
+    );
+    let evidence = ended.report["evidence"].to_string();
+    bench.check(
+        "both values are told",
+        evidence.contains(subject.rate_told),
+        &ended,
+    );
+    bench.fault(
+        "another seed",
+        |bench| bench.edit("recipe.toml", subject.seed.0, subject.seed.1),
+        &[],
+        Due::inconclusive("environment", "seeds.declared"),
+    );
 }
 
 #[test]

@@ -9,11 +9,23 @@ use std::process::Command;
 
 const CONFIG: &str = "model/config.json";
 
-/// Lines at the end of the training that add `value` to the model's configuration.
+/// Lines at the end of the training that add `value` to the document beside the weights.
 fn noting(bench: &Bench, imports: &str, value: &str) {
+    let (path, document) = bench.subject.document;
     bench.append(
         "src/train.py",
-        &format!("\nimport {imports}\nconfig[\"noted\"] = {value}\npathlib.Path(\"model/config.json\").write_text(json.dumps(config))\n"),
+        &format!("\nimport {imports}\n{document}[\"noted\"] = {value}\npathlib.Path(\"{path}\").write_text(json.dumps({document}))\n"),
+    );
+}
+
+/// A stage that depends on the clock, run twice.
+pub(super) fn by_the_clock(bench: &mut Bench) {
+    let (path, _) = bench.subject.document;
+    bench.project_with(
+        "the clock",
+        |bench| noting(bench, "time", "time.time()"),
+        &["--twice"],
+        Due::diverged("train", path, "pointer:/noted", "nondeterminism").hinted("ND-07"),
     );
 }
 
@@ -22,12 +34,7 @@ fn what_differs_from_run_to_run_is_nondeterminism() {
     let Some(mut bench) = Bench::new() else {
         return;
     };
-    bench.project_with(
-        "the clock",
-        |bench| noting(bench, "time", "time.time()"),
-        &["--twice"],
-        Due::diverged("train", CONFIG, "pointer:/noted", "nondeterminism").hinted("ND-07"),
-    );
+    by_the_clock(&mut bench);
     bench.project_with(
         "the clock, and only one run: it proves nothing",
         |bench| noting(bench, "time", "time.time()"),

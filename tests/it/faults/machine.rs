@@ -4,18 +4,18 @@
 //! follows from the weights of the replay alone.
 
 use super::bench::{Bench, Due, Ended};
+use super::subject::Edit;
+use sealstone_tests::examples::example;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const WEIGHTS: &str = "model/weights.safetensors";
-
 /// Whether the replay trained other bits than the baseline.
-fn moved(ended: &Ended) -> bool {
+pub(super) fn moved(bench: &Bench, ended: &Ended) -> bool {
     let stages = ended.report["stages"].as_array().into_iter().flatten();
     let artifacts = stages.flat_map(|stage| stage["artifacts"].as_array().into_iter().flatten());
-    let mut weights = artifacts.filter(|artifact| artifact["path"] == WEIGHTS);
+    let mut weights = artifacts.filter(|artifact| artifact["path"] == bench.subject.weights);
     weights.any(|artifact| artifact["base"] != artifact["now"])
 }
 
@@ -40,12 +40,14 @@ fn tells(ended: &Ended, fact: &str) -> bool {
     rows.any(|row| row["fact"] == fact && row["base"] != row["now"])
 }
 
+pub(super) const ONE_MORE_THREAD: (&str, &[Edit]) = (
+    "one more thread",
+    &[("threads = 1", "threads = 2"), ("cpus = 1", "cpus = 2")],
+);
+
 /// Changes to the recipe that another machine would have made by itself: name, what is replaced by what.
-const OTHER_MACHINES: [(&str, &[(&str, &str)]); 3] = [
-    (
-        "one more thread",
-        &[("threads = 1", "threads = 2"), ("cpus = 1", "cpus = 2")],
-    ),
+const OTHER_MACHINES: [(&str, &[Edit]); 3] = [
+    ONE_MORE_THREAD,
     (
         "another kernel of BLAS",
         &[(
@@ -62,10 +64,39 @@ const OTHER_MACHINES: [(&str, &[(&str, &str)]); 3] = [
     ),
 ];
 
-fn move_to(bench: &Bench, changes: &[(&str, &str)]) {
+pub(super) fn move_to(bench: &Bench, changes: &[Edit]) {
     for (from, to) in changes {
         bench.edit("recipe.toml", from, to);
     }
+}
+
+/// Another machine, whose bits may be others and no further off than is tolerated; whether they are.
+pub(super) fn is_tolerated(bench: &mut Bench, name: &str, changes: &[Edit]) -> bool {
+    let ended = bench.fault(name, |bench| move_to(bench, changes), &[], Due::warned());
+    let first = &ended.report["firstDivergence"];
+    let class = &ended.report["class"]["achieved"];
+    let moved = moved(bench, &ended);
+    if let Some(fact) = telling_fact(name) {
+        bench.check(
+            &format!("{name}: {fact} is told"),
+            tells(&ended, fact),
+            &ended,
+        );
+    }
+    if moved {
+        let place = first["tolerated"] == true
+            && first["stage"] == "train"
+            && first["artifact"] == bench.subject.weights
+            && class == "numeric";
+        bench.check(&format!("{name}: where the bits moved"), place, &ended);
+    } else {
+        let same = first.is_null() && class == "bit_exact";
+        bench.check(&format!("{name}: nothing moved"), same, &ended);
+    }
+    let metrics = ended.report["metrics"].as_array();
+    let same = metrics.is_some_and(|rows| rows.iter().all(|row| row["ok"] == true));
+    bench.check(&format!("{name}: metrics are the same"), same, &ended);
+    moved
 }
 
 #[test]
@@ -75,30 +106,7 @@ fn another_machine_is_within_the_tolerance_and_told() {
     };
     let mut any = false;
     for (name, changes) in OTHER_MACHINES {
-        let ended = bench.fault(name, |bench| move_to(bench, changes), &[], Due::warned());
-        let first = &ended.report["firstDivergence"];
-        let class = &ended.report["class"]["achieved"];
-        any |= moved(&ended);
-        if let Some(fact) = telling_fact(name) {
-            bench.check(
-                &format!("{name}: {fact} is told"),
-                tells(&ended, fact),
-                &ended,
-            );
-        }
-        if moved(&ended) {
-            let place = first["tolerated"] == true
-                && first["stage"] == "train"
-                && first["artifact"] == WEIGHTS
-                && class == "numeric";
-            bench.check(&format!("{name}: where the bits moved"), place, &ended);
-        } else {
-            let same = first.is_null() && class == "bit_exact";
-            bench.check(&format!("{name}: nothing moved"), same, &ended);
-        }
-        let metrics = ended.report["metrics"].as_array();
-        let same = metrics.is_some_and(|rows| rows.iter().all(|row| row["ok"] == true));
-        bench.check(&format!("{name}: metrics are the same"), same, &ended);
+        any |= is_tolerated(&mut bench, name, changes);
     }
     assert!(
         any,
@@ -139,8 +147,8 @@ fn where_every_bit_is_demanded_another_machine_decides_nothing() {
             );
         }
         let ended = bench.sealstone(&["replay", "p"], &[]);
-        let due = match moved(&ended) {
-            true => Due::diverged("train", WEIGHTS, "tensor:", "environment"),
+        let due = match moved(&bench, &ended) {
+            true => Due::diverged("train", bench.subject.weights, "tensor:", "environment"),
             false => Due::warned(),
         };
         bench.hold(&format!("{name}, waived"), ended, due);
@@ -188,39 +196,42 @@ fn another_version_of_a_package_leaves_it_undecided() {
     let Some(mut bench) = Bench::new() else {
         return;
     };
-    let python = sealstone_tests::examples::example("digits")
-        .unwrap()
-        .python();
+    another_package(&mut bench);
+    bench.close();
+}
+
+/// Another version of a package, whose wheel and lock are in order.
+pub(super) fn another_package(bench: &mut Bench) {
+    let subject = bench.subject;
+    let (name, wheel, fact) = subject.package;
+    let python = example(subject.name).unwrap().python();
     let wheels = fs::read_dir(bench.path("wheels")).unwrap();
     let wheel = wheels
         .map(|entry| entry.unwrap().path())
-        .find(|path| path.to_string_lossy().contains("threadpoolctl"))
+        .find(|path| path.to_string_lossy().contains(wheel))
         .unwrap();
     let digest = renamed_wheel(&python, &wheel, "9.9.9");
     let locked = bench.read("requirements.lock");
     let mut lines: Vec<String> = locked.lines().map(str::to_owned).collect();
     let at = lines
         .iter()
-        .position(|line| line.starts_with("threadpoolctl=="))
+        .position(|line| line.starts_with(&format!("{name}==")))
         .unwrap();
-    lines[at] = "threadpoolctl==9.9.9 \\".into();
+    lines[at] = format!("{name}==9.9.9 \\");
     lines[at + 1] = format!("    --hash=sha256:{digest}");
     bench.write("requirements.lock", lines.join("\n") + "\n");
     let ended = bench.replay(
         "another version of a package",
         &[],
-        Due::inconclusive("environment", "python.packages/threadpoolctl"),
+        Due::inconclusive("environment", fact),
     );
     let rows: Vec<Value> = ended.report["environment"]["diff"]
         .as_array()
         .cloned()
         .unwrap_or_default();
     let told = rows.iter().any(|row| {
-        row["fact"] == "python.packages/threadpoolctl"
-            && row["level"] == "M"
-            && row["now"].to_string().contains("9.9.9")
+        row["fact"] == fact && row["level"] == "M" && row["now"].to_string().contains("9.9.9")
     });
     bench.check("both versions are told", told, &ended);
     bench.restore();
-    bench.close();
 }

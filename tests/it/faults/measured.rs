@@ -2,6 +2,8 @@
 
 use super::bench::{Bench, Due};
 
+const METRICS: &str = "metrics.json";
+
 /// Lines at the end of the evaluation that change what it says.
 fn saying(bench: &Bench, change: &str) {
     bench.append(
@@ -10,37 +12,42 @@ fn saying(bench: &Bench, change: &str) {
     );
 }
 
+/// Metrics that are not what they were, in a replay with `more` arguments.
+pub(super) fn of_metrics(bench: &mut Bench, more: &[&str]) {
+    let (loss, place) = bench.subject.loss;
+    let one_answer = bench.subject.one_answer;
+    bench.fault(
+        "a metric is missing",
+        |bench| saying(bench, &format!("del metrics[\"{loss}\"]")),
+        more,
+        Due::diverged("evaluate", METRICS, place, "code").because("metric", loss),
+    );
+    bench.fault(
+        "a metric is NaN, which is no JSON: the place is one of the text",
+        |bench| saying(bench, &format!("metrics[\"{loss}\"] = float(\"nan\")")),
+        more,
+        Due::diverged("evaluate", METRICS, "line:", "code").because("metric", loss),
+    );
+    bench.fault(
+        "better than before is a discrepancy too",
+        |bench| saying(bench, &format!("metrics[\"accuracy\"] += {one_answer}")),
+        more,
+        Due::diverged("evaluate", METRICS, "pointer:/accuracy", "code")
+            .because("metric", "accuracy"),
+    );
+}
+
 #[test]
 fn no_metric_passes_that_is_not_what_it_was() {
     let Some(mut bench) = Bench::new() else {
         return;
     };
-    let metrics = "metrics.json";
-    bench.fault(
-        "a metric is missing",
-        |bench| saying(bench, "del metrics[\"log_loss\"]"),
-        &[],
-        Due::diverged("evaluate", metrics, "pointer:/log_loss", "code")
-            .because("metric", "log_loss"),
-    );
-    bench.fault(
-        "a metric is NaN, which is no JSON: the place is one of the text",
-        |bench| saying(bench, "metrics[\"log_loss\"] = float(\"nan\")"),
-        &[],
-        Due::diverged("evaluate", metrics, "line:", "code").because("metric", "log_loss"),
-    );
-    bench.fault(
-        "better than before is a discrepancy too",
-        |bench| saying(bench, "metrics[\"accuracy\"] += 1 / 450"),
-        &[],
-        Due::diverged("evaluate", metrics, "pointer:/accuracy", "code")
-            .because("metric", "accuracy"),
-    );
+    of_metrics(&mut bench, &[]);
     bench.fault(
         "less than the recipe's minimum",
         |bench| saying(bench, "metrics[\"accuracy\"] = 0.9"),
         &["--scope", "eval"],
-        Due::diverged("evaluate", metrics, "pointer:/accuracy", "code")
+        Due::diverged("evaluate", METRICS, "pointer:/accuracy", "code")
             .because("metric", "accuracy"),
     );
     bench.fault(
@@ -52,7 +59,7 @@ fn no_metric_passes_that_is_not_what_it_was() {
             )
         },
         &[],
-        Due::diverged("evaluate", metrics, "", "code").because("metric", "accuracy"),
+        Due::diverged("evaluate", METRICS, "", "code").because("metric", "accuracy"),
     );
     bench.close();
 }

@@ -5,15 +5,14 @@ use std::fs;
 
 const LIMITS: &str = "resources = { cpus = 1, memory = \"2GiB\", wall = \"5m\" }";
 
+const IMPORT: &str = "\nimport json\n";
+
 /// A first stage that does this before anything else.
 fn doing(lines: &str) -> impl Fn(&Bench) + use<> {
     let lines = lines.to_owned();
     move |bench| {
-        let code = bench.read("src/prepare.py");
-        bench.write(
-            "src/prepare.py",
-            code.replacen("\nimport json\n", &format!("\nimport json\n{lines}\n"), 1),
-        );
+        let (_, script) = bench.subject.first;
+        bench.edit(script, IMPORT, &format!("{IMPORT}{lines}\n"));
     }
 }
 
@@ -22,28 +21,47 @@ fn a_stage_that_reaches_beyond_what_it_declares_fails() {
     let Some(mut bench) = Bench::new() else {
         return;
     };
+    reaching(&mut bench);
+    let ended = bench.fault(
+        "an output that was not declared",
+        |bench| {
+            bench.append(
+                "src/prepare.py",
+                "open(\"work/more.txt\", \"w\").write(\"x\")\n",
+            )
+        },
+        &[],
+        Due::warned().because("undeclared-output", "prepare"),
+    );
+    bench.check("it is named", ended.said.contains("work/more.txt"), &ended);
+    bench.close();
+}
+
+/// A first stage that reads, calls and writes what it must not.
+pub(super) fn reaching(bench: &mut Bench) {
+    let (first, params) = (bench.subject.first.0, bench.subject.params);
     let secret = bench.directory().join("secret.txt");
     fs::write(&secret, "not for the stage").unwrap();
     for (name, lines, why) in [
         (
             "an undeclared file of the project",
-            "open(\"params.toml\").read()".to_owned(),
-            "No such file or directory: 'params.toml'",
+            format!("open({params:?}).read()"),
+            format!("No such file or directory: '{params}'"),
         ),
         (
             "a file of the machine",
             format!("open({secret:?}).read()"),
-            "secret.txt",
+            "secret.txt".to_owned(),
         ),
         (
             "the network",
             "import socket\nsocket.create_connection((\"192.0.2.1\", 80), timeout=5)".to_owned(),
-            "create_connection",
+            "create_connection".to_owned(),
         ),
         (
             "a name on the network",
             "import socket\nsocket.getaddrinfo(\"registry.example\", 443)".to_owned(),
-            "gaierror",
+            "gaierror".to_owned(),
         ),
         (
             "a file outside",
@@ -51,13 +69,13 @@ fn a_stage_that_reaches_beyond_what_it_declares_fails() {
                 "open({:?}, \"w\").write(\"x\")",
                 bench.directory().join("outside.txt")
             ),
-            "outside.txt",
+            "outside.txt".to_owned(),
         ),
     ] {
-        let ended = bench.fault(name, doing(&lines), &[], Due::error("prepare"));
+        let ended = bench.fault(name, doing(&lines), &[], Due::error(first));
         let stage = &ended.report["stages"][0];
         let note = stage["note"].as_str().unwrap_or_default();
-        bench.check(&format!("{name}: {why}"), note.contains(why), &ended);
+        bench.check(&format!("{name}: {why}"), note.contains(&why), &ended);
         bench.check(
             &format!("{name}: tried twice"),
             stage["attempts"] == 2,
@@ -73,19 +91,6 @@ fn a_stage_that_reaches_beyond_what_it_declares_fails() {
         !bench.directory().join("outside.txt").exists(),
         "it was written all the same"
     );
-    let ended = bench.fault(
-        "an output that was not declared",
-        |bench| {
-            bench.append(
-                "src/prepare.py",
-                "open(\"work/more.txt\", \"w\").write(\"x\")\n",
-            )
-        },
-        &[],
-        Due::warned().because("undeclared-output", "prepare"),
-    );
-    bench.check("it is named", ended.said.contains("work/more.txt"), &ended);
-    bench.close();
 }
 
 #[test]
@@ -212,16 +217,14 @@ fn logs(directory: &std::path::Path) -> Vec<String> {
     found
 }
 
-#[test]
-fn a_crash_is_tried_once_more_and_nothing_else_is() {
-    let Some(mut bench) = Bench::new() else {
-        return;
-    };
+/// A first stage that crashes each time.
+pub(super) fn crashing(bench: &mut Bench) {
+    let (first, _) = bench.subject.first;
     let ended = bench.fault(
         "a crash each time",
         doing("import os\nos.kill(os.getpid(), 11)"),
         &[],
-        Due::error("prepare"),
+        Due::error(first),
     );
     let stage = &ended.report["stages"][0];
     bench.check(
@@ -229,6 +232,14 @@ fn a_crash_is_tried_once_more_and_nothing_else_is() {
         stage["attempts"] == 2 && stage["signal"] == 11,
         &ended,
     );
+}
+
+#[test]
+fn a_crash_is_tried_once_more_and_nothing_else_is() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    crashing(&mut bench);
     // Without a sandbox, so that the second attempt can know of the first.
     let marker = bench.directory().join("crashed");
     let once = doing(&format!(
