@@ -1014,6 +1014,17 @@ fn approvals() -> Vec<Row> {
             same_team.clone(),
             Denied("0 of those who approved are of another team"),
         ),
+        Row {
+            policy: changed_policy(
+                "name = \"ci\"\nteams = [\"platform\"]",
+                "name = \"ci\"\nteams = []",
+            ),
+            ..row(
+                "a builder of no team, where another team has to approve",
+                good(),
+                Denied("the team of the builder (ci) is not known"),
+            )
+        },
         row(
             "nobody of the role that must be among them",
             same_team,
