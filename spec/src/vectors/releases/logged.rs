@@ -161,6 +161,10 @@ fn later_words() -> Vec<InLog> {
             "2027-01-12T00:00:00Z",
         )),
     );
+    let wider = diverged.clone().with(
+        "wider",
+        reproduction(waived("tolerance", "2027-01-12T00:00:00Z")),
+    );
     let approve = |shown: Attached| {
         let bob = approval(&shown, &policy(), &bob());
         let carol = approval(&shown, &policy(), &carol());
@@ -239,6 +243,12 @@ fn later_words() -> Vec<InLog> {
             &approve(found),
             &[("reproduction", 2), ("diverged", 5), ("found", 9)],
             Admitted,
+        ),
+        in_log(
+            "a replay that diverged and reproduced within wider bounds after that",
+            &approve(wider),
+            &[("reproduction", 2), ("diverged", 5), ("wider", 9)],
+            Denied(not_reproduced),
         ),
         in_log(
             "a replay that diverged, and the report from before attached once more",
