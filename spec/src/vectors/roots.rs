@@ -270,10 +270,7 @@ fn toml_and_signed_form_are_one_policy() {
         "roles = [\"builder\", \"release\"]"
     )));
     // A builder of no team, where another team has to approve.
-    let teamless = text.replace(
-        "name = \"ci\"\nteams = [\"platform\"]",
-        "name = \"ci\"",
-    );
+    let teamless = text.replace("name = \"ci\"\nteams = [\"platform\"]", "name = \"ci\"");
     assert_ne!(teamless, text);
     let built = |text: &str| {
         let findings = Policy::parse(text)

@@ -43,7 +43,10 @@ const OTHERS: &[(&str, &str)] = &[
     // The rows below.
     ("nothing is attached", "candidate"),
     // Waived is not done.
-    ("an exception from the reproduction, and no approval yet", "candidate"),
+    (
+        "an exception from the reproduction, and no approval yet",
+        "candidate",
+    ),
     (
         "rejected, revoked and damaged",
         "revoked (rejected, quarantined)",
