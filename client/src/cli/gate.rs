@@ -71,6 +71,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let digest = *manifest.digest();
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
     let evidence = evidence_for(store.as_ref(), &manifest, &policy, seen.as_ref()).await?;
+    for text in &evidence.undecided {
+        context.output.note(format!("note: {text}"));
+    }
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = evidence.circumstances(now());
     circumstances.released = !tags.is_empty();
@@ -84,7 +87,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let value = json!({"location": args.location.to_string(), "digest": digest,
         "name": three_words(&digest), "state": standing.state, "flags": standing.flags,
-        "tags": tags, "policy": policy.digest(), "logged": seen.is_some(), "evaluation": evaluation});
+        "tags": tags, "policy": policy.digest(), "logged": seen.is_some(), "undecided": evidence.undecided,
+        "evaluation": evaluation});
     if is_released && standing.flags.is_empty() {
         let text = format!("open: {} is {}", three_words(&digest), standing.state);
         context.output.result(&value, text);
