@@ -49,7 +49,7 @@ def take_binaries(directory):
     target = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "debug"
     directory = directory / "bin"
     directory.mkdir()
-    for name, variable in (("sealstone-registry", "SEALSTONE_REGISTRY_BIN"), ("sealstone", "SEALSTONE_BIN"), ("sealbench", "SEALBENCH_BIN")):
+    for name, variable in (("sealstone-registry", "SEALSTONE_REGISTRY_BIN"), ("sealstone", "SEALSTONE_BIN"), ("sealbench", "SEALBENCH_BIN"), ("decisions", "DECISIONS_BIN")):
         source = pathlib.Path(os.environ.get(variable) or target / name)
         if source.exists():
             shutil.copy2(source, directory / name)
@@ -164,7 +164,7 @@ class Bench:
         shutil.rmtree(layout, ignore_errors=True)
 
     def alone(self, script):
-        """A benchmark of our client alone: its rows are recorded like the others, what else it prints is shown."""
+        """A benchmark without peers: its rows are recorded like the others, what else it prints is shown."""
         full, quick = script.measure
         free = shutil.disk_usage(self.directory).free
         failure = {"scenario": script.name, "peer": OURS, "group": script.name, "round": 0}
@@ -246,7 +246,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small sizes, two rounds: shows that it works, not how fast")
     parser.add_argument("--rounds", type=int, help="default 5, quick 2; some groups need fewer")
     parser.add_argument("--minutes", type=float, default=18, help="no second round begins that would end later (default 18); the first of each group is always run")
-    parser.add_argument("--only", action="append", default=[], help="groups whose name starts with this; also fsyncs and clients; million, compare and replays are left out otherwise")
+    parser.add_argument("--only", action="append", default=[], help="groups whose name starts with this; also fsyncs and clients; million, compare, replays and decisions are left out otherwise")
     parser.add_argument("--peers", default=f"{OURS},distribution", help="comma separated: sealstone, distribution, debian")
     parser.add_argument("--directory", help="where the servers keep their data (default: a temporary directory)")
     parser.add_argument("--out", default=str(HERE / "out"), help="where rows and table are written")
