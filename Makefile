@@ -47,7 +47,7 @@ conformance: ## the OCI conformance suite against the real binary: zero failures
 	@tests/setup/build.sh
 	@tests/conformance/run.sh
 
-bench: ## the benchmark with its peers (about 20 minutes; ARGS="--only large" for a part, "--only compare" and "--only replays" for our client alone)
+bench: ## the benchmark with its peers (about 20 minutes; ARGS="--only large" for a part, "--only compare", "--only replays" and "--only decisions" for what has no peers)
 	@tests/setup/install.sh build peers
 	@$(PATHS); python3 tests/bench/bench.py $(ARGS)
 

@@ -57,6 +57,7 @@ pub mod runner;
 #[path = "../../tests/src/skips.rs"]
 #[allow(unreachable_pub)] // Public where all other tests have it.
 mod skips;
+mod state;
 pub mod store;
 pub mod transfer;
 pub mod transport;

@@ -29,8 +29,9 @@ pub const STATEMENT_KEY: &str = "statements.pem";
 /// The proof that the log tells of that key.
 pub const STATEMENT_KEY_PROOF: &str = "statements.tlog-proof";
 
-/// Most records of one release that are read.
-pub const MAX_RECORDS: usize = 100;
+/// Most records of one release that are read. More are not cut off but end it, as with evidence. Each copy that
+/// brings something new leaves one, so there can be many without anybody's ill will.
+pub const MAX_RECORDS: usize = 1_000;
 /// Longest document in a record, in bytes.
 pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 

@@ -51,7 +51,7 @@ def take_binaries(directory):
     target = pathlib.Path(os.environ["CARGO_TARGET_DIR"]) / "debug"
     directory = directory / "bin"
     directory.mkdir()
-    for name, variable in (("sealstone-registry", "SEALSTONE_REGISTRY_BIN"), ("sealstone", "SEALSTONE_BIN"), ("sealbench", "SEALBENCH_BIN")):
+    for name, variable in (("sealstone-registry", "SEALSTONE_REGISTRY_BIN"), ("sealstone", "SEALSTONE_BIN"), ("sealbench", "SEALBENCH_BIN"), ("decisions", "DECISIONS_BIN")):
         source = pathlib.Path(os.environ.get(variable) or target / name)
         if source.exists():
             shutil.copy2(source, directory / name)
@@ -166,7 +166,7 @@ class Bench:
         shutil.rmtree(layout, ignore_errors=True)
 
     def alone(self, script):
-        """A benchmark of our client alone: its rows are recorded like the others, what else it prints is shown."""
+        """A benchmark without peers: its rows are recorded like the others, what else it prints is shown."""
         full, quick = script.measure
         free = shutil.disk_usage(self.directory).free
         failure = {"scenario": script.name, "peer": OURS, "group": script.name, "round": 0}

@@ -8,7 +8,7 @@ import statistics
 
 from plan import SMALLER_IS_BETTER
 
-UNITS = {"mb_per_s": "MB/s", "per_s": "/s", "p50_us": "us, median", "vmhwm_kib": "KiB peak", "seconds": "s", "fsyncs": "flushes"}
+UNITS = {"mb_per_s": "MB/s", "per_s": "/s", "p50_us": "us, median", "ms": "ms", "vmhwm_kib": "KiB peak", "seconds": "s", "fsyncs": "flushes"}
 
 # (scenario prefix, goal as a ratio to the best peer), from the project's targets for this machine.
 GOALS = [

@@ -14,6 +14,7 @@ mod client;
 mod compare;
 mod content;
 mod damage;
+mod deploy;
 mod drain;
 mod encrypted;
 mod environment;

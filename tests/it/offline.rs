@@ -451,6 +451,41 @@ fn root_keys_decide_by_the_signed_policy_that_travels_with_a_release() {
         .expect(3);
 }
 
+#[test]
+fn an_older_policy_is_refused_once_the_root_keys_have_shown_a_newer_one() {
+    let desk = Desk::new();
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "alice.key"])
+        .expect(0);
+    for (version, archive) in [(5, "old.tar"), (7, "new.tar")] {
+        record(
+            &desk,
+            signed_policy(&desk, version, "2099-01-01T00:00:00Z", &[11, 12]),
+        );
+        desk.run(&["export", "oci:bundle:1.0.0", archive]).expect(0);
+    }
+    for (file, seed) in [("one.pem", 11), ("two.pem", 12)] {
+        fs::write(desk.path(file), root(seed).public_key().to_pem()).unwrap();
+    }
+    let by = |roots: &'static str| ["--root", roots, "--repository", "models/m"];
+    let verify = |archive: &str, roots| desk.run(&[&["verify", archive][..], &by(roots)].concat());
+    // Nothing was seen yet, and both are signed and hold.
+    verify("old.tar", "one.pem").expect(0);
+    verify("new.tar", "one.pem").expect(0);
+    verify("new.tar", "one.pem").expect(0);
+    verify("old.tar", "one.pem")
+        .expect(3)
+        .says("policy version 5 is older than version 7");
+    let pull = ["pull", "old.tar", "-o", "out"];
+    desk.run(&[&pull[..], &by("one.pem")].concat())
+        .expect(3)
+        .says("policy version 5 is older than version 7");
+    assert!(!desk.path("out").exists());
+    // Of other root keys nothing was seen; and what was is forgotten with the directory that remembers.
+    verify("old.tar", "two.pem").expect(0);
+    fs::remove_dir_all(desk.path(".local/state/sealstone/policies")).unwrap();
+    verify("old.tar", "one.pem").expect(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_from_a_layout_is_logged_when_it_is_made_again_at_a_registry() {
     let desk = Desk::new();

@@ -54,6 +54,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         return Err(Error::usage(format!("rule \"{}\" is not known", args.rule))
             .hint(format!("known are {}", Rule::NAMES.join(", "))));
     }
+    if !Rule::is_waivable(&args.rule) {
+        let text = format!("rule \"{}\" cannot be waived", args.rule);
+        return Err(Error::usage(text)
+            .hint("what is in no log counts for no rule, so an exception from it has no effect"));
+    }
     let time = now();
     if args.expires <= time {
         return Err(Error::usage(format!("{} has passed", args.expires)));

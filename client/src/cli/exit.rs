@@ -23,8 +23,8 @@ Environment:
   SEALSTONE_OUTPUT       human, plain or json
   SEALSTONE_PASSPHRASE   passphrase of signing keys
   SEALSTONE_POLICY       policy to verify by where neither --policy nor --key is given
-  SEALSTONE_STATE        directory in which the last checkpoint and policy of each registry are kept
-                         (default ~/.local/state/sealstone)
+  SEALSTONE_STATE        directory in which the last checkpoint and policy of each registry are kept,
+                         and the last policy of each set of root keys (default ~/.local/state/sealstone)
   SEALSTONE_LOG          filter of log lines, for example sealstone=debug
   SOURCE_DATE_EPOCH      time of creation that `pack` writes; without it none is written
   DOCKER_CONFIG          directory of config.json with credentials (default ~/.docker)";

@@ -6,7 +6,7 @@ use super::status::tags_of;
 use super::trust::PolicyArgs;
 use super::verify::rules_text;
 use sealstone::store::Location;
-use sealstone::trust::{evidence_for, now};
+use sealstone::trust::{demand_rules, evidence_for, now};
 use sealstone::{Error, Result};
 use sealstone_spec::policy::State;
 use sealstone_spec::words::three_words;
@@ -17,7 +17,8 @@ use serde_json::json;
 #[command(after_help = "\
 Open (exit code 0) only for a bundle that is released under the policy as of now: a tag names it, the registry's log says
 the same where there is one, every rule is met on evidence that is fresh, and it is neither rejected, quarantined,
-deprecated nor revoked. Anything else is exit code 3, with what stands in the way. Run it before every deployment:
+deprecated nor revoked. Anything else is exit code 3, with what stands in the way; so is a policy that asks for nothing
+there, and a registry's own policy that nobody signed. Run it before every deployment:
 evidence grows old. `sealstone export` writes the evidence into one file for auditors.
 
 Examples:
@@ -55,8 +56,13 @@ struct DeployArgs {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let Gate::Deploy(args) = args.gate;
     let options = args.connect.options();
-    let policy = args.rules.policy(&args.location, &options).await?;
+    let policy = args
+        .rules
+        .policy_to_rely_on(&args.location, &options)
+        .await?;
     let repository = args.rules.repository(&args.location)?;
+    // Where nothing is asked for, every rule is met, and whatever has a tag would be released.
+    demand_rules(&policy, &repository)?;
     let store = args.location.open(&options)?;
     let (manifest, seen) = args
         .connect
@@ -65,6 +71,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let digest = *manifest.digest();
     let tags = tags_of(store.as_ref(), &args.location, &digest).await?;
     let evidence = evidence_for(store.as_ref(), &manifest, &policy, seen.as_ref()).await?;
+    for text in &evidence.undecided {
+        context.output.note(format!("note: {text}"));
+    }
     let case = evidence.case(&repository, &manifest);
     let mut circumstances = evidence.circumstances(now());
     circumstances.released = !tags.is_empty();
@@ -78,7 +87,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let value = json!({"location": args.location.to_string(), "digest": digest,
         "name": three_words(&digest), "state": standing.state, "flags": standing.flags,
-        "tags": tags, "policy": policy.digest(), "logged": seen.is_some(), "evaluation": evaluation});
+        "tags": tags, "policy": policy.digest(), "logged": seen.is_some(), "undecided": evidence.undecided,
+        "evaluation": evaluation});
     if is_released && standing.flags.is_empty() {
         let text = format!("open: {} is {}", three_words(&digest), standing.state);
         context.output.result(&value, text);

@@ -203,7 +203,14 @@ async fn eval(
     let mut circumstances = evidence.circumstances(now());
     circumstances.released = location.tag().is_some();
     let evaluation = policy.evaluate(&repository, &case, &circumstances);
-    let mut text = rules_text(&evaluation);
+    let rules = policy.scope_for(&repository).rules().len();
+    let mut text = match rules {
+        0 => format!(
+            "  no rule is in force in {repository}: nothing is asked for, so that it is admitted says nothing about the bundle\n"
+        ),
+        _ => String::new(),
+    };
+    text.push_str(&rules_text(&evaluation));
     for result in &evaluation.results {
         for digest in &result.evidence {
             text.push_str(&format!("\n  evidence {}: {digest}", result.rule));
@@ -220,7 +227,7 @@ async fn eval(
         binding.rules
     ));
     let satisfied = evaluation.satisfied();
-    let value = json!({"admitted": satisfied, "policy": policy.digest(),
+    let value = json!({"admitted": satisfied, "rules": rules, "policy": policy.digest(),
         "evidenceDigest": binding.evidence_digest(), "evaluation": evaluation});
     context.output.result(&value, text);
     match satisfied {

@@ -101,6 +101,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             let repository = args.trust.repository(&args.location)?;
             let evidence =
                 evidence_for(source.store(), &manifest, judge.policy(), seen.as_ref()).await?;
+            for text in &evidence.undecided {
+                context.output.note(format!("note: {text}"));
+            }
             let judgement = judge.judge(&repository, &manifest, &evidence)?;
             if args.oms {
                 // Before anything is fetched: whoever asks for it should learn at once that it is missing.

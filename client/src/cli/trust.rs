@@ -4,7 +4,7 @@ use sealstone::keys::read_public_list;
 use sealstone::store::{Location, Store};
 use sealstone::transport::ConnectOptions;
 use sealstone::trust::{
-    HandedOut, Judge, KeptPolicies, judge_by_roots, read_policy, registry_policy,
+    HandedOut, Judge, KeptPolicies, policy_by_roots, read_policy, registry_policy,
 };
 use sealstone::{Error, Result};
 use sealstone_spec::manifest::VerifiedManifest;
@@ -35,7 +35,8 @@ pub(crate) struct TrustArgs {
     #[arg(long, conflicts_with_all = ["key", "policy", "root"])]
     registry_policy: bool,
 
-    /// Root keys: judge by the newest policy that travels with the bundle and that they have signed
+    /// Root keys: judge by the newest policy that travels with the bundle and that they have signed; it is
+    /// remembered, and an older one is refused after that
     #[arg(long, value_name = "FILE.pem", conflicts_with_all = ["policy", "key"])]
     root: Option<PathBuf>,
 
@@ -50,7 +51,7 @@ pub(crate) struct TrustArgs {
 
 impl TrustArgs {
     /// The judge for a bundle, if one was named: root keys find theirs beside the bundle. A policy that
-    /// is older than one which was seen of the same registry is refused.
+    /// is older than one which was seen of the same registry, or under the same root keys, is refused.
     pub(crate) async fn judge_for(
         &self,
         location: &Location,
@@ -77,11 +78,15 @@ impl TrustArgs {
                 path.display()
             )));
         }
-        let judge = judge_by_roots(store, manifest, &keys, threshold).await?;
+        let roots = Roots::new(threshold, keys);
+        let signed = policy_by_roots(store, manifest, &roots).await?;
+        let kept = KeptPolicies::of_user()?;
         if let Location::Registry(image) = location {
-            KeptPolicies::of_user()?.check(&image.registry.to_string(), judge.policy())?;
+            kept.check(&image.registry.to_string(), signed.policy())?;
         }
-        Ok(Some(judge))
+        // Of archives and layouts too: the file of an attacker is as old as he likes.
+        kept.take_by_roots(&roots, &signed)?;
+        Ok(Some(Judge::from_policy(signed.into_policy())))
     }
 
     /// Whether somebody to trust was named.
@@ -142,7 +147,8 @@ pub(crate) fn repository_of(
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyArgs {
-    /// The policy; without it the file in SEALSTONE_POLICY, else what the registry works by
+    /// The policy; without it the file in SEALSTONE_POLICY, else what the registry works by (which must be signed
+    /// where something is decided)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
@@ -156,18 +162,34 @@ pub(crate) struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// The policy for what lies at `location`.
+    /// The policy for what lies at `location`, to see what is asked for: a registry's may be its word and no more.
     pub(crate) async fn policy(
         &self,
         location: &Location,
         options: &ConnectOptions,
     ) -> Result<Policy> {
-        let from_environment = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-        let file = self.policy.clone();
-        match file.or_else(|| from_environment().map(PathBuf::from)) {
+        match self.file() {
             Some(path) => from_file(&path, location, self.root.as_deref()),
             None => of_registry(location, options, self.root.as_deref()).await,
         }
+    }
+
+    /// The policy for what lies at `location`, to rely on: a registry's only if its roots have signed it.
+    pub(crate) async fn policy_to_rely_on(
+        &self,
+        location: &Location,
+        options: &ConnectOptions,
+    ) -> Result<Policy> {
+        match self.file() {
+            Some(path) => from_file(&path, location, self.root.as_deref()),
+            None => pinned(location, options, self.root.as_deref()).await,
+        }
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        let from_environment = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+        let file = self.policy.clone();
+        file.or_else(|| from_environment().map(PathBuf::from))
     }
 
     /// The repository whose rules hold.
@@ -230,7 +252,9 @@ async fn pinned(
         HandedOut::Unsigned(_) => Err(Error::refused(format!(
             "the policy of {registry} is not signed, so it is the registry's word and no more"
         ))
-        .hint("give your own: --policy FILE, or --key FILE.pub for each signer")),
+        .hint(
+            "give your own: --policy FILE (to verify or pull also --key FILE.pub for each signer)",
+        )),
     }
 }
 

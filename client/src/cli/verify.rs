@@ -95,6 +95,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             "cannot be read, and may be what stops it: {digest}: {reason}"
         ));
     }
+    for text in &evidence.undecided {
+        context.output.note(format!("note: {text}"));
+    }
     let judgement = match judge.judge(&repository, &manifest, &evidence) {
         Ok(judgement) => judgement,
         Err(refusal) => {
@@ -142,7 +145,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let value = json!({"verified": true, "location": args.location.to_string(), "digest": digest,
         "name": three_words(digest), "policy": judge.policy().digest(),
         "evaluation": judgement.evaluation, "evidence": judgement.admission.evidence(),
-        "registry": word, "blobsChecked": blobs, "filesChecked": files, "dataChecked": data, "roles": roles});
+        "registry": word, "undecided": evidence.undecided, "blobsChecked": blobs, "filesChecked": files, "dataChecked": data, "roles": roles});
     context.output.result(&value, text);
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! The last checkpoint that was seen of each registry, in files that only their user writes; once more by the log's
 //! own key, so that one log behind two addresses shows one history.
 //!
-//! Under `SEALSTONE_STATE`, or `$XDG_STATE_HOME/sealstone`, or `~/.local/state/sealstone`, in `logs`.
+//! In `logs` of the user's state directory (`state.rs`).
 
 use crate::error::{Error, Result};
+use crate::state;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::log::{SignedCheckpoint, VerifiedCheckpoint, VerifierKey};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What is kept of a registry's log.
@@ -39,15 +40,7 @@ impl KeptLogs {
     /// # Errors
     /// If there is no home directory to keep it in.
     pub fn of_user() -> Result<KeptLogs> {
-        let from = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let state = from("SEALSTONE_STATE")
-            .or_else(|| from("XDG_STATE_HOME").map(|path| path.join("sealstone")))
-            .or_else(|| from("HOME").map(|path| path.join(".local/state/sealstone")));
-        match state {
+        match state::directory() {
             Some(state) => Ok(KeptLogs::in_directory(&state)),
             None => Err(Error::usage("there is no place to keep the checkpoints of logs in")
                 .hint("set SEALSTONE_STATE to a directory that lasts; without it a rewritten log is not noticed")),
@@ -101,37 +94,20 @@ impl KeptLogs {
         }))
     }
 
-    /// Runs `step` while no other process reads or writes the registry's file.
+    /// Waits until no other process reads the registry's file in order to replace it.
     pub(super) fn lock(&self, registry: &str) -> Result<File> {
-        let failed =
-            |path: &Path, error| Error::io(format!("writing \"{}\"", path.display()), error);
-        fs::create_dir_all(&self.directory).map_err(|error| failed(&self.directory, error))?;
-        let path = self.path(registry).with_extension("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| failed(&path, error))?;
-        file.lock().map_err(|error| failed(&path, error))?;
-        Ok(file)
+        state::lock(&self.path(registry))
     }
 
     /// Replaces what is kept. The caller holds the lock and has checked consistency.
-    pub(super) fn write(&self, registry: &str, log: &KeptLog) -> Result<()> {
+    pub(crate) fn write(&self, registry: &str, log: &KeptLog) -> Result<()> {
         let row = Row {
             registry: registry.to_owned(),
             key: log.key.clone(),
             checkpoint: log.checkpoint.note().to_string(),
         };
-        let path = self.path(registry);
-        let next = path.with_extension("new");
-        let replace = || -> std::io::Result<()> {
-            let mut file = File::create(&next)?;
-            file.write_all(&serde_json::to_vec_pretty(&row)?)?;
-            file.sync_all()?;
-            fs::rename(&next, &path)
-        };
-        replace().map_err(|error| Error::io(format!("writing \"{}\"", path.display()), error))
+        let content = serde_json::to_vec_pretty(&row)
+            .map_err(|error| Error::other("a checkpoint cannot be written").source(error))?;
+        state::replace(&self.path(registry), &content)
     }
 }

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `kept` | the last checkpoint of each registry and of each log, under the user's state directory |
 //! | `fetch` | checkpoints, tiles, entries and proofs of a registry |
-//! | `watch` | the check at each contact; proofs of tags |
+//! | `watch` | the check at each contact, and without one; proofs of tags |
 //! | `history` | reading the whole log: every leaf, every chain, every number |
 //!
 //! Invariant: a checkpoint is kept only after its consistency with the kept one was checked, and a log that
@@ -19,4 +19,4 @@ mod watch;
 pub use fetch::LogSource;
 pub use history::{History, Problem, read_history};
 pub use kept::{KeptLog, KeptLogs};
-pub use watch::{Seen, check_history, check_tag, contact, contact_with};
+pub use watch::{Seen, check_history, check_kept, check_tag, contact, contact_with};

@@ -272,3 +272,48 @@ pub async fn check_history<'a>(
     }
     Ok(())
 }
+
+/// Holds checkpoints of logs that nobody can ask against what is kept of each, by its key: an archive may come from a
+/// log that shows others something else. Only trees of one size can be compared so; what is said of the others is
+/// that they could not be, one sentence for each log.
+///
+/// # Errors
+/// [`Outcome::Contradicted`] if one is of the size that is kept, and of another tree.
+pub fn check_kept<'a>(
+    kept: &KeptLogs,
+    shown: impl IntoIterator<Item = &'a VerifiedCheckpoint>,
+) -> Result<Vec<String>> {
+    let mut by_log: BTreeMap<String, Vec<&VerifiedCheckpoint>> = BTreeMap::new();
+    for shown in shown {
+        by_log
+            .entry(shown.log().to_string())
+            .or_default()
+            .push(shown);
+    }
+    let mut undecided = Vec::new();
+    for (log, shown) in by_log {
+        let Some(known) = kept.read(&log)? else {
+            continue;
+        };
+        let known = known.checkpoint;
+        let (same, others): (Vec<_>, Vec<_>) = shown
+            .into_iter()
+            .partition(|shown| shown.size() == known.size());
+        for shown in same {
+            shown.follows(&known, &[]).map_err(|divergence| {
+                Error::new(Outcome::Contradicted, divergence.to_string())
+                    .hint("do not use what these proofs came with. Keep the two checkpoints in \"detail\": together they prove what happened. Ask the log's operator, over another way")
+                    .detail(json!({"kept": known.note().to_string(), "proof": shown.note().to_string()}))
+            })?;
+        }
+        if !others.is_empty() {
+            undecided.push(format!(
+                "{} of the checkpoints that the proofs rest on could not be compared with the one of {} entries that is kept of the log {}: whether they are of one history, only the log can show",
+                others.len(),
+                known.size(),
+                known.origin()
+            ));
+        }
+    }
+    Ok(undecided)
+}

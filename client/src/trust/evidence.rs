@@ -50,6 +50,10 @@ pub struct Evidence {
     pub unread: Vec<(Digest, String)>,
     /// Set if more is attached than was read, which is this many: no policy admits anything then.
     pub cut_off: Option<usize>,
+    /// Set if there are more records, or more in them, than is read: no policy admits anything then either.
+    pub lacks_proofs: bool,
+    /// What the proofs rest on and nobody could compare with what is kept of the log, in sentences.
+    pub undecided: Vec<String>,
 }
 
 impl Evidence {
@@ -66,14 +70,18 @@ impl Evidence {
     /// # Errors
     /// If there is more than is read.
     pub fn demand_all(&self, manifest: &VerifiedManifest) -> Result<()> {
-        let Some(read) = self.cut_off else {
-            return Ok(());
+        let digest = manifest.digest();
+        let more = match (self.cut_off, self.lacks_proofs) {
+            (None, false) => return Ok(()),
+            (Some(read), _) => format!(
+                "more signature bundles are attached to {digest} than the {read} that are read"
+            ),
+            (None, true) => {
+                format!("more records with proofs are attached to {digest} than are read")
+            }
         };
-        Err(Error::halted(format!(
-            "more signature bundles are attached to {} than the {read} that are read",
-            manifest.digest()
-        ))
-        .hint("somebody floods this manifest: ask who may push to the repository"))
+        Err(Error::halted(more)
+            .hint("somebody floods this manifest: ask who may push to the repository"))
     }
 
     /// Digests of what these keys signed about `manifest`, of a predicate type.
@@ -110,6 +118,9 @@ impl Evidence {
         }
         if let Some(read) = self.cut_off {
             case.cut_off(read);
+        }
+        if self.lacks_proofs {
+            case.proofs_cut_off();
         }
         for (referrer, proof) in &self.proofs {
             case.add_proof(referrer, proof.clone());

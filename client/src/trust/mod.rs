@@ -9,7 +9,7 @@
 //! | `evidence` | fetching what has been said about a manifest |
 //! | `verify` | the judgement by a policy or by keys, offline |
 //! | `proofs` | proofs that statements were logged |
-//! | `policies` | policies read, signed, and the highest version of each registry remembered |
+//! | `policies` | policies read, signed, and the highest version of each registry and set of root keys remembered |
 //! | `record` | the signed policy that travels with a release |
 //! | `vouched` | what the registry itself says, and how its key is known |
 //! | `denied` | a refusal in words |
@@ -42,9 +42,9 @@ pub use model::{ModelSigned, model_root, model_signature, sign_model};
 pub use name::expect_name;
 pub use policies::{HandedOut, KeptPolicies, now, read_policy, read_to_sign, registry_policy};
 pub use proofs::evidence_for;
-pub use record::judge_by_roots;
+pub use record::policy_by_roots;
 pub use sign::{Signed, attach, attach_document, logged, sign};
-pub use verify::{Judge, Judgement, TrustSource};
+pub use verify::{Judge, Judgement, TrustSource, demand_rules};
 pub use vouched::{KnownBy, RegistryKey, RegistryWord};
 
 #[cfg(test)]

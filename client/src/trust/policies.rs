@@ -1,14 +1,17 @@
 //! Policies read and kept: from files, signed or not, and from registries, whose highest version is
-//! remembered.
+//! remembered, as is that of each set of root keys.
 //!
 //! Invariant: of a registry whose signed policy was seen once, only a successor is taken, signed by the
 //! roots of the one before. An older version is refused loudly, wherever it comes from.
 
 use crate::error::{Error, Result};
+use crate::state;
 use crate::transport::{Admin, ConnectOptions, Registry};
 use reqwest::Method;
 use sealstone_spec::canonical::to_canonical_json;
+use sealstone_spec::digest::Digest;
 use sealstone_spec::policy::{MAX_POLICY_BYTES, Policy, PolicyEnvelope, Roots, SignedPolicy, Time};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -94,16 +97,7 @@ impl KeptPolicies {
     /// # Errors
     /// If none of these variables is set.
     pub fn of_user() -> Result<KeptPolicies> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let base = variable("SEALSTONE_STATE")
-            .map(PathBuf::from)
-            .or_else(|| {
-                variable("XDG_STATE_HOME").map(|base| PathBuf::from(base).join("sealstone"))
-            })
-            .or_else(|| {
-                variable("HOME").map(|home| PathBuf::from(home).join(".local/state/sealstone"))
-            });
-        let base = base.ok_or_else(|| {
+        let base = state::directory().ok_or_else(|| {
             Error::usage("there is no place to remember policies")
                 .hint("set SEALSTONE_STATE, XDG_STATE_HOME or HOME")
         })?;
@@ -145,18 +139,20 @@ impl KeptPolicies {
         })
     }
 
-    /// Remembers a policy, as a whole or not at all.
+    /// Remembers a policy, as a whole or not at all, unless a newer one has been seen meanwhile.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// [`Outcome::Refused`](crate::Outcome::Refused) for an older one, and for another document of the same
+    /// version; or if it cannot be written.
     pub fn keep(&self, registry: &str, policy: &SignedPolicy) -> Result<()> {
-        let path = self.path(registry);
-        let what = || format!("writing \"{}\"", path.display());
-        fs::create_dir_all(&self.directory).map_err(|source| Error::io(what(), source))?;
-        let draft = path.with_extension(format!("{}.part", std::process::id()));
-        fs::write(&draft, policy.envelope().to_bytes())
-            .and_then(|()| fs::rename(&draft, &path))
-            .map_err(|source| Error::io(what(), source))
+        let _lock = state::lock(&self.path(registry))?;
+        self.check(registry, policy.policy())?;
+        self.replace(registry, policy)
+    }
+
+    /// Replaces what is kept. The caller holds the lock, and looked at it since it does.
+    fn replace(&self, registry: &str, policy: &SignedPolicy) -> Result<()> {
+        state::replace(&self.path(registry), &policy.envelope().to_bytes())
     }
 
     /// Refuses a policy that is older than one which was seen of this registry.
@@ -187,13 +183,14 @@ impl KeptPolicies {
         signed: &SignedPolicy,
         roots: Option<&Roots>,
     ) -> Result<()> {
+        let _lock = state::lock(&self.path(registry))?;
         let pinned = match (self.last(registry)?, roots) {
             (Some(last), _) => last.succeed(signed.envelope().clone()),
             (None, Some(roots)) => SignedPolicy::verify(signed.envelope().clone(), roots),
             (None, None) => return Ok(()),
         };
         let pinned = pinned.map_err(|error| rollback(registry, &error))?;
-        self.keep(registry, &pinned)
+        self.replace(registry, &pinned)
     }
 
     /// Takes a registry's signed policy: pinned when it is the first, else as the successor of the last.
@@ -206,6 +203,7 @@ impl KeptPolicies {
         envelope: PolicyEnvelope,
         roots: Option<&Roots>,
     ) -> Result<SignedPolicy> {
+        let _lock = state::lock(&self.path(registry))?;
         let taken = match (self.last(registry)?, roots) {
             (Some(last), _) => last.succeed(envelope),
             (None, Some(roots)) => SignedPolicy::verify(envelope, roots),
@@ -219,9 +217,40 @@ impl KeptPolicies {
         taken
             .check_time(now())
             .map_err(|error| rollback(registry, &error))?;
-        self.keep(registry, &taken)?;
+        self.replace(registry, &taken)?;
         Ok(taken)
     }
+
+    /// Takes a policy that came along with a release and that these root keys have signed: it is remembered of
+    /// them, whoever they are root keys of, and no older one is taken after that, from wherever it comes.
+    ///
+    /// # Errors
+    /// [`Outcome::Refused`](crate::Outcome::Refused) if a newer one was seen under the same root keys.
+    pub fn take_by_roots(&self, roots: &Roots, signed: &SignedPolicy) -> Result<()> {
+        let name = name_of_roots(roots);
+        let _lock = state::lock(&self.path(&name))?;
+        if let Some(last) = self.last(&name)? {
+            let known = last.policy();
+            let checked = signed
+                .policy()
+                .check_not_older(known.version(), known.digest());
+            checked.map_err(|error| {
+                Error::refused(format!("the policy that came along is refused: {error}")).hint(
+                    "a newer one that the same root keys signed was seen before: bring the release with that one, exported anew",
+                )
+            })?;
+        }
+        self.replace(&name, signed)
+    }
+}
+
+/// What a policy is remembered under that is known by its root keys alone. No registry has such a name: a part of
+/// a host's name has at most 63 letters.
+fn name_of_roots(roots: &Roots) -> String {
+    let ids: BTreeSet<String> = roots.keys.iter().map(|key| key.id().to_string()).collect();
+    let ids: Vec<String> = ids.into_iter().collect();
+    let text = format!("{}\n{}\n", roots.threshold, ids.join("\n"));
+    format!("roots-{}", Digest::sha256(text.as_bytes()).hex())
 }
 
 fn rollback(registry: &str, error: &dyn std::fmt::Display) -> Error {
@@ -258,3 +287,6 @@ pub async fn registry_policy(registry: &str, options: &ConnectOptions) -> Result
     })?;
     Ok(HandedOut::Unsigned(policy))
 }
+
+#[cfg(test)]
+mod tests;

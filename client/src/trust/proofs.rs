@@ -4,31 +4,46 @@
 use super::evidence::{Evidence, evidence_of};
 use super::vouched::{KnownBy, RegistryKey, may_be_registrys};
 use crate::error::{Error, Outcome, Result};
-use crate::log::{Seen, check_history};
+use crate::log::{KeptLogs, Seen, check_history, check_kept};
 use crate::store::Store;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::log::{LogProof, SignedCheckpoint, TlogEntry, VerifiedCheckpoint};
-use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::log::{
+    LogProof, MAX_PROOF_FILE_BYTES, SignedCheckpoint, TlogEntry, VerifiedCheckpoint,
+};
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
-use sealstone_spec::policy::Policy;
+use sealstone_spec::policy::{MOST_EVIDENCE_BYTES, Policy};
 use sealstone_spec::record::{
-    ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, STATEMENT_KEY, STATEMENT_KEY_PROOF,
-    statement_proof,
+    ARTIFACT_TYPE, MAX_RECORDS, STATEMENT_KEY, STATEMENT_KEY_PROOF, statement_proof,
 };
 use sealstone_spec::sigstore::SigstoreBundle;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Fetches what has been said about a manifest, and the proofs that `policy` can make use of. Where the place has
-/// a log, `seen` is what it showed at this contact, and its proofs must be of that history.
+/// a log, `seen` is what it showed at this contact, and its proofs must be of that history; those of logs that nobody
+/// can be asked about are held against what is kept of them.
 ///
 /// # Errors
-/// As [`evidence_of`]; [`Outcome::Contradicted`] if the log proves statements in another history.
+/// As [`evidence_of`]; [`Outcome::Contradicted`] if a log proves statements in another history.
 pub async fn evidence_for(
     store: &dyn Store,
     manifest: &VerifiedManifest,
     policy: &Policy,
     seen: Option<&Seen>,
+) -> Result<Evidence> {
+    // Without a place to keep anything in, nothing is kept that could be contradicted.
+    let kept = KeptLogs::of_user().ok();
+    evidence_against(store, manifest, policy, seen, kept.as_ref()).await
+}
+
+/// The same against the checkpoints that are kept there.
+pub(super) async fn evidence_against(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    policy: &Policy,
+    seen: Option<&Seen>,
+    kept: Option<&KeptLogs>,
 ) -> Result<Evidence> {
     let mut evidence = evidence_of(store, manifest).await?;
     let mut attached = evidence.attached.iter();
@@ -36,69 +51,117 @@ pub async fn evidence_for(
     if policy.logs().is_empty() && !says_registry {
         return Ok(evidence);
     }
-    let referrers: Vec<Digest> = evidence
-        .attached
-        .iter()
-        .map(|item| *item.referrer.digest())
-        .collect();
-    let names: BTreeMap<String, Digest> = referrers
-        .iter()
-        .map(|referrer| (statement_proof(referrer), *referrer))
-        .collect();
-    let mut keys = Vec::new();
-    let mut key_proofs = Vec::new();
-    let mut take = |name: &str, content: &[u8], known: KnownBy| {
+    // Under no log of the policy a proof would say anything.
+    let referrers: Vec<Digest> = match policy.logs().is_empty() {
+        true => Vec::new(),
+        false => {
+            let attached = evidence.attached.iter();
+            attached.map(|item| *item.referrer.digest()).collect()
+        }
+    };
+    let mut found = Found::about(&referrers);
+    for document in store.record(None, &referrers).await? {
+        found.take(&document.name, &document.content, KnownBy::Registry);
+    }
+    let listed = store
+        .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
+        .await?;
+    evidence.lacks_proofs = !found.read_records(store, &listed).await?;
+    evidence.proofs = found.proofs;
+    let shown = checkpoints(&evidence, &found.key_proofs, policy);
+    if let Some(seen) = seen {
+        check_history(seen, &shown).await?;
+    }
+    if let Some(kept) = kept {
+        let is_unseen = |other: &&VerifiedCheckpoint| {
+            seen.is_none_or(|seen| seen.checkpoint.log() != other.log())
+        };
+        evidence.undecided = check_kept(kept, shown.iter().filter(is_unseen))?;
+    }
+    evidence.registry = RegistryKey::choose(found.keys, &found.key_proofs, policy);
+    Ok(evidence)
+}
+
+/// What was found in records, by the registry's own hand or attached by whoever may.
+struct Found {
+    /// Names of proofs, and the referrers that they are about.
+    names: BTreeMap<String, Digest>,
+    proofs: Vec<(Digest, LogProof)>,
+    keys: Vec<RegistryKey>,
+    key_proofs: Vec<LogProof>,
+}
+
+impl Found {
+    fn about(referrers: &[Digest]) -> Found {
+        Found {
+            names: referrers
+                .iter()
+                .map(|referrer| (statement_proof(referrer), *referrer))
+                .collect(),
+            proofs: Vec::new(),
+            keys: Vec::new(),
+            key_proofs: Vec::new(),
+        }
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.names.contains_key(name) || [STATEMENT_KEY, STATEMENT_KEY_PROOF].contains(&name)
+    }
+
+    fn take(&mut self, name: &str, content: &[u8], known: KnownBy) {
         match name {
             STATEMENT_KEY => {
                 let key = std::str::from_utf8(content)
                     .ok()
                     .and_then(|t| t.parse().ok());
-                keys.extend(key.map(|key| RegistryKey { key, known }));
+                self.keys.extend(key.map(|key| RegistryKey { key, known }));
             }
-            STATEMENT_KEY_PROOF => key_proofs.extend(LogProof::parse(content)),
+            STATEMENT_KEY_PROOF => self.key_proofs.extend(LogProof::parse(content)),
             _ => {}
         }
         // What is no proof proves nothing; that is all there is to say about it.
-        if let (Some(referrer), Ok(proof)) = (names.get(name), LogProof::parse(content)) {
-            evidence.proofs.push((*referrer, proof));
+        if let (Some(referrer), Ok(proof)) = (self.names.get(name), LogProof::parse(content)) {
+            self.proofs.push((*referrer, proof));
         }
-    };
-    // Under no log of the policy a proof would say anything.
-    let proofs: &[Digest] = match policy.logs().is_empty() {
-        true => &[],
-        false => &referrers,
-    };
-    for document in store.record(None, proofs).await? {
-        take(&document.name, &document.content, KnownBy::Registry);
     }
-    let listed = store
-        .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
-        .await?;
-    for descriptor in listed.into_iter().take(MAX_RECORDS) {
-        let reference = Reference::Digest(descriptor.digest);
-        let Some(record) = readable(store.manifest(&reference).await)? else {
-            continue;
-        };
-        for layer in record.layers() {
-            let title = layer.annotations.get(media::ANNOTATION_TITLE);
-            let wanted = |title: &&String| {
-                names.contains_key(*title)
-                    || [STATEMENT_KEY, STATEMENT_KEY_PROOF].contains(&title.as_str())
-            };
-            let Some(title) = title.filter(wanted) else {
+
+    /// Reads records that anybody may have attached; `false` if there is more in them than is read.
+    async fn read_records(&mut self, store: &dyn Store, listed: &[Descriptor]) -> Result<bool> {
+        if listed.len() > MAX_RECORDS {
+            return Ok(false);
+        }
+        let mut bytes = 0_u64;
+        let mut known: BTreeSet<(String, Digest)> = BTreeSet::new();
+        for descriptor in listed {
+            let reference = Reference::Digest(descriptor.digest);
+            let Some(record) = readable(store.manifest(&reference).await)? else {
                 continue;
             };
-            if let Some(content) = readable(store.blob_bytes(layer, MAX_DOCUMENT_BYTES).await)? {
-                take(title, &content, KnownBy::Companion);
+            bytes = bytes.saturating_add(record.size());
+            if bytes > MOST_EVIDENCE_BYTES {
+                return Ok(false);
+            }
+            for layer in record.layers() {
+                let title = layer.annotations.get(media::ANNOTATION_TITLE);
+                let Some(title) = title.filter(|title| self.wants(title)) else {
+                    continue;
+                };
+                let is_new = known.insert((title.clone(), layer.digest));
+                if !is_new || layer.size > MAX_PROOF_FILE_BYTES as u64 {
+                    continue;
+                }
+                bytes = bytes.saturating_add(layer.size);
+                if bytes > MOST_EVIDENCE_BYTES {
+                    return Ok(false);
+                }
+                let content = store.blob_bytes(layer, MAX_PROOF_FILE_BYTES as u64).await;
+                if let Some(content) = readable(content)? {
+                    self.take(title, &content, KnownBy::Companion);
+                }
             }
         }
+        Ok(true)
     }
-    if let Some(seen) = seen {
-        let shown = checkpoints(&evidence, &key_proofs, policy);
-        check_history(seen, &shown).await?;
-    }
-    evidence.registry = RegistryKey::choose(keys, &key_proofs, policy);
-    Ok(evidence)
 }
 
 /// Every checkpoint under which a proof could count for the policy, each once.
@@ -135,3 +198,6 @@ fn readable<T>(result: Result<T, Error>) -> Result<Option<T>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,41 +1,43 @@
 //! Records that travel with a release: the signed policy in one is found, and believed only if trusted
 //! root keys signed it.
 
-use super::verify::Judge;
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
-use sealstone_spec::key::PublicKey;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
 use sealstone_spec::policy::{PolicyEnvelope, Roots, SignedPolicy, Time};
-use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, POLICY};
+use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, POLICY};
 
-/// Most records of one release that are read.
-const MAX_RECORDS: usize = 100;
-
-/// Judges by the newest policy in the records of `manifest` that `threshold` of the root keys `roots`, and
-/// as many of its own as it demands, have signed, and that still holds.
+/// The newest policy in the records of `manifest` that enough of the root keys `trusted`, and as many of its own
+/// as it demands, have signed, and that still holds. Whether a newer one was seen before is for
+/// [`KeptPolicies`](super::KeptPolicies) to say.
 ///
 /// # Errors
-/// [`Outcome::Refused`] if there is none; the hints say what was found and why it does not count.
-pub async fn judge_by_roots(
+/// [`Outcome::Refused`] if there is none; the hints say what was found and why it does not count. And if there are
+/// more records than are read: the newest could be in one of the others.
+pub async fn policy_by_roots(
     store: &dyn Store,
     manifest: &VerifiedManifest,
-    roots: &[PublicKey],
-    threshold: u32,
-) -> Result<Judge> {
-    let trusted = Roots::new(threshold, roots.to_vec());
+    trusted: &Roots,
+) -> Result<SignedPolicy> {
     let now = Time::from_seconds(jiff::Timestamp::now().as_second());
     let mut newest: Option<SignedPolicy> = None;
     let mut refused = Vec::new();
     let listed = store
         .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
         .await?;
-    for descriptor in listed.into_iter().take(MAX_RECORDS) {
+    if listed.len() > MAX_RECORDS {
+        return Err(Error::refused(format!(
+            "more records are attached to {} than the {MAX_RECORDS} that are read, and the newest policy may be in another one",
+            manifest.digest()
+        ))
+        .hint("somebody floods this manifest: judge by a file, --policy FILE"));
+    }
+    for descriptor in listed {
         for bytes in policies(store, &Reference::Digest(descriptor.digest)).await? {
             let checked = PolicyEnvelope::parse(&bytes)
-                .and_then(|envelope| SignedPolicy::verify(envelope, &trusted))
+                .and_then(|envelope| SignedPolicy::verify(envelope, trusted))
                 .and_then(|signed| signed.check_time(now).map(|()| signed));
             match checked {
                 Ok(signed) => {
@@ -52,7 +54,7 @@ pub async fn judge_by_roots(
         }
     }
     match newest {
-        Some(signed) => Ok(Judge::from_policy(signed.into_policy())),
+        Some(signed) => Ok(signed),
         None => {
             let mut error = Error::refused(format!(
                 "no policy that the root keys have signed travels with {}",

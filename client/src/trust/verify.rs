@@ -161,12 +161,7 @@ impl Judge {
         manifest: &VerifiedManifest,
         evidence: &Evidence,
     ) -> Result<Judgement> {
-        if self.policy.scope_for(repository).rules().is_empty() {
-            return Err(Error::refused(format!(
-                "the policy asks for nothing in repository \"{repository}\", so nothing would be verified"
-            ))
-            .hint("is the repository's name right? add a scope with a rule, or verify with --key"));
-        }
+        demand_rules(&self.policy, repository)?;
         let case = evidence.case(repository, manifest);
         let place = format!("{}@{}", evidence.place, manifest.digest());
         let circumstances = evidence.circumstances(super::now());
@@ -176,6 +171,20 @@ impl Judge {
             evaluation,
             admission,
         })
+    }
+}
+
+/// Refuses a policy that asks for nothing in a repository: whatever lies there would meet it.
+///
+/// # Errors
+/// [`Outcome::Refused`](crate::Outcome::Refused) if no rule is in force there.
+pub fn demand_rules(policy: &Policy, repository: &RepoName) -> Result<()> {
+    match policy.scope_for(repository).rules() {
+        [] => Err(Error::refused(format!(
+            "the policy asks for nothing in repository \"{repository}\", so nothing would be verified"
+        ))
+        .hint("is the repository's name right? add a scope with a rule, or verify with --key")),
+        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ use sealstone_spec::notary::{self, Vouched};
 use sealstone_spec::policy::{Policy, lifecycle};
 use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, SigstoreBundle};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What a log calls the key of a registry's statements.
 const KEY_KIND: &str = "registry-statements";
@@ -68,13 +69,17 @@ impl RegistryKey {
         proofs: &[LogProof],
         policy: &Policy,
     ) -> Option<RegistryKey> {
+        let in_logs = keys_in_logs(proofs, policy);
         let known = |candidate: RegistryKey| {
             let in_policy = policy.identity_of(candidate.key.id());
             let known = match in_policy {
                 Some(identity) => KnownBy::Policy {
                     identity: identity.name.clone(),
                 },
-                None => logged(&candidate.key, proofs, policy).unwrap_or(candidate.known),
+                None => {
+                    let digest = Digest::sha256(&candidate.key.to_spki_der());
+                    in_logs.get(&digest).cloned().unwrap_or(candidate.known)
+                }
             };
             RegistryKey { known, ..candidate }
         };
@@ -88,24 +93,24 @@ impl RegistryKey {
     }
 }
 
-/// Whether a log of the policy tells that this is a registry's key.
-fn logged(key: &PublicKey, proofs: &[LogProof], policy: &Policy) -> Option<KnownBy> {
-    let digest = Digest::sha256(&key.to_spki_der());
-    let tells = |entry: &Entry| match entry {
-        Entry::Event(event) => {
-            event.digest == digest && event.key.as_ref().is_some_and(|key| key.kind == KEY_KIND)
+/// The keys of registries of which logs of the policy tell. Each proof is checked once, whatever is to be looked up:
+/// whoever may attach records can attach many keys and many proofs.
+fn keys_in_logs(proofs: &[LogProof], policy: &Policy) -> BTreeMap<Digest, KnownBy> {
+    let mut found = BTreeMap::new();
+    for trust in policy.log_trust() {
+        for proof in proofs {
+            let Ok((Entry::Event(event), evidence)) = proof.verify_entry(trust) else {
+                continue;
+            };
+            if event.key.as_ref().is_some_and(|key| key.kind == KEY_KIND) {
+                found.entry(event.digest).or_insert_with(|| KnownBy::Log {
+                    origin: evidence.origin().to_owned(),
+                    index: evidence.index(),
+                });
+            }
         }
-        _ => false,
-    };
-    policy.log_trust().iter().find_map(|trust| {
-        proofs.iter().find_map(|proof| {
-            let (entry, evidence) = proof.verify_entry(trust).ok()?;
-            tells(&entry).then(|| KnownBy::Log {
-                origin: evidence.origin().to_owned(),
-                index: evidence.index(),
-            })
-        })
-    })
+    }
+    found
 }
 
 /// What a registry said of a release.

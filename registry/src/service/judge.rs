@@ -9,7 +9,7 @@ use crate::metadata::{self, ManifestRow, Referrer};
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::log::{LogError, LogProof};
+use sealstone_spec::log::{LogError, LogProof, MAX_PROOF_FILE_BYTES};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
@@ -17,7 +17,7 @@ use sealstone_spec::policy::{
     Case, Circumstances, Denial, Evaluation, Evidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Policy,
     Time,
 };
-use sealstone_spec::record::{self, MAX_DOCUMENT_BYTES, MAX_RECORDS, statement_proof};
+use sealstone_spec::record::{self, MAX_RECORDS, statement_proof};
 use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -262,7 +262,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Proofs of other registries' logs, out of the records that travelled here with the release.
+    /// Proofs of other registries' logs, out of the records that travelled here with the release. Anybody who may push
+    /// may attach a record, so where there is more than is read the case says so.
     async fn add_recorded_proofs(
         &self,
         repo: &RepoName,
@@ -277,25 +278,42 @@ impl Registry {
         let kind = Some(record::ARTIFACT_TYPE);
         let records = self
             .metadata()
-            .referrers(repo, manifest, kind, None, MAX_RECORDS)
+            .referrers(repo, manifest, kind, None, MAX_RECORDS + 1)
             .await?;
+        if records.len() > MAX_RECORDS {
+            case.proofs_cut_off();
+            return Ok(());
+        }
+        let mut bytes = 0_u64;
+        let mut known: BTreeSet<(&Digest, Digest)> = BTreeSet::new();
         for record in records {
             let media_type = Some(record.media_type.as_str());
             let record = self.read_manifest(repo, &record.digest, media_type);
             let Some(record) = undamaged(record.await)? else {
                 continue;
             };
+            bytes = bytes.saturating_add(record.size());
+            if bytes > MOST_EVIDENCE_BYTES {
+                case.proofs_cut_off();
+                return Ok(());
+            }
             for layer in record.layers() {
                 let title = layer.annotations.get(media::ANNOTATION_TITLE);
                 let Some(referrer) = title.and_then(|title| names.get(title)) else {
                     continue;
                 };
-                if layer.size > MAX_DOCUMENT_BYTES {
+                let is_new = known.insert((*referrer, layer.digest));
+                if !is_new || layer.size > MAX_PROOF_FILE_BYTES as u64 {
                     continue;
                 }
-                let bytes = undamaged(self.read_layer(repo, &layer.digest).await)?;
+                bytes = bytes.saturating_add(layer.size);
+                if bytes > MOST_EVIDENCE_BYTES {
+                    case.proofs_cut_off();
+                    return Ok(());
+                }
+                let content = undamaged(self.read_layer(repo, &layer.digest).await)?;
                 // What is no proof proves nothing; that is all there is to say about it.
-                if let Some(Ok(proof)) = bytes.map(|bytes| LogProof::parse(&bytes)) {
+                if let Some(Ok(proof)) = content.map(|content| LogProof::parse(&content)) {
                     case.add_proof(referrer, proof);
                 }
             }

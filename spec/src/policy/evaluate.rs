@@ -145,6 +145,14 @@ impl Policy {
                 [],
             ));
         }
+        if reads_evidence && case.lacks_proofs() {
+            results.push(RuleResult::stop(
+                "evidence",
+                "more proofs of logs are attached than are read, and what they prove may stop it",
+                "find out who floods this manifest: release another one",
+                [],
+            ));
+        }
         if let Some(damaged) = circumstances.damaged.first() {
             results.push(RuleResult::stop(
                 "integrity",

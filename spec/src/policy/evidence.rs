@@ -11,7 +11,7 @@ use crate::media;
 use crate::name::RepoName;
 use crate::sigstore::SigstoreBundle;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most sigstore bundles that are read for one manifest. More are not cut off but end it: the one that stops a
 /// release could be behind the cut.
@@ -19,8 +19,9 @@ pub const MOST_EVIDENCE: usize = 2_000;
 /// Most bytes that these bundles and the manifests that attach them may have together: 256 MiB.
 pub const MOST_EVIDENCE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Most proofs that are read for one referrer.
-const MAX_PROOFS: usize = 4;
+/// Most proofs that are looked at for one manifest, whatever they are worth. None is left out in favour of another
+/// before it was checked: whoever attaches nonsense would choose which statements count.
+pub const MOST_PROOFS: usize = 20_000;
 
 /// One referrer of a manifest with the bundle that it carries.
 #[derive(Clone, Debug)]
@@ -86,6 +87,9 @@ pub struct Case {
     ignored: Vec<Ignored>,
     unread: BTreeMap<Digest, String>,
     cut_off: Option<usize>,
+    /// Referrer and proof of each that was taken in.
+    proofs: BTreeSet<(Digest, Digest)>,
+    lacks_proofs: bool,
 }
 
 impl Case {
@@ -101,6 +105,8 @@ impl Case {
             ignored: Vec::new(),
             unread: BTreeMap::new(),
             cut_off: None,
+            proofs: BTreeSet::new(),
+            lacks_proofs: false,
         }
     }
 
@@ -131,13 +137,28 @@ impl Case {
     }
 
     /// Takes a proof in that a referrer is in a log; whether it holds is found when the case is judged,
-    /// because the policy says which logs count. Proofs about what is not attached change nothing.
+    /// because the policy says which logs count. Proofs about what is not attached change nothing, nor does the
+    /// same one again; where there are more than [`MOST_PROOFS`], nothing is admitted.
     pub fn add_proof(&mut self, referrer: &Digest, proof: LogProof) {
-        if let Some(attached) = self.attached.get_mut(referrer)
-            && attached.proofs.len() < MAX_PROOFS
-        {
-            attached.proofs.push(proof);
+        let Some(attached) = self.attached.get_mut(referrer) else {
+            return;
+        };
+        let own = (*referrer, Digest::sha256(proof.to_string().as_bytes()));
+        if self.proofs.contains(&own) {
+            return;
         }
+        if self.proofs.len() == MOST_PROOFS {
+            self.lacks_proofs = true;
+            return;
+        }
+        self.proofs.insert(own);
+        attached.proofs.push(proof);
+    }
+
+    /// Says that more proofs, or records that may hold some, are there than were read. Nothing is admitted then: one
+    /// that was left out may be what makes a word count that stops it.
+    pub fn proofs_cut_off(&mut self) {
+        self.lacks_proofs = true;
     }
 
     /// Says that a referrer was not read because it cannot be evidence, and why.
@@ -168,6 +189,10 @@ impl Case {
     /// What could not be read, and why.
     pub(super) fn lost(&self) -> &BTreeMap<Digest, String> {
         &self.unread
+    }
+
+    pub(super) fn lacks_proofs(&self) -> bool {
+        self.lacks_proofs
     }
 
     pub(super) fn was_cut_off(&self) -> Option<usize> {

@@ -184,6 +184,15 @@ impl<'a> Hearing<'a> {
             .collect()
     }
 
+    /// Those of these names of whom the policy knows no team.
+    pub(super) fn without_team(&self, names: &BTreeSet<&str>) -> Vec<&'a str> {
+        let identities = self.policy.identities().iter();
+        identities
+            .filter(|identity| names.contains(identity.name.as_str()) && identity.teams.is_empty())
+            .map(|identity| identity.name.as_str())
+            .collect()
+    }
+
     /// Names of those who have an active key with the role.
     pub(super) fn holders(&self, role: &str) -> Vec<&'a str> {
         let identities = self.policy.identities().iter();

@@ -1,7 +1,7 @@
 //! Lint: what a policy's author probably did not mean, though it can be read.
 
 use super::rule::Rule;
-use super::scope::TagRule;
+use super::scope::{Scope, TagRule};
 use super::{Edition, Policy, Time};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -185,6 +185,9 @@ impl Policy {
                         .to_owned(),
                 );
             }
+            if has(|rule| matches!(rule, Rule::Approvals(rule) if rule.different_team > 0)) {
+                self.lint_teams(&place, scope, say);
+            }
             for rule in scope.rules() {
                 let needs_builder = match rule {
                     Rule::Approvals(_) => true,
@@ -201,6 +204,26 @@ impl Policy {
                 if let Some(role) = rule.role() {
                     self.lint_spare(&place, rule, role, say);
                 }
+            }
+        }
+    }
+
+    /// Builders of whom no team is known, where somebody of another team has to approve.
+    fn lint_teams(&self, place: &str, scope: &Scope, say: &mut impl FnMut(&str, String)) {
+        let building: BTreeSet<&str> = scope
+            .rules()
+            .iter()
+            .filter(|rule| matches!(rule, Rule::Provenance(_)))
+            .filter_map(Rule::role)
+            .collect();
+        for identity in self.identities() {
+            let builds = building.iter().any(|role| identity.has_role(role));
+            if builds && identity.teams.is_empty() {
+                let text = format!(
+                    "{} may build and has no team, and rule approvals asks for another team than the builder's: what {} builds is never released",
+                    identity.name, identity.name
+                );
+                say(place, text);
             }
         }
     }

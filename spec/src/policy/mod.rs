@@ -33,7 +33,7 @@ mod time;
 pub use circumstances::{Circumstances, ExceptionUse};
 pub use denial::{Denial, Unmet};
 pub use evaluate::Evaluation;
-pub use evidence::{Case, Evidence, Ignored, MOST_EVIDENCE, MOST_EVIDENCE_BYTES};
+pub use evidence::{Case, Evidence, Ignored, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, MOST_PROOFS};
 pub use glob::{Glob, GlobError};
 pub use identity::{Identity, Key, Roles, Status};
 pub use keys::KeyRecord;

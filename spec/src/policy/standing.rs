@@ -18,7 +18,7 @@ use std::fmt;
 pub enum State {
     /// It is there.
     Candidate,
-    /// The rule on reproductions is met.
+    /// The rule on reproductions is met, by reports and not by an exception.
     Reproduced,
     /// Every rule is met.
     Approved,
@@ -196,10 +196,12 @@ pub(super) fn standing(
     words: Vec<Word>,
 ) -> Standing {
     let said = |kind: &str| words.iter().any(|word| word.kind == kind);
+    // What was waived was not done.
+    let is_met = |result: &RuleResult| result.satisfied && result.exception.is_none();
     let reproduced = rules
         .iter()
         .zip(results)
-        .any(|(rule, result)| matches!(rule, Rule::Reproduction(_)) && result.satisfied);
+        .any(|(rule, result)| matches!(rule, Rule::Reproduction(_)) && is_met(result));
     let state = if said("revocation") {
         State::Revoked
     } else if released && said("deprecation") {

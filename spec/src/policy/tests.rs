@@ -228,6 +228,33 @@ fn what_was_not_read_stops_what_would_be_admitted() {
 }
 
 #[test]
+fn more_proofs_than_are_read_stop_what_would_be_admitted() {
+    let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+    let repo = repo("models/x");
+    let attached = bundle(&ed25519(1));
+    let own = crate::digest::Digest::sha256(&referrer(&attached));
+    let mut case = case_with(&[attached]);
+    let mut proof = crate::log::tests::Grown::numbered(2).proof(0, 2);
+    let mut add = |case: &mut Case, index: u64| {
+        proof.index = index;
+        case.add_proof(&own, proof.clone());
+    };
+    for index in 0..MOST_PROOFS as u64 {
+        add(&mut case, index);
+    }
+    // The same ones again are no others.
+    add(&mut case, 0);
+    policy.judge(&repo, &case, &now()).unwrap();
+    add(&mut case, MOST_PROOFS as u64);
+    let denial = policy.judge(&repo, &case, &now()).unwrap_err();
+    let [unmet] = &denial.unmet[..] else {
+        panic!("{denial}")
+    };
+    assert_eq!(unmet.rule, "evidence");
+    assert!(unmet.reason.contains("more proofs"), "{denial}");
+}
+
+#[test]
 fn what_cannot_be_read_stops_what_would_be_admitted() {
     let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
     let repo = repo("models/x");

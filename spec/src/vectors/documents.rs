@@ -290,6 +290,22 @@ fn documents() -> Vec<Refused> {
             "can never be met without a [[log]]",
         ),
         refused(
+            "exceptions from what cannot be waived",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nroles = [\"governance\"]\nkeys = [\"{bob}\"]\n[[scope]]\nrepositories = [\"a\"]\n[scope.exceptions]\nrules = [\"bom\", \"log\"]\nrole = \"governance\""
+            )),
+            (14, 17),
+            "rule \"log\" cannot be waived: what is in no log counts for no rule",
+        ),
+        refused(
+            "an exception from what cannot be waived",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nkeys = [\"{bob}\"]\n[[exception]]\nid = \"E\"\nrepositories = [\"a\"]\nrule = \"log\"\nreason = \"r\"\nticket = \"t\"\napproved_by = [\"b\"]\nexpires = 2027-06-01T00:00:00Z\nmax_uses = 1"
+            )),
+            (13, 8),
+            "rule \"log\" cannot be waived: what is in no log counts for no rule",
+        ),
+        refused(
             "a revoked key without a reason",
             second(&format!(
                 "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nkeys = [{{ key = \"{bob}\", status = \"revoked\", revoked_at_index = 1 }}]"

@@ -441,6 +441,13 @@ fn reproduction(report: Value) -> Item {
     by(&reproducer(), &said(REPORT, report))
 }
 
+/// A report that it reproduced, made with something waived.
+fn waived(kind: &str, finished: &str) -> Value {
+    let mut report = report("REPRODUCED_WITH_WARNINGS", "bit_exact", "I4", finished);
+    report["overrides"] = json!([{"kind": kind, "id": "x", "reason": "a test"}]);
+    report
+}
+
 /// Bytes and signatures.
 fn forgeries() -> Vec<Row> {
     let signature = || Statement::signature(subject());
@@ -671,11 +678,6 @@ fn rules() -> Vec<Row> {
         by(&ci(), &said(predicate::SLSA_PROVENANCE, predicate))
     };
     let late = "2027-01-12T00:00:00Z";
-    let waived = |kind: &str| {
-        let mut report = report("REPRODUCED_WITH_WARNINGS", "bit_exact", "I4", late);
-        report["overrides"] = json!([{"kind": kind, "id": "x", "reason": "a test"}]);
-        report
-    };
     let mut short = bom();
     short["components"].as_array_mut().unwrap().pop();
     vec![
@@ -769,12 +771,12 @@ fn rules() -> Vec<Row> {
         ),
         row(
             "reproduced without a look at signatures",
-            good().replaced("reproduction", reproduction(waived("insecure"))),
+            good().replaced("reproduction", reproduction(waived("insecure", late))),
             Denied("was made with something waived: insecure"),
         ),
         row(
             "reproduced within wider bounds",
-            good().replaced("reproduction", reproduction(waived("tolerance"))),
+            good().replaced("reproduction", reproduction(waived("tolerance", late))),
             Denied("was made with something waived: tolerance"),
         ),
         row(
@@ -992,6 +994,22 @@ fn approvals() -> Vec<Row> {
             Admitted,
         ),
         row(
+            "a reproduction within wider bounds that came after the approvals",
+            good().with(
+                "again",
+                reproduction(waived("tolerance", "2027-01-14T00:00:00Z")),
+            ),
+            Denied("by rita came after it"),
+        ),
+        row(
+            "a reproduction without a look at signatures that came after the approvals",
+            good().with(
+                "again",
+                reproduction(waived("insecure", "2027-01-14T00:00:00Z")),
+            ),
+            Denied("by rita came after it"),
+        ),
+        row(
             "the same statement attached once more voids nothing",
             good().with(
                 "again",
@@ -1014,6 +1032,17 @@ fn approvals() -> Vec<Row> {
             same_team.clone(),
             Denied("0 of those who approved are of another team"),
         ),
+        Row {
+            policy: changed_policy(
+                "name = \"ci\"\nteams = [\"platform\"]",
+                "name = \"ci\"\nteams = []",
+            ),
+            ..row(
+                "a builder of no team, where another team has to approve",
+                good(),
+                Denied("the team of the builder (ci) is not known"),
+            )
+        },
         row(
             "nobody of the role that must be among them",
             same_team,

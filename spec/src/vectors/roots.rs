@@ -269,4 +269,16 @@ fn toml_and_signed_form_are_one_policy() {
         "roles = [\"builder\"]",
         "roles = [\"builder\", \"release\"]"
     )));
+    // A builder of no team, where another team has to approve.
+    let teamless = text.replace("name = \"ci\"\nteams = [\"platform\"]", "name = \"ci\"");
+    assert_ne!(teamless, text);
+    let built = |text: &str| {
+        let findings = Policy::parse(text)
+            .unwrap()
+            .lint("2027-01-01T00:00:00Z".parse().unwrap());
+        let mut findings = findings.into_iter();
+        findings.any(|it| it.text.contains("what ci builds is never released"))
+    };
+    assert!(!built(&text));
+    assert!(built(&teamless));
 }

@@ -84,7 +84,7 @@ fn exception_rule<'a>(
     let list = fields.require("rules")?;
     let mut rules = BTreeSet::new();
     for node in source.list(list, "rules")? {
-        rules.insert(rule_name(source, node)?);
+        rules.insert(waivable(source, node)?);
     }
     if rules.is_empty() {
         let problem = "exceptions from no rule can never be used";
@@ -104,10 +104,17 @@ fn exception_rule<'a>(
     })
 }
 
-fn rule_name<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
+/// The name of a rule from which there can be exceptions.
+fn waivable<'a>(source: Source<'a>, node: &'a Node) -> Result<String, PolicyError> {
     let name = source.text(node, "a rule")?;
     if Rule::NAMES.contains(&name) {
-        return Ok(name.to_owned());
+        if Rule::is_waivable(name) {
+            return Ok(name.to_owned());
+        }
+        let problem = format!(
+            "rule \"{name}\" cannot be waived: what is in no log counts for no rule, so an exception from it has no effect"
+        );
+        return Err(source.error(node.place(), problem, None));
     }
     let shown: String = name.chars().take(60).collect();
     let problem = format!("rule \"{shown}\" is not known");
@@ -151,7 +158,7 @@ pub(super) fn exceptions<'a>(
         exceptions.push(StandingException {
             id,
             repositories,
-            rule: rule_name(source, fields.require("rule")?)?,
+            rule: waivable(source, fields.require("rule")?)?,
             reason: plain_text(source, fields.require("reason")?, "reason")?,
             ticket: plain_text(source, fields.require("ticket")?, "ticket")?,
             approved_by,

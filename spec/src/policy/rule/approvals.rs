@@ -146,6 +146,11 @@ impl Approvals {
     pub(super) fn evaluate(&self, hearing: &Hearing<'_>) -> RuleResult {
         let builders = hearing.builders();
         let builder_teams = hearing.teams_of(&builders);
+        // Of no team anybody would be of another one.
+        let teamless: Vec<&str> = match self.different_team {
+            0 => Vec::new(),
+            _ => hearing.without_team(&builders),
+        };
         let mut problems = Vec::new();
         let mut approved: Vec<&Counted<'_>> = Vec::new();
         for counted in hearing.with_role(&[predicate::SVR], &self.role, &mut problems) {
@@ -199,7 +204,12 @@ impl Approvals {
                 join(&uncovered, "and")
             ));
         }
-        if others.len() < self.different_team as usize {
+        if !teamless.is_empty() {
+            lacking.push(format!(
+                "the team of the builder ({}) is not known, so nobody can be told to be of another one",
+                join(&teamless, "and")
+            ));
+        } else if others.len() < self.different_team as usize {
             lacking.push(format!(
                 "{} of those who approved are of another team than the builder's",
                 others.len()
@@ -224,6 +234,9 @@ impl Approvals {
                     "the builder must attach provenance: \"sealstone attest {}\"",
                     hearing.place()
                 );
+            }
+            if !teamless.is_empty() {
+                return format!("name the teams of {} in the policy", join(&teamless, "and"));
             }
             let due = (self.threshold as usize)
                 .saturating_sub(people.len())

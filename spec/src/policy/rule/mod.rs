@@ -114,6 +114,12 @@ impl Rule {
         Logged::NAME,
     ];
 
+    /// Whether an exception from the rule of this name could change anything. What is in no log counts for no rule,
+    /// so with `log` waived nothing would be left to judge.
+    pub fn is_waivable(name: &str) -> bool {
+        name != Logged::NAME
+    }
+
     /// Its name in documents and verdicts.
     pub fn name(&self) -> &'static str {
         match self {

@@ -145,7 +145,7 @@ impl Reproduction {
         }
         let divergence = reports.iter().find(|(counted, report)| {
             let taken_back = |(later, other): &(&Counted<'_>, Report)| {
-                has_reproduced(other) && later.takes_back(counted)
+                vouches(other) && later.takes_back(counted)
             };
             report.verdict == Verdict::Diverged && !reports.iter().any(taken_back)
         });
@@ -189,8 +189,7 @@ impl Reproduction {
         if !has_reproduced(report) {
             return Err(format!("says {}", report.verdict.as_str()));
         }
-        let waived = |kind: &&&str| report.overrides.iter().any(|waived| waived.kind == **kind);
-        if let Some(kind) = WAIVED.iter().find(waived) {
+        if let Some(kind) = waived(report) {
             return Err(format!("was made with something waived: {kind}"));
         }
         if report.scope < self.scope {
@@ -271,7 +270,19 @@ fn has_reproduced(report: &Report) -> bool {
     )
 }
 
+/// The override with which a report vouches for nothing, if it has one.
+fn waived(report: &Report) -> Option<&'static str> {
+    let is_there = |kind: &&str| report.overrides.iter().any(|waived| waived.kind == *kind);
+    WAIVED.into_iter().find(is_there)
+}
+
+/// Whether a report is one that can count: neither a divergence is taken back nor an approval left alive by
+/// one that nobody would count.
+fn vouches(report: &Report) -> bool {
+    has_reproduced(report) && waived(report).is_none()
+}
+
 /// Whether a report only confirms.
 pub(in super::super) fn confirms(counted: &Counted<'_>) -> bool {
-    read_report(counted, counted.statement.digest()).is_ok_and(|report| has_reproduced(&report))
+    read_report(counted, counted.statement.digest()).is_ok_and(|report| vouches(&report))
 }

@@ -161,6 +161,10 @@ fn later_words() -> Vec<InLog> {
             "2027-01-12T00:00:00Z",
         )),
     );
+    let wider = diverged.clone().with(
+        "wider",
+        reproduction(waived("tolerance", "2027-01-12T00:00:00Z")),
+    );
     let approve = |shown: Attached| {
         let bob = approval(&shown, &policy(), &bob());
         let carol = approval(&shown, &policy(), &carol());
@@ -241,6 +245,12 @@ fn later_words() -> Vec<InLog> {
             Admitted,
         ),
         in_log(
+            "a replay that diverged and reproduced within wider bounds after that",
+            &approve(wider),
+            &[("reproduction", 2), ("diverged", 5), ("wider", 9)],
+            Denied(not_reproduced),
+        ),
+        in_log(
             "a replay that diverged, and the report from before attached once more",
             &approve(diverged).with("again", replayed(&reproduced_before)),
             &[("reproduction", 2), ("diverged", 5), ("again", 9)],
@@ -299,6 +309,22 @@ fn logs_and_witnesses() -> Vec<InLog> {
         proof.checkpoint = checkpoint.sign(&other_key, &ed25519(55)).unwrap();
         proof
     };
+    // Ten that are well formed and prove nothing, and the one that holds behind them.
+    let crowded = |item: &Item, index: u64| {
+        let good = proof(item, index, &[]);
+        let bogus = |number: u8| {
+            let mut bogus = good.clone();
+            bogus.hashes[0] = crate::log::Hash::of_entry(&[number]);
+            bogus
+        };
+        let mut proofs: Vec<LogProof> = (0..10u8).map(bogus).collect();
+        proofs.push(good);
+        proofs
+    };
+    let revoked = by(
+        &ed25519(13),
+        &lifecycle::revocation(subject(), "poisoned data", NOW.parse().unwrap()),
+    );
     let by_alice = signature(alice());
     let by_retired = signature(ed25519(13));
     let by_later = signature(ed25519(15));
@@ -332,6 +358,21 @@ fn logs_and_witnesses() -> Vec<InLog> {
             vec![elsewhere(&by_alice, 4)],
             Admitted,
         ),
+        in_two(
+            "a proof that holds behind ten that do not",
+            &by_alice,
+            crowded(&by_alice, 4),
+            Admitted,
+        ),
+        InLog {
+            name: "a revocation by a key retired since, its proof behind ten that do not hold",
+            policy: two_logs.clone(),
+            items: vec![
+                (by_alice.clone(), vec![proof(&by_alice, 4, &[])]),
+                (revoked.clone(), crowded(&revoked, 9)),
+            ],
+            expected: Denied("revoked by alice: poisoned data"),
+        },
         in_two(
             "a retired key in the first log, before its end",
             &by_retired,

@@ -42,6 +42,11 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     // The rows below.
     ("nothing is attached", "candidate"),
+    // Waived is not done.
+    (
+        "an exception from the reproduction, and no approval yet",
+        "candidate",
+    ),
     (
         "rejected, revoked and damaged",
         "revoked (rejected, quarantined)",
@@ -103,6 +108,11 @@ pub(super) fn rows() -> Vec<Row> {
         row(
             "nobody has approved it yet",
             unapproved(),
+            Denied("approvals: needs"),
+        ),
+        row(
+            "an exception from the reproduction, and no approval yet",
+            excepted(&exception(), 2).without("bob").without("carol"),
             Denied("approvals: needs"),
         ),
         Row {

@@ -1,0 +1,272 @@
+//! A statement in an archive with its proof: what is kept of the log contradicts it or not, and records in a flood.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::layout::LayoutStore;
+use crate::log::KeptLog;
+use crate::trust::{Judge, policy_by_roots, sign};
+use futures_util::future::BoxFuture;
+use sealstone_spec::digest::Algorithm;
+use sealstone_spec::key::{SecretKey, Signer as _};
+use sealstone_spec::log::{
+    Checkpoint, Entry, EventEntry, Hash, KeyKind, Operation, PROOF_MEDIA_TYPE, VerifierKey,
+};
+use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::policy::Roots;
+use sealstone_spec::record::{Document, record_manifest};
+use serde_json::json;
+use std::fs;
+
+const ORIGIN: &str = "log.example";
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::ed25519_from_seed(&[seed; 32]).unwrap()
+}
+
+fn repository() -> RepoName {
+    "models/x".parse().unwrap()
+}
+
+struct World {
+    directory: tempfile::TempDir,
+    layout: LayoutStore,
+    manifest: VerifiedManifest,
+    log: VerifierKey,
+    /// The one entry of the log: that the signature was attached.
+    entry: Vec<u8>,
+}
+
+impl World {
+    /// A layout with a manifest that alice signed, and a record with the proof that a log of one entry holds it.
+    async fn new() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = LayoutStore::open_or_create(directory.path().join("out")).unwrap();
+        let document = json!({
+            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+            "config": {"mediaType": media::OCI_EMPTY, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
+            "layers": [],
+        });
+        let check =
+            |bytes: Vec<u8>| VerifiedManifest::check(bytes, None, None, Algorithm::Sha256).unwrap();
+        let manifest = check(document.to_string().into_bytes());
+        layout.write_blob(&Digest::sha256(b"{}"), b"{}").unwrap();
+        layout.write_manifest(&manifest, None).unwrap();
+        let created = "2026-01-01T00:00:00Z";
+        let signed = sign(&layout, &manifest, "r.example/models/x", &key(1), created).await;
+        let referrer = signed.unwrap().referrer;
+
+        let mut event = EventEntry::new(Operation::Attach, *manifest.digest(), "user:x", 1);
+        event.repository = Some(repository());
+        event.statement = Some(referrer);
+        let entry = Entry::Event(event).to_bytes().unwrap();
+        let log = VerifierKey::new(ORIGIN, KeyKind::Log, key(5).public_key().clone()).unwrap();
+        let world = World {
+            directory,
+            layout,
+            manifest,
+            log,
+            entry,
+        };
+        let proof = LogProof {
+            extra: Some(world.entry.clone()),
+            index: 0,
+            hashes: Vec::new(),
+            checkpoint: world.checkpoint(1, &world.entry),
+        };
+        let document = Document {
+            name: statement_proof(&referrer),
+            media_type: PROOF_MEDIA_TYPE.to_owned(),
+            content: proof.to_string().into_bytes(),
+        };
+        let digest = Digest::sha256(&document.content);
+        world.layout.write_blob(&digest, &document.content).unwrap();
+        let record = record_manifest(&world.manifest.descriptor(), &[document]);
+        world.layout.write_manifest(&check(record), None).unwrap();
+        world
+    }
+
+    /// A checkpoint of this size; the root is that of a log with one entry.
+    fn checkpoint(&self, size: u64, entry: &[u8]) -> SignedCheckpoint {
+        let checkpoint = Checkpoint::new(ORIGIN, size, Hash::of_entry(entry));
+        checkpoint.sign(&self.log, &key(5)).unwrap()
+    }
+
+    /// A place in which this checkpoint is kept of the log.
+    fn kept(&self, name: &str, checkpoint: &SignedCheckpoint) -> KeptLogs {
+        let state = self.directory.path().join(name);
+        fs::create_dir_all(state.join("logs")).unwrap();
+        let kept = KeptLogs::in_directory(&state);
+        let log = KeptLog {
+            key: self.log.clone(),
+            checkpoint: checkpoint.verify(&self.log).unwrap(),
+        };
+        kept.write(&self.log.to_string(), &log).unwrap();
+        kept
+    }
+
+    /// What alice signs counts if the log holds it.
+    fn policy(&self) -> Policy {
+        let public = |seed: u8| key(seed).public_key().to_openssh();
+        let text = format!(
+            "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2099-01-01T00:00:00Z\"\n\
+             [roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+             [[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [\"{}\"]\n\
+             [[log]]\nvkey = \"{}\"\n\
+             [[scope]]\nrepositories = [\"models/**\"]\n[[scope.require]]\nrule = \"signatures\"\n\
+             [[scope.require]]\nrule = \"log\"\n",
+            public(20),
+            public(1),
+            self.log
+        );
+        Policy::parse(&text).unwrap()
+    }
+
+    async fn evidence(&self, kept: Option<&KeptLogs>) -> Result<Evidence> {
+        let policy = self.policy();
+        evidence_against(&self.layout, &self.manifest, &policy, None, kept).await
+    }
+
+    fn judged(&self, evidence: &Evidence) -> Result<()> {
+        let judge = Judge::from_policy(self.policy());
+        let judged = judge.judge(&repository(), &self.manifest, evidence);
+        judged.map(drop)
+    }
+}
+
+#[tokio::test]
+async fn a_fork_of_what_is_kept_of_the_log_is_noticed_without_it() {
+    let world = World::new().await;
+    let nothing = world.evidence(None).await.unwrap();
+    assert_eq!(nothing.undecided, Vec::<String>::new());
+    world.judged(&nothing).unwrap();
+
+    let same = world.kept("same", &world.checkpoint(1, &world.entry));
+    let same = world.evidence(Some(&same)).await.unwrap();
+    assert_eq!(same.undecided, Vec::<String>::new());
+    world.judged(&same).unwrap();
+
+    let fork = world.kept("fork", &world.checkpoint(1, b"what others are shown"));
+    let error = world.evidence(Some(&fork)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Contradicted);
+    let detail = error.details().unwrap();
+    assert!(
+        detail["kept"].is_string() && detail["proof"].is_string(),
+        "{detail}"
+    );
+
+    // Whether a tree of another size is of the same history, only the log can show; that is said.
+    let longer = world.kept("longer", &world.checkpoint(2, b"what others are shown"));
+    let longer = world.evidence(Some(&longer)).await.unwrap();
+    let [text] = &longer.undecided[..] else {
+        panic!("{:?}", longer.undecided)
+    };
+    assert!(
+        text.contains("2 entries") && text.contains(ORIGIN),
+        "{text}"
+    );
+    world.judged(&longer).unwrap();
+}
+
+/// A layout beside whose records somebody has attached more than anybody reads.
+#[derive(Debug)]
+struct Flooded<'l>(&'l LayoutStore);
+
+impl Store for Flooded<'_> {
+    fn place(&self) -> String {
+        Store::place(self.0)
+    }
+
+    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<VerifiedManifest>> {
+        Store::manifest(self.0, reference)
+    }
+
+    fn blob_bytes<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<Vec<u8>>> {
+        Store::blob_bytes(self.0, descriptor, limit)
+    }
+
+    fn has_blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<bool>> {
+        Store::has_blob(self.0, descriptor)
+    }
+
+    fn put_blob_bytes<'a>(
+        &'a self,
+        digest: &'a Digest,
+        content: Vec<u8>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Store::put_blob_bytes(self.0, digest, content)
+    }
+
+    fn put_manifest<'a>(
+        &'a self,
+        manifest: &'a VerifiedManifest,
+        tag: Option<&'a Tag>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Store::put_manifest(self.0, manifest, tag)
+    }
+
+    fn referrers<'a>(
+        &'a self,
+        subject: &'a Digest,
+        artifact_type: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Descriptor>>> {
+        Box::pin(async move {
+            let mut listed = Store::referrers(self.0, subject, artifact_type).await?;
+            if artifact_type == Some(ARTIFACT_TYPE) {
+                let more = |number: usize| {
+                    let digest = Digest::sha256(number.to_string().as_bytes());
+                    Descriptor::new(media::OCI_MANIFEST, digest, 1)
+                };
+                listed.extend((0..MAX_RECORDS).map(more));
+            }
+            Ok(listed)
+        })
+    }
+
+    fn tags(&self) -> BoxFuture<'_, Result<Vec<Tag>>> {
+        Store::tags(self.0)
+    }
+}
+
+#[tokio::test]
+async fn more_records_than_are_read_refuse() {
+    let world = World::new().await;
+    let store = Flooded(&world.layout);
+    let policy = world.policy();
+    let found = evidence_against(&store, &world.manifest, &policy, None, None);
+    let found = found.await.unwrap();
+    assert!(found.lacks_proofs);
+    let error = found.demand_all(&world.manifest).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Halted);
+    let error = world.judged(&found).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Refused);
+
+    // Nor is a policy chosen from some of them.
+    let roots = Roots::new(1, vec![key(20).public_key().clone()]);
+    let error = policy_by_roots(&store, &world.manifest, &roots).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.to_string().contains("more records"), "{error}");
+}
+
+#[tokio::test]
+async fn proofs_that_do_not_hold_take_no_place_from_one_that_does() {
+    let world = World::new().await;
+    let own = world.evidence(None).await.unwrap();
+    let [(referrer, good)] = &own.proofs[..] else {
+        panic!("{:?}", own.proofs)
+    };
+    let mut crowded = own.clone();
+    crowded.proofs.clear();
+    for number in 0..10 {
+        let mut bogus = good.clone();
+        bogus.hashes.push(Hash::of_entry(&[number]));
+        crowded.proofs.push((*referrer, bogus));
+    }
+    world.judged(&crowded).unwrap_err();
+    crowded.proofs.push((*referrer, good.clone()));
+    world.judged(&crowded).unwrap();
+}
