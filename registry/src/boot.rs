@@ -3,6 +3,7 @@
 use crate::api::{self, App, Limits, Listening, Settings};
 use crate::auth::htpasswd::Htpasswd;
 use crate::auth::jwt::Sessions;
+use crate::auth::password::Passwords;
 use crate::auth::secret::Secret;
 use crate::auth::{Authenticator, Authorizer, Clock as AuthClock, Maintenance, administration};
 use crate::blobs::BlobStore;
@@ -289,7 +290,7 @@ async fn open(
 }
 
 impl Server {
-    /// Opens the stores, makes the first administrator if there is no account, and binds the socket.
+    /// Opens the stores, binds the socket, and makes the first administrator if there is no account.
     ///
     /// # Errors
     /// Says what stands in the way.
@@ -320,6 +321,11 @@ impl Server {
             )
         })
         .await?;
+        let tls = tls(config)?;
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+        // The last step that can fail: a start that ends after it has made an account whose secret nobody was shown.
         let secret = administration::bootstrap(
             &*metadata,
             authenticator.passwords(),
@@ -343,18 +349,12 @@ impl Server {
             clock,
             settings,
         );
-        let listener = TcpListener::bind(config.server.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", config.server.listen))?;
         let seconds = Duration::from_secs;
         Ok(Server {
             app,
             registry,
             log,
-            listening: Listening {
-                listener,
-                tls: tls(config)?,
-            },
+            listening: Listening { listener, tls },
             limits: Limits {
                 connections: config.server.max_connections,
                 head: seconds(config.server.head_timeout_seconds),
@@ -415,6 +415,32 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Makes the first administrator anew in a store that no server has open. Returns the secret, to be shown once.
+///
+/// # Errors
+/// If there is no store, or it cannot be opened or changed.
+pub async fn reset_administrator(config: &Config) -> anyhow::Result<String> {
+    let directory = &config.storage.path;
+    if !directory.join("metadata").exists() {
+        bail!(
+            "there is no store in {}: is this the server's configuration?",
+            directory.display()
+        );
+    }
+    let metadata = KvMetadata::start(engine(directory)?, |_| {})
+        .with_context(|| format!("metadata in {}", directory.display()))?;
+    let clock: AuthClock = Arc::new(jiff::Timestamp::now);
+    let secret = administration::reset_first_administrator(
+        &metadata,
+        &Passwords::new(&[], clock.clone(), &mut rand::rng()),
+        &Maintenance::at_boot(),
+        Secret::generate(&mut rand::rng()),
+        clock(),
+    )
+    .await?;
+    Ok(secret.expose().to_owned())
 }
 
 /// Reads every blob of a store that no server has open.
