@@ -339,13 +339,19 @@ impl Registry {
         Ok(report)
     }
 
-    /// Removes staged files of uploads that no row names, after a restart. Never removes a row.
+    /// Removes staged files of uploads that no row names, after a restart, and gives back the space that is reserved for
+    /// the others. Never removes a row.
     pub async fn repair_staging(&self, _right: &Maintenance) -> Result<u64, Error> {
         let staging = self.blobs().staging().clone();
         let listed = blocking(move || staging.uploads()).await?;
         let mut removed = 0;
         for id in listed {
-            if !self.metadata().has_upload(id).await? && self.discard(id).await {
+            if self.metadata().has_upload(id).await? {
+                let staging = self.blobs().staging().clone();
+                if let Err(error) = blocking(move || staging.give_back(id)).await {
+                    tracing::warn!(upload.id = %id, %error, "space that is reserved for an upload could not be given back");
+                }
+            } else if self.discard(id).await {
                 removed += 1;
             }
         }
