@@ -376,7 +376,11 @@ fn space_for_what_did_not_come_is_given_back() {
         upload.append(&[Bytes::copy_from_slice(&data)]).unwrap();
         assert!(upload.has_spare());
         if cfg!(target_os = "linux") {
-            assert!(allocated() >= ANNOUNCED, "nothing was reserved: {}", allocated());
+            assert!(
+                allocated() >= ANNOUNCED,
+                "nothing was reserved: {}",
+                allocated()
+            );
         }
         match end {
             0 => upload.give_back().unwrap(),
