@@ -1,5 +1,5 @@
 //! What an operator types, through the real program: checking and showing the configuration, collecting by
-//! hand, variables, an htpasswd file, a log for machines, and the way back to a lost secret.
+//! hand, variables, an htpasswd file, a log for machines, a first scrape, and the way back to a lost secret.
 
 use crate::content::*;
 use sealstone_spec::digest::Digest;
@@ -227,6 +227,13 @@ async fn a_log_for_machines_is_one_object_a_line() {
     assert_eq!(fields["manifest.digest"], image.digest.to_string());
     assert_eq!(image.digest, Digest::sha256(&image.manifest));
     assert!(!log.contains(&registry.admin.secret), "a secret is logged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_scrape_tells_how_much_room_there_is() {
+    let registry = Setup::default().start().await.unwrap();
+    let free = registry.metric("sealstone_disk_free_bytes", "");
+    assert!(free.await.unwrap() > 0.0);
 }
 
 /// The last secret that was printed.

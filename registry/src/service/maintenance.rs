@@ -509,12 +509,17 @@ impl Registry {
     /// Whether the stores answer and there is room.
     pub async fn check_ready(&self) -> Result<(), Error> {
         self.metadata().check_health().await?;
-        let free = self.blobs().free_bytes()?;
-        self.inner
-            .metrics
-            .disk_free
-            .set(i64::try_from(free).unwrap_or(i64::MAX));
-        self.blobs().staging().check_space(0)?;
+        self.measure_disk().await?;
+        let staging = self.blobs().staging().clone();
+        blocking(move || staging.check_space(0)).await
+    }
+
+    /// Shows how much room there is.
+    pub async fn measure_disk(&self) -> Result<(), Error> {
+        let store = self.blobs().clone();
+        let free = blocking(move || store.free_bytes()).await?;
+        let disk_free = &self.inner.metrics.disk_free;
+        disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
         Ok(())
     }
 }
