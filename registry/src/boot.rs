@@ -30,6 +30,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long the end waits for uploads whose requests are over, and again for the jobs. Whatever is not done by then is as
+/// after a crash; a service manager that kills would not wait for it either.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+
 /// A server that is ready to serve.
 #[derive(Debug)]
 pub struct Server {
@@ -377,7 +381,7 @@ impl Server {
         self.listening.listener.local_addr()
     }
 
-    /// Serves until `stop`, then drains: requests end, received bytes are written down.
+    /// Serves until `stop`, then drains: requests end or are cut, received bytes are written down.
     ///
     /// # Errors
     /// If the socket fails.
@@ -405,9 +409,16 @@ impl Server {
         tracker.close();
         api::serve(self.app, self.listening, self.limits, stop.clone()).await?;
         stop.cancel();
-        registry.drain().await;
+        if tokio::time::timeout(LAST_STEPS, registry.drain())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a large upload is still being hashed or synced; it is resumed after the next start"
+            );
+        }
         end_log.cancel();
-        if tokio::time::timeout(Duration::from_secs(5), tracker.wait())
+        if tokio::time::timeout(LAST_STEPS, tracker.wait())
             .await
             .is_err()
         {

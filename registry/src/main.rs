@@ -8,6 +8,7 @@ use sealstone_registry::witness::{self, WitnessOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -106,7 +107,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         .build()?;
     match command {
         Command::Witness(_) => unreachable!("it was served above"),
-        Command::Serve(_) => runtime.block_on(serve(&config)),
+        Command::Serve(_) => {
+            let ended = runtime.block_on(serve(&config));
+            // Dropping it would wait for a thread that hashes or syncs, however long.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            ended
+        }
         Command::Admin(AdminCommand::Reset(_)) => {
             let secret = runtime.block_on(boot::reset_administrator(&config))?;
             show_administrator("the administrator's account is", &secret)

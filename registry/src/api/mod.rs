@@ -4,6 +4,7 @@
 mod admin;
 mod answer;
 mod context;
+mod ending;
 mod error;
 mod lingering;
 mod log;
