@@ -220,25 +220,38 @@ async fn attach_notary(
     Ok(())
 }
 
-/// Opens the metadata store in the data directory.
+/// What is done with a metadata store that comes back without writes that had been synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostWrites {
+    /// It is not opened.
+    Refuse,
+    /// It is opened, and objects that no row names are kept: their rows may be among what was lost.
+    Accept,
+}
+
+/// Opens the metadata store in the data directory, and says whether writes were lost.
 #[cfg(feature = "rocksdb")]
-fn engine(directory: &Path) -> anyhow::Result<impl Engine> {
-    Ok(crate::metadata::kv::rocks::RocksEngine::open(
-        &directory.join("metadata"),
-    )?)
+fn engine(directory: &Path, lost: LostWrites) -> anyhow::Result<(impl Engine, bool)> {
+    use crate::metadata::kv::rocks::RocksEngine;
+    let directory = directory.join("metadata");
+    Ok(match lost {
+        LostWrites::Refuse => (RocksEngine::open(&directory)?, false),
+        LostWrites::Accept => RocksEngine::open_after_loss(&directory)?,
+    })
 }
 
 /// Without RocksDB nothing is kept: for work on the rest of the server.
 #[cfg(not(feature = "rocksdb"))]
-fn engine(_directory: &Path) -> anyhow::Result<impl Engine> {
+fn engine(_directory: &Path, _lost: LostWrites) -> anyhow::Result<(impl Engine, bool)> {
     tracing::warn!("built without RocksDB: everything is forgotten when the server stops");
-    Ok(crate::metadata::kv::memory::MemoryEngine::default())
+    Ok((crate::metadata::kv::memory::MemoryEngine::default(), false))
 }
 
 /// Opens the stores and puts policy and registry together.
 async fn open(
     config: &Config,
     right: &Maintenance,
+    lost: LostWrites,
 ) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>)> {
     let directory = &config.storage.path;
     std::fs::create_dir_all(directory)
@@ -246,8 +259,9 @@ async fn open(
     let metrics = Arc::new(Metrics::default());
     let observed = metrics.clone();
     let observe = move |time: Duration| observed.commit_seconds.observe(time.as_secs_f64());
+    let (engine, has_lost) = engine(directory, lost)?;
     let metadata = Arc::new(
-        KvMetadata::start(engine(directory)?, observe)
+        KvMetadata::start(engine, observe)
             .with_context(|| format!("metadata in {}", directory.display()))?,
     );
     let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
@@ -275,6 +289,12 @@ async fn open(
         metrics,
         lifetimes,
     );
+    if has_lost {
+        tracing::error!(
+            "the metadata store has lost writes that had been acknowledged: what was pushed last has to be pushed again. Until the next start, objects that no row names are kept"
+        );
+        registry.keep_orphans();
+    }
     let changed = registry.adopt_policy(right, policy, document).await?;
     if changed > 0 {
         tracing::warn!(
@@ -298,9 +318,9 @@ impl Server {
     ///
     /// # Errors
     /// Says what stands in the way.
-    pub async fn prepare(config: &Config) -> anyhow::Result<Server> {
+    pub async fn prepare(config: &Config, lost: LostWrites) -> anyhow::Result<Server> {
         let right = Maintenance::at_boot();
-        let (registry, metadata) = open(config, &right).await?;
+        let (registry, metadata) = open(config, &right, lost).await?;
         let log = open_log(config, metadata.clone(), registry.metrics().clone()).await?;
         registry.attach_log(log.clone());
         attach_notary(config, &registry, &*metadata, &log).await?;
@@ -440,7 +460,8 @@ pub async fn reset_administrator(config: &Config) -> anyhow::Result<String> {
             directory.display()
         );
     }
-    let metadata = KvMetadata::start(engine(directory)?, |_| {})
+    let (engine, _) = engine(directory, LostWrites::Refuse)?;
+    let metadata = KvMetadata::start(engine, |_| {})
         .with_context(|| format!("metadata in {}", directory.display()))?;
     let clock: AuthClock = Arc::new(jiff::Timestamp::now);
     let secret = administration::reset_first_administrator(
@@ -460,7 +481,7 @@ pub async fn reset_administrator(config: &Config) -> anyhow::Result<String> {
 /// If the store cannot be opened; damage is reported at the end.
 pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     let right = Maintenance::at_boot();
-    let (registry, _metadata) = open(config, &right).await?;
+    let (registry, _metadata) = open(config, &right, LostWrites::Refuse).await?;
     let report = registry.scrub(&right).await?;
     let orphans = registry.sweep_orphans(&right, true).await?;
     println!(
@@ -489,7 +510,7 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
 /// If the store cannot be opened or changed.
 pub async fn collect_garbage(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     let right = Maintenance::at_boot();
-    let (registry, _metadata) = open(config, &right).await?;
+    let (registry, _metadata) = open(config, &right, LostWrites::Refuse).await?;
     let report = registry.collect(&right, dry_run).await?;
     let orphans = registry.sweep_orphans(&right, dry_run).await?;
     println!(

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use sealstone_registry::boot::{self, Server};
+use sealstone_registry::boot::{self, LostWrites, Server};
 use sealstone_registry::config::{Config, LogFormat};
 use sealstone_registry::witness::{self, WitnessOptions};
 use std::io::{IsTerminal as _, Write as _};
@@ -24,7 +24,14 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT.
-    Serve(ConfigArgument),
+    Serve {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Start although the metadata store has lost writes that were acknowledged: what was pushed last has to be
+        /// pushed again. Rather restore a backup.
+        #[arg(long)]
+        accept_lost_writes: bool,
+    },
     /// About the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -95,8 +102,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
     let config = match &command {
         Command::Witness(_) => unreachable!("it was served above"),
-        Command::Serve(argument) | Command::VerifyStore(argument) => argument.load()?,
-        Command::Gc { config, .. } => config.load()?,
+        Command::VerifyStore(argument) => argument.load()?,
+        Command::Serve { config, .. } | Command::Gc { config, .. } => config.load()?,
         Command::Admin(AdminCommand::Reset(argument)) => argument.load()?,
         Command::Config(ConfigCommand::Check(argument) | ConfigCommand::Show(argument)) => {
             argument.load()?
@@ -107,8 +114,15 @@ fn run(command: Command) -> anyhow::Result<()> {
         .build()?;
     match command {
         Command::Witness(_) => unreachable!("it was served above"),
-        Command::Serve(_) => {
-            let ended = runtime.block_on(serve(&config));
+        Command::Serve {
+            accept_lost_writes, ..
+        } => {
+            let lost = if accept_lost_writes {
+                LostWrites::Accept
+            } else {
+                LostWrites::Refuse
+            };
+            let ended = runtime.block_on(serve(&config, lost));
             // Dropping it would wait for a thread that hashes or syncs, however long.
             runtime.shutdown_timeout(Duration::from_secs(1));
             ended
@@ -144,9 +158,9 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Config, lost: LostWrites) -> anyhow::Result<()> {
     start_log(config)?;
-    let server = Server::prepare(config).await?;
+    let server = Server::prepare(config, lost).await?;
     if let Some(secret) = &server.first_administrator {
         show_administrator("first start: the administrator's account is", secret)?;
     }

@@ -312,6 +312,7 @@ impl Registry {
         _right: &Maintenance,
         dry_run: bool,
     ) -> Result<OrphanReport, Error> {
+        let dry_run = dry_run || self.keeps_orphans();
         let before = self.now() - ORPHAN_AGE.as_millis() as i64;
         let mut report = OrphanReport::default();
         let mut listed = self.blobs().inventory();
@@ -339,6 +340,15 @@ impl Registry {
         Ok(report)
     }
 
+    /// From now on nothing is removed because no row names it: rows are known to be missing.
+    pub fn keep_orphans(&self) {
+        let _ = self.inner.keeps_orphans.set(());
+    }
+
+    fn keeps_orphans(&self) -> bool {
+        self.inner.keeps_orphans.get().is_some()
+    }
+
     /// Removes staged files of uploads that no row names, after a restart, and gives back the space that is reserved for
     /// the others. Never removes a row.
     pub async fn repair_staging(&self, _right: &Maintenance) -> Result<u64, Error> {
@@ -351,7 +361,7 @@ impl Registry {
                 if let Err(error) = blocking(move || staging.give_back(id)).await {
                     tracing::warn!(upload.id = %id, %error, "space that is reserved for an upload could not be given back");
                 }
-            } else if self.discard(id).await {
+            } else if !self.keeps_orphans() && self.discard(id).await {
                 removed += 1;
             }
         }
