@@ -3,6 +3,7 @@
 use crate::api::{self, App, Limits, Listening, Settings};
 use crate::auth::htpasswd::Htpasswd;
 use crate::auth::jwt::Sessions;
+use crate::auth::password::Passwords;
 use crate::auth::secret::Secret;
 use crate::auth::{Authenticator, Authorizer, Clock as AuthClock, Maintenance, administration};
 use crate::blobs::BlobStore;
@@ -28,6 +29,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How long the end waits for uploads whose requests are over, and again for the jobs. Whatever is not done by then is as
+/// after a crash; a service manager that kills would not wait for it either.
+const LAST_STEPS: Duration = Duration::from_secs(5);
 
 /// A server that is ready to serve.
 #[derive(Debug)]
@@ -215,25 +220,38 @@ async fn attach_notary(
     Ok(())
 }
 
-/// Opens the metadata store in the data directory.
+/// What is done with a metadata store that comes back without writes that had been synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostWrites {
+    /// It is not opened.
+    Refuse,
+    /// It is opened, and objects that no row names are kept: their rows may be among what was lost.
+    Accept,
+}
+
+/// Opens the metadata store in the data directory, and says whether writes were lost.
 #[cfg(feature = "rocksdb")]
-fn engine(directory: &Path) -> anyhow::Result<impl Engine> {
-    Ok(crate::metadata::kv::rocks::RocksEngine::open(
-        &directory.join("metadata"),
-    )?)
+fn engine(directory: &Path, lost: LostWrites) -> anyhow::Result<(impl Engine, bool)> {
+    use crate::metadata::kv::rocks::RocksEngine;
+    let directory = directory.join("metadata");
+    Ok(match lost {
+        LostWrites::Refuse => (RocksEngine::open(&directory)?, false),
+        LostWrites::Accept => RocksEngine::open_after_loss(&directory)?,
+    })
 }
 
 /// Without RocksDB nothing is kept: for work on the rest of the server.
 #[cfg(not(feature = "rocksdb"))]
-fn engine(_directory: &Path) -> anyhow::Result<impl Engine> {
+fn engine(_directory: &Path, _lost: LostWrites) -> anyhow::Result<(impl Engine, bool)> {
     tracing::warn!("built without RocksDB: everything is forgotten when the server stops");
-    Ok(crate::metadata::kv::memory::MemoryEngine::default())
+    Ok((crate::metadata::kv::memory::MemoryEngine::default(), false))
 }
 
 /// Opens the stores and puts policy and registry together.
 async fn open(
     config: &Config,
     right: &Maintenance,
+    lost: LostWrites,
 ) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>)> {
     let directory = &config.storage.path;
     std::fs::create_dir_all(directory)
@@ -241,8 +259,9 @@ async fn open(
     let metrics = Arc::new(Metrics::default());
     let observed = metrics.clone();
     let observe = move |time: Duration| observed.commit_seconds.observe(time.as_secs_f64());
+    let (engine, has_lost) = engine(directory, lost)?;
     let metadata = Arc::new(
-        KvMetadata::start(engine(directory)?, observe)
+        KvMetadata::start(engine, observe)
             .with_context(|| format!("metadata in {}", directory.display()))?,
     );
     let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
@@ -270,6 +289,12 @@ async fn open(
         metrics,
         lifetimes,
     );
+    if has_lost {
+        tracing::error!(
+            "the metadata store has lost writes that had been acknowledged: what was pushed last has to be pushed again. Until the next start, objects that no row names are kept"
+        );
+        registry.keep_orphans();
+    }
     let changed = registry.adopt_policy(right, policy, document).await?;
     if changed > 0 {
         tracing::warn!(
@@ -289,13 +314,13 @@ async fn open(
 }
 
 impl Server {
-    /// Opens the stores, makes the first administrator if there is no account, and binds the socket.
+    /// Opens the stores, binds the socket, and makes the first administrator if there is no account.
     ///
     /// # Errors
     /// Says what stands in the way.
-    pub async fn prepare(config: &Config) -> anyhow::Result<Server> {
+    pub async fn prepare(config: &Config, lost: LostWrites) -> anyhow::Result<Server> {
         let right = Maintenance::at_boot();
-        let (registry, metadata) = open(config, &right).await?;
+        let (registry, metadata) = open(config, &right, lost).await?;
         let log = open_log(config, metadata.clone(), registry.metrics().clone()).await?;
         registry.attach_log(log.clone());
         attach_notary(config, &registry, &*metadata, &log).await?;
@@ -320,6 +345,11 @@ impl Server {
             )
         })
         .await?;
+        let tls = tls(config)?;
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+        // The last step that can fail: a start that ends after it has made an account whose secret nobody was shown.
         let secret = administration::bootstrap(
             &*metadata,
             authenticator.passwords(),
@@ -343,18 +373,12 @@ impl Server {
             clock,
             settings,
         );
-        let listener = TcpListener::bind(config.server.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", config.server.listen))?;
         let seconds = Duration::from_secs;
         Ok(Server {
             app,
             registry,
             log,
-            listening: Listening {
-                listener,
-                tls: tls(config)?,
-            },
+            listening: Listening { listener, tls },
             limits: Limits {
                 connections: config.server.max_connections,
                 head: seconds(config.server.head_timeout_seconds),
@@ -377,7 +401,7 @@ impl Server {
         self.listening.listener.local_addr()
     }
 
-    /// Serves until `stop`, then drains: requests end, received bytes are written down.
+    /// Serves until `stop`, then drains: requests end or are cut, received bytes are written down.
     ///
     /// # Errors
     /// If the socket fails.
@@ -405,9 +429,16 @@ impl Server {
         tracker.close();
         api::serve(self.app, self.listening, self.limits, stop.clone()).await?;
         stop.cancel();
-        registry.drain().await;
+        if tokio::time::timeout(LAST_STEPS, registry.drain())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a large upload is still being hashed or synced; it is resumed after the next start"
+            );
+        }
         end_log.cancel();
-        if tokio::time::timeout(Duration::from_secs(5), tracker.wait())
+        if tokio::time::timeout(LAST_STEPS, tracker.wait())
             .await
             .is_err()
         {
@@ -417,13 +448,40 @@ impl Server {
     }
 }
 
+/// Makes the first administrator anew in a store that no server has open. Returns the secret, to be shown once.
+///
+/// # Errors
+/// If there is no store, or it cannot be opened or changed.
+pub async fn reset_administrator(config: &Config) -> anyhow::Result<String> {
+    let directory = &config.storage.path;
+    if !directory.join("metadata").exists() {
+        bail!(
+            "there is no store in {}: is this the server's configuration?",
+            directory.display()
+        );
+    }
+    let (engine, _) = engine(directory, LostWrites::Refuse)?;
+    let metadata = KvMetadata::start(engine, |_| {})
+        .with_context(|| format!("metadata in {}", directory.display()))?;
+    let clock: AuthClock = Arc::new(jiff::Timestamp::now);
+    let secret = administration::reset_first_administrator(
+        &metadata,
+        &Passwords::new(&[], clock.clone(), &mut rand::rng()),
+        &Maintenance::at_boot(),
+        Secret::generate(&mut rand::rng()),
+        clock(),
+    )
+    .await?;
+    Ok(secret.expose().to_owned())
+}
+
 /// Reads every blob of a store that no server has open.
 ///
 /// # Errors
 /// If the store cannot be opened; damage is reported at the end.
 pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     let right = Maintenance::at_boot();
-    let (registry, _metadata) = open(config, &right).await?;
+    let (registry, _metadata) = open(config, &right, LostWrites::Refuse).await?;
     let report = registry.scrub(&right).await?;
     let orphans = registry.sweep_orphans(&right, true).await?;
     println!(
@@ -452,7 +510,7 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
 /// If the store cannot be opened or changed.
 pub async fn collect_garbage(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     let right = Maintenance::at_boot();
-    let (registry, _metadata) = open(config, &right).await?;
+    let (registry, _metadata) = open(config, &right, LostWrites::Refuse).await?;
     let report = registry.collect(&right, dry_run).await?;
     let orphans = registry.sweep_orphans(&right, dry_run).await?;
     println!(

@@ -57,7 +57,7 @@ pub struct Server {
     pub head_timeout_seconds: u64,
     /// Longest wait for the next bytes of a body, either way, in seconds. There is no limit on the whole.
     pub idle_timeout_seconds: u64,
-    /// How long a stopping server waits for requests to end, in seconds.
+    /// How long a stopping server waits for requests to end before it cuts them, in seconds.
     pub drain_seconds: u64,
     /// Smallest chunk that clients are asked to send, in bytes; 0 for no wish.
     pub chunk_min_bytes: u64,

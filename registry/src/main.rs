@@ -2,12 +2,13 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use sealstone_registry::boot::{self, Server};
+use sealstone_registry::boot::{self, LostWrites, Server};
 use sealstone_registry::config::{Config, LogFormat};
 use sealstone_registry::witness::{self, WitnessOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -23,12 +24,22 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT.
-    Serve(ConfigArgument),
+    Serve {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// Start although the metadata store has lost writes that were acknowledged: what was pushed last has to be
+        /// pushed again. Rather restore a backup.
+        #[arg(long)]
+        accept_lost_writes: bool,
+    },
     /// About the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Cosign the checkpoints of other registries' logs (C2SP tlog-witness). Needs no configuration and no store.
     Witness(WitnessOptions),
+    /// About the administrator's account.
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Read every stored byte and report what is damaged. The server must not be running.
     VerifyStore(ConfigArgument),
     /// Collect garbage once. The server must not be running; on a running one, POST /api/v1/gc.
@@ -47,6 +58,13 @@ enum ConfigCommand {
     Check(ConfigArgument),
     /// Print the configuration in force, variables included.
     Show(ConfigArgument),
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Make the account "admin" anew and print its secret, once: for when every administrator's secret is lost. Its API
+    /// tokens and sessions end. The server must not be running.
+    Reset(ConfigArgument),
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,8 +102,9 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
     let config = match &command {
         Command::Witness(_) => unreachable!("it was served above"),
-        Command::Serve(argument) | Command::VerifyStore(argument) => argument.load()?,
-        Command::Gc { config, .. } => config.load()?,
+        Command::VerifyStore(argument) => argument.load()?,
+        Command::Serve { config, .. } | Command::Gc { config, .. } => config.load()?,
+        Command::Admin(AdminCommand::Reset(argument)) => argument.load()?,
         Command::Config(ConfigCommand::Check(argument) | ConfigCommand::Show(argument)) => {
             argument.load()?
         }
@@ -95,7 +114,23 @@ fn run(command: Command) -> anyhow::Result<()> {
         .build()?;
     match command {
         Command::Witness(_) => unreachable!("it was served above"),
-        Command::Serve(_) => runtime.block_on(serve(&config)),
+        Command::Serve {
+            accept_lost_writes, ..
+        } => {
+            let lost = if accept_lost_writes {
+                LostWrites::Accept
+            } else {
+                LostWrites::Refuse
+            };
+            let ended = runtime.block_on(serve(&config, lost));
+            // Dropping it would wait for a thread that hashes or syncs, however long.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            ended
+        }
+        Command::Admin(AdminCommand::Reset(_)) => {
+            let secret = runtime.block_on(boot::reset_administrator(&config))?;
+            show_administrator("the administrator's account is", &secret)
+        }
         Command::VerifyStore(_) => runtime.block_on(boot::verify_store(&config)),
         Command::Gc { dry_run, .. } => runtime.block_on(boot::collect_garbage(&config, dry_run)),
         Command::Config(ConfigCommand::Check(_)) => {
@@ -123,17 +158,11 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Config, lost: LostWrites) -> anyhow::Result<()> {
     start_log(config)?;
-    let server = Server::prepare(config).await?;
+    let server = Server::prepare(config, lost).await?;
     if let Some(secret) = &server.first_administrator {
-        // Not through the log: logs are kept and shipped.
-        let mut out = std::io::stdout().lock();
-        writeln!(
-            out,
-            "first start: the administrator's account is\n  name:   admin\n  secret: {secret}\nThis is shown once. Make accounts with it, then keep it somewhere safe."
-        )?;
-        out.flush()?;
+        show_administrator("first start: the administrator's account is", secret)?;
     }
     let address = server.address()?;
     let scheme = if config.has_tls() { "https" } else { "http" };
@@ -151,6 +180,17 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     server.run(stop).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Shows a fresh secret. Not through the log: logs are kept and shipped.
+fn show_administrator(title: &str, secret: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{title}\n  name:   admin\n  secret: {secret}\nThis is shown once. Make accounts with it, then keep it somewhere safe."
+    )
+    .and_then(|()| out.flush())
+    .context("the administrator's secret could not be shown; \"sealstone-registry admin reset\" makes another")
 }
 
 async fn wait_for_signal() {

@@ -6,7 +6,8 @@
 //! new checkpoint is durable before its cosignature leaves.
 
 use crate::clock::{Clock, SystemClock};
-use crate::log::{self, LogKey, replace_file};
+use crate::file;
+use crate::log::{self, LogKey};
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Bytes;
@@ -98,7 +99,7 @@ impl Witness {
             SignedCheckpoint::parse(note.to_string().as_bytes()).map_err(|error| failed(&error))?;
         note.add_cosignature(line.clone());
         let (path, text) = (path(&self.directory, &origin), note.to_string());
-        tokio::task::spawn_blocking(move || replace_file(&path, text.as_bytes()))
+        tokio::task::spawn_blocking(move || file::replace(&path, text.as_bytes()))
             .await
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;

@@ -259,6 +259,60 @@ async fn verify_store_says_which_blob() {
     );
 }
 
+/// What no tag names leaves nothing in the transparency log, so its guard does not miss it.
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_writes_are_not_lost_unseen() {
+    const ACCEPTS: &str = "--accept-lost-writes";
+    let mut registry = Setup::default().start().await.unwrap();
+    let admin = registry.admin.clone();
+    let mut manifests = Vec::new();
+    for _ in 0..20 {
+        let image = push_image(&registry, &admin, "a", None, 20 * KIB).await;
+        manifests.push(format!("/v2/a/manifests/{}", image.digest));
+    }
+    // The number of the last write is noted once a second.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    registry.kill().unwrap();
+    let len = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
+    let logs = registry.files("metadata").into_iter();
+    let logs = logs.filter(|path| path.extension().is_some_and(|found| found == "log"));
+    let log = logs.max_by_key(len).unwrap();
+    flip(&log, len(&log) / 2);
+    for _ in 0..2 {
+        let refused = registry.start().await.unwrap_err().to_string();
+        assert!(refused.contains(ACCEPTS), "{refused}");
+        for command in ["gc", "verify-store"] {
+            let refused = registry.run(&[command]).unwrap();
+            let problem = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(
+                !refused.status.success() && problem.contains(ACCEPTS),
+                "{command}: {problem}"
+            );
+        }
+    }
+    // The disk gives the bit back: nothing was changed meanwhile, and nothing is missing.
+    flip(&log, len(&log) / 2);
+    let whole = snapshot(&registry);
+    registry.start().await.unwrap();
+    for path in &manifests {
+        get(&registry, &admin, path).await.expect(200);
+    }
+    registry.kill().unwrap();
+    // It does not, and the loss is accepted, once.
+    restore(&registry, &whole);
+    flip(&log, len(&log) / 2);
+    registry.setup().wrapper = ["sh", "-c", "exec \"$@\" --accept-lost-writes", "sh"]
+        .map(str::to_owned)
+        .to_vec();
+    registry.start().await.unwrap();
+    assert!(registry.log().contains("has lost writes"));
+    get(&registry, &admin, &manifests[0]).await.expect(200);
+    get(&registry, &admin, &manifests[19]).await.expect(404);
+    registry.setup().wrapper.clear();
+    registry.crash().await.unwrap();
+    get(&registry, &admin, &manifests[0]).await.expect(200);
+}
+
 /// Every file of the data directory, as it is now.
 fn snapshot(registry: &TestRegistry) -> Vec<(PathBuf, Vec<u8>)> {
     let files = registry.files("").into_iter();

@@ -5,6 +5,7 @@ use crate::raw::Raw;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry, User};
 use sealstone_tests::skips;
+use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -91,6 +92,56 @@ async fn an_upload_that_does_not_end_is_cut_and_its_bytes_are_kept() {
     )
     .await
     .expect(201);
+}
+
+/// Bytes that come all the time, and slowly: no piece is late, and the whole would take minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_trickles_does_not_hold_up_the_end() {
+    for ends in [false, true] {
+        let mut registry = Setup {
+            server: "drain_seconds = 1\nidle_timeout_seconds = 60\n".into(),
+            ..Setup::default()
+        }
+        .start()
+        .await
+        .unwrap();
+        let admin = registry.admin.clone();
+        let blob = bytes(3 * MIB);
+        let digest = Digest::sha256(&blob);
+        let upload = begin(&registry, &admin, "a").await;
+        let mut raw = if ends {
+            let path = format!("{upload}?digest={digest}");
+            Raw::head(&registry, &admin, "PUT", &path, blob.len())
+        } else {
+            Raw::head(&registry, &admin, "PATCH", &upload, blob.len())
+        };
+        raw.send(&blob[..MIB]);
+        bytes_arrive(&registry).await;
+        let rest = blob[MIB..].to_vec();
+        let trickle = std::thread::spawn(move || {
+            for piece in rest.chunks(1000) {
+                if raw.0.write_all(piece).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        registry.terminate().unwrap();
+        let started = std::time::Instant::now();
+        assert!(registry.ended().await.unwrap().success());
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it took {:?}",
+            started.elapsed()
+        );
+        trickle.join().unwrap();
+        registry.start().await.unwrap();
+        let there = usize::try_from(received(&registry, &admin, &upload).await).unwrap();
+        assert!((MIB..blob.len()).contains(&there), "{there}");
+        finish(&registry, &admin, &upload, &digest, &blob[there..])
+            .await
+            .expect(201);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

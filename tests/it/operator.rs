@@ -1,5 +1,5 @@
 //! What an operator types, through the real program: checking and showing the configuration, collecting by
-//! hand, variables, an htpasswd file, and a log for machines.
+//! hand, variables, an htpasswd file, a log for machines, a first scrape, and the way back to a lost secret.
 
 use crate::content::*;
 use sealstone_spec::digest::Digest;
@@ -227,4 +227,69 @@ async fn a_log_for_machines_is_one_object_a_line() {
     assert_eq!(fields["manifest.digest"], image.digest.to_string());
     assert_eq!(image.digest, Digest::sha256(&image.manifest));
     assert!(!log.contains(&registry.admin.secret), "a secret is logged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_scrape_tells_how_much_room_there_is() {
+    let registry = Setup::default().start().await.unwrap();
+    let free = registry.metric("sealstone_disk_free_bytes", "");
+    assert!(free.await.unwrap() > 0.0);
+}
+
+/// The last secret that was printed.
+fn last_secret(printed: &str) -> String {
+    let secret = printed
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("secret: "));
+    secret.expect(printed).trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_fails_late_costs_no_secret() {
+    let mut registry = Setup::default().start().await.unwrap();
+    registry.kill().unwrap();
+    std::fs::remove_dir_all(registry.data()).unwrap();
+    let taken = std::net::TcpListener::bind(registry.address()).unwrap();
+    let refused = registry.run(&["serve"]).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let problem = text(&refused.stderr);
+    assert!(problem.contains("cannot listen"), "{problem}");
+    assert!(!text(&refused.stdout).contains("secret"));
+    drop(taken);
+    registry.start().await.unwrap();
+    let printed = std::fs::read_to_string(registry.directory().join("stdout")).unwrap();
+    assert_eq!(printed.matches("secret: ").count(), 2, "{printed}");
+    registry.admin.secret = last_secret(&printed);
+    get(&registry, &registry.admin, "/api/v1/accounts")
+        .await
+        .expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_administrator_comes_back_through_the_files() {
+    let mut registry = Setup::default().start().await.unwrap();
+    let lost = registry.admin.clone();
+    let busy = registry.run(&["admin", "reset"]).unwrap();
+    assert!(!busy.status.success(), "a server has the store open");
+    registry.kill().unwrap();
+    let reset = registry.run(&["admin", "reset"]).unwrap();
+    assert!(reset.status.success(), "{}", text(&reset.stderr));
+    registry.start().await.unwrap();
+    registry.admin.secret = last_secret(&text(&reset.stdout));
+    get(&registry, &lost, "/api/v1/accounts").await.expect(401);
+    get(&registry, &registry.admin, "/api/v1/accounts")
+        .await
+        .expect(200);
+    // Where there is no store, none is made.
+    registry.kill().unwrap();
+    let nowhere = registry.directory().join("nowhere");
+    let path = nowhere.display().to_string();
+    let refused = with(
+        &registry,
+        &["admin", "reset"],
+        &[("SEALSTONE__STORAGE__PATH", &path)],
+    );
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("no store") && !nowhere.exists());
 }

@@ -4,7 +4,7 @@ use crate::content::*;
 use crate::raw::Raw;
 use reqwest::Method;
 use sealstone_spec::digest::{Algorithm, Digest};
-use sealstone_tests::registry::Setup;
+use sealstone_tests::registry::{Setup, TestRegistry};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +42,39 @@ async fn a_chunk_out_of_order_is_told_where_to_go_on() {
     finish(&registry, admin, &upload, &Digest::sha256(&blob), b"")
         .await
         .expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn space_that_was_announced_and_not_used_is_given_back_after_a_cut() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut registry = Setup::default().start().await.unwrap();
+    let admin = registry.admin.clone();
+    let blob = bytes(2 * MIB);
+    let allocated = |registry: &TestRegistry| -> u64 {
+        let files = registry.files("uploads").into_iter();
+        let found = files.filter_map(|file| std::fs::metadata(file).ok());
+        found.map(|found| found.blocks() * 512).sum()
+    };
+    // The client goes away, and the server.
+    for killed in [false, true] {
+        let upload = begin(&registry, &admin, "a").await;
+        let mut raw = Raw::head(&registry, &admin, "PATCH", &upload, 32 * MIB);
+        raw.send(&blob);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while allocated(&registry) < 32 << 20 {
+            assert!(Instant::now() < deadline, "nothing was reserved");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if killed {
+            registry.crash().await.unwrap();
+        }
+        drop(raw);
+        while allocated(&registry) > 3 << 20 {
+            assert!(Instant::now() < deadline, "the space is still reserved");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        delete(&registry, &admin, &upload).await.expect(204);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use super::answer::Answer;
 use crate::service::Registry;
 use axum::body::Body;
 use http::{Response, StatusCode, header};
+use std::time::Duration;
 
 pub(super) fn livez() -> Response<Body> {
     Answer::new(StatusCode::OK)
@@ -29,7 +30,16 @@ pub(super) async fn readyz(registry: &Registry) -> Response<Body> {
         .build()
 }
 
-pub(super) fn metrics(registry: &Registry) -> Response<Body> {
+/// Longest wait for a disk to say how full it is: what else is counted is wanted most when it does not answer.
+const DISK_WAIT: Duration = Duration::from_secs(1);
+
+pub(super) async fn metrics(registry: &Registry) -> Response<Body> {
+    // Who scrapes may be the only one who asks: without this the gauge stood at 0 until somebody asked /readyz.
+    match tokio::time::timeout(DISK_WAIT, registry.measure_disk()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "free space is not known"),
+        Err(_) => tracing::warn!("free space is not known: the disk does not answer"),
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, kind)

@@ -1,9 +1,10 @@
 //! Connections: accepted, encrypted if so configured, bounded, and drained at the end.
 //!
 //! Heads of requests have a deadline, so have handshakes and writes that make no progress; bodies only
-//! have one for each piece. There is no limit on the time of a whole transfer.
+//! have one for each piece. There is no limit on the time of a whole transfer, until the server stops.
 
 use super::App;
+use super::ending::Ending;
 use super::lingering::Lingering;
 use super::opening::Opening;
 use axum::body::Body;
@@ -12,7 +13,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,6 +24,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long connections go on after their requests were cut, so that the answers which say so get out.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -33,7 +36,7 @@ pub struct Limits {
     pub head: Duration,
     /// Longest time in which a peer takes no byte that is ready for it.
     pub write_idle: Duration,
-    /// How long a stopping server waits for requests to end.
+    /// How long a stopping server waits for requests to end before it cuts them.
     pub drain: Duration,
 }
 
@@ -56,7 +59,8 @@ impl std::fmt::Debug for Listening {
     }
 }
 
-/// Serves until `stop`, then lets running requests end.
+/// Serves until `stop`, then lets running requests end. Those that take too long are cut: their bodies end with an
+/// error, and a moment later their connections.
 ///
 /// # Errors
 /// Only if the socket itself fails.
@@ -68,6 +72,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
     let acceptor = listening.tls.map(TlsAcceptor::from);
     loop {
         let place = tokio::select! {
@@ -86,10 +91,19 @@ pub async fn serve(
             },
             () = stop.cancelled() => break,
         };
-        let (app, acceptor, stop) = (app.clone(), acceptor.clone(), stop.clone());
+        let (app, acceptor) = (app.clone(), acceptor.clone());
+        let ends = Ends {
+            stop: stop.clone(),
+            cut: cut.clone(),
+        };
         connections.spawn(async move {
             let _place = place;
-            if let Err(error) = connection(app, stream, peer, acceptor, limits, stop).await {
+            let over = ends.clone().over();
+            let ended = tokio::select! {
+                ended = connection(app, stream, acceptor, limits, ends) => ended,
+                () = over => Err("cut, because the server stops".into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%peer, error, "connection ended");
             }
         });
@@ -106,41 +120,54 @@ pub async fn serve(
             open = connections.len(),
             "some requests did not end in time and are cut"
         );
+        cut.cancel();
+        connections.wait().await;
     }
+    // For whoever still reads the body of a request whose connection is gone.
+    cut.cancel();
     Ok(())
+}
+
+/// When a connection is asked to end, and when it has to.
+#[derive(Clone)]
+struct Ends {
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Ends {
+    /// Waits until the answers to requests that were cut have had their time.
+    async fn over(self) {
+        self.cut.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    }
 }
 
 async fn connection(
     app: App,
     stream: TcpStream,
-    _peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     limits: Limits,
-    stop: CancellationToken,
+    ends: Ends,
 ) -> Result<(), String> {
     stream
         .set_nodelay(true)
         .map_err(|error| error.to_string())?;
     let stream = WriteDeadline::new(stream, limits.write_idle);
     match acceptor {
-        None => requests(app, stream, limits, stop).await,
+        None => requests(app, stream, limits, ends).await,
         Some(acceptor) => {
             let handshake = tokio::time::timeout(limits.head, acceptor.accept(stream));
             let stream = handshake
                 .await
                 .map_err(|_| "handshake took too long")?
                 .map_err(|error| error.to_string())?;
-            requests(app, stream, limits, stop).await
+            requests(app, stream, limits, ends).await
         }
     }
 }
 
-async fn requests<S>(
-    app: App,
-    stream: S,
-    limits: Limits,
-    stop: CancellationToken,
-) -> Result<(), String>
+async fn requests<S>(app: App, stream: S, limits: Limits, ends: Ends) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -158,13 +185,11 @@ where
         // A peer that opened a connection and went away answers no ping either.
         .keep_alive_interval(limits.head)
         .keep_alive_timeout(limits.head);
+    let Ends { stop, cut } = ends;
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let app = app.clone();
-        async move {
-            Ok::<_, std::convert::Infallible>(
-                app.handle(Lingering::wrap(request.map(Body::new))).await,
-            )
-        }
+        let request = request.map(|body| Ending::wrap(Body::new(body), cut.clone()));
+        async move { Ok::<_, std::convert::Infallible>(app.handle(Lingering::wrap(request)).await) }
     });
     let connection =
         builder.serve_connection(TokioIo::new(Opening::new(stream, limits.head)), service);

@@ -3,13 +3,14 @@
 //! Owns: the rules of administration. Does not own: the API's JSON, the audit line (the caller
 //! writes it from what is returned).
 //! Invariants: a secret is returned once, by the call that made it, and kept as a hash; the first
-//! administrator is made only in an empty directory; nobody removes, disables or demotes themself,
-//! so one administrator remains; a token is made for oneself, with one's own full credentials, so
+//! administrator is made only in an empty directory, or by who holds the store's files; nobody removes,
+//! disables or demotes themself, so one administrator remains; a token is made for oneself, with one's own full credentials, so
 //! that a limited token cannot make a wider one.
 
 use super::account::{Account, AccountKind, AccountName};
 use super::authorize::Administrator;
 use super::directory::{Directory, DirectoryError};
+use super::grant::Maintenance;
 use super::password::{Busy, MAX_SECRET_LEN, Passwords};
 use super::principal::{Identity, Principal, Restriction};
 use super::secret::Secret;
@@ -105,18 +106,54 @@ pub async fn bootstrap(
     if !directory.accounts(None, 1).await?.is_empty() {
         return Ok(None);
     }
-    let account = Account {
+    let account = first_administrator(passwords, &fresh, now).await?;
+    Ok(directory.insert_account(account).await?.then_some(fresh))
+}
+
+/// Makes the administrator `admin` anew with the secret `fresh`, for whoever holds the store's files and has lost every
+/// administrator's secret. What there was under that name, tokens and sessions included, ends with it: it may have been
+/// somebody who was no administrator.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn reset_first_administrator(
+    directory: &dyn Directory,
+    passwords: &Passwords,
+    _right: &Maintenance,
+    fresh: Secret,
+    now: Timestamp,
+) -> Result<Secret, AdministrationError> {
+    let account = first_administrator(passwords, &fresh, now).await?;
+    let made = if directory.account(&account.name).await?.is_some() {
+        directory.replace_account(account).await?
+    } else {
+        directory.insert_account(account).await?
+    };
+    if made {
+        Ok(fresh)
+    } else {
+        Err(AdministrationError::Directory(DirectoryError::new(
+            "somebody else changed the account at the same moment: try again",
+        )))
+    }
+}
+
+async fn first_administrator(
+    passwords: &Passwords,
+    secret: &Secret,
+    now: Timestamp,
+) -> Result<Account, AdministrationError> {
+    Ok(Account {
         name: FIRST_ADMINISTRATOR
             .parse()
             .expect("the constant is an account name"),
         kind: AccountKind::User,
-        secret_hash: passwords.hash(&fresh).await?,
+        secret_hash: passwords.hash(secret).await?,
         admin: true,
         disabled: false,
         created_at: now,
         expires_at: None,
-    };
-    Ok(directory.insert_account(account).await?.then_some(fresh))
+    })
 }
 
 /// Makes an account and returns it with its secret, which may be shown once.

@@ -121,6 +121,7 @@ fn append_tree(sealed: &SealedUpload) -> Result<(), Error> {
     let io = |action| Error::io(action, sealed.id);
     let mut data = sealed.part.file();
     // Space may have been reserved behind the last byte that came.
+    sealed.part.give_back().map_err(io("truncate"))?;
     data.set_len(sealed.size).map_err(io("truncate"))?;
     if tree_bytes(sealed.size) == 0 {
         return Ok(());

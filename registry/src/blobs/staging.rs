@@ -11,7 +11,7 @@
 use super::batch::{self, Batch};
 use super::buffers::BufferPool;
 use super::hashing::BlobHasher;
-use super::part::PartFile;
+use super::part::{self, PartFile};
 use super::{Error, sys};
 use crate::metadata::{PhysicalKey, UploadId, UploadRow};
 use bytes::Bytes;
@@ -166,7 +166,6 @@ impl Staging {
             hasher,
             offset: 0,
             space_checked: received,
-            reserved: 0,
         };
         upload.rehash(values.len() as u64 * GROUP_BYTES as u64, saved, received)?;
         Ok(upload)
@@ -179,6 +178,22 @@ impl Staging {
 
     pub(super) fn data_file(&self, id: UploadId) -> PathBuf {
         self.data_path(id)
+    }
+
+    /// Gives back the space that a server reserved for an upload before it ended without doing so itself. Nobody may be
+    /// writing to the upload.
+    ///
+    /// # Errors
+    /// If its file is there and cannot be changed.
+    pub fn give_back(&self, id: UploadId) -> Result<(), Error> {
+        let path = self.data_path(id);
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => {
+                part::cut_at_end(&file).map_err(Error::io("give back space of", path.display()))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("open", path.display())(error)),
+        }
     }
 
     /// Removes the files of an upload.
@@ -237,7 +252,6 @@ pub struct StagedUpload {
     hasher: BlobHasher,
     offset: u64,
     space_checked: u64,
-    reserved: u64,
 }
 
 impl StagedUpload {
@@ -267,10 +281,24 @@ impl StagedUpload {
     /// [`Error::Full`] if they would not fit.
     pub fn expect(&mut self, len: u64) -> Result<(), Error> {
         self.staging.check_space(len)?;
-        sys::reserve(self.part.file(), self.offset, len)
-            .map_err(Error::io("reserve space for", self.id))?;
-        self.reserved = self.offset + len;
-        Ok(())
+        self.part
+            .reserve(self.offset, len)
+            .map_err(Error::io("reserve space for", self.id))
+    }
+
+    /// Whether space is reserved for more than what has come.
+    pub fn has_spare(&self) -> bool {
+        self.part.reserved() > self.offset
+    }
+
+    /// Gives back the space that is reserved for what has not come. No batch may be on its way.
+    ///
+    /// # Errors
+    /// If the file cannot be changed.
+    pub fn give_back(&self) -> Result<(), Error> {
+        self.part
+            .give_back()
+            .map_err(Error::io("give back space of", self.id))
     }
 
     /// An empty batch that begins where the upload stands, or where the batch before it ends.
@@ -286,7 +314,7 @@ impl StagedUpload {
     /// [`Error::Full`] if it would use the reserve.
     pub fn writing(&mut self, batch: &Arc<Batch>) -> Result<BatchWriter, Error> {
         assert_eq!(batch.offset(), self.offset, "batches follow each other");
-        if self.offset >= self.reserved {
+        if self.offset >= self.part.reserved() {
             if self.offset >= self.space_checked + SPACE_CHECK_BYTES {
                 self.staging.check_space(0)?;
                 self.space_checked = self.offset;
@@ -294,8 +322,7 @@ impl StagedUpload {
             // Only so that blocks lie together: that it does not fit is no reason to refuse the batch.
             let end = batch.next_offset() + RESERVE_AHEAD_BYTES;
             if batch.is_full() && self.staging.check_space(end - self.offset).is_ok() {
-                let _ = sys::reserve(self.part.file(), self.offset, end - self.offset);
-                self.reserved = end;
+                let _ = self.part.reserve(self.offset, end - self.offset);
             }
         }
         Ok(BatchWriter {

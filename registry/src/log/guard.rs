@@ -2,10 +2,11 @@
 //! know what was served, this file does.
 
 use super::Error;
+use crate::file::replace;
 use sealstone_spec::log::{SignedCheckpoint, VerifiedCheckpoint, VerifierKey};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 /// Where the file is, if anywhere.
 #[derive(Clone, Debug)]
@@ -51,20 +52,4 @@ impl Guard {
             problem: error.to_string(),
         })
     }
-}
-
-/// Replaces a file so that it is, after any stop, the old or the new one.
-///
-/// # Errors
-/// If it cannot be written and synced.
-pub fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let next = directory.join(name);
-    let mut file = File::create(&next)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    File::open(directory)?.sync_all()
 }

@@ -14,7 +14,6 @@ mod proofs;
 mod tests;
 mod witnesses;
 
-pub use guard::replace as replace_file;
 pub use key::{LogKey, load_or_make, load_or_make_secret};
 pub use witnesses::{Cosigned, WitnessParty};
 

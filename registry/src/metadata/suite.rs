@@ -83,6 +83,7 @@ macro_rules! run_suite {
             collection::trash_comes_in_pages,
             collection::a_manifest_that_was_asked_for_stays,
             collection::a_dry_run_predicts_and_changes_nothing,
+            collection::a_dry_run_over_many_links_comes_to_its_end,
             collection::small_steps_do_what_one_does,
             collection::collecting_beside_writers_loses_nothing,
             log::events_become_entries_in_order,

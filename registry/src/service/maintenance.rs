@@ -312,6 +312,7 @@ impl Registry {
         _right: &Maintenance,
         dry_run: bool,
     ) -> Result<OrphanReport, Error> {
+        let dry_run = dry_run || self.keeps_orphans();
         let before = self.now() - ORPHAN_AGE.as_millis() as i64;
         let mut report = OrphanReport::default();
         let mut listed = self.blobs().inventory();
@@ -339,13 +340,28 @@ impl Registry {
         Ok(report)
     }
 
-    /// Removes staged files of uploads that no row names, after a restart. Never removes a row.
+    /// From now on nothing is removed because no row names it: rows are known to be missing.
+    pub fn keep_orphans(&self) {
+        let _ = self.inner.keeps_orphans.set(());
+    }
+
+    fn keeps_orphans(&self) -> bool {
+        self.inner.keeps_orphans.get().is_some()
+    }
+
+    /// Removes staged files of uploads that no row names, after a restart, and gives back the space that is reserved for
+    /// the others. Never removes a row.
     pub async fn repair_staging(&self, _right: &Maintenance) -> Result<u64, Error> {
         let staging = self.blobs().staging().clone();
         let listed = blocking(move || staging.uploads()).await?;
         let mut removed = 0;
         for id in listed {
-            if !self.metadata().has_upload(id).await? && self.discard(id).await {
+            if self.metadata().has_upload(id).await? {
+                let staging = self.blobs().staging().clone();
+                if let Err(error) = blocking(move || staging.give_back(id)).await {
+                    tracing::warn!(upload.id = %id, %error, "space that is reserved for an upload could not be given back");
+                }
+            } else if !self.keeps_orphans() && self.discard(id).await {
                 removed += 1;
             }
         }
@@ -503,12 +519,17 @@ impl Registry {
     /// Whether the stores answer and there is room.
     pub async fn check_ready(&self) -> Result<(), Error> {
         self.metadata().check_health().await?;
-        let free = self.blobs().free_bytes()?;
-        self.inner
-            .metrics
-            .disk_free
-            .set(i64::try_from(free).unwrap_or(i64::MAX));
-        self.blobs().staging().check_space(0)?;
+        self.measure_disk().await?;
+        let staging = self.blobs().staging().clone();
+        blocking(move || staging.check_space(0)).await
+    }
+
+    /// Shows how much room there is.
+    pub async fn measure_disk(&self) -> Result<(), Error> {
+        let store = self.blobs().clone();
+        let free = blocking(move || store.free_bytes()).await?;
+        let disk_free = &self.inner.metrics.disk_free;
+        disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
         Ok(())
     }
 }

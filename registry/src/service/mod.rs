@@ -96,6 +96,8 @@ struct Inner {
     log: OnceLock<Log>,
     notary: OnceLock<Notary>,
     attending: tokio::sync::Mutex<()>,
+    /// Whether objects that no row names are kept.
+    keeps_orphans: OnceLock<()>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -135,6 +137,7 @@ impl Registry {
             log: OnceLock::new(),
             notary: OnceLock::new(),
             attending: tokio::sync::Mutex::new(()),
+            keeps_orphans: OnceLock::new(),
         };
         Registry {
             inner: Arc::new(inner),

@@ -485,7 +485,14 @@ impl Registry {
                 batch.fill(&mut piece);
             }
             if is_last {
-                return (writer.wait().await, ended);
+                // What was announced and did not come would lie idle on the disk for as long as the session is kept.
+                let upload = match writer.wait().await {
+                    Ok(upload) if upload.has_spare() => {
+                        blocking(move || upload.give_back().map(|()| upload)).await
+                    }
+                    other => other,
+                };
+                return (upload, ended);
             }
         }
     }

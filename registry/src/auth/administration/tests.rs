@@ -107,6 +107,42 @@ async fn no_administrator_is_made_beside_other_accounts_or_without_an_answer() {
 }
 
 #[tokio::test]
+async fn a_lost_administrator_is_made_anew_and_nothing_of_the_old_one_holds() {
+    let house = house();
+    let reset = async || {
+        let (directory, passwords) = (&house.directory, &house.passwords);
+        let right = Maintenance::at_boot();
+        reset_first_administrator(directory, passwords, &right, fresh(), house.clock.now())
+            .await
+            .unwrap()
+    };
+    let admin = || house.directory.accounts.lock().unwrap()["admin"].clone();
+    let first = house.bootstrap().await.unwrap().unwrap();
+    let before = admin();
+    house
+        .directory
+        .accounts
+        .lock()
+        .unwrap()
+        .get_mut("admin")
+        .unwrap()
+        .disabled = true;
+    house.clock.advance(1);
+    let second = reset().await;
+    let after = admin();
+    assert!(after.admin && after.is_active(house.clock.now()));
+    assert!(after.secret_hash.verify(&second) && !after.secret_hash.verify(&first));
+    assert!(
+        after.created_at > before.created_at,
+        "tokens and sessions from before are another account's"
+    );
+    house.directory.accounts.lock().unwrap().clear();
+    house.create("ci", None).await.unwrap();
+    let third = reset().await;
+    assert!(admin().admin && admin().secret_hash.verify(&third));
+}
+
+#[tokio::test]
 async fn two_servers_that_start_together_make_one_administrator() {
     let house = house();
     let (a, b) = tokio::join!(house.bootstrap(), house.bootstrap());

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 const LEN: usize = 3 * GROUP_BYTES + 500;
 
@@ -356,4 +356,45 @@ fn discarding_twice_is_as_good_as_once() {
         assert!(!place.store.has_staged(&row));
     }
     assert_eq!(place.store.staging().uploads().unwrap(), []);
+}
+
+#[test]
+fn space_for_what_did_not_come_is_given_back() {
+    const ANNOUNCED: u64 = 32 << 20;
+    let place = Place::local();
+    let staging = place.store.staging();
+    let data = bytes_of(1 << 20);
+    // By the one who received, by whoever failed, and by the next start.
+    for end in 0..3 {
+        let row = new_row(Algorithm::Sha256);
+        let allocated = || {
+            let found = std::fs::metadata(staging.data_file(row.id)).unwrap();
+            found.blocks() * 512
+        };
+        let mut upload = place.store.resume(&row).unwrap();
+        upload.expect(ANNOUNCED).unwrap();
+        upload.append(&[Bytes::copy_from_slice(&data)]).unwrap();
+        assert!(upload.has_spare());
+        if cfg!(target_os = "linux") {
+            assert!(
+                allocated() >= ANNOUNCED,
+                "nothing was reserved: {}",
+                allocated()
+            );
+        }
+        match end {
+            0 => upload.give_back().unwrap(),
+            1 => drop(upload),
+            _ => {
+                // A process that is killed drops nothing.
+                std::mem::forget(upload);
+                staging.give_back(row.id).unwrap();
+            }
+        }
+        assert!(allocated() <= 2 << 20, "{end}: {} are held", allocated());
+        let upload = place.store.resume(&row).unwrap();
+        assert_eq!(upload.offset(), data.len() as u64);
+        assert!(upload.seal(&Digest::sha256(&data)).is_ok());
+    }
+    staging.give_back(new_row(Algorithm::Sha256).id).unwrap();
 }

@@ -11,6 +11,8 @@ pub mod engine;
 mod events;
 mod key_events;
 mod keys;
+#[cfg(feature = "rocksdb")]
+mod last_write;
 mod log;
 mod manifests;
 pub mod memory;

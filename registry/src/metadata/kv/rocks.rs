@@ -1,8 +1,11 @@
 //! RocksDB as the engine: one column family for each [`Family`], one write-ahead log for all.
 //!
 //! Every batch is synced before it counts as written. One process at a time can open a directory.
+//! Invariant: a database that has lost synced writes is not opened unless somebody accepts that, and is not changed by
+//! the attempt.
 
 use super::engine::{Changes, Engine, Family};
+use super::last_write::{self, LastWrite};
 use crate::metadata::Error;
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, Direction,
@@ -22,6 +25,7 @@ const ARENA_BYTES: usize = 64 << 10;
 /// An open database.
 pub struct RocksEngine {
     db: DB,
+    last_write: LastWrite,
 }
 
 impl std::fmt::Debug for RocksEngine {
@@ -41,45 +45,39 @@ impl RocksEngine {
     /// Opens the database in `directory`, or makes one there.
     ///
     /// # Errors
-    /// If another process has it open, it is damaged, or the directory cannot be written.
+    /// If another process has it open, it is damaged or has lost synced writes, or the directory cannot be written.
     pub fn open(directory: &Path) -> Result<RocksEngine, Error> {
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
-        options.set_atomic_flush(true);
-        options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
-        options.set_max_total_wal_size(64 << 20);
-        // A synced append to a log that is written over costs about half of one that grows.
-        options.set_recycle_log_file_num(2);
-        options.set_max_background_jobs(2);
-        options.set_max_open_files(256);
-        options.set_keep_log_file_num(4);
-        options.set_paranoid_checks(true);
-        let families = Family::ALL.map(|family| {
-            let mut table = BlockBasedOptions::default();
-            table.set_block_cache(&cache);
-            table.set_bloom_filter(10.0, false);
-            table.set_format_version(5);
-            let mut options = Options::default();
-            options.set_block_based_table_factory(&table);
-            options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-            options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-            options.set_arena_block_size(ARENA_BYTES);
-            ColumnFamilyDescriptor::new(family.name(), options)
-        });
-        let db = DB::open_cf_descriptors(&options, directory, families).map_err(|error| {
-            let text = error.to_string();
-            if text.contains("lock") {
-                Error::Unavailable(format!(
-                    "another process has {} open: one server per directory ({text})",
-                    directory.display()
-                ))
-            } else {
-                unavailable(error)
-            }
-        })?;
-        Ok(RocksEngine { db })
+        let path = last_write::path(directory);
+        let noted = last_write::read(&path)?.unwrap_or(0);
+        // A replay deletes what it could not read. So the first look changes nothing: the disk, or a memory bank, may
+        // give back at the next attempt what it hides now.
+        if noted > 0
+            && let Some(found) = last_readable(directory)
+        {
+            check(directory, noted, found)?;
+        }
+        let db = open_database(directory)?;
+        check(directory, noted, db.latest_sequence_number())?;
+        let last_write = LastWrite::start(path, noted)?;
+        Ok(RocksEngine { db, last_write })
+    }
+
+    /// The same for somebody who accepts that synced writes were lost. Says whether they were, or may have been.
+    ///
+    /// # Errors
+    /// If another process has it open, it cannot be read otherwise, or the directory cannot be written.
+    pub fn open_after_loss(directory: &Path) -> Result<(RocksEngine, bool), Error> {
+        let path = last_write::path(directory);
+        let db = open_database(directory)?;
+        let found = db.latest_sequence_number();
+        let lost = match last_write::read(&path) {
+            Ok(noted) => noted.is_some_and(|noted| noted > found),
+            Err(_) => true,
+        };
+        // The next synced write begins a new one.
+        last_write::remove(&path)?;
+        let last_write = LastWrite::start(path, 0)?;
+        Ok((RocksEngine { db, last_write }, lost))
     }
 
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
@@ -87,6 +85,76 @@ impl RocksEngine {
             .cf_handle(family.name())
             .expect("every family was opened")
     }
+}
+
+/// Refuses a database whose writes do not reach as far as they were synced.
+fn check(directory: &Path, noted: u64, found: u64) -> Result<(), Error> {
+    if found >= noted {
+        return Ok(());
+    }
+    Err(Error::Damaged(format!(
+        "in {}, the last {} changes or more that were written and synced cannot be read any more: a part of the write-ahead log is damaged or missing. Put back the whole data directory from a backup that has them; or, if what was pushed last may be lost, start once with \"sealstone-registry serve --accept-lost-writes\" and have it pushed again",
+        directory.display(),
+        noted - found
+    )))
+}
+
+/// The number of the last write that a replay finds. `None` where that cannot be told: to open the database says why.
+fn last_readable(directory: &Path) -> Option<u64> {
+    let options = options();
+    let there = DB::list_cf(&options, directory).ok()?;
+    let mut families = families();
+    families.retain(|family| there.iter().any(|name| name == family.name()));
+    let db = DB::open_cf_descriptors_read_only(&options, directory, families, false).ok()?;
+    Some(db.latest_sequence_number())
+}
+
+fn open_database(directory: &Path) -> Result<DB, Error> {
+    let mut options = options();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    DB::open_cf_descriptors(&options, directory, families()).map_err(|error| {
+        let text = error.to_string();
+        if text.contains("lock") {
+            Error::Unavailable(format!(
+                "another process has {} open: one server per directory ({text})",
+                directory.display()
+            ))
+        } else {
+            unavailable(error)
+        }
+    })
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.set_atomic_flush(true);
+    options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_total_wal_size(64 << 20);
+    // A synced append to a log that is written over costs about half of one that grows.
+    options.set_recycle_log_file_num(2);
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(256);
+    options.set_keep_log_file_num(4);
+    options.set_paranoid_checks(true);
+    options
+}
+
+fn families() -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    let families = Family::ALL.iter().map(|family| {
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&cache);
+        table.set_bloom_filter(10.0, false);
+        table.set_format_version(5);
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&table);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_arena_block_size(ARENA_BYTES);
+        ColumnFamilyDescriptor::new(family.name(), options)
+    });
+    families.collect()
 }
 
 impl Engine for RocksEngine {
@@ -139,7 +207,12 @@ impl Engine for RocksEngine {
         }
         let mut options = WriteOptions::default();
         options.set_sync(durable);
-        self.db.write_opt(batch, &options).map_err(unavailable)
+        self.db.write_opt(batch, &options).map_err(unavailable)?;
+        if durable {
+            // One thread writes, so this is the number of the batch that was just synced, with all before it.
+            self.last_write.note(self.db.latest_sequence_number());
+        }
+        Ok(())
     }
 }
 
@@ -179,6 +252,91 @@ mod tests {
         }
         // A megabyte and a half, of the twelve that there are.
         assert_eq!(files(directory.path(), ".sst"), 0);
+    }
+
+    /// A database whose log has a flipped bit in its middle; the path of the log, and its content as it was written.
+    fn damaged(directory: &Path) -> (std::path::PathBuf, Vec<u8>) {
+        let engine = RocksEngine::open(directory).unwrap();
+        for number in 0..200 {
+            write_one(&engine, number);
+        }
+        drop(engine);
+        let entries = std::fs::read_dir(directory).unwrap();
+        let logs = entries.map(|entry| entry.unwrap().path());
+        let logs = logs.filter(|path| path.extension().is_some_and(|found| found == "log"));
+        let newest = logs.max_by_key(|path| std::fs::metadata(path).unwrap().len());
+        let newest = newest.unwrap();
+        let whole = std::fs::read(&newest).unwrap();
+        assert!(whole.len() > 200_000, "{} bytes", whole.len());
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 0x10;
+        std::fs::write(&newest, flipped).unwrap();
+        (newest, whole)
+    }
+
+    fn write_one(engine: &RocksEngine, number: u32) {
+        let key = number.to_be_bytes().to_vec();
+        let changes = Changes::from([((Family::Inline, key), Some(vec![7; 1000]))]);
+        engine.write(&changes, true).unwrap();
+    }
+
+    fn has(engine: &RocksEngine, number: u32) -> bool {
+        let found = engine.get(Family::Inline, &number.to_be_bytes());
+        found.unwrap().is_some()
+    }
+
+    #[test]
+    fn a_database_that_lost_writes_is_refused_and_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, whole) = damaged(directory.path());
+        let flipped = std::fs::read(&log).unwrap();
+        for _ in 0..2 {
+            let refused = RocksEngine::open(directory.path()).unwrap_err();
+            assert!(
+                matches!(&refused, Error::Damaged(text) if text.contains("--accept-lost-writes")),
+                "{refused}"
+            );
+            assert!(std::fs::read(&log).unwrap() == flipped);
+        }
+        // It was the disk that could not be read, and now it can.
+        std::fs::write(&log, whole).unwrap();
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        assert!((0..200).all(|number| has(&engine, number)));
+    }
+
+    #[test]
+    fn a_loss_can_be_accepted_and_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        damaged(directory.path());
+        let (engine, lost) = RocksEngine::open_after_loss(directory.path()).unwrap();
+        assert!(lost && has(&engine, 0) && !has(&engine, 199));
+        write_one(&engine, 500);
+        drop(engine);
+        let (engine, lost) = RocksEngine::open_after_loss(directory.path()).unwrap();
+        assert!(!lost && has(&engine, 500));
+        drop(engine);
+        // Whoever removes the number accepts it too, and so does whoever comes from a version without it.
+        std::fs::remove_file(last_write::path(directory.path())).unwrap_or_default();
+        assert!(has(&RocksEngine::open(directory.path()).unwrap(), 500));
+    }
+
+    #[test]
+    fn only_what_was_synced_is_noted() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        write_one(&engine, 1);
+        let noted = || last_write::read(&last_write::path(directory.path())).unwrap();
+        for _ in 0..1000 {
+            if noted().is_some() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let before = noted();
+        let changes = Changes::from([((Family::Inline, vec![2]), Some(vec![7; 1000]))]);
+        engine.write(&changes, false).unwrap();
+        drop(engine);
+        assert!(before.is_some() && noted() == before);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::engine::{Changes, Engine, Entry, Family};
 use crate::metadata::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 /// Reads and writes of one operation. Nothing of it counts until the committer has written it.
 pub(super) struct Txn<'a> {
@@ -70,30 +70,76 @@ impl<'a> Txn<'a> {
         from: &[u8],
         limit: usize,
     ) -> Result<Vec<Entry>, Error> {
-        let mut changed: BTreeMap<&[u8], &Option<Vec<u8>>> = BTreeMap::new();
-        for changes in [self.group, &self.own] {
-            let start = (family, from.max(prefix).to_vec());
-            for ((found, key), value) in changes.range(start..) {
-                if *found != family || !key.starts_with(prefix) {
-                    break;
-                }
-                changed.insert(key, value);
-            }
+        let mut found: Vec<Entry> = Vec::new();
+        if limit == 0 {
+            return Ok(found);
         }
-        let mut entries: BTreeMap<Vec<u8>, Vec<u8>> = changed
-            .iter()
-            .filter_map(|(key, value)| value.as_ref().map(|value| (key.to_vec(), value.clone())))
-            .collect();
-        let mut unchanged = 0;
+        let mut changed = self.changed(family, prefix, from).peekable();
         self.engine.scan(family, prefix, from, &mut |key, value| {
-            if !changed.contains_key(key) {
-                entries.insert(key.to_vec(), value.to_vec());
-                unchanged += 1;
+            while let Some((before, change)) = changed.next_if(|(next, _)| *next < key) {
+                found.extend(change.map(|value| (before.to_vec(), value.to_vec())));
+                if found.len() == limit {
+                    return false;
+                }
             }
-            unchanged < limit
+            match changed.next_if(|(next, _)| *next == key) {
+                Some((_, change)) => {
+                    found.extend(change.map(|value| (key.to_vec(), value.to_vec())));
+                }
+                None => found.push((key.to_vec(), value.to_vec())),
+            }
+            found.len() < limit
         })?;
-        Ok(entries.into_iter().take(limit).collect())
+        for (key, change) in changed {
+            if found.len() == limit {
+                break;
+            }
+            found.extend(change.map(|value| (key.to_vec(), value.to_vec())));
+        }
+        Ok(found)
     }
+
+    /// What a scan of the disk does not see, in order. Nothing is copied: a collection that is only tried out has all its
+    /// changes here, and scans them once for each.
+    fn changed<'c>(
+        &'c self,
+        family: Family,
+        prefix: &'c [u8],
+        from: &'c [u8],
+    ) -> impl Iterator<Item = (&'c [u8], Option<&'c [u8]>)> {
+        let mut group = changes_from(self.group, family, prefix, from).peekable();
+        let mut own = changes_from(&self.own, family, prefix, from).peekable();
+        std::iter::from_fn(move || {
+            let order = match (group.peek(), own.peek()) {
+                (Some((grouped, _)), Some((owned, _))) => grouped.cmp(owned),
+                (Some(_), None) => Ordering::Less,
+                (None, _) => Ordering::Greater,
+            };
+            match order {
+                Ordering::Less => group.next(),
+                Ordering::Equal => {
+                    // What this operation did comes later.
+                    group.next();
+                    own.next()
+                }
+                Ordering::Greater => own.next(),
+            }
+        })
+    }
+}
+
+/// The changes of keys that begin with `prefix`, from `from` on.
+fn changes_from<'c>(
+    changes: &'c Changes,
+    family: Family,
+    prefix: &'c [u8],
+    from: &'c [u8],
+) -> impl Iterator<Item = (&'c [u8], Option<&'c [u8]>)> {
+    let start = (family, from.max(prefix).to_vec());
+    changes
+        .range(start..)
+        .take_while(move |((found, key), _)| *found == family && key.starts_with(prefix))
+        .map(|((_, key), value)| (key.as_slice(), value.as_deref()))
 }
 
 pub(super) fn encode(row: &impl Serialize) -> Vec<u8> {
@@ -144,5 +190,54 @@ mod tests {
         assert_eq!(all(10), ["a=disk", "aa=own", "b=group"]);
         assert_eq!(all(2), ["a=disk", "aa=own"]);
         assert_eq!(txn.get(Family::Tag, b"c").unwrap(), None);
+    }
+
+    #[test]
+    fn a_scan_from_anywhere_to_any_limit_is_a_part_of_the_whole() {
+        let key = |number: u8| vec![b'k', number];
+        // Each key is absent, there or deleted on the disk, in the group and in the operation: all 18 ways.
+        let (engine, mut group) = (MemoryEngine::default(), Changes::new());
+        let (mut disk, mut own, mut wanted) = (Changes::new(), Changes::new(), Vec::new());
+        for number in 0..18_u8 {
+            let mut value = None;
+            if number % 2 == 1 {
+                value = Some(vec![number, 0]);
+                disk.insert((Family::Tag, key(number)), value.clone());
+            }
+            for (changes, layer, way) in
+                [(&mut group, 1, number / 2 % 3), (&mut own, 2, number / 6)]
+            {
+                if way > 0 {
+                    value = (way == 1).then(|| vec![number, layer]);
+                    changes.insert((Family::Tag, key(number)), value.clone());
+                }
+            }
+            wanted.extend(value.map(|value| (key(number), value)));
+        }
+        // Neighbours that are of no concern.
+        for (family, text) in [
+            (Family::Tag, "j"),
+            (Family::Tag, "l"),
+            (Family::TagOf, "k\0"),
+        ] {
+            for changes in [&mut disk, &mut group, &mut own] {
+                changes.insert((family, text.as_bytes().to_vec()), Some(vec![9]));
+            }
+        }
+        engine.write(&disk, true).unwrap();
+        let mut txn = Txn::new(&engine, &group);
+        txn.own = own;
+        for start in 0..19_u8 {
+            let from: Vec<Entry> = wanted
+                .iter()
+                .filter(|(found, _)| *found >= key(start))
+                .cloned()
+                .collect();
+            for limit in 0..20 {
+                let found = txn.scan(Family::Tag, b"k", &key(start), limit).unwrap();
+                assert_eq!(found, from[..limit.min(from.len())], "{start} {limit}");
+            }
+        }
+        assert_eq!(txn.scan(Family::Tag, b"k", b"", 99).unwrap(), wanted);
     }
 }

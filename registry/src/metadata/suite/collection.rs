@@ -274,6 +274,31 @@ pub(crate) async fn a_dry_run_predicts_and_changes_nothing(store: Arc<dyn Store>
     );
 }
 
+/// What is tried out is never written, so each step sees the changes of all before it: in a time that does not grow with
+/// their number.
+pub(crate) async fn a_dry_run_over_many_links_comes_to_its_end(store: Arc<dyn Store>) {
+    const WRITERS: u64 = 200;
+    const LINKS: u64 = 20_000;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let store = store.clone();
+        writers.spawn(async move {
+            let here = repo("a/here");
+            for number in 0..LINKS / WRITERS {
+                let content = format!("{writer} {number}");
+                put_inline(&*store, &here, content.as_bytes()).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    let dry = CollectRules {
+        dry_run: true,
+        ..rules(LATER)
+    };
+    let predicted = store.collect(dry, None, 1).await.unwrap();
+    assert_eq!((predicted.links, predicted.blobs), (LINKS, LINKS));
+}
+
 pub(crate) async fn small_steps_do_what_one_does(store: Arc<dyn Store>) {
     mixture(&*store).await;
     let dry = CollectRules {

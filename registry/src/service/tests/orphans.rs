@@ -69,3 +69,19 @@ async fn an_object_that_no_row_names_is_removed_and_no_other() {
     let again = bench.sweep(false).await;
     assert_eq!((again.objects, again.orphans), (2, 0));
 }
+
+#[tokio::test]
+async fn where_rows_are_known_to_be_missing_nothing_is_an_orphan() {
+    let bench = Bench::new().await;
+    let old = bench.leave_behind();
+    age(&old);
+    let staged = bench.directory.path().join("uploads");
+    let staged = staged.join(format!("{}.data", uuid::Uuid::now_v7()));
+    std::fs::write(&staged, b"received").unwrap();
+    bench.registry.keep_orphans();
+    assert_eq!(bench.sweep(false).await.orphans, 1);
+    let right = Maintenance::at_boot();
+    assert_eq!(bench.registry.repair_staging(&right).await.unwrap(), 0);
+    assert!(old.exists() && staged.exists());
+    assert_eq!(bench.registry.metrics().orphans_removed.get(), 0);
+}
