@@ -199,6 +199,13 @@ impl Registry {
         self.policy().scope_for(repo).staging() || self.policy().reads_evidence(repo)
     }
 
+    /// Whether nothing is kept from whoever may pull: there is no staging, and a release needs nothing.
+    pub(super) fn is_open(&self, repo: &RepoName) -> bool {
+        let policy = self.policy();
+        let scope = policy.scope_for(repo);
+        !scope.staging() && scope.rules().is_empty()
+    }
+
     /// A list of evidence is one: nobody judges it, and consumers see it beside what it speaks of.
     async fn check_list(
         &self,

@@ -427,7 +427,11 @@ pub(super) fn releases_with(
             continue;
         }
         let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &digest))?;
-        if row.is_some_and(|row| row.tags > 0 && row.subject.is_none()) {
+        // What speaks of another manifest is a release only by a tag that can be one.
+        if let Some(row) = row
+            && row.tags > 0
+            && (row.subject.is_none() || is_tagged(txn, repo, &digest)?)
+        {
             found.push(digest);
         }
         work.extend(reach::parents(txn, repo, &digest)?);

@@ -1,5 +1,7 @@
 //! Evidence that comes and goes, verdicts that time changes, and what the registry signs itself.
 
+mod pulls;
+
 use super::*;
 use crate::service::{Notary, ReleaseStatements};
 use sealstone_spec::digest::Algorithm;
