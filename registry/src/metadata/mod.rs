@@ -32,7 +32,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::policy::KeyRecord;
+use sealstone_spec::policy::{ExceptionUse, KeyRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -112,7 +112,7 @@ pub struct PutManifest {
 }
 
 /// What a verdict was made of. It is applied only while that is still so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// The manifest.
     pub manifest: Digest,
@@ -120,6 +120,10 @@ pub struct Judged {
     pub policy: Digest,
     /// [`ManifestRow::evidence`], read before the evidence was.
     pub evidence: u64,
+    /// Exceptions on which it is admitted and which may not have counted it yet.
+    pub exceptions: Vec<ExceptionUse>,
+    /// When it is applied.
+    pub now: Millis,
 }
 
 /// Why a manifest or tag was refused. Nothing was changed.
@@ -469,7 +473,8 @@ pub trait Metadata: Send + Sync + 'static {
     /// Says that the registry has acted on every event up to this one.
     fn set_events_attended(&self, number: u64) -> Answer<'_, ()>;
     /// Shows a tag's manifest to consumers, or hides it, if the tag still names what was judged; whether that
-    /// changed anything. [`Refusal::Rejudge`] if policy or evidence are not those that were judged.
+    /// changed anything. What is shown is counted under its exceptions, once each. [`Refusal::Rejudge`] if policy or
+    /// evidence are not those that were judged, or an exception is used up.
     fn show_tag<'a>(
         &'a self,
         repo: &'a RepoName,

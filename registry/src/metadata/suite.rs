@@ -71,6 +71,7 @@ macro_rules! run_suite {
             admission::one_of_an_older_policy_does_not_count,
             admission::its_evidence_must_still_be_there,
             admission::what_came_after_it_was_judged_is_seen,
+            admission::what_is_shown_on_an_exception_is_counted,
             paging::tags_come_in_pages,
             paging::referrers_come_in_pages,
             paging::repositories_come_in_pages,

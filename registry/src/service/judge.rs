@@ -5,7 +5,7 @@
 
 use super::{Error, Registry};
 use crate::log::Cosigned;
-use crate::metadata::{self, ManifestRow, Referrer};
+use crate::metadata::{self, Judged, ManifestRow, Millis, Referrer};
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
@@ -14,8 +14,8 @@ use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::{
-    Case, Circumstances, Denial, Evaluation, Evidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Policy,
-    Time,
+    Case, Circumstances, Denial, Evaluation, Evidence, ExceptionUse, MOST_EVIDENCE,
+    MOST_EVIDENCE_BYTES, Policy, Time,
 };
 use sealstone_spec::record::{self, MAX_DOCUMENT_BYTES, MAX_RECORDS, statement_proof};
 use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
@@ -30,6 +30,9 @@ pub(super) const JUDGEMENTS: usize = 5;
 /// Everything that a verdict depends on. It is kept by these, never by time; a verdict that time can
 /// change says when, and is not used after that, and one that rests on what too few witnesses have seen is not
 /// used once more of them have.
+///
+/// How often exceptions were used is no part of it. Uses only grow, so a verdict that others' uses can change is one
+/// that lets a manifest through on an exception under which that does not count yet; such a verdict is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct VerdictKey {
     repo: RepoName,
@@ -49,6 +52,8 @@ pub struct Verdict {
     pub deprecated: Option<String>,
     /// Digest of the policy that it was made under.
     pub(super) policy: Digest,
+    /// Exceptions that it makes use of and that did not count it yet when it was made.
+    uncounted: Vec<ExceptionUse>,
     until: Option<Time>,
     unwitnessed: Option<Cosigned>,
 }
@@ -68,9 +73,26 @@ impl Verdict {
             state: evaluation.state_text(),
             deprecated,
             policy: evaluation.policy,
+            uncounted: judgement.uncounted,
             until: evaluation.until,
             unwitnessed: judgement.unwitnessed,
             denial: judgement.verdict.err(),
+        }
+    }
+
+    /// Whether a use has to be counted before anybody relies on it.
+    pub(super) fn is_uncounted(&self) -> bool {
+        !self.uncounted.is_empty()
+    }
+
+    /// What is compared when it is applied to the tags of `manifest`, of which `evidence` was the number before.
+    pub(super) fn judged(&self, manifest: Digest, evidence: u64, now: Millis) -> Judged {
+        Judged {
+            manifest,
+            policy: self.policy,
+            evidence,
+            exceptions: self.uncounted.clone(),
+            now,
         }
     }
 
@@ -88,6 +110,8 @@ pub(super) struct Judgement {
     /// Set if a proof did not count for want of cosignatures: then there is another verdict when more witnesses
     /// have seen the log than these.
     pub(super) unwitnessed: Option<Cosigned>,
+    /// Exceptions of an admission under which the manifest did not count when it was judged.
+    uncounted: Vec<ExceptionUse>,
     /// Whether content was damaged. That is no part of a verdict's key, so no verdict is kept then.
     rests_on_damage: bool,
 }
@@ -146,16 +170,25 @@ impl Registry {
         let rests_on_damage = !circumstances.damaged.is_empty();
         // Each signature is some 50 microseconds, so many of them are no work for this thread.
         let name = repo.clone();
-        let hearing =
-            tokio::task::spawn_blocking(move || policy.hear(&name, &case, &circumstances));
-        let (evaluation, verdict) = hearing
+        let hearing = tokio::task::spawn_blocking(move || {
+            let heard = policy.hear(&name, &case, &circumstances);
+            (heard, circumstances.uses)
+        });
+        let ((evaluation, verdict), uses) = hearing
             .await
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         self.inner.metrics.judgements.inc();
+        let exceptions = verdict.iter().flat_map(Admission::exceptions);
+        let is_uncounted = |exception: &&ExceptionUse| {
+            let used = uses.get(&exception.key);
+            !used.is_some_and(|used| used.contains(manifest.digest()))
+        };
+        let uncounted = exceptions.filter(is_uncounted).cloned().collect();
         Ok(Judgement {
             evaluation,
             verdict,
             unwitnessed,
+            uncounted,
             rests_on_damage,
         })
     }
@@ -375,7 +408,7 @@ impl Registry {
         let judgement = self.judge(repo, &manifest, true).await?;
         let rests_on_damage = judgement.rests_on_damage;
         let verdict = Arc::new(Verdict::of(judgement));
-        if !rests_on_damage {
+        if !rests_on_damage && !verdict.is_uncounted() {
             let key = VerdictKey {
                 repo: repo.clone(),
                 manifest: *digest,

@@ -1,5 +1,6 @@
 //! Reading manifests, tags, referrers and the catalog.
 
+use super::judge::JUDGEMENTS;
 use super::{Error, Registry, Verdict};
 use crate::auth::{Delete, Grant, Pull};
 use crate::metadata::{Event, Judged, ManifestRow, Referrer, Refusal, TagCondition};
@@ -157,10 +158,10 @@ impl Registry {
         if grant.sees_staging() || self.is_open(repo) {
             return Ok(verdict);
         }
-        if is_release {
-            self.follow_verdict(repo, digest, row, verdict.as_deref())
-                .await?;
-        }
+        let verdict = match is_release {
+            true => self.follow_verdict(repo, digest, row, verdict).await?,
+            false => verdict,
+        };
         if let Some(denial) = verdict.as_ref().and_then(|verdict| verdict.denial.clone()) {
             return Err(Error::Denied(Box::new(denial)));
         }
@@ -172,41 +173,70 @@ impl Registry {
     }
 
     /// Shows or hides the tags of a release after its verdict, where time has changed that or a change is being applied:
-    /// blobs follow the tags.
+    /// blobs follow the tags. One that is let through on an exception is counted under it; if that is used up, the
+    /// verdict is another one.
     async fn follow_verdict(
         &self,
         repo: &RepoName,
         digest: &Digest,
         row: &ManifestRow,
-        verdict: Option<&Verdict>,
-    ) -> Result<(), Error> {
-        let is_admitted = verdict.is_none_or(|verdict| verdict.denial.is_none());
-        if is_admitted == (row.visible > 0) {
-            return Ok(());
+        verdict: Option<Arc<Verdict>>,
+    ) -> Result<Option<Arc<Verdict>>, Error> {
+        let (mut row, mut verdict) = (row.clone(), verdict);
+        for _ in 0..JUDGEMENTS {
+            let denial = verdict.as_ref().and_then(|found| found.denial.as_ref());
+            let is_admitted = denial.is_none();
+            let is_uncounted = verdict.as_ref().is_some_and(|found| found.is_uncounted());
+            if is_admitted == (row.visible > 0) && !is_uncounted {
+                return Ok(verdict);
+            }
+            let judged = match &verdict {
+                Some(found) => found.judged(*digest, row.evidence, self.now()),
+                None => Judged {
+                    manifest: *digest,
+                    policy: *self.policy().digest(),
+                    evidence: row.evidence,
+                    exceptions: Vec::new(),
+                    now: self.now(),
+                },
+            };
+            let is_applied = self.apply(repo, judged, is_admitted).await?;
+            // Whoever changed it since applies what follows from that; but nobody else counts a use.
+            if is_applied || !is_uncounted {
+                return Ok(verdict);
+            }
+            let found = self.metadata().manifest(repo, digest).await?;
+            row = found.ok_or_else(|| Error::ManifestUnknown(digest.to_string()))?;
+            verdict = self.rejudge(repo, digest, &row).await?;
         }
-        let judged = Judged {
-            manifest: *digest,
-            policy: verdict.map_or(*self.policy().digest(), |verdict| verdict.policy),
-            evidence: row.evidence,
-        };
-        for tag in self.metadata().tags_of(repo, digest).await? {
-            let shown = self.metadata().tag(repo, &tag).await?;
+        Err(Refusal::Rejudge.into())
+    }
+
+    /// Applies a verdict to every tag of a release that does not follow it yet; `false` if it is out of date.
+    async fn apply(
+        &self,
+        repo: &RepoName,
+        judged: Judged,
+        is_admitted: bool,
+    ) -> Result<bool, Error> {
+        let mut is_current = true;
+        for tag in self.metadata().tags_of(repo, &judged.manifest).await? {
             // What is visible through an index or a subject as well may have tags that follow already.
-            let follows = shown.is_none_or(|row| row.visible == is_admitted);
-            if tag.is_evidence_list() || follows {
+            let row = self.metadata().tag(repo, &tag).await?;
+            let follows = row.is_none_or(|row| row.visible == is_admitted);
+            if tag.is_evidence_list() || (follows && judged.exceptions.is_empty()) {
                 continue;
             }
-            match self
+            let shown = self
                 .metadata()
-                .show_tag(repo, &tag, judged, is_admitted)
-                .await?
-            {
-                // Whoever changed it since applies what follows from that.
-                Ok(_) | Err(Refusal::Rejudge) => {}
+                .show_tag(repo, &tag, judged.clone(), is_admitted);
+            match shown.await? {
+                Ok(_) => {}
+                Err(Refusal::Rejudge) => is_current = false,
                 Err(other) => return Err(other.into()),
             }
         }
-        Ok(())
+        Ok(is_current)
     }
 
     /// As what it stands here: its own tags come first, then what it speaks of. Reads the names only where they decide

@@ -155,7 +155,7 @@ fn check_admission(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
     if holds_until.is_some_and(|until| put.now >= until) {
         return Err(rejudge());
     }
-    policies::count_uses(txn, admission, put.now)
+    policies::count_uses(txn, admission.manifest(), admission.exceptions(), put.now)
 }
 
 /// Whether a policy is the one in force.

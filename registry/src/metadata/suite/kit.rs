@@ -295,6 +295,8 @@ pub(crate) async fn judged(store: &dyn Store, repo: &RepoName, manifest: Digest)
         manifest,
         policy: store.policy().await.unwrap().unwrap(),
         evidence: row.map_or(0, |row| row.evidence),
+        exceptions: Vec::new(),
+        now: NOW,
     }
 }
 
