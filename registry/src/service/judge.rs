@@ -5,7 +5,7 @@
 
 use super::{Error, Registry};
 use crate::log::Cosigned;
-use crate::metadata::{self, Judged, ManifestRow, Millis, Referrer};
+use crate::metadata::{self, Judged, KeptRevocation, ManifestRow, Millis, RevocationRow};
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
@@ -39,6 +39,8 @@ pub(super) struct VerdictKey {
     manifest: Digest,
     policy: Digest,
     evidence: u64,
+    /// How many revocations of the manifest are kept, wherever it was revoked; there are never fewer.
+    revocations: usize,
 }
 
 /// A verdict that is kept.
@@ -52,6 +54,8 @@ pub struct Verdict {
     pub deprecated: Option<String>,
     /// Digest of the policy that it was made under.
     pub(super) policy: Digest,
+    /// How many revocations of the manifest were kept before the evidence was read.
+    revocations: usize,
     /// Exceptions that it makes use of and that did not count it yet when it was made.
     uncounted: Vec<ExceptionUse>,
     until: Option<Time>,
@@ -59,7 +63,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn of(judgement: Judgement) -> Verdict {
+    fn of(judgement: Judgement, revocations: usize) -> Verdict {
         let evaluation = &judgement.evaluation;
         let mut words = evaluation.standing.words.iter();
         let deprecated =
@@ -73,6 +77,7 @@ impl Verdict {
             state: evaluation.state_text(),
             deprecated,
             policy: evaluation.policy,
+            revocations,
             uncounted: judgement.uncounted,
             until: evaluation.until,
             unwitnessed: judgement.unwitnessed,
@@ -91,6 +96,7 @@ impl Verdict {
             manifest,
             policy: self.policy,
             evidence,
+            revocations: self.revocations,
             exceptions: self.uncounted.clone(),
             now,
         }
@@ -110,6 +116,8 @@ pub(super) struct Judgement {
     /// Set if a proof did not count for want of cosignatures: then there is another verdict when more witnesses
     /// have seen the log than these.
     pub(super) unwitnessed: Option<Cosigned>,
+    /// Revocations that were kept when it was judged, of every repository.
+    pub(super) kept: Vec<KeptRevocation>,
     /// Exceptions of an admission under which the manifest did not count when it was judged.
     uncounted: Vec<ExceptionUse>,
     /// Whether content was damaged. That is no part of a verdict's key, so no verdict is kept then.
@@ -119,8 +127,28 @@ pub(super) struct Judgement {
 /// A case with all that speaks of the manifest.
 struct Gathered {
     case: Case,
+    /// Referrers whose bundles are in it, and where each is.
+    attached: Vec<(RepoName, Digest)>,
+    /// How many were read, and their bytes.
+    read: usize,
+    bytes: u64,
+    /// Revocations that are kept, of every repository.
+    kept: Vec<KeptRevocation>,
     /// Whether a proof lacks cosignatures that the policy asks for.
     is_unwitnessed: bool,
+}
+
+impl Gathered {
+    fn new(case: Case) -> Gathered {
+        Gathered {
+            case,
+            attached: Vec::new(),
+            read: 0,
+            bytes: 0,
+            kept: Vec::new(),
+            is_unwitnessed: false,
+        }
+    }
 }
 
 impl Registry {
@@ -143,35 +171,36 @@ impl Registry {
         if !released || self.keeps_incidents(repo) {
             circumstances.damaged = self.damaged_content(repo, manifest).await?;
         }
-        let mut case = Case::of(repo, manifest);
+        let mut gathered = Gathered::new(Case::of(repo, manifest));
         let mut unwitnessed = None;
         if policy.reads_evidence(repo) {
             circumstances.uses = self.metadata().exception_uses().await?;
             let mut patience = (!released).then(|| self.witness_patience());
-            case = loop {
+            loop {
                 // First, so that whatever is cosigned while the evidence is read is seen to be new.
                 let cosigned = self.cosigned();
-                let gathered = self.gather(repo, manifest, &policy).await?;
+                gathered = self.gather(repo, manifest, &policy).await?;
                 unwitnessed = cosigned.filter(|_| gathered.is_unwitnessed);
                 let Some(cosigned) = unwitnessed else {
-                    break gathered.case;
+                    break;
                 };
                 match patience.take() {
                     Some(deadline) if self.await_cosigned(cosigned, deadline).await => {
                         patience = Some(deadline);
                     }
-                    _ => break gathered.case,
+                    _ => break,
                 }
-            };
+            }
         }
         if let Some(known) = unwitnessed {
             self.judge_again_when_witnessed(repo, manifest.digest(), known);
         }
         let rests_on_damage = !circumstances.damaged.is_empty();
         // Each signature is some 50 microseconds, so many of them are no work for this thread.
-        let name = repo.clone();
+        let (name, under) = (repo.clone(), policy.clone());
+        let Gathered { case, kept, .. } = gathered;
         let hearing = tokio::task::spawn_blocking(move || {
-            let heard = policy.hear(&name, &case, &circumstances);
+            let heard = under.hear(&name, &case, &circumstances);
             (heard, circumstances.uses)
         });
         let ((evaluation, verdict), uses) = hearing
@@ -184,13 +213,17 @@ impl Registry {
             !used.is_some_and(|used| used.contains(manifest.digest()))
         };
         let uncounted = exceptions.filter(is_uncounted).cloned().collect();
-        Ok(Judgement {
+        let judgement = Judgement {
             evaluation,
             verdict,
             unwitnessed,
+            kept,
             uncounted,
             rests_on_damage,
-        })
+        };
+        self.keep_heard(repo, manifest.digest(), &policy, &judgement)
+            .await?;
+        Ok(judgement)
     }
 
     /// Blobs of a manifest that are in quarantine now.
@@ -219,12 +252,10 @@ impl Registry {
         manifest: &VerifiedManifest,
         policy: &Policy,
     ) -> Result<Gathered, Error> {
-        let mut gathered = Gathered {
-            case: Case::of(repo, manifest),
-            is_unwitnessed: false,
-        };
-        let mut attached = Vec::new();
-        let (mut after, mut read, mut bytes) = (None, 0, 0_u64);
+        let mut gathered = Gathered::new(Case::of(repo, manifest));
+        // What revokes it elsewhere revokes it here: a statement binds a digest, and no repository.
+        gathered.kept = self.metadata().revocations(manifest.digest()).await?;
+        let mut after = None;
         loop {
             let kind = Some(media::SIGSTORE_BUNDLE_V03);
             let page = self
@@ -233,51 +264,84 @@ impl Registry {
                 .await?;
             after = page.last().map(|referrer| referrer.digest);
             for referrer in &page {
-                if read == MOST_EVIDENCE {
-                    gathered.case.cut_off(read);
+                let media_type = Some(referrer.media_type.as_str());
+                if !self
+                    .take_in(repo, &referrer.digest, media_type, &mut gathered)
+                    .await?
+                {
                     return Ok(gathered);
                 }
-                let (found, size) = self.read_evidence(repo, referrer).await?;
-                // Of the last as well, as clients count: the order in which it is read decides nothing.
-                bytes += size;
-                if bytes > MOST_EVIDENCE_BYTES {
-                    gathered.case.cut_off(read);
-                    return Ok(gathered);
-                }
-                match found {
-                    Ok(evidence) => {
-                        gathered.case.add(evidence);
-                        attached.push(referrer.digest);
-                    }
-                    Err(reason) => gathered.case.set_aside(referrer.digest, reason),
-                }
-                read += 1;
             }
             if page.len() < EVIDENCE_PAGE {
                 break;
             }
         }
+        for RevocationRow { repo, referrer } in
+            gathered.kept.clone().into_iter().map(|kept| kept.row)
+        {
+            let mut attached = gathered.attached.iter();
+            if attached.any(|(_, own)| *own == referrer) {
+                continue;
+            }
+            match self.take_in(&repo, &referrer, None, &mut gathered).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(gathered),
+                // It is kept for ever, so one that is gone was lost.
+                Err(Error::ManifestUnknown(_)) => return Err(Error::Damaged(referrer)),
+                Err(other) => return Err(other),
+            }
+        }
         // Under no log of the policy a proof would say anything.
         if !policy.logs().is_empty() {
-            self.add_proofs(repo, policy, &attached, &mut gathered)
-                .await?;
-            self.add_recorded_proofs(repo, manifest.digest(), &attached, &mut gathered.case)
+            self.add_proofs(policy, &mut gathered).await?;
+            self.add_recorded_proofs(repo, manifest.digest(), &mut gathered)
                 .await?;
         }
         Ok(gathered)
     }
 
-    /// Proofs of the registry's own log.
-    async fn add_proofs(
+    /// Reads one referrer into the case; `false` if that was more than is read, and nothing is released.
+    async fn take_in(
         &self,
         repo: &RepoName,
-        policy: &Policy,
-        attached: &[Digest],
+        referrer: &Digest,
+        media_type: Option<&str>,
         gathered: &mut Gathered,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
+        let Gathered { case, read, .. } = gathered;
+        if *read == MOST_EVIDENCE {
+            case.cut_off(*read);
+            return Ok(false);
+        }
+        let (found, size) = self.read_evidence(repo, referrer, media_type).await?;
+        // Of the last as well, as clients count: the order in which it is read decides nothing.
+        gathered.bytes += size;
+        if gathered.bytes > MOST_EVIDENCE_BYTES {
+            gathered.case.cut_off(gathered.read);
+            return Ok(false);
+        }
+        match found {
+            Ok(evidence) => {
+                gathered.case.add(evidence);
+                gathered.attached.push((repo.clone(), *referrer));
+            }
+            Err(reason) => gathered.case.set_aside(*referrer, reason),
+        }
+        gathered.read += 1;
+        Ok(true)
+    }
+
+    /// Proofs of the registry's own log.
+    async fn add_proofs(&self, policy: &Policy, gathered: &mut Gathered) -> Result<(), Error> {
+        let Gathered {
+            case,
+            attached,
+            is_unwitnessed,
+            ..
+        } = gathered;
         // They all lead to the same checkpoint or two.
         let mut looked_at = BTreeMap::new();
-        for referrer in attached {
+        for (repo, referrer) in attached.iter() {
             let Some(proof) = self.log_proof(repo, referrer).await? else {
                 continue;
             };
@@ -289,8 +353,8 @@ impl Registry {
                         matches!(log.verify(&proof.checkpoint), Err(LogError::Quorum { .. }))
                     })
                 });
-            gathered.is_unwitnessed |= *lacks_witnesses;
-            gathered.case.add_proof(referrer, proof);
+            *is_unwitnessed |= *lacks_witnesses;
+            case.add_proof(referrer, proof);
         }
         Ok(())
     }
@@ -300,12 +364,12 @@ impl Registry {
         &self,
         repo: &RepoName,
         manifest: &Digest,
-        attached: &[Digest],
-        case: &mut Case,
+        gathered: &mut Gathered,
     ) -> Result<(), Error> {
+        let Gathered { case, attached, .. } = gathered;
         let names: BTreeMap<String, &Digest> = attached
             .iter()
-            .map(|referrer| (statement_proof(referrer), referrer))
+            .map(|(_, referrer)| (statement_proof(referrer), referrer))
             .collect();
         let kind = Some(record::ARTIFACT_TYPE);
         let records = self
@@ -337,14 +401,13 @@ impl Registry {
     }
 
     /// A referrer with its one layer, and how many bytes that has; or why it cannot be evidence.
-    async fn read_evidence(
+    pub(super) async fn read_evidence(
         &self,
         repo: &RepoName,
-        referrer: &Referrer,
+        referrer: &Digest,
+        media_type: Option<&str>,
     ) -> Result<(Result<Evidence, String>, u64), Error> {
-        let manifest = self
-            .read_manifest(repo, &referrer.digest, Some(&referrer.media_type))
-            .await?;
+        let manifest = self.read_manifest(repo, referrer, media_type).await?;
         let own = manifest.size();
         let [layer] = manifest.layers() else {
             let reason = format!("it has {} layers, not one", manifest.layers().len());
@@ -362,7 +425,11 @@ impl Registry {
 
     /// The bytes of a small layer. A manifest that is stored has its layers, so one that is not there was lost:
     /// nothing can be decided without it.
-    async fn read_layer(&self, repo: &RepoName, digest: &Digest) -> Result<Bytes, Error> {
+    pub(super) async fn read_layer(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+    ) -> Result<Bytes, Error> {
         let blob = self.metadata().blob(repo, digest).await?;
         let blob = blob.ok_or(Error::Damaged(*digest))?;
         self.read_whole(digest, &blob).await
@@ -385,6 +452,7 @@ impl Registry {
             manifest: *digest,
             policy: *policy.digest(),
             evidence: row.evidence,
+            revocations: self.metadata().revocations(digest).await?.len(),
         };
         if let Some(verdict) = self.inner.verdicts.get(&key)
             && verdict.holds(self.time(), self.cosigned())
@@ -405,15 +473,18 @@ impl Registry {
         let manifest = self
             .read_manifest(repo, digest, Some(&row.media_type))
             .await?;
+        // First, as the number of the evidence was: what comes while it is read is seen to be new.
+        let revocations = self.metadata().revocations(digest).await?.len();
         let judgement = self.judge(repo, &manifest, true).await?;
         let rests_on_damage = judgement.rests_on_damage;
-        let verdict = Arc::new(Verdict::of(judgement));
+        let verdict = Arc::new(Verdict::of(judgement, revocations));
         if !rests_on_damage && !verdict.is_uncounted() {
             let key = VerdictKey {
                 repo: repo.clone(),
                 manifest: *digest,
                 policy: verdict.policy,
                 evidence: row.evidence,
+                revocations,
             };
             self.inner.verdicts.insert(key, verdict.clone());
         }

@@ -421,6 +421,7 @@ impl Registry {
             let Some(row) = self.metadata().manifest(repo, &digest).await? else {
                 return Ok(false);
             };
+            let revocations = self.metadata().revocations(&digest).await?.len();
             let (judged, admitted) = match self.judge_release(repo, &digest, &row).await {
                 Ok(verdict) => {
                     if let Some(denial) = &verdict.denial {
@@ -436,6 +437,7 @@ impl Registry {
                         manifest: digest,
                         policy,
                         evidence: row.evidence,
+                        revocations,
                         exceptions: Vec::new(),
                         now: self.now(),
                     };

@@ -13,6 +13,7 @@ mod notary;
 mod policy;
 mod pull;
 mod push;
+mod revocations;
 mod upload;
 mod witnessed;
 

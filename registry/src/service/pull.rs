@@ -196,6 +196,7 @@ impl Registry {
                     manifest: *digest,
                     policy: *self.policy().digest(),
                     evidence: row.evidence,
+                    revocations: self.metadata().revocations(digest).await?.len(),
                     exceptions: Vec::new(),
                     now: self.now(),
                 },

@@ -200,7 +200,11 @@ impl Bench {
         document: &serde_json::Value,
         reference: &str,
     ) -> Result<Digest, Error> {
-        let bytes = Bytes::from(serde_json::to_vec(document).unwrap());
+        let bytes = serde_json::to_vec(document).unwrap();
+        self.push_bytes(repo, Bytes::from(bytes), reference).await
+    }
+
+    async fn push_bytes(&self, repo: &str, bytes: Bytes, reference: &str) -> Result<Digest, Error> {
         let digest = Digest::sha256(&bytes);
         let reference = match reference {
             "" => Reference::Digest(digest),

@@ -6,7 +6,7 @@ use super::engine::Family;
 use super::keys;
 use super::reach::{self, Reach};
 use super::txn::{Txn, decode};
-use super::{events, manifests, policies};
+use super::{events, manifests, policies, revocations};
 use crate::metadata::{
     Error, Event, EventKind, Judged, ManifestRow, Millis, NewTag, Refusal, TagClass, TagCondition,
     TagRow,
@@ -205,6 +205,7 @@ pub(super) fn show_judged(
     let key = keys::repo_digest(repo, &judged.manifest);
     let manifest = txn.row::<ManifestRow>(Family::Manifest, &key)?;
     let is_current = manifest.is_some_and(|row| row.evidence == judged.evidence)
+        && revocations::of(txn, &judged.manifest)?.len() == judged.revocations
         && manifests::is_policy(txn, &judged.policy)?;
     if !is_current {
         return Err(Stop::Refused(Refusal::Rejudge));
