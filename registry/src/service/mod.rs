@@ -6,6 +6,7 @@
 mod blob;
 mod contributor;
 mod error;
+mod gather;
 mod judge;
 mod log;
 mod maintenance;
