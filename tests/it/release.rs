@@ -4,6 +4,7 @@ use crate::content::*;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::key::{SecretKey, Signer};
 use sealstone_spec::manifest::Descriptor;
+use sealstone_spec::policy::{Time, lifecycle};
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Subject, predicate};
 use sealstone_tests::registry::{Setup, TestRegistry, User};
@@ -69,17 +70,27 @@ async fn attach(
     claim: Claim<'_>,
     signer: &dyn Signer,
 ) -> (Answer, Digest) {
-    let admin = &registry.admin;
     let statement = Statement::new(
         vec![Subject::new("x", claim.statement)],
         predicate::COSIGN_SIGN,
         serde_json::Map::new(),
     );
-    let bundle = SigstoreBundle::sign(&statement, signer).unwrap().to_bytes();
+    say(registry, claim, &statement, signer).await
+}
+
+/// The same for any statement.
+async fn say(
+    registry: &TestRegistry,
+    claim: Claim<'_>,
+    statement: &Statement,
+    signer: &dyn Signer,
+) -> (Answer, Digest) {
+    let admin = &registry.admin;
+    let bundle = SigstoreBundle::sign(statement, signer).unwrap().to_bytes();
     push_blob(registry, admin, "m/x", &bundle).await;
     push_blob(registry, admin, "m/x", b"{}").await;
     let subject = Descriptor::new(MANIFEST, *claim.subject, claim.size);
-    let manifest = referrer_manifest(&subject, &bundle, predicate::COSIGN_SIGN, CREATED);
+    let manifest = referrer_manifest(&subject, &bundle, &statement.predicate_type, CREATED);
     let digest = Digest::sha256(&manifest);
     (
         put_manifest(registry, admin, "m/x", &digest.to_string(), &manifest).await,
@@ -89,6 +100,14 @@ async fn attach(
 
 async fn sign(registry: &TestRegistry, image: &Image, signer: &dyn Signer) -> Digest {
     let (answer, digest) = attach(registry, Claim::of(image), signer).await;
+    answer.expect(201);
+    digest
+}
+
+async fn revoke(registry: &TestRegistry, image: &Image, signer: &dyn Signer) -> Digest {
+    let subject = vec![Subject::new("x", &image.digest)];
+    let statement = lifecycle::revocation(subject, "leaked", Time::from_seconds(0));
+    let (answer, digest) = say(registry, Claim::of(image), &statement, signer).await;
     answer.expect(201);
     digest
 }
@@ -378,13 +397,28 @@ async fn evidence_of_a_release_cannot_be_taken_away() {
     get(&registry, &reader, "/v2/m/x/manifests/v1")
         .await
         .expect(200);
-    // After the retraction it can go.
+    let revocation = revoke(&registry, &image, &key(1)).await;
+    get(&registry, &reader, "/v2/m/x/manifests/v1")
+        .await
+        .expect(403);
+    // After the retraction it can go; a revocation cannot.
     delete(&registry, admin, "/v2/m/x/manifests/v1")
         .await
         .expect(202);
     delete(&registry, admin, &format!("/v2/m/x/manifests/{evidence}"))
         .await
         .expect(202);
+    let refused = delete(&registry, admin, &format!("/v2/m/x/manifests/{revocation}"))
+        .await
+        .expect(409);
+    assert_eq!(
+        (refused.code().as_str(), &refused.detail()["reason"]),
+        ("DENIED", &json!("revocation_is_final"))
+    );
+    // So it is never released again.
+    sign(&registry, &image, &key(1)).await;
+    let detail = denied(release(&registry, &image, "v2").await);
+    assert_eq!(detail["unmet"][0]["rule"], "revocation");
 }
 
 /// Something new said about an image, stored, as the descriptor under which a list has it.

@@ -224,6 +224,9 @@ impl From<Error> for ApiError {
             Error::Held => {
                 of(StatusCode::CONFLICT, "DENIED").detail(json!({"reason": "held_by_release"}))
             }
+            Error::Final => {
+                of(StatusCode::CONFLICT, "DENIED").detail(json!({"reason": "revocation_is_final"}))
+            }
             Error::BlobInUse(count) => of(StatusCode::CONFLICT, "DENIED")
                 .detail(json!({"reason": "blob_in_use", "manifests": count})),
             Error::Denied(denial) => {
@@ -341,6 +344,7 @@ mod tests {
                 lost: vec![digest],
             },
             Error::Held,
+            Error::Final,
             Error::BlobInUse(1),
             Error::Denied(Box::new(denial)),
             refused(SignedPolicyError::Rollback {
@@ -380,6 +384,7 @@ mod tests {
             | Error::ConditionFailed { .. }
             | Error::EvidenceLost { .. }
             | Error::Held
+            | Error::Final
             | Error::BlobInUse(_)
             | Error::Denied(_)
             | Error::PolicyRefused(_)

@@ -24,7 +24,7 @@ pub mod suite;
 pub use crate::clock::Millis;
 pub use rows::{
     BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, PhysicalKey, PullRow,
-    Referrer, StoredAlgorithm, TagRow, UploadId, UploadRow,
+    Referrer, RevocationRow, StoredAlgorithm, TagRow, UploadId, UploadRow,
 };
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::policy::KeyRecord;
+use sealstone_spec::policy::{ExceptionUse, KeyRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -101,6 +101,10 @@ pub struct PutManifest {
     /// What spoke of the manifest before that was judged, in the order of [`Metadata::referrers`]. If it is not
     /// the same any more, the admission does not count.
     pub referrers: Vec<Digest>,
+    /// The words that revoked it before that, in the order of [`Metadata::revocations`]; the same holds.
+    pub revocations: Vec<Digest>,
+    /// The name of its words, if it revokes what it speaks of: then it is kept for ever.
+    pub revokes: Option<Digest>,
     /// Whether a tag that is new here is a release about which the registry has to sign statements.
     pub statements_due: bool,
     /// Who.
@@ -112,7 +116,7 @@ pub struct PutManifest {
 }
 
 /// What a verdict was made of. It is applied only while that is still so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// The manifest.
     pub manifest: Digest,
@@ -120,6 +124,12 @@ pub struct Judged {
     pub policy: Digest,
     /// [`ManifestRow::evidence`], read before the evidence was.
     pub evidence: u64,
+    /// How many revocations of it there were before that; there are never fewer.
+    pub revocations: usize,
+    /// Exceptions on which it is admitted and which may not have counted it yet.
+    pub exceptions: Vec<ExceptionUse>,
+    /// When it is applied.
+    pub now: Millis,
 }
 
 /// Why a manifest or tag was refused. Nothing was changed.
@@ -171,6 +181,8 @@ pub enum Refusal {
     /// An immutable tag names the manifest, or the index that lists it, or what it speaks of; or it is a
     /// statement about a manifest that has a tag.
     Held,
+    /// The manifest revokes another one, and is kept for ever.
+    Final,
     /// Manifests name the blob: this many.
     BlobInUse(u64),
     /// There is no such manifest or tag.
@@ -283,6 +295,15 @@ pub struct PolicyChange {
     pub by: String,
     /// When.
     pub now: Millis,
+}
+
+/// A revocation that is kept for ever, and heard in every repository that has what it revokes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRevocation {
+    /// The name of its words: [`sealstone_spec::policy::Revocation::word`].
+    pub word: Digest,
+    /// Where it is.
+    pub row: RevocationRow,
 }
 
 /// Somebody pulled a release.
@@ -454,6 +475,14 @@ pub trait Metadata: Send + Sync + 'static {
         after: Option<Digest>,
         limit: usize,
     ) -> Answer<'a, Vec<Referrer>>;
+    /// Revocations of a manifest, wherever they were attached, by their words.
+    fn revocations<'a>(&'a self, subject: &'a Digest) -> Answer<'a, Vec<KeptRevocation>>;
+    /// Keeps a manifest of a repository for ever that revokes `subject`; `false`, and nothing changed, if it is gone, or
+    /// the same words are kept already.
+    fn keep_revocation<'a>(&'a self, subject: &'a Digest, kept: KeptRevocation)
+    -> Answer<'a, bool>;
+    /// Repositories that have a manifest. Asks each repository, so it is for what hardly ever happens.
+    fn repositories_with<'a>(&'a self, manifest: &'a Digest) -> Answer<'a, Vec<RepoName>>;
     /// Repositories after `after`, at most `limit`.
     fn repositories<'a>(
         &'a self,
@@ -469,7 +498,8 @@ pub trait Metadata: Send + Sync + 'static {
     /// Says that the registry has acted on every event up to this one.
     fn set_events_attended(&self, number: u64) -> Answer<'_, ()>;
     /// Shows a tag's manifest to consumers, or hides it, if the tag still names what was judged; whether that
-    /// changed anything. [`Refusal::Rejudge`] if policy or evidence are not those that were judged.
+    /// changed anything. What is shown is counted under its exceptions, once each. [`Refusal::Rejudge`] if policy or
+    /// evidence are not those that were judged, it was revoked since, or an exception is used up.
     fn show_tag<'a>(
         &'a self,
         repo: &'a RepoName,

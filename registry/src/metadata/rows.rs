@@ -198,6 +198,15 @@ pub struct TagRow {
     pub at: Millis,
 }
 
+/// Where a revocation is that is kept for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationRow {
+    /// The repository in which it was attached first.
+    pub repo: RepoName,
+    /// The manifest that carries it.
+    pub referrer: Digest,
+}
+
 /// A referrer in a listing.
 pub type Referrer = Descriptor;
 

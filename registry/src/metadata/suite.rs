@@ -14,6 +14,7 @@ pub(crate) mod manifests;
 pub(crate) mod model;
 pub(crate) mod paging;
 pub(crate) mod random;
+pub(crate) mod revocations;
 pub(crate) mod tags;
 pub(crate) mod uploads;
 pub(crate) mod visibility;
@@ -71,6 +72,10 @@ macro_rules! run_suite {
             admission::one_of_an_older_policy_does_not_count,
             admission::its_evidence_must_still_be_there,
             admission::what_came_after_it_was_judged_is_seen,
+            admission::what_is_shown_on_an_exception_is_counted,
+            revocations::a_revocation_is_kept_for_ever,
+            revocations::what_nobody_can_compare_is_not_kept,
+            revocations::a_revocation_is_heeded_in_every_repository,
             paging::tags_come_in_pages,
             paging::referrers_come_in_pages,
             paging::repositories_come_in_pages,

@@ -108,6 +108,9 @@ pub enum Error {
     /// An immutable tag keeps it, or it says something about a manifest that has a tag.
     #[error("a release keeps this manifest or list of evidence: delete the release's tag first")]
     Held,
+    /// It revokes another manifest, and a revocation is final.
+    #[error("this manifest revokes another one, and a revocation is final: it is kept for ever")]
+    Final,
     /// Manifests name the blob.
     #[error("{0} manifests of the repository name this blob: delete them first")]
     BlobInUse(u64),
@@ -203,6 +206,7 @@ impl From<metadata::Refusal> for Error {
                 Error::Unavailable("the policy or the evidence changed meanwhile: try again".into())
             }
             Refusal::Held => Error::Held,
+            Refusal::Final => Error::Final,
             Refusal::BlobInUse(count) => Error::BlobInUse(count),
             Refusal::NotFound => Error::ManifestUnknown("named".into()),
         }

@@ -1,41 +1,37 @@
-//! Whether a manifest may be a release: gathers the evidence and asks the policy.
-//!
-//! Invariant: all evidence is read before the policy is asked, because a later piece may stop what an
-//! earlier one allows; where there is more than is read, nothing is released.
+//! Whether a manifest may be a release: asks the policy on the evidence that was gathered, and keeps verdicts.
 
+use super::gather::Gathered;
 use super::{Error, Registry};
 use crate::log::Cosigned;
-use crate::metadata::{self, ManifestRow, Referrer};
+use crate::metadata::{self, Judged, KeptRevocation, ManifestRow, Millis};
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::log::{LogError, LogProof, MAX_PROOF_FILE_BYTES};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::{
-    Case, Circumstances, Denial, Evaluation, Evidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Policy,
-    Time,
-};
-use sealstone_spec::record::{self, MAX_RECORDS, statement_proof};
-use sealstone_spec::sigstore::MAX_BUNDLE_BYTES;
-use std::collections::{BTreeMap, BTreeSet};
+use sealstone_spec::policy::{Case, Circumstances, Denial, Evaluation, ExceptionUse, Time};
+use sealstone_spec::record;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Referrers read in one step.
-const EVIDENCE_PAGE: usize = 100;
 /// How often something is judged when policy or evidence change meanwhile.
 pub(super) const JUDGEMENTS: usize = 5;
 
 /// Everything that a verdict depends on. It is kept by these, never by time; a verdict that time can
 /// change says when, and is not used after that, and one that rests on what too few witnesses have seen is not
 /// used once more of them have.
+///
+/// How often exceptions were used is no part of it. Uses only grow, so a verdict that others' uses can change is one
+/// that lets a manifest through on an exception under which that does not count yet; such a verdict is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct VerdictKey {
     repo: RepoName,
     manifest: Digest,
     policy: Digest,
     evidence: u64,
+    /// How many revocations of the manifest are kept, wherever it was revoked; there are never fewer.
+    revocations: usize,
 }
 
 /// A verdict that is kept.
@@ -49,12 +45,16 @@ pub struct Verdict {
     pub deprecated: Option<String>,
     /// Digest of the policy that it was made under.
     pub(super) policy: Digest,
+    /// How many revocations of the manifest were kept before the evidence was read.
+    revocations: usize,
+    /// Exceptions that it makes use of and that did not count it yet when it was made.
+    uncounted: Vec<ExceptionUse>,
     until: Option<Time>,
     unwitnessed: Option<Cosigned>,
 }
 
 impl Verdict {
-    fn of(judgement: Judgement) -> Verdict {
+    fn of(judgement: Judgement, revocations: usize) -> Verdict {
         let evaluation = &judgement.evaluation;
         let mut words = evaluation.standing.words.iter();
         let deprecated =
@@ -68,9 +68,28 @@ impl Verdict {
             state: evaluation.state_text(),
             deprecated,
             policy: evaluation.policy,
+            revocations,
+            uncounted: judgement.uncounted,
             until: evaluation.until,
             unwitnessed: judgement.unwitnessed,
             denial: judgement.verdict.err(),
+        }
+    }
+
+    /// Whether a use has to be counted before anybody relies on it.
+    pub(super) fn is_uncounted(&self) -> bool {
+        !self.uncounted.is_empty()
+    }
+
+    /// What is compared when it is applied to the tags of `manifest`, of which `evidence` was the number before.
+    pub(super) fn judged(&self, manifest: Digest, evidence: u64, now: Millis) -> Judged {
+        Judged {
+            manifest,
+            policy: self.policy,
+            evidence,
+            revocations: self.revocations,
+            exceptions: self.uncounted.clone(),
+            now,
         }
     }
 
@@ -88,15 +107,12 @@ pub(super) struct Judgement {
     /// Set if a proof did not count for want of cosignatures: then there is another verdict when more witnesses
     /// have seen the log than these.
     pub(super) unwitnessed: Option<Cosigned>,
+    /// Revocations that were kept when it was judged, of every repository.
+    pub(super) kept: Vec<KeptRevocation>,
+    /// Exceptions of an admission under which the manifest did not count when it was judged.
+    uncounted: Vec<ExceptionUse>,
     /// Whether content was damaged. That is no part of a verdict's key, so no verdict is kept then.
     rests_on_damage: bool,
-}
-
-/// A case with all that speaks of the manifest.
-struct Gathered {
-    case: Case,
-    /// Whether a proof lacks cosignatures that the policy asks for.
-    is_unwitnessed: bool,
 }
 
 impl Registry {
@@ -119,45 +135,59 @@ impl Registry {
         if !released || self.keeps_incidents(repo) {
             circumstances.damaged = self.damaged_content(repo, manifest).await?;
         }
-        let mut case = Case::of(repo, manifest);
+        let mut gathered = Gathered::new(Case::of(repo, manifest));
         let mut unwitnessed = None;
         if policy.reads_evidence(repo) {
             circumstances.uses = self.metadata().exception_uses().await?;
             let mut patience = (!released).then(|| self.witness_patience());
-            case = loop {
+            loop {
                 // First, so that whatever is cosigned while the evidence is read is seen to be new.
                 let cosigned = self.cosigned();
-                let gathered = self.gather(repo, manifest, &policy).await?;
+                gathered = self.gather(repo, manifest, &policy).await?;
                 unwitnessed = cosigned.filter(|_| gathered.is_unwitnessed);
                 let Some(cosigned) = unwitnessed else {
-                    break gathered.case;
+                    break;
                 };
                 match patience.take() {
                     Some(deadline) if self.await_cosigned(cosigned, deadline).await => {
                         patience = Some(deadline);
                     }
-                    _ => break gathered.case,
+                    _ => break,
                 }
-            };
+            }
         }
         if let Some(known) = unwitnessed {
             self.judge_again_when_witnessed(repo, manifest.digest(), known);
         }
         let rests_on_damage = !circumstances.damaged.is_empty();
         // Each signature is some 50 microseconds, so many of them are no work for this thread.
-        let name = repo.clone();
-        let hearing =
-            tokio::task::spawn_blocking(move || policy.hear(&name, &case, &circumstances));
-        let (evaluation, verdict) = hearing
+        let (name, under) = (repo.clone(), policy.clone());
+        let Gathered { case, kept, .. } = gathered;
+        let hearing = tokio::task::spawn_blocking(move || {
+            let heard = under.hear(&name, &case, &circumstances);
+            (heard, circumstances.uses)
+        });
+        let ((evaluation, verdict), uses) = hearing
             .await
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         self.inner.metrics.judgements.inc();
-        Ok(Judgement {
+        let exceptions = verdict.iter().flat_map(Admission::exceptions);
+        let is_uncounted = |exception: &&ExceptionUse| {
+            let used = uses.get(&exception.key);
+            !used.is_some_and(|used| used.contains(manifest.digest()))
+        };
+        let uncounted = exceptions.filter(is_uncounted).cloned().collect();
+        let judgement = Judgement {
             evaluation,
             verdict,
             unwitnessed,
+            kept,
+            uncounted,
             rests_on_damage,
-        })
+        };
+        self.keep_heard(repo, manifest.digest(), &policy, &judgement)
+            .await?;
+        Ok(judgement)
     }
 
     /// Blobs of a manifest that are in quarantine now.
@@ -180,179 +210,6 @@ impl Registry {
         Ok(damaged)
     }
 
-    async fn gather(
-        &self,
-        repo: &RepoName,
-        manifest: &VerifiedManifest,
-        policy: &Policy,
-    ) -> Result<Gathered, Error> {
-        let mut gathered = Gathered {
-            case: Case::of(repo, manifest),
-            is_unwitnessed: false,
-        };
-        let mut attached = Vec::new();
-        let (mut after, mut read, mut bytes) = (None, 0, 0_u64);
-        loop {
-            let kind = Some(media::SIGSTORE_BUNDLE_V03);
-            let page = self
-                .metadata()
-                .referrers(repo, manifest.digest(), kind, after, EVIDENCE_PAGE)
-                .await?;
-            after = page.last().map(|referrer| referrer.digest);
-            for referrer in &page {
-                if read == MOST_EVIDENCE {
-                    gathered.case.cut_off(read);
-                    return Ok(gathered);
-                }
-                let (found, size) = self.read_evidence(repo, referrer).await?;
-                // Of the last as well, as clients count: the order in which it is read decides nothing.
-                bytes += size;
-                if bytes > MOST_EVIDENCE_BYTES {
-                    gathered.case.cut_off(read);
-                    return Ok(gathered);
-                }
-                match found {
-                    Ok(evidence) => {
-                        gathered.case.add(evidence);
-                        attached.push(referrer.digest);
-                    }
-                    Err(reason) => gathered.case.set_aside(referrer.digest, reason),
-                }
-                read += 1;
-            }
-            if page.len() < EVIDENCE_PAGE {
-                break;
-            }
-        }
-        // Under no log of the policy a proof would say anything.
-        if !policy.logs().is_empty() {
-            self.add_proofs(repo, policy, &attached, &mut gathered)
-                .await?;
-            self.add_recorded_proofs(repo, manifest.digest(), &attached, &mut gathered.case)
-                .await?;
-        }
-        Ok(gathered)
-    }
-
-    /// Proofs of the registry's own log.
-    async fn add_proofs(
-        &self,
-        repo: &RepoName,
-        policy: &Policy,
-        attached: &[Digest],
-        gathered: &mut Gathered,
-    ) -> Result<(), Error> {
-        // They all lead to the same checkpoint or two.
-        let mut looked_at = BTreeMap::new();
-        for referrer in attached {
-            let Some(proof) = self.log_proof(repo, referrer).await? else {
-                continue;
-            };
-            let lacks_witnesses = looked_at
-                .entry(proof.checkpoint.to_string())
-                .or_insert_with(|| {
-                    let mut logs = policy.log_trust().iter();
-                    logs.any(|log| {
-                        matches!(log.verify(&proof.checkpoint), Err(LogError::Quorum { .. }))
-                    })
-                });
-            gathered.is_unwitnessed |= *lacks_witnesses;
-            gathered.case.add_proof(referrer, proof);
-        }
-        Ok(())
-    }
-
-    /// Proofs of other registries' logs, out of the records that travelled here with the release. Anybody who may push
-    /// may attach a record, so where there is more than is read the case says so.
-    async fn add_recorded_proofs(
-        &self,
-        repo: &RepoName,
-        manifest: &Digest,
-        attached: &[Digest],
-        case: &mut Case,
-    ) -> Result<(), Error> {
-        let names: BTreeMap<String, &Digest> = attached
-            .iter()
-            .map(|referrer| (statement_proof(referrer), referrer))
-            .collect();
-        let kind = Some(record::ARTIFACT_TYPE);
-        let records = self
-            .metadata()
-            .referrers(repo, manifest, kind, None, MAX_RECORDS + 1)
-            .await?;
-        if records.len() > MAX_RECORDS {
-            case.proofs_cut_off();
-            return Ok(());
-        }
-        let mut bytes = 0_u64;
-        let mut known: BTreeSet<(&Digest, Digest)> = BTreeSet::new();
-        for record in records {
-            let media_type = Some(record.media_type.as_str());
-            let record = self.read_manifest(repo, &record.digest, media_type);
-            let Some(record) = undamaged(record.await)? else {
-                continue;
-            };
-            bytes = bytes.saturating_add(record.size());
-            if bytes > MOST_EVIDENCE_BYTES {
-                case.proofs_cut_off();
-                return Ok(());
-            }
-            for layer in record.layers() {
-                let title = layer.annotations.get(media::ANNOTATION_TITLE);
-                let Some(referrer) = title.and_then(|title| names.get(title)) else {
-                    continue;
-                };
-                let is_new = known.insert((*referrer, layer.digest));
-                if !is_new || layer.size > MAX_PROOF_FILE_BYTES as u64 {
-                    continue;
-                }
-                bytes = bytes.saturating_add(layer.size);
-                if bytes > MOST_EVIDENCE_BYTES {
-                    case.proofs_cut_off();
-                    return Ok(());
-                }
-                let content = undamaged(self.read_layer(repo, &layer.digest).await)?;
-                // What is no proof proves nothing; that is all there is to say about it.
-                if let Some(Ok(proof)) = content.map(|content| LogProof::parse(&content)) {
-                    case.add_proof(referrer, proof);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A referrer with its one layer, and how many bytes that has; or why it cannot be evidence.
-    async fn read_evidence(
-        &self,
-        repo: &RepoName,
-        referrer: &Referrer,
-    ) -> Result<(Result<Evidence, String>, u64), Error> {
-        let manifest = self
-            .read_manifest(repo, &referrer.digest, Some(&referrer.media_type))
-            .await?;
-        let own = manifest.size();
-        let [layer] = manifest.layers() else {
-            let reason = format!("it has {} layers, not one", manifest.layers().len());
-            return Ok((Err(reason), own));
-        };
-        let (digest, size) = (layer.digest, layer.size);
-        if size > MAX_BUNDLE_BYTES as u64 {
-            let reason =
-                format!("its layer has {size} bytes, a bundle has at most {MAX_BUNDLE_BYTES}");
-            return Ok((Err(reason), own));
-        }
-        let bytes = self.read_layer(repo, &digest).await?;
-        Ok((Ok(Evidence::new(manifest, bytes)), own + size))
-    }
-
-    /// The bytes of a small layer. A manifest that is stored has its layers, so one that is not there was lost:
-    /// nothing can be decided without it.
-    async fn read_layer(&self, repo: &RepoName, digest: &Digest) -> Result<Bytes, Error> {
-        let blob = self.metadata().blob(repo, digest).await?;
-        let blob = blob.ok_or(Error::Damaged(*digest))?;
-        self.read_whole(digest, &blob).await
-    }
-
     /// Judges a release again for somebody who pulls it. Nothing is judged twice on the same inputs;
     /// `None` where nothing can decide, because nothing is asked for.
     pub(super) async fn rejudge(
@@ -370,6 +227,7 @@ impl Registry {
             manifest: *digest,
             policy: *policy.digest(),
             evidence: row.evidence,
+            revocations: self.metadata().revocations(digest).await?.len(),
         };
         if let Some(verdict) = self.inner.verdicts.get(&key)
             && verdict.holds(self.time(), self.cosigned())
@@ -390,15 +248,18 @@ impl Registry {
         let manifest = self
             .read_manifest(repo, digest, Some(&row.media_type))
             .await?;
+        // First, as the number of the evidence was: what comes while it is read is seen to be new.
+        let revocations = self.metadata().revocations(digest).await?.len();
         let judgement = self.judge(repo, &manifest, true).await?;
         let rests_on_damage = judgement.rests_on_damage;
-        let verdict = Arc::new(Verdict::of(judgement));
-        if !rests_on_damage {
+        let verdict = Arc::new(Verdict::of(judgement, revocations));
+        if !rests_on_damage && !verdict.is_uncounted() {
             let key = VerdictKey {
                 repo: repo.clone(),
                 manifest: *digest,
                 policy: verdict.policy,
                 evidence: row.evidence,
+                revocations,
             };
             self.inner.verdicts.insert(key, verdict.clone());
         }
@@ -480,15 +341,5 @@ impl Registry {
             }
             found => Ok(found),
         }
-    }
-}
-
-/// A proof that is damaged proves nothing, as if it were not there; unlike a statement, it could not have stopped
-/// anything.
-fn undamaged<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
-    match read {
-        Ok(found) => Ok(Some(found)),
-        Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => Ok(None),
-        Err(other) => Err(other),
     }
 }

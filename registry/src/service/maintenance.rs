@@ -437,27 +437,33 @@ impl Registry {
             let Some(row) = self.metadata().manifest(repo, &digest).await? else {
                 return Ok(false);
             };
-            let (policy, admitted) = match self.judge_release(repo, &digest, &row).await {
+            let revocations = self.metadata().revocations(&digest).await?.len();
+            let (judged, admitted) = match self.judge_release(repo, &digest, &row).await {
                 Ok(verdict) => {
                     if let Some(denial) = &verdict.denial {
                         tracing::warn!(repo.name = %repo, tag = %tag, reason = %denial, "release is no longer admitted by policy");
                     }
-                    (verdict.policy, verdict.denial.is_none())
+                    let judged = verdict.judged(digest, row.evidence, self.now());
+                    (judged, verdict.denial.is_none())
                 }
                 // What cannot be judged is not shown.
                 Err(error) => {
                     tracing::error!(repo.name = %repo, tag = %tag, %error, "release cannot be judged; it is hidden");
-                    (policy, false)
+                    let judged = Judged {
+                        manifest: digest,
+                        policy,
+                        evidence: row.evidence,
+                        revocations,
+                        exceptions: Vec::new(),
+                        now: self.now(),
+                    };
+                    (judged, false)
                 }
             };
-            if admitted == visible {
+            // What is shown on an exception has to count under it, also if it was shown before.
+            if admitted == visible && judged.exceptions.is_empty() {
                 return Ok(false);
             }
-            let judged = Judged {
-                manifest: digest,
-                policy,
-                evidence: row.evidence,
-            };
             match self
                 .metadata()
                 .show_tag(repo, tag, judged, admitted)

@@ -6,6 +6,7 @@
 mod blob;
 mod contributor;
 mod error;
+mod gather;
 mod judge;
 mod log;
 mod maintenance;
@@ -13,6 +14,7 @@ mod notary;
 mod policy;
 mod pull;
 mod push;
+mod revocations;
 mod upload;
 mod witnessed;
 

@@ -269,6 +269,8 @@ impl Registry {
             tags: Vec::new(),
             admission: None,
             referrers: Vec::new(),
+            revocations: Vec::new(),
+            revokes: None,
             statements_due: false,
             by: who.name(),
             now: self.now(),

@@ -1,5 +1,6 @@
 //! Reading manifests, tags, referrers and the catalog.
 
+use super::judge::JUDGEMENTS;
 use super::{Error, Registry, Verdict};
 use crate::auth::{Delete, Grant, Pull};
 use crate::metadata::{Event, Judged, ManifestRow, Referrer, Refusal, TagCondition};
@@ -39,7 +40,8 @@ enum Standing {
     /// A tag makes it something that the policy judges: one that never moves, or, where the policy reads evidence, any
     /// but a list of evidence.
     Release,
-    /// Something said about another manifest: it has a subject, or no name but those of lists of evidence.
+    /// Something said about another manifest: it has a subject and no such tag, or no name but those of lists of
+    /// evidence.
     Evidence,
     /// Part of something else, or named where nothing is judged.
     Other,
@@ -76,7 +78,9 @@ impl Registry {
         let verdict = self
             .check_visible(grant, &digest, &row, reference, is_release)
             .await?;
-        if row.held > 0 && row.subject.is_none() {
+        // What is judged can be revoked, so it is known who has it, also where its tag moves.
+        let is_kept = row.held > 0 && row.subject.is_none();
+        if is_kept || (is_release && !self.is_open(repo)) {
             self.note_pull(repo, &digest, &grant.principal().to_string());
         }
         let key = (repo.clone(), digest);
@@ -133,7 +137,8 @@ impl Registry {
     }
 
     /// Whether this reader may see a manifest. Who writes to the repository sees its staging; everybody
-    /// else needs a release through which it is visible, and which the policy still admits.
+    /// else needs a release through which it is visible, where the repository has staging. A release that the policy
+    /// does not admit any more is refused in any case, whatever else makes it visible, but where nothing is asked for.
     ///
     /// A release that the policy has hidden is not unknown: whoever may pull is told why it is refused.
     async fn check_visible(
@@ -145,47 +150,98 @@ impl Registry {
         is_release: bool,
     ) -> Result<Option<Arc<Verdict>>, Error> {
         let repo = grant.repository();
-        let policy = *self.policy().digest();
         // What is seen only through something else was admitted with that.
         let verdict = match is_release {
             true => self.rejudge(repo, digest, row).await?,
             false => None,
         };
-        if grant.sees_staging() || !self.policy().scope_for(repo).staging() {
+        if grant.sees_staging() || self.is_open(repo) {
             return Ok(verdict);
         }
-        let denial = verdict.as_ref().and_then(|verdict| verdict.denial.clone());
-        if is_release && denial.is_none() != (row.visible > 0) {
-            // Time has changed the verdict, or a change is being applied: blobs follow it from here on.
-            let judged = Judged {
-                manifest: *digest,
-                policy: verdict.as_ref().map_or(policy, |verdict| verdict.policy),
-                evidence: row.evidence,
-            };
-            for tag in self.metadata().tags_of(repo, digest).await? {
-                if !tag.is_evidence_list() {
-                    let shown = self
-                        .metadata()
-                        .show_tag(repo, &tag, judged, denial.is_none())
-                        .await?;
-                    match shown {
-                        // Whoever changed it since applies what follows from that.
-                        Ok(_) | Err(Refusal::Rejudge) => {}
-                        Err(other) => return Err(other.into()),
-                    }
-                }
-            }
+        let verdict = match is_release {
+            true => self.follow_verdict(repo, digest, row, verdict).await?,
+            false => verdict,
+        };
+        if let Some(denial) = verdict.as_ref().and_then(|verdict| verdict.denial.clone()) {
+            return Err(Error::Denied(Box::new(denial)));
         }
-        match denial {
-            Some(denial) => Err(Error::Denied(Box::new(denial))),
-            None if row.visible == 0 && !is_release => {
-                Err(Error::ManifestUnknown(reference.to_string()))
-            }
-            None => Ok(verdict),
+        let is_staged = row.visible == 0 && !is_release;
+        match is_staged && self.policy().scope_for(repo).staging() {
+            true => Err(Error::ManifestUnknown(reference.to_string())),
+            false => Ok(verdict),
         }
     }
 
-    /// As what it stands here. Reads the names only where they decide something.
+    /// Shows or hides the tags of a release after its verdict, where time has changed that or a change is being applied:
+    /// blobs follow the tags. One that is let through on an exception is counted under it; if that is used up, the
+    /// verdict is another one.
+    async fn follow_verdict(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        row: &ManifestRow,
+        verdict: Option<Arc<Verdict>>,
+    ) -> Result<Option<Arc<Verdict>>, Error> {
+        let (mut row, mut verdict) = (row.clone(), verdict);
+        for _ in 0..JUDGEMENTS {
+            let denial = verdict.as_ref().and_then(|found| found.denial.as_ref());
+            let is_admitted = denial.is_none();
+            let is_uncounted = verdict.as_ref().is_some_and(|found| found.is_uncounted());
+            if is_admitted == (row.visible > 0) && !is_uncounted {
+                return Ok(verdict);
+            }
+            let judged = match &verdict {
+                Some(found) => found.judged(*digest, row.evidence, self.now()),
+                None => Judged {
+                    manifest: *digest,
+                    policy: *self.policy().digest(),
+                    evidence: row.evidence,
+                    revocations: self.metadata().revocations(digest).await?.len(),
+                    exceptions: Vec::new(),
+                    now: self.now(),
+                },
+            };
+            let is_applied = self.apply(repo, judged, is_admitted).await?;
+            // Whoever changed it since applies what follows from that; but nobody else counts a use.
+            if is_applied || !is_uncounted {
+                return Ok(verdict);
+            }
+            let found = self.metadata().manifest(repo, digest).await?;
+            row = found.ok_or_else(|| Error::ManifestUnknown(digest.to_string()))?;
+            verdict = self.rejudge(repo, digest, &row).await?;
+        }
+        Err(Refusal::Rejudge.into())
+    }
+
+    /// Applies a verdict to every tag of a release that does not follow it yet; `false` if it is out of date.
+    async fn apply(
+        &self,
+        repo: &RepoName,
+        judged: Judged,
+        is_admitted: bool,
+    ) -> Result<bool, Error> {
+        let mut is_current = true;
+        for tag in self.metadata().tags_of(repo, &judged.manifest).await? {
+            // What is visible through an index or a subject as well may have tags that follow already.
+            let row = self.metadata().tag(repo, &tag).await?;
+            let follows = row.is_none_or(|row| row.visible == is_admitted);
+            if tag.is_evidence_list() || (follows && judged.exceptions.is_empty()) {
+                continue;
+            }
+            let shown = self
+                .metadata()
+                .show_tag(repo, &tag, judged.clone(), is_admitted);
+            match shown.await? {
+                Ok(_) => {}
+                Err(Refusal::Rejudge) => is_current = false,
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(is_current)
+    }
+
+    /// As what it stands here: its own tags come first, then what it speaks of. Reads the names only where they decide
+    /// something.
     async fn standing(
         &self,
         repo: &RepoName,
@@ -193,27 +249,41 @@ impl Registry {
         digest: &Digest,
         row: &ManifestRow,
     ) -> Result<Standing, Error> {
-        if row.subject.is_some() {
-            return Ok(Standing::Evidence);
-        }
+        let by_itself = match row.subject {
+            Some(_) => Standing::Evidence,
+            None => Standing::Other,
+        };
         if row.tags == 0 {
-            return Ok(Standing::Other);
+            return Ok(by_itself);
         }
-        if row.held > 0 {
+        // What speaks of a release is held by that; whether it is one itself, only its own tags tell.
+        if row.held > 0 && row.subject.is_none() {
             return Ok(Standing::Release);
         }
         let is_judged = self.policy().reads_evidence(repo);
         let by_name = matches!(reference, Reference::Tag(tag) if !tag.is_evidence_list());
+        let is_named = by_name && row.subject.is_none();
         // Where nothing is judged, nobody takes a tag for more than a name.
-        if !self.hides(repo) || (by_name && !is_judged) {
-            return Ok(Standing::Other);
+        if !self.hides(repo) || (is_named && !is_judged) {
+            return Ok(by_itself);
         }
-        let tags = self.metadata().tags_of(repo, digest).await?;
-        Ok(match (tags.iter().all(Tag::is_evidence_list), is_judged) {
-            (true, _) => Standing::Evidence,
-            (false, true) => Standing::Release,
-            (false, false) => Standing::Other,
-        })
+        let mut tags = self.metadata().tags_of(repo, digest).await?;
+        tags.retain(|tag| !tag.is_evidence_list());
+        if tags.is_empty() {
+            return Ok(Standing::Evidence);
+        }
+        if is_judged {
+            return Ok(Standing::Release);
+        }
+        if row.subject.is_some() {
+            for tag in &tags {
+                let found = self.metadata().tag(repo, tag).await?;
+                if found.is_some_and(|row| row.immutable) {
+                    return Ok(Standing::Release);
+                }
+            }
+        }
+        Ok(by_itself)
     }
 
     /// Tags after `after`, at most `limit`. An unknown repository is an error only if nothing was ever

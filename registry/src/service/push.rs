@@ -95,8 +95,12 @@ impl Registry {
             *manifest.digest(),
             manifest.subject().map(|subject| subject.digest),
         );
+        let revokes = self.revokes(repo, &manifest).await?;
         for attempt in 1.. {
-            let put = self.admitted(who, &manifest, &tags, push.condition).await?;
+            let put = PutManifest {
+                revokes,
+                ..self.admitted(who, &manifest, &tags, push.condition).await?
+            };
             let statements_due = put.statements_due;
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
@@ -104,6 +108,9 @@ impl Registry {
                         && Registry::is_evidence(&manifest)
                     {
                         self.follow_evidence(repo, subject).await?;
+                        if revokes.is_some() {
+                            self.follow_elsewhere(repo, subject).await?;
+                        }
                     }
                     if outcome == PutOutcome::Created {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
@@ -153,7 +160,7 @@ impl Registry {
     ) -> Result<PutManifest, Error> {
         let repo = who.repository();
         let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
-        let (mut admission, mut referrers) = (None, Vec::new());
+        let (mut admission, mut referrers, mut revocations) = (None, Vec::new(), Vec::new());
         if needs_admission {
             // Before the evidence is read: what comes after this is seen to have come.
             let listed = self
@@ -161,6 +168,8 @@ impl Registry {
                 .referrers(repo, manifest.digest(), None, None, usize::MAX)
                 .await?;
             referrers = listed.iter().map(|referrer| referrer.digest).collect();
+            let kept = self.metadata().revocations(manifest.digest()).await?;
+            revocations = kept.iter().map(|kept| kept.word).collect();
             match self.judge(repo, manifest, false).await?.verdict {
                 Ok(admitted) => admission = Some(admitted),
                 Err(denial) => {
@@ -182,6 +191,8 @@ impl Registry {
             statements_due: needs_admission && self.states_releases(repo),
             admission,
             referrers,
+            revocations,
+            revokes: None,
             by: who.name(),
             now: self.now(),
             pin_until: self.now()
@@ -197,6 +208,13 @@ impl Registry {
     /// tools mirror what has only a digest under `sha256-HEX`.
     pub(super) fn hides(&self, repo: &RepoName) -> bool {
         self.policy().scope_for(repo).staging() || self.policy().reads_evidence(repo)
+    }
+
+    /// Whether nothing is kept from whoever may pull: there is no staging, and a release needs nothing.
+    pub(super) fn is_open(&self, repo: &RepoName) -> bool {
+        let policy = self.policy();
+        let scope = policy.scope_for(repo);
+        !scope.staging() && scope.rules().is_empty()
     }
 
     /// A list of evidence is one: nobody judges it, and consumers see it beside what it speaks of.

@@ -169,8 +169,12 @@ impl Bench {
     }
 
     async fn put_blob(&self, data: &[u8]) -> Digest {
+        self.put_blob_in(REPO, data).await
+    }
+
+    async fn put_blob_in(&self, repo: &str, data: &[u8]) -> Digest {
         let digest = Digest::sha256(data);
-        let who = pusher();
+        let who = Contributor::from(grant::<Push>(repo));
         let put = self
             .registry
             .put_blob(&who, digest, Some(data.len() as u64), body(data, 70_000));
@@ -186,7 +190,21 @@ impl Bench {
             "schemaVersion": 2, "mediaType": sealstone_spec::media::OCI_MANIFEST,
             "config": descriptor(blobs[0]), "layers": layers,
         });
-        let bytes = Bytes::from(serde_json::to_vec(&document).unwrap());
+        self.push_to(REPO, &document, reference).await
+    }
+
+    /// Pushes a manifest by its digest, if there is no other reference.
+    async fn push_to(
+        &self,
+        repo: &str,
+        document: &serde_json::Value,
+        reference: &str,
+    ) -> Result<Digest, Error> {
+        let bytes = serde_json::to_vec(document).unwrap();
+        self.push_bytes(repo, Bytes::from(bytes), reference).await
+    }
+
+    async fn push_bytes(&self, repo: &str, bytes: Bytes, reference: &str) -> Result<Digest, Error> {
         let digest = Digest::sha256(&bytes);
         let reference = match reference {
             "" => Reference::Digest(digest),
@@ -199,11 +217,10 @@ impl Bench {
             bytes,
             condition: TagCondition::Any,
         };
-        let tagger: Grant<TagAction> = grant(REPO);
-        let pushed = self
-            .registry
-            .push_manifest(&pusher(), Some(&tagger), push)
-            .await?;
+        let tagger: Grant<TagAction> = grant(repo);
+        let who = Contributor::from(grant::<Push>(repo));
+        let pushed = self.registry.push_manifest(&who, Some(&tagger), push);
+        let pushed = pushed.await?;
         Ok(pushed.digest)
     }
 

@@ -6,7 +6,7 @@
 use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::log::LogProof;
-use crate::manifest::VerifiedManifest;
+use crate::manifest::{Descriptor, VerifiedManifest};
 use crate::media;
 use crate::name::RepoName;
 use crate::sigstore::SigstoreBundle;
@@ -38,6 +38,52 @@ impl Evidence {
             referrer,
             bundle: bundle.into(),
         }
+    }
+
+    /// What it is attached to, in its own words.
+    pub(super) fn subject(&self) -> Option<&Descriptor> {
+        self.referrer.subject()
+    }
+
+    /// The bundle, if it is attached to this manifest, by digest and size.
+    pub(super) fn read(&self, manifest: &Digest, size: u64) -> Result<SigstoreBundle, String> {
+        let referrer = &self.referrer;
+        let subject = referrer.subject().ok_or("it has no subject")?;
+        if subject.digest != *manifest {
+            return Err(format!(
+                "its subject is {}, another manifest",
+                subject.digest
+            ));
+        }
+        if subject.size != size {
+            return Err(format!(
+                "its subject has the right digest, but {} bytes where the manifest has {}",
+                subject.size, size
+            ));
+        }
+        if referrer.artifact_type() != Some(media::SIGSTORE_BUNDLE_V03) {
+            let found = referrer.artifact_type().unwrap_or("none");
+            return Err(format!(
+                "its artifact type \"{found}\" is not one of a sigstore bundle"
+            ));
+        }
+        let [layer] = referrer.layers() else {
+            return Err(format!(
+                "it has {} layers, not one",
+                referrer.layers().len()
+            ));
+        };
+        if layer.media_type != media::SIGSTORE_BUNDLE_V03 {
+            return Err(format!("its layer has media type \"{}\"", layer.media_type));
+        }
+        let digest = Digest::of(layer.digest.algorithm(), &self.bundle);
+        if layer.size != self.bundle.len() as u64 || layer.digest != digest {
+            return Err(format!(
+                "its layer is {}, the bytes given are {digest}",
+                layer.digest
+            ));
+        }
+        SigstoreBundle::parse(&self.bundle).map_err(|error| error.to_string())
     }
 }
 
@@ -123,7 +169,7 @@ impl Case {
     /// carries one sigstore bundle that is well formed. Otherwise it is set aside with the reason.
     pub fn add(&mut self, item: Evidence) {
         let evidence = *item.referrer.digest();
-        match self.read(&item) {
+        match item.read(&self.manifest, self.size) {
             Ok(bundle) => {
                 let attached = Attached {
                     evidence,
@@ -199,46 +245,6 @@ impl Case {
         self.cut_off
     }
 
-    fn read(&self, item: &Evidence) -> Result<SigstoreBundle, String> {
-        let referrer = &item.referrer;
-        let subject = referrer.subject().ok_or("it has no subject")?;
-        if subject.digest != self.manifest {
-            return Err(format!(
-                "its subject is {}, another manifest",
-                subject.digest
-            ));
-        }
-        if subject.size != self.size {
-            return Err(format!(
-                "its subject has the right digest, but {} bytes where the manifest has {}",
-                subject.size, self.size
-            ));
-        }
-        if referrer.artifact_type() != Some(media::SIGSTORE_BUNDLE_V03) {
-            let found = referrer.artifact_type().unwrap_or("none");
-            return Err(format!(
-                "its artifact type \"{found}\" is not one of a sigstore bundle"
-            ));
-        }
-        let [layer] = referrer.layers() else {
-            return Err(format!(
-                "it has {} layers, not one",
-                referrer.layers().len()
-            ));
-        };
-        if layer.media_type != media::SIGSTORE_BUNDLE_V03 {
-            return Err(format!("its layer has media type \"{}\"", layer.media_type));
-        }
-        let digest = Digest::of(layer.digest.algorithm(), &item.bundle);
-        if layer.size != item.bundle.len() as u64 || layer.digest != digest {
-            return Err(format!(
-                "its layer is {}, the bytes given are {digest}",
-                layer.digest
-            ));
-        }
-        SigstoreBundle::parse(&item.bundle).map_err(|error| error.to_string())
-    }
-
     /// The repository.
     pub fn repository(&self) -> &RepoName {
         &self.repository
@@ -275,7 +281,7 @@ fn files(manifest: &VerifiedManifest) -> Vec<File> {
         // Of another image each layer counts, under its digest.
         Err(_) => {
             let layers = manifest.layers().iter();
-            let file = |layer: &crate::manifest::Descriptor| File {
+            let file = |layer: &Descriptor| File {
                 path: layer.digest.to_string(),
                 digest: layer.digest,
             };

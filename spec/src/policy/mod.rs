@@ -24,6 +24,7 @@ mod lint;
 mod position;
 mod reader;
 mod registry;
+mod revocation;
 mod rule;
 mod scope;
 mod signed;
@@ -41,6 +42,7 @@ pub use lifecycle::{Binding, Exception};
 pub use lint::Finding;
 pub use position::LogPosition;
 pub use reader::PolicyError;
+pub use revocation::Revocation;
 pub use rule::{
     Approvals, Binds, Bom, Logged, Provenance, Reproduction, Rule, RuleResult, Signatures, Suites,
     UriPattern,

@@ -5,8 +5,8 @@
 use super::blobs;
 use super::engine::Family;
 use super::keys::{self, ReviewKind};
-use super::manifests;
 use super::txn::Txn;
+use super::{manifests, revocations};
 use crate::metadata::{
     BlobPlace, BlobRow, CollectRules, Collected, Error, LinkRow, ManifestRow, UploadRow,
 };
@@ -100,6 +100,9 @@ fn review_manifest(
     if let Some(subject) = row.subject
         && txn.has(Family::Manifest, &keys::repo_digest(&repo, &subject))?
     {
+        return Ok(true);
+    }
+    if revocations::is_kept(txn, &repo, &digest, &row)? {
         return Ok(true);
     }
     if !rules.untagged_manifests || row.pin_until >= rules.now {

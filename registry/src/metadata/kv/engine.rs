@@ -54,7 +54,7 @@ pub enum Family {
     Account,
     /// id -> API token.
     Token,
-    /// name -> value of the server's own.
+    /// name -> value of the server's own; `revoked/` subject, word -> [`crate::metadata::RevocationRow`].
     Server,
 }
 

@@ -9,7 +9,7 @@ use super::engine::Family;
 use super::keys::{self, EdgeKind, ReviewKind};
 use super::reach::{self, Reach};
 use super::txn::Txn;
-use super::{policies, tags};
+use super::{policies, revocations, tags};
 use crate::metadata::{
     BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, PutManifest, PutOutcome,
     Referrer, Refusal, TagClass, TagCondition,
@@ -92,6 +92,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
             changed = true;
         }
     }
+    revocations::keep_pushed(txn, &put)?;
     let change = tags::Change {
         repo: &put.repo,
         by: &put.by,
@@ -146,6 +147,10 @@ fn check_admission(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
     if reach::referrers(txn, &put.repo, put.manifest.digest())? != put.referrers {
         return Err(rejudge());
     }
+    let revoked = revocations::of(txn, put.manifest.digest())?;
+    if !revoked.iter().map(|kept| &kept.word).eq(&put.revocations) {
+        return Err(rejudge());
+    }
     for evidence in admission.evidence() {
         if !txn.has(Family::Manifest, &keys::repo_digest(&put.repo, evidence))? {
             return Err(rejudge());
@@ -155,7 +160,7 @@ fn check_admission(txn: &mut Txn<'_>, put: &PutManifest) -> Result<(), Stop> {
     if holds_until.is_some_and(|until| put.now >= until) {
         return Err(rejudge());
     }
-    policies::count_uses(txn, admission, put.now)
+    policies::count_uses(txn, admission.manifest(), admission.exceptions(), put.now)
 }
 
 /// Whether a policy is the one in force.
@@ -344,6 +349,9 @@ pub(super) fn delete(
     let Some(row) = txn.row::<ManifestRow>(Family::Manifest, &key)? else {
         return Err(Stop::Refused(Refusal::NotFound));
     };
+    if revocations::is_kept(txn, repo, digest, &row)? {
+        return Err(Stop::Refused(Refusal::Final));
+    }
     let is_release = class == TagClass::Immutable && is_tagged(txn, repo, digest)?;
     if row.held > 0 || is_release || is_needed_evidence(txn, repo, digest, &row)? {
         return Err(Stop::Refused(Refusal::Held));
@@ -427,10 +435,26 @@ pub(super) fn releases_with(
             continue;
         }
         let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &digest))?;
-        if row.is_some_and(|row| row.tags > 0 && row.subject.is_none()) {
+        // What speaks of another manifest is a release only by a tag that can be one.
+        if let Some(row) = row
+            && row.tags > 0
+            && (row.subject.is_none() || is_tagged(txn, repo, &digest)?)
+        {
             found.push(digest);
         }
         work.extend(reach::parents(txn, repo, &digest)?);
+    }
+    Ok(found)
+}
+
+/// Repositories that have a manifest. Looks into each, so it is for what hardly ever happens.
+pub(super) fn repositories_with(txn: &Txn<'_>, digest: &Digest) -> Result<Vec<RepoName>, Error> {
+    let mut found = Vec::new();
+    for (key, _) in txn.scan(Family::Repository, b"", b"", usize::MAX)? {
+        let repo = keys::read_repo(&key)?.0;
+        if txn.has(Family::Manifest, &keys::repo_digest(&repo, digest))? {
+            found.push(repo);
+        }
     }
     Ok(found)
 }

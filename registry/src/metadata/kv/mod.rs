@@ -18,6 +18,7 @@ mod manifests;
 pub mod memory;
 mod policies;
 mod reach;
+mod revocations;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 mod tags;
@@ -25,9 +26,9 @@ mod txn;
 
 use super::{
     Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
-    ExceptionUses, Judged, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis, NewBlob,
-    PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome, Referrer,
-    Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
+    ExceptionUses, Judged, KeptRevocation, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis,
+    NewBlob, PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome,
+    Referrer, Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -590,6 +591,44 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                     .is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted));
                 Ok(wanted.then_some(descriptor))
             })
+        })
+    }
+
+    fn revocations<'a>(&'a self, subject: &'a Digest) -> Answer<'a, Vec<KeptRevocation>> {
+        Box::pin(async move {
+            let prefix = revocations::prefix(subject);
+            self.list(
+                Family::Server,
+                &prefix,
+                &prefix,
+                usize::MAX,
+                |key, value| revocations::read(&key[prefix.len()..], value).map(Some),
+            )
+        })
+    }
+
+    fn keep_revocation<'a>(
+        &'a self,
+        subject: &'a Digest,
+        kept: KeptRevocation,
+    ) -> Answer<'a, bool> {
+        let subject = *subject;
+        Box::pin(async move {
+            self.write(move |txn| revocations::keep(txn, &subject, &kept))
+                .await
+        })
+    }
+
+    fn repositories_with<'a>(&'a self, manifest: &'a Digest) -> Answer<'a, Vec<RepoName>> {
+        Box::pin(async move {
+            // As many lookups as there are repositories: no work for a thread that answers requests.
+            let (engine, manifest) = (self.engine.clone(), *manifest);
+            tokio::task::spawn_blocking(move || {
+                let nothing = engine::Changes::new();
+                manifests::repositories_with(&Txn::new(&*engine, &nothing), &manifest)
+            })
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?
         })
     }
 

@@ -8,14 +8,15 @@ use super::{Stop, events, key_events, keys};
 use crate::metadata::{
     Error, Event, EventKind, ExceptionUses, Millis, PolicyChange, PullNote, PullRow, Refusal,
 };
-use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
+use sealstone_spec::policy::ExceptionUse;
 use std::collections::BTreeSet;
 
 /// Name of the server value that holds the signed document in force.
 pub(super) const DOCUMENT: &[u8] = b"policy-document";
-/// Name of the server value that holds the policy under which every tag was judged.
-pub(super) const JUDGED: &[u8] = b"policy-judged";
+/// Name of the server value that holds the policy under which every tag was judged. It was `policy-judged` while judging
+/// neither kept revocations nor counted uses of exceptions: a store of that time is judged once more when it is started.
+pub(super) const JUDGED: &[u8] = b"policy-judged/2";
 /// What the names of server values begin with that count uses of exceptions.
 pub(super) const USES: &[u8] = b"use/";
 
@@ -66,14 +67,16 @@ fn use_prefix(exception: &str) -> Vec<u8> {
     [USES, exception.as_bytes(), &[0]].concat()
 }
 
-/// Counts the exceptions that an admission makes use of; refused if one was used up meanwhile.
+/// Counts a manifest under the exceptions that let it through, once however often it is; refused if one was used up
+/// meanwhile by others.
 pub(super) fn count_uses(
     txn: &mut Txn<'_>,
-    admission: &Admission,
+    manifest: &Digest,
+    exceptions: &[ExceptionUse],
     now: Millis,
 ) -> Result<(), Stop> {
-    for exception in admission.exceptions() {
-        let key = use_key(&exception.key, admission.manifest());
+    for exception in exceptions {
+        let key = use_key(&exception.key, manifest);
         if txn.has(Family::Server, &key)? {
             continue;
         }

@@ -6,7 +6,7 @@ use super::engine::Family;
 use super::keys;
 use super::reach::{self, Reach};
 use super::txn::{Txn, decode};
-use super::{events, manifests};
+use super::{events, manifests, policies, revocations};
 use crate::metadata::{
     Error, Event, EventKind, Judged, ManifestRow, Millis, NewTag, Refusal, TagClass, TagCondition,
     TagRow,
@@ -15,6 +15,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::policy::ExceptionUse;
 
 /// Who changes a tag, where and when.
 #[derive(Clone, Copy)]
@@ -179,7 +180,8 @@ pub(super) fn show(
 }
 
 /// Applies a verdict to a tag; `true` if that changed anything. One that was made of another policy or of other
-/// evidence than there is now is refused: it must not undo what a newer one did.
+/// evidence than there is now is refused: it must not undo what a newer one did. What is shown on an exception counts
+/// as released under it, as if it had been pushed now.
 pub(super) fn show_judged(
     txn: &mut Txn<'_>,
     repo: &RepoName,
@@ -189,16 +191,26 @@ pub(super) fn show_judged(
 ) -> Result<bool, Stop> {
     let row = txn.row::<TagRow>(Family::Tag, &keys::repo_text(repo, tag.as_str()))?;
     let names_it = |row: &TagRow| !row.tombstone && row.digest == judged.manifest;
-    if !row.is_some_and(|row| names_it(&row) && row.visible != visible) {
+    let Some(row) = row.filter(names_it) else {
+        return Ok(false);
+    };
+    // Also where it is shown already: what was released before its rule came has not been counted.
+    let due: &[ExceptionUse] = match visible {
+        true => &judged.exceptions,
+        false => &[],
+    };
+    if row.visible == visible && due.is_empty() {
         return Ok(false);
     }
     let key = keys::repo_digest(repo, &judged.manifest);
     let manifest = txn.row::<ManifestRow>(Family::Manifest, &key)?;
     let is_current = manifest.is_some_and(|row| row.evidence == judged.evidence)
+        && revocations::of(txn, &judged.manifest)?.len() == judged.revocations
         && manifests::is_policy(txn, &judged.policy)?;
     if !is_current {
         return Err(Stop::Refused(Refusal::Rejudge));
     }
+    policies::count_uses(txn, &judged.manifest, due, judged.now)?;
     Ok(show(txn, repo, tag, &judged.manifest, visible)?)
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::*;
-use crate::metadata::{PutManifest, PutOutcome, Refusal, TagClass};
+use crate::metadata::{Judged, PutManifest, PutOutcome, Refusal, TagClass};
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{SecretKey, Signer as _};
@@ -12,6 +12,7 @@ use sealstone_spec::media;
 use sealstone_spec::policy::{Case, Circumstances, Evidence, Policy, Time};
 use sealstone_spec::sigstore::{SigstoreBundle, referrer_manifest};
 use sealstone_spec::statement::{Statement, Subject, predicate};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const RELEASES: [TagClass; 2] = [TagClass::Immutable, TagClass::Mutable];
@@ -245,4 +246,60 @@ pub(crate) async fn what_came_after_it_was_judged_is_seen(store: Arc<dyn Store>)
     }
     let outcome = try_put(&*store, put(&here, &manifest, TagClass::Immutable, &["v1"])).await;
     assert_eq!(outcome, Ok(PutOutcome::Created));
+}
+
+/// A policy that asks for a signature, and lets one manifest through without.
+fn excepting_one() -> Policy {
+    let line = |seed: u8| {
+        let key = SecretKey::ed25519_from_seed(&[seed; 32]).unwrap();
+        key.public_key().to_openssh()
+    };
+    let text = format!(
+        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2100-01-01T00:00:00Z\"\n[roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+         [[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [\"{}\"]\n\
+         [[scope]]\nrepositories = [\"**\"]\n[[scope.require]]\nrule = \"signatures\"\n\
+         [[exception]]\nid = \"EX-1\"\nrepositories = [\"**\"]\nrule = \"signatures\"\nreason = \"late\"\nticket = \"OPS-1\"\n\
+         approved_by = [\"alice\"]\nexpires = \"2099-01-01T00:00:00Z\"\nmax_uses = 1\n",
+        line(1),
+        line(2)
+    );
+    Policy::parse(&text).unwrap()
+}
+
+pub(crate) async fn what_is_shown_on_an_exception_is_counted(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let policy = excepting_one();
+    let (one, two) = (image(&*store, "one").await, image(&*store, "two").await);
+    // Released while nothing was asked for.
+    for (manifest, name) in [(&one, "v1"), (&two, "v2")] {
+        let put = put(&here, manifest, TagClass::Immutable, &[name]);
+        try_put(&*store, put).await.unwrap();
+    }
+    store.set_policy(*policy.digest()).await.unwrap();
+    let apply = async |manifest: &VerifiedManifest, name: &str, visible: bool| {
+        let case = Case::new(&here, *manifest.digest(), manifest.size());
+        let now = Circumstances::at(Time::from_seconds(NOW / 1000));
+        let admission = policy.judge(&here, &case, &now).unwrap();
+        let judged = Judged {
+            exceptions: admission.exceptions().to_vec(),
+            ..judged(&*store, &here, *manifest.digest()).await
+        };
+        let applied = store.show_tag(&here, &tag(name), judged, visible);
+        applied.await.unwrap()
+    };
+    // It is shown already, and counts all the same; once.
+    for _ in 0..2 {
+        assert_eq!(apply(&one, "v1", true).await, Ok(false));
+        let uses = store.exception_uses().await.unwrap();
+        assert_eq!(uses["policy:EX-1"], BTreeSet::from([*one.digest()]));
+    }
+    // So it is used up for another, and for that alone.
+    assert_eq!(apply(&two, "v2", true).await, Err(Refusal::Rejudge));
+    assert_eq!(apply(&two, "v2", false).await, Ok(true));
+    assert_eq!(apply(&two, "v2", true).await, Err(Refusal::Rejudge));
+    assert!(!sees(&*store, &here, two.digest()).await);
+    assert_eq!(apply(&one, "v1", false).await, Ok(true));
+    assert_eq!(apply(&one, "v1", true).await, Ok(true));
+    assert!(sees(&*store, &here, one.digest()).await);
+    assert_eq!(store.exception_uses().await.unwrap().len(), 1);
 }

@@ -239,6 +239,8 @@ pub(crate) fn put(
         tags: tags.iter().map(|name| new_tag(name, class)).collect(),
         admission: Some(admit(repo, manifest)),
         referrers: Vec::new(),
+        revocations: Vec::new(),
+        revokes: None,
         statements_due: false,
         by: "user:tester".into(),
         now: NOW,
@@ -272,10 +274,20 @@ pub(crate) async fn try_put(store: &dyn Store, put: PutManifest) -> Result<PutOu
         .unwrap()
 }
 
-/// The same put, as if it had been judged on what speaks of its manifest now.
+/// The same put, as if it had been judged on what speaks of its manifest now, and revokes it.
 pub(crate) async fn judged_now(store: &dyn Store, put: PutManifest) -> PutManifest {
     let referrers = referrers_of(store, &put.repo, put.manifest.digest()).await;
-    PutManifest { referrers, ..put }
+    PutManifest {
+        referrers,
+        revocations: words_of(store, put.manifest.digest()).await,
+        ..put
+    }
+}
+
+/// What a manifest was revoked with.
+pub(crate) async fn words_of(store: &dyn Store, subject: &Digest) -> Vec<Digest> {
+    let kept = store.revocations(subject).await.unwrap().into_iter();
+    kept.map(|kept| kept.word).collect()
 }
 
 pub(crate) async fn referrers_of(
@@ -295,6 +307,9 @@ pub(crate) async fn judged(store: &dyn Store, repo: &RepoName, manifest: Digest)
         manifest,
         policy: store.policy().await.unwrap().unwrap(),
         evidence: row.map_or(0, |row| row.evidence),
+        revocations: words_of(store, &manifest).await.len(),
+        exceptions: Vec::new(),
+        now: NOW,
     }
 }
 

@@ -463,16 +463,16 @@ pub(crate) async fn a_verdict_counts_while_its_policy_and_evidence_are_there(
             .unwrap()
     };
     // One that was made before the evidence came does not undo what followed from it.
-    assert_eq!(apply(before).await, Err(Refusal::Rejudge));
+    assert_eq!(apply(before.clone()).await, Err(Refusal::Rejudge));
     let now = judged(&*store, &here, digest).await;
     let other_policy = Judged {
         policy: Digest::sha256(b"another"),
-        ..now
+        ..now.clone()
     };
     assert_eq!(apply(other_policy).await, Err(Refusal::Rejudge));
     assert!(!sees(&*store, &here, &digest).await);
-    assert_eq!(apply(now).await, Ok(true));
-    assert_eq!(apply(now).await, Ok(false));
+    assert_eq!(apply(now.clone()).await, Ok(true));
+    assert_eq!(apply(now.clone()).await, Ok(false));
     // No number comes twice: not when evidence goes and comes, nor when the manifest does.
     let mut seen = vec![before.evidence, now.evidence];
     delete_tag(&*store, &here, "v1").await.unwrap();

@@ -1,0 +1,133 @@
+//! Which evidence revokes what it is attached to, found without a case.
+//!
+//! A revocation is final, so whoever keeps evidence has to know one when it comes: it is kept for ever, and heard wherever
+//! the same manifest is. Owns the name of its words. Whether they count is decided with all other evidence, each time anew.
+//! Invariant: a name stands for a key and what was signed with it. Whoever attaches the same once more, in other
+//! wrapping, makes no other name, so nobody but the holder of a key makes more of them.
+
+use super::Policy;
+use super::evidence::Evidence;
+use super::identity::Status;
+use super::lifecycle::REVOCATION;
+use crate::digest::Digest;
+use crate::statement::VerifiedStatement;
+
+/// A revocation, by a key that may revoke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revocation {
+    /// The manifest that is revoked.
+    pub subject: Digest,
+    /// The name of the words.
+    pub word: Digest,
+    /// Whether the key is neither retired nor revoked. The words of another count only where a log holds them.
+    pub by_active_key: bool,
+}
+
+impl Policy {
+    /// Reads a piece of evidence as a revocation of what it is attached to; `None` if it is none, or not by a key that may
+    /// revoke. The size of the manifest is believed, because only who has that can compare.
+    pub fn revocation(&self, item: &Evidence) -> Option<Revocation> {
+        let subject = item.subject()?;
+        let bundle = item.read(&subject.digest, subject.size).ok()?;
+        let mut keys = self
+            .identities()
+            .iter()
+            .flat_map(|identity| &identity.keys)
+            .filter(|key| bundle.may_be_by(&key.public));
+        let (key, envelope) = keys.find_map(|key| {
+            let envelope = bundle.envelope().verify(&key.public).ok()?;
+            Some((key, envelope))
+        })?;
+        let mut roles = self.authority().revoke.iter();
+        if !roles.any(|role| key.roles.contains(role)) {
+            return None;
+        }
+        let statement = VerifiedStatement::check(&envelope, &[REVOCATION], &subject.digest).ok()?;
+        let name = format!("{} {}", key.id(), statement.payload_digest());
+        Some(Revocation {
+            subject: subject.digest,
+            word: Digest::sha256(name.as_bytes()),
+            by_active_key: key.status == Status::Active,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixtures::{ed25519, evidence, manifest, referrer_to, statement};
+    use crate::key::{SecretKey, Signer as _};
+    use crate::manifest::Descriptor;
+    use crate::policy::{Time, lifecycle};
+    use crate::sigstore::{SigstoreBundle, referrer_manifest};
+    use crate::statement::{Statement, Subject};
+
+    fn policy() -> Policy {
+        let line = |seed: u8| ed25519(seed).public_key().to_openssh();
+        let text = format!(
+            "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2100-01-01T00:00:00Z\"\n[roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+             [[identity]]\nname = \"sam\"\nroles = [\"security\"]\nkeys = [\"{}\", {{ key = \"{}\", status = \"retired\", valid_until_index = 9 }}]\n\
+             [[identity]]\nname = \"eva\"\nroles = [\"evaluator\"]\nkeys = [\"{}\"]\n",
+            line(1),
+            line(2),
+            line(3),
+            line(4)
+        );
+        Policy::parse(&text).unwrap()
+    }
+
+    fn revoke(reason: &str) -> Statement {
+        let subject = vec![Subject::new("m", manifest().digest())];
+        lifecycle::revocation(subject, reason, Time::from_seconds(0))
+    }
+
+    fn heard(
+        statement: &Statement,
+        signer: &SecretKey,
+        subject: &Descriptor,
+    ) -> Option<Revocation> {
+        let bundle = SigstoreBundle::sign(statement, signer).unwrap().to_bytes();
+        let item = evidence(referrer_to(subject, &bundle), bundle);
+        policy().revocation(&item)
+    }
+
+    #[test]
+    fn only_the_words_of_who_may_revoke_are_a_revocation() {
+        let (words, subject) = (revoke("leaked"), manifest().descriptor());
+        let found = heard(&words, &ed25519(2), &subject).unwrap();
+        assert_eq!(found.subject, *manifest().digest());
+        assert!(found.by_active_key);
+        assert!(!heard(&words, &ed25519(3), &subject).unwrap().by_active_key);
+        // Another role, nobody of the policy, a root.
+        for seed in [4, 5, 1] {
+            assert_eq!(heard(&words, &ed25519(seed), &subject), None, "{seed}");
+        }
+        // Something else by the same key, and the same about another manifest than it is attached to.
+        let signature = statement(manifest().digest());
+        assert_eq!(heard(&signature, &ed25519(2), &subject), None);
+        let other = Descriptor::new(subject.media_type, Digest::sha256(b"other"), subject.size);
+        assert_eq!(heard(&words, &ed25519(2), &other), None);
+    }
+
+    #[test]
+    fn the_same_words_have_one_name_however_they_are_attached() {
+        let subject = manifest().descriptor();
+        let bundle = SigstoreBundle::sign(&revoke("leaked"), &ed25519(2)).unwrap();
+        let bundle = bundle.to_bytes();
+        let names: Vec<Digest> = ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]
+            .into_iter()
+            .map(|created| {
+                let referrer = referrer_manifest(&subject, &bundle, "x", created);
+                let item = evidence(referrer, bundle.clone());
+                policy().revocation(&item).unwrap().word
+            })
+            .collect();
+        assert_eq!(names[0], names[1]);
+        let other = heard(&revoke("broken"), &ed25519(2), &subject).unwrap();
+        assert_ne!(other.word, names[0]);
+        let by_another = heard(&revoke("leaked"), &ed25519(3), &subject).unwrap();
+        assert_ne!(by_another.word, names[0]);
+    }
+}
