@@ -12,10 +12,13 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::Policy;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Rows looked at in one step of a collection, so that writers never wait long.
-const STEP: usize = 200;
+/// Rows looked at in one step of a collection. A step takes the one thread that writes, so this bounds how long a push
+/// waits for it: about a millisecond.
+const STEP: usize = 32;
+/// Objects of the trash that are listed at once.
+const TRASH_PAGE: usize = 200;
 
 /// What the server does by the clock, and remembers the last success of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +135,7 @@ impl Registry {
         };
         let mut cursor = None;
         loop {
+            let started = Instant::now();
             let Collected {
                 manifests,
                 links,
@@ -140,6 +144,7 @@ impl Registry {
                 uploads,
                 next,
             } = self.metadata().collect(rules, cursor, STEP).await?;
+            let took = started.elapsed();
             report.manifests += manifests;
             report.links += links;
             report.blobs += blobs;
@@ -155,6 +160,8 @@ impl Registry {
             if cursor.is_none() {
                 break;
             }
+            // Half of the time is the writers', however much there is to collect.
+            tokio::time::sleep(took).await;
         }
         if !dry_run {
             self.empty_trash(&mut report).await?;
@@ -171,7 +178,7 @@ impl Registry {
     async fn empty_trash(&self, report: &mut SweepReport) -> Result<(), Error> {
         let mut after = None;
         loop {
-            let due = self.metadata().trash_due(self.now(), after, STEP).await?;
+            let due = self.metadata().trash_due(self.now(), after, TRASH_PAGE).await?;
             let Some(last) = due.last() else {
                 return Ok(());
             };
