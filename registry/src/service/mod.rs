@@ -4,6 +4,7 @@
 //! could be confused with. `api` holds a [`Registry`] and cannot reach the stores behind it.
 
 mod blob;
+mod body;
 mod contributor;
 mod error;
 mod judge;
@@ -17,6 +18,7 @@ mod upload;
 mod witnessed;
 
 pub use blob::{BlobBody, BlobFacts, ReadableBlob};
+pub use body::Body;
 pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
@@ -26,7 +28,7 @@ pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
 pub use push::{PushManifest, Pushed};
-pub use upload::{BeginUpload, Begun, Body, Received};
+pub use upload::{BeginUpload, Begun, Received};
 
 use crate::blobs::BlobStore;
 use crate::clock::Clock;

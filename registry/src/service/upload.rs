@@ -1,26 +1,21 @@
 //! Receiving blobs: sessions that survive broken connections and restarts.
 
+use super::body::{Body, Small, read_small};
 use super::{Contributor, Error, Registry};
-use crate::blobs::{self, Batch, INLINE_LIMIT, SealedBytes, StagedUpload};
+use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
     CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, StoredAlgorithm, UploadId, UploadRow,
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::range::UploadRange;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Bytes after which progress is noted: what a restart hashes again at most.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// How long a request waits for another that writes to the same upload, before it is told so. A client
 /// whose connection broke comes back sooner than the server sees the break.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
-
-/// Pieces of a request's body. The error is the reason why it ended early.
-pub type Body = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
 
 /// How a client begins an upload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -410,7 +405,7 @@ impl Registry {
         }
     }
 
-    async fn checkpoint(
+    pub(super) async fn checkpoint(
         &self,
         id: UploadId,
         upload: &StagedUpload,
@@ -440,111 +435,6 @@ impl Registry {
         }
         removed.is_ok()
     }
-
-    /// Writes a body to the upload, collecting the next batch while the last is hashed and written.
-    /// The second result says whether the body came to its end.
-    async fn take_body(
-        &self,
-        upload: Box<StagedUpload>,
-        first: Vec<Bytes>,
-        body: Body,
-    ) -> (Result<Box<StagedUpload>, Error>, Result<(), Error>) {
-        let id = upload.id();
-        let mut noted = upload.offset();
-        let mut batch = upload.batch_after(None);
-        let mut writer = Writer::Idle(upload);
-        let mut ended = Ok(());
-        let mut pieces = stream::iter(first.into_iter().map(Ok)).chain(body);
-        loop {
-            let (mut piece, is_last) = match pieces.next().await {
-                Some(Ok(piece)) => (piece, false),
-                Some(Err(reason)) => {
-                    ended = Err(Error::BodyInterrupted(reason));
-                    (Bytes::new(), true)
-                }
-                None => (Bytes::new(), true),
-            };
-            batch.fill(&mut piece);
-            while batch.is_full() || (is_last && !batch.is_empty()) {
-                let upload = match writer.wait().await {
-                    Ok(upload) => upload,
-                    Err(error) => return (Err(error), ended),
-                };
-                if upload.offset() - noted >= CHECKPOINT_BYTES {
-                    noted = upload.offset();
-                    if let Err(error) = self.checkpoint(id, &upload, false).await {
-                        return (Err(error), ended);
-                    }
-                }
-                self.inner.metrics.bytes_received.inc_by(batch.len() as u64);
-                let next = upload.batch_after(Some(&batch));
-                writer = match Writer::start(upload, std::mem::replace(&mut batch, next)) {
-                    Ok(writer) => writer,
-                    Err(error) => return (Err(error), ended),
-                };
-                batch.fill(&mut piece);
-            }
-            if is_last {
-                return (writer.wait().await, ended);
-            }
-        }
-    }
-}
-
-/// The upload, here or with the blocking threads that hash and write a batch: the processor works on one while the
-/// disk works on the other.
-enum Writer {
-    Idle(Box<StagedUpload>),
-    Busy {
-        hashing: tokio::task::JoinHandle<Result<Box<StagedUpload>, blobs::Error>>,
-        writing: tokio::task::JoinHandle<Result<(), blobs::Error>>,
-    },
-}
-
-impl Writer {
-    fn start(mut upload: Box<StagedUpload>, batch: Batch) -> Result<Writer, Error> {
-        let batch = Arc::new(batch);
-        let job = upload.writing(&batch)?;
-        Ok(Writer::Busy {
-            writing: tokio::task::spawn_blocking(move || job.write()),
-            hashing: tokio::task::spawn_blocking(move || upload.hash(&batch).map(|()| upload)),
-        })
-    }
-
-    async fn wait(self) -> Result<Box<StagedUpload>, Error> {
-        match self {
-            Writer::Idle(upload) => Ok(upload),
-            Writer::Busy { hashing, writing } => {
-                // Both end before anybody hears of a failure of one.
-                let (hashed, written) = (hashing.await, writing.await);
-                written.map_err(|_| blobs::Error::Stopping)??;
-                Ok(hashed.map_err(|_| blobs::Error::Stopping)??)
-            }
-        }
-    }
-}
-
-enum Small {
-    Whole(Bytes),
-    Longer(Vec<Bytes>),
-}
-
-/// Reads a body as long as it fits into the metadata store.
-async fn read_small(body: &mut Body) -> Result<Small, Error> {
-    let mut pieces: Vec<Bytes> = Vec::new();
-    let mut len = 0;
-    while let Some(piece) = body.next().await {
-        let piece = piece.map_err(Error::BodyInterrupted)?;
-        len += piece.len() as u64;
-        pieces.push(piece);
-        if len > INLINE_LIMIT {
-            return Ok(Small::Longer(pieces));
-        }
-    }
-    Ok(Small::Whole(match pieces.len() {
-        1 => pieces.remove(0),
-        _ => Bytes::from(pieces.concat()),
-    }))
 }
 
 fn check_order(range: Option<&UploadRange>, offset: u64) -> Result<(), Error> {
