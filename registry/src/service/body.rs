@@ -2,7 +2,7 @@
 //!
 //! Does not own sessions, nor what becomes of the upload afterwards.
 
-use super::{Error, Registry};
+use super::{Contributor, Error, Registry};
 use crate::blobs::{self, Batch, INLINE_LIMIT, StagedUpload};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -15,15 +15,16 @@ const CHECKPOINT_BYTES: u64 = 64 << 20;
 pub type Body = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
 
 impl Registry {
-    /// Writes a body to the upload, collecting the next batch while the last is hashed and written.
-    /// The second result says whether the body came to its end.
+    /// Writes a body to the upload, collecting the next batch while the last is hashed and written. `hold` is what
+    /// [`Registry::hold`] said. The second result says whether the body came to its end.
     pub(super) async fn take_body(
         &self,
+        who: &Contributor,
         upload: Box<StagedUpload>,
         first: Vec<Bytes>,
         body: Body,
+        hold: Option<u64>,
     ) -> (Result<Box<StagedUpload>, Error>, Result<(), Error>) {
-        let id = upload.id();
         let mut noted = upload.offset();
         let mut batch = upload.batch_after(None);
         let mut writer = Writer::Idle(upload);
@@ -46,7 +47,8 @@ impl Registry {
                 };
                 if upload.offset() - noted >= CHECKPOINT_BYTES {
                     noted = upload.offset();
-                    if let Err(error) = self.checkpoint(id, &upload, false).await {
+                    let reserve = hold.map(|end| end.max(noted));
+                    if let Err(error) = self.checkpoint(who, &upload, false, reserve).await {
                         return (Err(error), ended);
                     }
                 }

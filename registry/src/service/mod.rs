@@ -14,6 +14,7 @@ mod notary;
 mod policy;
 mod pull;
 mod push;
+mod quota;
 mod upload;
 mod witnessed;
 
@@ -33,7 +34,7 @@ pub use upload::{BeginUpload, Begun, Received};
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::log::Log;
-use crate::metadata::{Metadata, Millis};
+use crate::metadata::{Metadata, Millis, Quota};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use judge::VerdictKey;
@@ -87,6 +88,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     lifetimes: Lifetimes,
+    quotas: Vec<Quota>,
     manifests: Cache<(RepoName, Digest), Bytes>,
     verdicts: Cache<VerdictKey, Arc<Verdict>>,
     waiting: witnessed::Waiting,
@@ -115,6 +117,7 @@ impl Registry {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         lifetimes: Lifetimes,
+        quotas: Vec<Quota>,
     ) -> Registry {
         let manifests = Cache::builder()
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len() + 300).unwrap_or(u32::MAX))
@@ -127,6 +130,7 @@ impl Registry {
             clock,
             metrics,
             lifetimes,
+            quotas,
             manifests,
             verdicts: Cache::new(VERDICTS),
             waiting: witnessed::Waiting::default(),

@@ -270,6 +270,8 @@ impl Registry {
             admission: None,
             referrers: Vec::new(),
             statements_due: false,
+            // Counted, and never refused.
+            quotas: Vec::new(),
             by: who.name(),
             now: self.now(),
             pin_until: self.pin_until(),

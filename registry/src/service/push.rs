@@ -136,7 +136,7 @@ impl Registry {
                     if matches!(refusal, Refusal::TagTaken { .. } | Refusal::TagBurnt { .. }) {
                         self.inner.metrics.tag_conflicts.inc();
                     }
-                    return Err(refusal.into());
+                    return Err(self.refused(who, refusal));
                 }
             }
         }
@@ -182,6 +182,7 @@ impl Registry {
             statements_due: needs_admission && self.states_releases(repo),
             admission,
             referrers,
+            quotas: self.quotas_for(who),
             by: who.name(),
             now: self.now(),
             pin_until: self.now()

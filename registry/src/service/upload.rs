@@ -22,6 +22,8 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 pub struct BeginUpload {
     /// The algorithm of the digest that it will name, if it says.
     pub algorithm: Option<Algorithm>,
+    /// Bytes for which room is to be held, if it says how many will come.
+    pub len: Option<u64>,
 }
 
 /// An upload that was begun.
@@ -75,7 +77,8 @@ impl Registry {
         who: &Contributor,
         begin: BeginUpload,
     ) -> Result<Begun, Error> {
-        self.blobs().staging().check_space(0)?;
+        let reserved = begin.len.unwrap_or(0);
+        self.blobs().staging().check_space(reserved)?;
         let id = UploadId(uuid::Uuid::now_v7());
         let row = UploadRow {
             id,
@@ -86,10 +89,13 @@ impl Registry {
             hash_state: Vec::new(),
             boot: None,
             sealing: false,
+            reserved,
             by: who.name(),
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
-        self.metadata().begin_upload(row).await?;
+        let quotas = self.quotas_for(who);
+        let begun = self.metadata().begin_upload(row, quotas).await?;
+        begun.map_err(|refusal| self.refused(who, refusal))?;
         self.inner.metrics.uploads_open.inc();
         Ok(Begun { id })
     }
@@ -97,20 +103,20 @@ impl Registry {
     /// Where an upload stands.
     pub async fn upload_status(&self, who: &Contributor, id: UploadId) -> Result<Received, Error> {
         // What was hashed again is noted, and not begun anew by each who asks.
-        self.to_its_end(who, id, move |registry, _, row| async move {
-            registry.stands_at(&row).await
+        self.to_its_end(who, id, move |registry, who, row| async move {
+            registry.stands_at(&who, &row).await
         })
         .await
     }
 
-    async fn stands_at(&self, row: &UploadRow) -> Result<Received, Error> {
+    async fn stands_at(&self, who: &Contributor, row: &UploadRow) -> Result<Received, Error> {
         if !self.blobs().has_staged(row) {
             return Ok(Received { offset: 0 });
         }
         let upload = self.resume(row).await?;
         if row.offset > 0 && row.boot.as_deref() != Some(upload.boot()) {
             // All of it was hashed again. The request that goes on from here should not have to do that once more.
-            self.checkpoint(row.id, &upload, false).await?;
+            self.checkpoint(who, &upload, false, None).await?;
         }
         Ok(Received {
             offset: upload.offset(),
@@ -153,28 +159,32 @@ impl Registry {
         announced: Option<u64>,
         body: Body,
     ) -> Result<Received, Error> {
-        self.to_its_end(who, id, move |registry, _, row| async move {
-            registry.add(&row, range, announced, body).await
+        self.to_its_end(who, id, move |registry, who, row| async move {
+            registry.add(&who, row, range, announced, body).await
         })
         .await
     }
 
     async fn add(
         &self,
-        row: &UploadRow,
+        who: &Contributor,
+        mut row: UploadRow,
         range: Option<UploadRange>,
         announced: Option<u64>,
         body: Body,
     ) -> Result<Received, Error> {
-        let mut upload = self.resume(row).await?;
+        let mut upload = self.resume(&row).await?;
         check_order(range.as_ref(), upload.offset())?;
         if let Some(len) = announced {
             upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
         }
         let start = upload.offset();
-        let (upload, ended) = self.take_body(upload, Vec::new(), body).await;
+        let hold = self.hold(who, &mut row, start, announced, None).await?;
+        let (upload, ended) = self.take_body(who, upload, Vec::new(), body, hold).await;
         let upload = upload?;
-        self.checkpoint(row.id, &upload, false).await?;
+        // Of what was announced, no more stays reserved than has come.
+        self.checkpoint(who, &upload, false, Some(upload.offset()))
+            .await?;
         ended?;
         check_length(range.as_ref(), upload.offset() - start)?;
         Ok(Received {
@@ -183,6 +193,7 @@ impl Registry {
     }
 
     /// Does something with an upload, behind whoever still writes to it, and to its end even if the caller goes away.
+    /// One for which a quota has no room is over: nothing that was received of it could ever be used.
     async fn to_its_end<T, F>(
         &self,
         who: &Contributor,
@@ -197,8 +208,20 @@ impl Registry {
         let task = async move {
             let _lock = registry.inner.locks.acquire(id).await?;
             let row = registry.upload_row(&who, id).await?;
-            let work = work(registry.clone(), who, row.clone());
-            registry.kept(&row, work).await
+            let work = work(registry.clone(), who.clone(), row.clone());
+            let done = registry.kept(&row, work).await;
+            let over = |error: &Error| matches!(error, Error::QuotaExceeded(_));
+            let failed = done.as_ref().err().map(over);
+            match failed {
+                None => {}
+                Some(false) => registry.let_go(&who, id).await,
+                Some(true) => {
+                    if let Err(error) = registry.abort(id).await {
+                        tracing::warn!(upload.id = %id, %error, "an upload that a quota has no room for stays until it expires");
+                    }
+                }
+            }
+            done
         };
         self.inner
             .tasks
@@ -266,6 +289,10 @@ impl Registry {
         let mut first = Vec::new();
         if !self.blobs().has_staged(&row) {
             check_order(range.as_ref(), 0)?;
+            if announced.is_some_and(|len| len > INLINE_LIMIT) {
+                self.hold(who, &mut row, 0, announced, Some(&digest))
+                    .await?;
+            }
             // Now the algorithm is certain, and no byte has been hashed with another.
             row.algorithm = StoredAlgorithm(digest.algorithm());
             match read_small(&mut body).await? {
@@ -284,14 +311,20 @@ impl Registry {
         }
         let start = upload.offset();
         debug_assert!(already == 0 || start == 0);
-        let (upload, ended) = self.take_body(upload, first, body).await;
+        let hold = self
+            .hold(who, &mut row, start, announced, Some(&digest))
+            .await?;
+        let (upload, ended) = self.take_body(who, upload, first, body, hold).await;
         let upload = upload?;
         if ended.is_err() {
-            self.checkpoint(row.id, &upload, false).await?;
+            // Whatever digest was named: nobody knows yet what this is, so it takes room like anything else.
+            self.checkpoint(who, &upload, false, Some(upload.offset()))
+                .await?;
         }
         ended?;
         check_length(range.as_ref(), upload.offset() - start)?;
-        self.checkpoint(row.id, &upload, true).await?;
+        let reserve = hold.map(|_| upload.offset());
+        self.checkpoint(who, &upload, true, reserve).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
         if sealed.size() <= INLINE_LIMIT {
             let bytes = blocking(move || sealed.read_all()).await?;
@@ -338,14 +371,15 @@ impl Registry {
                 }
             }
         }
-        let begun = self
-            .begin_upload(
-                who,
-                BeginUpload {
-                    algorithm: Some(digest.algorithm()),
-                },
-            )
-            .await?;
+        let len = match self.costs_nothing(who, &digest).await? {
+            true => None,
+            false => announced,
+        };
+        let begin = BeginUpload {
+            algorithm: Some(digest.algorithm()),
+            len,
+        };
+        let begun = self.begin_upload(who, begin).await?;
         let stored = self
             .finish_upload(who, begun.id, digest, None, announced, body)
             .await;
@@ -386,10 +420,12 @@ impl Registry {
             size,
             content,
             upload,
+            quotas: self.quotas_for(who),
             now: self.now(),
             pin_until: self.pin_until(),
         };
-        match self.metadata().commit_blob(blob).await? {
+        let committed = self.metadata().commit_blob(blob).await?;
+        match committed.map_err(|refusal| self.refused(who, refusal))? {
             outcome @ (CommitOutcome::Committed | CommitOutcome::Repaired) => {
                 if outcome == CommitOutcome::Repaired {
                     tracing::info!(blob.digest = %digest, by = who.name(), "a damaged blob came again and is whole");
@@ -405,23 +441,27 @@ impl Registry {
         }
     }
 
+    /// Notes how far an upload has come, and that it reserves so many bytes from here on.
     pub(super) async fn checkpoint(
         &self,
-        id: UploadId,
+        who: &Contributor,
         upload: &StagedUpload,
         sealing: bool,
+        reserve: Option<u64>,
     ) -> Result<(), Error> {
         let progress = Progress {
             offset: upload.offset(),
             hash_state: upload.hash_state(),
             boot: Some(upload.boot().to_owned()),
             sealing,
+            reserve,
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
-        if self.metadata().advance_upload(id, progress).await? {
-            Ok(())
-        } else {
-            Err(Error::UploadUnknown)
+        let (id, quotas) = (upload.id(), self.quotas_for(who));
+        match self.metadata().advance_upload(id, progress, quotas).await? {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::UploadUnknown),
+            Err(refusal) => Err(self.refused(who, refusal)),
         }
     }
 
