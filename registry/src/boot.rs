@@ -269,7 +269,7 @@ async fn open(
         clock,
         metrics,
         lifetimes,
-        Vec::new(),
+        config.quota.clone(),
     );
     let changed = registry.adopt_policy(right, policy, document).await?;
     if changed > 0 {
