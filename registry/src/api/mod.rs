@@ -133,7 +133,7 @@ impl App {
         let (label, outcome) = match path.as_str() {
             "/livez" => ("livez", Ok(ops::livez())),
             "/readyz" => ("readyz", Ok(ops::readyz(&self.inner.registry).await)),
-            "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry))),
+            "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry).await)),
             "/token" => (
                 "token",
                 token::token(&Context::new(self.clone(), &mut request), request).await,

@@ -29,7 +29,8 @@ pub(super) async fn readyz(registry: &Registry) -> Response<Body> {
         .build()
 }
 
-pub(super) fn metrics(registry: &Registry) -> Response<Body> {
+pub(super) async fn metrics(registry: &Registry) -> Response<Body> {
+    registry.show_quotas().await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, kind)

@@ -29,6 +29,7 @@ pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
 pub use push::{PushManifest, Pushed};
+pub use quota::{NamespaceUsage, QuotaLimits};
 pub use upload::{BeginUpload, Begun, Received};
 
 use crate::blobs::BlobStore;

@@ -4,8 +4,35 @@
 //! Invariant: what only reads or deletes asks nothing here.
 
 use super::{Contributor, Error, Registry};
-use crate::metadata::{Progress, Quota, Refusal, UploadId, UploadRow};
+use crate::metadata::{Progress, Quota, Refusal, UploadId, UploadRow, Usage};
+use crate::metrics::NamespaceLabel;
 use sealstone_spec::digest::Digest;
+use serde::Serialize;
+
+/// What a namespace holds, and what it may hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamespaceUsage {
+    /// Its name; empty for the whole registry.
+    pub namespace: String,
+    /// What is there.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// What is set for this very namespace; those above it and below it may have quotas as well.
+    pub quota: Option<QuotaLimits>,
+}
+
+/// The limits of a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QuotaLimits {
+    /// Bytes.
+    pub bytes: Option<u64>,
+    /// Blobs and manifests.
+    pub objects: Option<u64>,
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
 
 impl Registry {
     /// Those that must leave room for what somebody adds. What the registry itself says is counted and never refused.
@@ -17,12 +44,65 @@ impl Registry {
         self.inner.quotas.iter().filter(applies).cloned().collect()
     }
 
-    /// The error for a refusal by the metadata store. A quota's is logged: somebody has to make room.
+    /// The error for a refusal by the metadata store. A quota's is counted and logged: somebody has to make room.
     pub(super) fn refused(&self, who: &Contributor, refusal: Refusal) -> Error {
         if let Refusal::QuotaExceeded(exceeded) = &refusal {
+            let refusals = &self.inner.metrics.quota_refusals;
+            let label = NamespaceLabel::of(&exceeded.namespace);
+            refusals.get_or_create(&label).inc();
             tracing::warn!(repo.name = %who.repository(), by = who.name(), reason = %exceeded, "refused by a quota");
         }
         refusal.into()
+    }
+
+    /// What a namespace holds; nothing for one that nobody has pushed to.
+    pub async fn usage(&self, namespace: &str) -> Result<NamespaceUsage, Error> {
+        let mut quotas = self.inner.quotas.iter();
+        let quota = quotas.find(|quota| quota.namespace == namespace);
+        Ok(NamespaceUsage {
+            namespace: namespace.to_owned(),
+            usage: self.metadata().usage(namespace).await?,
+            quota: quota.map(|quota| QuotaLimits {
+                bytes: quota.bytes,
+                objects: quota.objects,
+            }),
+        })
+    }
+
+    /// Shows how much is used of each quota. Only of those: a label for each repository would have no end.
+    pub async fn show_quotas(&self) {
+        let metrics = &self.inner.metrics;
+        for quota in &self.inner.quotas {
+            let label = NamespaceLabel::of(&quota.namespace);
+            let usage = match self.metadata().usage(&quota.namespace).await {
+                Ok(usage) => usage,
+                Err(error) => {
+                    tracing::warn!(namespace = quota.namespace, %error, "it is not known how much is used of a quota");
+                    continue;
+                }
+            };
+            for (limit, used, limits, uses) in [
+                (
+                    quota.bytes,
+                    usage.taken(),
+                    &metrics.quota_bytes,
+                    &metrics.quota_used_bytes,
+                ),
+                (
+                    quota.objects,
+                    usage.objects(),
+                    &metrics.quota_objects,
+                    &metrics.quota_used_objects,
+                ),
+            ] {
+                if let Some(limit) = limit {
+                    limits.get_or_create(&label).set(gauge(limit));
+                    uses.get_or_create(&label).set(gauge(used));
+                }
+            }
+            // So that an alert on a rate sees the first one.
+            drop(metrics.quota_refusals.get_or_create(&label));
+        }
     }
 
     /// Whether the repository has a blob, so that it costs nothing to send it again: whole, or to repair it. Asked only
