@@ -83,7 +83,8 @@ impl<E: Engine> std::fmt::Debug for KvMetadata<E> {
 }
 
 impl<E: Engine> KvMetadata<E> {
-    /// Starts the store over an engine. `observe` is told how long each group of writes took.
+    /// Starts the store over an engine. `observe` is told how long each group of writes took. What a build wrote that
+    /// did not count usage is counted first, which takes as long as reading every link and every manifest's row.
     ///
     /// # Errors
     /// If the engine holds another version of the key layout, or no thread can be started.
