@@ -288,6 +288,7 @@ async fn open(
         clock,
         metrics,
         lifetimes,
+        config.quota.clone(),
     );
     if has_lost {
         tracing::error!(

@@ -3,7 +3,10 @@
 //! `SEALSTONE__SECTION__KEY` overrides `key` of `[section]`. A key that is not known is an error, with its
 //! line. The commented reference is deploy/config/sealstone.toml; a test compares it with these defaults.
 
+mod quotas;
+
 use crate::auth::AccessRules;
+use crate::metadata::Quota;
 use crate::service::ReleaseStatements;
 use sealstone_spec::log::{VerifierKey, is_key_name};
 use serde::{Deserialize, Serialize};
@@ -33,6 +36,8 @@ pub struct Config {
     pub statements: Statements,
     /// What is logged, and how.
     pub log: Log,
+    /// What namespaces may hold at most; without any, pushes are refused only where the disk is full.
+    pub quota: Vec<Quota>,
     /// Who may do what.
     pub access: AccessRules,
 }
@@ -436,7 +441,7 @@ impl Config {
                 "auth.token_seconds must be at least 60: clients take shorter ones for 60",
             );
         }
-        Ok(())
+        quotas::check(&self.quota)
     }
 
     /// Longest wait for the next bytes of a body.
@@ -569,6 +574,18 @@ mod tests {
     }
 
     #[test]
+    fn quotas_come_from_the_file_or_from_a_variable() {
+        let config = load("[[quota]]\nnamespace = \"a\"\nbytes = 7\n", &[]).unwrap();
+        assert_eq!(config.quota[0].bytes, Some(7));
+        let variable = "[{ namespace = \"b\", objects = 9 }]";
+        let config = load("", &[("SEALSTONE__QUOTA", variable)]).unwrap();
+        assert_eq!(config.quota[0].namespace, "b");
+        assert_eq!(config.quota[0].objects, Some(9));
+        let error = load("[[quota]]\nnamespace = \"a\"\n", &[]).unwrap_err();
+        assert!(error.to_string().contains("limits nothing"), "{error}");
+    }
+
+    #[test]
     fn plain_http_is_for_loopback_unless_allowed() {
         assert!(
             load("[server]\nlisten = \"0.0.0.0:5000\"\n", &[])
@@ -617,6 +634,9 @@ mod tests {
             "tls_key",
             "origin",
             "key",
+            "namespace",
+            "bytes",
+            "objects",
         ] {
             assert!(text.contains(&format!("# {key} =")), "{key}");
         }

@@ -42,6 +42,26 @@ pub struct ResultLabel {
     pub result: &'static str,
 }
 
+/// A namespace that the operator has set a quota for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NamespaceLabel {
+    /// Its name; `/`, which no repository is called, for the whole registry: a label without a value is none.
+    pub namespace: String,
+}
+
+impl NamespaceLabel {
+    /// The label of a namespace.
+    pub fn of(namespace: &str) -> NamespaceLabel {
+        let shown = match namespace {
+            "" => "/",
+            name => name,
+        };
+        NamespaceLabel {
+            namespace: shown.to_owned(),
+        }
+    }
+}
+
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, 2.5, 14))
 }
@@ -104,6 +124,16 @@ pub struct Metrics {
     pub log_witness_failures: Counter,
     /// Statements that the registry signed itself.
     pub statements: Counter,
+    /// Bytes that a quota allows.
+    pub quota_bytes: Family<NamespaceLabel, Gauge>,
+    /// Bytes that are taken of them, or held for uploads.
+    pub quota_used_bytes: Family<NamespaceLabel, Gauge>,
+    /// Blobs and manifests that a quota allows.
+    pub quota_objects: Family<NamespaceLabel, Gauge>,
+    /// Blobs and manifests that are there.
+    pub quota_used_objects: Family<NamespaceLabel, Gauge>,
+    /// Pushes that a quota had no room for.
+    pub quota_refusals: Family<NamespaceLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -259,6 +289,36 @@ impl Default for Metrics {
             "Statements that the registry signed itself",
             statements.clone(),
         );
+        let quota_bytes = Family::default();
+        registry.register(
+            "quota_bytes",
+            "Bytes that the quota of a namespace allows",
+            quota_bytes.clone(),
+        );
+        let quota_used_bytes = Family::default();
+        registry.register(
+            "quota_used_bytes",
+            "Bytes that are taken of a quota, or held for uploads",
+            quota_used_bytes.clone(),
+        );
+        let quota_objects = Family::default();
+        registry.register(
+            "quota_objects",
+            "Blobs and manifests that the quota of a namespace allows",
+            quota_objects.clone(),
+        );
+        let quota_used_objects = Family::default();
+        registry.register(
+            "quota_used_objects",
+            "Blobs and manifests that are there of a quota",
+            quota_used_objects.clone(),
+        );
+        let quota_refusals = Family::default();
+        registry.register(
+            "quota_refusals",
+            "Pushes that a quota had no room for",
+            quota_refusals.clone(),
+        );
         registry.register(
             "build",
             "The server",
@@ -293,6 +353,11 @@ impl Default for Metrics {
             log_witnessed_size,
             log_witness_failures,
             statements,
+            quota_bytes,
+            quota_used_bytes,
+            quota_objects,
+            quota_used_objects,
+            quota_refusals,
         }
     }
 }

@@ -39,6 +39,7 @@ mod pack_recipe;
 mod policy;
 mod policy_desk;
 mod project_desk;
+mod quota;
 mod raw;
 mod readers;
 mod release;

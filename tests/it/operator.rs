@@ -62,6 +62,11 @@ async fn a_configuration_is_checked_before_a_start_stumbles_over_it() {
             "often".into(),
             "EVERY_SECONDS",
         ),
+        (
+            "SEALSTONE__QUOTA",
+            "[{ namespace = \"team-a\" }]".into(),
+            "limits nothing",
+        ),
     ] {
         let refused = with(&registry, &["config", "check"], &[(variable, &value)]);
         let problem = text(&refused.stderr);

@@ -122,6 +122,17 @@ async fn every_route_asks_who_it_is() {
         ("PUT", "/api/v1/policy".into(), [401, 403, 403, 403]),
         ("GET", "/api/v1/statements/key".into(), [200; 4]),
         ("GET", "/api/v1/pulls".into(), [401, 403, 403, 403]),
+        ("GET", "/api/v1/usage".into(), [401, 403, 403, 403]),
+        (
+            "GET",
+            "/api/v1/usage?namespace=m/x".into(),
+            [401, 403, 403, 200],
+        ),
+        (
+            "GET",
+            "/api/v1/usage?namespace=m".into(),
+            [401, 403, 403, 403],
+        ),
         ("POST", "/api/v1/gc".into(), [401, 403, 403, 403]),
         (
             "POST",

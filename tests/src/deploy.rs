@@ -24,7 +24,9 @@ fn read(file: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::read;
-    use sealstone_registry::metrics::{Metrics, RequestLabels, ResultLabel, RouteLabel};
+    use sealstone_registry::metrics::{
+        Metrics, NamespaceLabel, RequestLabels, ResultLabel, RouteLabel,
+    };
     use std::collections::BTreeSet;
 
     const FILES: [&str; 3] = [
@@ -58,6 +60,16 @@ mod tests {
             .gc_runs
             .get_or_create(&ResultLabel { result: "ok" })
             .inc();
+        let namespace = NamespaceLabel::of("team-a");
+        for quota in [
+            &metrics.quota_bytes,
+            &metrics.quota_used_bytes,
+            &metrics.quota_objects,
+            &metrics.quota_used_objects,
+        ] {
+            quota.get_or_create(&namespace).set(1);
+        }
+        metrics.quota_refusals.get_or_create(&namespace).inc();
         metrics.render()
     }
 

@@ -26,6 +26,8 @@ pub struct Setup {
     pub reserve_bytes: u64,
     /// `[[access]]` tables.
     pub access: String,
+    /// `[[quota]]` tables.
+    pub quota: String,
     /// The whole policy; none if empty.
     pub policy: String,
     /// Program and arguments that run the server, for limits.
@@ -275,6 +277,7 @@ impl TestRegistry {
             collect,
             reserve_bytes,
             access,
+            quota,
             policy,
             ..
         } = &self.setup;
@@ -286,7 +289,7 @@ impl TestRegistry {
         }
         let data = self.data().display().to_string();
         text.push_str(&format!(
-            "[server]\nlisten = \"{}\"\n{server}\n[storage]\npath = {data:?}\nreserve_bytes = {reserve_bytes}\n[collect]\n{collect}\n{access}\n",
+            "[server]\nlisten = \"{}\"\n{server}\n[storage]\npath = {data:?}\nreserve_bytes = {reserve_bytes}\n[collect]\n{collect}\n{access}\n{quota}\n",
             self.address
         ));
         std::fs::write(directory.join("sealstone.toml"), text)?;

@@ -9,7 +9,7 @@ Exit codes:
   0  done
   1  something else failed, for example the disk
   2  the command line makes no sense
-  3  refused: a policy or a check of names said no
+  3  refused: a policy, a quota or a check of names said no
   4  halted: bytes are not what their digest says, or files not what the bundle says; nothing was
      left to use
   5  not found

@@ -98,7 +98,8 @@ impl From<TransportError> for crate::Error {
             }
             TransportError::Refused(refusal) => {
                 let outcome = match (refusal.reason(), refusal.status) {
-                    (Reason::ReleaseDenied, _) => Outcome::Refused,
+                    // Another account would be refused as well, so nobody is told to log in.
+                    (Reason::ReleaseDenied | Reason::QuotaExceeded, _) => Outcome::Refused,
                     (Reason::TagImmutable { .. } | Reason::TagTombstoned, _) => Outcome::Conflict,
                     (Reason::Damaged, _) => Outcome::Halted,
                     (Reason::NotFound, _) => Outcome::NotFound,
@@ -155,6 +156,8 @@ pub enum Reason {
     TagTombstoned,
     /// The repository's policy does not hold; `detail` says what is missing.
     ReleaseDenied,
+    /// A quota of the registry leaves no room; `detail` says which, and how much is used of it.
+    QuotaExceeded,
     /// What the registry stores is not what was pushed; it sends nothing of it.
     Damaged,
     /// The name, manifest or blob is not there.
@@ -176,6 +179,7 @@ impl Refusal {
             },
             Some("tag_tombstoned") => Reason::TagTombstoned,
             Some("release_denied") => Reason::ReleaseDenied,
+            Some("quota_exceeded") => Reason::QuotaExceeded,
             Some("damaged") => Reason::Damaged,
             // Other registries' words for the first of them: Quay, then Harbor.
             _ if self.code == "TAG_IMMUTABLE"
@@ -329,6 +333,19 @@ mod tests {
         let error = crate::Error::from(TransportError::Refused(Box::new(found)));
         assert_eq!(error.outcome(), crate::Outcome::Refused);
         assert_eq!(error.details().unwrap()["unmet"][0]["rule"], "k");
+    }
+
+    #[test]
+    fn a_full_quota_is_no_matter_of_rights_and_not_tried_again() {
+        let body = r#"{"errors":[{"code":"DENIED","message":"namespace \"a\" is full: make room","detail":{"reason":"quota_exceeded","namespace":"a"}}]}"#;
+        let found = refusal(403, body);
+        assert_eq!(found.reason(), Reason::QuotaExceeded);
+        assert!(found.to_string().ends_with("make room"), "{found}");
+        let error = TransportError::Refused(Box::new(found));
+        assert!(!error.is_passing());
+        let error = crate::Error::from(error);
+        assert_eq!(error.outcome(), crate::Outcome::Refused);
+        assert_eq!(error.details().unwrap()["namespace"], "a");
     }
 
     #[test]

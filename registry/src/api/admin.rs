@@ -1,4 +1,4 @@
-//! Sealstone's own JSON API: accounts, tokens, jobs.
+//! Sealstone's own JSON API: accounts, tokens, jobs, usage.
 
 use super::answer::Answer;
 use super::context::Context;
@@ -8,9 +8,10 @@ use crate::auth::administration::{self, AdministrationError, NewAccount};
 use crate::auth::principal::Restriction;
 use crate::auth::secret::Secret;
 use crate::auth::token::{ApiToken, TokenId, TokenSecret};
-use crate::auth::{Administrator, Principal};
+use crate::auth::{Administrator, Principal, Push};
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode};
+use sealstone_spec::name::RepoName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome
         (Method::GET, ["statements", "key"]) => statement_key(context),
         (Method::PUT, ["policy"]) => put_policy(context, &principal, request.into_body()).await,
         (Method::GET, ["pulls"]) => pulls(context, &principal).await,
+        (Method::GET, ["usage"]) => usage(context, &principal).await,
         (Method::POST, ["gc"]) => gc(context, &principal).await,
         (Method::POST, ["scrub"]) => scrub(context, &principal).await,
         (method, _) => Err(ApiError::new(
@@ -344,6 +346,24 @@ async fn put_policy(context: &Context, principal: &Principal, body: Body) -> Out
     Ok(Answer::json(StatusCode::OK, &adopted).build())
 }
 
+/// What a namespace holds: `?namespace=NAME`; without one, the whole registry. For administrators, and of a repository
+/// also for whoever may push to it.
+async fn usage(context: &Context, principal: &Principal) -> Outcome {
+    let namespace = context.parameter("namespace").unwrap_or_default();
+    let named = namespace.parse::<RepoName>();
+    let may_push = |repo: &RepoName| context.optional_grant::<Push>(principal, repo).is_some();
+    if !named.as_ref().is_ok_and(may_push) {
+        administrator(context, principal)?;
+    }
+    if let Err(error) = named
+        && !namespace.is_empty()
+    {
+        return Err(invalid(error));
+    }
+    let usage = context.registry().usage(namespace).await?;
+    Ok(Answer::json(StatusCode::OK, &usage).build())
+}
+
 /// Who pulled a release: `?repository=NAME&digest=DIGEST`.
 async fn pulls(context: &Context, principal: &Principal) -> Outcome {
     let by = administrator(context, principal)?;
@@ -352,7 +372,7 @@ async fn pulls(context: &Context, principal: &Principal) -> Outcome {
             .parameter(key)
             .ok_or_else(|| invalid(format!("the query lacks {key}")))
     };
-    let repo: sealstone_spec::name::RepoName = due("repository")?.parse().map_err(invalid)?;
+    let repo: RepoName = due("repository")?.parse().map_err(invalid)?;
     let digest: sealstone_spec::digest::Digest = due("digest")?.parse().map_err(invalid)?;
     let size = context.page_size(PAGE, PAGE)?;
     let after = context.parameter("last");

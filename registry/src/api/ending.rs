@@ -7,7 +7,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};

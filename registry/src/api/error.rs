@@ -229,6 +229,15 @@ impl From<Error> for ApiError {
             }
             Error::BlobInUse(count) => of(StatusCode::CONFLICT, "DENIED")
                 .detail(json!({"reason": "blob_in_use", "manifests": count})),
+            // Not 429, which clients repeat until they give up, nor 413, after which they send the same in pieces.
+            Error::QuotaExceeded(exceeded) => of(StatusCode::FORBIDDEN, "DENIED").detail(json!({
+                "reason": "quota_exceeded",
+                "namespace": exceeded.namespace,
+                "counted": exceeded.counted,
+                "limit": exceeded.limit,
+                "used": exceeded.used,
+                "wanted": exceeded.wanted,
+            })),
             Error::Denied(denial) => {
                 let mut detail = serde_json::to_value(&*denial).unwrap_or(Value::Null);
                 if let Value::Object(fields) = &mut detail {
@@ -286,6 +295,7 @@ impl From<Error> for ApiError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::metadata::{Counted, QuotaExceeded};
     use sealstone_spec::digest::Digest;
     use sealstone_spec::policy::{Case, Circumstances, Policy, SignedPolicyError, Time};
     use serde_json::Value;
@@ -346,6 +356,13 @@ mod tests {
             Error::Held,
             Error::Final,
             Error::BlobInUse(1),
+            Error::QuotaExceeded(QuotaExceeded {
+                namespace: "a".into(),
+                counted: Counted::Bytes,
+                limit: 2,
+                used: 1,
+                wanted: 2,
+            }),
             Error::Denied(Box::new(denial)),
             refused(SignedPolicyError::Rollback {
                 trusted: 2,
@@ -386,6 +403,7 @@ mod tests {
             | Error::Held
             | Error::Final
             | Error::BlobInUse(_)
+            | Error::QuotaExceeded(_)
             | Error::Denied(_)
             | Error::PolicyRefused(_)
             | Error::NotEvidence

@@ -34,6 +34,7 @@ pub(super) async fn readyz(registry: &Registry) -> Response<Body> {
 const DISK_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) async fn metrics(registry: &Registry) -> Response<Body> {
+    registry.show_quotas().await;
     // Who scrapes may be the only one who asks: without this the gauge stood at 0 until somebody asked /readyz.
     match tokio::time::timeout(DISK_WAIT, registry.measure_disk()).await {
         Ok(Ok(())) => {}

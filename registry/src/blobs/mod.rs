@@ -24,6 +24,7 @@ mod read;
 mod staging;
 mod sys;
 
+pub use crate::metadata::INLINE_LIMIT;
 pub use batch::Batch;
 pub use error::Error;
 pub use hashing::BlobHasher;
@@ -42,9 +43,6 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use sealstone_spec::tree::SegmentIndex;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Blobs up to this size live in the metadata store, under its group-committed log: 64 KiB.
-pub const INLINE_LIMIT: u64 = 64 * 1024;
 
 /// Memory for folded trees of blobs that were read lately, in bytes.
 const TREE_CACHE_BYTES: u64 = 4 << 20;

@@ -79,6 +79,7 @@ fn new_row(algorithm: Algorithm) -> UploadRow {
         hash_state: Vec::new(),
         boot: None,
         sealing: false,
+        reserved: 0,
         by: "user:tester".into(),
         expires_at: 0,
     }

@@ -11,7 +11,8 @@
 //! - a key's life runs one way: reserved (in an upload), live (in a blob), trash, gone.
 //!
 //! Does not know HTTP, users' rights or policies: it compares what an [`Admission`] says with its
-//! own rows and leaves judging to others. Never touches the blob store. Accounts are a trait of their own,
+//! own rows and leaves judging to others. Nor does it know who set which limit: operations that add something are
+//! given the quotas that apply, and compare them in the same step. Never touches the blob store. Accounts are a trait of their own,
 //! [`Directory`](crate::auth::Directory), and so is what the transparency log keeps, [`LogStore`](log::LogStore); the same stores implement
 //! both.
 
@@ -20,12 +21,15 @@ pub mod log;
 mod rows;
 #[cfg(test)]
 pub mod suite;
+mod usage;
 
 pub use crate::clock::Millis;
 pub use rows::{
-    BlobPlace, BlobRow, Event, EventKind, LinkRow, LinkedBlob, ManifestRow, PhysicalKey, PullRow,
-    Referrer, RevocationRow, StoredAlgorithm, TagRow, UploadId, UploadRow,
+    BlobPlace, BlobRow, Event, EventKind, INLINE_LIMIT, LinkRow, LinkedBlob, ManifestRow,
+    PhysicalKey, PullRow, Referrer, RevocationRow, StoredAlgorithm, TagRow, UploadId, UploadRow,
 };
+pub(crate) use usage::Wanted;
+pub use usage::{Counted, HEADROOM_BYTES, HEADROOM_OBJECTS, Quota, QuotaExceeded, Usage};
 
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
@@ -107,6 +111,8 @@ pub struct PutManifest {
     pub revokes: Option<Digest>,
     /// Whether a tag that is new here is a release about which the registry has to sign statements.
     pub statements_due: bool,
+    /// What must leave room for it, if it is new.
+    pub quotas: Vec<Quota>,
     /// Who.
     pub by: String,
     /// When.
@@ -187,6 +193,8 @@ pub enum Refusal {
     BlobInUse(u64),
     /// There is no such manifest or tag.
     NotFound,
+    /// A quota leaves no room for it.
+    QuotaExceeded(QuotaExceeded),
 }
 
 /// What storing a manifest did.
@@ -211,6 +219,8 @@ pub struct NewBlob {
     pub content: NewContent,
     /// The session to end; `None` for a small blob that came in one piece.
     pub upload: Option<UploadId>,
+    /// What must leave room for it, if the repository has it not.
+    pub quotas: Vec<Quota>,
     /// When.
     pub now: Millis,
     /// Not collected before this time.
@@ -248,6 +258,8 @@ pub struct Progress {
     pub boot: Option<String>,
     /// Whether `offset` is the end of the blob.
     pub sealing: bool,
+    /// Bytes that are reserved for it from here on, instead of those that were; `None` leaves them as they are.
+    pub reserve: Option<u64>,
     /// When the session is given up unless more comes.
     pub expires_at: Millis,
 }
@@ -347,6 +359,7 @@ pub trait Metadata: Send + Sync + 'static {
         until: Millis,
     ) -> Answer<'a, Option<LinkedBlob>>;
     /// Gives `to` a blob that another repository has; `false` if that has not got it.
+    /// [`Refusal::QuotaExceeded`] if that adds one and a quota leaves no room.
     fn mount_blob<'a>(
         &'a self,
         from: &'a RepoName,
@@ -354,7 +367,8 @@ pub trait Metadata: Send + Sync + 'static {
         digest: &'a Digest,
         now: Millis,
         until: Millis,
-    ) -> Answer<'a, bool>;
+        quotas: Vec<Quota>,
+    ) -> Answer<'a, Result<bool, Refusal>>;
     /// Repositories that have a blob, at most `limit`.
     fn blob_holders<'a>(&'a self, digest: &'a Digest, limit: usize) -> Answer<'a, Vec<RepoName>>;
     /// Takes a blob from a repository; the collector removes it when nobody has it.
@@ -388,23 +402,41 @@ pub trait Metadata: Send + Sync + 'static {
         limit: usize,
     ) -> Answer<'a, Vec<(Digest, BlobRow)>>;
 
-    /// Begins an upload; its key is reserved from here on.
-    fn begin_upload(&self, row: UploadRow) -> Answer<'_, ()>;
+    /// Begins an upload; its key is reserved from here on, and so is the room that the row says.
+    /// [`Refusal::QuotaExceeded`] if a quota has not got so much.
+    fn begin_upload(&self, row: UploadRow, quotas: Vec<Quota>) -> Answer<'_, Result<(), Refusal>>;
     /// An upload under way.
     fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>>;
-    /// Notes how far an upload has come; `false` if it is over.
-    fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool>;
+    /// Notes how far an upload has come; `false` if it is over. [`Refusal::QuotaExceeded`] if it is to reserve more
+    /// than before and a quota has not got that: then nothing was noted.
+    fn advance_upload(
+        &self,
+        id: UploadId,
+        progress: Progress,
+        quotas: Vec<Quota>,
+    ) -> Answer<'_, Result<bool, Refusal>>;
+    /// Reserves room for so many bytes of an upload in all, before they come; nothing is given back. `false` if the
+    /// upload is over.
+    fn reserve_upload(
+        &self,
+        id: UploadId,
+        bytes: u64,
+        quotas: Vec<Quota>,
+    ) -> Answer<'_, Result<bool, Refusal>>;
     /// Says that an upload is still being received, so that it is not given up before `expires_at`; `false`
     /// if it is over.
     fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool>;
-    /// Ends an upload with its blob.
-    fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome>;
-    /// Ends an upload without; `false` if it was over.
+    /// Ends an upload with its blob, and with what it had reserved. [`Refusal::QuotaExceeded`] if that adds a blob to
+    /// the repository and a quota leaves no room: then the upload goes on.
+    fn commit_blob(&self, blob: NewBlob) -> Answer<'_, Result<CommitOutcome, Refusal>>;
+    /// Ends an upload without, and gives back what it had reserved; `false` if it was over.
     fn abort_upload(&self, id: UploadId, now: Millis) -> Answer<'_, bool>;
     /// Whether an upload is under way.
     fn has_upload(&self, id: UploadId) -> Answer<'_, bool>;
     /// Number of uploads under way.
     fn open_uploads(&self) -> Answer<'_, u64>;
+    /// What a namespace holds; all zero for one that nobody knows.
+    fn usage<'a>(&'a self, namespace: &'a str) -> Answer<'a, Usage>;
 
     /// A manifest's row.
     fn manifest<'a>(

@@ -72,6 +72,9 @@ pub struct UploadRow {
     pub boot: Option<String>,
     /// Set before the bytes move to their key: nothing after `offset` belongs to the blob then.
     pub sealing: bool,
+    /// Bytes for which it has taken hold of room in its namespaces.
+    #[serde(default)]
+    pub reserved: u64,
     /// Who began it.
     pub by: String,
     /// When it is given up unless bytes come.
@@ -96,6 +99,9 @@ impl<'de> Deserialize<'de> for StoredAlgorithm {
             .map_err(serde::de::Error::custom)
     }
 }
+
+/// Blobs up to this size live in the metadata store, under its group-committed log: 64 KiB.
+pub const INLINE_LIMIT: u64 = 64 * 1024;
 
 /// Where a blob's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_upload_noted_before_starts_were_named_is_read() {
+    fn an_upload_noted_before_starts_and_reservations_is_read() {
         let row = serde_json::json!({
             "id": "018f5a3e-7c1d-7b2a-9c4e-1a2b3c4d5e6f",
             "repo": "a/b",
@@ -323,6 +329,6 @@ mod tests {
             "expires_at": 9,
         });
         let row: UploadRow = serde_json::from_value(row).unwrap();
-        assert_eq!((row.offset, row.boot), (7, None));
+        assert_eq!((row.offset, row.boot, row.reserved), (7, None, 0));
     }
 }

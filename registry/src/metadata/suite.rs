@@ -17,6 +17,7 @@ pub(crate) mod random;
 pub(crate) mod revocations;
 pub(crate) mod tags;
 pub(crate) mod uploads;
+pub(crate) mod usage;
 pub(crate) mod visibility;
 
 pub(crate) use kit::Fixture;
@@ -38,6 +39,17 @@ macro_rules! run_suite {
             uploads::progress_is_remembered_until_the_end,
             uploads::a_key_is_never_handed_out_twice,
             uploads::silence_ends_an_upload,
+            usage::it_follows_links_and_manifests,
+            usage::it_ends_with_what_is_collected,
+            usage::a_copy_costs_nothing_where_there_is_one,
+            usage::two_uploads_do_not_share_room,
+            usage::a_reservation_grows_and_shrinks_with_its_upload,
+            usage::a_commit_is_refused_where_there_is_no_room_any_more,
+            usage::a_mount_takes_room,
+            usage::objects_are_limited_as_well,
+            usage::what_speaks_of_another_has_room_in_a_full_namespace,
+            usage::the_first_quota_that_is_full_refuses,
+            usage::of_16_at_once_as_many_come_as_fit,
             manifests::everything_missing_is_listed,
             manifests::counts_follow_what_is_named,
             manifests::a_second_put_changes_nothing,

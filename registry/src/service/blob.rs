@@ -342,7 +342,7 @@ impl Registry {
     }
 
     /// Gives a repository a blob that another one has, which the caller must be able to read there.
-    /// `false` if it has it not.
+    /// `false` if it has it not; an error if a quota leaves no room, because an upload would be refused as well.
     pub async fn mount_blob(
         &self,
         to: &Contributor,
@@ -352,11 +352,13 @@ impl Registry {
         if self.find_blob(from, digest).await.is_err() {
             return Ok(false);
         }
-        let (now, until) = (self.now(), self.pin_until());
-        Ok(self
+        let (now, until, quotas) = (self.now(), self.pin_until(), self.quotas_for(to));
+        let (from, into) = (from.repository(), to.repository());
+        let mounted = self
             .metadata()
-            .mount_blob(from.repository(), to.repository(), digest, now, until)
-            .await?)
+            .mount_blob(from, into, digest, now, until, quotas)
+            .await?;
+        mounted.map_err(|refusal| self.refused(to, refusal))
     }
 
     /// Repositories from which a blob could be mounted. Whether the caller may read them is still to be asked.

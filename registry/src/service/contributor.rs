@@ -16,6 +16,7 @@ pub struct Contributor {
     who: Identity,
     repository: RepoName,
     may_push: bool,
+    is_registry: bool,
 }
 
 impl Contributor {
@@ -33,6 +34,11 @@ impl Contributor {
     pub fn may_push(&self) -> bool {
         self.may_push
     }
+
+    /// Whether it is the registry itself, which has to speak also where a quota leaves no room for others.
+    pub(super) fn is_registry(&self) -> bool {
+        self.is_registry
+    }
 }
 
 impl From<Grant<Push>> for Contributor {
@@ -41,6 +47,7 @@ impl From<Grant<Push>> for Contributor {
             who: grant.principal().clone(),
             repository: grant.repository().clone(),
             may_push: true,
+            is_registry: false,
         }
     }
 }
@@ -51,6 +58,7 @@ impl From<Grant<Sign>> for Contributor {
             who: grant.principal().clone(),
             repository: grant.repository().clone(),
             may_push: false,
+            is_registry: false,
         }
     }
 }
@@ -62,6 +70,7 @@ impl From<Grant<Maintain>> for Contributor {
             who: grant.principal().clone(),
             repository: grant.repository().clone(),
             may_push: false,
+            is_registry: true,
         }
     }
 }

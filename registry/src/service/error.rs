@@ -1,5 +1,6 @@
 //! Why a use case did not happen, as outcomes. `api/error.rs` says what each looks like on the wire.
 
+use crate::metadata::QuotaExceeded;
 use crate::{blobs, metadata};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::Tag;
@@ -114,6 +115,9 @@ pub enum Error {
     /// Manifests name the blob.
     #[error("{0} manifests of the repository name this blob: delete them first")]
     BlobInUse(u64),
+    /// A quota of the repository's namespaces leaves no room.
+    #[error("{0}")]
+    QuotaExceeded(QuotaExceeded),
     /// The repository's policy refuses.
     #[error("{0}")]
     Denied(Box<Denial>),
@@ -209,6 +213,7 @@ impl From<metadata::Refusal> for Error {
             Refusal::Final => Error::Final,
             Refusal::BlobInUse(count) => Error::BlobInUse(count),
             Refusal::NotFound => Error::ManifestUnknown("named".into()),
+            Refusal::QuotaExceeded(exceeded) => Error::QuotaExceeded(exceeded),
         }
     }
 }

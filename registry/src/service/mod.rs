@@ -4,6 +4,7 @@
 //! could be confused with. `api` holds a [`Registry`] and cannot reach the stores behind it.
 
 mod blob;
+mod body;
 mod contributor;
 mod error;
 mod gather;
@@ -14,11 +15,13 @@ mod notary;
 mod policy;
 mod pull;
 mod push;
+mod quota;
 mod revocations;
 mod upload;
 mod witnessed;
 
 pub use blob::{BlobBody, BlobFacts, ReadableBlob};
+pub use body::Body;
 pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
@@ -28,12 +31,13 @@ pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
 pub use pull::{ReferrerPage, ServedManifest};
 pub use push::{PushManifest, Pushed};
-pub use upload::{BeginUpload, Begun, Body, Received};
+pub use quota::{NamespaceUsage, QuotaLimits};
+pub use upload::{BeginUpload, Begun, Received};
 
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::log::Log;
-use crate::metadata::{Metadata, Millis};
+use crate::metadata::{Metadata, Millis, Quota};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use judge::VerdictKey;
@@ -87,6 +91,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     lifetimes: Lifetimes,
+    quotas: Vec<Quota>,
     manifests: Cache<(RepoName, Digest), Bytes>,
     verdicts: Cache<VerdictKey, Arc<Verdict>>,
     waiting: witnessed::Waiting,
@@ -117,6 +122,7 @@ impl Registry {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         lifetimes: Lifetimes,
+        quotas: Vec<Quota>,
     ) -> Registry {
         let manifests = Cache::builder()
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len() + 300).unwrap_or(u32::MAX))
@@ -129,6 +135,7 @@ impl Registry {
             clock,
             metrics,
             lifetimes,
+            quotas,
             manifests,
             verdicts: Cache::new(VERDICTS),
             waiting: witnessed::Waiting::default(),

@@ -272,6 +272,8 @@ impl Registry {
             revocations: Vec::new(),
             revokes: None,
             statements_due: false,
+            // Counted, and never refused.
+            quotas: Vec::new(),
             by: who.name(),
             now: self.now(),
             pin_until: self.pin_until(),

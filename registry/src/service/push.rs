@@ -143,7 +143,7 @@ impl Registry {
                     if matches!(refusal, Refusal::TagTaken { .. } | Refusal::TagBurnt { .. }) {
                         self.inner.metrics.tag_conflicts.inc();
                     }
-                    return Err(refusal.into());
+                    return Err(self.refused(who, refusal));
                 }
             }
         }
@@ -193,6 +193,7 @@ impl Registry {
             referrers,
             revocations,
             revokes: None,
+            quotas: self.quotas_for(who),
             by: who.name(),
             now: self.now(),
             pin_until: self.now()

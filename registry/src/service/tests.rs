@@ -5,6 +5,7 @@
 mod damage;
 mod faults;
 mod orphans;
+mod quota;
 mod release;
 mod schedule;
 mod trash;
@@ -112,14 +113,20 @@ struct Bench {
     engine: Shared,
     clock: Arc<ManualClock>,
     directory: TempDir,
+    quotas: Vec<Quota>,
 }
 
 impl Bench {
     async fn new() -> Bench {
+        Bench::with_quotas(Vec::new()).await
+    }
+
+    async fn with_quotas(quotas: Vec<Quota>) -> Bench {
         Bench::over(
             tempfile::tempdir().unwrap(),
             Shared::default(),
             Arc::new(ManualClock::at(1_000_000)),
+            quotas,
         )
         .await
     }
@@ -127,10 +134,15 @@ impl Bench {
     /// Another process on the same disk.
     async fn restarted(self) -> Bench {
         drop(self.registry);
-        Bench::over(self.directory, self.engine, self.clock).await
+        Bench::over(self.directory, self.engine, self.clock, self.quotas).await
     }
 
-    async fn over(directory: TempDir, engine: Shared, clock: Arc<ManualClock>) -> Bench {
+    async fn over(
+        directory: TempDir,
+        engine: Shared,
+        clock: Arc<ManualClock>,
+        quotas: Vec<Quota>,
+    ) -> Bench {
         let metadata = Arc::new(KvMetadata::start(engine.clone(), |_| {}).unwrap());
         let policy = Policy::default_policy();
         metadata.set_policy(*policy.digest()).await.unwrap();
@@ -141,12 +153,14 @@ impl Bench {
             clock.clone(),
             Arc::new(Metrics::default()),
             Lifetimes::default(),
+            quotas.clone(),
         );
         Bench {
             registry,
             engine,
             clock,
             directory,
+            quotas,
         }
     }
 

@@ -1,32 +1,29 @@
 //! Receiving blobs: sessions that survive broken connections and restarts.
 
+use super::body::{Body, Small, read_small};
 use super::{Contributor, Error, Registry};
-use crate::blobs::{self, Batch, INLINE_LIMIT, SealedBytes, StagedUpload};
+use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
     CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, StoredAlgorithm, UploadId, UploadRow,
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::range::UploadRange;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Bytes after which progress is noted: what a restart hashes again at most.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
 /// How long a request waits for another that writes to the same upload, before it is told so. A client
 /// whose connection broke comes back sooner than the server sees the break.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
-
-/// Pieces of a request's body. The error is the reason why it ended early.
-pub type Body = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, String>> + Send>>;
 
 /// How a client begins an upload.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BeginUpload {
     /// The algorithm of the digest that it will name, if it says.
     pub algorithm: Option<Algorithm>,
+    /// Bytes for which room is to be held, if it says how many will come.
+    pub len: Option<u64>,
 }
 
 /// An upload that was begun.
@@ -80,7 +77,8 @@ impl Registry {
         who: &Contributor,
         begin: BeginUpload,
     ) -> Result<Begun, Error> {
-        self.blobs().staging().check_space(0)?;
+        let reserved = begin.len.unwrap_or(0);
+        self.blobs().staging().check_space(reserved)?;
         let id = UploadId(uuid::Uuid::now_v7());
         let row = UploadRow {
             id,
@@ -91,10 +89,13 @@ impl Registry {
             hash_state: Vec::new(),
             boot: None,
             sealing: false,
+            reserved,
             by: who.name(),
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
-        self.metadata().begin_upload(row).await?;
+        let quotas = self.quotas_for(who);
+        let begun = self.metadata().begin_upload(row, quotas).await?;
+        begun.map_err(|refusal| self.refused(who, refusal))?;
         self.inner.metrics.uploads_open.inc();
         Ok(Begun { id })
     }
@@ -102,20 +103,20 @@ impl Registry {
     /// Where an upload stands.
     pub async fn upload_status(&self, who: &Contributor, id: UploadId) -> Result<Received, Error> {
         // What was hashed again is noted, and not begun anew by each who asks.
-        self.to_its_end(who, id, move |registry, _, row| async move {
-            registry.stands_at(&row).await
+        self.to_its_end(who, id, move |registry, who, row| async move {
+            registry.stands_at(&who, &row).await
         })
         .await
     }
 
-    async fn stands_at(&self, row: &UploadRow) -> Result<Received, Error> {
+    async fn stands_at(&self, who: &Contributor, row: &UploadRow) -> Result<Received, Error> {
         if !self.blobs().has_staged(row) {
             return Ok(Received { offset: 0 });
         }
         let upload = self.resume(row).await?;
         if row.offset > 0 && row.boot.as_deref() != Some(upload.boot()) {
             // All of it was hashed again. The request that goes on from here should not have to do that once more.
-            self.checkpoint(row.id, &upload, false).await?;
+            self.checkpoint(who, &upload, false, None).await?;
         }
         Ok(Received {
             offset: upload.offset(),
@@ -158,28 +159,32 @@ impl Registry {
         announced: Option<u64>,
         body: Body,
     ) -> Result<Received, Error> {
-        self.to_its_end(who, id, move |registry, _, row| async move {
-            registry.add(&row, range, announced, body).await
+        self.to_its_end(who, id, move |registry, who, row| async move {
+            registry.add(&who, row, range, announced, body).await
         })
         .await
     }
 
     async fn add(
         &self,
-        row: &UploadRow,
+        who: &Contributor,
+        mut row: UploadRow,
         range: Option<UploadRange>,
         announced: Option<u64>,
         body: Body,
     ) -> Result<Received, Error> {
-        let mut upload = self.resume(row).await?;
+        let mut upload = self.resume(&row).await?;
         check_order(range.as_ref(), upload.offset())?;
         if let Some(len) = announced {
             upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
         }
         let start = upload.offset();
-        let (upload, ended) = self.take_body(upload, Vec::new(), body).await;
+        let hold = self.hold(who, &mut row, start, announced, None).await?;
+        let (upload, ended) = self.take_body(who, upload, Vec::new(), body, hold).await;
         let upload = upload?;
-        self.checkpoint(row.id, &upload, false).await?;
+        // Of what was announced, no more stays reserved than has come.
+        self.checkpoint(who, &upload, false, Some(upload.offset()))
+            .await?;
         ended?;
         check_length(range.as_ref(), upload.offset() - start)?;
         Ok(Received {
@@ -188,6 +193,7 @@ impl Registry {
     }
 
     /// Does something with an upload, behind whoever still writes to it, and to its end even if the caller goes away.
+    /// One for which a quota has no room is over: nothing that was received of it could ever be used.
     async fn to_its_end<T, F>(
         &self,
         who: &Contributor,
@@ -202,8 +208,20 @@ impl Registry {
         let task = async move {
             let _lock = registry.inner.locks.acquire(id).await?;
             let row = registry.upload_row(&who, id).await?;
-            let work = work(registry.clone(), who, row.clone());
-            registry.kept(&row, work).await
+            let work = work(registry.clone(), who.clone(), row.clone());
+            let done = registry.kept(&row, work).await;
+            let over = |error: &Error| matches!(error, Error::QuotaExceeded(_));
+            let failed = done.as_ref().err().map(over);
+            match failed {
+                None => {}
+                Some(false) => registry.let_go(&who, id).await,
+                Some(true) => {
+                    if let Err(error) = registry.abort(id).await {
+                        tracing::warn!(upload.id = %id, %error, "an upload that a quota has no room for stays until it expires");
+                    }
+                }
+            }
+            done
         };
         self.inner
             .tasks
@@ -271,6 +289,10 @@ impl Registry {
         let mut first = Vec::new();
         if !self.blobs().has_staged(&row) {
             check_order(range.as_ref(), 0)?;
+            if announced.is_some_and(|len| len > INLINE_LIMIT) {
+                self.hold(who, &mut row, 0, announced, Some(&digest))
+                    .await?;
+            }
             // Now the algorithm is certain, and no byte has been hashed with another.
             row.algorithm = StoredAlgorithm(digest.algorithm());
             match read_small(&mut body).await? {
@@ -289,14 +311,20 @@ impl Registry {
         }
         let start = upload.offset();
         debug_assert!(already == 0 || start == 0);
-        let (upload, ended) = self.take_body(upload, first, body).await;
+        let hold = self
+            .hold(who, &mut row, start, announced, Some(&digest))
+            .await?;
+        let (upload, ended) = self.take_body(who, upload, first, body, hold).await;
         let upload = upload?;
         if ended.is_err() {
-            self.checkpoint(row.id, &upload, false).await?;
+            // Whatever digest was named: nobody knows yet what this is, so it takes room like anything else.
+            self.checkpoint(who, &upload, false, Some(upload.offset()))
+                .await?;
         }
         ended?;
         check_length(range.as_ref(), upload.offset() - start)?;
-        self.checkpoint(row.id, &upload, true).await?;
+        let reserve = hold.map(|_| upload.offset());
+        self.checkpoint(who, &upload, true, reserve).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
         if sealed.size() <= INLINE_LIMIT {
             let bytes = blocking(move || sealed.read_all()).await?;
@@ -343,14 +371,15 @@ impl Registry {
                 }
             }
         }
-        let begun = self
-            .begin_upload(
-                who,
-                BeginUpload {
-                    algorithm: Some(digest.algorithm()),
-                },
-            )
-            .await?;
+        let len = match self.costs_nothing(who, &digest).await? {
+            true => None,
+            false => announced,
+        };
+        let begin = BeginUpload {
+            algorithm: Some(digest.algorithm()),
+            len,
+        };
+        let begun = self.begin_upload(who, begin).await?;
         let stored = self
             .finish_upload(who, begun.id, digest, None, announced, body)
             .await;
@@ -391,10 +420,12 @@ impl Registry {
             size,
             content,
             upload,
+            quotas: self.quotas_for(who),
             now: self.now(),
             pin_until: self.pin_until(),
         };
-        match self.metadata().commit_blob(blob).await? {
+        let committed = self.metadata().commit_blob(blob).await?;
+        match committed.map_err(|refusal| self.refused(who, refusal))? {
             outcome @ (CommitOutcome::Committed | CommitOutcome::Repaired) => {
                 if outcome == CommitOutcome::Repaired {
                     tracing::info!(blob.digest = %digest, by = who.name(), "a damaged blob came again and is whole");
@@ -410,23 +441,27 @@ impl Registry {
         }
     }
 
-    async fn checkpoint(
+    /// Notes how far an upload has come, and that it reserves so many bytes from here on.
+    pub(super) async fn checkpoint(
         &self,
-        id: UploadId,
+        who: &Contributor,
         upload: &StagedUpload,
         sealing: bool,
+        reserve: Option<u64>,
     ) -> Result<(), Error> {
         let progress = Progress {
             offset: upload.offset(),
             hash_state: upload.hash_state(),
             boot: Some(upload.boot().to_owned()),
             sealing,
+            reserve,
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
-        if self.metadata().advance_upload(id, progress).await? {
-            Ok(())
-        } else {
-            Err(Error::UploadUnknown)
+        let (id, quotas) = (upload.id(), self.quotas_for(who));
+        match self.metadata().advance_upload(id, progress, quotas).await? {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::UploadUnknown),
+            Err(refusal) => Err(self.refused(who, refusal)),
         }
     }
 
@@ -440,118 +475,6 @@ impl Registry {
         }
         removed.is_ok()
     }
-
-    /// Writes a body to the upload, collecting the next batch while the last is hashed and written.
-    /// The second result says whether the body came to its end.
-    async fn take_body(
-        &self,
-        upload: Box<StagedUpload>,
-        first: Vec<Bytes>,
-        body: Body,
-    ) -> (Result<Box<StagedUpload>, Error>, Result<(), Error>) {
-        let id = upload.id();
-        let mut noted = upload.offset();
-        let mut batch = upload.batch_after(None);
-        let mut writer = Writer::Idle(upload);
-        let mut ended = Ok(());
-        let mut pieces = stream::iter(first.into_iter().map(Ok)).chain(body);
-        loop {
-            let (mut piece, is_last) = match pieces.next().await {
-                Some(Ok(piece)) => (piece, false),
-                Some(Err(reason)) => {
-                    ended = Err(Error::BodyInterrupted(reason));
-                    (Bytes::new(), true)
-                }
-                None => (Bytes::new(), true),
-            };
-            batch.fill(&mut piece);
-            while batch.is_full() || (is_last && !batch.is_empty()) {
-                let upload = match writer.wait().await {
-                    Ok(upload) => upload,
-                    Err(error) => return (Err(error), ended),
-                };
-                if upload.offset() - noted >= CHECKPOINT_BYTES {
-                    noted = upload.offset();
-                    if let Err(error) = self.checkpoint(id, &upload, false).await {
-                        return (Err(error), ended);
-                    }
-                }
-                self.inner.metrics.bytes_received.inc_by(batch.len() as u64);
-                let next = upload.batch_after(Some(&batch));
-                writer = match Writer::start(upload, std::mem::replace(&mut batch, next)) {
-                    Ok(writer) => writer,
-                    Err(error) => return (Err(error), ended),
-                };
-                batch.fill(&mut piece);
-            }
-            if is_last {
-                // What was announced and did not come would lie idle on the disk for as long as the session is kept.
-                let upload = match writer.wait().await {
-                    Ok(upload) if upload.has_spare() => {
-                        blocking(move || upload.give_back().map(|()| upload)).await
-                    }
-                    other => other,
-                };
-                return (upload, ended);
-            }
-        }
-    }
-}
-
-/// The upload, here or with the blocking threads that hash and write a batch: the processor works on one while the
-/// disk works on the other.
-enum Writer {
-    Idle(Box<StagedUpload>),
-    Busy {
-        hashing: tokio::task::JoinHandle<Result<Box<StagedUpload>, blobs::Error>>,
-        writing: tokio::task::JoinHandle<Result<(), blobs::Error>>,
-    },
-}
-
-impl Writer {
-    fn start(mut upload: Box<StagedUpload>, batch: Batch) -> Result<Writer, Error> {
-        let batch = Arc::new(batch);
-        let job = upload.writing(&batch)?;
-        Ok(Writer::Busy {
-            writing: tokio::task::spawn_blocking(move || job.write()),
-            hashing: tokio::task::spawn_blocking(move || upload.hash(&batch).map(|()| upload)),
-        })
-    }
-
-    async fn wait(self) -> Result<Box<StagedUpload>, Error> {
-        match self {
-            Writer::Idle(upload) => Ok(upload),
-            Writer::Busy { hashing, writing } => {
-                // Both end before anybody hears of a failure of one.
-                let (hashed, written) = (hashing.await, writing.await);
-                written.map_err(|_| blobs::Error::Stopping)??;
-                Ok(hashed.map_err(|_| blobs::Error::Stopping)??)
-            }
-        }
-    }
-}
-
-enum Small {
-    Whole(Bytes),
-    Longer(Vec<Bytes>),
-}
-
-/// Reads a body as long as it fits into the metadata store.
-async fn read_small(body: &mut Body) -> Result<Small, Error> {
-    let mut pieces: Vec<Bytes> = Vec::new();
-    let mut len = 0;
-    while let Some(piece) = body.next().await {
-        let piece = piece.map_err(Error::BodyInterrupted)?;
-        len += piece.len() as u64;
-        pieces.push(piece);
-        if len > INLINE_LIMIT {
-            return Ok(Small::Longer(pieces));
-        }
-    }
-    Ok(Small::Whole(match pieces.len() {
-        1 => pieces.remove(0),
-        _ => Bytes::from(pieces.concat()),
-    }))
 }
 
 fn check_order(range: Option<&UploadRange>, offset: u64) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::auth::challenge::BearerError;
 use crate::auth::scope::Scope;
 use crate::auth::{Principal, Pull, Refusal, Verb};
 use crate::metadata::UploadId;
-use crate::service::{BeginUpload, Contributor};
+use crate::service::{BeginUpload, Contributor, Error};
 use axum::body::Body;
 use http::{Response, StatusCode, header};
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -45,9 +45,14 @@ fn progress(
     answer.build()
 }
 
-/// An error, with where to go on.
-fn with_location(error: crate::service::Error, repo: &RepoName, id: UploadId) -> ApiError {
-    ApiError::from(error).header(header::LOCATION, format!("/v2/{repo}/blobs/uploads/{id}"))
+/// An error, with where to go on, if there is anything left to go on with.
+fn with_location(error: Error, repo: &RepoName, id: UploadId) -> ApiError {
+    let is_over = matches!(error, Error::QuotaExceeded(_));
+    let refused = ApiError::from(error);
+    if is_over {
+        return refused;
+    }
+    refused.header(header::LOCATION, format!("/v2/{repo}/blobs/uploads/{id}"))
 }
 
 pub(super) async fn begin(
@@ -79,7 +84,13 @@ pub(super) async fn begin(
     };
     let begun = context
         .registry()
-        .begin_upload(&who, BeginUpload { algorithm })
+        .begin_upload(
+            &who,
+            BeginUpload {
+                algorithm,
+                len: None,
+            },
+        )
         .await?;
     Ok(progress(context, StatusCode::ACCEPTED, repo, begun.id, 0))
 }

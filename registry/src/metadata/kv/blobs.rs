@@ -3,10 +3,11 @@
 use super::engine::Family;
 use super::keys::{self, ReviewKind};
 use super::txn::Txn;
+use super::usage::{self, Object};
 use super::{Stop, events};
 use crate::metadata::{
     BlobPlace, BlobRow, CommitOutcome, Error, Event, EventKind, LinkRow, LinkedBlob, Millis,
-    NewBlob, NewContent, PhysicalKey, Progress, Refusal, UploadId, UploadRow,
+    NewBlob, NewContent, PhysicalKey, Progress, Quota, Refusal, UploadId, UploadRow, Wanted,
 };
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
@@ -57,14 +58,15 @@ pub(super) fn pin(
     Ok(Some(linked(blob, &link)))
 }
 
-/// Gives a repository a blob that is in the store.
+/// Gives a repository a blob that is in the store. Only what it has not got yet has to fit into its quotas.
 fn link(
     txn: &mut Txn<'_>,
     repo: &RepoName,
     digest: &Digest,
     mut blob: BlobRow,
     until: Millis,
-) -> Result<(), Error> {
+    quotas: &[Quota],
+) -> Result<(), Stop> {
     let key = keys::repo_digest(repo, digest);
     let row = match txn.row::<LinkRow>(Family::Link, &key)? {
         Some(mut row) => {
@@ -72,6 +74,13 @@ fn link(
             row
         }
         None => {
+            let wanted = Wanted {
+                bytes: blob.size,
+                objects: 1,
+                headroom: blob.place == BlobPlace::Inline,
+            };
+            usage::check(txn, quotas, wanted)?;
+            usage::add(txn, repo, Object::Blob, blob.size)?;
             blob.links += 1;
             txn.put(Family::Holder, keys::digest_repo(digest, repo), Vec::new());
             txn.put(
@@ -97,11 +106,12 @@ pub(super) fn mount(
     to: &RepoName,
     digest: &Digest,
     until: Millis,
-) -> Result<bool, Error> {
+    quotas: &[Quota],
+) -> Result<bool, Stop> {
     let has = txn.has(Family::Link, &keys::repo_digest(from, digest))?;
     match txn.row::<BlobRow>(Family::Blob, &keys::digest(digest))? {
         Some(blob) if has && blob.quarantined.is_none() => {
-            link(txn, to, digest, blob, until)?;
+            link(txn, to, digest, blob, until, quotas)?;
             Ok(true)
         }
         _ => Ok(false),
@@ -126,6 +136,7 @@ pub(super) fn drop_link(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> 
     txn.delete(Family::Holder, keys::digest_repo(digest, repo));
     let key = keys::digest(digest);
     if let Some(mut blob) = txn.row::<BlobRow>(Family::Blob, &key)? {
+        usage::take(txn, repo, Object::Blob, blob.size)?;
         blob.links = blob.links.saturating_sub(1);
         if blob.links == 0 {
             txn.put(
@@ -195,14 +206,17 @@ fn tell_holders(
     Ok(())
 }
 
-pub(super) fn begin_upload(txn: &mut Txn<'_>, row: &UploadRow) -> Result<(), Error> {
+pub(super) fn begin_upload(
+    txn: &mut Txn<'_>,
+    row: &UploadRow,
+    quotas: &[Quota],
+) -> Result<(), Stop> {
     let key = key_bytes(&row.key);
     if txn.has(Family::LiveKey, &key)? || txn.has(Family::Trash, &key)? {
-        return Err(Error::Damaged(format!(
-            "key {} was handed out twice",
-            row.key
-        )));
+        let problem = format!("key {} was handed out twice", row.key);
+        return Err(Error::Damaged(problem).into());
     }
+    usage::reserve(txn, &row.repo, 0, row.reserved, quotas)?;
     txn.put(Family::LiveKey, key, Vec::new());
     txn.put_row(Family::Upload, upload_key(row.id), row);
     Ok(())
@@ -212,17 +226,40 @@ pub(super) fn advance_upload(
     txn: &mut Txn<'_>,
     id: UploadId,
     progress: Progress,
-) -> Result<bool, Error> {
+    quotas: &[Quota],
+) -> Result<bool, Stop> {
     let key = upload_key(id);
     let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
         return Ok(false);
     };
+    if let Some(bytes) = progress.reserve {
+        usage::reserve(txn, &row.repo, row.reserved, bytes, quotas)?;
+        row.reserved = bytes;
+    }
     row.offset = progress.offset;
     row.hash_state = progress.hash_state;
     row.boot = progress.boot;
     row.sealing = progress.sealing;
     row.expires_at = progress.expires_at;
     txn.put_row(Family::Upload, key, &row);
+    Ok(true)
+}
+
+pub(super) fn reserve_upload(
+    txn: &mut Txn<'_>,
+    id: UploadId,
+    bytes: u64,
+    quotas: &[Quota],
+) -> Result<bool, Stop> {
+    let key = upload_key(id);
+    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
+        return Ok(false);
+    };
+    if bytes > row.reserved {
+        usage::reserve(txn, &row.repo, row.reserved, bytes, quotas)?;
+        row.reserved = bytes;
+        txn.put_row(Family::Upload, key, &row);
+    }
     Ok(true)
 }
 
@@ -246,6 +283,7 @@ pub(super) fn abort_upload(txn: &mut Txn<'_>, id: UploadId, now: Millis) -> Resu
         return Ok(false);
     };
     txn.delete(Family::Upload, key);
+    usage::release(txn, &row.repo, row.reserved)?;
     // Nobody downloads from a key that was never a blob's, so there is nothing to wait for.
     to_trash(txn, &row.key, now);
     Ok(true)
@@ -256,13 +294,15 @@ pub(super) fn to_trash(txn: &mut Txn<'_>, key: &PhysicalKey, not_before: Millis)
     txn.put_row(Family::Trash, key_bytes(key), &not_before);
 }
 
-pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, Error> {
+pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, Stop> {
     let mut reserved = None;
     if let Some(id) = new.upload {
         let Some(row) = txn.row::<UploadRow>(Family::Upload, &upload_key(id))? else {
             return Ok(CommitOutcome::NoSession);
         };
         txn.delete(Family::Upload, upload_key(id));
+        // First, so that the blob does not have to fit beside the room that was held for it.
+        usage::release(txn, &row.repo, row.reserved)?;
         reserved = Some(row.key);
     }
     let blob_key = keys::digest(&new.digest);
@@ -313,6 +353,13 @@ pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, E
         }
     };
     blob.pin_until = blob.pin_until.max(new.pin_until);
-    link(txn, &new.repo, &new.digest, blob, new.pin_until)?;
+    link(
+        txn,
+        &new.repo,
+        &new.digest,
+        blob,
+        new.pin_until,
+        &new.quotas,
+    )?;
     Ok(outcome)
 }

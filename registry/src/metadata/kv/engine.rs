@@ -42,6 +42,8 @@ pub enum Family {
     Event,
     /// repository 0 digest who -> [`crate::metadata::PullRow`].
     Pull,
+    /// namespace 0 -> [`crate::metadata::Usage`].
+    Usage,
     /// number -> an entry of the transparency log.
     LogEntry,
     /// level, number -> hashes of a tile of the log.
@@ -60,7 +62,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 25] = [
+    pub const ALL: [Family; 26] = [
         Family::Repository,
         Family::Blob,
         Family::Inline,
@@ -79,6 +81,7 @@ impl Family {
         Family::Review,
         Family::Event,
         Family::Pull,
+        Family::Usage,
         Family::LogEntry,
         Family::LogTile,
         Family::LogPlace,
@@ -109,6 +112,7 @@ impl Family {
             Family::Review => "review",
             Family::Event => "event",
             Family::Pull => "pull",
+            Family::Usage => "usage",
             Family::LogEntry => "log_entry",
             Family::LogTile => "log_tile",
             Family::LogPlace => "log_place",

@@ -49,6 +49,11 @@ pub(super) fn repo(repo: &RepoName) -> Vec<u8> {
     key
 }
 
+/// A namespace's name ends as a repository's does, so that of the whole registry, which is empty, is a key as well.
+pub(super) fn namespace(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &[0]].concat()
+}
+
 pub(super) fn repo_digest(repo_name: &RepoName, digest: &Digest) -> Vec<u8> {
     let mut key = repo(repo_name);
     push_digest(&mut key, digest);

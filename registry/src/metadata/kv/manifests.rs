@@ -9,10 +9,11 @@ use super::engine::Family;
 use super::keys::{self, EdgeKind, ReviewKind};
 use super::reach::{self, Reach};
 use super::txn::Txn;
+use super::usage::{self, Object};
 use super::{policies, revocations, tags};
 use crate::metadata::{
-    BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, PutManifest, PutOutcome,
-    Referrer, Refusal, TagClass, TagCondition,
+    BlobRow, Error, Event, EventKind, LinkRow, ManifestRow, Millis, NewTag, PutManifest,
+    PutOutcome, Referrer, Refusal, TagClass, TagCondition, Wanted,
 };
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -258,6 +259,13 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
     // Referrers outlive their subject, so a manifest that comes back must not begin to count anew: a verdict that
     // is kept under the same number would be taken for one on the same evidence.
     row.evidence = next_evidence(txn)?;
+    let wanted = Wanted {
+        bytes: row.size,
+        objects: 1,
+        headroom: speaks_of_another(put),
+    };
+    usage::check(txn, &put.quotas, wanted)?;
+    usage::add(txn, repo, Object::Manifest, row.size)?;
     txn.put_row(Family::Manifest, key.to_vec(), &row);
     for parent in above {
         let Some(parent) =
@@ -282,6 +290,14 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
         txn.put_row(Family::Repository, repo_key, &put.now);
     }
     Ok(())
+}
+
+/// Whether it says something about another manifest, by its subject, or as older tools do by the name of its tag. Such
+/// is not shut out where a quota leaves no room: a revocation would be.
+fn speaks_of_another(put: &PutManifest) -> bool {
+    let is_list = |tag: &NewTag| tag.class == TagClass::EvidenceList;
+    let by_name = !put.tags.is_empty() && put.tags.iter().all(is_list);
+    by_name || put.manifest.subject().is_some()
 }
 
 /// A statement about a manifest is an event: approvals and revocations are such, and the log shows them.
@@ -508,6 +524,7 @@ pub(super) fn remove(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Res
         let review = keys::review(ReviewKind::Manifest, &keys::repo_digest(repo, &referrer));
         txn.put(Family::Review, review, Vec::new());
     }
+    usage::take(txn, repo, Object::Manifest, row.size)?;
     txn.delete(Family::Manifest, key.clone());
     txn.delete(Family::Body, key);
     Ok(())

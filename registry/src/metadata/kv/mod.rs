@@ -23,12 +23,14 @@ mod revocations;
 pub mod rocks;
 mod tags;
 mod txn;
+mod usage;
 
 use super::{
     Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
     ExceptionUses, Judged, KeptRevocation, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis,
     NewBlob, PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome,
-    Referrer, Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
+    Quota, Referrer, Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
+    Usage,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -85,7 +87,8 @@ impl<E: Engine> std::fmt::Debug for KvMetadata<E> {
 }
 
 impl<E: Engine> KvMetadata<E> {
-    /// Starts the store over an engine. `observe` is told how long each group of writes took.
+    /// Starts the store over an engine. `observe` is told how long each group of writes took. What a build wrote that
+    /// did not count usage is counted first, which takes as long as reading every link and every manifest's row.
     ///
     /// # Errors
     /// If the engine holds another version of the key layout, or no thread can be started.
@@ -96,13 +99,17 @@ impl<E: Engine> KvMetadata<E> {
         let engine = Arc::new(engine);
         match engine.get(Family::Server, b"schema")? {
             None => {
-                let first = engine::Changes::from([(
-                    (Family::Server, b"schema".to_vec()),
-                    Some(SCHEMA.to_vec()),
-                )]);
+                // Nothing is there, so everything has been counted.
+                let first = engine::Changes::from([
+                    ((Family::Server, b"schema".to_vec()), Some(SCHEMA.to_vec())),
+                    (
+                        (Family::Server, usage::COUNTED.to_vec()),
+                        Some(b"1".to_vec()),
+                    ),
+                ]);
                 engine.write(&first, true)?;
             }
-            Some(found) if found == SCHEMA => {}
+            Some(found) if found == SCHEMA => usage::count_once(&*engine)?,
             Some(found) => {
                 let found = String::from_utf8_lossy(&found).into_owned();
                 return Err(Error::Damaged(format!(
@@ -229,11 +236,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         digest: &'a Digest,
         _now: Millis,
         until: Millis,
-    ) -> Answer<'a, bool> {
+        quotas: Vec<Quota>,
+    ) -> Answer<'a, Result<bool, Refusal>> {
         let (from, to, digest) = (from.clone(), to.clone(), *digest);
         Box::pin(async move {
-            self.write(move |txn| blobs::mount(txn, &from, &to, &digest, until))
-                .await
+            let operation =
+                move |txn: &mut Txn<'_>| blobs::mount(txn, &from, &to, &digest, until, &quotas);
+            answer(self.committer.run(true, operation).await)
         })
     }
 
@@ -370,12 +379,11 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
-    fn begin_upload(&self, row: UploadRow) -> Answer<'_, ()> {
+    fn begin_upload(&self, row: UploadRow, quotas: Vec<Quota>) -> Answer<'_, Result<(), Refusal>> {
         // Not synced: a session that a power cut swallows is one that the client begins again.
         Box::pin(async move {
-            self.committer
-                .run(false, move |txn| blobs::begin_upload(txn, &row))
-                .await
+            let operation = move |txn: &mut Txn<'_>| blobs::begin_upload(txn, &row, &quotas);
+            answer(self.committer.run(false, operation).await)
         })
     }
 
@@ -386,11 +394,28 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
-    fn advance_upload(&self, id: UploadId, progress: Progress) -> Answer<'_, bool> {
+    fn advance_upload(
+        &self,
+        id: UploadId,
+        progress: Progress,
+        quotas: Vec<Quota>,
+    ) -> Answer<'_, Result<bool, Refusal>> {
         Box::pin(async move {
-            self.committer
-                .run(false, move |txn| blobs::advance_upload(txn, id, progress))
-                .await
+            let operation =
+                move |txn: &mut Txn<'_>| blobs::advance_upload(txn, id, progress, &quotas);
+            answer(self.committer.run(false, operation).await)
+        })
+    }
+
+    fn reserve_upload(
+        &self,
+        id: UploadId,
+        bytes: u64,
+        quotas: Vec<Quota>,
+    ) -> Answer<'_, Result<bool, Refusal>> {
+        Box::pin(async move {
+            let operation = move |txn: &mut Txn<'_>| blobs::reserve_upload(txn, id, bytes, &quotas);
+            answer(self.committer.run(false, operation).await)
         })
     }
 
@@ -402,8 +427,11 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
-    fn commit_blob(&self, blob: NewBlob) -> Answer<'_, CommitOutcome> {
-        Box::pin(async move { self.write(move |txn| blobs::commit(txn, blob)).await })
+    fn commit_blob(&self, blob: NewBlob) -> Answer<'_, Result<CommitOutcome, Refusal>> {
+        Box::pin(async move {
+            let operation = move |txn: &mut Txn<'_>| blobs::commit(txn, blob);
+            answer(self.committer.run(true, operation).await)
+        })
     }
 
     fn abort_upload(&self, id: UploadId, now: Millis) -> Answer<'_, bool> {
@@ -428,6 +456,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             Ok(self
                 .list(Family::Upload, b"", b"", usize::MAX, |_, _| Ok(Some(())))?
                 .len() as u64)
+        })
+    }
+
+    fn usage<'a>(&'a self, namespace: &'a str) -> Answer<'a, Usage> {
+        Box::pin(async move {
+            let row = self.row::<Usage>(Family::Usage, &keys::namespace(namespace))?;
+            Ok(row.unwrap_or_default())
         })
     }
 

@@ -284,7 +284,8 @@ pub(crate) async fn what_is_shown_on_an_exception_is_counted(store: Arc<dyn Stor
             exceptions: admission.exceptions().to_vec(),
             ..judged(&*store, &here, *manifest.digest()).await
         };
-        let applied = store.show_tag(&here, &tag(name), judged, visible);
+        let name = tag(name);
+        let applied = store.show_tag(&here, &name, judged, visible);
         applied.await.unwrap()
     };
     // It is shown already, and counts all the same; once.

@@ -65,18 +65,13 @@ pub(crate) async fn pins_keep_and_reads_do_not(store: Arc<dyn Store>) {
 pub(crate) async fn a_mount_gives_what_the_source_has(store: Arc<dyn Store>) {
     let (from, to) = (repo("a/from"), repo("a/to"));
     let digest = put_inline(&*store, &from, b"content").await;
-    let mount = |digest: Digest| {
+    let mount_it = |digest: Digest| {
         let (store, from, to) = (store.clone(), from.clone(), to.clone());
-        async move {
-            store
-                .mount_blob(&from, &to, &digest, NOW, PINNED)
-                .await
-                .unwrap()
-        }
+        async move { mount(&*store, &from, &to, &digest).await }
     };
-    assert!(!mount(Digest::sha256(b"unknown")).await);
+    assert!(!mount_it(Digest::sha256(b"unknown")).await);
     assert_eq!(store.blob(&to, &digest).await.unwrap(), None);
-    assert!(mount(digest).await && mount(digest).await);
+    assert!(mount_it(digest).await && mount_it(digest).await);
     assert_eq!(store.blob(&to, &digest).await.unwrap().unwrap().size, 7);
     // The source's copy goes, the other stays.
     store
@@ -91,17 +86,12 @@ pub(crate) async fn a_mount_gives_what_the_source_has(store: Arc<dyn Store>) {
     );
     assert!(store.inline_content(&digest).await.unwrap().is_some());
     // What is gone, or is damaged, cannot be mounted.
-    assert!(!mount(digest).await);
+    assert!(!mount_it(digest).await);
     store
         .quarantine_blob(&digest, &BlobPlace::Inline, "flipped", NOW)
         .await
         .unwrap();
-    assert!(
-        !store
-            .mount_blob(&to, &from, &digest, NOW, PINNED)
-            .await
-            .unwrap()
-    );
+    assert!(!mount(&*store, &to, &from, &digest).await);
 }
 
 pub(crate) async fn unlink_refuses_what_manifests_name(store: Arc<dyn Store>) {
@@ -152,15 +142,13 @@ pub(crate) async fn a_commit_after_the_end_changes_nothing(store: Arc<dyn Store>
     let here = repo("a/here");
     let row = upload_row(&here);
     let (id, key) = (row.id, row.key.clone());
-    store.begin_upload(row).await.unwrap();
+    begin(&*store, row).await;
     assert!(store.abort_upload(id, NOW).await.unwrap());
     assert!(!store.abort_upload(id, NOW).await.unwrap());
     let blob = new_blob(&here, b"late", Some(id));
     let digest = blob.digest;
-    assert_eq!(
-        store.commit_blob(blob.clone()).await.unwrap(),
-        CommitOutcome::NoSession
-    );
+    let late = commit(&*store, blob.clone()).await;
+    assert_eq!(late, CommitOutcome::NoSession);
     assert_eq!(store.blob(&here, &digest).await.unwrap(), None);
     assert_eq!(store.trash_due(NOW, None, 10).await.unwrap().len(), 1);
     assert!(store.knows_key(&key).await.unwrap());
@@ -170,25 +158,18 @@ pub(crate) async fn a_commit_after_the_end_changes_nothing(store: Arc<dyn Store>
         upload: Some(row.id),
         ..blob
     };
-    store.begin_upload(row).await.unwrap();
-    assert_eq!(
-        store.commit_blob(again.clone()).await.unwrap(),
-        CommitOutcome::Committed
-    );
-    assert_eq!(
-        store.commit_blob(again).await.unwrap(),
-        CommitOutcome::NoSession
-    );
+    begin(&*store, row).await;
+    let first = commit(&*store, again.clone()).await;
+    assert_eq!(first, CommitOutcome::Committed);
+    let second = commit(&*store, again).await;
+    assert_eq!(second, CommitOutcome::NoSession);
     assert_eq!(store.trash_due(NOW, None, 10).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn a_damaged_blob_is_replaced_by_the_next_copy(store: Arc<dyn Store>) {
     let (here, there) = (repo("a/here"), repo("a/there"));
     let (digest, first) = put_object(&*store, &here, b"object").await;
-    store
-        .mount_blob(&here, &there, &digest, NOW, PINNED)
-        .await
-        .unwrap();
+    mount(&*store, &here, &there, &digest).await;
     let named = store_manifest(&*store, &here, Shape::image(&[digest])).await;
     let copy = place_of(&*store, &here, &digest).await;
     let quarantine = || store.quarantine_blob(&digest, &copy, "a bit flipped", NOW);

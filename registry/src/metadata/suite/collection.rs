@@ -87,10 +87,7 @@ pub(crate) async fn nothing_that_is_needed_goes(store: Arc<dyn Store>) {
 pub(crate) async fn garbage_goes_from_the_top_down(store: Arc<dyn Store>) {
     let (here, there) = (repo("a/here"), repo("a/there"));
     let (shared, key) = put_object(&*store, &here, b"shared").await;
-    store
-        .mount_blob(&here, &there, &shared, NOW, PINNED)
-        .await
-        .unwrap();
+    mount(&*store, &here, &there, &shared).await;
     store_manifest(&*store, &here, Shape::image(&[shared])).await;
     let kept = release(&*store, &there, Shape::image(&[shared]), &["v1"]).await;
     // One pass takes the manifest, and what it frees below.
@@ -238,7 +235,7 @@ async fn mixture(store: &dyn Store) {
         store_manifest(store, &here, Shape::index(&images[..2])).await;
         release(store, &here, Shape::index(&images[2..3]), &["v1"]).await;
         store_manifest(store, &here, Shape::index(&[]).about(images[0])).await;
-        store.begin_upload(upload_row(&here)).await.unwrap();
+        begin(store, upload_row(&here)).await;
         put_object(store, &here, b"nobody's").await;
     }
 }

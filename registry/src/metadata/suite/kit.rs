@@ -5,8 +5,8 @@
 use crate::auth::Directory;
 use crate::metadata::log::LogStore;
 use crate::metadata::{
-    CommitOutcome, Judged, Metadata, Millis, NewBlob, NewContent, NewTag, PhysicalKey, PutManifest,
-    PutOutcome, Refusal, StoredAlgorithm, TagClass, TagCondition, UploadId, UploadRow,
+    CommitOutcome, Judged, Metadata, Millis, NewBlob, NewContent, NewTag, PhysicalKey, Progress,
+    PutManifest, PutOutcome, Refusal, StoredAlgorithm, TagClass, TagCondition, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
@@ -55,9 +55,41 @@ pub(crate) fn upload_row(repo: &RepoName) -> UploadRow {
         hash_state: Vec::new(),
         boot: None,
         sealing: false,
+        reserved: 0,
         by: "user:tester".into(),
         expires_at: NOW + 500,
     }
+}
+
+/// Begins an upload where no quota applies.
+pub(crate) async fn begin(store: &dyn Store, row: UploadRow) {
+    let begun = store.begin_upload(row, Vec::new()).await.unwrap();
+    assert_eq!(begun, Ok(()));
+}
+
+/// Notes the progress of an upload where no quota applies.
+pub(crate) async fn advance(store: &dyn Store, id: UploadId, progress: Progress) -> bool {
+    let noted = store.advance_upload(id, progress, Vec::new()).await;
+    noted.unwrap().unwrap()
+}
+
+/// Commits a blob whose quotas leave room.
+pub(crate) async fn commit(store: &dyn Store, blob: NewBlob) -> CommitOutcome {
+    store.commit_blob(blob).await.unwrap().unwrap()
+}
+
+/// Mounts a blob where no quota applies.
+pub(crate) async fn mount(
+    store: &dyn Store,
+    from: &RepoName,
+    to: &RepoName,
+    digest: &Digest,
+) -> bool {
+    let quotas = Vec::new();
+    let mounted = store
+        .mount_blob(from, to, digest, NOW, PINNED, quotas)
+        .await;
+    mounted.unwrap().unwrap()
 }
 
 pub(crate) fn new_blob(repo: &RepoName, content: &[u8], upload: Option<UploadId>) -> NewBlob {
@@ -71,6 +103,7 @@ pub(crate) fn new_blob(repo: &RepoName, content: &[u8], upload: Option<UploadId>
             None => NewContent::Inline(content_here),
         },
         upload,
+        quotas: Vec::new(),
         now: NOW,
         pin_until: PINNED,
     }
@@ -80,10 +113,7 @@ pub(crate) fn new_blob(repo: &RepoName, content: &[u8], upload: Option<UploadId>
 pub(crate) async fn put_inline(store: &dyn Store, repo: &RepoName, content: &[u8]) -> Digest {
     let blob = new_blob(repo, content, None);
     let digest = blob.digest;
-    assert_ne!(
-        store.commit_blob(blob).await.unwrap(),
-        CommitOutcome::NoSession
-    );
+    assert_ne!(commit(store, blob).await, CommitOutcome::NoSession);
     digest
 }
 
@@ -99,13 +129,10 @@ pub(crate) async fn put_object(
         ..upload_row(repo)
     };
     let (id, key) = (row.id, row.key.clone());
-    store.begin_upload(row).await.unwrap();
+    begin(store, row).await;
     let blob = new_blob(repo, content, Some(id));
     let digest = blob.digest;
-    assert_ne!(
-        store.commit_blob(blob).await.unwrap(),
-        CommitOutcome::NoSession
-    );
+    assert_ne!(commit(store, blob).await, CommitOutcome::NoSession);
     (digest, key)
 }
 
@@ -242,6 +269,7 @@ pub(crate) fn put(
         revocations: Vec::new(),
         revokes: None,
         statements_due: false,
+        quotas: Vec::new(),
         by: "user:tester".into(),
         now: NOW,
         pin_until: PINNED,

@@ -190,10 +190,7 @@ pub(crate) async fn holders_and_all_blobs_come_in_pages(store: Arc<dyn Store>) {
     assert_eq!(found, expected);
     let others = [repo("a"), repo("a/c"), repo("b")];
     for other in &others {
-        store
-            .mount_blob(&repo("a/b"), other, &found[0], NOW, PINNED)
-            .await
-            .unwrap();
+        mount(&*store, &repo("a/b"), other, &found[0]).await;
     }
     let holders = store.blob_holders(&found[0], 10).await.unwrap();
     assert_eq!(holders.len(), 4);

@@ -6,13 +6,16 @@
 use super::collection::{rules, sweep};
 use super::kit::*;
 use super::model::{Model, WantedTag};
-use crate::metadata::{BlobPlace, Collected, NewTag, PutManifest, Refusal, TagClass, TagCondition};
+use crate::metadata::{
+    BlobPlace, Collected, NewTag, PutManifest, Refusal, TagClass, TagCondition, Usage,
+};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
+use std::collections::BTreeMap;
 
 const REPOS: [&str; 2] = ["a/one", "a/two"];
 const TAGS: [&str; 4] = ["v1", "v2", "latest", "x"];
@@ -145,6 +148,7 @@ pub(crate) fn compare(make: fn() -> Fixture, cases: u32) {
                 store: &*fixture.store,
                 model: Model::default(),
                 pool: &pool,
+                sizes: sizes(&pool),
             };
             use_default_policy(run.store).await;
             for (number, op) in ops.iter().enumerate() {
@@ -164,6 +168,16 @@ struct Run<'a> {
     store: &'a dyn Store,
     model: Model,
     pool: &'a Pool,
+    sizes: BTreeMap<Digest, u64>,
+}
+
+/// Bytes of everything that there can be.
+fn sizes(pool: &Pool) -> BTreeMap<Digest, u64> {
+    let blobs = (0..BLOBS).map(|blob| (blob_digest(blob), content(blob).len() as u64));
+    let manifests = pool
+        .iter()
+        .map(|(digest, shape)| (*digest, shape.build().size()));
+    blobs.chain(manifests).collect()
 }
 
 /// Which manifest closes a circle may differ; that it does may not.
@@ -218,10 +232,7 @@ impl Run<'_> {
                     repo(REPOS[1 - from]),
                     blob_digest(*blob),
                 );
-                let given = store
-                    .mount_blob(&from, &to, &digest, NOW, PINNED)
-                    .await
-                    .unwrap();
+                let given = mount(store, &from, &to, &digest).await;
                 assert_eq!(given, self.model.mount(&from, &to, digest));
             }
             Op::Unlink(name, blob) => {
@@ -349,6 +360,29 @@ impl Run<'_> {
             self.model.events,
             "after {after}"
         );
+        self.compare_usage(after).await;
+    }
+
+    /// What each namespace holds is what lies in its repositories, counted anew.
+    async fn compare_usage(&mut self, after: &str) {
+        for namespace in ["", "a", REPOS[0], REPOS[1], "a/t", "b"] {
+            let mut expected = Usage::default();
+            for name in REPOS {
+                let below = namespace.is_empty()
+                    || name == namespace
+                    || name.starts_with(&format!("{namespace}/"));
+                if !below {
+                    continue;
+                }
+                let held = self.model.repo(&repo(name)).clone();
+                expected.blobs += held.blobs.len() as u64;
+                expected.manifests += held.manifests.len() as u64;
+                let all = held.blobs.iter().chain(held.manifests.keys());
+                expected.bytes += all.map(|digest| self.sizes[digest]).sum::<u64>();
+            }
+            let found = self.store.usage(namespace).await.unwrap();
+            assert_eq!(found, expected, "usage of \"{namespace}\" after {after}");
+        }
     }
 
     async fn compare_manifests(&mut self, name: &RepoName, after: &str) {

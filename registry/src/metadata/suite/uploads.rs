@@ -11,7 +11,7 @@ pub(crate) async fn progress_is_remembered_until_the_end(store: Arc<dyn Store>) 
     let (here, there) = (repo("a/here"), repo("a/there"));
     let row = upload_row(&here);
     let id = row.id;
-    store.begin_upload(row.clone()).await.unwrap();
+    begin(&*store, row.clone()).await;
     assert_eq!(store.upload(&here, id).await.unwrap(), Some(row.clone()));
     assert_eq!(
         store.upload(&there, id).await.unwrap(),
@@ -24,9 +24,10 @@ pub(crate) async fn progress_is_remembered_until_the_end(store: Arc<dyn Store>) 
         hash_state: vec![1, 2, 3],
         boot: Some("this start".into()),
         sealing: true,
+        reserve: None,
         expires_at: NOW + 900,
     };
-    assert!(store.advance_upload(id, progress.clone()).await.unwrap());
+    assert!(advance(&*store, id, progress.clone()).await);
     let found = store.upload(&here, id).await.unwrap().unwrap();
     assert_eq!(found.boot.as_deref(), Some("this start"));
     assert_eq!(
@@ -44,22 +45,24 @@ pub(crate) async fn progress_is_remembered_until_the_end(store: Arc<dyn Store>) 
     );
     assert_eq!(store.open_uploads().await.unwrap(), 1);
     assert!(store.abort_upload(id, NOW).await.unwrap());
-    assert!(!store.advance_upload(id, progress).await.unwrap());
+    assert!(!advance(&*store, id, progress).await);
+    let reserved = store.reserve_upload(id, 9, Vec::new()).await;
+    assert_eq!(reserved.unwrap(), Ok(false));
     assert_eq!(store.upload(&here, id).await.unwrap(), None);
     assert_eq!(store.open_uploads().await.unwrap(), 0);
 }
 
 pub(crate) async fn a_key_is_never_handed_out_twice(store: Arc<dyn Store>) {
     let row = upload_row(&repo("a/here"));
-    store.begin_upload(row.clone()).await.unwrap();
+    begin(&*store, row.clone()).await;
     assert!(matches!(
-        store.begin_upload(row.clone()).await,
+        store.begin_upload(row.clone(), Vec::new()).await,
         Err(Error::Damaged(_))
     ));
     store.abort_upload(row.id, NOW).await.unwrap();
     assert!(
         matches!(
-            store.begin_upload(row.clone()).await,
+            store.begin_upload(row.clone(), Vec::new()).await,
             Err(Error::Damaged(_))
         ),
         "it is in the trash"
@@ -71,7 +74,7 @@ pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
     let here = repo("a/here");
     let (silent, active, slow) = (upload_row(&here), upload_row(&here), upload_row(&here));
     for row in [&silent, &active, &slow] {
-        store.begin_upload(row.clone()).await.unwrap();
+        begin(&*store, row.clone()).await;
     }
     assert!(store.keep_upload(slow.id, LATER).await.unwrap());
     // Never back.
@@ -87,9 +90,10 @@ pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
         hash_state: vec![],
         boot: None,
         sealing: false,
+        reserve: None,
         expires_at: LATER,
     };
-    store.advance_upload(active.id, progress).await.unwrap();
+    assert!(advance(&*store, active.id, progress).await);
     assert_eq!(
         sweep(&*store, rules(NOW + 500)).await.uploads,
         [],

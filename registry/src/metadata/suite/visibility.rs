@@ -79,10 +79,7 @@ pub(crate) async fn a_release_shows_all_that_it_leads_to(store: Arc<dyn Store>) 
     let tree = Tree::staged(&*store).await;
     // The same blobs in another repository are no concern of this release.
     let there = repo("a/there");
-    store
-        .mount_blob(&tree.here, &there, &tree.blobs[0], NOW, PINNED)
-        .await
-        .unwrap();
+    mount(&*store, &tree.here, &there, &tree.blobs[0]).await;
     tree.tag(&*store, TagClass::Immutable, "v1").await;
     tree.assert_seen(&*store, true).await;
     assert!(!sees_blob(&*store, &there, &tree.blobs[0]).await);

@@ -3,7 +3,7 @@
 use super::super::KvMetadata;
 use super::super::rocks::RocksEngine;
 use crate::metadata::suite::kit::{
-    NOW, Shape, Store, delete_tag, put_object, release, repo, tag, upload_row,
+    NOW, Shape, Store, begin, delete_tag, put_object, release, repo, tag, upload_row,
 };
 use crate::metadata::suite::{Fixture, random, run_suite};
 use crate::metadata::{Error, Metadata as _};
@@ -59,7 +59,7 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
         if round == 0 {
             delete_tag(&*store, &here, "v0").await.unwrap();
         }
-        store.begin_upload(upload_row(&here)).await.unwrap();
+        begin(&*store, upload_row(&here)).await;
         releases.push((name, blob, image));
         assert_eq!(
             store

@@ -1,0 +1,246 @@
+//! Quotas: what has no room leaves nothing behind, and what takes none is never refused.
+
+use super::*;
+use crate::metadata::{Counted, UploadId, Usage};
+use std::task::Poll;
+
+/// Larger than what the metadata store keeps.
+const LEN: usize = 400_000;
+
+fn of_bytes(bytes: u64) -> Vec<Quota> {
+    vec![Quota {
+        namespace: "models".into(),
+        bytes: Some(bytes),
+        objects: None,
+    }]
+}
+
+/// A body of which nobody may take a byte.
+fn untouched() -> Body {
+    Box::pin(stream::poll_fn(
+        |_| -> Poll<Option<Result<Bytes, String>>> { panic!("the body was read") },
+    ))
+}
+
+#[track_caller]
+fn assert_no_room<T: std::fmt::Debug>(outcome: Result<T, Error>, used: u64, wanted: u64) {
+    match outcome {
+        Err(Error::QuotaExceeded(exceeded)) => assert_eq!(
+            (exceeded.counted, exceeded.used, exceeded.wanted),
+            (Counted::Bytes, used, wanted)
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Bench {
+    async fn used(&self) -> Usage {
+        self.registry.metadata().usage("models").await.unwrap()
+    }
+
+    async fn begin(&self) -> UploadId {
+        let who = pusher();
+        let begun = self.registry.begin_upload(&who, BeginUpload::default());
+        begun.await.unwrap().id
+    }
+
+    async fn post(&self, digest: Digest, announced: Option<u64>, body: Body) -> Result<(), Error> {
+        self.registry
+            .put_blob(&pusher(), digest, announced, body)
+            .await
+    }
+
+    async fn receive(
+        &self,
+        id: UploadId,
+        announced: Option<u64>,
+        body: Body,
+    ) -> Result<Received, Error> {
+        self.registry
+            .receive(&pusher(), id, None, announced, body)
+            .await
+    }
+
+    async fn finish(
+        &self,
+        id: UploadId,
+        digest: Digest,
+        announced: Option<u64>,
+        body: Body,
+    ) -> Result<(), Error> {
+        self.registry
+            .finish_upload(&pusher(), id, digest, None, announced, body)
+            .await
+    }
+
+    /// No session, no staged file, and nothing reserved.
+    async fn assert_nothing_under_way(&self) {
+        let metadata = self.registry.metadata();
+        assert_eq!(metadata.open_uploads().await.unwrap(), 0);
+        assert_eq!(self.registry.blobs().staging().uploads().unwrap(), []);
+        assert_eq!(self.registry.metrics().uploads_open.get(), 0);
+        assert_eq!(self.used().await.reserved, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_fit_is_refused_before_it_is_read() {
+    let bench = Bench::with_quotas(of_bytes(LEN as u64 - 1)).await;
+    let digest = Digest::sha256(&bytes_of(LEN));
+    let len = LEN as u64;
+    let post = bench.post(digest, Some(len), untouched()).await;
+    assert_no_room(post, 0, len);
+    bench.assert_nothing_under_way().await;
+    let id = bench.begin().await;
+    assert_no_room(bench.receive(id, Some(len), untouched()).await, 0, len);
+    bench.assert_nothing_under_way().await;
+    let id = bench.begin().await;
+    let put = bench.finish(id, digest, Some(len), untouched()).await;
+    assert_no_room(put, 0, len);
+    bench.assert_nothing_under_way().await;
+    assert_eq!(bench.used().await, Usage::default());
+    // Nobody has heard of the session any more.
+    let status = bench.registry.upload_status(&pusher(), id).await;
+    assert!(matches!(status, Err(Error::UploadUnknown)));
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_ends_with_the_room() {
+    let bench = Bench::with_quotas(of_bytes(LEN as u64 - 1)).await;
+    let data = bytes_of(LEN);
+    let digest = Digest::sha256(&data);
+    let post = bench.post(digest, None, body(&data, 9_000)).await;
+    assert_no_room(post, 0, LEN as u64);
+    bench.assert_nothing_under_way().await;
+    let id = bench.begin().await;
+    let cut = bench.receive(id, None, broken(&data)).await;
+    assert_no_room(cut, 0, LEN as u64);
+    bench.assert_nothing_under_way().await;
+    // In pieces: what came before is taken, and goes as well.
+    let id = bench.begin().await;
+    let half = body(&data[..LEN / 2], 9_000);
+    bench.receive(id, None, half).await.unwrap();
+    assert_eq!(bench.used().await.reserved, LEN as u64 / 2);
+    let rest = bench
+        .finish(id, digest, None, body(&data[LEN / 2..], 9_000))
+        .await;
+    assert_no_room(rest, LEN as u64 / 2, LEN as u64 / 2);
+    bench.assert_nothing_under_way().await;
+    assert!(bench.objects().is_empty());
+    // With one byte less it fits to the last.
+    let data = &data[1..];
+    let id = bench.begin().await;
+    bench.receive(id, None, body(data, 9_000)).await.unwrap();
+    let nothing = body(b"", 1);
+    let finished = bench.finish(id, Digest::sha256(data), Some(0), nothing);
+    finished.await.unwrap();
+    bench.assert_nothing_under_way().await;
+    assert_eq!(bench.used().await.bytes, LEN as u64 - 1);
+}
+
+#[tokio::test]
+async fn what_was_announced_and_did_not_come_is_given_back() {
+    let bench = Bench::with_quotas(of_bytes(LEN as u64)).await;
+    let data = bytes_of(LEN);
+    let len = LEN as u64;
+    let id = bench.begin().await;
+    let cut = bench.receive(id, Some(len), broken(&data[..100_000])).await;
+    assert!(matches!(cut, Err(Error::BodyInterrupted(_))), "{cut:?}");
+    assert_eq!(bench.used().await.reserved, 100_000);
+    // Before anything was staged: the break comes within what would have been a small blob.
+    let other = bench.begin().await;
+    let digest = Digest::sha256(&data);
+    let cut = bench
+        .finish(other, digest, Some(300_000), broken(&data[..10]))
+        .await;
+    assert!(matches!(cut, Err(Error::BodyInterrupted(_))), "{cut:?}");
+    assert_eq!(bench.used().await.reserved, 100_000);
+    // The first goes on from there.
+    let rest = body(&data[100_000..], 9_000);
+    let finished = bench.finish(id, digest, Some(len - 100_000), rest).await;
+    finished.unwrap();
+    let used = bench.used().await;
+    assert_eq!((used.blobs, used.bytes, used.reserved), (1, len, 0));
+}
+
+#[tokio::test]
+async fn what_the_repository_has_can_be_sent_again_where_it_is_full() {
+    let bench = Bench::with_quotas(of_bytes(LEN as u64)).await;
+    let data = bytes_of(LEN);
+    let digest = bench.put_blob(&data).await;
+    let full = bench.used().await;
+    assert_eq!((full.blobs, full.bytes), (1, LEN as u64));
+    let whole = || body(&data, 70_000);
+    let len = Some(LEN as u64);
+    for announced in [len, None] {
+        bench.post(digest, announced, whole()).await.unwrap();
+    }
+    let id = bench.begin().await;
+    bench.finish(id, digest, len, whole()).await.unwrap();
+    assert_eq!(bench.used().await, full);
+    // Also the whole copy that takes the place of a damaged one.
+    let metadata = bench.registry.metadata();
+    let found = metadata.blob(&REPO.parse().unwrap(), &digest).await;
+    let place = found.unwrap().unwrap().place;
+    let damaged = metadata.quarantine_blob(&digest, &place, "flipped", 0);
+    assert!(damaged.await.unwrap());
+    bench.post(digest, len, whole()).await.unwrap();
+    assert!(bench.read(&producer(), &digest).await.unwrap() == data);
+    assert_eq!(bench.used().await, full);
+    bench.assert_nothing_under_way().await;
+    // Not what only says to be it: what is left of that takes room, and there is none.
+    let id = bench.begin().await;
+    let cut = bench
+        .finish(id, digest, Some(LEN as u64), broken(&data[..200_000]))
+        .await;
+    assert_no_room(cut, LEN as u64, 200_000);
+    bench.assert_nothing_under_way().await;
+}
+
+#[tokio::test]
+async fn the_registry_itself_is_counted_and_never_refused() {
+    let nothing = Quota {
+        namespace: String::new(),
+        bytes: Some(0),
+        objects: Some(0),
+    };
+    let bench = Bench::with_quotas(vec![nothing]).await;
+    let repo: RepoName = REPO.parse().unwrap();
+    let own = Contributor::from(Maintenance::at_boot().grant(&repo));
+    let data = bytes_of(LEN);
+    let digest = Digest::sha256(&data);
+    let len = Some(LEN as u64);
+    let refused = bench.post(digest, len, untouched()).await;
+    assert_no_room(refused, 0, LEN as u64);
+    let stored = bench
+        .registry
+        .put_blob(&own, digest, len, body(&data, 70_000));
+    stored.await.unwrap();
+    assert_eq!(bench.used().await.bytes, LEN as u64);
+}
+
+/// What fails in the middle of it holds no room that nobody gives back.
+#[tokio::test]
+async fn a_failing_disk_leaves_no_room_held() {
+    let bench = Bench::with_quotas(of_bytes(10_000_000)).await;
+    let data = bytes_of(LEN);
+    let digest = Digest::sha256(&data);
+    for writes in 0..4 {
+        bench.engine.faults().writes_left = Some(writes);
+        let whole = body(&data, 70_000);
+        let stored = bench.post(digest, Some(LEN as u64), whole).await;
+        bench.engine.faults().writes_left = None;
+        if stored.is_ok() {
+            break;
+        }
+        // A session that could not be ended either is given up when its time is over.
+        bench.clock.advance(25 * 3_600_000);
+        let right = Maintenance::at_boot();
+        bench.registry.collect(&right, false).await.unwrap();
+        assert_eq!(bench.used().await, Usage::default(), "{writes} writes");
+    }
+    bench.put_blob(&data).await;
+    let bench = bench.restarted().await;
+    let used = bench.used().await;
+    assert_eq!((used.bytes, used.reserved), (LEN as u64, 0));
+}
