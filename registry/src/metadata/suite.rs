@@ -63,6 +63,8 @@ macro_rules! run_suite {
             visibility::several_ways_count_each,
             visibility::hiding_a_tag_hides_what_it_leads_to,
             visibility::what_a_release_holds_cannot_be_deleted,
+            visibility::evidence_shows_nothing_but_evidence_of_the_same,
+            visibility::a_list_of_evidence_shows_nothing_but_evidence,
             circles::an_index_cannot_speak_of_its_own_child,
             circles::longer_circles_are_refused_as_well,
             circles::a_circle_cannot_be_closed_by_a_return,

@@ -16,7 +16,7 @@ pub struct ServedManifest {
     pub digest: Digest,
     /// Its media type.
     pub media_type: String,
-    /// Whether consumers see it: released, or else staged.
+    /// Whether consumers see it: released, or beside what it speaks of; or else staged.
     pub released: bool,
     /// Whether it is something said about another manifest: consumers see it beside that, and nobody judged it.
     pub evidence: bool,

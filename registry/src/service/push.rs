@@ -89,6 +89,7 @@ impl Registry {
             for tag in tags.iter().filter(|tag| tag.is_evidence_list()) {
                 self.check_list(repo, tag, &manifest).await?;
             }
+            self.check_evidence(repo, &manifest).await?;
         }
 
         let (digest, subject) = (
@@ -220,6 +221,29 @@ impl Registry {
                 let digest = child.digest;
                 return Err(Error::ManifestInvalid(format!(
                     "tag {tag} is an index of referrers, and {digest} is none of what it speaks of"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What speaks of a manifest is seen beside it, and nobody judges it: it lists nothing but what speaks of the same.
+    /// The store would show nothing else through it anyway; whoever pushes it is told.
+    async fn check_evidence(
+        &self,
+        repo: &RepoName,
+        manifest: &VerifiedManifest,
+    ) -> Result<(), Error> {
+        let Some(subject) = manifest.subject().map(|subject| subject.digest) else {
+            return Ok(());
+        };
+        for child in manifest.children() {
+            // One that is not there is refused with all that is missing.
+            let row = self.metadata().manifest(repo, &child.digest).await?;
+            if row.is_some_and(|row| row.subject != Some(subject)) {
+                let digest = child.digest;
+                return Err(Error::ManifestInvalid(format!(
+                    "an index about {subject} lists {digest}, which does not speak of that: leave it out of the list, or the subject out of the index"
                 )));
             }
         }

@@ -46,10 +46,10 @@ pub(super) async fn get(
         .header(header::CONTENT_TYPE, &manifest.media_type)
         .header(
             name("sealstone-visibility"),
-            if manifest.released {
-                "released"
-            } else {
-                "staged"
+            match (manifest.released, manifest.evidence) {
+                (false, _) => "staged",
+                (true, true) => "evidence",
+                (true, false) => "released",
             },
         )
         .header(name("sealstone-policy"), manifest.policy.to_string())

@@ -254,14 +254,17 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
     // is kept under the same number would be taken for one on the same evidence.
     row.evidence = next_evidence(txn)?;
     txn.put_row(Family::Manifest, key.to_vec(), &row);
-    for parent in above {
-        let Some(parent) =
-            txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &parent))?
+    for giver in above {
+        let Some(above) =
+            txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &giver))?
         else {
             continue;
         };
         for reach in [Reach::Visible, Reach::Held] {
-            if reach.of(&parent) > 0 {
+            // What lists it cannot be what it speaks of: each would hold the other's digest.
+            let given = row.subject == Some(giver)
+                || reach::carries(txn, repo, reach, above.subject.as_ref(), &digest)?;
+            if given && reach.of(&above) > 0 {
                 reach::change(txn, repo, &digest, reach, true)?;
             }
         }
