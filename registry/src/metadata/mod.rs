@@ -122,6 +122,21 @@ pub struct Judged {
     pub evidence: u64,
 }
 
+/// Bytes of the rows in one page of referrers. What a row holds is up to whoever pushed the manifest, and clients read
+/// a page in one piece: ours, of old, 4 MiB.
+pub const REFERRERS_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of the rows that are read for one page, those with it that are of another type than was asked for.
+pub const REFERRERS_READ: usize = 16 * 1024 * 1024;
+
+/// A page of referrers, by their digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReferrerPage {
+    /// Their descriptors.
+    pub referrers: Vec<Referrer>,
+    /// After which the next page begins; `None` if this is the last.
+    pub next: Option<Digest>,
+}
+
 /// Why a manifest or tag was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -445,7 +460,8 @@ pub trait Metadata: Send + Sync + 'static {
         limit: usize,
         only_visible: bool,
     ) -> Answer<'a, Vec<Tag>>;
-    /// Referrers of a manifest after `after`, at most `limit`.
+    /// Referrers of a manifest after `after`: at most `limit`, and no more than [`REFERRERS_BYTES`] of them, unless the
+    /// first alone has more. Fewer than that is no sign that there are no others: `next` is.
     fn referrers<'a>(
         &'a self,
         repo: &'a RepoName,
@@ -453,7 +469,7 @@ pub trait Metadata: Send + Sync + 'static {
         artifact_type: Option<&'a str>,
         after: Option<Digest>,
         limit: usize,
-    ) -> Answer<'a, Vec<Referrer>>;
+    ) -> Answer<'a, ReferrerPage>;
     /// Repositories after `after`, at most `limit`.
     fn repositories<'a>(
         &'a self,

@@ -75,6 +75,7 @@ macro_rules! run_suite {
             admission::what_came_after_it_was_judged_is_seen,
             paging::tags_come_in_pages,
             paging::referrers_come_in_pages,
+            paging::a_page_of_referrers_is_no_longer_than_can_be_read,
             paging::repositories_come_in_pages,
             paging::events_come_in_order,
             paging::holders_and_all_blobs_come_in_pages,

@@ -198,8 +198,8 @@ impl Registry {
                 .metadata()
                 .referrers(repo, manifest.digest(), kind, after, EVIDENCE_PAGE)
                 .await?;
-            after = page.last().map(|referrer| referrer.digest);
-            for referrer in &page {
+            after = page.next;
+            for referrer in &page.referrers {
                 if read == MOST_EVIDENCE {
                     gathered.case.cut_off(read);
                     return Ok(gathered);
@@ -220,7 +220,7 @@ impl Registry {
                 }
                 read += 1;
             }
-            if page.len() < EVIDENCE_PAGE {
+            if after.is_none() {
                 break;
             }
         }
@@ -275,10 +275,19 @@ impl Registry {
             .map(|referrer| (statement_proof(referrer), referrer))
             .collect();
         let kind = Some(record::ARTIFACT_TYPE);
-        let records = self
-            .metadata()
-            .referrers(repo, manifest, kind, None, MAX_RECORDS)
-            .await?;
+        let (mut records, mut after) = (Vec::new(), None);
+        loop {
+            let wanted = MAX_RECORDS - records.len();
+            let page = self
+                .metadata()
+                .referrers(repo, manifest, kind, after, wanted)
+                .await?;
+            records.extend(page.referrers);
+            after = page.next;
+            if after.is_none() || records.len() >= MAX_RECORDS {
+                break;
+            }
+        }
         for record in records {
             let media_type = Some(record.media_type.as_str());
             let record = self.read_manifest(repo, &record.digest, media_type);

@@ -2,7 +2,7 @@
 
 use super::{Error, Registry, Verdict};
 use crate::auth::{Delete, Grant, Pull};
-use crate::metadata::{Event, Judged, ManifestRow, Referrer, Refusal, TagCondition};
+use crate::metadata::{Event, Judged, ManifestRow, ReferrerPage, Refusal, TagCondition};
 use bytes::Bytes;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{Reference, RepoName, Tag};
@@ -43,15 +43,6 @@ enum Standing {
     Evidence,
     /// Part of something else, or named where nothing is judged.
     Other,
-}
-
-/// A page of referrers.
-#[derive(Clone, Debug)]
-pub struct ReferrerPage {
-    /// Their descriptors.
-    pub referrers: Vec<Referrer>,
-    /// The last of them, if there may be more.
-    pub next: Option<Digest>,
 }
 
 impl Registry {
@@ -288,7 +279,8 @@ impl Registry {
         }
     }
 
-    /// Manifests that speak of `subject`, which need not exist.
+    /// Manifests that speak of `subject`, which need not exist. A page has at most `limit`, and ends sooner where they say
+    /// much of themselves.
     pub async fn referrers(
         &self,
         grant: &Grant<Pull>,
@@ -305,23 +297,12 @@ impl Registry {
                 .await?
                 .is_some_and(|row| row.visible > 0);
             if !visible {
-                return Ok(ReferrerPage {
-                    referrers: Vec::new(),
-                    next: None,
-                });
+                return Ok(ReferrerPage::default());
             }
         }
-        let mut referrers = self
-            .metadata()
-            .referrers(repo, subject, artifact_type, after, limit + 1)
-            .await?;
-        let more = referrers.len() > limit;
-        referrers.truncate(limit);
-        let next = referrers
-            .last()
-            .filter(|_| more)
-            .map(|referrer| referrer.digest);
-        Ok(ReferrerPage { referrers, next })
+        let listed = self.metadata();
+        let page = listed.referrers(repo, subject, artifact_type, after, limit);
+        Ok(page.await?)
     }
 
     /// What happened after event number `after`, for auditors.

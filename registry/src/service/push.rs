@@ -17,6 +17,11 @@ use sealstone_spec::sigstore::is_statement;
 
 /// From this size on a manifest is parsed on a blocking thread.
 const LARGE: usize = 128 * 1024;
+/// Referrers read in one step.
+const REFERRERS: usize = 1000;
+/// Most bytes of what stands in listings for a manifest with a subject: a page of them is read in one piece, and whoever
+/// judges a release reads all pages.
+const MOST_LISTED: usize = 256 * 1024;
 
 /// A manifest as a client pushes it.
 #[derive(Clone, Debug)]
@@ -72,6 +77,7 @@ impl Registry {
             false => check_names(&manifest),
         };
         paths.map_err(|error| Error::ManifestInvalid(error.to_string()))?;
+        check_listing(&manifest)?;
         self.check_sizes(repo, &manifest).await?;
 
         let mut tags = push.tags;
@@ -157,11 +163,7 @@ impl Registry {
         let (mut admission, mut referrers) = (None, Vec::new());
         if needs_admission {
             // Before the evidence is read: what comes after this is seen to have come.
-            let listed = self
-                .metadata()
-                .referrers(repo, manifest.digest(), None, None, usize::MAX)
-                .await?;
-            referrers = listed.iter().map(|referrer| referrer.digest).collect();
+            referrers = self.all_referrers(repo, manifest.digest()).await?;
             match self.judge(repo, manifest, false).await?.verdict {
                 Ok(admitted) => admission = Some(admitted),
                 Err(denial) => {
@@ -192,6 +194,22 @@ impl Registry {
                     .untagged
                     .unwrap_or(self.inner.lifetimes.pin),
         })
+    }
+
+    /// All that speaks of a manifest. Page after page: what they say of themselves is no more than passes through.
+    async fn all_referrers(&self, repo: &RepoName, subject: &Digest) -> Result<Vec<Digest>, Error> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self
+                .metadata()
+                .referrers(repo, subject, None, after, REFERRERS)
+                .await?;
+            found.extend(page.referrers.iter().map(|referrer| referrer.digest));
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Whether anything of the repository is kept from consumers until it is judged. Elsewhere a name is a name: some
@@ -318,6 +336,23 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// Lists of what speaks of a manifest hold what each says of itself.
+fn check_listing(manifest: &VerifiedManifest) -> Result<(), Error> {
+    if manifest.subject().is_none() {
+        return Ok(());
+    }
+    let listed = serde_json::to_vec(&manifest.descriptor());
+    let len = listed
+        .map_err(|error| Error::Internal(error.to_string()))?
+        .len();
+    if len > MOST_LISTED {
+        return Err(Error::ManifestInvalid(format!(
+            "annotations and type of a manifest with a subject stand in every list of what speaks of that: with them its entry there has {len} bytes, at most {MOST_LISTED} are accepted"
+        )));
+    }
+    Ok(())
 }
 
 /// What the log tells of a push that releases nothing: of its list of evidence, or of the statement that it is.

@@ -182,9 +182,9 @@ pub(super) fn parents(
 }
 
 fn last_digests(txn: &Txn<'_>, family: Family, prefix: &[u8]) -> Result<Vec<Digest>, Error> {
-    let entries = txn.scan(family, prefix, prefix, usize::MAX)?;
-    entries
+    let found = txn.keys(family, prefix)?;
+    found
         .iter()
-        .map(|(key, _)| Ok(keys::read_digest(&key[prefix.len()..])?.0))
+        .map(|key| Ok(keys::read_digest(&key[prefix.len()..])?.0))
         .collect()
 }

@@ -5,7 +5,7 @@ use super::engine::{Changes, Engine, Entry, Family};
 use crate::metadata::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads and writes of one operation. Nothing of it counts until the committer has written it.
 pub(super) struct Txn<'a> {
@@ -94,6 +94,29 @@ impl<'a> Txn<'a> {
         })?;
         Ok(entries.into_iter().take(limit).collect())
     }
+
+    /// The keys alone that begin with `prefix`, in order: for where values can be long, and nobody looks at them.
+    pub(super) fn keys(&self, family: Family, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut found = BTreeSet::new();
+        self.engine.scan(family, prefix, prefix, &mut |key, _| {
+            found.insert(key.to_vec());
+            true
+        })?;
+        for changes in [self.group, &self.own] {
+            let start = (family, prefix.to_vec());
+            for ((changed, key), value) in changes.range(start..) {
+                if *changed != family || !key.starts_with(prefix) {
+                    break;
+                }
+                if value.is_some() {
+                    found.insert(key.clone());
+                } else {
+                    found.remove(key);
+                }
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
 }
 
 pub(super) fn encode(row: &impl Serialize) -> Vec<u8> {
@@ -143,6 +166,9 @@ mod tests {
         };
         assert_eq!(all(10), ["a=disk", "aa=own", "b=group"]);
         assert_eq!(all(2), ["a=disk", "aa=own"]);
+        let keys = txn.keys(Family::Tag, b"").unwrap();
+        assert_eq!(keys, [&b"a"[..], b"aa", b"b"]);
+        assert_eq!(txn.keys(Family::Tag, b"a").unwrap(), keys[..2]);
         assert_eq!(txn.get(Family::Tag, b"c").unwrap(), None);
     }
 }

@@ -284,7 +284,7 @@ pub(crate) async fn referrers_of(
     subject: &Digest,
 ) -> Vec<Digest> {
     let listed = store.referrers(repo, subject, None, None, usize::MAX).await;
-    let listed = listed.unwrap().into_iter();
+    let listed = listed.unwrap().referrers.into_iter();
     listed.map(|referrer| referrer.digest).collect()
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::*;
-use crate::metadata::{PutOutcome, Refusal, TagClass};
+use crate::metadata::{PutOutcome, ReferrerPage, Refusal, TagClass};
 use sealstone_spec::digest::Digest;
 use std::sync::Arc;
 
@@ -164,6 +164,7 @@ pub(crate) async fn subjects_come_before_or_after(store: Arc<dyn Store>) {
             .await
             .unwrap();
         found
+            .referrers
             .into_iter()
             .map(|referrer| referrer.digest)
             .collect::<Vec<_>>()
@@ -195,7 +196,7 @@ pub(crate) async fn subjects_come_before_or_after(store: Arc<dyn Store>) {
             .referrers(&repo("a/there"), subject.digest(), None, None, 10)
             .await
             .unwrap(),
-        []
+        ReferrerPage::default()
     );
     delete_manifest(&*store, &here, &early).await.unwrap();
     assert_eq!(listed().await, [late]);
