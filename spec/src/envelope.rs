@@ -152,6 +152,18 @@ impl Envelope {
         serde_json::to_vec(self).expect("an envelope is made of text")
     }
 
+    /// The predicate type that the payload states, if it is a statement. Believed as little as all the rest: it says
+    /// what somebody asks to be taken for.
+    pub(crate) fn claimed_predicate_type(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Claim {
+            predicate_type: String,
+        }
+        let claim: Claim = serde_json::from_slice(&self.payload).ok()?;
+        Some(claim.predicate_type)
+    }
+
     /// The id of the signing key that the envelope itself names, if it does. It can only select a key
     /// among those that are trusted, never add one.
     pub fn key_id(&self) -> Option<&str> {

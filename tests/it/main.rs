@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod anonymous;
+mod approvers;
 mod attest;
 mod author;
 mod carried;

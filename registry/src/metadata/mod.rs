@@ -63,14 +63,15 @@ pub enum TagClass {
     EvidenceList,
 }
 
-/// A condition that the client put on a tag, from `If-Match` or `If-None-Match`.
+/// A condition that the client put on a tag, or on the manifest that it named by digest, from `If-Match` or
+/// `If-None-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagCondition {
     /// None.
     Any,
-    /// The tag must not exist.
+    /// The tag, or manifest, must not exist.
     Absent,
-    /// The tag must name this digest.
+    /// The tag must name this digest, or the manifest must exist and have it.
     Names(Digest),
 }
 
@@ -96,6 +97,10 @@ pub struct PutManifest {
     pub manifest: VerifiedManifest,
     /// Its tags: all or none are set.
     pub tags: Vec<NewTag>,
+    /// The client's condition on the manifest itself, where it is to get no tag.
+    pub condition: TagCondition,
+    /// Whether it has to be there: whoever sends it may name it, and not add it.
+    pub only_known: bool,
     /// Proof that the repository's policy lets it have them; due unless every tag is a list of evidence.
     pub admission: Option<Admission>,
     /// What spoke of the manifest before that was judged, in the order of [`Metadata::referrers`]. If it is not
@@ -168,6 +173,13 @@ pub enum Refusal {
         /// What it names, if it exists.
         existing: Option<Digest>,
     },
+    /// The manifest, which gets no tag, does not fulfil the client's condition.
+    DigestConditionFailed {
+        /// The manifest.
+        digest: Digest,
+        /// Whether it is there.
+        exists: bool,
+    },
     /// The new list of evidence has not everything that the old one had.
     EvidenceLost {
         /// The tag.
@@ -188,7 +200,7 @@ pub enum Refusal {
     Held,
     /// Manifests name the blob: this many.
     BlobInUse(u64),
-    /// There is no such manifest or tag.
+    /// There is no such manifest or tag, and none was to be made.
     NotFound,
 }
 

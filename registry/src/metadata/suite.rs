@@ -43,6 +43,8 @@ macro_rules! run_suite {
             manifests::an_index_gets_its_child_back,
             manifests::subjects_come_before_or_after,
             manifests::deletion_takes_mutable_tags_along,
+            manifests::conditions_on_a_digest_are_kept,
+            manifests::what_may_only_be_named_is_not_added,
             tags::an_immutable_tag_never_moves,
             tags::a_tombstone_burns_the_name,
             tags::a_mutable_tag_moves_and_leaves_no_trace,

@@ -349,9 +349,10 @@ impl Registry {
         from: &Grant<Pull>,
         digest: &Digest,
     ) -> Result<bool, Error> {
-        if self.find_blob(from, digest).await.is_err() {
+        let Ok(blob) = self.find_blob(from, digest).await else {
             return Ok(false);
-        }
+        };
+        to.check_blob(blob.size)?;
         let (now, until) = (self.now(), self.pin_until());
         Ok(self
             .metadata()

@@ -251,6 +251,28 @@ impl Registry {
         }
     }
 
+    /// [`Registry::delete_manifest`] under a condition. All that can change about a digest is whether it is there.
+    pub async fn delete_manifest_if(
+        &self,
+        grant: &Grant<Delete>,
+        digest: &Digest,
+        condition: TagCondition,
+    ) -> Result<(), Error> {
+        let row = self.metadata().manifest(grant.repository(), digest).await?;
+        let holds = match condition {
+            TagCondition::Any => true,
+            TagCondition::Absent => false,
+            TagCondition::Names(named) => named == *digest,
+        };
+        if row.is_some() && !holds {
+            return Err(Error::DigestConditionFailed {
+                digest: *digest,
+                exists: true,
+            });
+        }
+        self.delete_manifest(grant, digest).await
+    }
+
     /// Deletes a manifest that no release keeps.
     pub async fn delete_manifest(
         &self,

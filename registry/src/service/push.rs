@@ -52,6 +52,38 @@ pub struct Pushed {
     pub logged: Option<LoggedChange>,
 }
 
+/// A push that was read: what somebody wants to be there.
+struct Wanted<'a> {
+    repo: &'a RepoName,
+    by: String,
+    manifest: VerifiedManifest,
+    tags: Vec<Tag>,
+    condition: TagCondition,
+}
+
+impl<'a> Wanted<'a> {
+    async fn read(repo: &'a RepoName, by: String, push: PushManifest) -> Result<Wanted<'a>, Error> {
+        let claimed = match &push.reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => None,
+        };
+        let manifest = check(push.bytes, push.content_type, claimed).await?;
+        let mut tags = push.tags;
+        if let Reference::Tag(tag) = push.reference
+            && !tags.contains(&tag)
+        {
+            tags.insert(0, tag);
+        }
+        Ok(Wanted {
+            repo,
+            by,
+            manifest,
+            tags,
+            condition: push.condition,
+        })
+    }
+}
+
 impl Registry {
     /// Stores a manifest and sets its tags, all or nothing.
     ///
@@ -63,29 +95,60 @@ impl Registry {
         tagger: Option<&Grant<TagAction>>,
         push: PushManifest,
     ) -> Result<Pushed, Error> {
-        let repo = who.repository();
-        let claimed = match &push.reference {
-            Reference::Digest(digest) => Some(*digest),
-            Reference::Tag(_) => None,
+        let wanted = Wanted::read(who.repository(), who.name(), push).await?;
+        let refusal = match self.check_may_add(who, &wanted.manifest).await {
+            Ok(()) => None,
+            Err(error @ (Error::NotEvidence | Error::NotApproval(_))) => Some(error),
+            Err(other) => return Err(other),
         };
-        let manifest = check(push.bytes, push.content_type, claimed).await?;
-        if manifest.subject().is_none() && !who.may_push() {
-            return Err(Error::NotEvidence);
+        self.put(wanted, tagger, refusal).await
+    }
+
+    /// Sets tags on a manifest that the repository has, for somebody who may add nothing.
+    ///
+    /// # Errors
+    /// [`Error::MayOnlyTag`] if it has it not.
+    pub async fn tag_manifest(
+        &self,
+        tagger: &Grant<TagAction>,
+        push: PushManifest,
+    ) -> Result<Pushed, Error> {
+        let by = tagger.principal().to_string();
+        let wanted = Wanted::read(tagger.repository(), by, push).await?;
+        self.put(wanted, Some(tagger), Some(Error::MayOnlyTag))
+            .await
+    }
+
+    /// Where there is a `refusal`, whoever pushes may not add the manifest. If it is there, they may tag it.
+    async fn put(
+        &self,
+        wanted: Wanted<'_>,
+        tagger: Option<&Grant<TagAction>>,
+        refusal: Option<Error>,
+    ) -> Result<Pushed, Error> {
+        let Wanted {
+            repo,
+            manifest,
+            tags,
+            ..
+        } = &wanted;
+        let repo = *repo;
+        let only_known = refusal.is_some();
+        if let Some(refusal) = refusal {
+            let names_releases = !tags.is_empty() && !tags.iter().any(Tag::is_evidence_list);
+            let row = self.metadata().manifest(repo, manifest.digest()).await?;
+            if row.is_none() || !names_releases {
+                return Err(refusal);
+            }
         }
-        let paths = match Bundle::is_claimed_by(&manifest) {
-            true => Bundle::read(&manifest).map(drop),
-            false => check_names(&manifest),
+        let paths = match Bundle::is_claimed_by(manifest) {
+            true => Bundle::read(manifest).map(drop),
+            false => check_names(manifest),
         };
         paths.map_err(|error| Error::ManifestInvalid(error.to_string()))?;
-        check_listing(&manifest)?;
-        self.check_sizes(repo, &manifest).await?;
+        check_listing(manifest)?;
+        self.check_sizes(repo, manifest).await?;
 
-        let mut tags = push.tags;
-        if let Reference::Tag(tag) = push.reference
-            && !tags.contains(&tag)
-        {
-            tags.insert(0, tag);
-        }
         if let Some(tag) = tags.iter().find(|tag| !tag.is_evidence_list())
             && tagger.is_none_or(|grant| grant.repository() != repo)
         {
@@ -93,9 +156,9 @@ impl Registry {
         }
         if self.hides(repo) {
             for tag in tags.iter().filter(|tag| tag.is_evidence_list()) {
-                self.check_list(repo, tag, &manifest).await?;
+                self.check_list(repo, tag, manifest).await?;
             }
-            self.check_evidence(repo, &manifest).await?;
+            self.check_evidence(repo, manifest).await?;
         }
 
         let (digest, subject) = (
@@ -103,18 +166,21 @@ impl Registry {
             manifest.subject().map(|subject| subject.digest),
         );
         for attempt in 1.. {
-            let put = self.admitted(who, &manifest, &tags, push.condition).await?;
+            let put = PutManifest {
+                only_known,
+                ..self.admitted(&wanted).await?
+            };
             let statements_due = put.statements_due;
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
                     if let Some(subject) = &subject
-                        && Registry::is_evidence(&manifest)
+                        && Registry::is_evidence(manifest)
                     {
                         self.follow_evidence(repo, subject).await?;
                     }
                     if outcome == PutOutcome::Created {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
-                        tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
+                        tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = wanted.by, "manifest pushed");
                     }
                     if statements_due && outcome == PutOutcome::Created {
                         // Before the answer, so that they are in the same checkpoint. What fails here is
@@ -126,7 +192,7 @@ impl Registry {
                     let logged = match tags.iter().find(|tag| !tag.is_evidence_list()) {
                         Some(tag) => self.await_witnesses(repo, tag).await?,
                         // Also where it was there before: whoever lost the first answer asks for the same.
-                        None => match entry_of(repo, &manifest, &tags) {
+                        None => match entry_of(repo, manifest, tags) {
                             Some(entry) => self.await_log(repo, Some(entry)).await,
                             None => None,
                         },
@@ -134,11 +200,13 @@ impl Registry {
                     return Ok(Pushed {
                         digest,
                         subject,
-                        tags,
+                        tags: tags.clone(),
                         logged,
                     });
                 }
                 Err(Refusal::Rejudge) if attempt < JUDGEMENTS => {}
+                // It went since it was looked for.
+                Err(Refusal::NotFound) => return Err(Error::MayOnlyTag),
                 Err(refusal) => {
                     if matches!(refusal, Refusal::TagTaken { .. } | Refusal::TagBurnt { .. }) {
                         self.inner.metrics.tag_conflicts.inc();
@@ -151,14 +219,15 @@ impl Registry {
     }
 
     /// The write, with the policy's admission where one is due.
-    async fn admitted(
-        &self,
-        who: &Contributor,
-        manifest: &VerifiedManifest,
-        tags: &[Tag],
-        condition: TagCondition,
-    ) -> Result<PutManifest, Error> {
-        let repo = who.repository();
+    async fn admitted(&self, wanted: &Wanted<'_>) -> Result<PutManifest, Error> {
+        let Wanted {
+            repo,
+            manifest,
+            tags,
+            condition,
+            ..
+        } = wanted;
+        let (repo, condition) = (*repo, *condition);
         let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
         let (mut admission, mut referrers) = (None, Vec::new());
         if needs_admission {
@@ -182,10 +251,12 @@ impl Registry {
             repo: repo.clone(),
             manifest: manifest.clone(),
             tags: tags.iter().map(new_tag).collect(),
+            condition,
+            only_known: false,
             statements_due: needs_admission && self.states_releases(repo),
             admission,
             referrers,
-            by: who.name(),
+            by: wanted.by.clone(),
             now: self.now(),
             pin_until: self.now()
                 + self

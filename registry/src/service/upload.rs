@@ -298,6 +298,7 @@ impl Registry {
         check_length(range.as_ref(), upload.offset() - start)?;
         self.checkpoint(row.id, &upload, true).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
+        who.check_blob(sealed.size())?;
         if sealed.size() <= INLINE_LIMIT {
             let bytes = blocking(move || sealed.read_all()).await?;
             self.commit_small(who, Some(row.id), bytes, digest).await?;

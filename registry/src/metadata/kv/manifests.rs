@@ -77,9 +77,11 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
     let digest = *put.manifest.digest();
     let key = keys::repo_digest(&put.repo, &digest);
     check_admission(txn, &put)?;
+    let known = txn.row::<ManifestRow>(Family::Manifest, &key)?;
+    check_condition(&put, known.is_some())?;
 
     let mut changed = false;
-    match txn.row::<ManifestRow>(Family::Manifest, &key)? {
+    match known {
         Some(mut row) => {
             if row.pin_until < put.pin_until {
                 row.pin_until = put.pin_until;
@@ -87,6 +89,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
             }
             repair(txn, &put, &key)?;
         }
+        None if put.only_known => return Err(Stop::Refused(Refusal::NotFound)),
         None => {
             insert(txn, &put, &key)?;
             changed = true;
@@ -107,6 +110,23 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
     } else {
         PutOutcome::Existed
     })
+}
+
+/// The client's condition, where there is no tag that it is about.
+fn check_condition(put: &PutManifest, exists: bool) -> Result<(), Stop> {
+    let digest = *put.manifest.digest();
+    let holds = match put.condition {
+        TagCondition::Any => true,
+        TagCondition::Absent => !exists,
+        TagCondition::Names(named) => exists && named == digest,
+    };
+    if holds || !put.tags.is_empty() {
+        return Ok(());
+    }
+    Err(Stop::Refused(Refusal::DigestConditionFailed {
+        digest,
+        exists,
+    }))
 }
 
 /// Writes the bytes of a manifest that is known anew, where those that are stored are missing, unreadable

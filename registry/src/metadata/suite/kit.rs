@@ -237,6 +237,8 @@ pub(crate) fn put(
         repo: repo.clone(),
         manifest: manifest.clone(),
         tags: tags.iter().map(|name| new_tag(name, class)).collect(),
+        condition: TagCondition::Any,
+        only_known: false,
         admission: Some(admit(repo, manifest)),
         referrers: Vec::new(),
         statements_due: false,
