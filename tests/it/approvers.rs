@@ -112,9 +112,14 @@ async fn an_approver_says_what_approvers_say_and_adds_nothing_else() {
                 .expect(404);
         }
     }
-    put_manifest(&registry, &approver, "m/x", "v1", &image.manifest)
-        .await
-        .expect(403);
+    let list = format!("sha256-{}", image.digest.hex());
+    for tag in ["v1", &list] {
+        for content in [&image.manifest, &sound] {
+            put_manifest(&registry, &approver, "m/x", tag, content)
+                .await
+                .expect(403);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,7 @@ mod policy_desk;
 mod project_desk;
 mod raw;
 mod readers;
+mod referrers;
 mod release;
 mod replay;
 mod replicates;

@@ -4,7 +4,7 @@ use super::{Error, Registry};
 use crate::auth::{Approve, Grant, Identity, Maintain, Push, Sign};
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
-use sealstone_spec::name::RepoName;
+use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::lifecycle;
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle, is_statement};
 
@@ -90,7 +90,7 @@ impl From<Grant<Maintain>> for Contributor {
 }
 
 impl Registry {
-    /// Whether somebody may add a manifest.
+    /// Whether somebody may add a manifest, under these tags if they may tag.
     ///
     /// # Errors
     /// [`Error::NotEvidence`] and [`Error::NotApproval`] say why not.
@@ -98,11 +98,15 @@ impl Registry {
         &self,
         who: &Contributor,
         manifest: &VerifiedManifest,
+        tags: &[Tag],
     ) -> Result<(), Error> {
         match who.adds {
             Adds::Anything => Ok(()),
             Adds::Evidence if manifest.subject().is_some() => Ok(()),
             Adds::Evidence => Err(Error::NotEvidence),
+            Adds::Words if tags.iter().any(Tag::is_evidence_list) => Err(Error::NotApproval(
+                "this sets a list of evidence".to_owned(),
+            )),
             Adds::Words => self.check_words(who.repository(), manifest).await,
         }
     }

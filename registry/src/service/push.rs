@@ -96,7 +96,10 @@ impl Registry {
         push: PushManifest,
     ) -> Result<Pushed, Error> {
         let wanted = Wanted::read(who.repository(), who.name(), push).await?;
-        let refusal = match self.check_may_add(who, &wanted.manifest).await {
+        let refusal = match self
+            .check_may_add(who, &wanted.manifest, &wanted.tags)
+            .await
+        {
             Ok(()) => None,
             Err(error @ (Error::NotEvidence | Error::NotApproval(_))) => Some(error),
             Err(other) => return Err(other),
