@@ -3,9 +3,10 @@
 //! Source: secure-systems-lab/dsse, envelope.md and protocol.md. Owns the pre-authentication encoding
 //! and the check. Does not decide whose key is trusted.
 //! Invariant: a payload can be read only from a [`VerifiedEnvelope`], which only
-//! [`Envelope::verify`] makes, so nothing parses bytes that nobody has vouched for.
+//! [`Envelope::verify`] makes, so nothing believes bytes that nobody has vouched for. The one thing that is told of an
+//! unverified payload is the type that its statement claims, by which a registry sorts what it is sent.
 
-use crate::canonical::JsonError;
+use crate::canonical::{JsonError, parse_value};
 use crate::exact::parse_exact;
 use crate::key::{KeyId, PublicKey, SignError, SignatureError, Signer};
 use data_encoding::BASE64;
@@ -60,7 +61,8 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     [header.as_bytes(), payload].concat()
 }
 
-/// An envelope as it was received: nothing in it may be believed yet, and its payload cannot be read.
+/// An envelope as it was received: nothing in it may be believed yet, and its payload cannot be read but for the type
+/// that it claims.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Envelope {
@@ -155,13 +157,8 @@ impl Envelope {
     /// The predicate type that the payload states, if it is a statement. Believed as little as all the rest: it says
     /// what somebody asks to be taken for.
     pub(crate) fn claimed_predicate_type(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Claim {
-            predicate_type: String,
-        }
-        let claim: Claim = serde_json::from_slice(&self.payload).ok()?;
-        Some(claim.predicate_type)
+        let statement = parse_value(&self.payload, MAX_ENVELOPE_BYTES).ok()?;
+        statement.get("predicateType")?.as_str().map(str::to_owned)
     }
 
     /// The id of the signing key that the envelope itself names, if it does. It can only select a key

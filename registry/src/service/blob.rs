@@ -349,10 +349,10 @@ impl Registry {
         from: &Grant<Pull>,
         digest: &Digest,
     ) -> Result<bool, Error> {
-        let Ok(blob) = self.find_blob(from, digest).await else {
+        let found = self.find_blob(from, digest).await;
+        if !found.is_ok_and(|blob| to.check_blob(blob.size).is_ok()) {
             return Ok(false);
-        };
-        to.check_blob(blob.size)?;
+        }
         let (now, until) = (self.now(), self.pin_until());
         Ok(self
             .metadata()

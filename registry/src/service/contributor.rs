@@ -1,7 +1,7 @@
 //! Whoever may add content to a repository: a pusher, or a signer or approver who adds evidence.
 
 use super::{Error, Registry};
-use crate::auth::{Approve, Grant, Identity, Maintain, Push, Sign};
+use crate::auth::{Approve, Grant, Identity, Maintain, Push, Sign, Tag as TagAction};
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
@@ -32,6 +32,10 @@ enum Adds {
     Evidence,
     /// Statements in which people say what they think of a bundle.
     Words,
+    /// What the registry itself says.
+    Own,
+    /// None: whoever may only tag names what is there.
+    Nothing,
 }
 
 impl Contributor {
@@ -41,6 +45,11 @@ impl Contributor {
             repository: grant.repository().clone(),
             adds,
         }
+    }
+
+    /// Somebody who adds nothing. Only [`Registry::tag_manifest`] asks for one: uploads are not for them.
+    pub(super) fn of_nothing(tagger: &Grant<TagAction>) -> Contributor {
+        Contributor::new(tagger, Adds::Nothing)
     }
 
     /// Where.
@@ -85,28 +94,30 @@ impl From<Grant<Approve>> for Contributor {
 /// The registry attaches statements of its own, and nothing else.
 impl From<Grant<Maintain>> for Contributor {
     fn from(grant: Grant<Maintain>) -> Self {
-        Contributor::new(&grant, Adds::Evidence)
+        Contributor::new(&grant, Adds::Own)
     }
 }
 
 impl Registry {
-    /// Whether somebody may add a manifest, under these tags if they may tag.
+    /// Whether somebody may add a manifest, if these tags are to name it.
     ///
     /// # Errors
-    /// [`Error::NotEvidence`] and [`Error::NotApproval`] say why not.
+    /// [`Error::NotEvidence`], [`Error::NotApproval`] and [`Error::MayOnlyTag`] say why not.
     pub(super) async fn check_may_add(
         &self,
         who: &Contributor,
         manifest: &VerifiedManifest,
-        tags: &[Tag],
+        tags: &[&Tag],
     ) -> Result<(), Error> {
         match who.adds {
             Adds::Anything => Ok(()),
-            Adds::Evidence if manifest.subject().is_some() => Ok(()),
-            Adds::Evidence => Err(Error::NotEvidence),
-            Adds::Words if tags.iter().any(Tag::is_evidence_list) => Err(Error::NotApproval(
-                "this sets a list of evidence".to_owned(),
-            )),
+            Adds::Evidence | Adds::Own if manifest.subject().is_some() => Ok(()),
+            Adds::Evidence | Adds::Own => Err(Error::NotEvidence),
+            Adds::Nothing => Err(Error::MayOnlyTag),
+            // A list of evidence only grows: one that an approver begins would stand in the way of those who sign.
+            Adds::Words if tags.iter().any(|tag| tag.is_evidence_list()) => Err(
+                Error::NotApproval("this push sets a list of evidence".to_owned()),
+            ),
             Adds::Words => self.check_words(who.repository(), manifest).await,
         }
     }

@@ -52,38 +52,6 @@ pub struct Pushed {
     pub logged: Option<LoggedChange>,
 }
 
-/// A push that was read: what somebody wants to be there.
-struct Wanted<'a> {
-    repo: &'a RepoName,
-    by: String,
-    manifest: VerifiedManifest,
-    tags: Vec<Tag>,
-    condition: TagCondition,
-}
-
-impl<'a> Wanted<'a> {
-    async fn read(repo: &'a RepoName, by: String, push: PushManifest) -> Result<Wanted<'a>, Error> {
-        let claimed = match &push.reference {
-            Reference::Digest(digest) => Some(*digest),
-            Reference::Tag(_) => None,
-        };
-        let manifest = check(push.bytes, push.content_type, claimed).await?;
-        let mut tags = push.tags;
-        if let Reference::Tag(tag) = push.reference
-            && !tags.contains(&tag)
-        {
-            tags.insert(0, tag);
-        }
-        Ok(Wanted {
-            repo,
-            by,
-            manifest,
-            tags,
-            condition: push.condition,
-        })
-    }
-}
-
 impl Registry {
     /// Stores a manifest and sets its tags, all or nothing.
     ///
@@ -95,63 +63,40 @@ impl Registry {
         tagger: Option<&Grant<TagAction>>,
         push: PushManifest,
     ) -> Result<Pushed, Error> {
-        let wanted = Wanted::read(who.repository(), who.name(), push).await?;
-        let refusal = match self
-            .check_may_add(who, &wanted.manifest, &wanted.tags)
-            .await
-        {
-            Ok(()) => None,
-            Err(error @ (Error::NotEvidence | Error::NotApproval(_))) => Some(error),
+        let repo = who.repository();
+        let claimed = match &push.reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => None,
+        };
+        let manifest = check(push.bytes, push.content_type, claimed).await?;
+        let asked = asked_tags(&push.reference, &push.tags);
+        let only_known = match self.check_may_add(who, &manifest, &asked).await {
+            Ok(()) => false,
+            Err(refused @ (Error::NotEvidence | Error::NotApproval(_) | Error::MayOnlyTag)) => {
+                // Whoever may not add it may tag it all the same, where it is.
+                let row = self.metadata().manifest(repo, manifest.digest()).await?;
+                let lists = asked.iter().any(|tag| tag.is_evidence_list());
+                if row.is_none() || asked.is_empty() || lists {
+                    return Err(refused);
+                }
+                true
+            }
             Err(other) => return Err(other),
         };
-        self.put(wanted, tagger, refusal).await
-    }
-
-    /// Sets tags on a manifest that the repository has, for somebody who may add nothing.
-    ///
-    /// # Errors
-    /// [`Error::MayOnlyTag`] if it has it not.
-    pub async fn tag_manifest(
-        &self,
-        tagger: &Grant<TagAction>,
-        push: PushManifest,
-    ) -> Result<Pushed, Error> {
-        let by = tagger.principal().to_string();
-        let wanted = Wanted::read(tagger.repository(), by, push).await?;
-        self.put(wanted, Some(tagger), Some(Error::MayOnlyTag))
-            .await
-    }
-
-    /// Where there is a `refusal`, whoever pushes may not add the manifest. If it is there, they may tag it.
-    async fn put(
-        &self,
-        wanted: Wanted<'_>,
-        tagger: Option<&Grant<TagAction>>,
-        refusal: Option<Error>,
-    ) -> Result<Pushed, Error> {
-        let Wanted {
-            repo,
-            manifest,
-            tags,
-            ..
-        } = &wanted;
-        let repo = *repo;
-        let only_known = refusal.is_some();
-        if let Some(refusal) = refusal {
-            let names_releases = !tags.is_empty() && !tags.iter().any(Tag::is_evidence_list);
-            let row = self.metadata().manifest(repo, manifest.digest()).await?;
-            if row.is_none() || !names_releases {
-                return Err(refusal);
-            }
-        }
-        let paths = match Bundle::is_claimed_by(manifest) {
-            true => Bundle::read(manifest).map(drop),
-            false => check_names(manifest),
+        let paths = match Bundle::is_claimed_by(&manifest) {
+            true => Bundle::read(&manifest).map(drop),
+            false => check_names(&manifest),
         };
         paths.map_err(|error| Error::ManifestInvalid(error.to_string()))?;
-        check_listing(manifest)?;
-        self.check_sizes(repo, manifest).await?;
+        check_listing(&manifest)?;
+        self.check_sizes(repo, &manifest).await?;
 
+        let mut tags = push.tags;
+        if let Reference::Tag(tag) = push.reference
+            && !tags.contains(&tag)
+        {
+            tags.insert(0, tag);
+        }
         if let Some(tag) = tags.iter().find(|tag| !tag.is_evidence_list())
             && tagger.is_none_or(|grant| grant.repository() != repo)
         {
@@ -159,9 +104,9 @@ impl Registry {
         }
         if self.hides(repo) {
             for tag in tags.iter().filter(|tag| tag.is_evidence_list()) {
-                self.check_list(repo, tag, manifest).await?;
+                self.check_list(repo, tag, &manifest).await?;
             }
-            self.check_evidence(repo, manifest).await?;
+            self.check_evidence(repo, &manifest).await?;
         }
 
         let (digest, subject) = (
@@ -169,21 +114,19 @@ impl Registry {
             manifest.subject().map(|subject| subject.digest),
         );
         for attempt in 1.. {
-            let put = PutManifest {
-                only_known,
-                ..self.admitted(&wanted).await?
-            };
+            let put = self.admitted(who, &manifest, &tags, push.condition).await?;
             let statements_due = put.statements_due;
+            let put = PutManifest { only_known, ..put };
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
                     if let Some(subject) = &subject
-                        && Registry::is_evidence(manifest)
+                        && Registry::is_evidence(&manifest)
                     {
                         self.follow_evidence(repo, subject).await?;
                     }
                     if outcome == PutOutcome::Created {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
-                        tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = wanted.by, "manifest pushed");
+                        tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
                     }
                     if statements_due && outcome == PutOutcome::Created {
                         // Before the answer, so that they are in the same checkpoint. What fails here is
@@ -195,7 +138,7 @@ impl Registry {
                     let logged = match tags.iter().find(|tag| !tag.is_evidence_list()) {
                         Some(tag) => self.await_witnesses(repo, tag).await?,
                         // Also where it was there before: whoever lost the first answer asks for the same.
-                        None => match entry_of(repo, manifest, tags) {
+                        None => match entry_of(repo, &manifest, &tags) {
                             Some(entry) => self.await_log(repo, Some(entry)).await,
                             None => None,
                         },
@@ -203,7 +146,7 @@ impl Registry {
                     return Ok(Pushed {
                         digest,
                         subject,
-                        tags: tags.clone(),
+                        tags,
                         logged,
                     });
                 }
@@ -221,16 +164,28 @@ impl Registry {
         unreachable!("the last attempt returns")
     }
 
+    /// Sets tags on a manifest that the repository has, for somebody who may add nothing.
+    ///
+    /// # Errors
+    /// [`Error::MayOnlyTag`] if it has it not, or no tag is asked for.
+    pub async fn tag_manifest(
+        &self,
+        tagger: &Grant<TagAction>,
+        push: PushManifest,
+    ) -> Result<Pushed, Error> {
+        let who = Contributor::of_nothing(tagger);
+        self.push_manifest(&who, Some(tagger), push).await
+    }
+
     /// The write, with the policy's admission where one is due.
-    async fn admitted(&self, wanted: &Wanted<'_>) -> Result<PutManifest, Error> {
-        let Wanted {
-            repo,
-            manifest,
-            tags,
-            condition,
-            ..
-        } = wanted;
-        let (repo, condition) = (*repo, *condition);
+    async fn admitted(
+        &self,
+        who: &Contributor,
+        manifest: &VerifiedManifest,
+        tags: &[Tag],
+        condition: TagCondition,
+    ) -> Result<PutManifest, Error> {
+        let repo = who.repository();
         let needs_admission = tags.iter().any(|tag| !tag.is_evidence_list());
         let (mut admission, mut referrers) = (None, Vec::new());
         if needs_admission {
@@ -259,7 +214,7 @@ impl Registry {
             statements_due: needs_admission && self.states_releases(repo),
             admission,
             referrers,
-            by: wanted.by.clone(),
+            by: who.name(),
             now: self.now(),
             pin_until: self.now()
                 + self
@@ -410,6 +365,15 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// All tags that a push asks for.
+fn asked_tags<'a>(reference: &'a Reference, further: &'a [Tag]) -> Vec<&'a Tag> {
+    let own = match reference {
+        Reference::Tag(tag) => Some(tag),
+        Reference::Digest(_) => None,
+    };
+    further.iter().chain(own).collect()
 }
 
 /// Lists of what speaks of a manifest hold what each says of itself.

@@ -218,7 +218,7 @@ fn a_bundle_claims_the_type_of_its_statement_and_no_other() {
     assert_eq!(claimed.as_deref(), Some(predicate::COSIGN_SIGN));
     for payload in [
         "",
-        "[]",
+        r#"["a"]"#,
         "{}",
         r#"{"predicateType":1}"#,
         r#"{"predicateType":"a","predicateType":"b"}"#,

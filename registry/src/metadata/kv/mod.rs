@@ -24,9 +24,8 @@ mod txn;
 use super::{
     Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
     ExceptionUses, Judged, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis, NewBlob,
-    PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome,
-    REFERRERS_BYTES, REFERRERS_READ, Referrer, ReferrerPage, Refusal, TagClass, TagCondition,
-    TagRow, TrashItem, UploadId, UploadRow,
+    PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome, Referrer,
+    Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -576,7 +575,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         artifact_type: Option<&'a str>,
         from: Option<Digest>,
         limit: usize,
-    ) -> Answer<'a, ReferrerPage> {
+    ) -> Answer<'a, super::ReferrerPage> {
         Box::pin(async move {
             let prefix = keys::repo_digest(repo, subject);
             let from = from.map_or_else(
@@ -591,8 +590,8 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                 let wanted = artifact_type
                     .is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted));
                 let is_full = found.len() == limit
-                    || (!found.is_empty() && taken + value.len() > REFERRERS_BYTES);
-                if seen > REFERRERS_READ || (wanted && is_full) {
+                    || (!found.is_empty() && taken + value.len() > super::REFERRERS_BYTES);
+                if seen > super::REFERRERS_READ || (wanted && is_full) {
                     more = true;
                     return Ok(Some(()));
                 }
@@ -604,7 +603,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                 }
                 Ok(None)
             })?;
-            Ok(ReferrerPage {
+            Ok(super::ReferrerPage {
                 referrers: found,
                 next: last.filter(|_| more),
             })
