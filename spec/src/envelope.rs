@@ -3,9 +3,10 @@
 //! Source: secure-systems-lab/dsse, envelope.md and protocol.md. Owns the pre-authentication encoding
 //! and the check. Does not decide whose key is trusted.
 //! Invariant: a payload can be read only from a [`VerifiedEnvelope`], which only
-//! [`Envelope::verify`] makes, so nothing parses bytes that nobody has vouched for.
+//! [`Envelope::verify`] makes, so nothing believes bytes that nobody has vouched for. The one thing that is told of an
+//! unverified payload is the type that its statement claims, by which a registry sorts what it is sent.
 
-use crate::canonical::JsonError;
+use crate::canonical::{JsonError, parse_value};
 use crate::exact::parse_exact;
 use crate::key::{KeyId, PublicKey, SignError, SignatureError, Signer};
 use data_encoding::BASE64;
@@ -60,7 +61,8 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     [header.as_bytes(), payload].concat()
 }
 
-/// An envelope as it was received: nothing in it may be believed yet, and its payload cannot be read.
+/// An envelope as it was received: nothing in it may be believed yet, and its payload cannot be read but for the type
+/// that it claims.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Envelope {
@@ -150,6 +152,13 @@ impl Envelope {
     /// The envelope as compact JSON in the order of the DSSE specification.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an envelope is made of text")
+    }
+
+    /// The predicate type that the payload states, if it is a statement. Believed as little as all the rest: it says
+    /// what somebody asks to be taken for.
+    pub(crate) fn claimed_predicate_type(&self) -> Option<String> {
+        let statement = parse_value(&self.payload, MAX_ENVELOPE_BYTES).ok()?;
+        statement.get("predicateType")?.as_str().map(str::to_owned)
     }
 
     /// The id of the signing key that the envelope itself names, if it does. It can only select a key

@@ -302,6 +302,25 @@ impl VerifiedManifest {
     }
 }
 
+/// Reads an answer that lists manifests: an index that nobody stored, of which only what it lists is of use. It may have
+/// `most` bytes, more than a manifest has. What it says of a manifest is a hint: whoever believes it gets the manifest.
+///
+/// # Errors
+/// As for an index that is a manifest.
+pub fn read_listing(bytes: &[u8], most: usize) -> Result<Vec<Descriptor>, ManifestError> {
+    let document = parse_value(bytes, most)?;
+    media_type(&document, Some(media::OCI_INDEX))?;
+    let document = Document { fields: &document };
+    let listed = document.descriptors("manifests", true)?;
+    if listed.len() > MAX_DESCRIPTORS {
+        return Err(field_error(
+            "manifests",
+            format!("at most {MAX_DESCRIPTORS} are accepted"),
+        ));
+    }
+    Ok(listed)
+}
+
 fn media_type(document: &Value, content_type: Option<&str>) -> Result<String, ManifestError> {
     if !document.is_object() {
         return Err(field_error("(document)", "must be a JSON object"));
@@ -531,6 +550,24 @@ mod tests {
         ] {
             let value = json!({"schemaVersion": 2, "mediaType": other});
             assert!(matches!(check(&value), Err(ManifestError::MediaType(_))));
+        }
+    }
+
+    #[test]
+    fn a_listing_may_be_longer_than_a_manifest() {
+        let entry = json!({"mediaType": media::OCI_MANIFEST, "digest": Digest::sha256(b"x"), "size": 1,
+            "annotations": {"long": "x".repeat(MAX_MANIFEST_BYTES)}});
+        let list = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [entry]});
+        let text = list.to_string();
+        assert!(check(&list).is_err());
+        let listed = read_listing(text.as_bytes(), text.len()).unwrap();
+        assert_eq!(listed[0].digest, Digest::sha256(b"x"));
+        assert!(read_listing(text.as_bytes(), text.len() - 1).is_err());
+        for bad in [image(), json!([]), json!({"manifests": [{"digest": "x"}]})] {
+            assert!(
+                read_listing(bad.to_string().as_bytes(), 10_000).is_err(),
+                "{bad}"
+            );
         }
     }
 

@@ -183,6 +183,12 @@ impl SigstoreBundle {
         &self.envelope
     }
 
+    /// The predicate type that the statement within claims, for whoever sorts bundles before anything is checked.
+    /// `None` if the payload is no statement. Nothing may follow from it but a refusal.
+    pub fn claimed_predicate_type(&self) -> Option<String> {
+        self.envelope.claimed_predicate_type()
+    }
+
     /// Log entries as they came; nothing about them has been checked.
     pub fn tlog_entries(&self) -> &[Value] {
         self.tlog_entries.as_deref().unwrap_or_default()

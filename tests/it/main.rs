@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod anonymous;
+mod approvers;
 mod attest;
 mod author;
 mod carried;
@@ -42,6 +43,7 @@ mod project_desk;
 mod quota;
 mod raw;
 mod readers;
+mod referrers;
 mod release;
 mod replay;
 mod replicates;

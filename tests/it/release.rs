@@ -31,8 +31,16 @@ fn policy(identities: &[(&str, &SecretKey)], threshold: usize) -> String {
     )
 }
 
-const ACCESS: &str =
-    "[[access]]\nrepositories = [\"m/**\"]\nwho = [\"user:reader\"]\nverbs = [\"pull\"]\n";
+const ACCESS: &str = r#"
+[[access]]
+repositories = ["m/**"]
+who = ["user:reader"]
+verbs = ["pull"]
+[[access]]
+repositories = ["m/**"]
+who = ["user:signer"]
+verbs = ["pull", "sign"]
+"#;
 
 async fn ready(policy: String) -> (TestRegistry, User) {
     let registry = Setup {
@@ -488,6 +496,58 @@ async fn a_list_of_evidence_is_no_way_around_the_policy() {
             .await
             .expect(404);
     }
+    // Nor does an index that speaks of the release, whoever pushes it, nor one that is only listed.
+    let signer = registry.account("signer", "user").await.unwrap();
+    let about = |children: &[&[u8]]| {
+        let children = children.iter().map(|child| descriptor(MANIFEST, child));
+        json!({
+            "schemaVersion": 2, "mediaType": INDEX,
+            "manifests": children.collect::<Vec<Value>>(),
+            "subject": descriptor(MANIFEST, &image.manifest),
+        })
+        .to_string()
+        .into_bytes()
+    };
+    for who in [&signer, admin] {
+        for around in [about(&[&other.manifest]), about(&[&image.manifest])] {
+            let digest = Digest::sha256(&around).to_string();
+            let refused = put_manifest(&registry, who, "m/x", &digest, &around)
+                .await
+                .expect(400);
+            assert_eq!(refused.code(), "MANIFEST_INVALID", "{}", who.name);
+        }
+    }
+    for path in [
+        format!("manifests/{}", other.digest),
+        format!("blobs/{}", other.layer),
+    ] {
+        get(&registry, &reader, &format!("/v2/m/x/{path}"))
+            .await
+            .expect(404);
+    }
+    // An index of referrers may speak of the same, and a referrer may name what it likes: that is seen as evidence.
+    let mut weights = manifest(&[&other.blob]);
+    weights["subject"] = descriptor(MANIFEST, &image.manifest);
+    weights["artifactType"] = json!("application/vnd.example.model");
+    let weights = weights.to_string().into_bytes();
+    for evidence in [weights.clone(), about(&[&weights])] {
+        let digest = Digest::sha256(&evidence).to_string();
+        put_manifest(&registry, &signer, "m/x", &digest, &evidence)
+            .await
+            .expect(201);
+        let seen = get(&registry, &reader, &format!("/v2/m/x/manifests/{digest}"))
+            .await
+            .expect(200);
+        assert_eq!(seen.header("sealstone-visibility"), "evidence");
+        assert_eq!(seen.header("sealstone-verdict"), "none");
+    }
+    get(
+        &registry,
+        &reader,
+        &format!("/v2/m/x/manifests/{}", other.digest),
+    )
+    .await
+    .expect(404);
     // What is said about a release is seen, and nobody claims to have judged it.
     let said = get(
         &registry,

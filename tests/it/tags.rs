@@ -279,6 +279,63 @@ async fn conditions_create_only_and_move_only_from_where_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn conditions_hold_for_a_manifest_that_is_named_by_its_digest() {
+    let registry = Setup::default().start().await.unwrap();
+    let admin = &registry.admin;
+    let image = push_image(&registry, admin, "a", None, 10).await;
+    let (one, two) = (image.digest.to_string(), manifest(&[]).to_string());
+    let other = Digest::sha256(two.as_bytes()).to_string();
+    let with = |method: Method, digest: &str, header: &'static str, value: &str| {
+        let is_push = method == Method::PUT;
+        let path = format!("/v2/a/manifests/{digest}");
+        let mut request = registry.request(admin, method, &path).header(header, value);
+        if is_push {
+            let body = match digest == one {
+                true => image.manifest.clone(),
+                false => two.clone().into_bytes(),
+            };
+            request = request.header("content-type", MANIFEST).body(body);
+        }
+        send(request)
+    };
+    let (quoted, quoted_other) = (format!("\"{one}\""), format!("\"{other}\""));
+    let refused = with(Method::PUT, &one, "if-none-match", "*")
+        .await
+        .expect(412);
+    assert_eq!(
+        (&refused.detail()["reason"], &refused.detail()["existing"]),
+        (&json!("condition_failed"), &json!(one))
+    );
+    with(Method::PUT, &one, "if-match", &quoted)
+        .await
+        .expect(201);
+    with(Method::PUT, &one, "if-match", &quoted_other)
+        .await
+        .expect(412);
+    with(Method::PUT, &other, "if-match", &quoted_other)
+        .await
+        .expect(412);
+    get(&registry, admin, &format!("/v2/a/manifests/{other}"))
+        .await
+        .expect(404);
+    with(Method::PUT, &other, "if-none-match", "*")
+        .await
+        .expect(201);
+    with(Method::DELETE, &one, "if-match", &quoted_other)
+        .await
+        .expect(412);
+    with(Method::DELETE, &one, "if-none-match", "*")
+        .await
+        .expect(412);
+    with(Method::DELETE, &one, "if-match", &quoted)
+        .await
+        .expect(202);
+    with(Method::DELETE, &one, "if-match", &quoted)
+        .await
+        .expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tags_of_one_push_are_set_all_or_none() {
     let registry = Setup::default().start().await.unwrap();
     let admin = &registry.admin;

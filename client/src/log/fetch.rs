@@ -207,7 +207,7 @@ impl LogSource {
         self.proof(&format!("index={index}"), Vec::new()).await
     }
 
-    /// Has a P-256 signature logged, for a repository in which one may push or sign; the element for a
+    /// Has a P-256 signature logged, for a repository in which one may push, sign or approve; the element for a
     /// bundle's `tlogEntries`. The caller verifies it.
     ///
     /// # Errors

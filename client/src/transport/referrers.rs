@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, LINK};
 use sealstone_spec::digest::{Algorithm, Digest};
-use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest, read_listing};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, Tag};
 use serde_json::json;
@@ -21,6 +21,13 @@ use std::sync::atomic::Ordering;
 
 /// Most pages of one listing: a registry that never ends it is not followed for ever.
 const MAX_PAGES: usize = 1000;
+
+/// Longest page of a listing that is read, in bytes. Pages of our registry end at 2 MiB; others may write all that they
+/// have into one, and what a referrer says of itself has no limit everywhere.
+const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Annotations of a listed manifest that are kept, in bytes: they are shown, and choose what is read first.
+const MAX_KEPT: usize = 4096;
 
 /// Manifests that are fetched at once for the types that a list leaves out.
 const PARALLEL: usize = 8;
@@ -124,18 +131,16 @@ impl RegistryStore {
                 return Ok(None);
             }
             let next = link::next_page(answer.url(), &answer.lines(LINK));
-            let body = answer.bytes(MAX_MANIFEST_BYTES).await?;
-            let index =
-                VerifiedManifest::check(body, Some(media::OCI_INDEX), None, Algorithm::Sha256)
-                    .map_err(|error| {
-                        Error::network(format!(
-                            "{} of {} are not an index",
-                            call.what,
-                            self.place()
-                        ))
-                        .source(error)
-                    })?;
-            found.extend_from_slice(index.children());
+            let body = answer.bytes(MAX_PAGE_BYTES).await?;
+            let listed = read_listing(&body, MAX_PAGE_BYTES).map_err(|error| {
+                Error::network(format!(
+                    "{} of {} are not an index",
+                    call.what,
+                    self.place()
+                ))
+                .source(error)
+            })?;
+            found.extend(listed.into_iter().map(shortened));
             match next {
                 Some(next) if next != call.url => call.url = next,
                 _ => return Ok(Some(found)),
@@ -191,6 +196,26 @@ impl RegistryStore {
             "the list \"{tag}\" of {} is being changed by somebody else all the time",
             self.place()
         )))
+    }
+}
+
+/// What is kept of a descriptor in a page: with all that some say of themselves, a thousand pages would be no list to
+/// hold in memory.
+fn shortened(mut listed: Descriptor) -> Descriptor {
+    let mut left = MAX_KEPT;
+    listed.annotations.retain(|key, value| {
+        let len = key.len() + value.len();
+        let fits = len <= left;
+        if fits {
+            left -= len;
+        }
+        fits
+    });
+    Descriptor {
+        urls: Vec::new(),
+        data: None,
+        platform: None,
+        ..listed
     }
 }
 

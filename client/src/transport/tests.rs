@@ -263,6 +263,33 @@ async fn referrers_are_listed_with_and_without_the_api() {
 }
 
 #[tokio::test]
+async fn a_page_may_be_longer_than_a_manifest() {
+    let fake = FakeRegistry::start(Quirks::default()).await;
+    let store = fake.store("a/b");
+    let subject = manifest("subject", None);
+    store.put_manifest(&subject, None).await.unwrap();
+    let mut expected = Vec::new();
+    for letter in ["a", "b"] {
+        let referrer = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [],
+            "artifactType": "application/x", "subject": subject.descriptor(),
+            "annotations": {"kind": letter, "long": letter.repeat(2_200_000)},
+        });
+        let referrer =
+            VerifiedManifest::check(referrer.to_string(), None, None, Algorithm::Sha256).unwrap();
+        store.put_manifest(&referrer, None).await.unwrap();
+        expected.push(*referrer.digest());
+    }
+    expected.sort();
+    let found = store.referrers(subject.digest(), None).await.unwrap();
+    let digests: Vec<_> = found.iter().map(|descriptor| descriptor.digest).collect();
+    assert_eq!(digests, expected);
+    for descriptor in found {
+        assert_eq!(descriptor.annotations.len(), 1, "the long one is not kept");
+    }
+}
+
+#[tokio::test]
 async fn a_list_without_types_hides_nothing() {
     let quirks = Quirks {
         no_referrers: true,

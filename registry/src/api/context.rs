@@ -2,7 +2,7 @@
 
 use super::App;
 use super::error::{ApiError, Realm};
-use crate::auth::{Action, AuthError, Grant, Principal, Push, Sign};
+use crate::auth::{Action, Approve, AuthError, Grant, Principal, Push, Sign};
 use crate::service::{Contributor, Registry};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -151,19 +151,22 @@ impl Context {
         self.app.inner.authorizer.grant::<A>(principal, repo).ok()
     }
 
-    /// Proof that the sender may add content.
+    /// Proof that the sender may add content: the widest that there is.
     pub(super) fn contributor(
         &self,
         principal: &Principal,
         repo: &RepoName,
     ) -> Result<Contributor, ApiError> {
-        match self.grant::<Push>(principal, repo) {
-            Ok(grant) => Ok(grant.into()),
-            Err(refused) => self
-                .optional_grant::<Sign>(principal, repo)
-                .map(Contributor::from)
-                .ok_or(refused),
-        }
+        let refused = match self.grant::<Push>(principal, repo) {
+            Ok(grant) => return Ok(grant.into()),
+            Err(refused) => refused,
+        };
+        let signs = self.optional_grant::<Sign>(principal, repo);
+        let approves = || self.optional_grant::<Approve>(principal, repo);
+        signs
+            .map(Contributor::from)
+            .or_else(|| approves().map(Contributor::from))
+            .ok_or(refused)
     }
 
     /// The length that the client announced.

@@ -219,6 +219,11 @@ impl From<Error> for ApiError {
                 of(StatusCode::PRECONDITION_FAILED, "DENIED")
                     .detail(json!({"reason": "condition_failed", "tag": tag, "existing": existing}))
             }
+            Error::DigestConditionFailed { digest, exists } => {
+                let existing = exists.then_some(digest);
+                of(StatusCode::PRECONDITION_FAILED, "DENIED")
+                    .detail(json!({"reason": "condition_failed", "existing": existing}))
+            }
             Error::EvidenceLost { tag, lost } => of(StatusCode::CONFLICT, "DENIED")
                 .detail(json!({"reason": "evidence_is_append_only", "tag": tag, "lost": lost})),
             Error::Held => {
@@ -266,9 +271,11 @@ impl From<Error> for ApiError {
                 };
                 of(status, "DENIED").detail(json!({"reason": word}))
             }
-            Error::NotEvidence | Error::MayNotTag(_) | Error::MayNotReadLog => {
-                of(StatusCode::FORBIDDEN, "DENIED")
-            }
+            Error::NotEvidence
+            | Error::NotApproval(_)
+            | Error::MayOnlyTag
+            | Error::MayNotTag(_)
+            | Error::MayNotReadLog => of(StatusCode::FORBIDDEN, "DENIED"),
             Error::Damaged(digest) => of(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN")
                 .detail(json!({"reason": "damaged", "digest": digest})),
             Error::Unwitnessed(_) => of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
@@ -349,6 +356,10 @@ mod tests {
                 tag: tag(),
                 existing: None,
             },
+            Error::DigestConditionFailed {
+                digest,
+                exists: true,
+            },
             Error::EvidenceLost {
                 tag: tag(),
                 lost: vec![digest],
@@ -370,6 +381,8 @@ mod tests {
             }),
             refused(SignedPolicyError::Fork { version: 1 }),
             Error::NotEvidence,
+            Error::NotApproval("no".into()),
+            Error::MayOnlyTag,
             Error::MayNotTag(tag()),
             Error::MayNotReadLog,
             Error::Damaged(digest),
@@ -399,6 +412,7 @@ mod tests {
             | Error::TagTaken { .. }
             | Error::TagBurnt { .. }
             | Error::ConditionFailed { .. }
+            | Error::DigestConditionFailed { .. }
             | Error::EvidenceLost { .. }
             | Error::Held
             | Error::Final
@@ -407,6 +421,8 @@ mod tests {
             | Error::Denied(_)
             | Error::PolicyRefused(_)
             | Error::NotEvidence
+            | Error::NotApproval(_)
+            | Error::MayOnlyTag
             | Error::MayNotTag(_)
             | Error::MayNotReadLog
             | Error::Damaged(_)

@@ -14,15 +14,16 @@ pub enum Verb {
     Pull,
     /// Add blobs and manifests; read what is staged.
     Push,
-    /// Give a manifest a tag; for a release tag this asks the release gate.
+    /// Give a manifest that is there a tag; for a release tag this asks the release gate. Read what is staged.
     Tag,
     /// Remove tags, manifests and blobs.
     Delete,
-    /// Attach signatures and attestations.
+    /// Attach signatures and attestations: manifests that have a subject. Read what is staged.
     Sign,
-    /// Attach approvals.
+    /// Attach statements in which people say what they think of a release: that they approve, reject, deprecate or
+    /// revoke it, except it from a rule, open or close an incident. Read what is staged.
     Approve,
-    /// All of these, and change the repository's policy.
+    /// All of these. Policy, accounts and jobs are the whole registry's, and for its administrators.
     Admin,
 }
 

@@ -67,14 +67,15 @@ pub enum TagClass {
     EvidenceList,
 }
 
-/// A condition that the client put on a tag, from `If-Match` or `If-None-Match`.
+/// A condition that the client put on a tag, or on the manifest that it named by digest, from `If-Match` or
+/// `If-None-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TagCondition {
     /// None.
     Any,
-    /// The tag must not exist.
+    /// The tag, or manifest, must not exist.
     Absent,
-    /// The tag must name this digest.
+    /// The tag must name this digest, or the manifest must exist and have it.
     Names(Digest),
 }
 
@@ -100,6 +101,10 @@ pub struct PutManifest {
     pub manifest: VerifiedManifest,
     /// Its tags: all or none are set.
     pub tags: Vec<NewTag>,
+    /// The client's condition on the manifest itself, where it is to get no tag.
+    pub condition: TagCondition,
+    /// Whether it has to be there: whoever sends it may name it, and not add it.
+    pub only_known: bool,
     /// Proof that the repository's policy lets it have them; due unless every tag is a list of evidence.
     pub admission: Option<Admission>,
     /// What spoke of the manifest before that was judged, in the order of [`Metadata::referrers`]. If it is not
@@ -138,6 +143,21 @@ pub struct Judged {
     pub now: Millis,
 }
 
+/// Bytes of the rows in one page of referrers. What a row holds is up to whoever pushed the manifest, and clients read
+/// a page in one piece: ours, of old, 4 MiB.
+pub const REFERRERS_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of the rows that are read for one page, those with it that are of another type than was asked for.
+pub const REFERRERS_READ: usize = 16 * 1024 * 1024;
+
+/// A page of referrers, by their digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReferrerPage {
+    /// Their descriptors.
+    pub referrers: Vec<Referrer>,
+    /// After which the next page begins; `None` if this is the last.
+    pub next: Option<Digest>,
+}
+
 /// Why a manifest or tag was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -169,6 +189,13 @@ pub enum Refusal {
         /// What it names, if it exists.
         existing: Option<Digest>,
     },
+    /// The manifest, which gets no tag, does not fulfil the client's condition.
+    DigestConditionFailed {
+        /// The manifest.
+        digest: Digest,
+        /// Whether it is there.
+        exists: bool,
+    },
     /// The new list of evidence has not everything that the old one had.
     EvidenceLost {
         /// The tag.
@@ -191,7 +218,7 @@ pub enum Refusal {
     Final,
     /// Manifests name the blob: this many.
     BlobInUse(u64),
-    /// There is no such manifest or tag.
+    /// There is no such manifest or tag, and none was to be made.
     NotFound,
     /// A quota leaves no room for it.
     QuotaExceeded(QuotaExceeded),
@@ -498,7 +525,8 @@ pub trait Metadata: Send + Sync + 'static {
         limit: usize,
         only_visible: bool,
     ) -> Answer<'a, Vec<Tag>>;
-    /// Referrers of a manifest after `after`, at most `limit`.
+    /// Referrers of a manifest after `after`: at most `limit`, and no more than [`REFERRERS_BYTES`] of them, unless the
+    /// first alone has more. Fewer than that is no sign that there are no others: `next` is.
     fn referrers<'a>(
         &'a self,
         repo: &'a RepoName,
@@ -506,7 +534,7 @@ pub trait Metadata: Send + Sync + 'static {
         artifact_type: Option<&'a str>,
         after: Option<Digest>,
         limit: usize,
-    ) -> Answer<'a, Vec<Referrer>>;
+    ) -> Answer<'a, ReferrerPage>;
     /// Revocations of a manifest, wherever they were attached, by their words.
     fn revocations<'a>(&'a self, subject: &'a Digest) -> Answer<'a, Vec<KeptRevocation>>;
     /// Keeps a manifest of a repository for ever that revokes `subject`; `false`, and nothing changed, if it is gone, or

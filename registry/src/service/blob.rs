@@ -349,7 +349,8 @@ impl Registry {
         from: &Grant<Pull>,
         digest: &Digest,
     ) -> Result<bool, Error> {
-        if self.find_blob(from, digest).await.is_err() {
+        let found = self.find_blob(from, digest).await;
+        if !found.is_ok_and(|blob| to.check_blob(blob.size).is_ok()) {
             return Ok(false);
         }
         let (now, until, quotas) = (self.now(), self.pin_until(), self.quotas_for(to));

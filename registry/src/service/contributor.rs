@@ -1,9 +1,14 @@
-//! Whoever may add content to a repository: a pusher, or a signer who adds evidence.
+//! Whoever may add content to a repository: a pusher, or a signer or approver who adds evidence.
 
-use crate::auth::{Grant, Identity, Maintain, Push, Sign};
-use sealstone_spec::name::RepoName;
+use super::{Error, Registry};
+use crate::auth::{Approve, Grant, Identity, Maintain, Push, Sign, Tag as TagAction};
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
+use sealstone_spec::media;
+use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::policy::lifecycle;
+use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle, is_statement};
 
-/// Made from a grant to push or a grant to sign, or from that of the server's own jobs.
+/// Made from a grant to push, to sign or to approve, or from that of the server's own jobs.
 ///
 /// ```compile_fail
 /// use sealstone_registry::auth::{Grant, Pull};
@@ -15,11 +20,38 @@ use sealstone_spec::name::RepoName;
 pub struct Contributor {
     who: Identity,
     repository: RepoName,
-    may_push: bool,
-    is_registry: bool,
+    adds: Adds,
+}
+
+/// Which manifests somebody may add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Adds {
+    /// Every one.
+    Anything,
+    /// Those that speak of another.
+    Evidence,
+    /// Statements in which people say what they think of a bundle.
+    Words,
+    /// What the registry itself says.
+    Own,
+    /// None: whoever may only tag names what is there.
+    Nothing,
 }
 
 impl Contributor {
+    fn new<A>(grant: &Grant<A>, adds: Adds) -> Contributor {
+        Contributor {
+            who: grant.principal().clone(),
+            repository: grant.repository().clone(),
+            adds,
+        }
+    }
+
+    /// Somebody who adds nothing. Only [`Registry::tag_manifest`] asks for one: uploads are not for them.
+    pub(super) fn of_nothing(tagger: &Grant<TagAction>) -> Contributor {
+        Contributor::new(tagger, Adds::Nothing)
+    }
+
     /// Where.
     pub fn repository(&self) -> &RepoName {
         &self.repository
@@ -30,47 +62,108 @@ impl Contributor {
         self.who.to_string()
     }
 
-    /// Whether anything may be pushed, or only manifests that speak of others.
-    pub fn may_push(&self) -> bool {
-        self.may_push
+    /// Whether a blob is one that they may add: whoever only approves has no use for one that no bundle can be.
+    pub(super) fn check_blob(&self, size: u64) -> Result<(), Error> {
+        if self.adds == Adds::Words && size > MAX_BUNDLE_BYTES as u64 {
+            return Err(Error::NotApproval(format!(
+                "a bundle has at most {MAX_BUNDLE_BYTES} bytes, and this blob has {size}"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether it is the registry itself, which has to speak also where a quota leaves no room for others.
     pub(super) fn is_registry(&self) -> bool {
-        self.is_registry
+        self.adds == Adds::Own
     }
 }
 
 impl From<Grant<Push>> for Contributor {
     fn from(grant: Grant<Push>) -> Self {
-        Contributor {
-            who: grant.principal().clone(),
-            repository: grant.repository().clone(),
-            may_push: true,
-            is_registry: false,
-        }
+        Contributor::new(&grant, Adds::Anything)
     }
 }
 
 impl From<Grant<Sign>> for Contributor {
     fn from(grant: Grant<Sign>) -> Self {
-        Contributor {
-            who: grant.principal().clone(),
-            repository: grant.repository().clone(),
-            may_push: false,
-            is_registry: false,
-        }
+        Contributor::new(&grant, Adds::Evidence)
+    }
+}
+
+impl From<Grant<Approve>> for Contributor {
+    fn from(grant: Grant<Approve>) -> Self {
+        Contributor::new(&grant, Adds::Words)
     }
 }
 
 /// The registry attaches statements of its own, and nothing else.
 impl From<Grant<Maintain>> for Contributor {
     fn from(grant: Grant<Maintain>) -> Self {
-        Contributor {
-            who: grant.principal().clone(),
-            repository: grant.repository().clone(),
-            may_push: false,
-            is_registry: true,
+        Contributor::new(&grant, Adds::Own)
+    }
+}
+
+impl Registry {
+    /// Whether somebody may add a manifest, if these tags are to name it.
+    ///
+    /// # Errors
+    /// [`Error::NotEvidence`], [`Error::NotApproval`] and [`Error::MayOnlyTag`] say why not.
+    pub(super) async fn check_may_add(
+        &self,
+        who: &Contributor,
+        manifest: &VerifiedManifest,
+        tags: &[&Tag],
+    ) -> Result<(), Error> {
+        match who.adds {
+            Adds::Anything => Ok(()),
+            Adds::Evidence | Adds::Own if manifest.subject().is_some() => Ok(()),
+            Adds::Evidence | Adds::Own => Err(Error::NotEvidence),
+            Adds::Nothing => Err(Error::MayOnlyTag),
+            // A list of evidence only grows: one that an approver begins would stand in the way of those who sign.
+            Adds::Words if tags.iter().any(|tag| tag.is_evidence_list()) => Err(
+                Error::NotApproval("this push sets a list of evidence".to_owned()),
+            ),
+            Adds::Words => self.check_words(who.repository(), manifest).await,
+        }
+    }
+
+    /// What the annotations say of a bundle is not believed: it is read. Who signed it is for policies.
+    async fn check_words(&self, repo: &RepoName, manifest: &VerifiedManifest) -> Result<(), Error> {
+        let refused = |reason: &str| Err(Error::NotApproval(reason.to_owned()));
+        // What it names is seen beside its subject, so it names nothing but the bundle.
+        let names_more =
+            |config: &Descriptor| config.digest.to_string() != media::EMPTY_JSON_DIGEST;
+        if !is_statement(manifest) || manifest.config().is_some_and(names_more) {
+            return refused("this manifest attaches no sigstore bundle");
+        }
+        let [layer] = manifest.layers() else {
+            return refused("this manifest attaches more or less than one sigstore bundle");
+        };
+        let Some(blob) = self.metadata().blob(repo, &layer.digest).await? else {
+            return Err(Error::Missing {
+                blobs: vec![layer.digest],
+                manifests: Vec::new(),
+            });
+        };
+        if blob.size > MAX_BUNDLE_BYTES as u64 {
+            return refused("its layer is too long for a bundle");
+        }
+        let bytes = self.read_whole(&layer.digest, &blob).await?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let bundle = SigstoreBundle::parse(&bytes).map_err(|error| error.to_string())?;
+            let claimed = bundle.claimed_predicate_type();
+            claimed.ok_or_else(|| "its bundle holds no statement".to_owned())
+        });
+        let claimed = reading
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        match claimed {
+            Ok(kind) if lifecycle::WORDS.contains(&kind.as_str()) => Ok(()),
+            Ok(kind) => {
+                let kind: String = kind.chars().take(120).collect();
+                refused(&format!("this is a statement of the type \"{kind}\""))
+            }
+            Err(problem) => refused(&problem),
         }
     }
 }

@@ -98,6 +98,14 @@ pub enum Error {
         /// What it names.
         existing: Option<Digest>,
     },
+    /// `If-Match` or `If-None-Match` does not hold for a manifest that is named by its digest.
+    #[error("manifest {digest} does not fulfil the request's condition: it {}", if *.exists { "exists" } else { "does not exist" })]
+    DigestConditionFailed {
+        /// The manifest.
+        digest: Digest,
+        /// Whether it is there.
+        exists: bool,
+    },
     /// A list of evidence would lose an entry.
     #[error("tag {tag} lists evidence and only grows: read it again and keep {}", list(.lost, &[]))]
     EvidenceLost {
@@ -129,6 +137,14 @@ pub enum Error {
         "signers push manifests that have a subject; this one has none, so it needs the right to push"
     )]
     NotEvidence,
+    /// The caller may attach approvals and the like, and this is none.
+    #[error(
+        "approvers attach statements in which they approve, reject, deprecate, revoke, except, open or close an incident; {0}, so it needs the right to sign or to push"
+    )]
+    NotApproval(String),
+    /// The caller may tag, and the manifest is not there.
+    #[error("the repository has no such manifest to be tagged; adding it needs the right to push")]
+    MayOnlyTag,
     /// The caller may push, but not tag.
     #[error("setting tag {0} needs the right to tag in this repository")]
     MayNotTag(Tag),
@@ -202,6 +218,9 @@ impl From<metadata::Refusal> for Error {
             Refusal::TagTaken { tag, existing } => Error::TagTaken { tag, existing },
             Refusal::TagBurnt { tag, existing } => Error::TagBurnt { tag, existing },
             Refusal::ConditionFailed { tag, existing } => Error::ConditionFailed { tag, existing },
+            Refusal::DigestConditionFailed { digest, exists } => {
+                Error::DigestConditionFailed { digest, exists }
+            }
             Refusal::EvidenceLost { tag, lost } => Error::EvidenceLost { tag, lost },
             Refusal::Circular { through } => Error::ManifestInvalid(format!(
                 "the manifest both speaks of {through} and leads to it: leave it out of the list or out of the subject"

@@ -64,8 +64,8 @@ impl Registry {
                 .metadata()
                 .referrers(repo, manifest.digest(), kind, after, EVIDENCE_PAGE)
                 .await?;
-            after = page.last().map(|referrer| referrer.digest);
-            for referrer in &page {
+            after = page.next;
+            for referrer in &page.referrers {
                 let media_type = Some(referrer.media_type.as_str());
                 if !self
                     .take_in(repo, &referrer.digest, media_type, &mut gathered)
@@ -74,7 +74,7 @@ impl Registry {
                     return Ok(gathered);
                 }
             }
-            if page.len() < EVIDENCE_PAGE {
+            if after.is_none() {
                 break;
             }
         }
@@ -176,13 +176,22 @@ impl Registry {
             .map(|(_, referrer)| (statement_proof(referrer), referrer))
             .collect();
         let kind = Some(record::ARTIFACT_TYPE);
-        let records = self
-            .metadata()
-            .referrers(repo, manifest, kind, None, MAX_RECORDS + 1)
-            .await?;
-        if records.len() > MAX_RECORDS {
-            case.proofs_cut_off();
-            return Ok(());
+        let (mut records, mut after) = (Vec::new(), None);
+        loop {
+            let wanted = MAX_RECORDS + 1 - records.len();
+            let page = self
+                .metadata()
+                .referrers(repo, manifest, kind, after, wanted)
+                .await?;
+            records.extend(page.referrers);
+            if records.len() > MAX_RECORDS {
+                case.proofs_cut_off();
+                return Ok(());
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
         let mut bytes = 0_u64;
         let mut known: BTreeSet<(&Digest, Digest)> = BTreeSet::new();

@@ -29,10 +29,12 @@ pub use log::{LogTile, LoggedChange, WantedEntry};
 pub use maintenance::{Job, OrphanReport, ScrubReport, SweepReport, Unread};
 pub use notary::{Notary, ReleaseStatements};
 pub use policy::PolicyAdopted;
-pub use pull::{ReferrerPage, ServedManifest};
+pub use pull::ServedManifest;
 pub use push::{PushManifest, Pushed};
 pub use quota::{NamespaceUsage, QuotaLimits};
 pub use upload::{BeginUpload, Begun, Received};
+
+pub use crate::metadata::ReferrerPage;
 
 use crate::blobs::BlobStore;
 use crate::clock::Clock;

@@ -7,7 +7,7 @@
 
 use super::{Contributor, Error, Registry};
 use crate::auth::Maintenance;
-use crate::metadata::{Event, EventKind, PutManifest};
+use crate::metadata::{Event, EventKind, PutManifest, TagCondition};
 use bytes::Bytes;
 use futures_util::stream;
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -267,6 +267,8 @@ impl Registry {
             repo: repo.clone(),
             manifest: referrer,
             tags: Vec::new(),
+            condition: TagCondition::Any,
+            only_known: false,
             admission: None,
             referrers: Vec::new(),
             revocations: Vec::new(),

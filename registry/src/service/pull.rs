@@ -3,7 +3,7 @@
 use super::judge::JUDGEMENTS;
 use super::{Error, Registry, Verdict};
 use crate::auth::{Delete, Grant, Pull};
-use crate::metadata::{Event, Judged, ManifestRow, Referrer, Refusal, TagCondition};
+use crate::metadata::{Event, Judged, ManifestRow, ReferrerPage, Refusal, TagCondition};
 use bytes::Bytes;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{Reference, RepoName, Tag};
@@ -17,7 +17,7 @@ pub struct ServedManifest {
     pub digest: Digest,
     /// Its media type.
     pub media_type: String,
-    /// Whether consumers see it: released, or else staged.
+    /// Whether consumers see it: released, or beside what it speaks of; or else staged.
     pub released: bool,
     /// Whether it is something said about another manifest: consumers see it beside that, and nobody judged it.
     pub evidence: bool,
@@ -45,15 +45,6 @@ enum Standing {
     Evidence,
     /// Part of something else, or named where nothing is judged.
     Other,
-}
-
-/// A page of referrers.
-#[derive(Clone, Debug)]
-pub struct ReferrerPage {
-    /// Their descriptors.
-    pub referrers: Vec<Referrer>,
-    /// The last of them, if there may be more.
-    pub next: Option<Digest>,
 }
 
 impl Registry {
@@ -330,6 +321,28 @@ impl Registry {
         }
     }
 
+    /// [`Registry::delete_manifest`] under a condition. All that can change about a digest is whether it is there.
+    pub async fn delete_manifest_if(
+        &self,
+        grant: &Grant<Delete>,
+        digest: &Digest,
+        condition: TagCondition,
+    ) -> Result<(), Error> {
+        let row = self.metadata().manifest(grant.repository(), digest).await?;
+        let holds = match condition {
+            TagCondition::Any => true,
+            TagCondition::Absent => false,
+            TagCondition::Names(named) => named == *digest,
+        };
+        if row.is_some() && !holds {
+            return Err(Error::DigestConditionFailed {
+                digest: *digest,
+                exists: true,
+            });
+        }
+        self.delete_manifest(grant, digest).await
+    }
+
     /// Deletes a manifest that no release keeps.
     pub async fn delete_manifest(
         &self,
@@ -358,7 +371,8 @@ impl Registry {
         }
     }
 
-    /// Manifests that speak of `subject`, which need not exist.
+    /// Manifests that speak of `subject`, which need not exist. A page has at most `limit`, and ends sooner where they say
+    /// much of themselves.
     pub async fn referrers(
         &self,
         grant: &Grant<Pull>,
@@ -375,23 +389,12 @@ impl Registry {
                 .await?
                 .is_some_and(|row| row.visible > 0);
             if !visible {
-                return Ok(ReferrerPage {
-                    referrers: Vec::new(),
-                    next: None,
-                });
+                return Ok(ReferrerPage::default());
             }
         }
-        let mut referrers = self
-            .metadata()
-            .referrers(repo, subject, artifact_type, after, limit + 1)
-            .await?;
-        let more = referrers.len() > limit;
-        referrers.truncate(limit);
-        let next = referrers
-            .last()
-            .filter(|_| more)
-            .map(|referrer| referrer.digest);
-        Ok(ReferrerPage { referrers, next })
+        let listed = self.metadata();
+        let page = listed.referrers(repo, subject, artifact_type, after, limit);
+        Ok(page.await?)
     }
 
     /// What happened after event number `after`, for auditors.

@@ -17,6 +17,11 @@ use sealstone_spec::sigstore::is_statement;
 
 /// From this size on a manifest is parsed on a blocking thread.
 const LARGE: usize = 128 * 1024;
+/// Referrers read in one step.
+const REFERRERS: usize = 1000;
+/// Most bytes of what stands in listings for a manifest with a subject: a page of them is read in one piece, and whoever
+/// judges a release reads all pages.
+const MOST_LISTED: usize = 256 * 1024;
 
 /// A manifest as a client pushes it.
 #[derive(Clone, Debug)]
@@ -64,14 +69,26 @@ impl Registry {
             Reference::Tag(_) => None,
         };
         let manifest = check(push.bytes, push.content_type, claimed).await?;
-        if manifest.subject().is_none() && !who.may_push() {
-            return Err(Error::NotEvidence);
-        }
+        let asked = asked_tags(&push.reference, &push.tags);
+        let only_known = match self.check_may_add(who, &manifest, &asked).await {
+            Ok(()) => false,
+            Err(refused @ (Error::NotEvidence | Error::NotApproval(_) | Error::MayOnlyTag)) => {
+                // Whoever may not add it may tag it all the same, where it is.
+                let row = self.metadata().manifest(repo, manifest.digest()).await?;
+                let lists = asked.iter().any(|tag| tag.is_evidence_list());
+                if row.is_none() || asked.is_empty() || lists {
+                    return Err(refused);
+                }
+                true
+            }
+            Err(other) => return Err(other),
+        };
         let paths = match Bundle::is_claimed_by(&manifest) {
             true => Bundle::read(&manifest).map(drop),
             false => check_names(&manifest),
         };
         paths.map_err(|error| Error::ManifestInvalid(error.to_string()))?;
+        check_listing(&manifest)?;
         self.check_sizes(repo, &manifest).await?;
 
         let mut tags = push.tags;
@@ -89,6 +106,7 @@ impl Registry {
             for tag in tags.iter().filter(|tag| tag.is_evidence_list()) {
                 self.check_list(repo, tag, &manifest).await?;
             }
+            self.check_evidence(repo, &manifest).await?;
         }
 
         let (digest, subject) = (
@@ -102,6 +120,7 @@ impl Registry {
                 ..self.admitted(who, &manifest, &tags, push.condition).await?
             };
             let statements_due = put.statements_due;
+            let put = PutManifest { only_known, ..put };
             match self.metadata().put_manifest(put).await? {
                 Ok(outcome) => {
                     if let Some(subject) = &subject
@@ -139,6 +158,8 @@ impl Registry {
                     });
                 }
                 Err(Refusal::Rejudge) if attempt < JUDGEMENTS => {}
+                // It went since it was looked for.
+                Err(Refusal::NotFound) => return Err(Error::MayOnlyTag),
                 Err(refusal) => {
                     if matches!(refusal, Refusal::TagTaken { .. } | Refusal::TagBurnt { .. }) {
                         self.inner.metrics.tag_conflicts.inc();
@@ -148,6 +169,19 @@ impl Registry {
             }
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// Sets tags on a manifest that the repository has, for somebody who may add nothing.
+    ///
+    /// # Errors
+    /// [`Error::MayOnlyTag`] if it has it not, or no tag is asked for.
+    pub async fn tag_manifest(
+        &self,
+        tagger: &Grant<TagAction>,
+        push: PushManifest,
+    ) -> Result<Pushed, Error> {
+        let who = Contributor::of_nothing(tagger);
+        self.push_manifest(&who, Some(tagger), push).await
     }
 
     /// The write, with the policy's admission where one is due.
@@ -163,11 +197,7 @@ impl Registry {
         let (mut admission, mut referrers, mut revocations) = (None, Vec::new(), Vec::new());
         if needs_admission {
             // Before the evidence is read: what comes after this is seen to have come.
-            let listed = self
-                .metadata()
-                .referrers(repo, manifest.digest(), None, None, usize::MAX)
-                .await?;
-            referrers = listed.iter().map(|referrer| referrer.digest).collect();
+            referrers = self.all_referrers(repo, manifest.digest()).await?;
             let kept = self.metadata().revocations(manifest.digest()).await?;
             revocations = kept.iter().map(|kept| kept.word).collect();
             match self.judge(repo, manifest, false).await?.verdict {
@@ -188,6 +218,8 @@ impl Registry {
             repo: repo.clone(),
             manifest: manifest.clone(),
             tags: tags.iter().map(new_tag).collect(),
+            condition,
+            only_known: false,
             statements_due: needs_admission && self.states_releases(repo),
             admission,
             referrers,
@@ -203,6 +235,22 @@ impl Registry {
                     .untagged
                     .unwrap_or(self.inner.lifetimes.pin),
         })
+    }
+
+    /// All that speaks of a manifest. Page after page: what they say of themselves is no more than passes through.
+    async fn all_referrers(&self, repo: &RepoName, subject: &Digest) -> Result<Vec<Digest>, Error> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self
+                .metadata()
+                .referrers(repo, subject, None, after, REFERRERS)
+                .await?;
+            found.extend(page.referrers.iter().map(|referrer| referrer.digest));
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Whether anything of the repository is kept from consumers until it is judged. Elsewhere a name is a name: some
@@ -239,6 +287,29 @@ impl Registry {
                 let digest = child.digest;
                 return Err(Error::ManifestInvalid(format!(
                     "tag {tag} is an index of referrers, and {digest} is none of what it speaks of"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What speaks of a manifest is seen beside it, and nobody judges it: it lists nothing but what speaks of the same.
+    /// The store would show nothing else through it anyway; whoever pushes it is told.
+    async fn check_evidence(
+        &self,
+        repo: &RepoName,
+        manifest: &VerifiedManifest,
+    ) -> Result<(), Error> {
+        let Some(subject) = manifest.subject().map(|subject| subject.digest) else {
+            return Ok(());
+        };
+        for child in manifest.children() {
+            // One that is not there is refused with all that is missing.
+            let row = self.metadata().manifest(repo, &child.digest).await?;
+            if row.is_some_and(|row| row.subject != Some(subject)) {
+                let digest = child.digest;
+                return Err(Error::ManifestInvalid(format!(
+                    "an index about {subject} lists {digest}, which does not speak of that: leave it out of the list, or the subject out of the index"
                 )));
             }
         }
@@ -313,6 +384,32 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// All tags that a push asks for.
+fn asked_tags<'a>(reference: &'a Reference, further: &'a [Tag]) -> Vec<&'a Tag> {
+    let own = match reference {
+        Reference::Tag(tag) => Some(tag),
+        Reference::Digest(_) => None,
+    };
+    further.iter().chain(own).collect()
+}
+
+/// Lists of what speaks of a manifest hold what each says of itself.
+fn check_listing(manifest: &VerifiedManifest) -> Result<(), Error> {
+    if manifest.subject().is_none() {
+        return Ok(());
+    }
+    let listed = serde_json::to_vec(&manifest.descriptor());
+    let len = listed
+        .map_err(|error| Error::Internal(error.to_string()))?
+        .len();
+    if len > MOST_LISTED {
+        return Err(Error::ManifestInvalid(format!(
+            "annotations and type of a manifest with a subject stand in every list of what speaks of that: with them its entry there has {len} bytes, at most {MOST_LISTED} are accepted"
+        )));
+    }
+    Ok(())
 }
 
 /// What the log tells of a push that releases nothing: of its list of evidence, or of the statement that it is.

@@ -326,6 +326,7 @@ impl Registry {
         let reserve = hold.map(|_| upload.offset());
         self.checkpoint(who, &upload, true, reserve).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
+        who.check_blob(sealed.size())?;
         if sealed.size() <= INLINE_LIMIT {
             let bytes = blocking(move || sealed.read_all()).await?;
             self.commit_small(who, Some(row.id), bytes, digest).await?;

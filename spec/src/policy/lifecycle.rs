@@ -30,6 +30,17 @@ pub const INCIDENT_CLOSE: &str = "https://sealstone.dev/attestation/incident-clo
 /// Predicate type: a rule is waived for this bundle.
 pub const EXCEPTION: &str = "https://sealstone.dev/attestation/exception/v0.1";
 
+/// Predicate types of what people say about a bundle: everything that is read here, approvals with it.
+pub const WORDS: [&str; 7] = [
+    predicate::SVR,
+    REJECTION,
+    DEPRECATION,
+    REVOCATION,
+    INCIDENT,
+    INCIDENT_CLOSE,
+    EXCEPTION,
+];
+
 /// The property of a simple verification result that makes it an approval.
 pub const APPROVED: &str = "SEALSTONE_APPROVED";
 

@@ -210,3 +210,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_bundle_claims_the_type_of_its_statement_and_no_other() {
+    let bundle = SigstoreBundle::parse(&signed()).unwrap();
+    let claimed = bundle.claimed_predicate_type();
+    assert_eq!(claimed.as_deref(), Some(predicate::COSIGN_SIGN));
+    for payload in [
+        "",
+        r#"["a"]"#,
+        "{}",
+        r#"{"predicateType":1}"#,
+        r#"{"predicateType":"a","predicateType":"b"}"#,
+    ] {
+        let envelope = seal(media::IN_TOTO, payload.as_bytes(), &signer()).unwrap();
+        let bundle = SigstoreBundle {
+            envelope,
+            ..bundle.clone()
+        };
+        assert_eq!(bundle.claimed_predicate_type(), None, "{payload}");
+    }
+}

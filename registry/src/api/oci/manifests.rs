@@ -46,10 +46,10 @@ pub(super) async fn get(
         .header(header::CONTENT_TYPE, &manifest.media_type)
         .header(
             name("sealstone-visibility"),
-            if manifest.released {
-                "released"
-            } else {
-                "staged"
+            match (manifest.released, manifest.evidence) {
+                (false, _) => "staged",
+                (true, true) => "evidence",
+                (true, false) => "released",
             },
         )
         .header(name("sealstone-policy"), manifest.policy.to_string())
@@ -122,7 +122,8 @@ fn warning(text: &str) -> String {
     line
 }
 
-/// `If-Match: "digest"` moves a tag only from there; `If-None-Match: *` only creates it.
+/// `If-Match: "digest"` moves a tag only from there; `If-None-Match: *` only creates it. Of a manifest that is named by
+/// its digest and gets no tag, they say that it must be there, or must not.
 fn condition(context: &Context) -> Result<TagCondition, ApiError> {
     let invalid = |text: &str| ApiError::bad_request("UNSUPPORTED", text.to_owned());
     match (
@@ -150,8 +151,13 @@ pub(super) async fn put(
     reference: Reference,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let who = context.contributor(principal, repo)?;
+    let who = context.contributor(principal, repo);
     let tagger = context.optional_grant::<TagAction>(principal, repo);
+    if tagger.is_none()
+        && let Err(refused) = who
+    {
+        return Err(refused);
+    }
     let mut tags: Vec<Tag> = Vec::new();
     for text in context.parameters("tag") {
         let tag = text
@@ -186,10 +192,16 @@ pub(super) async fn put(
         bytes,
         condition,
     };
-    let pushed = context
-        .registry()
-        .push_manifest(&who, tagger.as_ref(), push)
-        .await?;
+    let registry = context.registry();
+    let pushed = match (who, tagger) {
+        (Ok(who), tagger) => registry.push_manifest(&who, tagger.as_ref(), push).await?,
+        (Err(refused), Some(tagger)) => match registry.tag_manifest(&tagger, push).await {
+            // Adding it is what they may not, or not with this session.
+            Err(Error::MayOnlyTag) => return Err(refused),
+            tagged => tagged?,
+        },
+        (Err(refused), None) => return Err(refused),
+    };
     let mut answer = Answer::new(StatusCode::CREATED)
         .header(
             header::LOCATION,
@@ -233,7 +245,12 @@ pub(super) async fn delete(
                 .delete_tag(&grant, tag, condition(context)?)
                 .await?
         }
-        Reference::Digest(digest) => context.registry().delete_manifest(&grant, digest).await?,
+        Reference::Digest(digest) => {
+            context
+                .registry()
+                .delete_manifest_if(&grant, digest, condition(context)?)
+                .await?
+        }
     }
     Ok(Answer::new(StatusCode::ACCEPTED).build())
 }

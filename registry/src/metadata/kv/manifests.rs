@@ -78,9 +78,11 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
     let digest = *put.manifest.digest();
     let key = keys::repo_digest(&put.repo, &digest);
     check_admission(txn, &put)?;
+    let known = txn.row::<ManifestRow>(Family::Manifest, &key)?;
+    check_condition(&put, known.is_some())?;
 
     let mut changed = false;
-    match txn.row::<ManifestRow>(Family::Manifest, &key)? {
+    match known {
         Some(mut row) => {
             if row.pin_until < put.pin_until {
                 row.pin_until = put.pin_until;
@@ -88,6 +90,7 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
             }
             repair(txn, &put, &key)?;
         }
+        None if put.only_known => return Err(Stop::Refused(Refusal::NotFound)),
         None => {
             insert(txn, &put, &key)?;
             changed = true;
@@ -109,6 +112,23 @@ pub(super) fn put(txn: &mut Txn<'_>, put: PutManifest) -> Result<PutOutcome, Sto
     } else {
         PutOutcome::Existed
     })
+}
+
+/// The client's condition, where there is no tag that it is about.
+fn check_condition(put: &PutManifest, exists: bool) -> Result<(), Stop> {
+    let digest = *put.manifest.digest();
+    let holds = match put.condition {
+        TagCondition::Any => true,
+        TagCondition::Absent => !exists,
+        TagCondition::Names(named) => exists && named == digest,
+    };
+    if holds || !put.tags.is_empty() {
+        return Ok(());
+    }
+    Err(Stop::Refused(Refusal::DigestConditionFailed {
+        digest,
+        exists,
+    }))
 }
 
 /// Writes the bytes of a manifest that is known anew, where those that are stored are missing, unreadable
@@ -267,14 +287,17 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
     usage::check(txn, &put.quotas, wanted)?;
     usage::add(txn, repo, Object::Manifest, row.size)?;
     txn.put_row(Family::Manifest, key.to_vec(), &row);
-    for parent in above {
-        let Some(parent) =
-            txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &parent))?
+    for giver in above {
+        let Some(above) =
+            txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &giver))?
         else {
             continue;
         };
         for reach in [Reach::Visible, Reach::Held] {
-            if reach.of(&parent) > 0 {
+            // What lists it cannot be what it speaks of: each would hold the other's digest.
+            let given = row.subject == Some(giver)
+                || reach::carries(txn, repo, reach, above.subject.as_ref(), &digest)?;
+            if given && reach.of(&above) > 0 {
                 reach::change(txn, repo, &digest, reach, true)?;
             }
         }

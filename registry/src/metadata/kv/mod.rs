@@ -613,18 +613,37 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         artifact_type: Option<&'a str>,
         from: Option<Digest>,
         limit: usize,
-    ) -> Answer<'a, Vec<Referrer>> {
+    ) -> Answer<'a, super::ReferrerPage> {
         Box::pin(async move {
             let prefix = keys::repo_digest(repo, subject);
             let from = from.map_or_else(
                 || prefix.clone(),
                 |digest| after(keys::repo_two(repo, subject, &digest)),
             );
-            self.list(Family::Referrer, &prefix, &from, limit, |_, value| {
+            let (mut found, mut more, mut last) = (Vec::new(), false, None);
+            let (mut taken, mut seen) = (0, 0);
+            // One row more than the page can hold says whether there is another page.
+            self.list(Family::Referrer, &prefix, &from, 1, |key, value| {
                 let descriptor: Referrer = decode(Family::Referrer, value)?;
                 let wanted = artifact_type
                     .is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted));
-                Ok(wanted.then_some(descriptor))
+                let is_full = found.len() == limit
+                    || (!found.is_empty() && taken + value.len() > super::REFERRERS_BYTES);
+                if seen > super::REFERRERS_READ || (wanted && is_full) {
+                    more = true;
+                    return Ok(Some(()));
+                }
+                seen += value.len();
+                last = Some(keys::read_digest(&key[prefix.len()..])?.0);
+                if wanted {
+                    taken += value.len();
+                    found.push(descriptor);
+                }
+                Ok(None)
+            })?;
+            Ok(super::ReferrerPage {
+                referrers: found,
+                next: last.filter(|_| more),
             })
         })
     }

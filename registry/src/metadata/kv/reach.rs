@@ -3,6 +3,10 @@
 //! A manifest is *visible* through visible tags, visible indexes that list it and a visible subject;
 //! it is *held* in the same way by immutable tags. When a counter leaves or reaches zero, everything
 //! below counts it too. So whether a consumer may read a blob is one row, and no reader walks a graph.
+//!
+//! Invariant: whoever is seen through a subject speaks of it. Nobody judges what is said about a manifest, so an index
+//! with a subject shows no manifest but those that speak of the same ([`carries`]). Hence what is visible, has no
+//! subject and is no list of evidence is reached from a tag by lists alone: it was admitted with that.
 
 use super::engine::Family;
 use super::keys::{self, EdgeKind};
@@ -60,7 +64,11 @@ pub(super) fn change(
         }
         for (kind, child) in children(txn, repo, &digest)? {
             match kind {
-                EdgeKind::Manifest => work.push(child),
+                EdgeKind::Manifest => {
+                    if carries(txn, repo, reach, row.subject.as_ref(), &child)? {
+                        work.push(child);
+                    }
+                }
                 EdgeKind::Blob if reach == Reach::Visible => change_link(txn, repo, &child, up)?,
                 EdgeKind::Blob => {}
             }
@@ -68,6 +76,22 @@ pub(super) fn change(
         work.extend(referrers(txn, repo, &digest)?);
     }
     Ok(())
+}
+
+/// Whether an index gives on to a child what it is reached by; `subject` is the index's. All that is held is held
+/// together; what is visible beside a subject shows only what speaks of that too.
+pub(super) fn carries(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    reach: Reach,
+    subject: Option<&Digest>,
+    child: &Digest,
+) -> Result<bool, Error> {
+    let (Reach::Visible, Some(subject)) = (reach, subject) else {
+        return Ok(true);
+    };
+    let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, child))?;
+    Ok(row.is_some_and(|row| row.subject.as_ref() == Some(subject)))
 }
 
 fn change_link(txn: &mut Txn<'_>, repo: &RepoName, blob: &Digest, up: bool) -> Result<(), Error> {
@@ -158,9 +182,9 @@ pub(super) fn parents(
 }
 
 fn last_digests(txn: &Txn<'_>, family: Family, prefix: &[u8]) -> Result<Vec<Digest>, Error> {
-    let entries = txn.scan(family, prefix, prefix, usize::MAX)?;
-    entries
+    let found = txn.keys(family, prefix)?;
+    found
         .iter()
-        .map(|(key, _)| Ok(keys::read_digest(&key[prefix.len()..])?.0))
+        .map(|key| Ok(keys::read_digest(&key[prefix.len()..])?.0))
         .collect()
 }

@@ -8,8 +8,8 @@ use super::engine::{Changes, Engine, Family};
 use super::last_write::{self, LastWrite};
 use crate::metadata::Error;
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, Direction,
-    IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, IteratorMode, Options,
+    ReadOptions, WriteBatch, WriteOptions,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -176,14 +176,16 @@ impl Engine for RocksEngine {
         if let Some(end) = successor(prefix) {
             options.set_iterate_upper_bound(end);
         }
-        let mode = IteratorMode::From(start, Direction::Forward);
-        for entry in self.db.iterator_cf_opt(&self.family(family), options, mode) {
-            let (key, value) = entry.map_err(unavailable)?;
-            if !key.starts_with(prefix) || !visit(&key, &value) {
+        // The one that copies neither key nor value: who looks at keys alone does not pay for what stands there.
+        let mut entries = self.db.raw_iterator_cf_opt(&self.family(family), options);
+        entries.seek(start);
+        while let Some((key, value)) = entries.item() {
+            if !key.starts_with(prefix) || !visit(key, value) {
                 break;
             }
+            entries.next();
         }
-        Ok(())
+        entries.status().map_err(unavailable)
     }
 
     fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, Error> {

@@ -3,7 +3,7 @@
 
 use super::Stop;
 use super::engine::Family;
-use super::keys;
+use super::keys::{self, EdgeKind};
 use super::reach::{self, Reach};
 use super::txn::{Txn, decode};
 use super::{events, manifests, policies, revocations};
@@ -13,6 +13,7 @@ use crate::metadata::{
 };
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
+use sealstone_spec::evidence_list::speaks_of;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::ExceptionUse;
@@ -51,6 +52,7 @@ pub(super) fn point(
     let visible = match new.class {
         TagClass::EvidenceList => {
             subject_of(txn, change.repo, &new.tag)?.is_some_and(|subject| subject.visible > 0)
+                && lists_evidence(txn, change.repo, &new.tag, &digest)?
         }
         _ => new.visible,
     };
@@ -247,10 +249,33 @@ fn follow(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<(), Er
         if let Some(row) = txn.row::<TagRow>(Family::Tag, &key)?
             && tag.is_evidence_list()
         {
-            set_visible(txn, repo, &tag, &row.digest, visible)?;
+            let shown = visible && lists_evidence(txn, repo, &tag, &row.digest)?;
+            set_visible(txn, repo, &tag, &row.digest, shown)?;
         }
     }
     Ok(())
+}
+
+/// Whether a list of evidence lists no manifest but such as speak of the one in its name. A push is held to that only
+/// where something is hidden from consumers, and what was pushed before that was so must not show anything else either.
+/// Of a child that is not there nobody knows what it speaks of.
+fn lists_evidence(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    list: &Tag,
+    digest: &Digest,
+) -> Result<bool, Error> {
+    for (kind, child) in reach::children(txn, repo, digest)? {
+        if kind == EdgeKind::Blob {
+            continue;
+        }
+        let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &child))?;
+        let subject = row.and_then(|row| row.subject);
+        if !subject.is_some_and(|subject| speaks_of(list, &subject)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn set_visible(

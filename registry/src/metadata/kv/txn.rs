@@ -6,6 +6,7 @@ use crate::metadata::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// Reads and writes of one operation. Nothing of it counts until the committer has written it.
 pub(super) struct Txn<'a> {
@@ -99,6 +100,22 @@ impl<'a> Txn<'a> {
         Ok(found)
     }
 
+    /// The keys alone that begin with `prefix`, in order: for where values can be long, and nobody looks at them.
+    pub(super) fn keys(&self, family: Family, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut found = BTreeSet::new();
+        self.engine.scan(family, prefix, prefix, &mut |key, _| {
+            found.insert(key.to_vec());
+            true
+        })?;
+        for (key, value) in self.changed(family, prefix, prefix) {
+            match value {
+                Some(_) => found.insert(key.to_vec()),
+                None => found.remove(key),
+            };
+        }
+        Ok(found.into_iter().collect())
+    }
+
     /// What a scan of the disk does not see, in order. Nothing is copied: a collection that is only tried out has all its
     /// changes here, and scans them once for each.
     fn changed<'c>(
@@ -189,6 +206,9 @@ mod tests {
         };
         assert_eq!(all(10), ["a=disk", "aa=own", "b=group"]);
         assert_eq!(all(2), ["a=disk", "aa=own"]);
+        let keys = txn.keys(Family::Tag, b"").unwrap();
+        assert_eq!(keys, [&b"a"[..], b"aa", b"b"]);
+        assert_eq!(txn.keys(Family::Tag, b"a").unwrap(), keys[..2]);
         assert_eq!(txn.get(Family::Tag, b"c").unwrap(), None);
     }
 

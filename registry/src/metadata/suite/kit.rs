@@ -264,6 +264,8 @@ pub(crate) fn put(
         repo: repo.clone(),
         manifest: manifest.clone(),
         tags: tags.iter().map(|name| new_tag(name, class)).collect(),
+        condition: TagCondition::Any,
+        only_known: false,
         admission: Some(admit(repo, manifest)),
         referrers: Vec::new(),
         revocations: Vec::new(),
@@ -324,7 +326,7 @@ pub(crate) async fn referrers_of(
     subject: &Digest,
 ) -> Vec<Digest> {
     let listed = store.referrers(repo, subject, None, None, usize::MAX).await;
-    let listed = listed.unwrap().into_iter();
+    let listed = listed.unwrap().referrers.into_iter();
     listed.map(|referrer| referrer.digest).collect()
 }
 

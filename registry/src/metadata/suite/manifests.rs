@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::*;
-use crate::metadata::{PutOutcome, Refusal, TagClass};
+use crate::metadata::{PutManifest, PutOutcome, ReferrerPage, Refusal, TagClass, TagCondition};
 use sealstone_spec::digest::Digest;
 use std::sync::Arc;
 
@@ -164,6 +164,7 @@ pub(crate) async fn subjects_come_before_or_after(store: Arc<dyn Store>) {
             .await
             .unwrap();
         found
+            .referrers
             .into_iter()
             .map(|referrer| referrer.digest)
             .collect::<Vec<_>>()
@@ -195,7 +196,7 @@ pub(crate) async fn subjects_come_before_or_after(store: Arc<dyn Store>) {
             .referrers(&repo("a/there"), subject.digest(), None, None, 10)
             .await
             .unwrap(),
-        []
+        ReferrerPage::default()
     );
     delete_manifest(&*store, &here, &early).await.unwrap();
     assert_eq!(listed().await, [late]);
@@ -260,4 +261,45 @@ pub(crate) async fn deletion_takes_mutable_tags_along(store: Arc<dyn Store>) {
         ]
     );
     store.unlink_blob(&here, &blob, NOW).await.unwrap().unwrap();
+}
+
+pub(crate) async fn conditions_on_a_digest_are_kept(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let manifest = Shape::image(&[blob]).build();
+    let digest = *manifest.digest();
+    let attempt = |condition| {
+        let wanted = PutManifest {
+            condition,
+            ..put(&here, &manifest, TagClass::Immutable, &[])
+        };
+        let store = store.clone();
+        async move { try_put(&*store, wanted).await }
+    };
+    let failed = |exists| Err(Refusal::DigestConditionFailed { digest, exists });
+    assert_eq!(attempt(TagCondition::Names(digest)).await, failed(false));
+    assert_eq!(store.manifest(&here, &digest).await.unwrap(), None);
+    let made = attempt(TagCondition::Absent).await;
+    assert_eq!(made, Ok(PutOutcome::Created));
+    assert_eq!(attempt(TagCondition::Absent).await, failed(true));
+    assert_eq!(attempt(TagCondition::Names(blob)).await, failed(true));
+    let there = attempt(TagCondition::Names(digest)).await;
+    assert_eq!(there, Ok(PutOutcome::Existed));
+}
+
+pub(crate) async fn what_may_only_be_named_is_not_added(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let manifest = Shape::image(&[blob]).build();
+    let named = || PutManifest {
+        only_known: true,
+        ..put(&here, &manifest, TagClass::Immutable, &["v1"])
+    };
+    assert_eq!(try_put(&*store, named()).await, Err(Refusal::NotFound));
+    let found = store.manifest(&here, manifest.digest()).await.unwrap();
+    assert_eq!(found, None);
+    assert_eq!(store.tag(&here, &tag("v1")).await.unwrap(), None);
+    store_manifest(&*store, &here, Shape::image(&[blob])).await;
+    assert_eq!(try_put(&*store, named()).await, Ok(PutOutcome::Created));
+    assert_eq!(try_put(&*store, named()).await, Ok(PutOutcome::Existed));
 }

@@ -83,7 +83,11 @@ impl ModelRepo {
         found
     }
 
-    fn reached(&self, counts: impl Fn(&ModelTag) -> bool) -> BTreeSet<Digest> {
+    fn reached(
+        &self,
+        counts: impl Fn(&ModelTag) -> bool,
+        gives: impl Fn(&Shape, &Digest) -> bool,
+    ) -> BTreeSet<Digest> {
         let starts = self
             .live()
             .filter(|(_, tag)| counts(tag))
@@ -95,19 +99,28 @@ impl ModelRepo {
             if let Some(shape) = self.manifests.get(&digest)
                 && found.insert(digest)
             {
-                work.extend(shape.children.iter().copied());
+                let given = shape.children.iter().copied();
+                work.extend(given.filter(|child| gives(shape, child)));
                 work.extend(self.referrers(&digest));
             }
         }
         found
     }
 
+    /// What speaks of a manifest shows nothing but what speaks of the same.
     pub(crate) fn visible(&self) -> BTreeSet<Digest> {
-        self.reached(|tag| tag.visible)
+        self.reached(
+            |tag| tag.visible,
+            |shape, child| shape.subject.is_none() || self.subject(child) == shape.subject,
+        )
     }
 
     pub(crate) fn held(&self) -> BTreeSet<Digest> {
-        self.reached(|tag| tag.immutable)
+        self.reached(|tag| tag.immutable, |_, _| true)
+    }
+
+    fn subject(&self, digest: &Digest) -> Option<Digest> {
+        self.manifests.get(digest).and_then(|shape| shape.subject)
     }
 
     pub(crate) fn uses(&self, blob: &Digest) -> u64 {
@@ -134,9 +147,9 @@ impl ModelRepo {
         let existing = found.as_ref().map(|tag| tag.digest);
         check(&tag, wanted.condition, existing)?;
         let visible = match wanted.class {
-            TagClass::EvidenceList => self
-                .subject_of(&tag)
-                .is_some_and(|subject| self.visible().contains(&subject)),
+            TagClass::EvidenceList => self.subject_of(&tag).is_some_and(|subject| {
+                self.visible().contains(&subject) && self.lists_evidence(&subject, &digest)
+            }),
             _ => wanted.visible,
         };
         if let Some(found) = &found {
@@ -207,11 +220,26 @@ impl ModelRepo {
     /// Shows or hides the lists of evidence about a manifest beside it, after a tag of it changed.
     fn follow(&mut self, subject: &Digest) {
         let visible = self.visible().contains(subject);
-        for (name, tag) in &mut self.tags {
-            if !tag.tombstone && name.evidence_subject() == Some(*subject) {
-                tag.visible = visible;
+        let lists = self.live();
+        let lists = lists.filter(|(name, _)| name.evidence_subject() == Some(*subject));
+        let shown: Vec<(Tag, bool)> = lists
+            .map(|(name, tag)| {
+                let shown = visible && self.lists_evidence(subject, &tag.digest);
+                (name.clone(), shown)
+            })
+            .collect();
+        for (name, shown) in shown {
+            if let Some(tag) = self.tags.get_mut(&name) {
+                tag.visible = shown;
             }
         }
+    }
+
+    /// Whether a list of evidence about a manifest lists nothing else.
+    fn lists_evidence(&self, subject: &Digest, list: &Digest) -> bool {
+        let shape = self.manifests.get(list);
+        let mut listed = shape.iter().flat_map(|shape| &shape.children);
+        listed.all(|child| self.subject(child) == Some(*subject))
     }
 
     /// Whether a tag that is no list of evidence names a manifest.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::*;
-use crate::metadata::{PutManifest, TagClass};
+use crate::metadata::{PutManifest, REFERRERS_BYTES, ReferrerPage, TagClass};
 use sealstone_spec::digest::Digest;
 use std::sync::Arc;
 
@@ -81,16 +81,14 @@ pub(crate) async fn referrers_come_in_pages(store: Arc<dyn Store>) {
             .collect();
         for limit in [1, 3, 100] {
             let mut found: Vec<Digest> = Vec::new();
+            let mut after = None;
             loop {
                 let page = store
-                    .referrers(&here, &subject, wanted, found.last().copied(), limit)
+                    .referrers(&here, &subject, wanted, after, limit)
                     .await
                     .unwrap();
-                assert!(page.len() <= limit);
-                if page.is_empty() {
-                    break;
-                }
-                for referrer in page {
+                assert!(page.referrers.len() <= limit);
+                for referrer in page.referrers {
                     assert!(wanted.is_none() || referrer.artifact_type.as_deref() == wanted);
                     assert_eq!(
                         referrer.size,
@@ -103,10 +101,54 @@ pub(crate) async fn referrers_come_in_pages(store: Arc<dyn Store>) {
                     );
                     found.push(referrer.digest);
                 }
+                if page.next.is_none() {
+                    break;
+                }
+                after = page.next;
+                assert_eq!(after.as_ref(), found.last());
             }
             assert_eq!(found, of_type);
         }
     }
+}
+
+pub(crate) async fn a_page_of_referrers_is_no_longer_than_can_be_read(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let subject = store_manifest(&*store, &here, Shape::image(&[blob])).await;
+    let mut expected = Vec::new();
+    // Each says more of itself than half a page holds, and one more than a whole.
+    for (mark, len) in [
+        ("a", REFERRERS_BYTES / 2),
+        ("b", REFERRERS_BYTES / 2),
+        ("c", REFERRERS_BYTES + 1),
+        ("d", 10),
+    ] {
+        let shape = Shape::image(&[blob])
+            .about(subject)
+            .marked(mark.repeat(len))
+            .of_type("application/vnd.x");
+        expected.push(store_manifest(&*store, &here, shape).await);
+    }
+    expected.sort();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store
+            .referrers(&here, &subject, None, after, 100)
+            .await
+            .unwrap();
+        let sizes = page.referrers.iter().map(|referrer| referrer.size as usize);
+        assert!(page.referrers.len() == 1 || sizes.sum::<usize>() < REFERRERS_BYTES + 4096);
+        found.extend(page.referrers.iter().map(|referrer| referrer.digest));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+        assert_eq!(after.as_ref(), found.last());
+    }
+    assert_eq!(found, expected);
+    let none = store.referrers(&here, &subject, Some("application/vnd.y"), None, 100);
+    assert_eq!(none.await.unwrap(), ReferrerPage::default());
 }
 
 pub(crate) async fn repositories_come_in_pages(store: Arc<dyn Store>) {

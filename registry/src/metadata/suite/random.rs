@@ -410,6 +410,7 @@ impl Run<'_> {
                 .await
                 .unwrap();
             let referrers: Vec<Digest> = referrers
+                .referrers
                 .into_iter()
                 .map(|referrer| referrer.digest)
                 .collect();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::{self, *};
-use crate::metadata::{Refusal, TagClass};
+use crate::metadata::{PutManifest, Refusal, TagClass};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use std::sync::Arc;
@@ -218,5 +218,103 @@ pub(crate) async fn what_a_release_holds_cannot_be_deleted(store: Arc<dyn Store>
             store.unlink_blob(&tree.here, digest, NOW).await.unwrap(),
             Ok(())
         );
+    }
+}
+
+pub(crate) async fn evidence_shows_nothing_but_evidence_of_the_same(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let mut blobs = Vec::new();
+    for content in [&b"config"[..], b"weights", b"note"] {
+        blobs.push(put_inline(&*store, &here, content).await);
+    }
+    let subject = Shape::image(&blobs[..1]).build();
+    let about = *subject.digest();
+    let image = Shape::image(&blobs[1..2]);
+    let hidden = store_manifest(&*store, &here, image.clone()).await;
+    let inner = store_manifest(&*store, &here, Shape::index(&[hidden])).await;
+    // Whether it is here before its subject, after it, or speaks of what speaks of it.
+    let note = store_manifest(&*store, &here, Shape::image(&blobs[2..]).about(about)).await;
+    let early = Shape::index(&[hidden, inner, note]).about(about);
+    let early = store_manifest(&*store, &here, early).await;
+    try_put(
+        &*store,
+        put(&here, &subject, TagClass::Mutable, &["latest"]),
+    )
+    .await
+    .unwrap();
+    let late = Shape::index(&[hidden]).about(about).marked("late");
+    let late = store_manifest(&*store, &here, late).await;
+    let deep = store_manifest(&*store, &here, Shape::index(&[hidden]).about(note)).await;
+    for digest in [&about, &note, &early, &late, &deep] {
+        assert!(sees(&*store, &here, digest).await, "{digest}");
+    }
+    assert!(sees_blob(&*store, &here, &blobs[2]).await);
+    let stays_hidden = async || {
+        for digest in [&hidden, &inner] {
+            assert!(!sees(&*store, &here, digest).await, "{digest}");
+        }
+        assert!(!sees_blob(&*store, &here, &blobs[1]).await);
+    };
+    stays_hidden().await;
+    // Nor is it seen when it comes back to lists that are seen.
+    for digest in [&inner, &hidden] {
+        delete_manifest(&*store, &here, digest).await.unwrap();
+    }
+    store_manifest(&*store, &here, image.clone()).await;
+    store_manifest(&*store, &here, Shape::index(&[hidden])).await;
+    stays_hidden().await;
+    // A tag of its own shows it, and takes that along.
+    let own = put(&here, &image.build(), TagClass::Mutable, &["own"]);
+    try_put(&*store, own).await.unwrap();
+    assert!(sees(&*store, &here, &hidden).await && sees_blob(&*store, &here, &blobs[1]).await);
+    delete_tag(&*store, &here, "own").await.unwrap();
+    stays_hidden().await;
+    delete_tag(&*store, &here, "latest").await.unwrap();
+    for digest in [&about, &note, &early, &late, &deep] {
+        assert!(!sees(&*store, &here, digest).await, "{digest}");
+    }
+    stays_hidden().await;
+}
+
+pub(crate) async fn a_list_of_evidence_shows_nothing_but_evidence(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let mut blobs = Vec::new();
+    for content in [&b"config"[..], b"weights", b"note"] {
+        blobs.push(put_inline(&*store, &here, content).await);
+    }
+    let hidden = store_manifest(&*store, &here, Shape::image(&blobs[1..2])).await;
+    for (mark, is_before) in [("before", true), ("after", false)] {
+        for is_evidence in [true, false] {
+            let subject = Shape::image(&blobs[..1]).marked(format!("{mark} {is_evidence}"));
+            let subject = subject.build();
+            let note = Shape::image(&blobs[2..]).about(*subject.digest());
+            let note = store_manifest(&*store, &here, note).await;
+            let listed = if is_evidence { note } else { hidden };
+            let list = Shape::index(&[listed]).marked(mark).build();
+            let name = format!("sha256-{}", subject.digest().hex());
+            let list_put = || PutManifest {
+                admission: None,
+                ..put(&here, &list, TagClass::EvidenceList, &[&name])
+            };
+            let version = format!("{mark}-{is_evidence}");
+            if is_before {
+                try_put(&*store, list_put()).await.unwrap();
+            }
+            let release = put(&here, &subject, TagClass::Immutable, &[&version]);
+            try_put(&*store, release).await.unwrap();
+            if !is_before {
+                try_put(&*store, list_put()).await.unwrap();
+            }
+            assert_eq!(
+                sees(&*store, &here, list.digest()).await,
+                is_evidence,
+                "{mark}"
+            );
+            let row = store.tag(&here, &tag(&name)).await.unwrap();
+            assert_eq!(row.map(|row| row.visible), Some(is_evidence), "{mark}");
+            assert!(sees(&*store, &here, &note).await);
+            assert!(!sees(&*store, &here, &hidden).await);
+            assert!(!sees_blob(&*store, &here, &blobs[1]).await);
+        }
     }
 }
