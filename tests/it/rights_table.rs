@@ -195,7 +195,11 @@ async fn every_route_asks_who_it_is() {
             "/api/v1/pulls".into(),
             [401, 403, 403, 403, 403, 403],
         ),
-        ("GET", "/api/v1/usage".into(), [401, 403, 403, 403, 403, 403]),
+        (
+            "GET",
+            "/api/v1/usage".into(),
+            [401, 403, 403, 403, 403, 403],
+        ),
         (
             "GET",
             "/api/v1/usage?namespace=m/x".into(),

@@ -148,7 +148,11 @@ fn code(project: &Project, stage: &Stage, locked: &LockedStage, planned: &Planne
     }
     // The same paths in another order: the command, or SEALSTONE_OUT, is about another file.
     let pairs = [
-        ("in", locked.first_read.as_ref(), planned.first_read.as_ref()),
+        (
+            "in",
+            locked.first_read.as_ref(),
+            planned.first_read.as_ref(),
+        ),
         (
             "out",
             locked.outputs.first().map(|output| &output.path),

@@ -269,7 +269,10 @@ mod tests {
             }
         }
         let numeric = (Some(Class::Numeric), Class::Numeric, true);
-        assert_eq!(settled(Class::Numeric, std::slice::from_ref(&scalar), &[]), numeric);
+        assert_eq!(
+            settled(Class::Numeric, std::slice::from_ref(&scalar), &[]),
+            numeric
+        );
         // One that is new has no class, and takes none away.
         let mut new = metric(Some("interval"), Class::Divergent);
         new.0.base = None;

@@ -141,10 +141,7 @@ fn sentence(report: &Report) -> String {
             .as_ref()
             .filter(|first| !first.tolerated)
         {
-            Some(first) => format!(
-                "{other}. It began in stage {}.",
-                clean(&first.stage, 60)
-            ),
+            Some(first) => format!("{other}. It began in stage {}.", clean(&first.stage, 60)),
             None => format!("{other}."),
         },
         Verdict::Error => {

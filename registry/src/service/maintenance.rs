@@ -178,7 +178,10 @@ impl Registry {
     async fn empty_trash(&self, report: &mut SweepReport) -> Result<(), Error> {
         let mut after = None;
         loop {
-            let due = self.metadata().trash_due(self.now(), after, TRASH_PAGE).await?;
+            let due = self
+                .metadata()
+                .trash_due(self.now(), after, TRASH_PAGE)
+                .await?;
             let Some(last) = due.last() else {
                 return Ok(());
             };
