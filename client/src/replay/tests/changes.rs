@@ -1,6 +1,6 @@
 //! Code and parameters that changed: what is put down to them, what is only told, and nothing where nothing did.
 
-use super::expected::{expect, status, told};
+use super::expected::{DATA, WEIGHTS, expect, expect_divergence, expect_warnings, status, told};
 use super::laboratory::{Laboratory, TRAIN, nothing};
 use super::variants::tolerant;
 use sealstone_spec::report::{Cause, ReplayScope, StageStatus, Verdict};
@@ -30,14 +30,7 @@ fn a_changed_learning_rate_is_named_with_both_values() {
     let laboratory = Laboratory::new();
     laboratory.edit("params.json", "0.05", "0.04");
     let report = laboratory.replay(nothing);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("train", "model/weights.json")),
-        Some("pointer:/b"),
-        Some("params"),
-    );
+    expect_divergence(&report, WEIGHTS, Some("pointer:/b"), "params");
     assert_eq!(report.evidence[0].text, "lr 0.05→0.04");
     assert_eq!(status(&report, "evaluate"), StageStatus::Inherited);
     assert_eq!(status(&report, "prepare"), StageStatus::Ok);
@@ -55,26 +48,12 @@ fn changed_code_is_named_and_what_follows_is_inherited() {
     let laboratory = Laboratory::new();
     laboratory.edit("src/prepare.py", "/ 10", "/ 11");
     let report = laboratory.replay(nothing);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("prepare", "work/train.csv")),
-        None,
-        Some("code"),
-    );
+    expect_divergence(&report, DATA, None, "code");
     assert_eq!(report.evidence[0].text, "src/prepare.py");
     assert_eq!(status(&report, "train"), StageStatus::Inherited);
     // Alone, on the baseline's inputs, the others do what they did.
     let report = laboratory.replay(|trial| trial.isolated = true);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("prepare", "work/train.csv")),
-        None,
-        Some("code"),
-    );
+    expect_divergence(&report, DATA, None, "code");
     assert_eq!(status(&report, "train"), StageStatus::Ok);
 }
 
@@ -83,14 +62,7 @@ fn code_that_changed_without_effect_is_a_warning() {
     let laboratory = Laboratory::new();
     laboratory.write("src/train.py", &format!("# a comment\n{TRAIN}"));
     let report = laboratory.replay(nothing);
-    expect(
-        &report,
-        Verdict::ReproducedWithWarnings,
-        0,
-        None,
-        None,
-        None,
-    );
+    expect_warnings(&report);
     assert_eq!(report.verdict.exit_code(true), 1);
     assert!(
         report
@@ -106,14 +78,7 @@ fn code_and_parameters_changed_at_once_are_put_down_to_neither() {
     laboratory.edit("params.json", "0.05", "0.04");
     laboratory.edit("src/train.py", "w = b = 0.0", "w = b = 0.1");
     let report = laboratory.replay(nothing);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("train", "model/weights.json")),
-        None,
-        Some("unknown"),
-    );
+    expect_divergence(&report, WEIGHTS, None, "unknown");
     assert_eq!(report.stages[1].changed, ["code", "params"]);
 }
 
@@ -122,14 +87,7 @@ fn a_change_whose_effect_is_tolerated_is_told() {
     let laboratory = Laboratory::with(&tolerant(), &[]);
     laboratory.edit("params.json", "0.05", "0.0500000001");
     let report = laboratory.replay(nothing);
-    expect(
-        &report,
-        Verdict::ReproducedWithWarnings,
-        0,
-        None,
-        None,
-        None,
-    );
+    expect_warnings(&report);
     assert_eq!(report.verdict.exit_code(true), 1);
     assert!(report.first_divergence.as_ref().unwrap().tolerated);
     assert_eq!(
@@ -146,14 +104,7 @@ fn what_changed_in_a_stage_that_is_not_run_is_told() {
     // As after a checkout: what stages write between each other is not there.
     std::fs::remove_file(laboratory.path("work/train.csv")).unwrap();
     let report = laboratory.replay(|trial| trial.scope = Some(ReplayScope::Infer));
-    expect(
-        &report,
-        Verdict::ReproducedWithWarnings,
-        0,
-        None,
-        None,
-        None,
-    );
+    expect_warnings(&report);
     assert_eq!(
         told(&report, "drift", "train").text,
         "lr 0.05→0.04 changed, and it was not run"
@@ -177,13 +128,6 @@ fn an_evaluation_does_not_hide_that_training_changed() {
         trial.scope = Some(ReplayScope::Eval);
         trial.isolated = true;
     });
-    expect(
-        &report,
-        Verdict::ReproducedWithWarnings,
-        0,
-        None,
-        None,
-        None,
-    );
+    expect_warnings(&report);
     told(&report, "drift", "train");
 }

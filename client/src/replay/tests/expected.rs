@@ -4,6 +4,11 @@
 
 use sealstone_spec::report::{Reason, Report, StageStatus, Verdict};
 
+/// Where a stage of the laboratory can first differ: the stage, and what it writes.
+pub(super) const DATA: (&str, &str) = ("prepare", "work/train.csv");
+pub(super) const WEIGHTS: (&str, &str) = ("train", "model/weights.json");
+pub(super) const METRICS: (&str, &str) = ("evaluate", "metrics.json");
+
 /// Verdict, exit code, origin, place and attribution, in one line: what each case states.
 #[track_caller]
 pub(super) fn expect(
@@ -41,6 +46,30 @@ pub(super) fn expect(
         attribution,
         "{shown}"
     );
+}
+
+/// Another result of the first stage that has one, with what it is put down to.
+#[track_caller]
+pub(super) fn expect_divergence(
+    report: &Report,
+    origin: (&str, &str),
+    locator: Option<&str>,
+    attribution: &str,
+) {
+    expect(
+        report,
+        Verdict::Diverged,
+        2,
+        Some(origin),
+        locator,
+        Some(attribution),
+    );
+}
+
+/// Reproduced, and something is told.
+#[track_caller]
+pub(super) fn expect_warnings(report: &Report) {
+    expect(report, Verdict::ReproducedWithWarnings, 0, None, None, None);
 }
 
 pub(super) fn status(report: &Report, stage: &str) -> StageStatus {

@@ -1,6 +1,6 @@
 //! What no lock holds: hash seeds, clocks, and a variable of the machine that the training reads.
 
-use super::expected::expect;
+use super::expected::{DATA, WEIGHTS, expect_divergence};
 use super::laboratory::{Laboratory, RECIPE, TRAIN, Trial, facts, nothing};
 use sealstone_spec::report::{Cause, Verdict};
 
@@ -29,14 +29,7 @@ fn an_unset_hash_seed_is_nondeterminism() {
         ],
     );
     let report = fixed.replay(|trial| trial.twice = true);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("prepare", "work/train.csv")),
-        None,
-        Some("nondeterminism"),
-    );
+    expect_divergence(&report, DATA, None, "nondeterminism");
     assert_eq!(
         report.first_divergence.as_ref().unwrap().cause,
         Cause::NondeterministicOrHidden
@@ -44,14 +37,7 @@ fn an_unset_hash_seed_is_nondeterminism() {
     assert!(report.stages[0].artifacts[0].detail.is_some());
     // One run alone proves nothing.
     let report = fixed.replay(nothing);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("prepare", "work/train.csv")),
-        None,
-        Some("unknown"),
-    );
+    expect_divergence(&report, DATA, None, "unknown");
 }
 
 #[test]
@@ -61,14 +47,7 @@ fn a_stage_that_depends_on_the_clock_is_nondeterministic() {
     );
     let laboratory = Laboratory::with(RECIPE, &[("src/train.py", &clock)]);
     let report = laboratory.replay(|trial| trial.twice = true);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("train", "model/weights.json")),
-        Some("pointer:/at"),
-        Some("nondeterminism"),
-    );
+    expect_divergence(&report, WEIGHTS, Some("pointer:/at"), "nondeterminism");
     assert_eq!(report.first_divergence.unwrap().hints[0], "ND-07");
     assert!(
         report.metrics.iter().all(|metric| metric.ok),
@@ -88,14 +67,7 @@ fn a_hidden_input_shows_when_two_runs_agree_against_the_baseline() {
         trial.environment.insert("MACHINE".into(), "1".into());
     };
     let report = laboratory.replay(elsewhere);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("train", "model/weights.json")),
-        None,
-        Some("unknown"),
-    );
+    expect_divergence(&report, WEIGHTS, None, "unknown");
     assert!(
         report
             .first_divergence

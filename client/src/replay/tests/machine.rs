@@ -1,7 +1,7 @@
 //! Another machine, or an environment that is not what it has to be: what may differ, and what leaves it undecided.
 
 use super::super::Unmade;
-use super::expected::expect;
+use super::expected::{WEIGHTS, expect, expect_divergence, expect_warnings};
 use super::laboratory::{Laboratory, RECIPE, TRAIN, Trial, facts, nothing};
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::report::{StageStatus, Verdict};
@@ -17,14 +17,7 @@ fn one_more_thread_is_the_environment() {
         "threads = 2, env = { THREADS = \"2\" }",
     );
     let report = laboratory.replay(nothing);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("train", "model/weights.json")),
-        None,
-        Some("environment"),
-    );
+    expect_divergence(&report, WEIGHTS, None, "environment");
     assert!(
         report
             .evidence
@@ -66,14 +59,7 @@ fn too_little_isolation_is_undecided_unless_it_is_accepted_on_the_record() {
     assert!(report.stages.is_empty());
     let report = laboratory.replay(|trial| trial.accept = Some(Isolation::I1));
     assert_eq!(report.isolation.achieved, Some(Isolation::I1));
-    expect(
-        &report,
-        Verdict::ReproducedWithWarnings,
-        0,
-        None,
-        None,
-        None,
-    );
+    expect_warnings(&report);
     assert_eq!(report.overrides[0].kind, "accept-isolation");
 }
 
@@ -88,14 +74,7 @@ fn a_fact_that_was_let_go_is_a_warning_and_stands_in_the_report() {
         trial.facts = Some(other);
     };
     let report = laboratory.replay(other);
-    expect(
-        &report,
-        Verdict::ReproducedWithWarnings,
-        0,
-        None,
-        None,
-        None,
-    );
+    expect_warnings(&report);
     let row = &report.environment.diff[0];
     assert_eq!(
         (row.level.as_str(), row.exception.as_deref()),

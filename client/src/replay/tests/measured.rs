@@ -1,6 +1,6 @@
 //! Metrics, golden answers and tolerances: what is measured decides, whatever stands beside it.
 
-use super::expected::expect;
+use super::expected::{METRICS, WEIGHTS, expect, expect_divergence};
 use super::laboratory::{Laboratory, RECIPE, TRAIN, nothing};
 use super::variants::{functional, spoilt, tolerant};
 use sealstone_spec::report::{Reason, Report, Verdict};
@@ -30,14 +30,7 @@ fn a_missing_metric_is_undecided() {
 #[test]
 fn a_metric_that_is_nan_never_passes() {
     let report = evaluated("open('metrics.json', 'w').write('{\"loss\": NaN, \"r2\": NaN}')\n");
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("evaluate", "metrics.json")),
-        None,
-        Some("code"),
-    );
+    expect_divergence(&report, METRICS, None, "code");
     assert!(
         report
             .metrics
@@ -49,14 +42,7 @@ fn a_metric_that_is_nan_never_passes() {
 #[test]
 fn a_better_metric_is_another_metric() {
     let report = evaluated("open('metrics.json', 'w').write('{\"loss\": 0.0, \"r2\": 1.0}')\n");
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("evaluate", "metrics.json")),
-        Some("pointer:/loss"),
-        Some("code"),
-    );
+    expect_divergence(&report, METRICS, Some("pointer:/loss"), "code");
     let metric = report
         .metrics
         .iter()
@@ -89,14 +75,7 @@ fn wrong_weights_fail_the_golden_test() {
     expect(&good, Verdict::Reproduced, 0, None, None, None);
     let report =
         laboratory.replay(|trial| drop(trial.environment.insert("SPOILT".into(), "0.01".into())));
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("train", "model/weights.json")),
-        Some("pointer:/w"),
-        Some("unknown"),
-    );
+    expect_divergence(&report, WEIGHTS, Some("pointer:/w"), "unknown");
     assert!(report.metrics.iter().all(|metric| metric.ok));
     let test = &report.tests[0];
     assert!(!test.ok && !test.undecided, "{test:?}");
@@ -151,12 +130,5 @@ fn rounding_within_the_tolerance_is_numeric_and_told() {
     );
     let report =
         laboratory.replay(|trial| drop(trial.environment.insert("NOISE".into(), "1e-3".into())));
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("train", "model/weights.json")),
-        Some("pointer:/w"),
-        Some("unknown"),
-    );
+    expect_divergence(&report, WEIGHTS, Some("pointer:/w"), "unknown");
 }

@@ -1,6 +1,6 @@
 //! What each scope asks, and what it does not say where it asks nothing.
 
-use super::expected::{expect, status, told};
+use super::expected::{expect, expect_divergence, expect_warnings, status, told};
 use super::laboratory::{Laboratory, RECIPE};
 use super::variants::{functional, spoilt};
 use sealstone_spec::report::{ReplayScope, StageStatus, Verdict};
@@ -39,8 +39,7 @@ fn a_directory_that_is_only_verified_is_looked_at_whole() {
     laboratory.edit("model/weights.json", "{\"w\": ", "{\"w\": 1");
     std::fs::remove_file(laboratory.path("work/train.csv")).unwrap();
     let report = verify(&laboratory);
-    let warned = Verdict::ReproducedWithWarnings;
-    expect(&report, warned, 0, None, None, None);
+    expect_warnings(&report);
     told(&report, "drift", "src/train.py");
     told(&report, "drift", "model/weights.json");
     assert!(!report.trail[0].ok);
@@ -127,14 +126,7 @@ fn an_evaluation_asks_the_shipped_weights_where_another_stage_answers() {
     assert_eq!(ran, ["answer", "evaluate"]);
     // What the weights answer now is what is measured.
     let report = evaluated("0.01");
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("answer", "work/answers.json")),
-        None,
-        Some("unknown"),
-    );
+    expect_divergence(&report, ("answer", "work/answers.json"), None, "unknown");
     assert_eq!(status(&report, "evaluate"), StageStatus::Inherited);
     assert!(report.metrics.iter().any(|metric| !metric.ok));
     // Weights that are not at hand were to be brought; nobody's stage has failed.

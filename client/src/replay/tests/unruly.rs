@@ -1,6 +1,6 @@
 //! Stages and tests that crash, or do not write what they should.
 
-use super::expected::{expect, status};
+use super::expected::{METRICS, expect, expect_divergence, status};
 use super::laboratory::{Laboratory, RECIPE, TRAIN, nothing};
 use sealstone_spec::report::{ReplayScope, StageStatus, Verdict};
 
@@ -62,14 +62,7 @@ fn an_output_that_is_not_written_diverges() {
     laboratory.edit("src/evaluate.py", "json.dump(", "print(");
     laboratory.edit("src/evaluate.py", ", open(\"metrics.json\", \"w\"))", ")");
     let report = laboratory.replay(nothing);
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("evaluate", "metrics.json")),
-        None,
-        Some("code"),
-    );
+    expect_divergence(&report, METRICS, None, "code");
     assert!(
         report
             .metrics
