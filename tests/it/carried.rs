@@ -3,8 +3,10 @@
 
 use crate::client::Ended;
 use crate::content::get;
-use crate::policy_desk::{Desk, place, registry, registry_with, released_under};
+use crate::log::vkey;
+use crate::policy_desk::{Desk, LATER, place, registry, registry_with, released_under};
 use sealstone_spec::digest::Digest;
+use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::log::{Entry, LogProof, LogTrust};
 use sealstone_spec::record::{ARTIFACT_TYPE, POLICY, TAG_PROOF, statement_proof};
 use sealstone_tests::registry::TestRegistry;
@@ -64,7 +66,7 @@ const RULES: [&str; 4] = ["approvals", "log", "provenance", "signatures"];
 async fn a_release_under_a_signed_policy_is_carried_with_everything_that_was_said() {
     let desk = Desk::new();
     let (one, _) = registry().await;
-    let log = crate::log::vkey(&one).await.trim().to_owned();
+    let log = vkey(&one).await.trim().to_owned();
     let more = format!("[[scope.require]]\nrule = \"log\"\n[[log]]\nvkey = \"{log}\"\n");
     let digest = released_under(&desk, &one, &more).await;
     let here = place(&one, ":1.0.0");
@@ -167,4 +169,51 @@ async fn a_release_under_a_signed_policy_is_carried_with_everything_that_was_sai
     assert_eq!(rules(&verified), RULES);
     let by_others = ["verify", &there, "--root", "other.pem"];
     desk.run(Some((&two, &reader)), &by_others).expect(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_brings_the_proofs_of_its_first_log_along() {
+    let desk = Desk::new();
+    let (one, _) = registry().await;
+    let (two, reader) = registry().await;
+    let alice = ["--key", "alice.key", "--only", "--compat", "none"];
+    let here = place(&one, ":1.0.0");
+    let at_one = Some((&one, &one.admin));
+    desk.run(at_one, &["push", "oci:bundle:1.0.0", &here])
+        .expect(0);
+    desk.run(at_one, &[&["sign", &here][..], &alice].concat())
+        .expect(0);
+    desk.run(at_one, &["export", &here, "a.tar"]).expect(0);
+
+    // The second registry trusts the log of the first, and no other.
+    let key = |name: &str| format!("\"\"\"{}\"\"\"", desk.public(name));
+    let policy = |version: u64, log: &str| {
+        format!(
+            "schema = \"sealstone-policy/v2\"\nversion = {version}\nexpires = \"{LATER}\"\n[roots]\nthreshold = 2\nkeys = [{}, {}]\n\
+             [[log]]\nvkey = \"{}\"\n[[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [{}]\n\
+             [[scope]]\nrepositories = [\"models/**\"]\n\
+             [[scope.require]]\nrule = \"signatures\"\n[[scope.require]]\nrule = \"log\"\n",
+            key("root1"),
+            key("root2"),
+            log.trim(),
+            key("alice")
+        )
+    };
+    let at_two = Some((&two, &two.admin));
+    let host = two.address().to_string();
+    let there = place(&two, ":1.0.0");
+    let foreign = {
+        use sealstone_spec::log::{KeyKind, VerifierKey};
+        let key = SecretKey::ed25519_from_seed(&[52; 32]).unwrap();
+        VerifierKey::new("other.example", KeyKind::Log, key.public_key().clone()).unwrap()
+    };
+    for (version, log, code) in [(1, foreign.to_string(), 3), (2, vkey(&one).await, 0)] {
+        desk.signed("policy.json", &policy(version, &log));
+        desk.run(at_two, &["policy", "push", &host, "policy.json"])
+            .expect(0);
+        desk.run(at_two, &["import", "a.tar", &there]).expect(code);
+    }
+    get(&two, &reader, "/v2/models/m/manifests/1.0.0")
+        .await
+        .expect(200);
 }

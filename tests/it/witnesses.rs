@@ -1,10 +1,10 @@
 //! Witnesses of a real log: one that runs, and pushes that wait for them.
 
-use crate::content::get;
-use crate::log::{push_tag, ready, text, vkey};
+use crate::content::{get, push_blob, send};
+use crate::log::{checkpoint, last_secret, push_tag, ready, text, vkey};
 use crate::policy_desk::{Desk, LATER, place, registry};
-use sealstone_spec::log::{LogProof, LogTrust};
-use sealstone_tests::registry::{Setup, binary};
+use sealstone_spec::log::{LogProof, LogTrust, SignedCheckpoint};
+use sealstone_tests::registry::{Setup, User, binary};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -54,6 +54,124 @@ impl Drop for Witness {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_cosigns_what_goes_on_and_remembers_it() {
+    let mut registry = ready(Setup::default()).await;
+    let directory: PathBuf = registry.directory().to_owned();
+    let port = 30_000 + rand::random::<u16>() % 2_000;
+    let log = vkey(&registry).await;
+    let witness = Witness::start(&directory, &log, port).await;
+    registry.terminate().unwrap();
+    registry.ended().await.unwrap();
+    registry.setup().collect = format!(
+        "[transparency]\nwitnesses = [{{ key = \"{}\", url = \"{}\" }}]\n",
+        witness.key, witness.url
+    );
+    registry.start().await.unwrap();
+    push_tag(&registry, "a", "v1").await.expect(201);
+    let trust = format!("log {log}witness w {}\nquorum w\n", witness.key);
+    let trust = LogTrust::parse(&trust).unwrap();
+    let size = checkpoint(&registry).await.size;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let cosigned = loop {
+        let answer = get(&registry, &User::nobody(), "/api/v1/log/witnessed").await;
+        if answer.status == 200 {
+            let note = SignedCheckpoint::parse(&answer.body).unwrap();
+            let verified = trust.verify(&note).unwrap();
+            if verified.size() >= size {
+                break verified;
+            }
+        }
+        assert!(Instant::now() < deadline, "no cosignature came");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let file = text(
+        &registry,
+        &registry.admin,
+        "/api/v1/log/proof?repository=a&tag=v1&witnessed=1",
+    )
+    .await;
+    let proof = sealstone_spec::log::LogProof::parse(file.as_bytes()).unwrap();
+    proof.verify_entry(&trust).unwrap();
+
+    // Asked by hand: stale sizes, no proof, a stranger's log.
+    let note = text(&registry, &User::nobody(), "/checkpoint").await;
+    let own = note.lines().take(5).collect::<Vec<_>>().join("\n") + "\n";
+    let ask = |body: String| {
+        send(
+            registry
+                .http
+                .post(format!("{}/add-checkpoint", witness.url))
+                .body(body),
+        )
+    };
+    let stale = ask(format!("old 0\n\n{own}")).await;
+    assert_eq!(
+        (stale.status, stale.header("content-type")),
+        (409, "text/x.tlog.size")
+    );
+    assert_eq!(
+        String::from_utf8(stale.body).unwrap(),
+        format!("{}\n", cosigned.size())
+    );
+    assert_eq!(
+        ask(format!(
+            "old {}\n\n{}",
+            cosigned.size(),
+            own.replacen("localhost", "stranger", 1)
+        ))
+        .await
+        .status,
+        404
+    );
+    assert_eq!(ask("nothing".into()).await.status, 400);
+
+    // A kill forgets nothing: the same question, the same answer.
+    drop(witness);
+    let witness = Witness::start(&directory, &log, port).await;
+    let ask = |body: String| {
+        send(
+            registry
+                .http
+                .post(format!("{}/add-checkpoint", witness.url))
+                .body(body),
+        )
+    };
+    assert_eq!(ask(format!("old 0\n\n{own}")).await.status, 409);
+
+    // Another history under the same name and key: the witness does not cosign it.
+    registry.terminate().unwrap();
+    registry.ended().await.unwrap();
+    std::fs::remove_dir_all(registry.data().join("metadata")).unwrap();
+    std::fs::remove_file(registry.data().join("log/key.checkpoint")).unwrap();
+    registry.start().await.unwrap();
+    registry.admin.secret = last_secret(&registry);
+    push_blob(&registry, &registry.admin, "a", b"{}").await;
+    for number in 0..8 {
+        push_tag(&registry, "a", &format!("x{number}"))
+            .await
+            .expect(201);
+    }
+    let forked = checkpoint(&registry).await;
+    assert!(forked.size > cosigned.size());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while registry
+        .metric("sealstone_log_witness_failures_total", "")
+        .await
+        .unwrap()
+        < 1.0
+    {
+        assert!(Instant::now() < deadline, "nobody noticed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        get(&registry, &User::nobody(), "/api/v1/log/witnessed")
+            .await
+            .status,
+        404
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use super::lanes::{self, LANES, Lanes};
 use super::numbers::Number;
 use sealstone_spec::compare::ScalarTolerance;
 
-/// Elements of a block: the leaves of the tree that `tensors` folds.
+/// Elements of a block: the leaves of the tree that `sets` folds.
 pub(super) const BLOCK_ELEMENTS: u64 = 1 << 20;
 /// Elements that are summed without the tree.
 const CHUNK: usize = 4096;

@@ -8,8 +8,9 @@ use super::comparison::{ArtifactComparison, Difference, RowComparison};
 use super::format::Format;
 use super::limits::{DEPTH, Unreadable};
 use super::locator::{Locator, Place, shown};
+use super::sets::{self, Found};
 use super::table::{self, Delimited, Lines};
-use super::tensors::{self, Found, TensorFile};
+use super::tensors::TensorFile;
 use super::{gguf, json, lightgbm, npy, onnx, safetensors, stabilizer, torch};
 use crate::error::Result;
 use sealstone_spec::compare::{ArtifactRule, Class};
@@ -138,7 +139,7 @@ fn compare_beside(
         }
     };
     if one.beside || two.beside {
-        let found = tensors::compare(&one, &two, rule)?;
+        let found = sets::compare(&one, &two, rule)?;
         if found.class != Class::ContentExact {
             result.take(found, Format::Onnx, Format::Onnx);
         }
@@ -200,7 +201,7 @@ fn quick(
         }
         _ => return Ok(None), // said again, with its reason, when the bytes differ
     };
-    let found = tensors::compare(&one, &two, rule)?;
+    let found = sets::compare(&one, &two, rule)?;
     let same_header = one.header.is_some()
         && one.header == two.header
         && base.bytes.len() == now.bytes.len()
@@ -243,7 +244,7 @@ fn read(
             tensors_of(base, before, budget)?,
             tensors_of(now, after, budget)?,
         );
-        return Ok(Read::Tensors(tensors::compare(&one, &two, rule)?));
+        return Ok(Read::Tensors(sets::compare(&one, &two, rule)?));
     }
     if before != after {
         let text = format!("{} against {}", before.name(), after.name());

@@ -7,7 +7,8 @@
 use super::bytes::{Bytes, PIECE_BYTES};
 use super::limits::{Unreadable, unsupported};
 use super::locator::{Locator, Place};
-use super::tensors::{self, Found, Tensor, TensorFile};
+use super::sets::{self, Found};
+use super::tensors::{Tensor, TensorFile};
 use sealstone_spec::canonical::parse_value;
 use sealstone_spec::compare::{ArtifactRule, Decimal, ElementType};
 use serde_json::Value;
@@ -70,7 +71,7 @@ pub(super) fn compare(
     };
     walk.pair(base, now, &mut String::new())?;
     let (base, now) = (walk.base.check()?, walk.now.check()?);
-    let mut found = tensors::compare(&base, &now, rule)?;
+    let mut found = sets::compare(&base, &now, rule)?;
     if let Some(first) = &mut found.first {
         first.locator = pointer(&first.locator);
     }

@@ -6,7 +6,7 @@
 use super::bytes::Bytes;
 use super::json;
 use super::limits::{Unreadable, malformed};
-use super::tensors::Found;
+use super::sets::Found;
 use sealstone_spec::compare::ArtifactRule;
 use serde_json::{Map, Value};
 

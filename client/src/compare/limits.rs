@@ -1,5 +1,6 @@
 //! How much is read of a file that may be hostile, and how a reader says no.
 
+use crate::error::Error;
 use std::io;
 
 /// Bytes of a safetensors header: the limit of the format's own reader.
@@ -47,6 +48,15 @@ impl From<io::Error> for Unreadable {
             (Some(_), _) => Unreadable::Io(error),
             (None, io::ErrorKind::FileTooLarge) => Unreadable::Unsupported(error.to_string()),
             (None, _) => Unreadable::Malformed(error.to_string()),
+        }
+    }
+}
+
+impl From<Unreadable> for Error {
+    fn from(problem: Unreadable) -> Error {
+        match problem {
+            Unreadable::Io(error) => Error::io("reading a file to compare", error),
+            Unreadable::Malformed(text) | Unreadable::Unsupported(text) => Error::other(text),
         }
     }
 }

@@ -5,7 +5,8 @@
 //! | `comparison`, `locator`, `stabilizer` | what is found, where, and what was levelled out |
 //! | `format`, `content`, `tree` | what a file is; one file against another; directories |
 //! | `bytes`, `cursor`, `limits` | positioned reads, headers, how much is read of what may be hostile |
-//! | `numbers`, `accumulate`, `tensors`, `predictions` | elements, sums over them, tensors by name, labels |
+//! | `numbers`, `lanes`, `accumulate` | elements, and sums over them |
+//! | `tensors`, `passes`, `sets`, `predictions` | tensors where they lie, pairs of them read in pieces, sets by name, labels |
 //! | `safetensors`, `npy`, `torch` over `pickle`, `onnx` over `protobuf`, `gguf` | where a format keeps its tensors |
 //! | `json`, `lightgbm` | documents with numbers in them |
 //! | `sound` | whether one file is what its format says, and safe to load |
@@ -34,10 +35,12 @@ mod locator;
 mod npy;
 mod numbers;
 mod onnx;
+mod passes;
 mod pickle;
 mod predictions;
 mod protobuf;
 mod safetensors;
+mod sets;
 mod sound;
 mod stabilizer;
 mod table;

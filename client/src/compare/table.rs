@@ -9,7 +9,7 @@ use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorCounts};
 use super::json::Numeric;
 use super::limits::{LINE_BYTES, Unreadable, malformed};
 use super::locator::{Locator, Place, shown};
-use super::tensors::Found;
+use super::sets::Found;
 use sealstone_spec::canonical::parse_value;
 use sealstone_spec::compare::{ArtifactRule, Class, Decimal, RowFingerprint};
 use serde_json::Value;

@@ -1,8 +1,56 @@
 //! What each scope asks, and what it does not say where it asks nothing.
 
-use super::faults::{expect, functional, spoilt, status, told};
+use super::expected::{expect, expect_divergence, expect_warnings, status, told};
 use super::laboratory::{Laboratory, RECIPE};
+use super::variants::{functional, spoilt};
 use sealstone_spec::report::{ReplayScope, StageStatus, Verdict};
+
+#[test]
+fn scopes_run_what_they_say() {
+    let laboratory = Laboratory::new();
+    for (scope, ran, tests) in [
+        (ReplayScope::Verify, 0, 0),
+        (ReplayScope::Infer, 0, 1),
+        (ReplayScope::Eval, 1, 1),
+        (ReplayScope::Full, 3, 1),
+    ] {
+        let report = laboratory.replay(|trial| trial.scope = Some(scope));
+        expect(&report, Verdict::Reproduced, 0, None, None, None);
+        assert_eq!(
+            report.stages.iter().filter(|row| row.attempts > 0).count(),
+            ran,
+            "{scope}"
+        );
+        assert_eq!(report.tests.len(), tests, "{scope}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_only_verified_is_looked_at_whole() {
+    let verify = |laboratory: &Laboratory| {
+        laboratory.replay(|trial| trial.scope = Some(ReplayScope::Verify))
+    };
+    let laboratory = Laboratory::new();
+    let good = verify(&laboratory);
+    expect(&good, Verdict::Reproduced, 0, None, None, None);
+    let files = laboratory.read("recipe.lock").matches("\"role\":").count();
+    assert_eq!(good.trail[0].subject, format!("{files} files of the lock"));
+    laboratory.edit("src/train.py", "w = b = 0.0", "w = b = 0.1");
+    laboratory.edit("model/weights.json", "{\"w\": ", "{\"w\": 1");
+    std::fs::remove_file(laboratory.path("work/train.csv")).unwrap();
+    let report = verify(&laboratory);
+    expect_warnings(&report);
+    told(&report, "drift", "src/train.py");
+    told(&report, "drift", "model/weights.json");
+    assert!(!report.trail[0].ok);
+    assert_eq!(
+        report.trail[0].subject,
+        format!("{} files of the lock, 1 are not at hand", files - 1)
+    );
+    // Other scopes have only looked at some, and say at which.
+    let report = laboratory.replay(|trial| trial.scope = Some(ReplayScope::Full));
+    assert_eq!(report.trail[0].subject, "1 files of inputs, 2 of tests");
+}
 
 #[test]
 fn with_a_profile_no_golden_answer_is_asked_and_function_stays_open() {
@@ -78,14 +126,7 @@ fn an_evaluation_asks_the_shipped_weights_where_another_stage_answers() {
     assert_eq!(ran, ["answer", "evaluate"]);
     // What the weights answer now is what is measured.
     let report = evaluated("0.01");
-    expect(
-        &report,
-        Verdict::Diverged,
-        2,
-        Some(("answer", "work/answers.json")),
-        None,
-        Some("unknown"),
-    );
+    expect_divergence(&report, ("answer", "work/answers.json"), None, "unknown");
     assert_eq!(status(&report, "evaluate"), StageStatus::Inherited);
     assert!(report.metrics.iter().any(|metric| !metric.ok));
     // Weights that are not at hand were to be brought; nobody's stage has failed.

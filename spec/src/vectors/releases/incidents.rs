@@ -1,6 +1,18 @@
 //! Reports of damaged content, and what closes them.
 
-use super::*;
+use super::super::forgery::Item;
+use super::people::{NOW, REPOSITORY, ci, governance, policy, security};
+use super::release::{Attached, attach, by, evidence, good, manifest, said, subject, unapproved};
+use super::row::Expected::{Admitted, Denied};
+use super::row::{Row, row};
+use crate::digest::Digest;
+use crate::fixtures::ed25519;
+use crate::key::Signer;
+use crate::policy::{Case, Circumstances, Policy, Time, lifecycle};
+use crate::sigstore::SigstoreBundle;
+use crate::statement::{Statement, Subject, predicate};
+use serde_json::json;
+use std::collections::BTreeSet;
 
 fn report(signer: &dyn Signer, reason: &str) -> Item {
     let now: Time = NOW.parse().unwrap();

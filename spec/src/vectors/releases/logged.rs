@@ -3,9 +3,25 @@
 
 mod mutations;
 
-use super::*;
+use super::super::forgery::Item;
+use super::super::{agree, text};
+use super::people::{NOW, REPOSITORY, alice, bob, carol, changed_policy, evaluator, policy};
+use super::release::{
+    Attached, approval, approval_at, by, evidence, good, manifest, report, reproduction, said,
+    subject, tests, unapproved, waived,
+};
+use super::row::Expected::{Admitted, Denied};
+use super::row::{Expected, read};
+use crate::digest::Digest;
+use crate::fixtures::ed25519;
+use crate::key::{SecretKey, Signer};
 use crate::log::tests::{Grown, ORIGIN, SECONDS, log_key, witness_key};
 use crate::log::{Checkpoint, Entry, EventEntry, KeyKind, LogProof, Operation, VerifierKey};
+use crate::policy::{Case, Circumstances, Policy, lifecycle};
+use crate::sigstore::{SigstoreBundle, referrer_manifest};
+use crate::statement::{Statement, predicate};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// What is attached, with the proofs that came along.
 type Placed = Vec<(Item, Vec<LogProof>)>;
@@ -545,7 +561,7 @@ fn a_revoked_key_counts_for_what_was_logged_before() {
         other.contains("nothing proves that this was logged before"),
         "{other}"
     );
-    let unknown_log = Policy::parse(&super::policy()).unwrap();
+    let unknown_log = Policy::parse(&super::people::policy()).unwrap();
     assert!(verdict(&unknown_log, &by_dave, 4, &own).is_err());
 }
 

@@ -1,6 +1,12 @@
 //! Where the bundle of each row stands: `candidate` to `revoked`, and what is wrong beside.
 
-use super::*;
+use super::exceptions::{excepted, exception};
+use super::people::{NOW, alice, bob, changed_policy, security};
+use super::release::{Attached, by, good, subject, unapproved};
+use super::row::Expected::{Admitted, Denied};
+use super::row::{Row, row};
+use crate::policy::{Time, lifecycle};
+use std::collections::BTreeSet;
 
 /// What differs from the rule: what is admitted is approved, and what is denied has still been reproduced.
 const OTHERS: &[(&str, &str)] = &[

@@ -2,8 +2,14 @@
 //! the referrer that carries it, of a proof. What is changed is logged anew where that is needed to be heard, as a
 //! registry would log whatever is pushed to it; so a change is never refused only because it lacks a proof.
 
+use super::super::release::{attach, text_of};
 use super::*;
+use crate::digest::Algorithm;
+use crate::fixtures::p256;
 use crate::log::{Rekord, TlogEntry, inclusion_proof};
+use crate::manifest::VerifiedManifest;
+use crate::policy::Evidence;
+use data_encoding::BASE64;
 use proptest::prelude::*;
 
 /// Where the signature stands among what [`release`] makes. It brings its place in the log with it, within the bundle;

@@ -1,0 +1,134 @@
+//! Metrics, golden answers and tolerances: what is measured decides, whatever stands beside it.
+
+use super::expected::{METRICS, WEIGHTS, expect, expect_divergence};
+use super::laboratory::{Laboratory, RECIPE, TRAIN, nothing};
+use super::variants::{functional, spoilt, tolerant};
+use sealstone_spec::report::{Reason, Report, Verdict};
+
+/// A stage's result with another evaluation, as a metrics file written by it.
+fn evaluated(body: &str) -> Report {
+    let laboratory = Laboratory::with(
+        &RECIPE.replace("class = \"bit_exact\", seed", "class = \"numeric\", seed"),
+        &[],
+    );
+    laboratory.write("src/evaluate.py", body);
+    laboratory.replay(nothing)
+}
+
+#[test]
+fn a_missing_metric_is_undecided() {
+    let report = evaluated("open('metrics.json', 'w').write('{\"loss\": 0}')\n");
+    let metric = report
+        .metrics
+        .iter()
+        .find(|metric| metric.name == "r2")
+        .unwrap();
+    assert!(metric.undecided && !metric.ok);
+    assert!(report.verdict >= Verdict::Inconclusive);
+}
+
+#[test]
+fn a_metric_that_is_nan_never_passes() {
+    let report = evaluated("open('metrics.json', 'w').write('{\"loss\": NaN, \"r2\": NaN}')\n");
+    expect_divergence(&report, METRICS, None, "code");
+    assert!(
+        report
+            .metrics
+            .iter()
+            .all(|metric| !metric.ok && metric.now.as_deref() == Some("NaN"))
+    );
+}
+
+#[test]
+fn a_better_metric_is_another_metric() {
+    let report = evaluated("open('metrics.json', 'w').write('{\"loss\": 0.0, \"r2\": 1.0}')\n");
+    expect_divergence(&report, METRICS, Some("pointer:/loss"), "code");
+    let metric = report
+        .metrics
+        .iter()
+        .find(|metric| metric.name == "r2")
+        .unwrap();
+    assert!(
+        !metric.ok && metric.note.as_ref().unwrap().contains("better"),
+        "{metric:?}"
+    );
+}
+
+#[test]
+fn a_tampered_metrics_file_beside_the_code_is_not_read() {
+    let laboratory = Laboratory::new();
+    laboratory.write("metrics.json", "{\"loss\": 0.0, \"r2\": 1.0}");
+    let report = laboratory.replay(nothing);
+    expect(&report, Verdict::Reproduced, 0, None, None, None);
+    assert!(
+        report
+            .metrics
+            .iter()
+            .all(|metric| metric.ok && metric.now == metric.base)
+    );
+}
+
+#[test]
+fn wrong_weights_fail_the_golden_test() {
+    let laboratory = Laboratory::with(&functional(), &[("src/train.py", &spoilt())]);
+    let good = laboratory.replay(nothing);
+    expect(&good, Verdict::Reproduced, 0, None, None, None);
+    let report =
+        laboratory.replay(|trial| drop(trial.environment.insert("SPOILT".into(), "0.01".into())));
+    expect_divergence(&report, WEIGHTS, Some("pointer:/w"), "unknown");
+    assert!(report.metrics.iter().all(|metric| metric.ok));
+    let test = &report.tests[0];
+    assert!(!test.ok && !test.undecided, "{test:?}");
+    assert_eq!(test.locator.as_deref(), Some("pointer:/0"));
+    let told = |reason: &&Reason| reason.code == "test" && reason.subject == "inference/golden";
+    assert_eq!(
+        report.reasons.iter().find(told).unwrap().verdict,
+        Verdict::Diverged
+    );
+}
+
+#[test]
+fn a_metric_that_does_not_hold_by_itself_is_the_evidence() {
+    let laboratory = Laboratory::new();
+    let measured: serde_json::Value =
+        serde_json::from_str(&laboratory.read("recipe.lock")).unwrap();
+    let measured = measured["metrics"]["loss"]["value"].as_str().unwrap();
+    let forged = format!("\"value\":\"{measured}\"");
+    laboratory.edit("recipe.lock", &forged, "\"value\":\"0.001\"");
+    let report = laboratory.replay(nothing);
+    let diverged = Verdict::Diverged;
+    expect(&report, diverged, 2, None, None, Some("unknown"));
+    assert!(
+        report.evidence[0]
+            .text
+            .starts_with("metric loss: 0.001 then")
+    );
+    let line = sealstone_spec::report::alert_line(&report, None);
+    assert!(
+        line.contains("stage=evaluate check=metric subject=loss"),
+        "{line}"
+    );
+}
+
+#[test]
+fn rounding_within_the_tolerance_is_numeric_and_told() {
+    let recipe = tolerant();
+    let noisy = TRAIN.replace(
+        "json.dump({\"w\": w, ",
+        "w += float(os.environ.get('NOISE', '0'))\njson.dump({\"w\": w, ",
+    );
+    let laboratory = Laboratory::with(&recipe, &[("src/train.py", &noisy)]);
+    let report =
+        laboratory.replay(|trial| drop(trial.environment.insert("NOISE".into(), "1e-9".into())));
+    expect(&report, Verdict::Reproduced, 0, None, None, None);
+    assert_eq!(report.class.achieved.unwrap().as_str(), "numeric");
+    let first = report.first_divergence.unwrap();
+    assert!(first.tolerated);
+    assert_eq!(
+        (first.stage.as_str(), first.locator.as_deref()),
+        ("train", Some("pointer:/w"))
+    );
+    let report =
+        laboratory.replay(|trial| drop(trial.environment.insert("NOISE".into(), "1e-3".into())));
+    expect_divergence(&report, WEIGHTS, Some("pointer:/w"), "unknown");
+}

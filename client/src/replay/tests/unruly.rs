@@ -1,0 +1,72 @@
+//! Stages and tests that crash, or do not write what they should.
+
+use super::expected::{METRICS, expect, expect_divergence, status};
+use super::laboratory::{Laboratory, RECIPE, TRAIN, nothing};
+use sealstone_spec::report::{ReplayScope, StageStatus, Verdict};
+
+#[test]
+fn a_test_that_could_not_be_made_is_undecided() {
+    let laboratory = Laboratory::new();
+    std::fs::remove_file(laboratory.path("src/predict.py")).unwrap();
+    let report = laboratory.replay(|trial| trial.scope = Some(ReplayScope::Infer));
+    expect(&report, Verdict::Inconclusive, 5, None, None, None);
+    assert!(report.tests[0].undecided);
+}
+
+#[test]
+fn a_crash_is_tried_once_more_and_then_an_error() {
+    let laboratory = Laboratory::new();
+    laboratory.write("src/train.py", "import sys\nsys.exit('out of luck')\n");
+    let report = laboratory.replay(nothing);
+    expect(&report, Verdict::Error, 4, None, None, None);
+    let train = &report.stages[1];
+    assert_eq!(
+        (train.status, train.attempts, train.exit),
+        (StageStatus::Error, 2, Some(1))
+    );
+    assert!(train.note.as_ref().unwrap().contains("out of luck"));
+    assert_eq!(status(&report, "evaluate"), StageStatus::Skipped);
+}
+
+#[test]
+fn a_crash_that_does_not_come_again_is_forgotten_but_told() {
+    let marker = tempfile::tempdir().unwrap();
+    let path = marker.path().join("once");
+    let flaky = format!(
+        "import os\nif os.environ.get('FLAKY') and not os.path.exists({path:?}):\n    open({path:?}, 'w')\n    os.kill(os.getpid(), 11)\n{TRAIN}"
+    );
+    let laboratory = Laboratory::with(RECIPE, &[("src/train.py", &flaky)]);
+    let report =
+        laboratory.replay(|trial| drop(trial.environment.insert("FLAKY".into(), "1".into())));
+    expect(&report, Verdict::Reproduced, 0, None, None, None);
+    assert_eq!(report.stages[1].attempts, 2);
+    assert!(
+        report
+            .trail
+            .iter()
+            .any(|entry| entry.event == "stage.run" && !entry.ok)
+    );
+}
+
+#[test]
+fn a_stage_that_diverges_is_not_tried_again() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "0.04");
+    let report = laboratory.replay(nothing);
+    assert!(report.stages.iter().all(|row| row.attempts == 1));
+}
+
+#[test]
+fn an_output_that_is_not_written_diverges() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("src/evaluate.py", "json.dump(", "print(");
+    laboratory.edit("src/evaluate.py", ", open(\"metrics.json\", \"w\"))", ")");
+    let report = laboratory.replay(nothing);
+    expect_divergence(&report, METRICS, None, "code");
+    assert!(
+        report
+            .metrics
+            .iter()
+            .all(|metric| metric.undecided && metric.now.is_none())
+    );
+}

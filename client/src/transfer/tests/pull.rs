@@ -1,0 +1,131 @@
+//! What a pull brings, in ranges and in one stream, and where it puts it.
+
+use super::stock::{
+    LARGE, bundle_of, content, layer, names, one_stream, options, packed, pull_from, stocked,
+};
+use crate::Outcome;
+use crate::transfer::{Place, Requirement, TransferOptions, pull};
+use crate::transport::testing::Quirks;
+use sealstone_spec::digest::Digest;
+use std::fs;
+
+#[tokio::test]
+async fn what_is_pushed_comes_back_as_it_was() {
+    for options in [options(), one_stream()] {
+        let (fake, manifest, large, root) = stocked(Quirks::default()).await;
+        let target = root.path().join("model");
+        let pulled = pull_from(&fake, &manifest, &target, &options)
+            .await
+            .unwrap();
+        assert_eq!((pulled.files, pulled.bytes), (2, LARGE as u64 + 1000));
+        assert!(fs::read(target.join("weights/model.bin")).unwrap() == large);
+        assert_eq!(
+            fs::read(target.join("README.md")).unwrap(),
+            content(2, 1000)
+        );
+        assert_eq!(names(root.path()), ["layout", "model"]);
+        let ranged = fake.count("GET /v2/a/b/_sealstone/tree/");
+        assert_eq!(ranged, if options.ranges > 1 { 1 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn ranges_that_the_registry_does_not_know_become_one_stream() {
+    let (fake, manifest, large, root) = stocked(Quirks {
+        no_ranges: true,
+        ..Quirks::default()
+    })
+    .await;
+    let target = root.path().join("model");
+    pull_from(&fake, &manifest, &target, &options())
+        .await
+        .unwrap();
+    assert!(fs::read(target.join("weights/model.bin")).unwrap() == large);
+}
+
+#[tokio::test]
+async fn an_existing_directory_is_refused_or_replaced_as_a_whole() {
+    let (fake, manifest, _, root) = stocked(Quirks::default()).await;
+    let target = root.path().join("model");
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("mine"), "x").unwrap();
+    let error = pull_from(&fake, &manifest, &target, &options())
+        .await
+        .unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Conflict);
+    assert_eq!(names(&target), ["mine"]);
+
+    let place = Place::Registry(fake.store("a/b"));
+    let bad = bundle_of(&[layer("x", b"not there")]);
+    pull(
+        &place,
+        &bad,
+        Requirement::NoSignatures,
+        &target,
+        true,
+        &options(),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(names(&target), ["mine"], "a failed pull replaces nothing");
+    pull(
+        &place,
+        &manifest,
+        Requirement::NoSignatures,
+        &target,
+        true,
+        &options(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(names(&target), ["README.md", "weights"]);
+}
+
+#[tokio::test]
+async fn a_layout_is_pulled_with_the_same_checks() {
+    let root = tempfile::tempdir().unwrap();
+    let (layout, manifest, large) = packed(root.path());
+    let place = Place::Layout(layout.clone());
+    let target = root.path().join("model");
+    pull(
+        &place,
+        &manifest,
+        Requirement::NoSignatures,
+        &target,
+        false,
+        &options(),
+    )
+    .await
+    .unwrap();
+    assert!(fs::read(target.join("weights/model.bin")).unwrap() == large);
+
+    let path = layout.blob_path(&Digest::sha256(&large));
+    let mut bytes = large.clone();
+    bytes[5] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    let other = root.path().join("other");
+    let error = pull(
+        &place,
+        &manifest,
+        Requirement::NoSignatures,
+        &other,
+        false,
+        &options(),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Halted);
+    assert!(!other.exists());
+}
+
+#[test]
+fn large_blobs_share_the_ranges() {
+    let options = TransferOptions::default();
+    let large = options.ranges_from;
+    let share = |sizes: &[u64]| options.shared_among(sizes.iter().copied()).ranges;
+    assert_eq!(share(&[large, 5]), 4);
+    assert_eq!(share(&[large, large]), 2);
+    assert_eq!(share(&[large; 40]), 1);
+    assert_eq!(share(&[]), 4);
+}
