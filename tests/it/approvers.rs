@@ -97,6 +97,8 @@ async fn an_approver_says_what_approvers_say_and_adds_nothing_else() {
     two["layers"].as_array_mut().unwrap().push(layer.clone());
     config["config"] = layer;
     let mut plain = manifest(&[&image.blob]);
+    // Another one than the image's own, which they may see.
+    plain["annotations"] = json!({"n": "1"});
     for with_subject in [false, true] {
         if with_subject {
             plain["subject"] = json!(subject);
