@@ -177,6 +177,9 @@ fn lint(context: &Context, file: &Path, strict: bool) -> Result<()> {
     let value =
         json!({"policy": policy.digest(), "version": policy.version(), "findings": findings});
     context.output.result(&value, text);
+    if let Err(error) = policy.check_new() {
+        return Err(Error::refused(format!("\"{}\": {error}", file.display())));
+    }
     match strict && !findings.is_empty() {
         true => Err(Error::refused(format!(
             "\"{}\" has {} findings",

@@ -57,12 +57,12 @@ pub fn read_policy(path: &Path, roots: Option<&Roots>) -> Result<(Policy, Option
 /// Reads a file that holds an envelope, or TOML that is put into one: to be signed.
 ///
 /// # Errors
-/// If it is neither, or of version 1, which cannot be signed.
+/// If it is neither, of version 1, which cannot be signed, or says what no new document may.
 pub fn read_to_sign(path: &Path) -> Result<PolicyEnvelope> {
     let text = read_text(path)?;
     let parsed = if text.trim_start().starts_with('{') {
         PolicyEnvelope::parse(text.trim().as_bytes()).and_then(|envelope| {
-            envelope.unverified()?;
+            envelope.unverified()?.check_new()?;
             Ok(envelope)
         })
     } else {

@@ -1,6 +1,6 @@
 //! A policy in plain words.
 
-use super::rule::join;
+use super::rule::{Rule, join};
 use super::scope::TagRule;
 use super::{Edition, Policy};
 use crate::name::RepoName;
@@ -40,9 +40,10 @@ impl Policy {
             ));
         }
         if let Some(exceptions) = scope.exceptions() {
+            let rules = exceptions.rules.iter();
             lines.push(format!(
                 "the rules {} can be waived for at most {} days by {} different people with role \"{}\", none of them the builder",
-                join(&exceptions.rules, "and"),
+                join(rules.filter(|rule| Rule::is_waivable(rule)), "and"),
                 exceptions.max_days,
                 exceptions.threshold,
                 exceptions.role
@@ -52,7 +53,8 @@ impl Policy {
             let covered = scope
                 .rules()
                 .iter()
-                .any(|rule| exception.covers(repo, rule.name()));
+                .map(Rule::name)
+                .any(|rule| Rule::is_waivable(rule) && exception.covers(repo, rule));
             if covered {
                 lines.push(format!(
                     "rule {} is waived until {} for {} manifests ({}; {}; approved by {})",
