@@ -484,7 +484,8 @@ fn an_older_policy_is_refused_once_the_root_keys_have_shown_a_newer_one() {
     verify("old.tar", "two.pem").expect(0);
     // Where nothing can be remembered, the root keys still vouch for what they signed.
     for home in [None, Some("/dev/null")] {
-        let mut command = desk.command(&[&["verify", "old.tar"][..], &by("one.pem")].concat(), None);
+        let mut command =
+            desk.command(&[&["verify", "old.tar"][..], &by("one.pem")].concat(), None);
         match home {
             None => command.env_remove("HOME"),
             Some(home) => command.env("HOME", home),

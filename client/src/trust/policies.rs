@@ -129,7 +129,9 @@ impl KeptPolicies {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             // Below what is no directory, such as a home of /dev/null, nothing can be.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
                 return Ok(None);
             }
             Err(source) => {

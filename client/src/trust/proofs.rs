@@ -147,8 +147,7 @@ impl Found {
                 // Deleted since it was listed.
                 Err(error) if is_registry && error.outcome() == Outcome::NotFound => continue,
                 Err(error) => {
-                    self.lost
-                        .push((descriptor.digest, lost_or_damaged(error)?));
+                    self.lost.push((descriptor.digest, lost_or_damaged(error)?));
                     continue;
                 }
             };

@@ -372,16 +372,25 @@ fn an_exception_that_has_no_effect_is_read_where_it_was_signed() {
     assert!(SignedPolicy::first(envelope).is_ok());
 
     let refused = policy.check_new().unwrap_err().to_string();
-    assert!(refused.contains("rule \"log\" cannot be waived"), "{refused}");
+    assert!(
+        refused.contains("rule \"log\" cannot be waived"),
+        "{refused}"
+    );
     let findings = policy.lint(now().now);
     let told = |place: &str| {
         let mut findings = findings.iter();
         findings.any(|it| it.place == place && it.text.contains("cannot be waived"))
     };
-    assert!(told("scope models/**") && told("exception E"), "{findings:?}");
+    assert!(
+        told("scope models/**") && told("exception E"),
+        "{findings:?}"
+    );
     let explained = policy.explain(&repo("models/x")).join("\n");
     assert!(!explained.contains("is waived"), "{explained}");
     let case = case_with(&[]);
     let denial = policy.judge(&repo("models/x"), &case, &now()).unwrap_err();
-    assert!(denial.to_string().contains("log: needs a proof"), "{denial}");
+    assert!(
+        denial.to_string().contains("log: needs a proof"),
+        "{denial}"
+    );
 }
