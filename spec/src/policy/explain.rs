@@ -39,11 +39,14 @@ impl Policy {
                 rule.name()
             ));
         }
-        if let Some(exceptions) = scope.exceptions() {
-            let rules = exceptions.rules.iter();
+        let can_be_waived = |rule: &&String| Rule::is_waivable(rule);
+        if let Some(exceptions) = scope.exceptions()
+            && exceptions.rules.iter().any(|rule| can_be_waived(&rule))
+        {
+            let rules = exceptions.rules.iter().filter(can_be_waived);
             lines.push(format!(
                 "the rules {} can be waived for at most {} days by {} different people with role \"{}\", none of them the builder",
-                join(rules.filter(|rule| Rule::is_waivable(rule)), "and"),
+                join(rules, "and"),
                 exceptions.max_days,
                 exceptions.threshold,
                 exceptions.role
