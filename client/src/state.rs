@@ -60,4 +60,5 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
 
 fn failed(path: &Path, error: std::io::Error) -> Error {
     Error::io(format!("writing \"{}\"", path.display()), error)
+        .hint("set SEALSTONE_STATE to a directory that lasts and can be written")
 }

@@ -1,5 +1,7 @@
 //! From a configuration to a running server, and down again. The only place that sees both ends.
 
+mod policy;
+
 use crate::api::{self, App, Limits, Listening, Settings};
 use crate::auth::htpasswd::Htpasswd;
 use crate::auth::jwt::Sessions;
@@ -19,9 +21,10 @@ use crate::metrics::Metrics;
 use crate::service::{Lifetimes, Notary, Registry};
 use anyhow::{Context as _, bail};
 use ed25519_dalek::SigningKey;
+use policy::{choose_policy, load_policy};
 use sealstone_spec::key::Signer as _;
 use sealstone_spec::log::KeyKind;
-use sealstone_spec::policy::{KeyRecord, Policy, PolicyEnvelope, SignedPolicy};
+use sealstone_spec::policy::KeyRecord;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,66 +48,6 @@ pub struct Server {
     schedule: Schedule,
     /// Name and secret of the first administrator, if this start made one.
     pub first_administrator: Option<String>,
-}
-
-/// A policy, and its signed document if it has one.
-type LoadedPolicy = (Policy, Option<PolicyEnvelope>);
-
-/// Reads the policy that the configuration names: TOML, or a document that `sealstone policy sign` made.
-///
-/// # Errors
-/// If it cannot be read or is not valid: a server without its policy must not start.
-pub fn load_policy(config: &Config) -> anyhow::Result<Option<LoadedPolicy>> {
-    let Some(path) = &config.policy else {
-        return Ok(None);
-    };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read policy {}", path.display()))?;
-    let named = || format!("policy {}", path.display());
-    if !text.trim_start().starts_with('{') {
-        return Ok(Some((Policy::parse(&text).with_context(named)?, None)));
-    }
-    let envelope = PolicyEnvelope::parse(text.trim().as_bytes()).with_context(named)?;
-    let signed = SignedPolicy::first(envelope).with_context(named)?;
-    let envelope = signed.envelope().clone();
-    Ok(Some((signed.into_policy(), Some(envelope))))
-}
-
-/// Which policy holds: a signed one that the store has gives way only to its successor.
-fn choose_policy(
-    file: Option<LoadedPolicy>,
-    stored: Option<Vec<u8>>,
-) -> anyhow::Result<(Policy, Option<Vec<u8>>)> {
-    let Some(stored) = stored else {
-        return Ok(match file {
-            None => (Policy::default_policy(), None),
-            Some((policy, envelope)) => (policy, envelope.map(|envelope| envelope.to_bytes())),
-        });
-    };
-    let envelope = PolicyEnvelope::parse(&stored).context("the stored policy")?;
-    let trusted = SignedPolicy::first(envelope).context("the stored policy")?;
-    let version = trusted.policy().version();
-    match file {
-        Some((policy, _)) if policy.version() > 0 && policy.version() < version => {
-            tracing::info!(
-                "policy version {version} was uploaded; version {} of the configuration's file is older and passed over",
-                policy.version()
-            );
-        }
-        Some((policy, _)) if policy.digest() == trusted.policy().digest() => {}
-        Some((_, Some(next))) => {
-            let next = trusted
-                .succeed(next)
-                .context("the configuration's policy")?;
-            let document = next.envelope().to_bytes();
-            return Ok((next.into_policy(), Some(document)));
-        }
-        Some((_, None)) => bail!(
-            "the registry holds version {version} of a signed policy, and an unsigned file cannot take its place: sign it with \"sealstone policy sign\", or remove \"policy\" from the configuration"
-        ),
-        None => {}
-    }
-    Ok((trusted.into_policy(), Some(stored)))
 }
 
 fn load_htpasswd(config: &Config) -> anyhow::Result<Htpasswd> {
@@ -280,6 +223,9 @@ async fn open(
     };
     let (policy, document) =
         choose_policy(load_policy(config)?, metadata.policy_document().await?)?;
+    if let Err(error) = policy.check_new() {
+        tracing::warn!(%error, "the policy in force says what has no effect: sign a version without it");
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::new(
         metadata.clone(),

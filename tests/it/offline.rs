@@ -482,6 +482,17 @@ fn an_older_policy_is_refused_once_the_root_keys_have_shown_a_newer_one() {
     assert!(!desk.path("out").exists());
     // Of other root keys nothing was seen; and what was is forgotten with the directory that remembers.
     verify("old.tar", "two.pem").expect(0);
+    // Where nothing can be remembered, the root keys still vouch for what they signed.
+    for home in [None, Some("/dev/null")] {
+        let mut command =
+            desk.command(&[&["verify", "old.tar"][..], &by("one.pem")].concat(), None);
+        match home {
+            None => command.env_remove("HOME"),
+            Some(home) => command.env("HOME", home),
+        };
+        let ended = crate::client::run(&mut command).expect(0);
+        ended.says("the policy is not remembered");
+    }
     fs::remove_dir_all(desk.path(".local/state/sealstone/policies")).unwrap();
     verify("old.tar", "one.pem").expect(0);
 }

@@ -5,6 +5,7 @@ use super::connect::ConnectArgs;
 use super::trust::TrustArgs;
 use sealstone::releases::{
     Chain, Deployment, Hearing, SealedRelease, TagLink, Voice, baseline_of, chain, hear,
+    is_of_another_version,
 };
 use sealstone::store::{Location, Store};
 use sealstone::trust::{compare_pulled, evidence_of};
@@ -119,10 +120,11 @@ pub(super) async fn told(
     let hearing = hear(store, manifest, &voices).await?;
     match SealedRelease::read(store, manifest).await {
         Err(error)
-            if !matches!(
-                error.outcome(),
-                Outcome::NotFound | Outcome::Halted | Outcome::Usage
-            ) =>
+            if !is_of_another_version(&error)
+                && !matches!(
+                    error.outcome(),
+                    Outcome::NotFound | Outcome::Halted | Outcome::Usage
+                ) =>
         {
             Err(error)
         }

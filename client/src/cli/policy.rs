@@ -9,6 +9,7 @@ use sealstone::store::Location;
 use sealstone::transport::{Admin, Registry};
 use sealstone::trust::{
     HandedOut, KeptPolicies, evidence_for, now, read_policy, read_to_sign, registry_policy,
+    signed_policy,
 };
 use sealstone::{Error, Result};
 use sealstone_spec::name::RepoName;
@@ -177,6 +178,9 @@ fn lint(context: &Context, file: &Path, strict: bool) -> Result<()> {
     let value =
         json!({"policy": policy.digest(), "version": policy.version(), "findings": findings});
     context.output.result(&value, text);
+    if let Err(error) = policy.check_new() {
+        return Err(Error::refused(format!("\"{}\": {error}", file.display())));
+    }
     match strict && !findings.is_empty() {
         true => Err(Error::refused(format!(
             "\"{}\" has {} findings",
@@ -306,7 +310,10 @@ async fn show(
     let (policy, signed): (Policy, bool) =
         match registry_policy(registry, &connect.options()).await? {
             HandedOut::Signed(envelope) => {
-                let taken = KeptPolicies::of_user()?.take(registry, envelope, None)?;
+                let options = connect.options();
+                let again = || signed_policy(registry, &options);
+                let kept = KeptPolicies::of_user()?;
+                let taken = kept.take_newest(registry, envelope, None, again).await?;
                 if let Some(out) = out {
                     std::fs::write(out, taken.envelope().to_bytes()).map_err(|source| {
                         Error::io(format!("writing \"{}\"", out.display()), source)

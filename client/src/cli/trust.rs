@@ -4,7 +4,8 @@ use sealstone::keys::read_public_list;
 use sealstone::store::{Location, Store};
 use sealstone::transport::ConnectOptions;
 use sealstone::trust::{
-    HandedOut, Judge, KeptPolicies, policy_by_roots, read_policy, registry_policy,
+    HandedOut, Judge, KeptPolicies, Remembered, policy_by_roots, read_policy, registry_policy,
+    signed_policy,
 };
 use sealstone::{Error, Result};
 use sealstone_spec::manifest::VerifiedManifest;
@@ -80,12 +81,22 @@ impl TrustArgs {
         }
         let roots = Roots::new(threshold, keys);
         let signed = policy_by_roots(store, manifest, &roots).await?;
-        let kept = KeptPolicies::of_user()?;
-        if let Location::Registry(image) = location {
-            kept.check(&image.registry.to_string(), signed.policy())?;
+        let remembered = match (KeptPolicies::of_user(), location) {
+            (Ok(kept), _) => {
+                if let Location::Registry(image) = location {
+                    kept.check(&image.registry.to_string(), signed.policy())?;
+                }
+                // Of archives and layouts too: the file of an attacker is as old as he likes.
+                kept.take_by_roots(&roots, &signed)?
+            }
+            (Err(error), Location::Registry(_)) => return Err(error),
+            (Err(error), _) => Remembered::No(error),
+        };
+        if let Remembered::No(error) = remembered {
+            tracing::warn!(
+                "the policy is not remembered, so an older one would not be noticed next time: {error}"
+            );
         }
-        // Of archives and layouts too: the file of an attacker is as old as he likes.
-        kept.take_by_roots(&roots, &signed)?;
         Ok(Some(Judge::from_policy(signed.into_policy())))
     }
 
@@ -243,19 +254,11 @@ async fn pinned(
     root: Option<&Path>,
 ) -> Result<Policy> {
     let registry = registry_of(location)?;
-    match registry_policy(&registry, options).await? {
-        HandedOut::Signed(envelope) => {
-            let taken =
-                KeptPolicies::of_user()?.take(&registry, envelope, roots(root)?.as_ref())?;
-            Ok(taken.into_policy())
-        }
-        HandedOut::Unsigned(_) => Err(Error::refused(format!(
-            "the policy of {registry} is not signed, so it is the registry's word and no more"
-        ))
-        .hint(
-            "give your own: --policy FILE (to verify or pull also --key FILE.pub for each signer)",
-        )),
-    }
+    let envelope = signed_policy(&registry, options).await?;
+    let (kept, roots) = (KeptPolicies::of_user()?, roots(root)?);
+    let again = || signed_policy(&registry, options);
+    let taken = kept.take_newest(&registry, envelope, roots.as_ref(), again);
+    Ok(taken.await?.into_policy())
 }
 
 /// The same, or an unsigned one: enough to see what is asked for, not to rely on.

@@ -1,7 +1,7 @@
 //! What changed between two bundles.
 
 use super::regression::{Regression, regressions};
-use super::sealed::file_bytes;
+use super::sealed::{file_bytes, unread};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use sealstone_spec::bundle::{Bundle, BundleFile};
@@ -165,16 +165,9 @@ async fn read_lock(store: &dyn Store, manifest: &VerifiedManifest) -> Result<Opt
         return Ok(None);
     };
     let bytes = store.blob_bytes(layer, MAX_LOCK_BYTES as u64).await?;
-    let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::halted(format!(
-            "\"{LOCK_FILE}\" of {} is no lock",
-            manifest.digest()
-        ))
-        .source(error)
-    };
     Lock::parse(&bytes)
         .map(Some)
-        .map_err(|error| broken(error.into()))
+        .map_err(|error| unread(manifest.digest(), &error))
 }
 
 /// Facts that are packages or libraries.

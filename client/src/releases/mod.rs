@@ -38,5 +38,5 @@ pub use drift::{Area, Drift, DriftRow, drift_between, drift_since};
 pub use origin::{Match, Origin, find_origin};
 pub use rebuildable::{Proof, Rebuildable, rebuildable};
 pub use regression::{Regression, regressions};
-pub use sealed::{SealedRelease, baseline_of};
+pub use sealed::{SealedRelease, baseline_of, is_of_another_version};
 pub use voices::{Heard, Hearing, Unheard, Voice, hear};

@@ -9,9 +9,10 @@ use sealstone_spec::bundle::{Bundle, BundleFile};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::recipe::{
-    LOCK_FILE, Lock, LockedFile, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, RECIPE_FILE, Recipe,
+    LOCK_FILE, Lock, LockError, LockedFile, MAX_LOCK_BYTES, MAX_RECIPE_BYTES, RECIPE_FILE, Recipe,
 };
 use sealstone_spec::role::ANNOTATION_BASELINE;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// A bundle with recipe and lock.
@@ -34,7 +35,8 @@ impl SealedRelease {
     ///
     /// # Errors
     /// [`Outcome::NotFound`](crate::Outcome::NotFound) if it has none,
-    /// [`Outcome::Halted`](crate::Outcome::Halted) if they contradict each other or the bundle's files.
+    /// [`Outcome::Halted`](crate::Outcome::Halted) if they contradict each other or the bundle's files. A lock of another
+    /// version contradicts nothing; see [`is_of_another_version`].
     pub async fn read(store: &dyn Store, manifest: &VerifiedManifest) -> Result<SealedRelease> {
         let digest = *manifest.digest();
         let bundle = Bundle::read(manifest)
@@ -50,7 +52,7 @@ impl SealedRelease {
         let halted = |name: &str, problem: String| {
             Error::halted(format!("\"{name}\" of {digest} cannot be used: {problem}"))
         };
-        let lock = Lock::parse(&lock).map_err(|error| halted(LOCK_FILE, error.to_string()))?;
+        let lock = Lock::parse(&lock).map_err(|error| unread(&digest, &error))?;
         let recipe = String::from_utf8(recipe)
             .map_err(|_| halted(RECIPE_FILE, "it is not UTF-8".into()))
             .and_then(|text| {
@@ -119,6 +121,26 @@ impl SealedRelease {
     }
 }
 
+/// What is said of a bundle whose lock was not read. One of another schema may be sound, and so may the bundle.
+pub(super) fn unread(digest: &Digest, error: &LockError) -> Error {
+    let LockError::Schema(schema) = error else {
+        return Error::halted(format!(
+            "\"{LOCK_FILE}\" of {digest} cannot be used: {error}"
+        ));
+    };
+    Error::other(format!(
+        "\"{LOCK_FILE}\" of {digest} was made by another version: {error}"
+    ))
+    .hint("make its model again with this version, to seal it anew: sealstone run, then sealstone pack")
+    .detail(json!({"lockSchema": schema}))
+}
+
+/// Whether all that is wrong is that another version has made the lock.
+pub fn is_of_another_version(error: &Error) -> bool {
+    let detail = error.details();
+    detail.is_some_and(|detail| detail.get("lockSchema").is_some())
+}
+
 /// The release that a manifest names as the one before it.
 ///
 /// # Errors
@@ -153,4 +175,24 @@ pub(super) async fn file_bytes(
     // Files stand in the order of the layers that they are.
     let layer = &manifest.layers()[index];
     store.blob_bytes(layer, most as u64).await.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Outcome;
+
+    #[test]
+    fn a_lock_of_another_version_is_no_damage() {
+        let of = |lock: &[u8]| unread(&Digest::sha256(b"bundle"), &Lock::parse(lock).unwrap_err());
+        let older = of(br#"{"schema":"sealstone-lock/v1"}"#);
+        assert_eq!(older.outcome(), Outcome::Other);
+        assert!(is_of_another_version(&older));
+        assert!(older.message().contains("sealstone-lock/v1"), "{older}");
+        assert!(older.hints()[0].contains("seal it anew"), "{older}");
+        let damaged = of(b"{");
+        assert_eq!(damaged.outcome(), Outcome::Halted);
+        assert!(!is_of_another_version(&damaged));
+    }
 }

@@ -193,9 +193,9 @@ impl Project {
         let lock = read(root, &place, MAX_LOCK_BYTES)?;
         let is_bundle = digest.is_some();
         let lock = Lock::parse(&lock).map_err(|error| {
-            // A lock of a later schema may be sound: it is this version that cannot read it.
-            let is_later = matches!(error, LockError::Schema(_));
-            Halt::new("lock", &place, error.to_string()).about_bundle_if(is_bundle && !is_later)
+            // A lock of another schema may be sound: it is this version that cannot read it.
+            let is_other = matches!(error, LockError::Schema(_));
+            Halt::new("lock", &place, error.to_string()).about_bundle_if(is_bundle && !is_other)
         })?;
         let due = profile.map(|profile| profile.name.as_str());
         if lock.profile.as_deref() != due {

@@ -10,6 +10,7 @@ use super::session::Session;
 use crate::error::Result;
 use sealstone_spec::compare::Class;
 use sealstone_spec::report::{MetricRow, StageRow, TestRow, Verdict};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 impl Session<'_> {
@@ -120,12 +121,15 @@ impl Session<'_> {
             let text = "its test needs replicates, which only a replay of everything runs";
             self.reason(Verdict::ReproducedWithWarnings, "metric", name, text);
         }
-        settle(
-            &mut self.report.stages,
-            &judged,
-            &golden,
-            !left_out.is_empty(),
-        );
+        let metrics = project.recipe.metrics().iter();
+        let unmeasured = Unmeasured {
+            files: metrics
+                .filter(|metric| left_out.contains(&metric.name))
+                .map(|metric| metric.from.path.as_str())
+                .collect(),
+            isolated: self.settings.isolated,
+        };
+        settle(&mut self.report.stages, &judged, &golden, &unmeasured);
         self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
         let mut stages = self.report.stages.iter();
         let is_compared = stages.any(|stage| !stage.artifacts.is_empty());
@@ -166,13 +170,33 @@ impl Held {
     }
 }
 
+/// What no metric of a replay says anything about, because of how much of it there is.
+#[derive(Default)]
+struct Unmeasured<'a> {
+    /// Files of metrics that were left out.
+    files: BTreeSet<&'a str>,
+    /// Whether each stage has read the baseline's files: then what is measured is nothing that this replay has made.
+    isolated: bool,
+}
+
 /// What metrics and golden answers say about files: where only function or statistics are demanded of weights,
 /// these decide; and a file of metrics is as good as the metrics in it, unless its bytes are demanded. Where they say
-/// nothing, neither do they of files. A golden answer that was not asked is an open one, and `left_out` says the same of
-/// a metric. A sample says less than a number: what it decides is as good as it, and no more is demanded of that file.
-fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[Held], left_out: bool) {
+/// nothing, neither do they of files. A golden answer that was not asked is an open one, and so is a metric that was left
+/// out or measured something else. A sample says less than a number: what it decides is as good as it, and no more is
+/// demanded of that file.
+fn settle(
+    stages: &mut [StageRow],
+    judged: &[(MetricRow, Class)],
+    golden: &[Held],
+    unmeasured: &Unmeasured<'_>,
+) {
+    let open_if = |is_open: bool| is_open.then_some(Held::Open);
     let metrics = judged.iter().map(|(row, _)| Held::of_metric(row)).max();
-    let metrics = metrics.max(left_out.then_some(Held::Open));
+    let metrics = metrics.max(open_if(!unmeasured.files.is_empty()));
+    let metrics = match unmeasured.isolated {
+        true => metrics.and(Some(Held::Open)),
+        false => metrics,
+    };
     let golden = golden.iter().copied().max();
     for row in stages.iter_mut().flat_map(|stage| &mut stage.artifacts) {
         let Some(class) = row
@@ -188,6 +212,7 @@ fn settle(stages: &mut [StageRow], judged: &[(MetricRow, Class)], golden: &[Held
         let of_file: Vec<&(MetricRow, Class)> =
             judged.iter().filter(|(row, _)| in_file(row)).collect();
         let in_it = of_file.iter().map(|(row, _)| Held::of_metric(row)).max();
+        let in_it = in_it.max(open_if(unmeasured.files.contains(row.path.as_str())));
         // One that the baseline has not is held against nothing.
         let held = of_file.iter().filter(|(metric, _)| metric.base.is_some());
         let by_sample = held
@@ -230,8 +255,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A stage with one file that is another one than the baseline's, after what is said of it.
     fn settled(
+        required: Class,
+        judged: &[(MetricRow, Class)],
+        golden: &[Held],
+    ) -> (Option<Class>, Class, bool) {
+        settled_without(&Unmeasured::default(), required, judged, golden)
+    }
+
+    /// A stage with one file that is another one than the baseline's, after what is said of it.
+    fn settled_without(
+        unmeasured: &Unmeasured<'_>,
         required: Class,
         judged: &[(MetricRow, Class)],
         golden: &[Held],
@@ -243,7 +277,7 @@ mod tests {
         let stage = json!({"name": "evaluate", "status": "OK", "artifacts": [
             {"path": "m.json", "base": base, "now": now, "class": "divergent", "required": required, "ok": false}]});
         let mut stages: Vec<StageRow> = vec![serde_json::from_value(stage).unwrap()];
-        settle(&mut stages, judged, golden, false);
+        settle(&mut stages, judged, golden, unmeasured);
         let row = &stages[0].artifacts[0];
         (row.class, row.required, row.ok)
     }
@@ -277,6 +311,53 @@ mod tests {
         let mut new = metric(Some("interval"), Class::Divergent);
         new.0.base = None;
         assert_eq!(settled(Class::Numeric, &[scalar, new], &[]), numeric);
+    }
+
+    #[test]
+    fn where_a_metric_is_left_out_its_file_stays_open() {
+        let unmeasured = Unmeasured {
+            files: BTreeSet::from(["m.json"]),
+            isolated: false,
+        };
+        let (holds, mut fails) = (metric(None, Class::Numeric), metric(None, Class::Divergent));
+        fails.0.ok = false;
+        let divergent = Some(Class::Divergent);
+        for (required, judged, due) in [
+            (Class::Numeric, vec![], None),
+            (Class::Statistical, vec![], None),
+            // What the others in the file say is not said of it.
+            (Class::Numeric, vec![holds.clone()], None),
+            (Class::Numeric, vec![holds.clone(), fails], divergent),
+            (Class::BitExact, vec![holds.clone()], divergent),
+        ] {
+            let settled = settled_without(&unmeasured, required, &judged, &[]);
+            assert_eq!(settled, (due, required, false), "{required} {judged:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_baselines_files_measure_says_nothing_of_others() {
+        let mut elsewhere = metric(None, Class::Numeric);
+        elsewhere.0.from = Some("metrics.json#/loss".into());
+        let (own, statistical) = (metric(None, Class::Numeric), Class::Statistical);
+        let isolated = Unmeasured {
+            files: BTreeSet::new(),
+            isolated: true,
+        };
+        let weights = std::slice::from_ref(&elsewhere);
+        assert_eq!(
+            settled(statistical, weights, &[]),
+            (Some(statistical), statistical, true)
+        );
+        assert_eq!(
+            settled_without(&isolated, statistical, weights, &[]),
+            (None, statistical, false)
+        );
+        // A file of metrics is what its own stage has made.
+        assert_eq!(
+            settled_without(&isolated, Class::Numeric, &[own, elsewhere], &[]),
+            (Some(Class::Numeric), Class::Numeric, true)
+        );
     }
 
     #[test]

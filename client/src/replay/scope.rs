@@ -13,9 +13,17 @@ impl Session<'_> {
     pub(super) fn is_due(&self, stage: &Stage) -> bool {
         match self.settings.scope {
             ReplayScope::Full | ReplayScope::Smoke => stage.kind != StageKind::Fetch,
-            ReplayScope::Eval => evaluation(&self.project.recipe).contains(stage.name.as_str()),
+            ReplayScope::Eval => self.evaluation.contains(stage.name.as_str()),
             _ => false,
         }
+    }
+}
+
+/// The stages that a scope of only some of them asks for.
+pub(super) fn evaluation_of(scope: ReplayScope, recipe: &Recipe) -> BTreeSet<&str> {
+    match scope {
+        ReplayScope::Eval => evaluation(recipe),
+        _ => BTreeSet::new(),
     }
 }
 

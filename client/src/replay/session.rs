@@ -10,6 +10,7 @@ use super::facts;
 use super::outline::{of_project, verified_only};
 use super::project::{Project, ProjectError};
 use super::room::Produced;
+use super::scope::evaluation_of;
 use super::settings::Settings;
 use crate::check::Compare;
 use crate::error::{Error, Result};
@@ -67,6 +68,7 @@ pub fn replay(
         made: Produced::new(),
         broken: BTreeSet::new(),
         ran: BTreeSet::new(),
+        evaluation: evaluation_of(settings.scope, &project.recipe),
         spent: BTreeMap::new(),
     };
     session.note("verify.project", &project.checked, true, None);
@@ -89,6 +91,8 @@ pub(super) struct Session<'a> {
     pub(super) broken: BTreeSet<String>,
     /// Stages that were run.
     pub(super) ran: BTreeSet<String>,
+    /// The stages of an evaluation, where only that is asked for: worked out once.
+    pub(super) evaluation: BTreeSet<&'a str>,
     /// What each phase took so far.
     pub(super) spent: BTreeMap<&'static str, Duration>,
 }

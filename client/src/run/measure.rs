@@ -61,11 +61,8 @@ impl Run<'_> {
         };
         // A metric that these runs do not measure anew would get the value of the one run as if it were a sample.
         let recipe = self.recipe;
-        let measured = recipe.metrics().iter();
-        let measured: BTreeSet<&str> = measured
-            .filter(|metric| recipe.replicates_measure(metric))
-            .map(|metric| metric.name.as_str())
-            .collect();
+        let measured = recipe.replicated_metrics().into_iter();
+        let measured: BTreeSet<&str> = measured.map(|metric| metric.name.as_str()).collect();
         let due = |name: &str| match measured.contains(name) {
             true => replicates.seeds.len(),
             false => 0,

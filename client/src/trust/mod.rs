@@ -40,7 +40,10 @@ pub use files::{FileProblem, compare_files, compare_pulled};
 pub use legacy::{extend_legacy, sign_legacy};
 pub use model::{ModelSigned, model_root, model_signature, sign_model};
 pub use name::expect_name;
-pub use policies::{HandedOut, KeptPolicies, now, read_policy, read_to_sign, registry_policy};
+pub use policies::{
+    HandedOut, KeptPolicies, Remembered, now, read_policy, read_to_sign, registry_policy,
+    signed_policy,
+};
 pub use proofs::evidence_for;
 pub use record::policy_by_roots;
 pub use sign::{Signed, attach, attach_document, logged, sign};

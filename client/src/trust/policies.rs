@@ -10,10 +10,12 @@ use crate::transport::{Admin, ConnectOptions, Registry};
 use reqwest::Method;
 use sealstone_spec::canonical::to_canonical_json;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::policy::{MAX_POLICY_BYTES, Policy, PolicyEnvelope, Roots, SignedPolicy, Time};
+use sealstone_spec::policy::{
+    MAX_POLICY_BYTES, Policy, PolicyEnvelope, Roots, SignedPolicy, SignedPolicyError, Time,
+};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 /// The time, for whoever decides.
@@ -57,12 +59,12 @@ pub fn read_policy(path: &Path, roots: Option<&Roots>) -> Result<(Policy, Option
 /// Reads a file that holds an envelope, or TOML that is put into one: to be signed.
 ///
 /// # Errors
-/// If it is neither, or of version 1, which cannot be signed.
+/// If it is neither, of version 1, which cannot be signed, or says what no new document may.
 pub fn read_to_sign(path: &Path) -> Result<PolicyEnvelope> {
     let text = read_text(path)?;
     let parsed = if text.trim_start().starts_with('{') {
         PolicyEnvelope::parse(text.trim().as_bytes()).and_then(|envelope| {
-            envelope.unverified()?;
+            envelope.unverified()?.check_new()?;
             Ok(envelope)
         })
     } else {
@@ -126,7 +128,12 @@ impl KeptPolicies {
         let path = self.path(registry);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // Below what is no directory, such as a home of /dev/null, nothing can be.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
             Err(source) => {
                 return Err(Error::io(format!("reading \"{}\"", path.display()), source));
             }
@@ -148,6 +155,13 @@ impl KeptPolicies {
         let _lock = state::lock(&self.path(registry))?;
         self.check(registry, policy.policy())?;
         self.replace(registry, policy)
+    }
+
+    /// What is kept, if it is this very document with these signatures: then nothing is to be written, and a directory
+    /// that cannot be written is good enough.
+    fn same(&self, registry: &str, envelope: &PolicyEnvelope) -> Result<Option<SignedPolicy>> {
+        let last = self.last(registry)?;
+        Ok(last.filter(|last| last.envelope() == envelope))
     }
 
     /// Replaces what is kept. The caller holds the lock, and looked at it since it does.
@@ -183,6 +197,10 @@ impl KeptPolicies {
         signed: &SignedPolicy,
         roots: Option<&Roots>,
     ) -> Result<()> {
+        let is_pinned = self.same(registry, signed.envelope())?.is_some();
+        if is_pinned || (roots.is_none() && self.last(registry)?.is_none()) {
+            return Ok(());
+        }
         let _lock = state::lock(&self.path(registry))?;
         let pinned = match (self.last(registry)?, roots) {
             (Some(last), _) => last.succeed(signed.envelope().clone()),
@@ -203,45 +221,108 @@ impl KeptPolicies {
         envelope: PolicyEnvelope,
         roots: Option<&Roots>,
     ) -> Result<SignedPolicy> {
+        let checked = |taken: SignedPolicy| -> Result<SignedPolicy, SignedPolicyError> {
+            if let Some(roots) = roots {
+                SignedPolicy::verify(taken.envelope().clone(), roots)?;
+            }
+            taken.check_time(now())?;
+            Ok(taken)
+        };
+        let refused = |error: SignedPolicyError| rollback(registry, &error);
+        if let Some(same) = self.same(registry, &envelope)? {
+            return checked(same).map_err(refused);
+        }
         let _lock = state::lock(&self.path(registry))?;
         let taken = match (self.last(registry)?, roots) {
             (Some(last), _) => last.succeed(envelope),
             (None, Some(roots)) => SignedPolicy::verify(envelope, roots),
             (None, None) => SignedPolicy::first(envelope),
         };
-        let taken = taken.map_err(|error| rollback(registry, &error))?;
-        if let Some(roots) = roots {
-            SignedPolicy::verify(taken.envelope().clone(), roots)
-                .map_err(|error| rollback(registry, &error))?;
-        }
-        taken
-            .check_time(now())
-            .map_err(|error| rollback(registry, &error))?;
+        let taken = taken.and_then(checked).map_err(refused)?;
         self.replace(registry, &taken)?;
         Ok(taken)
+    }
+
+    /// The same of what a registry hands out by itself. Another process may have taken a successor since it was asked:
+    /// where its answer is older than what is kept, and only then, it is asked `again`, once.
+    ///
+    /// # Errors
+    /// As [`KeptPolicies::take`]; or if it cannot be asked again.
+    pub async fn take_newest<Answer>(
+        &self,
+        registry: &str,
+        envelope: PolicyEnvelope,
+        roots: Option<&Roots>,
+        again: impl FnOnce() -> Answer,
+    ) -> Result<SignedPolicy>
+    where
+        Answer: Future<Output = Result<PolicyEnvelope>>,
+    {
+        match self.take(registry, envelope.clone(), roots) {
+            Err(_) if self.has_newer(registry, &envelope)? => {
+                self.take(registry, again().await?, roots)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Whether what is kept of a registry is of a higher version than this claims to be.
+    fn has_newer(&self, registry: &str, envelope: &PolicyEnvelope) -> Result<bool> {
+        let last = self.last(registry)?;
+        let found = envelope.unverified().ok();
+        Ok(match (last, found) {
+            (Some(last), Some(found)) => last.policy().version() > found.version(),
+            _ => false,
+        })
     }
 
     /// Takes a policy that came along with a release and that these root keys have signed: it is remembered of
     /// them, whoever they are root keys of, and no older one is taken after that, from wherever it comes.
     ///
     /// # Errors
-    /// [`Outcome::Refused`](crate::Outcome::Refused) if a newer one was seen under the same root keys.
-    pub fn take_by_roots(&self, roots: &Roots, signed: &SignedPolicy) -> Result<()> {
+    /// [`Outcome::Refused`](crate::Outcome::Refused) if a newer one was seen under the same root keys; or if what is kept
+    /// cannot be read. That nothing can be written is no error: the root keys vouch for the policy all the same.
+    pub fn take_by_roots(&self, roots: &Roots, signed: &SignedPolicy) -> Result<Remembered> {
         let name = name_of_roots(roots);
-        let _lock = state::lock(&self.path(&name))?;
-        if let Some(last) = self.last(&name)? {
-            let known = last.policy();
-            let checked = signed
-                .policy()
-                .check_not_older(known.version(), known.digest());
-            checked.map_err(|error| {
-                Error::refused(format!("the policy that came along is refused: {error}")).hint(
-                    "a newer one that the same root keys signed was seen before: bring the release with that one, exported anew",
-                )
-            })?;
+        self.check_by_roots(&name, signed)?;
+        if self.same(&name, signed.envelope())?.is_some() {
+            return Ok(Remembered::Yes);
         }
-        self.replace(&name, signed)
+        let _lock = match state::lock(&self.path(&name)) {
+            Ok(lock) => lock,
+            Err(error) => return Ok(Remembered::No(error)),
+        };
+        self.check_by_roots(&name, signed)?;
+        Ok(match self.replace(&name, signed) {
+            Ok(()) => Remembered::Yes,
+            Err(error) => Remembered::No(error),
+        })
     }
+
+    fn check_by_roots(&self, name: &str, signed: &SignedPolicy) -> Result<()> {
+        let Some(last) = self.last(name)? else {
+            return Ok(());
+        };
+        let known = last.policy();
+        let checked = signed
+            .policy()
+            .check_not_older(known.version(), known.digest());
+        checked.map_err(|error| {
+            Error::refused(format!("the policy that came along is refused: {error}")).hint(
+                "a newer one that the same root keys signed was seen before: bring the release with that one, exported anew",
+            )
+        })
+    }
+}
+
+/// Whether a policy is remembered from now on.
+#[derive(Debug)]
+#[must_use]
+pub enum Remembered {
+    /// It is.
+    Yes,
+    /// There is no place that can be written, and an older one would not be noticed.
+    No(Error),
 }
 
 /// What a policy is remembered under that is known by its root keys alone. No registry has such a name: a part of
@@ -286,6 +367,22 @@ pub async fn registry_policy(registry: &str, options: &ConnectOptions) -> Result
             .hint("give the policy as a file: --policy FILE")
     })?;
     Ok(HandedOut::Unsigned(policy))
+}
+
+/// Asks a registry for its policy, to rely on.
+///
+/// # Errors
+/// As [`registry_policy`]; [`Outcome::Refused`](crate::Outcome::Refused) for one that is not signed.
+pub async fn signed_policy(registry: &str, options: &ConnectOptions) -> Result<PolicyEnvelope> {
+    match registry_policy(registry, options).await? {
+        HandedOut::Signed(envelope) => Ok(envelope),
+        HandedOut::Unsigned(_) => Err(Error::refused(format!(
+            "the policy of {registry} is not signed, so it is the registry's word and no more"
+        ))
+        .hint(
+            "give your own: --policy FILE (to verify or pull also --key FILE.pub for each signer)",
+        )),
+    }
 }
 
 #[cfg(test)]

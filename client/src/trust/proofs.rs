@@ -67,6 +67,9 @@ pub(super) async fn evidence_against(
         .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
         .await?;
     evidence.lacks_proofs = !found.read_records(store, &listed).await?;
+    if !policy.logs().is_empty() {
+        evidence.unread.append(&mut found.lost);
+    }
     evidence.proofs = found.proofs;
     let shown = checkpoints(&evidence, &found.key_proofs, policy);
     if let Some(seen) = seen {
@@ -89,6 +92,9 @@ struct Found {
     proofs: Vec<(Digest, LogProof)>,
     keys: Vec<RegistryKey>,
     key_proofs: Vec<LogProof>,
+    /// Records that are lost or damaged, or hold what is, and how that was found. What they prove may be what lets a word
+    /// count that stops a release.
+    lost: Vec<(Digest, String)>,
 }
 
 impl Found {
@@ -101,6 +107,7 @@ impl Found {
             proofs: Vec::new(),
             keys: Vec::new(),
             key_proofs: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -130,12 +137,19 @@ impl Found {
         if listed.len() > MAX_RECORDS {
             return Ok(false);
         }
+        let is_registry = store.as_layout().is_none() && store.as_archive().is_none();
         let mut bytes = 0_u64;
         let mut known: BTreeSet<(String, Digest)> = BTreeSet::new();
         for descriptor in listed {
             let reference = Reference::Digest(descriptor.digest);
-            let Some(record) = readable(store.manifest(&reference).await)? else {
-                continue;
+            let record = match store.manifest(&reference).await {
+                Ok(record) => record,
+                // Deleted since it was listed.
+                Err(error) if is_registry && error.outcome() == Outcome::NotFound => continue,
+                Err(error) => {
+                    self.lost.push((descriptor.digest, lost_or_damaged(error)?));
+                    continue;
+                }
             };
             bytes = bytes.saturating_add(record.size());
             if bytes > MOST_EVIDENCE_BYTES {
@@ -154,9 +168,9 @@ impl Found {
                 if bytes > MOST_EVIDENCE_BYTES {
                     return Ok(false);
                 }
-                let content = store.blob_bytes(layer, MAX_PROOF_FILE_BYTES as u64).await;
-                if let Some(content) = readable(content)? {
-                    self.take(title, &content, KnownBy::Companion);
+                match store.blob_bytes(layer, MAX_PROOF_FILE_BYTES as u64).await {
+                    Ok(content) => self.take(title, &content, KnownBy::Companion),
+                    Err(error) => self.lost.push((*record.digest(), lost_or_damaged(error)?)),
                 }
             }
         }
@@ -190,12 +204,11 @@ fn checkpoints(
     notes.iter().filter_map(verified).collect()
 }
 
-/// Missing or damaged is nothing to use; that a place cannot be asked is an error.
-fn readable<T>(result: Result<T, Error>) -> Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.outcome(), Outcome::Halted | Outcome::NotFound) => Ok(None),
-        Err(error) => Err(error),
+/// How something was found to be lost or damaged; that a place cannot be asked is an error.
+fn lost_or_damaged(error: Error) -> Result<String> {
+    match error.outcome() {
+        Outcome::Halted | Outcome::NotFound => Ok(error.to_string()),
+        _ => Err(error),
     }
 }
 

@@ -37,7 +37,7 @@ impl Registry {
     /// Takes a signed policy from an administrator, and waits until the log says so.
     ///
     /// # Errors
-    /// [`Error::PolicyRefused`] if it is older, wrongly signed, expired or cannot be read.
+    /// [`Error::PolicyRefused`] if it is older, wrongly signed, expired, cannot be read, or says what no new one may.
     pub async fn put_policy(
         &self,
         by: &Administrator,
@@ -53,6 +53,12 @@ impl Registry {
             _ => SignedPolicy::first(next)?,
         };
         next.check_time(self.time())?;
+        // What is in force already is not refused once more.
+        if next.policy().digest() != current.digest() {
+            next.policy()
+                .check_new()
+                .map_err(SignedPolicyError::Policy)?;
+        }
         let document = next.envelope().to_bytes();
         let by = by.identity().to_string();
         let adopted = self.adopt(next.into_policy(), Some(document), &by).await?;

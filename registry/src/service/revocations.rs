@@ -41,7 +41,7 @@ impl Registry {
         let evidence = Evidence::new(manifest.clone(), bytes);
         let found = read_revocation(policy, evidence).await?;
         Ok(found
-            .filter(|revocation| revocation.by_active_key)
+            .filter(|revocation| revocation.counts_unlogged)
             .map(|revocation| revocation.word))
     }
 

@@ -6,7 +6,7 @@
 
 use super::evidence::{Attached, Case, Ignored};
 use super::hearing::{Counted, Hearing};
-use super::identity::Key;
+use super::identity::Identity;
 use super::lifecycle::{
     Binding, DEPRECATION, EXCEPTION, INCIDENT, INCIDENT_CLOSE, REJECTION, REVOCATION,
 };
@@ -22,6 +22,7 @@ use crate::name::RepoName;
 use crate::sigstore::KeyChoice;
 use crate::statement::VerifiedStatement;
 use serde::Serialize;
+use std::fmt::Display;
 
 /// What every rule of a scope found about one manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,14 +71,10 @@ impl Policy {
         let is_own_case = case.repository() == repo;
         // Without a rule nothing rests on evidence, so none is checked, and none is missed.
         let reads_evidence = is_own_case && self.reads_evidence(repo);
-        let mut statements = Vec::new();
+        let mut signed = Vec::new();
         let mut reported = Vec::new();
         if reads_evidence {
             let wanted = self.predicate_types(repo);
-            let must_be_logged = scope
-                .rules()
-                .iter()
-                .any(|rule| matches!(rule, Rule::Log(_)));
             for attached in case.attached() {
                 match self.hear_registry(attached, circumstances, case.manifest()) {
                     Some(Heard::Told) => continue,
@@ -91,12 +88,15 @@ impl Policy {
                     }
                     None => {}
                 }
-                match self.verify(attached, &wanted, case.manifest(), must_be_logged) {
-                    Ok(counted) => statements.push(counted),
+                match self.verify(attached, &wanted, case.manifest()) {
+                    Ok(statement) => signed.push(statement),
                     Err(reason) => ignored.push(Ignored::new(attached.evidence, reason)),
                 }
             }
         }
+        let mut rules = scope.rules().iter();
+        let must_be_logged = rules.any(|rule| matches!(rule, Rule::Log(_)));
+        let statements = self.those_in_time(signed, must_be_logged, &mut ignored);
         let hearing = Hearing::new(self, case, statements, circumstances.now);
         let mut results = Vec::new();
         let mut exceptions = Vec::new();
@@ -225,13 +225,14 @@ impl Policy {
         registry::hear(attached, key, manifest)
     }
 
+    /// A statement whose signature holds, and where this copy of it is proven to stand. Whether its key counts is not
+    /// asked here: that depends on every other copy.
     fn verify<'a>(
         &'a self,
         attached: &'a Attached,
         predicate_types: &[&str],
         manifest: &Digest,
-        must_be_logged: bool,
-    ) -> Result<Counted<'a>, String> {
+    ) -> Result<(Counted<'a>, Placed), String> {
         let bundle = &attached.bundle;
         let keys = self
             .identities()
@@ -250,23 +251,18 @@ impl Policy {
         for (identity, key) in keys.filter(|(_, key)| bundle.may_be_by(&key.public)) {
             match bundle.envelope().verify(&key.public) {
                 Ok(envelope) => {
-                    let said = Digest::sha256(envelope.payload());
-                    let placed = position::of(attached, manifest, &key.public, self.log_trust());
                     let statement = VerifiedStatement::check(&envelope, predicate_types, manifest)
-                        .map_err(|error| error.to_string())
-                        .and_then(|statement| {
-                            self.in_time(key, &placed, &statement, must_be_logged)?;
-                            Ok(statement)
-                        })
-                        .map_err(|error| format!("signed by {}, but {error}", identity.name))?;
-                    return Ok(Counted {
+                        .map_err(|error| signed_but(identity, &error))?;
+                    let placed = position::of(attached, manifest, &key.public, self.log_trust());
+                    let counted = Counted {
                         evidence: attached.evidence,
-                        said,
+                        said: Digest::sha256(envelope.payload()),
                         identity,
                         key,
                         statement,
-                        log: placed.position,
-                    });
+                        log: None,
+                    };
+                    return Ok((counted, placed));
                 }
                 Err(error) if bundle.key_choice() != KeyChoice::Any => {
                     failure = format!("it names a key of {}, but {error}", identity.name);
@@ -281,12 +277,44 @@ impl Policy {
         Err(failure)
     }
 
+    /// Those by keys that counted when they were said. Whoever attaches the same once more says nothing later, so what
+    /// a key has signed stands where the first copy of it does: otherwise whoever may push could have it logged anew, and
+    /// it would lie behind the key's beginning. Another key of the same identity lends no place: whoever stole one could
+    /// say with its roles what the other had said before.
+    fn those_in_time<'a>(
+        &self,
+        mut signed: Vec<(Counted<'a>, Placed)>,
+        must_be_logged: bool,
+        ignored: &mut Vec<Ignored>,
+    ) -> Vec<Counted<'a>> {
+        let words = |counted: &Counted<'_>| (*counted.key.id(), counted.said);
+        let copies = signed.iter();
+        let places = copies.map(|(counted, placed)| (words(counted), placed.position.as_ref()));
+        let first = position::firsts(self.log_trust(), places);
+        for (counted, placed) in &mut signed {
+            placed.position = first.get(&words(counted)).cloned();
+        }
+        let mut statements = Vec::new();
+        for (mut counted, placed) in signed {
+            match self.in_time(&counted, &placed, must_be_logged) {
+                Ok(()) => {
+                    counted.log = placed.position;
+                    statements.push(counted);
+                }
+                Err(reason) => {
+                    let reason = signed_but(counted.identity, &reason);
+                    ignored.push(Ignored::new(counted.evidence, reason));
+                }
+            }
+        }
+        statements
+    }
+
     /// Whether the key counted when the statement was logged, and whether it had to be.
     fn in_time(
         &self,
-        key: &Key,
+        counted: &Counted<'_>,
         placed: &Placed,
-        statement: &VerifiedStatement,
         must_be_logged: bool,
     ) -> Result<(), String> {
         // Limits of keys are indexes of the first log; those of another say nothing about them.
@@ -297,10 +325,11 @@ impl Policy {
         let is_first =
             |position: &&LogPosition| first.is_some_and(|log| log.key.name() == position.origin);
         let log = placed.position.as_ref();
-        key.admits(log.filter(is_first).map(|position| position.index))
-            .map_err(|reason| format!("{reason}{}", placed.because()))?;
+        let index = log.filter(is_first).map(|position| position.index);
+        let admitted = counted.key.admits(index);
+        admitted.map_err(|reason| format!("{reason}{}", placed.because()))?;
         // Whoever stops a release need not wait for a log.
-        let stops = [REJECTION, REVOCATION, INCIDENT].contains(&statement.predicate_type());
+        let stops = [REJECTION, REVOCATION, INCIDENT].contains(&counted.statement.predicate_type());
         if must_be_logged && log.is_none() && !stops {
             return Err(format!(
                 "nothing proves that it is in a log that the policy trusts{}",
@@ -309,4 +338,8 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+fn signed_but(identity: &Identity, problem: &dyn Display) -> String {
+    format!("signed by {}, but {problem}", identity.name)
 }

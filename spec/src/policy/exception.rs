@@ -3,7 +3,7 @@
 
 use super::hearing::{Counted, Hearing};
 use super::lifecycle::{EXCEPTION, Exception};
-use super::rule::{RuleResult, join};
+use super::rule::{Rule, RuleResult, join};
 use super::{Circumstances, ExceptionUse};
 use crate::digest::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,10 @@ pub(super) fn waive(
     circumstances: &Circumstances,
     result: &mut RuleResult,
 ) -> Option<ExceptionUse> {
+    // Documents that were signed before this was refused may have one.
+    if !Rule::is_waivable(&result.rule) {
+        return None;
+    }
     let repo = hearing.case.repository();
     let mut problems = Vec::new();
     for exception in hearing.policy.exceptions() {

@@ -1,6 +1,6 @@
 //! A policy in plain words.
 
-use super::rule::join;
+use super::rule::{Rule, join};
 use super::scope::TagRule;
 use super::{Edition, Policy};
 use crate::name::RepoName;
@@ -39,10 +39,14 @@ impl Policy {
                 rule.name()
             ));
         }
-        if let Some(exceptions) = scope.exceptions() {
+        let can_be_waived = |rule: &&String| Rule::is_waivable(rule);
+        if let Some(exceptions) = scope.exceptions()
+            && exceptions.rules.iter().any(|rule| can_be_waived(&rule))
+        {
+            let rules = exceptions.rules.iter().filter(can_be_waived);
             lines.push(format!(
                 "the rules {} can be waived for at most {} days by {} different people with role \"{}\", none of them the builder",
-                join(&exceptions.rules, "and"),
+                join(rules, "and"),
                 exceptions.max_days,
                 exceptions.threshold,
                 exceptions.role
@@ -52,7 +56,8 @@ impl Policy {
             let covered = scope
                 .rules()
                 .iter()
-                .any(|rule| exception.covers(repo, rule.name()));
+                .map(Rule::name)
+                .any(|rule| Rule::is_waivable(rule) && exception.covers(repo, rule));
             if covered {
                 lines.push(format!(
                     "rule {} is waived until {} for {} manifests ({}; {}; approved by {})",

@@ -3,7 +3,7 @@
 use super::evidence::Case;
 use super::identity::{Identity, Key};
 use super::lifecycle::{self, Binding};
-use super::position::LogPosition;
+use super::position::{self, LogPosition};
 use super::rule::{Approvals, Binds, Rule};
 use super::{Policy, Scope, Time};
 use crate::digest::Digest;
@@ -39,29 +39,13 @@ impl Counted<'_> {
 /// Whoever attaches a statement once more says nothing anew: all copies of what one identity said stand where
 /// the first of them is proven to, in the first log of the policy that has any. Otherwise whoever may push
 /// could have an old approval logged after the rejection that followed it.
-fn first_said(policy: &Policy, statements: &mut [Counted<'_>]) {
-    let rank = |position: &LogPosition| {
-        let is_its = |trust: &crate::log::LogTrust| {
-            let mut logs = trust.logs().iter();
-            logs.any(|log| log.key.name() == position.origin)
-        };
-        let place = policy.log_trust().iter().position(is_its);
-        (place.unwrap_or(usize::MAX), position.index)
-    };
-    let mut first: BTreeMap<(&str, Digest), LogPosition> = BTreeMap::new();
-    for counted in statements.iter() {
-        let Some(position) = &counted.log else {
-            continue;
-        };
-        let words = (counted.identity.name.as_str(), counted.said);
-        let earliest = first.entry(words).or_insert_with(|| position.clone());
-        if rank(position) < rank(earliest) {
-            *earliest = position.clone();
-        }
-    }
+fn first_said<'a>(policy: &Policy, statements: &mut [Counted<'a>]) {
+    let words = |counted: &Counted<'a>| (counted.identity.name.as_str(), counted.said);
+    let copies = statements.iter();
+    let places = copies.map(|counted| (words(counted), counted.log.as_ref()));
+    let first = position::firsts(policy.log_trust(), places);
     for counted in statements.iter_mut() {
-        let words = (counted.identity.name.as_str(), counted.said);
-        counted.log = first.get(&words).cloned();
+        counted.log = first.get(&words(counted)).cloned();
     }
 }
 

@@ -1,8 +1,8 @@
 //! Lint: what a policy's author probably did not mean, though it can be read.
 
-use super::rule::Rule;
+use super::rule::{Rule, not_waivable};
 use super::scope::{Scope, TagRule};
-use super::{Edition, Policy, Time};
+use super::{Edition, Policy, PolicyError, Time};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -39,12 +39,31 @@ impl Policy {
         self.lint_people(&mut say);
         self.lint_scopes(&mut say);
         for exception in self.exceptions() {
+            let place = format!("exception {}", exception.id);
             if now >= exception.expires {
                 let text = format!("it expired at {}: remove it", exception.expires);
-                say(&format!("exception {}", exception.id), text);
+                say(&place, text);
+            }
+            if !Rule::is_waivable(&exception.rule) {
+                say(&place, not_waivable(&exception.rule));
             }
         }
         findings
+    }
+
+    /// Refuses what no new document may say, though it is read, without effect, where it was signed before: an exception
+    /// from a rule that cannot be waived. For whoever signs a document, or is handed one to put it in force.
+    ///
+    /// # Errors
+    /// Names the rule.
+    pub fn check_new(&self) -> Result<(), PolicyError> {
+        let allowed = self.scopes().iter().filter_map(Scope::exceptions);
+        let allowed = allowed.flat_map(|exceptions| &exceptions.rules);
+        let made = self.exceptions().iter().map(|exception| &exception.rule);
+        match allowed.chain(made).find(|rule| !Rule::is_waivable(rule)) {
+            Some(rule) => Err(PolicyError::nowhere(not_waivable(rule))),
+            None => Ok(()),
+        }
     }
 
     fn lint_validity(&self, now: Time, say: &mut impl FnMut(&str, String)) {
@@ -164,6 +183,11 @@ impl Policy {
                 .map(|glob| glob.as_str())
                 .collect();
             let place = format!("scope {}", patterns.join(", "));
+            let allowed = scope.exceptions().map(|exceptions| &exceptions.rules);
+            let mut allowed = allowed.into_iter().flatten();
+            if let Some(rule) = allowed.find(|rule| !Rule::is_waivable(rule)) {
+                say(&place, not_waivable(rule));
+            }
             let has = |wanted: fn(&Rule) -> bool| scope.rules().iter().any(wanted);
             let has_provenance = has(|rule| matches!(rule, Rule::Provenance(_)));
             if scope.rules().is_empty() && patterns.contains(&"**") {

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::key::PublicKey;
 use crate::log::{Entry, LogError, LogProof, LogTrust, LoggedEvidence, TlogEntry};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A proven place in a log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -96,6 +97,33 @@ pub(super) fn of(
         position: found.into_iter().min_by_key(|position| position.index),
         problem,
     }
+}
+
+/// The first place that is proven for each of what was said: in the log that stands first in the policy, and there the
+/// lowest.
+pub(super) fn firsts<'p, Words: Ord>(
+    logs: &[LogTrust],
+    places: impl IntoIterator<Item = (Words, Option<&'p LogPosition>)>,
+) -> BTreeMap<Words, LogPosition> {
+    let rank = |position: &LogPosition| {
+        let is_its = |trust: &LogTrust| {
+            let mut logs = trust.logs().iter();
+            logs.any(|log| log.key.name() == position.origin)
+        };
+        let place = logs.iter().position(is_its);
+        (place.unwrap_or(usize::MAX), position.index)
+    };
+    let mut first: BTreeMap<Words, LogPosition> = BTreeMap::new();
+    for (words, place) in places {
+        let Some(place) = place else {
+            continue;
+        };
+        let earliest = first.entry(words).or_insert_with(|| place.clone());
+        if rank(place) < rank(earliest) {
+            *earliest = place.clone();
+        }
+    }
+    first
 }
 
 fn position(evidence: &LoggedEvidence) -> LogPosition {

@@ -180,6 +180,11 @@ impl<'a> Source<'a> {
         Ok((source, root))
     }
 
+    /// Whether somebody wrote this text, and can change it: not where it is the form that is signed.
+    pub(super) fn is_written(self) -> bool {
+        self.0.is_some()
+    }
+
     /// A JSON document as a tree.
     pub(super) fn json(value: &Json) -> (Source<'static>, Node) {
         (Source(None), Node::from_json(value))

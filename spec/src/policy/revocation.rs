@@ -7,7 +7,6 @@
 
 use super::Policy;
 use super::evidence::Evidence;
-use super::identity::Status;
 use super::lifecycle::REVOCATION;
 use crate::digest::Digest;
 use crate::statement::VerifiedStatement;
@@ -20,8 +19,9 @@ pub struct Revocation {
     pub subject: Digest,
     /// The name of the words.
     pub word: Digest,
-    /// Whether the key is neither retired nor revoked. The words of another count only where a log holds them.
-    pub by_active_key: bool,
+    /// Whether the key counts without a log. The words of one that is retired or revoked, or whose beginning lies ahead,
+    /// count only where a log holds them at the right place.
+    pub counts_unlogged: bool,
 }
 
 impl Policy {
@@ -48,7 +48,7 @@ impl Policy {
         Some(Revocation {
             subject: subject.digest,
             word: Digest::sha256(name.as_bytes()),
-            by_active_key: key.status == Status::Active,
+            counts_unlogged: key.counts_unlogged(),
         })
     }
 }
@@ -68,11 +68,12 @@ mod tests {
         let line = |seed: u8| ed25519(seed).public_key().to_openssh();
         let text = format!(
             "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2100-01-01T00:00:00Z\"\n[roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
-             [[identity]]\nname = \"sam\"\nroles = [\"security\"]\nkeys = [\"{}\", {{ key = \"{}\", status = \"retired\", valid_until_index = 9 }}]\n\
+             [[identity]]\nname = \"sam\"\nroles = [\"security\"]\nkeys = [\"{}\", {{ key = \"{}\", status = \"retired\", valid_until_index = 9 }}, {{ key = \"{}\", valid_from_index = 9 }}]\n\
              [[identity]]\nname = \"eva\"\nroles = [\"evaluator\"]\nkeys = [\"{}\"]\n",
             line(1),
             line(2),
             line(3),
+            line(6),
             line(4)
         );
         Policy::parse(&text).unwrap()
@@ -98,8 +99,12 @@ mod tests {
         let (words, subject) = (revoke("leaked"), manifest().descriptor());
         let found = heard(&words, &ed25519(2), &subject).unwrap();
         assert_eq!(found.subject, *manifest().digest());
-        assert!(found.by_active_key);
-        assert!(!heard(&words, &ed25519(3), &subject).unwrap().by_active_key);
+        assert!(found.counts_unlogged);
+        // Of a key that is retired, and of one whose beginning lies ahead.
+        for seed in [3, 6] {
+            let found = heard(&words, &ed25519(seed), &subject).unwrap();
+            assert!(!found.counts_unlogged, "{seed}");
+        }
         // Another role, nobody of the policy, a root.
         for seed in [4, 5, 1] {
             assert_eq!(heard(&words, &ed25519(seed), &subject), None, "{seed}");

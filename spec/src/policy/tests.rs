@@ -343,3 +343,54 @@ proptest! {
         prop_assert_eq!(policy.judge(&repo("models/x"), &case, &now()).is_ok(), changed == good);
     }
 }
+
+/// Before it was refused, an exception from rule `log` could be signed; what is stored and kept is read again.
+#[test]
+fn an_exception_that_has_no_effect_is_read_where_it_was_signed() {
+    let line = |seed: u8| ed25519(seed).public_key().to_openssh();
+    let text = format!(
+        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2100-01-01T00:00:00Z\"\n[roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+         [[identity]]\nname = \"bob\"\nroles = [\"governance\"]\nkeys = [\"{}\"]\n\
+         [[log]]\nvkey = \"{}\"\n\
+         [[scope]]\nrepositories = [\"models/**\"]\n[[scope.require]]\nrule = \"log\"\n\
+         [scope.exceptions]\nrules = [\"bom\"]\nrole = \"governance\"\n\
+         [[exception]]\nid = \"E\"\nrepositories = [\"models/**\"]\nrule = \"bom\"\nreason = \"r\"\nticket = \"t\"\n\
+         approved_by = [\"bob\"]\nexpires = \"2099-01-01T00:00:00Z\"\nmax_uses = 9\n",
+        line(1),
+        line(2),
+        crate::log::tests::log_key()
+    );
+    assert!(Policy::parse(&text.replace("\"bom\"", "\"log\"")).is_err());
+    let written = Policy::parse(&text).unwrap();
+    assert_eq!(written.check_new(), Ok(()));
+    let json = String::from_utf8(written.to_canonical_json()).unwrap();
+    let json = json.replace("\"bom\"", "\"log\"");
+    let policy = Policy::parse_canonical(json.as_bytes()).unwrap();
+    let mut envelope = PolicyEnvelope::of(&policy).unwrap();
+    envelope.sign(&ed25519(1)).unwrap();
+    let envelope = PolicyEnvelope::parse(&envelope.to_bytes()).unwrap();
+    assert!(SignedPolicy::first(envelope).is_ok());
+
+    let refused = policy.check_new().unwrap_err().to_string();
+    assert!(
+        refused.contains("rule \"log\" cannot be waived"),
+        "{refused}"
+    );
+    let findings = policy.lint(now().now);
+    let told = |place: &str| {
+        let mut findings = findings.iter();
+        findings.any(|it| it.place == place && it.text.contains("cannot be waived"))
+    };
+    assert!(
+        told("scope models/**") && told("exception E"),
+        "{findings:?}"
+    );
+    let explained = policy.explain(&repo("models/x")).join("\n");
+    assert!(!explained.contains("waived"), "{explained}");
+    let case = case_with(&[]);
+    let denial = policy.judge(&repo("models/x"), &case, &now()).unwrap_err();
+    assert!(
+        denial.to_string().contains("log: needs a proof"),
+        "{denial}"
+    );
+}

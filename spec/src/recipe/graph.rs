@@ -7,6 +7,7 @@ use super::finding::{Code, Finding, Place};
 use super::measure::{Check, Metric, Test};
 use super::path::RecipePath;
 use super::reader::suggest;
+use super::replication::Replication;
 use super::stage::Stage;
 use super::substitution::placeholders;
 use super::{MAX_PATHS, Recipe};
@@ -197,6 +198,8 @@ fn names(recipe: &Recipe, findings: &mut Vec<Finding>) {
         let known: Vec<&str> = outputs.iter().map(|output| output.as_str()).collect();
         suggest(path, &known)
     };
+    let replicates = recipe.replicates.as_ref();
+    let replication = replicates.map(|known| Replication::of(recipe, &known.stages));
     for metric in &recipe.metrics {
         if recipe.writer_of(metric.from.path.as_str()).is_none() {
             let problem = format!(
@@ -210,7 +213,7 @@ fn names(recipe: &Recipe, findings: &mut Vec<Finding>) {
                 near(metric.from.path.as_str()),
             ));
         }
-        replicates_are_enough(recipe, metric, findings);
+        replicates_are_enough(recipe, replication.as_ref(), metric, findings);
     }
     let stages: Vec<&str> = recipe
         .stages
@@ -269,7 +272,12 @@ fn names(recipe: &Recipe, findings: &mut Vec<Finding>) {
 }
 
 /// A metric that a sample judges needs one: of as many runs as say anything, and each of them a run of its own.
-fn replicates_are_enough(recipe: &Recipe, metric: &Metric, findings: &mut Vec<Finding>) {
+fn replicates_are_enough(
+    recipe: &Recipe,
+    replication: Option<&Replication<'_>>,
+    metric: &Metric,
+    findings: &mut Vec<Finding>,
+) {
     let rule = &metric.rule;
     let method = match (rule.replay.method, rule.regression.method) {
         (ReplayMethod::Interval, _) => "an interval",
@@ -277,15 +285,15 @@ fn replicates_are_enough(recipe: &Recipe, metric: &Metric, findings: &mut Vec<Fi
         _ => return,
     };
     let hint = "add replicates = { seeds = [1, 2, 3, 4, 5], stages = [...] }";
-    let (code, problem, hint) = match &recipe.replicates {
-        Some(known) if known.seeds.len() < MIN_BASELINE_REPLICATES => {
+    let (code, problem, hint) = match recipe.replicates.as_ref().zip(replication) {
+        Some((known, _)) if known.seeds.len() < MIN_BASELINE_REPLICATES => {
             let seeds = known.seeds.len();
             let problem =
                 format!("{seeds} replicates are too few: {MIN_BASELINE_REPLICATES} are needed");
             (Code::WrongValue, problem, hint)
         }
-        Some(known) => {
-            let Some(stage) = stage_not_replicated(recipe, &known.stages, metric) else {
+        Some((_, replication)) => {
+            let Some(stage) = replication.lacks(metric) else {
                 return;
             };
             let problem = format!(
@@ -306,40 +314,6 @@ fn replicates_are_enough(recipe: &Recipe, metric: &Metric, findings: &mut Vec<Fi
     );
     let hint = Some(hint.to_owned());
     findings.push(Finding::new(code, metric.place, problem, hint));
-}
-
-/// The first stage that would have to be among `replicated` for runs of these to measure a metric anew: the one that
-/// writes it, and every one between that and one of them. `None` if each of them is.
-pub(super) fn stage_not_replicated<'a>(
-    recipe: &'a Recipe,
-    replicated: &[String],
-    metric: &Metric,
-) -> Option<&'a Stage> {
-    let stages = &recipe.stages;
-    let writer = recipe.writer_of(metric.from.path.as_str())?;
-    let last = stages.iter().position(|stage| stage.name == writer.name)?;
-    let waits: Vec<Vec<usize>> = stages
-        .iter()
-        .map(|stage| dependencies(stages, stage))
-        .collect();
-    // Each stands after those that it reads from, so one look at each is enough, in both directions.
-    let mut changes = vec![false; stages.len()];
-    for (index, earlier) in waits.iter().enumerate() {
-        let is_named = replicated.contains(&stages[index].name);
-        changes[index] = is_named || earlier.iter().any(|other| changes[*other]);
-    }
-    let mut counts = vec![false; stages.len()];
-    counts[last] = true;
-    for (index, earlier) in waits.iter().enumerate().rev() {
-        if counts[index] {
-            for other in earlier {
-                counts[*other] = true;
-            }
-        }
-    }
-    let is_due = |index: &usize| counts[*index] && (changes[*index] || *index == last);
-    let mut due = (0..stages.len()).filter(is_due).map(|index| &stages[index]);
-    due.find(|stage| !replicated.contains(&stage.name))
 }
 
 /// What a test is held against has to be the baseline's. What a stage writes is this run's own, also in a replay.

@@ -5,7 +5,7 @@
 //! | `finding` | codes, places, what is wrong and what to do |
 //! | `reader`, `words`, `quantity`, `path`, `pattern` | TOML into values, each with its place |
 //! | `conditions`, `stage`, `measure` | the sections of `recipe.toml` |
-//! | `graph`, `pins`, `lint` | what has to hold between sections; what counts as pinned; warnings |
+//! | `graph`, `replication`, `pins`, `lint` | what has to hold between sections; what counts as pinned; warnings |
 //! | `params`, `substitution`, `key` | what a stage is given, and the key that says whether it changed |
 //! | `lock`, `listing` | `recipe.lock`, digests of directories |
 //!
@@ -27,6 +27,7 @@ mod pattern;
 mod pins;
 mod quantity;
 mod reader;
+mod replication;
 mod stage;
 mod substitution;
 mod words;
@@ -59,6 +60,7 @@ pub(crate) use lock::tests::document as lock_fixture;
 use crate::compare::{ArtifactRule, Class, Purpose};
 use crate::digest::Digest;
 use reader::{Fields, Source, shorten};
+use replication::Replication;
 
 /// The name of a recipe in a project and in a bundle.
 pub const RECIPE_FILE: &str = "recipe.toml";
@@ -235,13 +237,16 @@ impl Recipe {
         self.replicates.as_ref()
     }
 
-    /// Whether runs with several seeds measure a metric anew, each of them. Where they do not run the stage that
-    /// writes it, or one between that and a stage that they run, its value is that of the one run.
-    pub fn replicates_measure(&self, metric: &Metric) -> bool {
-        let replicates = self.replicates.as_ref();
-        replicates.is_some_and(|replicates| {
-            graph::stage_not_replicated(self, &replicates.stages, metric).is_none()
-        })
+    /// The metrics that runs with several seeds measure anew, each of them. Where they do not run the stage that
+    /// writes one, or one between that and a stage that they run, its value is that of the one run.
+    pub fn replicated_metrics(&self) -> Vec<&Metric> {
+        let Some(replicates) = &self.replicates else {
+            return Vec::new();
+        };
+        let replication = Replication::of(self, &replicates.stages);
+        let metrics = self.metrics.iter();
+        let is_measured = |metric: &&Metric| replication.lacks(metric).is_none();
+        metrics.filter(is_measured).collect()
     }
 
     /// Where parameters come from.

@@ -376,9 +376,38 @@ fn replicates_run_what_a_sample_is_made_of() {
     // A metric of one value may stand beside: it gets no sample, and needs none.
     let beside = format!("replicates = {{ seeds = [1], stages = [\"prepare\"] }}\n{SMALL}");
     let recipe = Recipe::parse(&beside).unwrap();
-    assert!(!recipe.replicates_measure(&recipe.metrics()[0]));
+    assert!(recipe.replicated_metrics().is_empty());
     let recipe = Recipe::parse(SMALL).unwrap();
-    assert!(!recipe.replicates_measure(&recipe.metrics()[0]));
+    assert!(recipe.replicated_metrics().is_empty());
+}
+
+/// Whoever packs a bundle writes its recipe, and its reader must not be kept busy by it.
+#[test]
+fn of_many_stages_and_metrics_the_graph_is_looked_at_once() {
+    let mut text = String::from(
+        "recipe = { version = 1, name = \"many\" }\nenvironment = { kind = \"host\" }\n\
+         replicates = { seeds = [1, 2, 3, 4, 5], stages = [\"s899\"] }\n",
+    );
+    for stage in 0..900 {
+        let reads = match stage {
+            0 => String::new(),
+            _ => format!("in = [\"o{}\"]\n", stage - 1),
+        };
+        text += &format!(
+            "[stage.s{stage}]\nkind = \"other\"\nrun = [\"x\"]\n{reads}out = [\"o{stage}\"]\n"
+        );
+    }
+    for metric in 0..8000 {
+        text += &format!(
+            "[metric.m{metric}]\nfrom = \"o899#/m{metric}\"\nreplay = {{ method = \"tost\", margin = 0.01 }}\n"
+        );
+    }
+    let began = std::time::Instant::now();
+    let recipe = Recipe::parse(&text).unwrap();
+    assert_eq!(recipe.replicated_metrics().len(), 8000);
+    // Looking at it once for each metric takes minutes.
+    let took = began.elapsed();
+    assert!(took.as_secs() < 30, "{took:?}");
 }
 
 #[test]

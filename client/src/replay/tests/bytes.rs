@@ -156,7 +156,7 @@ fn only_a_bundle_that_contradicts_itself_is_called_damaged() {
         laboratory.edit(path, from, to);
         assert!(halt_of(&laboratory, true).about_bundle, "{path}");
     }
-    // What a later version has written is none of its faults.
+    // What another version has written is none of its faults.
     let laboratory = Laboratory::new();
     let schema = sealstone_spec::recipe::LOCK_SCHEMA;
     laboratory.edit("recipe.lock", schema, "sealstone-lock/v99");

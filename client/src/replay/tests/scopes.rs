@@ -86,6 +86,32 @@ fn a_scope_in_which_the_recipe_has_nothing_shows_nothing() {
     }
 }
 
+#[test]
+fn an_evaluation_leaves_a_file_open_that_holds_a_metric_of_many_runs() {
+    let recipe = RECIPE
+        .replace("class = \"bit_exact\", seed", "class = \"numeric\", seed")
+        .replace(
+            "isolation = {",
+            "replicates = { seeds = [7, 8, 9, 10, 11], stages = [\"train\", \"evaluate\"] }\nisolation = {",
+        )
+        .replacen(
+            "replay = { abs = 1e-6 }",
+            "replay = { method = \"tost\", margin = 0.005 }",
+            1,
+        );
+    let laboratory = Laboratory::with(&recipe, &[]);
+    let evaluated = || laboratory.replay(|trial| trial.scope = Some(ReplayScope::Eval));
+    let report = evaluated();
+    expect_warnings(&report);
+    told(&report, "metric", "loss");
+    // The other one in the file holds, and says nothing of this.
+    laboratory.edit("src/evaluate.py", "\"loss\": loss,", "\"loss\": loss + 1,");
+    let report = evaluated();
+    expect(&report, Verdict::Inconclusive, 5, None, None, None);
+    let reason = told(&report, "artifact", "metrics.json");
+    assert_eq!(reason.verdict, Verdict::Inconclusive);
+}
+
 const ANSWER: &str = r#"
 import csv, json, os
 m = json.load(open("model/weights.json"))

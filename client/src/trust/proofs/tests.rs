@@ -167,11 +167,11 @@ async fn a_fork_of_what_is_kept_of_the_log_is_noticed_without_it() {
     world.judged(&longer).unwrap();
 }
 
-/// A layout beside whose records somebody has attached more than anybody reads.
+/// A place that lists so many more records than it has, and is no layout to whoever asks.
 #[derive(Debug)]
-struct Flooded<'l>(&'l LayoutStore);
+struct Listing<'l>(&'l LayoutStore, usize);
 
-impl Store for Flooded<'_> {
+impl Store for Listing<'_> {
     fn place(&self) -> String {
         Store::place(self.0)
     }
@@ -220,7 +220,7 @@ impl Store for Flooded<'_> {
                     let digest = Digest::sha256(number.to_string().as_bytes());
                     Descriptor::new(media::OCI_MANIFEST, digest, 1)
                 };
-                listed.extend((0..MAX_RECORDS).map(more));
+                listed.extend((0..self.1).map(more));
             }
             Ok(listed)
         })
@@ -234,7 +234,7 @@ impl Store for Flooded<'_> {
 #[tokio::test]
 async fn more_records_than_are_read_refuse() {
     let world = World::new().await;
-    let store = Flooded(&world.layout);
+    let store = Listing(&world.layout, MAX_RECORDS);
     let policy = world.policy();
     let found = evidence_against(&store, &world.manifest, &policy, None, None);
     let found = found.await.unwrap();
@@ -250,6 +250,37 @@ async fn more_records_than_are_read_refuse() {
     let error = error.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Refused);
     assert!(error.to_string().contains("more records"), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_that_is_lost_or_damaged_refuses_like_a_statement() {
+    let world = World::new().await;
+    let own = world.evidence(None).await.unwrap();
+    let content = own.proofs[0].1.to_string().into_bytes();
+    let blob = |bytes: &[u8]| {
+        let blobs = world.directory.path().join("out/blobs/sha256");
+        blobs.join(Digest::sha256(bytes).hex())
+    };
+    let refused = async || {
+        let found = world.evidence(None).await.unwrap();
+        assert_eq!((found.proofs.len(), found.unread.len()), (0, 1));
+        let error = world.judged(&found).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Refused);
+    };
+    fs::remove_file(blob(&content)).unwrap();
+    refused().await;
+    fs::write(blob(&content), vec![b'x'; content.len()]).unwrap();
+    refused().await;
+    fs::write(blob(&content), &content).unwrap();
+    world.judged(&world.evidence(None).await.unwrap()).unwrap();
+
+    // At a registry a record may have been deleted since it was listed.
+    let store = Listing(&world.layout, 1);
+    let policy = world.policy();
+    let found = evidence_against(&store, &world.manifest, &policy, None, None);
+    let found = found.await.unwrap();
+    assert_eq!(found.unread, Vec::new());
+    world.judged(&found).unwrap();
 }
 
 #[tokio::test]

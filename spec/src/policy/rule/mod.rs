@@ -232,6 +232,13 @@ pub(super) fn read<'a>(
     }
 }
 
+/// Why there is no exception from the rule of this name.
+pub(super) fn not_waivable(name: &str) -> String {
+    format!(
+        "rule \"{name}\" cannot be waived: what is in no log counts for no rule, so an exception from it has no effect"
+    )
+}
+
 /// "a, b and c".
 pub(super) fn join<T: AsRef<str>>(items: impl IntoIterator<Item = T>, word: &str) -> String {
     let items: Vec<T> = items.into_iter().collect();

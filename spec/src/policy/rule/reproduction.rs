@@ -200,6 +200,12 @@ impl Reproduction {
             Some(class) => return Err(format!("has class {class} only")),
             None => return Err("compared nothing".to_owned()),
         }
+        if measured_baseline(report) {
+            return Err(format!(
+                "has class {} by metrics of the baseline's own files: it ran stages on recorded inputs",
+                Class::Statistical
+            ));
+        }
         let due = self.isolation.min(Isolation::I4);
         match report.isolation.achieved {
             Some(isolation) if isolation >= due => {}
@@ -276,10 +282,17 @@ fn waived(report: &Report) -> Option<&'static str> {
     WAIVED.into_iter().find(is_there)
 }
 
+/// Whether what a report has reached rests on metrics that were measured with files of the baseline. A stage that is the
+/// same on recorded inputs is the same in a chain of such; one whose metrics hold on them shows nothing about the files
+/// that others made.
+fn measured_baseline(report: &Report) -> bool {
+    !report.mode.chained && report.class.achieved == Some(Class::Statistical)
+}
+
 /// Whether a report is one that can count: neither a divergence is taken back nor an approval left alive by
 /// one that nobody would count.
 fn vouches(report: &Report) -> bool {
-    has_reproduced(report) && waived(report).is_none()
+    has_reproduced(report) && waived(report).is_none() && !measured_baseline(report)
 }
 
 /// Whether a report only confirms.

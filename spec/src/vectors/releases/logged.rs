@@ -344,6 +344,14 @@ fn logs_and_witnesses() -> Vec<InLog> {
     let by_alice = signature(alice());
     let by_retired = signature(ed25519(13));
     let by_later = signature(ed25519(15));
+    let later_again = replayed(&by_later);
+    // The first key of alice is for something else.
+    let key = alice().public_key().to_openssh();
+    let one_approves = two_logs.replace(
+        &format!("keys = [\"{key}\", "),
+        &format!("keys = [{{ key = \"{key}\", roles = [\"approver\"] }}, "),
+    );
+    assert_ne!(one_approves, two_logs);
     let seen_by = |name, quorum, witnesses: &[u8], expected| InLog {
         name,
         policy: witnessed(quorum),
@@ -425,6 +433,24 @@ fn logs_and_witnesses() -> Vec<InLog> {
             vec![proof(&by_later, 5, &[])],
             Admitted,
         ),
+        InLog {
+            name: "a key before its first index, and the same attached once more behind it",
+            policy: two_logs.clone(),
+            items: vec![
+                (by_later.clone(), vec![proof(&by_later, 4, &[])]),
+                (later_again.clone(), vec![proof(&later_again, 9, &[])]),
+            ],
+            expected: Denied("the key counts from log index 5 on, and this was logged at 4"),
+        },
+        InLog {
+            name: "a retired key after its end, with what another key of the same person had said before",
+            policy: one_approves,
+            items: vec![
+                (by_alice.clone(), vec![proof(&by_alice, 4, &[])]),
+                (by_retired.clone(), vec![proof(&by_retired, 12, &[])]),
+            ],
+            expected: Denied("retired from log index 10 on, and this was logged at 12"),
+        },
         in_two(
             "a key with a first index, in the second log only",
             &by_later,

@@ -1,6 +1,6 @@
 //! Rules that ask what was said: another builder, a suite that failed, a reproduction that does not count.
 
-use super::people::{ci, evaluator};
+use super::people::{changed_policy, ci, evaluator};
 use super::release::{
     REPORT, bom, by, good, provenance, report, reproduction, said, tests, waived,
 };
@@ -102,6 +102,21 @@ pub(super) fn rows() -> Vec<Row> {
             ),
             Denied("has class statistical only"),
         ),
+        Row {
+            policy: changed_policy("class = \"numeric\"", "class = \"statistical\""),
+            ..row(
+                "reproduced by metrics of the baseline's own files",
+                good().replaced(
+                    "reproduction",
+                    reproduction({
+                        let mut alone = report("REPRODUCED", "statistical", "I4", late);
+                        alone["mode"] = json!({"chained": false, "isolated": true, "runs": 1});
+                        alone
+                    }),
+                ),
+                Denied("has class statistical by metrics of the baseline's own files"),
+            )
+        },
         row(
             "reproduced without isolation",
             good().replaced(
