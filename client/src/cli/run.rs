@@ -120,6 +120,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         project.root(),
         &connect,
         &transfer,
+        None,
     ))
     .await?;
     let ran = tokio::task::spawn_blocking(move || run_blocking(args, &project, &output))

@@ -18,6 +18,7 @@ use sealstone::releases::{DataAt, place_data};
 use sealstone::replay::{Halt, Project, ProjectError, Settings, halted, record_incident};
 use sealstone::report::{Surroundings, terminal};
 use sealstone::runner::Choice;
+use sealstone::store::Location;
 use sealstone::{Error, Outcome, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::Isolation;
@@ -273,13 +274,20 @@ async fn bring_image(
     args: &Args,
     context: &Context,
     project: &Project,
+    is_project: bool,
 ) -> std::result::Result<(), Halt> {
     if args.scope == ReplayScope::Verify {
         return Ok(());
     }
     let environment = project.recipe().environment();
     let (connect, transfer) = (args.connect.options(), args.transfer.options(context));
-    let fetched = fetch_image(environment, project.root(), &connect, &transfer);
+    // The one that the bundle comes from, if it comes from one: any other was chosen by whoever made the bundle.
+    let asked = match args.target.parse() {
+        Ok(Location::Registry(image)) if !is_project => Some(image.registry),
+        _ => None,
+    };
+    let asked = asked.as_deref();
+    let fetched = fetch_image(environment, project.root(), &connect, &transfer, asked);
     let Err(error) = interruptible(fetched).await else {
         return Ok(());
     };
@@ -391,7 +399,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
             let work = || run_replay(args, context, &project, &settings, space.path());
             let brought =
                 match tokio::task::block_in_place(|| bring_data(args, &project, is_project))? {
-                    Ok(()) => bring_image(args, context, &project).await,
+                    Ok(()) => bring_image(args, context, &project, is_project).await,
                     halt => halt,
                 };
             let replayed = match brought {
