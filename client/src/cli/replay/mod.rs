@@ -161,8 +161,14 @@ pub(crate) struct Args {
     keep: Option<PathBuf>,
 
     /// Post an alert here when the bundle was not reproduced, once for each failure, and when it is again; signed if
-    /// there is a key
-    #[arg(long, value_name = "URL", help_heading = "Alerts")]
+    /// there is a key. An address that is a secret belongs into the variable: stages may see command lines
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SEALSTONE_WEBHOOK",
+        hide_env_values = true,
+        help_heading = "Alerts"
+    )]
     webhook: Option<String>,
 
     /// Write an alert as a file into this directory, once for each failure, whether or not it could be posted; what is
@@ -204,6 +210,13 @@ impl Args {
             ReplayScope::Smoke => Some(self.profile.as_deref().unwrap_or("smoke")),
             _ => None,
         }
+    }
+
+    /// Where alerts are posted. A build server sets the variable to nothing where it has no secret of that name.
+    fn webhook(&self) -> Option<&str> {
+        self.webhook
+            .as_deref()
+            .filter(|address| !address.is_empty())
     }
 
     /// A replay of what can be asked of weights that are there.
@@ -488,7 +501,29 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::{Cli, Command};
     use super::*;
-    use clap::Parser as _;
+    use clap::{CommandFactory as _, Parser as _};
+
+    /// A stage may read the command lines of all processes, and an address to post to is a secret as a rule.
+    #[test]
+    fn an_address_to_post_to_need_not_stand_in_a_command_line() {
+        let command = Cli::command();
+        let replay = command.find_subcommand("replay").unwrap();
+        let mut arguments = replay.get_arguments();
+        let webhook = arguments.find(|argument| argument.get_id() == "webhook");
+        let webhook = webhook.unwrap();
+        assert_eq!(webhook.get_env().unwrap(), "SEALSTONE_WEBHOOK");
+        assert!(webhook.is_hide_env_values_set());
+        for (given, due) in [
+            ("", None),
+            ("https://h.example/x", Some("https://h.example/x")),
+        ] {
+            let parsed = Cli::try_parse_from(["sealstone", "replay", "m", "--webhook", given]);
+            let Command::Replay(args) = parsed.unwrap().command else {
+                panic!("another command");
+            };
+            assert_eq!(args.webhook(), due);
+        }
+    }
 
     #[test]
     fn testing_is_a_replay_that_trains_nothing() {
