@@ -206,6 +206,29 @@ fn a_write_outside_fails() {
     });
 }
 
+/// By its name, and by opening it to read: Landlock saw neither before its third version.
+#[test]
+fn no_file_outside_is_cut() {
+    let cut =
+        r#"perl -e 'use Fcntl; truncate("PATH", 0); sysopen(F, "PATH", O_RDONLY | O_TRUNC)'; true"#;
+    each(Isolation::I3, |runner, ground| {
+        fs::create_dir(ground.at("shelf")).unwrap();
+        let others = ["beside/kept", "base/undeclared.csv", "shelf/kept"];
+        for path in others {
+            fs::write(ground.at(path), "whole").unwrap();
+            let script = cut.replace("PATH", &format!("ROOT/{path}"));
+            let mut job = ground.job(&script);
+            // Readable, as what an environment of Python is made of.
+            job.software.read_only.push(ground.at("shelf"));
+            ground.run(runner, &job);
+        }
+        for path in others {
+            let left = fs::read_to_string(ground.at(path)).unwrap();
+            assert_eq!(left, "whole", "{path}");
+        }
+    });
+}
+
 #[test]
 fn an_input_cannot_be_changed_unnoticed() {
     each(Isolation::I1, |runner, ground| {

@@ -10,7 +10,7 @@ use super::settle;
 use super::trace::{Traced, trace};
 use super::watch::{self, SEED, Watched, own_environment};
 use super::{python, write};
-use crate::environment::find_interpreter;
+use crate::environment::{find_interpreter, stated_version};
 use crate::error::{Error, Result};
 use crate::run::write_whole;
 use sealstone_spec::recipe::{RECIPE_FILE, StageKind};
@@ -171,6 +171,7 @@ pub(super) fn python_version(root: &Path) -> Option<String> {
             )
         });
     own.or_else(|| find_interpreter(None).ok().map(|found| found.version))
+        .and_then(|version| stated_version(&version))
 }
 
 fn traced(

@@ -12,6 +12,7 @@ use super::settle;
 use super::trace::{Traced, trace};
 use super::watch::{self, SEED, Watched};
 use super::yaml::{self, list, table, text};
+use crate::environment::stated_version;
 use crate::error::{Error, Result};
 use crate::run::write_whole;
 use sealstone_spec::recipe::StageKind;
@@ -383,7 +384,8 @@ fn environment(
     };
     let python = packages
         .python
-        .clone()
+        .as_deref()
+        .and_then(stated_version)
         .or_else(|| init::python_version(root));
     let requirements = root.join("requirements.txt");
     let refers = packages.lines.iter().any(|line| line.starts_with("-r"));

@@ -36,7 +36,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let case = evidence.case(&repository, &speaker.manifest);
     let time = now();
     let shown = policy.evaluate(&repository, &case, &evidence.circumstances(time));
-    context.output.note(rules_text(&shown));
+    context.output.notes(&rules_text(&shown));
     let who = speaker
         .signers
         .first()

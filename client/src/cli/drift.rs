@@ -125,7 +125,7 @@ async fn of_directory(
         let project = tokio::task::block_in_place(|| Project::open(&directory))?;
         let environment = project.recipe().environment();
         let (connect, transfer) = (args.connect.options(), TransferOptions::default());
-        fetch_image(environment, project.root(), &connect, &transfer).await?;
+        fetch_image(environment, project.root(), &connect, &transfer, None).await?;
     }
     tokio::task::spawn_blocking(move || {
         let project = Project::open(&directory)?;

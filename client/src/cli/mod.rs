@@ -377,8 +377,6 @@ mod templates {
 
     #[test]
     fn build_servers_run_commands_that_exist() {
-        // How a shell writes an argument that is there only where its variable is.
-        let hook = "${SEALSTONE_WEBHOOK:+--webhook \"$SEALSTONE_WEBHOOK\"}";
         for (name, count, replays) in [("github-actions.yaml", 9, 5), ("gitlab-ci.yaml", 9, 5)] {
             let mut found = Vec::new();
             read(name)
@@ -389,10 +387,13 @@ mod templates {
             assert_eq!(found.iter().filter(is_replay).count(), replays, "{name}");
             for line in found {
                 if line.starts_with("sealstone replay ") {
-                    let alerts = format!(" {hook} --alert-dir alerts");
-                    assert!(line.contains(&alerts), "nobody is told: {line}");
+                    assert!(
+                        line.contains(" --alert-dir alerts"),
+                        "nobody is told: {line}"
+                    );
                 }
-                let line = line.replace(hook, "--webhook https://hooks.example/alerts");
+                // Stages may read command lines: what is secret comes by variables and files.
+                assert!(!line.contains("WEBHOOK"), "a secret: {line}");
                 // What a shell does with the answer is no argument.
                 let line = line.split(" > ").next().unwrap_or_default();
                 let words: Vec<String> = line
@@ -401,6 +402,27 @@ mod templates {
                     .collect();
                 parses(&words);
             }
+        }
+    }
+
+    #[test]
+    fn whoever_is_told_is_named_by_a_variable() {
+        let document = &read("github-actions.yaml")[0];
+        let jobs = document["jobs"].as_object().unwrap();
+        let steps = jobs
+            .values()
+            .filter_map(|job| job["steps"].as_array())
+            .flatten();
+        let replays: Vec<&Value> = steps
+            .filter(|step| {
+                let run = step["run"].as_str().unwrap_or_default();
+                run.contains("sealstone replay ")
+            })
+            .collect();
+        assert_eq!(replays.len(), 5);
+        for step in replays {
+            let address = "${{ secrets.SEALSTONE_WEBHOOK }}";
+            assert_eq!(step["env"]["SEALSTONE_WEBHOOK"], address, "{step}");
         }
     }
 

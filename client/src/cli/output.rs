@@ -1,10 +1,12 @@
 //! What is printed and where: results to standard output, notes and failures to standard error.
 //!
-//! Invariant: in JSON, standard output holds one object a line and nothing else.
+//! Invariant: in JSON, standard output holds one object a line and nothing else. Notes and failures may quote others:
+//! no control sequence of theirs reaches a terminal, and no line of theirs a build server.
 
 use super::exit;
 use clap::ValueEnum;
 use sealstone::Error;
+use sealstone::report::as_lines;
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Display;
@@ -61,15 +63,26 @@ impl Output {
         };
     }
 
-    /// Writes a note about what goes on.
+    /// Writes a note about what goes on; lines after the first are taken for somebody else's.
     pub(crate) fn note(&self, text: impl Display) {
+        let text = text.to_string();
+        self.told(&text, &as_lines(&text));
+    }
+
+    /// Writes a note of several lines, each of which begins with words of this program.
+    pub(crate) fn notes(&self, text: &str) {
+        let lines: Vec<String> = text.lines().map(as_lines).collect();
+        self.told(text, &lines.join("\n"));
+    }
+
+    /// `text` for programs, `shown` for people and logs.
+    fn told(&self, text: &str, shown: &str) {
         let _ = match self.format {
             Format::Json => {
-                let line = json!({"event": "note", "message": text.to_string()});
+                let line = json!({"event": "note", "message": text});
                 writeln!(std::io::stderr().lock(), "{line}")
             }
-            Format::Human => writeln!(anstream::stderr().lock(), "{text}"),
-            Format::Plain => writeln!(anstream::StripStream::new(std::io::stderr()), "{text}"),
+            Format::Human | Format::Plain => writeln!(std::io::stderr().lock(), "{shown}"),
         };
     }
 
@@ -82,18 +95,24 @@ impl Output {
             let _ = writeln!(std::io::stderr().lock(), "{line}");
             return;
         }
-        let mut text = format!("\x1b[1;31merror\x1b[0m: {}", error.message());
-        for cause in error.causes() {
-            text.push_str(&format!("\n  because: {cause}"));
-        }
-        for hint in error.hints() {
-            text.push_str(&format!("\n\x1b[1;36mhint\x1b[0m: {hint}"));
-        }
+        let text = failed(error);
         let _ = match self.format {
             Format::Human => writeln!(anstream::stderr().lock(), "{text}"),
             _ => writeln!(anstream::StripStream::new(std::io::stderr()), "{text}"),
         };
     }
+}
+
+/// A failure for people, in colours.
+fn failed(error: &Error) -> String {
+    let mut text = format!("\x1b[1;31merror\x1b[0m: {}", as_lines(error.message()));
+    for cause in error.causes() {
+        text.push_str(&format!("\n  because: {}", as_lines(&cause)));
+    }
+    for hint in error.hints() {
+        text.push_str(&format!("\n\x1b[1;36mhint\x1b[0m: {}", as_lines(hint)));
+    }
+    text
 }
 
 /// A size as people read it: `1.5 MiB`.
@@ -114,6 +133,17 @@ pub(crate) fn readable_size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_quotes_and_is_not_spoken_for() {
+        let error = Error::other("stage \"a\" failed\x1b[2J")
+            .hint("it ended with:\n::error::x\n\x1b]0;t\x07y\nhint: z")
+            .source("one\r::warning::two");
+        let text = failed(&error);
+        let due = "\x1b[1;31merror\x1b[0m: stage \"a\" failed\u{fffd}[2J\n  because: one\u{fffd}::warning::two\n\
+            \x1b[1;36mhint\x1b[0m: it ended with:\n  | ::error::x\n  | \u{fffd}]0;t\u{fffd}y\n  | hint: z";
+        assert_eq!(text, due);
+    }
 
     #[test]
     fn sizes_are_readable() {

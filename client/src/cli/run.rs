@@ -9,6 +9,7 @@ use sealstone::compare::compare_artifact;
 use sealstone::environment::{fetch_image, prepare};
 use sealstone::plan::{Looking, machine};
 use sealstone::recipe::Project;
+use sealstone::report::as_lines;
 use sealstone::run::{self, Ran, RunEvents, RunOptions};
 use sealstone::runner::{Choice, Stream, choose};
 use sealstone::transfer::TransferOptions;
@@ -120,6 +121,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         project.root(),
         &connect,
         &transfer,
+        None,
     ))
     .await?;
     let ran = tokio::task::spawn_blocking(move || run_blocking(args, &project, &output))
@@ -204,7 +206,7 @@ fn report(ran: &Ran, context: &Context) {
         ));
     }
     for (name, test) in &ran.tests {
-        text.push_str(&format!("  test {name:<15} {}\n", test.detail));
+        text.push_str(&format!("  test {name:<15} {}\n", as_lines(&test.detail)));
     }
     match &ran.lock {
         Some(lock) => {

@@ -4,6 +4,7 @@ use super::Context;
 use super::connect::ConnectArgs;
 use super::trust::TrustArgs;
 use sealstone::releases::{DataAt, SealedRelease, absent_data, check_data};
+use sealstone::report::as_lines;
 use sealstone::store::{Location, Store};
 use sealstone::trust::{Evidence, RegistryWord, compare_pulled, evidence_for, expect_name};
 use sealstone::{Error, Result};
@@ -102,7 +103,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         Ok(judgement) => judgement,
         Err(refusal) => {
             let evaluation = judge.evaluate(&repository, &manifest, &evidence);
-            context.output.note(rules_text(&evaluation));
+            context.output.notes(&rules_text(&evaluation));
             return Err(refusal);
         }
     };
@@ -208,17 +209,17 @@ pub(super) fn rules_text(evaluation: &Evaluation) -> String {
         } else {
             "NOT MET "
         };
-        lines.push(format!(
+        lines.push(as_lines(&format!(
             "  {mark} {}: {}",
             result.rule,
             result.reasons.join("; ")
-        ));
+        )));
     }
     for ignored in &evaluation.ignored {
-        lines.push(format!(
+        lines.push(as_lines(&format!(
             "  ignored  {}: {}",
             ignored.evidence, ignored.reason
-        ));
+        )));
     }
     lines.join("\n")
 }

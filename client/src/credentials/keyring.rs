@@ -86,6 +86,15 @@ impl Keyring {
         self.environment.is_some() && self.environment_registry.is_none()
     }
 
+    /// The same without a credential that would go to every registry: for one that a stranger chose.
+    #[must_use]
+    pub fn without_unbound(mut self) -> Keyring {
+        if self.is_unbound() {
+            self.environment = None;
+        }
+        self
+    }
+
     async fn lookup(
         &self,
         registry: &str,

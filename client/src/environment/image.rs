@@ -3,10 +3,12 @@
 //! Sources: OCI image specification, manifest.md, config.md and layer.md. An image that travels in the bundle lies in
 //! [`IMAGE_DIRECTORY`] of the project; any other lies in the user's cache, under its digest.
 //! Invariant: every layer is compared with its digest before a byte of it is unpacked; the digest of the manifest
-//! stands in the recipe. An index of several platforms is refused: another machine would choose another image.
+//! stands in the recipe. An index of several platforms is refused: another machine would choose another image. Whoever
+//! wrote the recipe chose the registry: no password goes there that was not kept for it.
 
 use super::rootfs::kept_or_made;
 use super::unpack::{Marks, unpack};
+use crate::credentials::Keyring;
 use crate::error::{Error, Outcome, Result};
 use crate::layout::LayoutStore;
 use crate::runner::Software;
@@ -21,6 +23,7 @@ use sealstone_spec::recipe::{Environment, IMAGE_DIRECTORY};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Most bytes of an image's configuration.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -43,7 +46,8 @@ struct Execution {
 }
 
 /// Brings the image of an environment to where [`prepare`](super::prepare) looks for it, if it is one and is not
-/// there. Signatures of images are not looked at: the recipe pins the bytes.
+/// there. Signatures of images are not looked at: the recipe pins the bytes. `asked` is the registry that the caller named,
+/// if it named one: only there is a credential of the environment sent that is bound to no registry.
 ///
 /// # Errors
 /// If it cannot be had, or is not what its digest says.
@@ -52,6 +56,7 @@ pub async fn fetch_image(
     root: &Path,
     connect: &ConnectOptions,
     transfer: &TransferOptions,
+    asked: Option<&str>,
 ) -> Result<()> {
     let Environment::Oci {
         image,
@@ -77,7 +82,14 @@ pub async fn fetch_image(
             directory.display()
         ))
     })?;
-    let source = Place::open(&Location::Registry(reference), connect)?;
+    let keyring = Keyring::from_environment();
+    let withheld = keyring.is_unbound() && asked != Some(reference.registry.as_str());
+    let connect = connect_to(&reference.registry, asked, connect, keyring);
+    let refused = format!(
+        "SEALSTONE_USERNAME and SEALSTONE_PASSWORD are not sent to {}, which the recipe names: set SEALSTONE_REGISTRY to it, or log in there",
+        reference.registry
+    );
+    let source = Place::open(&Location::Registry(reference), &connect)?;
     let manifest = source
         .store()
         .manifest(&Reference::Digest(*digest))
@@ -86,6 +98,7 @@ pub async fn fetch_image(
             Outcome::NotFound => {
                 Error::not_found(format!("the image {image} is not there")).source(error)
             }
+            Outcome::Unauthorised if withheld => error.hint(refused),
             _ => error,
         })?;
     check_one_platform(&manifest)?;
@@ -96,6 +109,20 @@ pub async fn fetch_image(
     };
     copy(&source, &Place::Layout(layout), &manifest, None, &options).await?;
     Ok(())
+}
+
+/// How the registry of an image is spoken to.
+fn connect_to(
+    registry: &str,
+    asked: Option<&str>,
+    connect: &ConnectOptions,
+    keyring: Keyring,
+) -> ConnectOptions {
+    let mut options = connect.clone();
+    if options.credentials.is_none() && asked != Some(registry) {
+        options.credentials = Some(Arc::new(keyring.without_unbound()));
+    }
+    options
 }
 
 /// The image of an environment as programs, unpacked in `place` if it is not there.
@@ -267,6 +294,27 @@ mod tests {
         let manifest = VerifiedManifest::check(bytes, None, None, Algorithm::Sha256).unwrap();
         layout.write_manifest(&manifest, None).unwrap();
         *manifest.digest()
+    }
+
+    #[tokio::test]
+    async fn a_recipe_does_not_choose_who_gets_the_password() {
+        let keyring = || {
+            Keyring::new(|name| match name {
+                "SEALSTONE_USERNAME" => Some("ci".to_owned()),
+                "SEALSTONE_PASSWORD" => Some("secret".to_owned()),
+                _ => None,
+            })
+        };
+        let plain = ConnectOptions::default();
+        for asked in [None, Some("registry.example"), Some("other.example:5000")] {
+            let connect = connect_to("other.example", asked, &plain, keyring());
+            let source = connect.source();
+            let found = source.find("other.example", None).await.unwrap();
+            assert_eq!(found, None, "{asked:?}");
+        }
+        // The registry that the bundle itself was asked of: as it was reached before.
+        let connect = connect_to("other.example", Some("other.example"), &plain, keyring());
+        assert!(connect.credentials.is_none());
     }
 
     #[test]

@@ -21,5 +21,5 @@ pub use capture::{Capture, Captured, capture};
 pub use git::{changed_files, uncommitted};
 pub use image::fetch_image;
 pub use prepare::{Prepared, prepare};
-pub(crate) use python::failed;
 pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise, pip_command};
+pub(crate) use python::{failed, stated_version};

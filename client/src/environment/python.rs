@@ -1,15 +1,22 @@
 //! Python environments: an interpreter found, and an environment made of locked wheels.
 //!
 //! Only wheels of a directory are installed, each by a digest that stands in the requirements; nothing is
-//! fetched, built or compiled. Does not resolve versions: the lock has them.
-//! Invariant: the digest of an environment depends on what is installed, not on where or when.
+//! fetched, built or compiled. Does not resolve versions: the lock has them, and what `lock` makes of it is all that pip
+//! is given.
+//! Invariant: the digest of an environment depends on what is installed, not on where or when. Nothing here runs a
+//! program that a bundle or a repository names.
+
+mod lock;
 
 use crate::error::{Error, Result};
 use crate::runner::Software;
 use sealstone_spec::digest::Digest;
+use sealstone_spec::recipe::is_python_version;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -74,11 +81,51 @@ struct Told {
 const ASK: &str = "import json,os,platform,sys; print(json.dumps({'executable': os.path.realpath(sys.executable), \
      'prefix': sys.base_prefix, 'version': platform.python_version()}))";
 
+/// Where programs are looked for if nothing says it.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// Finds an interpreter on `PATH`; with a version, one that is it or begins with it (`3.11` finds `3.11.7`).
 ///
+/// The version may be a stranger's word, and so may be what lies in the current directory: only absolute directories of
+/// `PATH` are looked into, and whatever is found there is asked from the root, so that a shim reads no file of a checkout.
+///
 /// # Errors
-/// [`Outcome::NotFound`](crate::Outcome::NotFound) with what was found instead.
+/// [`Outcome::NotFound`](crate::Outcome::NotFound) with what was found instead;
+/// [`Outcome::Usage`](crate::Outcome::Usage) if the version is none.
 pub fn find_interpreter(version: Option<&str>) -> Result<Interpreter> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
+    find_on(&path, version)
+}
+
+fn find_on(path: &OsStr, version: Option<&str>) -> Result<Interpreter> {
+    if let Some(version) = version.filter(|version| !is_python_version(version)) {
+        return Err(Error::usage(format!(
+            "\"{version}\" is no version of Python"
+        )));
+    }
+    let directories: Vec<PathBuf> = std::env::split_paths(path)
+        .filter(|directory| directory.is_absolute())
+        .collect();
+    let searched = std::env::join_paths(&directories).unwrap_or_default();
+    let ask = |program: &Path| {
+        let mut command = Command::new(program);
+        command
+            .args(["-I", "-c", ASK])
+            .env_clear()
+            .env("PATH", &searched)
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir("/");
+        if let Some(home) = std::env::var_os("HOME") {
+            command.env("HOME", home);
+        }
+        if let Some(version) = version {
+            // Of several versions, shims choose by a file of the current directory if nothing else says it.
+            command
+                .env("PYENV_VERSION", version)
+                .env("ASDF_PYTHON_VERSION", version);
+        }
+        command.output()
+    };
     let mut names = vec!["python3".to_owned(), "python".to_owned()];
     if let Some(version) = version {
         let minor: Vec<&str> = version.split('.').take(2).collect();
@@ -86,7 +133,11 @@ pub fn find_interpreter(version: Option<&str>) -> Result<Interpreter> {
     }
     let mut others = Vec::new();
     for name in names {
-        let Ok(output) = Command::new(&name).args(["-I", "-c", ASK]).output() else {
+        let mut places = directories.iter().map(|directory| directory.join(&name));
+        let Some(program) = places.find(|place| is_program(place)) else {
+            continue;
+        };
+        let Ok(output) = ask(&program) else {
             continue;
         };
         let Ok(told) = serde_json::from_slice::<Told>(&output.stdout) else {
@@ -114,10 +165,25 @@ pub fn find_interpreter(version: Option<&str>) -> Result<Interpreter> {
     })
 }
 
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// A version as a recipe can state it: where it is more than numbers (a pre-release, a build of one's own), its first
+/// two, which that interpreter begins with.
+pub(crate) fn stated_version(version: &str) -> Option<String> {
+    if is_python_version(version) {
+        return Some(version.to_owned());
+    }
+    let minor: Vec<&str> = version.split('.').take(2).collect();
+    Some(minor.join(".")).filter(|minor| is_python_version(minor))
+}
+
 /// Makes an environment in a new directory from a requirements file with hashes and a directory of wheels.
 ///
 /// # Errors
-/// [`Outcome::Usage`](crate::Outcome::Usage) if the requirements name addresses or lack hashes;
+/// [`Outcome::Usage`](crate::Outcome::Usage) if the requirements name addresses or lack hashes, or could mean something
+/// else to pip, or if there is anything but wheels in their directory;
 /// [`Outcome::Halted`](crate::Outcome::Halted) if a wheel is not what its hash says.
 pub fn materialise(
     requirements: &Path,
@@ -127,7 +193,8 @@ pub fn materialise(
 ) -> Result<PythonEnvironment> {
     let text = fs::read_to_string(requirements)
         .map_err(|source| Error::io(format!("reading \"{}\"", requirements.display()), source))?;
-    check_requirements(&text, requirements)?;
+    let list = lock::written_anew(&text, requirements)?;
+    let held = lock::wheels_in(wheels)?;
     if directory.exists() {
         return Err(Error::conflict(format!(
             "\"{}\" is there already",
@@ -156,11 +223,19 @@ pub fn materialise(
         std::path::absolute(path)
             .map_err(|source| Error::io(format!("resolving \"{}\"", path.display()), source))
     };
-    let (requirements, wheels, directory) = (
-        absolute(requirements)?,
-        absolute(wheels)?,
-        absolute(directory)?,
+    let directory = absolute(directory)?;
+    // All that pip is given lies here, and was made here; links to the wheels save copies of them.
+    let given = |source| Error::io("preparing what pip is given", source);
+    let (requirements, shelf) = (
+        home.path().join("requirements.txt"),
+        home.path().join("wheels"),
     );
+    fs::write(&requirements, list).map_err(given)?;
+    fs::create_dir(&shelf).map_err(given)?;
+    for wheel in &held {
+        let name = wheel.file_name().unwrap_or_default();
+        symlink(absolute(wheel)?, shelf.join(name)).map_err(given)?;
+    }
 
     let mut command = python(&interpreter.executable);
     command
@@ -188,9 +263,11 @@ pub fn materialise(
             "--only-binary",
             ":all:",
             "--no-compile",
+            // What a wheel requires may be an address, which would be asked before its hash is missed.
+            "--no-deps",
         ])
         .arg("--find-links")
-        .arg(&wheels)
+        .arg(&shelf)
         .arg("-r")
         .arg(&requirements);
     let installed = run(command, "installing wheels")?;
@@ -233,49 +310,6 @@ fn other_wheel(said: &str) -> String {
         ),
         _ => "a wheel is not what its hash in the requirements says".to_owned(),
     }
-}
-
-/// Requirements that could reach out are refused here, before pip reads them.
-fn check_requirements(text: &str, path: &Path) -> Result<()> {
-    for (index, line) in text.lines().enumerate() {
-        let line = line.split(" #").next().unwrap_or_default().trim();
-        let refused = if line.starts_with('#') {
-            None
-        } else if line.contains("://") {
-            Some("names an address: only wheels of the wheels directory are installed")
-        } else if line.starts_with("-r")
-            || line.starts_with("-c")
-            || line.starts_with("--requirement")
-            || line.starts_with("--constraint")
-        {
-            Some("names another file: one file locks an environment")
-        } else if line.starts_with("-e")
-            || line.starts_with("--editable")
-            || line.contains("@ file:")
-        {
-            Some("names a directory: only wheels are installed")
-        } else if line.starts_with('-') && !line.starts_with("--hash=") {
-            Some("is an option of pip: the lock has only packages and their hashes")
-        } else {
-            None
-        };
-        if let Some(refused) = refused {
-            return Err(Error::usage(format!(
-                "line {} of \"{}\" {refused}",
-                index + 1,
-                path.display()
-            )));
-        }
-    }
-    if !text.contains("--hash=")
-        && text
-            .lines()
-            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
-    {
-        return Err(Error::usage(format!("\"{}\" has no hashes", path.display()))
-            .hint("lock it with: pip-compile --generate-hashes, uv pip compile --generate-hashes, or pip hash"));
-    }
-    Ok(())
 }
 
 /// `python`'s command with the pip of the interpreter, or with the one that the standard library brings to make

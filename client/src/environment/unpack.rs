@@ -142,7 +142,8 @@ impl Layer<'_> {
                     io::Error::other(format!("\"{}\" has a time that is none", path.display()))
                 })?;
                 file.set_modified(time)?;
-                file.set_permissions(Permissions::from_mode(mode))?;
+                // Whoever unpacks has to read it again, to see that it is what was unpacked.
+                file.set_permissions(Permissions::from_mode(mode | 0o400))?;
             }
             EntryType::Symlink => {
                 let to = entry
@@ -257,7 +258,7 @@ fn is_directory(path: &Path) -> bool {
 }
 
 /// Removes whatever lies there.
-fn make_way(path: &Path) -> io::Result<()> {
+pub(super) fn make_way(path: &Path) -> io::Result<()> {
     let removed = match is_directory(path) {
         true => fs::remove_dir_all(path),
         false => fs::remove_file(path),

@@ -4,12 +4,58 @@
 
 use std::fmt::Write as _;
 
+/// Whether a character moves the cursor, or changes what is seen without being seen.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A line of a log in which no build server finds a command, as long as it was.
+///
+/// GitHub obeys `::` at the beginning of a line, after spaces too, and as Azure what stands after `##[` or `##vso[`
+/// anywhere in it.
+pub(super) fn defused(line: &str) -> String {
+    let line = line
+        .replace("##[", "#\u{fffd}[")
+        .replace("##vso[", "#\u{fffd}vso[");
+    match line.trim_start().starts_with("::") {
+        true => line.replacen("::", ":\u{fffd}", 1),
+        false => line,
+    }
+}
+
+/// Text that may be another's, for a terminal or the log of a build server: without control characters and invisible
+/// marks but for tabs, each line after the first begins with a mark of ours, and nothing in it is a command.
+///
+/// ```
+/// use sealstone::report::as_lines;
+/// assert_eq!(as_lines("it said: a\u{1b}[2J\n::error::b"), "it said: a\u{fffd}[2J\n  | ::error::b");
+/// assert_eq!(as_lines("::error::b"), ":\u{fffd}error::b");
+/// ```
+pub fn as_lines(text: &str) -> String {
+    let shown = text.lines().map(|line| {
+        let hide = |c: char| {
+            if c != '\t' && is_hidden(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        };
+        line.chars().map(hide).collect::<String>()
+    });
+    let mut whole = String::with_capacity(text.len());
+    for (index, line) in shown.enumerate() {
+        let line = match index {
+            0 => line,
+            _ => format!("\n  | {line}"),
+        };
+        whole.push_str(&defused(&line));
+    }
+    whole
+}
+
 /// Without control characters and invisible marks, at most `longest` characters.
 pub(crate) fn clean(text: &str, longest: usize) -> String {
-    let is_hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
     let mut shown: String = text
         .chars()
         .take(longest)
@@ -79,7 +125,28 @@ mod tests {
         assert_eq!(markdown("a|b\n@x"), "a\\|b\u{fffd}&#64;x");
     }
 
+    #[test]
+    fn no_line_of_another_is_a_command_or_begins_a_line() {
+        let said = "FAILED: x\n::add-mask::y\r\n  ::error::z\r::error::w\n##[group]a ##vso[task.complete]\u{1b}]0;t\u{7}\ttab";
+        let due = "FAILED: x\n  | ::add-mask::y\n  |   ::error::z\u{fffd}::error::w\n  | #\u{fffd}[group]a #\u{fffd}vso[task.complete]\u{fffd}]0;t\u{fffd}\ttab";
+        assert_eq!(as_lines(said), due);
+        assert_eq!(as_lines(" \t::error::x"), " \t:\u{fffd}error::x");
+        assert_eq!(as_lines("a\u{2028}b\u{85}c"), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(as_lines("####[x"), "###\u{fffd}[x");
+        assert_eq!(as_lines("plain: text\n"), "plain: text");
+    }
+
     proptest! {
+        #[test]
+        fn notes_hold_no_command(text in "[:# \\[\ta\r\n\u{1b}\u{2028}vso]{0,40}") {
+            let shown = as_lines(&text);
+            prop_assert!(!shown.contains(['\u{1b}', '\r', '\u{2028}']));
+            for line in shown.lines() {
+                prop_assert!(!line.trim_start().starts_with("::"), "{line:?}");
+                prop_assert!(!line.contains("##[") && !line.contains("##vso["), "{line:?}");
+            }
+        }
+
         #[test]
         fn markup_never_survives(text in "\\PC{0,60}") {
             prop_assert!(!xml(&text).contains(['<', '>', '"', '\'']));

@@ -29,6 +29,7 @@ mod terminal;
 mod tests;
 
 pub use advice::next_step;
+pub use escape::as_lines;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::{MARKER, markdown};

@@ -1,10 +1,11 @@
 //! The end of a replay on a terminal: what became of each stage, where it began, what to type next.
 //!
-//! Invariant: no line is wider than [`WIDTH`] characters, and without colour there is no escape code.
+//! Invariant: no line is wider than [`WIDTH`] characters, and without colour there is no escape code. No line is a command
+//! to a build server.
 
 use super::Surroundings;
 use super::advice::next_step;
-use super::escape::clean;
+use super::escape::{clean, defused};
 use super::problems::{Level, is_of_test, problems};
 use sealstone_spec::report::{
     ArtifactRow, MetricRow, Report, StageRow, StageStatus, Verdict, hint,
@@ -29,7 +30,8 @@ pub fn terminal(report: &Report, around: &Surroundings, colour: bool) -> String 
     page.first(report);
     page.others(report);
     page.end(report, around);
-    page.lines.join("\n")
+    let lines: Vec<String> = page.lines.iter().map(|line| defused(line)).collect();
+    lines.join("\n")
 }
 
 struct Page {

@@ -46,7 +46,7 @@ fn hostile() -> Report {
     value["stages"][2]["artifacts"][0]["path"] = json!(evil);
     value["stages"][2]["artifacts"][0]["detail"]["rows"][0]["name"] = json!(evil);
     value["stages"][3]["needs"] = json!([evil]);
-    value["metrics"][0]["name"] = json!(evil);
+    value["metrics"][0]["name"] = json!(format!("::error::{evil}"));
     value["tests"][2]["note"] = json!(evil);
     value["firstDivergence"]["stage"] = json!(evil);
     value["firstDivergence"]["now"] = json!(evil);
@@ -146,6 +146,8 @@ fn a_terminal_without_colour_gets_no_escape_code_and_no_long_line() {
             text.lines().all(|line| line.chars().count() <= 120),
             "{text}"
         );
+        let is_command = |line: &str| line.trim_start().starts_with("::") || line.contains("##[");
+        assert!(!text.lines().any(is_command), "{text}");
         assert!(text.contains(report.verdict.as_str()));
         assert!(terminal(&report, &around(), true).contains("\u{1b}["));
     }

@@ -2,6 +2,9 @@
 //!
 //! Owns the ruleset and the filters. Neither needs a privilege. Does not apply them: `child` does, after
 //! the fork, and tries each time whether they hold.
+//! Before its third version (Linux 6.2), Landlock does not see that a file is cut by its name, and takes an opening for
+//! reading that cuts it for reading alone: there the filters refuse both, and a stage cannot do so to its own files
+//! either.
 //! Known gap: before version 9 of Landlock, a socket file of another program can be connected to if its
 //! mode permits.
 
@@ -50,6 +53,15 @@ pub(super) fn ruleset(visible: &Visible) -> Result<OwnedFd, String> {
     file.ok_or_else(|| "the kernel has no Landlock".to_owned())
 }
 
+/// Whether this kernel's Landlock governs how files are cut.
+pub(super) fn governs_truncation() -> bool {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V3))
+        .and_then(Ruleset::create)
+        .is_ok()
+}
+
 /// The number that x86-64 adds for calls of its 32-bit-pointer interface: the same calls by another door.
 const X32: i64 = 0x4000_0000;
 
@@ -66,18 +78,34 @@ const REFUSED: [i64; 9] = [
     libc::SYS_userfaultfd,
 ];
 
-/// Filters of system calls; with `sockets` refused, all but those of the machine's own file system.
+/// A call by both doors.
+fn both(call: i64) -> [i64; 2] {
+    [call, call | X32]
+}
+
+/// Filters of system calls; with `sockets` refused, all but those of the machine's own file system; with `cutting`
+/// refused, all by which a file is cut that was not opened for writing.
 ///
 /// # Errors
 /// If this processor is not one that filters can be made for.
-pub(super) fn filters(refuse_sockets: bool) -> Result<Vec<BpfProgram>, String> {
-    let both = |call: i64| [call, call | X32];
-    let refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED
+pub(super) fn filters(
+    refuse_sockets: bool,
+    refuse_cutting: bool,
+) -> Result<Vec<BpfProgram>, String> {
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED
         .into_iter()
         .flat_map(both)
         .map(|call| (call, Vec::new()))
         .collect();
+    if refuse_cutting {
+        refused.extend(cutting()?);
+    }
     let mut filters = vec![program(refused, libc::EPERM)?];
+    if refuse_cutting {
+        // Its flags lie where no filter can read them. Programs that use it know kernels without it.
+        let hidden = both(libc::SYS_openat2).map(|call| (call, Vec::new()));
+        filters.push(program(BTreeMap::from(hidden), libc::ENOSYS)?);
+    }
     if refuse_sockets {
         let family = SeccompCondition::new(
             0,
@@ -96,6 +124,40 @@ pub(super) fn filters(refuse_sockets: bool) -> Result<Vec<BpfProgram>, String> {
     Ok(filters)
 }
 
+/// Calls that cut a file by its name, and openings that cut one without being for writing: for reading, and by the fourth
+/// value of the mode, which is for neither.
+fn cutting() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+    let with_flags = |argument: u8| -> Result<Vec<SeccompRule>, String> {
+        let mask = (libc::O_TRUNC | libc::O_ACCMODE) as u64;
+        let modes = [libc::O_RDONLY, libc::O_ACCMODE];
+        let rules = modes.map(|mode| {
+            SeccompCondition::new(
+                argument,
+                SeccompCmpArgLen::Dword,
+                SeccompCmpOp::MaskedEq(mask),
+                (libc::O_TRUNC | mode) as u64,
+            )
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+            .map_err(|error| format!("cannot make a filter: {error}"))
+        });
+        rules.into_iter().collect()
+    };
+    let mut rules = BTreeMap::new();
+    for call in both(libc::SYS_truncate) {
+        rules.insert(call, Vec::new());
+    }
+    for call in both(libc::SYS_openat) {
+        rules.insert(call, with_flags(2)?);
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        for call in both(libc::SYS_open) {
+            rules.insert(call, with_flags(1)?);
+        }
+    }
+    Ok(rules)
+}
+
 fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, error: i32) -> Result<BpfProgram, String> {
     let arch = std::env::consts::ARCH.try_into().map_err(|_| {
         format!(
@@ -112,11 +174,58 @@ fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, error: i32) -> Result<BpfProg
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::child::{self, Confinement};
     use super::*;
+    use std::fs;
+    use std::process::Command;
+    use std::time::Duration;
 
     #[test]
     fn filters_are_made_for_this_processor() {
-        assert_eq!(filters(false).unwrap().len(), 1);
-        assert_eq!(filters(true).unwrap().len(), 2);
+        assert_eq!(filters(false, false).unwrap().len(), 1);
+        assert_eq!(filters(true, false).unwrap().len(), 2);
+        assert_eq!(filters(true, true).unwrap().len(), 3);
+    }
+
+    /// The filters alone, as where Landlock does not see it.
+    #[test]
+    fn no_file_is_cut_that_was_not_opened_for_writing() {
+        let perl = Command::new("perl").args(["-e", "use Fcntl"]).status();
+        if !perl.is_ok_and(|status| status.success()) {
+            return crate::skips::not_possible("there is no perl with Fcntl");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let left = |script: &str, refused: bool| {
+            fs::write(&path, "whole").unwrap();
+            let mut command = Command::new("perl");
+            command.args(["-e", script]).arg(&path);
+            let confinement = Confinement {
+                filters: filters(false, refused).unwrap(),
+                unprivileged: true,
+                ..Confinement::default()
+            };
+            let mut kept = child::spawn(command, confinement).unwrap();
+            while kept.ended().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            fs::read_to_string(&path).unwrap()
+        };
+        for script in [
+            "truncate($ARGV[0], 0)",
+            "use Fcntl; sysopen(F, $ARGV[0], O_RDONLY | O_TRUNC)",
+        ] {
+            assert_eq!(left(script, true), "whole", "{script}");
+            assert_eq!(left(script, false), "", "{script}");
+        }
+        let neither = "use Fcntl; sysopen(F, $ARGV[0], 3 | O_TRUNC)";
+        assert_eq!(left(neither, true), "whole");
+        // What is opened for writing is Landlock's.
+        for script in [
+            "use Fcntl; sysopen(F, $ARGV[0], O_WRONLY | O_TRUNC)",
+            "open(F, \"+<\", $ARGV[0]); truncate(F, 0)",
+        ] {
+            assert_eq!(left(script, true), "", "{script}");
+        }
     }
 }

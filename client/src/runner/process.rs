@@ -82,7 +82,8 @@ impl ProcessRunner {
             by: "seccomp".to_owned(),
             note: None,
         };
-        match confine::filters(refuse) {
+        let refuse_cutting = self.confined && !confine::governs_truncation();
+        match confine::filters(refuse, refuse_cutting) {
             Ok(filters) => {
                 confinement.filters = filters;
                 confinement.refuses_sockets = refuse;

@@ -63,7 +63,7 @@ impl Environment {
             0 => {
                 let fields = fields.clone().only(&["kind", "python", "lock", "wheels"]);
                 Some(Environment::Venv {
-                    python: fields.text("python"),
+                    python: python(&fields),
                     wheels: fields.path("wheels"),
                     lock: fields.require_path("lock")?,
                 })
@@ -106,6 +106,27 @@ impl Environment {
             }
         }
     }
+}
+
+/// Whether a text is a version of Python as recipes state it: one to three numbers. What else it could be would be a
+/// part of the name of a program that is looked for.
+pub fn is_python_version(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split('.').count() <= 3 && text.split('.').all(is_number)
+}
+
+fn python(fields: &Fields<'_, '_>) -> Option<String> {
+    let text = fields.text("python")?;
+    if is_python_version(&text) {
+        return Some(text);
+    }
+    let problem = "\"python\" is no version, which is one to three numbers with dots between them";
+    let hint = "write it as python = \"3.11\" or \"3.11.7\"";
+    let place = fields.get("python")?.span();
+    fields
+        .source
+        .report(&place, Code::WrongValue, problem, Some(hint.to_owned()));
+    None
 }
 
 /// A digest by hex in key `sha256`, or with `sha256:` before it; its absence is an error.

@@ -5,7 +5,7 @@
 //! | `finding` | codes, places, what is wrong and what to do |
 //! | `reader`, `words`, `quantity`, `path`, `pattern` | TOML into values, each with its place |
 //! | `conditions`, `stage`, `measure` | the sections of `recipe.toml` |
-//! | `graph`, `replication`, `pins`, `lint` | what has to hold between sections; what counts as pinned; warnings |
+//! | `graph`, `replication`, `pins`, `marker`, `lint` | what has to hold between sections; what counts as pinned; warnings |
 //! | `params`, `substitution`, `key` | what a stage is given, and the key that says whether it changed |
 //! | `lock`, `listing` | `recipe.lock`, digests of directories |
 //!
@@ -20,6 +20,7 @@ mod key;
 mod lint;
 mod listing;
 mod lock;
+mod marker;
 mod measure;
 mod params;
 mod path;
@@ -34,6 +35,7 @@ mod words;
 
 pub use conditions::{
     Determinism, Environment, Exemption, IsolationDemand, Replicates, Torch, UsageBounds,
+    is_python_version,
 };
 pub use finding::{Code, Finding, Place, RecipeError, Severity};
 pub use key::{KeyMaterial, KeyParts, PathDigest, first_read};

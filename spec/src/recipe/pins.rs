@@ -3,6 +3,7 @@
 //! Does not fetch anything and does not know what exists; it reads the text that people commit.
 
 use super::finding::{Code, Finding, Place};
+use super::marker;
 use crate::digest::{Algorithm, Digest};
 
 /// The digest that an image reference ends in.
@@ -47,10 +48,12 @@ pub(super) fn source_problem(source: &str) -> Option<String> {
 /// One line of a requirements file that pip would install from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
-    /// Name as written.
+    /// Name as written, without extras: letters and digits of ASCII, and `._-` between them.
     pub name: String,
-    /// Version after `==`.
+    /// Version after `==`: letters and digits of ASCII, and `._+-` after the first.
     pub version: String,
+    /// The condition after `;`, written anew: only what PEP 508 has for one, in ASCII.
+    pub marker: Option<String>,
     /// Hashes of the files that may be installed.
     pub hashes: Vec<Digest>,
     /// The line.
@@ -59,10 +62,18 @@ pub struct Requirement {
 
 /// Reads a requirements file that pip can install with `--require-hashes`.
 ///
-/// Lines that are not pinned are findings with the code `RE09`, placed in that file.
+/// Lines that are not pinned are findings with the code `RE09`, placed in that file; so are those that pip would read
+/// as others: it ends lines at more characters than a reader sees, and obeys a comment that names another encoding.
 pub fn requirements(text: &str) -> (Vec<Requirement>, Vec<Finding>) {
     let mut found = Vec::new();
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = ambiguities(text)
+        .into_iter()
+        .map(|(line, problem)| {
+            let hint = "write the file as plain text in UTF-8, or lock anew: sealstone env lock";
+            let place = Place { line, column: 1 };
+            Finding::new(Code::Unpinned, place, problem, Some(hint.to_owned()))
+        })
+        .collect();
     for (line, logical) in logical_lines(text) {
         let place = Place { line, column: 1 };
         let mut unpinned = |problem: String, hint: &str| {
@@ -99,6 +110,56 @@ pub fn requirements(text: &str) -> (Vec<Requirement>, Vec<Finding>) {
         }
     }
     (found, findings)
+}
+
+/// Lines that mean something else to pip than to whoever reads them.
+///
+/// Source: pip, `req_file.py`: `str.splitlines`, and PEP 263 in the first two lines.
+fn ambiguities(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let hidden = |c: &char| {
+            (c.is_control() && *c != '\t') || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+        };
+        if let Some(hidden) = line.chars().find(hidden) {
+            let number = u32::from(hidden);
+            found.push((
+                index + 1,
+                format!(
+                    "it holds the character U+{number:04X}, at which pip may begin another line"
+                ),
+            ));
+        }
+        let encoding = declared_encoding(line).filter(|_| index < 2);
+        if let Some(encoding) = encoding.filter(|name| !is_plain_encoding(name)) {
+            found.push((
+                index + 1,
+                format!(
+                    "its comment names the encoding \"{encoding}\", by which pip reads another text"
+                ),
+            ));
+        }
+    }
+    found
+}
+
+/// The encoding that a comment names, as PEP 263 has it: `coding[:=]\s*([-\w.]+)`.
+fn declared_encoding(line: &str) -> Option<&str> {
+    if !line.starts_with('#') {
+        return None;
+    }
+    line.match_indices("coding").find_map(|(at, word)| {
+        let rest = line.get(at + word.len()..)?.strip_prefix([':', '='])?;
+        let rest = rest.trim_start();
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let length = rest.find(|c: char| !is_part(c)).unwrap_or(rest.len());
+        rest.get(..length).filter(|name| !name.is_empty())
+    })
+}
+
+fn is_plain_encoding(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["utf-8", "utf8", "ascii", "us-ascii"].contains(&name.as_str())
 }
 
 /// Lines without comments, with those that end in a backslash joined, and the number of the first.
@@ -141,7 +202,10 @@ fn requirement(logical: &str, line: usize) -> Result<Requirement, (String, &'sta
         specifier.push_str(word);
         specifier.push(' ');
     }
-    let requirement = specifier.split(';').next().unwrap_or_default().trim();
+    let (requirement, marker) = match specifier.split_once(';') {
+        Some((requirement, marker)) => (requirement.trim(), Some(marker)),
+        None => (specifier.trim(), None),
+    };
     let shown: String = requirement.chars().take(80).collect();
     if requirement.contains('@') || requirement.contains("://") {
         let url = requirement
@@ -156,15 +220,28 @@ fn requirement(logical: &str, line: usize) -> Result<Requirement, (String, &'sta
             ),
         });
     }
-    let compact: String = requirement.chars().filter(|c| !c.is_whitespace()).collect();
-    let Some((name, version)) = compact.split_once("==") else {
+    let Some((name, version)) = requirement.split_once("==") else {
         return Err((format!("\"{shown}\" names no version with =="), lock));
     };
-    let version = version.strip_prefix('=').unwrap_or(version);
-    let is_one = !version.is_empty() && !version.contains(['*', ',', '<', '>', '=', '~', '!']);
-    if name.is_empty() || name.contains(['<', '>', '~', '!', '=']) || !is_one {
+    let version = version.strip_prefix('=').unwrap_or(version).trim();
+    let name = name.trim();
+    let (name, extras) = match name.split_once('[') {
+        Some((name, extras)) => (name.trim(), extras.strip_suffix(']')),
+        None => (name, Some("")),
+    };
+    let are_extras = |extras: &str| extras.chars().all(|c| is_of_name(c) || ", ".contains(c));
+    if !is_name(name) || !extras.is_some_and(are_extras) || !is_version(version) {
         return Err((format!("\"{shown}\" names no single version"), lock));
     }
+    let marker = match marker.map(marker::written_anew) {
+        None => None,
+        Some(Some(marker)) => Some(marker),
+        Some(None) => {
+            let hint =
+                "write it as PEP 508 has it, with texts of letters and digits, or leave it out";
+            return Err((format!("the condition of \"{shown}\" cannot be read"), hint));
+        }
+    };
     let mut hashes = Vec::new();
     let options: Vec<&str> = words.collect();
     for option in options.join(" ").split("--hash").skip(1) {
@@ -190,11 +267,27 @@ fn requirement(logical: &str, line: usize) -> Result<Requirement, (String, &'sta
         return Err((format!("\"{shown}\" has no --hash"), lock));
     }
     Ok(Requirement {
-        name: name.split('[').next().unwrap_or(name).to_owned(),
+        name: name.to_owned(),
         version: version.to_owned(),
+        marker,
         hashes,
         line,
     })
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+fn is_name(text: &str) -> bool {
+    text.chars().all(is_of_name)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+fn is_version(text: &str) -> bool {
+    text.chars().all(|c| is_of_name(c) || c == '+')
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -259,12 +352,67 @@ mod tests {
             })
             .collect();
         assert_eq!(names, [("numpy", "2.1.0", 2, 3), ("scipy", "1.0", 1, 6)]);
+        assert_eq!(found[0].marker, None);
+        assert_eq!(found[1].marker.as_deref(), Some("python_version > \"3\""));
         let lines: Vec<usize> = findings.iter().map(|finding| finding.place.line).collect();
         assert_eq!(lines, [8, 9, 10, 11, 12, 13, 14], "{findings:#?}");
         assert!(
             findings
                 .iter()
                 .all(|finding| finding.code == Code::Unpinned)
+        );
+    }
+    #[test]
+    fn lines_that_pip_would_read_as_others_are_findings() {
+        let good = format!("tiny==1.0 --hash=sha256:{}\n", "ab".repeat(32));
+        for end in [
+            "\r", "\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}", "\u{2029}",
+        ] {
+            let (_, findings) = requirements(&format!("# c{end}--no-binary=:all:\n{good}"));
+            assert_eq!(findings.len(), 1, "{end:?}: {findings:#?}");
+            assert_eq!(findings[0].place.line, 1);
+        }
+        for text in [
+            "# -*- coding: unicode_escape -*-\n# c\\n--no-binary=:all:\n",
+            "\n#coding=utf_7\n",
+            "# coding x coding:\t rot13\n",
+        ] {
+            let (found, findings) = requirements(&format!("{text}{good}"));
+            assert_eq!((found.len(), findings.len()), (1, 1), "{text}");
+        }
+        for text in [
+            "# -*- coding: utf-8 -*-\n",
+            "# made by coding\r\n",
+            "\n\n# coding: rot13\n",
+        ] {
+            let (found, findings) = requirements(&format!("{text}{good}"));
+            assert_eq!((found.len(), findings.len()), (1, 0), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_versions_and_conditions_are_plain() {
+        let hash = format!("--hash=sha256:{}", "ab".repeat(32));
+        for bad in [
+            "ti ny==1.0",
+            "tiny==1.0 1",
+            "tiny==-r",
+            "-tiny==1",
+            "tiny[a==1.0",
+            "tiny[a;b]==1.0",
+            "tiny==1.0\u{2028}x",
+            "tïny==1.0",
+            "tiny==1.0 ; os_name == '$X'",
+            "tiny==1.0 ;",
+        ] {
+            let (found, _) = requirements(&format!("{bad} {hash}\n"));
+            assert!(found.is_empty(), "{bad}: {found:?}");
+        }
+        let (found, findings) = requirements(&format!("a_b.c[x, y] == 1.0+cpu {hash}\n"));
+        assert!(findings.is_empty(), "{findings:#?}");
+        assert_eq!(
+            (found[0].name.as_str(), found[0].version.as_str()),
+            ("a_b.c", "1.0+cpu")
         );
     }
 }

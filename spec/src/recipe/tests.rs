@@ -450,6 +450,23 @@ fn isolation_is_what_a_run_can_show() {
 }
 
 #[test]
+fn a_version_of_python_is_one_to_three_numbers() {
+    let stated = |version: &str| {
+        let venv = format!("kind = \"venv\", python = \"{version}\", lock = \"r.lock\"");
+        SMALL.replace("kind = \"host\"", &venv)
+    };
+    for good in ["3", "3.11", "3.11.7"] {
+        assert_eq!(wrong(&stated(good)), [""; 0], "{good}");
+    }
+    // The first would be the program python3/run of the directory that one stands in.
+    for bad in [
+        "3/run", "../x", "", "3.", ".3", "3.11.7.1", ">=3.11", "3.11 ",
+    ] {
+        refused(&stated(bad), Code::WrongValue, "is no version");
+    }
+}
+
+#[test]
 fn another_version_is_the_only_complaint() {
     let text = SMALL
         .replace("version = 1", "version = 2")

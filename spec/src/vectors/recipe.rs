@@ -116,6 +116,14 @@ fn refused() -> Vec<Refused> {
             vec![("RE09", 2, 39)],
         ),
         (
+            "version of Python that is a path",
+            instead(
+                "kind = \"host\"",
+                "kind = \"venv\", python = \"3/run\", lock = \"r\"",
+            ),
+            vec![("RE04", 2, 41)],
+        ),
+        (
             "input without a digest",
             format!("input = [{{ path = \"d\" }}]\n{HEAD}{STAGE}"),
             vec![("RE10", 1, 10)],

@@ -5,6 +5,7 @@
 
 use super::super::write::quoted;
 use super::Locked;
+use crate::environment::stated_version;
 use crate::error::{Error, Result};
 use crate::run::write_whole;
 use sealstone_spec::recipe::RECIPE_FILE;
@@ -38,9 +39,10 @@ pub enum Adopted {
 pub fn adopt(root: &Path, locked: &Locked) -> Result<Adopted> {
     let path = root.join(RECIPE_FILE);
     let places = &locked.places;
+    let python = stated_version(&locked.python).unwrap_or_else(|| locked.python.clone());
     let due = [
         ("kind", "venv"),
-        ("python", locked.python.as_str()),
+        ("python", python.as_str()),
         ("lock", places.lock.as_str()),
         ("wheels", places.wheels.as_str()),
     ];

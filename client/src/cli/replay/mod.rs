@@ -18,6 +18,7 @@ use sealstone::releases::{DataAt, place_data};
 use sealstone::replay::{Halt, Project, ProjectError, Settings, halted, record_incident};
 use sealstone::report::{Surroundings, terminal};
 use sealstone::runner::Choice;
+use sealstone::store::Location;
 use sealstone::{Error, Outcome, Result};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::Isolation;
@@ -160,8 +161,14 @@ pub(crate) struct Args {
     keep: Option<PathBuf>,
 
     /// Post an alert here when the bundle was not reproduced, once for each failure, and when it is again; signed if
-    /// there is a key
-    #[arg(long, value_name = "URL", help_heading = "Alerts")]
+    /// there is a key. An address that is a secret belongs into the variable: stages may see command lines
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SEALSTONE_WEBHOOK",
+        hide_env_values = true,
+        help_heading = "Alerts"
+    )]
     webhook: Option<String>,
 
     /// Write an alert as a file into this directory, once for each failure, whether or not it could be posted; what is
@@ -203,6 +210,13 @@ impl Args {
             ReplayScope::Smoke => Some(self.profile.as_deref().unwrap_or("smoke")),
             _ => None,
         }
+    }
+
+    /// Where alerts are posted. A build server sets the variable to nothing where it has no secret of that name.
+    fn webhook(&self) -> Option<&str> {
+        self.webhook
+            .as_deref()
+            .filter(|address| !address.is_empty())
     }
 
     /// A replay of what can be asked of weights that are there.
@@ -273,13 +287,20 @@ async fn bring_image(
     args: &Args,
     context: &Context,
     project: &Project,
+    is_project: bool,
 ) -> std::result::Result<(), Halt> {
     if args.scope == ReplayScope::Verify {
         return Ok(());
     }
     let environment = project.recipe().environment();
     let (connect, transfer) = (args.connect.options(), args.transfer.options(context));
-    let fetched = fetch_image(environment, project.root(), &connect, &transfer);
+    // The one that the bundle comes from, if it comes from one: any other was chosen by whoever made the bundle.
+    let asked = match args.target.parse() {
+        Ok(Location::Registry(image)) if !is_project => Some(image.registry),
+        _ => None,
+    };
+    let asked = asked.as_deref();
+    let fetched = fetch_image(environment, project.root(), &connect, &transfer, asked);
     let Err(error) = interruptible(fetched).await else {
         return Ok(());
     };
@@ -391,7 +412,7 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
             let work = || run_replay(args, context, &project, &settings, space.path());
             let brought =
                 match tokio::task::block_in_place(|| bring_data(args, &project, is_project))? {
-                    Ok(()) => bring_image(args, context, &project).await,
+                    Ok(()) => bring_image(args, context, &project, is_project).await,
                     halt => halt,
                 };
             let replayed = match brought {
@@ -480,7 +501,29 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::{Cli, Command};
     use super::*;
-    use clap::Parser as _;
+    use clap::{CommandFactory as _, Parser as _};
+
+    /// A stage may read the command lines of all processes, and an address to post to is a secret as a rule.
+    #[test]
+    fn an_address_to_post_to_need_not_stand_in_a_command_line() {
+        let command = Cli::command();
+        let replay = command.find_subcommand("replay").unwrap();
+        let mut arguments = replay.get_arguments();
+        let webhook = arguments.find(|argument| argument.get_id() == "webhook");
+        let webhook = webhook.unwrap();
+        assert_eq!(webhook.get_env().unwrap(), "SEALSTONE_WEBHOOK");
+        assert!(webhook.is_hide_env_values_set());
+        for (given, due) in [
+            ("", None),
+            ("https://h.example/x", Some("https://h.example/x")),
+        ] {
+            let parsed = Cli::try_parse_from(["sealstone", "replay", "m", "--webhook", given]);
+            let Command::Replay(args) = parsed.unwrap().command else {
+                panic!("another command");
+            };
+            assert_eq!(args.webhook(), due);
+        }
+    }
 
     #[test]
     fn testing_is_a_replay_that_trains_nothing() {

@@ -127,14 +127,14 @@ pub(super) async fn alert(
     report: &Report,
     signer: Option<&SecretKey>,
 ) {
-    if args.webhook.is_none() && args.alert_dir.is_none() {
+    if args.webhook().is_none() && args.alert_dir.is_none() {
         return;
     }
     let warn = |error: Error| {
         let text = format!("warning: the alert was not delivered: {error}");
         context.output.note(text);
     };
-    let webhook = match args.webhook.as_deref().map(Webhook::new) {
+    let webhook = match args.webhook().map(Webhook::new) {
         None => None,
         Some(Ok(webhook)) => Some(webhook),
         Some(Err(error)) if args.alert_dir.is_none() => return warn(error),

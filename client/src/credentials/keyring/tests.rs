@@ -69,8 +69,23 @@ async fn the_environment_wins_and_can_be_bound_to_one_registry() {
         home.keyring().find("other.example", None).await.unwrap(),
         Some(Credential::basic("ci", "p"))
     );
+    let stranger = home.keyring().without_unbound();
+    assert_eq!(stranger.find("stranger.example", None).await.unwrap(), None);
+    assert_eq!(
+        stranger.find("other.example", None).await.unwrap(),
+        Some(Credential::basic("a", "b")),
+        "what was kept for a registry is that registry's"
+    );
     let home = home.set("SEALSTONE_REGISTRY", "h.example");
     assert!(!home.keyring().is_unbound());
+    assert_eq!(
+        home.keyring()
+            .without_unbound()
+            .find("h.example", None)
+            .await
+            .unwrap(),
+        Some(Credential::basic("ci", "p"))
+    );
     assert_eq!(
         home.keyring().find("h.example", None).await.unwrap(),
         Some(Credential::basic("ci", "p"))

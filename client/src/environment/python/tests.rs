@@ -84,37 +84,77 @@ fn locked_wheels_make_the_same_environment_anywhere_and_others_none() {
     assert!(make("fourth").is_err());
 }
 
+/// A wheel may name an address, and its directory a page that leads to one; pip hears of neither.
 #[test]
-fn requirements_that_reach_out_are_refused_by_line() {
-    let check = |text: &str| check_requirements(text, Path::new("lock"));
-    assert!(
-        check("# made by hand\nnumpy==1.26.4 \\\n    --hash=sha256:00 \\\n    --hash=sha256:01\n")
-            .is_ok()
-    );
-    assert!(check("").is_ok());
-    for (text, line) in [
-        (
-            "numpy==1\nx @ https://example.invalid/x.whl --hash=sha256:00",
-            2,
-        ),
-        ("--index-url https://example.invalid/", 1),
-        ("-r other.txt", 1),
-        ("-e .", 1),
-        ("a==1 --hash=sha256:00\n--extra-index-url=x", 2),
-    ] {
-        let error = check(text).unwrap_err();
-        assert!(
-            error.message().starts_with(&format!("line {line} of")),
-            "{error}"
-        );
-        assert_eq!(error.outcome(), Outcome::Usage);
+fn what_lies_beside_wheels_is_refused_before_pip_sees_it() {
+    let Ok(interpreter) = find_interpreter(None) else {
+        return crate::skips::not_installed("python3");
+    };
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let hash = wheel(&interpreter, &at("wheels"), "");
+    let good = format!("tiny==1.0 --hash=sha256:{hash}\n");
+    let make = |name: &str| materialise(&at("lock"), &at("wheels"), &interpreter, &at(name));
+    fs::write(at("lock"), &good).unwrap();
+    for other in ["page.html", "tiny-1.0.tar.gz"] {
+        fs::write(at("wheels").join(other), "").unwrap();
+        let error = make("first").unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Usage, "{other}: {error:?}");
+        assert!(!at("first").exists());
+        fs::remove_file(at("wheels").join(other)).unwrap();
     }
-    assert!(
-        check("numpy==1.26.4")
-            .unwrap_err()
-            .message()
-            .contains("no hashes")
-    );
+    fs::write(at("lock"), format!("# c\u{c}--no-binary=:all:\n{good}")).unwrap();
+    assert_eq!(make("first").unwrap_err().outcome(), Outcome::Usage);
+    assert!(!at("first").exists());
+}
+
+/// An interpreter that is none: it answers with a version if it sees nothing of the caller's variables.
+fn pretended(directory: &Path, name: &str) {
+    fs::create_dir_all(directory).unwrap();
+    let program = directory.join(name);
+    let text = "#!/bin/sh\necho \"{\\\"executable\\\": \\\"/x/python3\\\", \\\"prefix\\\": \\\"$PWD\\\", \\\"version\\\": \\\"${CARGO_MANIFEST_DIR-3.9.1}\\\"}\"\n";
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn no_checkout_says_which_program_is_the_interpreter() {
+    let root = tempfile::tempdir().unwrap();
+    let bin = root.path().join("bin");
+    pretended(&bin, "python3.9");
+    pretended(&bin.join("python3"), "run");
+    let found = find_on(bin.as_os_str(), Some("3.9")).unwrap();
+    assert_eq!(found.version, "3.9.1", "no variables of the caller's");
+    assert_eq!(found.prefix, Path::new("/"), "not in the current directory");
+    for version in ["3/run", "../python3/run", "3.9.1rc1", ""] {
+        let error = find_on(bin.as_os_str(), Some(version)).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Usage, "{version}");
+    }
+    // The same directory by a way that begins where one stands.
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = up.join(bin.strip_prefix("/").unwrap());
+    assert!(relative.join("python3.9").exists());
+    let error = find_on(relative.as_os_str(), Some("3.9")).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotFound);
+    // What is empty in PATH means the current directory to a shell.
+    let path = format!(":{}:", bin.display());
+    assert!(find_on(OsStr::new(&path), Some("3.9")).is_ok());
+}
+
+#[test]
+fn a_recipe_can_state_what_an_interpreter_calls_itself() {
+    for (version, due) in [
+        ("3.11.7", Some("3.11.7")),
+        ("3.11", Some("3.11")),
+        ("3.14.0rc2", Some("3.14")),
+        ("3.12.3+", Some("3.12")),
+        ("3.11.*", Some("3.11")),
+        ("3.*", None),
+        (">=3.9", None),
+    ] {
+        assert_eq!(stated_version(version).as_deref(), due, "{version}");
+    }
 }
 
 #[test]
