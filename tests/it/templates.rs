@@ -238,6 +238,25 @@ impl Server {
         self.commit();
     }
 
+    /// Somebody changes the command of the training and makes all that is small anew: only the lock's own recipe tells.
+    fn change_the_command(&self) {
+        let recipe = fs::read_to_string(self.path("work/recipe.toml")).unwrap();
+        let (then, now) = (r#"["sh", "src/train.sh"]"#, r#"["sh", "-u", "src/train.sh"]"#);
+        assert!(recipe.contains(then), "{recipe}");
+        self.write("work/recipe.toml", &recipe.replace(then, now));
+        let line = "sealstone run --profile smoke --quiet && sealstone docs .";
+        let written = self.shell("work", line, &[]);
+        assert!(written.status.success(), "{written:?}");
+        self.commit();
+    }
+
+    /// The last commit is taken back.
+    fn take_back(&self) {
+        let line = "git -c user.name=a -c user.email=a@example -c commit.gpgsign=false revert --no-edit HEAD";
+        let output = self.shell("work", line, &[]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// Somebody changes a parameter of the training, and does not train again.
     fn change_the_training(&self) {
         self.write("work/params.json", "{\"keep\": 2}");
@@ -420,6 +439,11 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
     server.left(&[("junit.xml", "<?xml"), ("report.html", "<!")]);
     assert!(server.reports() > 0, "the report of a release is attached");
     // The evaluation alone would not notice: the weights that are committed are those of before. So all is made again.
+    server.change_the_command();
+    run("commit", &[0; 7]);
+    server.left(&in_full);
+    assert!(told().contains("REPRODUCED_WITH_WARNINGS"));
+    server.take_back();
     server.change_the_training();
     run("commit", &[0; 7]);
     server.left(&in_full);
@@ -543,6 +567,10 @@ async fn the_template_for_gitlab_replays_a_commit_and_a_release() {
     run("replay-release", 0);
     kept(false);
     assert!(server.reports() > 0, "the report of a release is attached");
+    server.change_the_command();
+    run("replay-changed", 0);
+    kept(false);
+    server.take_back();
     server.change_the_training();
     run("replay-changed", 0);
     kept(false);
@@ -713,6 +741,10 @@ async fn the_job_for_kubernetes_replays_a_commit_at_its_scopes() {
     says("eval", "REPRODUCED");
     says("smoke", "REPRODUCED");
     assert!(page("full").is_none(), "nothing of the training changed");
+    server.change_the_command();
+    run(0);
+    says("full", "REPRODUCED_WITH_WARNINGS");
+    server.take_back();
     server.change_the_training();
     run(0);
     says("full", "REPRODUCED_WITH_WARNINGS");
