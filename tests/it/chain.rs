@@ -474,7 +474,11 @@ fn drift_of_a_project_names_the_command_the_seed_and_the_data_that_its_recipe_st
     let lock: Value = serde_json::from_str(&desk.read("p/recipe.lock")).unwrap();
     let digest = lock["inputs"][0]["content"]["digest"].as_str().unwrap();
     let pinned = digest.strip_prefix("sha256:").unwrap();
-    desk.change("p/recipe.toml", "\"src/train.sh\", \"{", "\"-u\", \"src/train.sh\", \"{");
+    desk.change(
+        "p/recipe.toml",
+        "\"src/train.sh\", \"{",
+        "\"-u\", \"src/train.sh\", \"{",
+    );
     desk.change("p/recipe.toml", "seed = 7", "seed = 8");
     desk.change("p/recipe.toml", "[\"model.*\"]", "[\"model.none\"]");
     desk.change("p/recipe.toml", pinned, &"0".repeat(64));
@@ -486,9 +490,8 @@ fn drift_of_a_project_names_the_command_the_seed_and_the_data_that_its_recipe_st
             let text = |key: &str| row[key].as_str().unwrap().to_owned();
             (text("area"), text("base"), text("now"))
         };
-        let due = |area: &str, base: &str, now: &str| {
-            (area.to_owned(), base.to_owned(), now.to_owned())
-        };
+        let due =
+            |area: &str, base: &str, now: &str| (area.to_owned(), base.to_owned(), now.to_owned());
         assert_eq!(
             said("train.command"),
             due(

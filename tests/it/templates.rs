@@ -241,7 +241,10 @@ impl Server {
     /// Somebody changes the command of the training and makes all that is small anew: only the lock's own recipe tells.
     fn change_the_command(&self) {
         let recipe = fs::read_to_string(self.path("work/recipe.toml")).unwrap();
-        let (then, now) = (r#"["sh", "src/train.sh"]"#, r#"["sh", "-u", "src/train.sh"]"#);
+        let (then, now) = (
+            r#"["sh", "src/train.sh"]"#,
+            r#"["sh", "-u", "src/train.sh"]"#,
+        );
         assert!(recipe.contains(then), "{recipe}");
         self.write("work/recipe.toml", &recipe.replace(then, now));
         let line = "sealstone run --profile smoke --quiet && sealstone docs .";

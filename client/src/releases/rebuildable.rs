@@ -242,7 +242,13 @@ mod tests {
         assert_eq!(shows(&fact), Ok(Isolation::I4));
         assert_eq!(let_go(&fact), ["gpu.name: both were tried"]);
         // Also a kind that a later version writes: what is not understood is a gap.
-        for kind in ["insecure", "accept-isolation", "tolerance", "exception", "?"] {
+        for kind in [
+            "insecure",
+            "accept-isolation",
+            "tolerance",
+            "exception",
+            "?",
+        ] {
             let problem = shows(&with(vec![waived("fact"), waived(kind)])).unwrap_err();
             assert_eq!(problem, format!("waived \"gpu.name\" ({kind})"));
         }

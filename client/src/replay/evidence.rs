@@ -339,7 +339,13 @@ mod tests {
                 assert_eq!(follows(|it| it.scope = scope), whole[..2], "{scope}");
             }
         }
-        for kind in ["insecure", "accept-isolation", "tolerance", "exception", "?"] {
+        for kind in [
+            "insecure",
+            "accept-isolation",
+            "tolerance",
+            "exception",
+            "?",
+        ] {
             let found = follows(|it| it.overrides = vec![waived("fact"), waived(kind)]);
             assert_eq!(found, whole[..2], "{kind}");
         }
