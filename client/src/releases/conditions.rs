@@ -84,7 +84,7 @@ struct Terms<'a> {
     first_read: Option<&'a RecipePath>,
     /// In no order: what is read is read.
     reads: BTreeSet<&'a RecipePath>,
-    /// In the recipe's order: the first is what `{out}` names.
+    /// In the recipe's order. Only the first counts as it stands: it is what `{out}` names, with the slash of a directory.
     writes: Vec<&'a RecipePath>,
     params: BTreeSet<&'a str>,
     seed: Option<u64>,
@@ -97,7 +97,10 @@ struct Terms<'a> {
 
 impl Terms<'_> {
     fn texts(self) -> Conditions {
-        let written: Vec<String> = self.writes.iter().map(ToString::to_string).collect();
+        let mut others = self.writes.iter();
+        let first = others.next().map(ToString::to_string);
+        let others: BTreeSet<&str> = others.map(|path| path.as_str()).collect();
+        let written = first.as_deref().into_iter().chain(others);
         let stated = [
             ("kind", Some(self.kind.to_string())),
             (
@@ -110,7 +113,7 @@ impl Terms<'_> {
                 "reads",
                 Some(words(self.reads.iter().map(|path| path.as_str()))),
             ),
-            ("writes", Some(words(written.iter().map(String::as_str)))),
+            ("writes", Some(words(written))),
             ("params", Some(words(self.params.iter().copied()))),
             ("seed", self.seed.map(|seed| seed.to_string())),
             ("hash_seed", Some(self.hash_seed.to_string())),
@@ -254,6 +257,8 @@ out = ["model/", "metrics.json"]
                 "\"metrics.json\", \"model/\"",
                 "writes",
             ),
+            ("\"model/\", ", "\"model\", ", "writes"),
+            ("\"metrics.json\"", "\"metrics.json/\"", ""),
             ("params = [\"lr\"]", "params = [\"*\"]", "params"),
         ] {
             assert_eq!(changed(from, to).join(" "), due, "{from} -> {to}");
