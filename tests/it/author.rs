@@ -3,6 +3,7 @@
 //! Scripts use Python's standard library only, so that nothing has to be fetched; requirements that do need wheels find
 //! them in a directory that the requirements file names.
 
+use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::binary;
 use sealstone_tests::skips;
 use serde_json::Value;
@@ -260,6 +261,94 @@ fn requirements_are_locked_and_a_change_is_told() {
     assert_eq!(desk.run(&["env", "lock", "--check"]).status.code(), Some(4));
     fs::remove_file(desk.path().join("wheels/tiny-1.0-py3-none-any.whl")).unwrap();
     desk.ends(3, &["env", "lock", "--check"]);
+}
+
+/// A source archive whose wheel it makes itself, without anything from an index.
+const SOURCE: &str = r#"
+import io, sys, tarfile
+path, body = sys.argv[1:]
+backend = f"""import zipfile
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = 'tiny-1.0-py3-none-any.whl'
+    with zipfile.ZipFile(directory + '/' + name, 'w') as wheel:
+        for path, text in {{
+            'tiny.py': {body!r},
+            'tiny-1.0.dist-info/METADATA': 'Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n',
+            'tiny-1.0.dist-info/WHEEL': 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n',
+            'tiny-1.0.dist-info/RECORD': '',
+        }}.items():
+            wheel.writestr(path, text)
+    return name
+"""
+files = {
+    "tiny-1.0/PKG-INFO": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+    "tiny-1.0/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+    "tiny-1.0/backend.py": backend,
+}
+with tarfile.open(path, "w:gz") as archive:
+    for name, text in files.items():
+        member = tarfile.TarInfo(name)
+        member.size = len(text.encode())
+        archive.addfile(member, io.BytesIO(text.encode()))
+"#;
+
+#[test]
+fn what_is_built_from_sources_is_built_from_the_file_that_another_lock_names() {
+    if !works("python3", "--version") {
+        return skips::not_installed("python3");
+    }
+    let desk = Desk::new(&[]);
+    let shelf = desk.path().join("shelf");
+    fs::create_dir(&shelf).unwrap();
+    let source = shelf.join("tiny-1.0.tar.gz");
+    let publish = |body: &str| {
+        let mut command = Command::new("python3");
+        command.args(["-c", SOURCE]).arg(&source).arg(body);
+        let made = command.output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Digest::sha256(&fs::read(&source).unwrap()).hex()
+    };
+    let name = |sdist: &str| {
+        desk.write(
+            "uv.lock",
+            &format!(
+                "version = 1\n[[package]]\nname = \"tiny\"\nversion = \"1.0\"\n\
+                 sdist = {{ url = \"https://index.example/tiny-1.0.tar.gz\", hash = \"sha256:{sdist}\" }}\n"
+            ),
+        );
+    };
+    let lock = || {
+        let mut command = Command::new(binary("sealstone").unwrap());
+        command
+            .args(["env", "lock", "--output", "json"])
+            .current_dir(desk.path())
+            .env("PIP_CACHE_DIR", desk.path().join("cache"))
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", &shelf);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let last = text.lines().last().unwrap_or_default().to_owned();
+        (output.status.code(), last, said)
+    };
+    name(&publish("one = 1"));
+    // The second time pip has the first one's wheel in its cache, and takes it from wheels/ as well.
+    for _ in 0..2 {
+        let (code, shown, said) = lock();
+        assert_eq!(code, Some(0), "{said}");
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["built"], serde_json::json!(["tiny"]), "{said}");
+    }
+    let before = desk.read("requirements.lock");
+    // Somebody puts other sources under the same name into the index.
+    publish("one = 2");
+    let (code, _, said) = lock();
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("not one of the files that uv.lock names"),
+        "{said}"
+    );
+    assert_eq!(desk.read("requirements.lock"), before, "nothing was locked");
 }
 
 #[test]

@@ -469,6 +469,49 @@ fn drift_names_what_changed_although_the_metrics_pass() {
 }
 
 #[test]
+fn drift_of_a_project_names_the_command_the_seed_and_the_data_that_its_recipe_states() {
+    let desk = Desk::locked();
+    let lock: Value = serde_json::from_str(&desk.read("p/recipe.lock")).unwrap();
+    let digest = lock["inputs"][0]["content"]["digest"].as_str().unwrap();
+    let pinned = digest.strip_prefix("sha256:").unwrap();
+    desk.change(
+        "p/recipe.toml",
+        "\"src/train.sh\", \"{",
+        "\"-u\", \"src/train.sh\", \"{",
+    );
+    desk.change("p/recipe.toml", "seed = 7", "seed = 8");
+    desk.change("p/recipe.toml", "[\"model.*\"]", "[\"model.none\"]");
+    desk.change("p/recipe.toml", pinned, &"0".repeat(64));
+    // Whether or not somebody looks at the machine: CI decides by these words what it makes again.
+    for more in [&["--no-environment"][..], &[]] {
+        let found = desk.run(&[&["drift", "p"], more].concat()).expect(3).json;
+        let said = |name: &str| {
+            let row = row(&found, name);
+            let text = |key: &str| row[key].as_str().unwrap().to_owned();
+            (text("area"), text("base"), text("now"))
+        };
+        let due =
+            |area: &str, base: &str, now: &str| (area.to_owned(), base.to_owned(), now.to_owned());
+        assert_eq!(
+            said("train.command"),
+            due(
+                "stage",
+                "sh src/train.sh {params.model.scale}",
+                "sh -u src/train.sh {params.model.scale}"
+            )
+        );
+        assert_eq!(said("train.seed"), due("stage", "7", "8"));
+        assert_eq!(said("prepare.seed"), due("stage", "7", "8"));
+        assert_eq!(said("train.params"), due("stage", "model.scale", ""));
+        let other = format!("sha256:{}", "0".repeat(64));
+        assert_eq!(said("data/raw.csv"), due("data", digest, &other));
+        let rows = found["rows"].as_array().unwrap();
+        let stages = rows.iter().filter(|row| row["area"] == "stage").count();
+        assert_eq!(stages, 4, "{found}");
+    }
+}
+
+#[test]
 fn a_difference_names_parameters_with_their_roles_and_judges_metrics_on_one_side() {
     let desk = Desk::locked();
     desk.run(&["pack", "p", "-o", "bundle:1.0.0"]).expect(0);

@@ -131,6 +131,45 @@ fn bytes_lead_to_their_release() {
     assert_eq!(whoami("strange.bin").0, 5);
 }
 
+#[test]
+fn a_directory_with_a_link_or_another_mode_is_not_the_whole_of_a_release() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let directory = tempfile::tempdir().unwrap();
+    release(directory.path(), "1.0.0", &[1.0, 2.0], "{\"lr\": 0.1}");
+    let whoami = || {
+        let asked = ["whoami", "model", "--in", "oci:bundle"];
+        let (code, found, error) = sealstone(directory.path(), &asked);
+        assert_eq!(code, 0, "{error}");
+        (found["matches"][0].clone(), found["unknown"].clone())
+    };
+    assert_eq!(whoami().0["whole"], true);
+    let model = directory.path().join("model");
+    for (name, target) in [
+        ("sitecustomize.py", "/tmp/evil.py"),
+        // Also where it leads to bytes that the release has.
+        ("more.json", "config.json"),
+    ] {
+        symlink(target, model.join(name)).unwrap();
+        let (found, unknown) = whoami();
+        assert_eq!(found["whole"], false, "{name}");
+        assert_eq!(unknown, json!([name]));
+        fs::remove_file(model.join(name)).unwrap();
+    }
+    assert_eq!(whoami().0["whole"], true);
+    let run = |mode: u32| {
+        let file = model.join("config.json");
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    run(0o755);
+    let found = whoami().0;
+    assert_eq!(
+        (&found["whole"], &found["otherMode"]),
+        (&json!(false), &json!(["config.json"]))
+    );
+    run(0o600);
+    assert_eq!(whoami().0["whole"], true, "who else may read it is nothing");
+}
+
 /// The Python of a tool that `tests/setup/install.sh clients` made; for numpy, `SEALSTONE_ORACLE_PYTHON` goes before it.
 fn python(tool: &str) -> Option<PathBuf> {
     if let Some(stated) = std::env::var_os("SEALSTONE_ORACLE_PYTHON")

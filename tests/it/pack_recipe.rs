@@ -298,6 +298,34 @@ fn code_that_is_not_committed_is_refused_where_the_risk_demands_it() {
 }
 
 #[test]
+fn a_project_below_the_top_of_its_repository_is_held_against_its_commit() {
+    let desk = Desk::with(&RECIPE.replace("risk = \"low\"", "risk = \"medium\""));
+    if !git(&desk, &["-C", "..", "init", "-q"]) {
+        return skips::not_installed("git");
+    }
+    desk.run(&["run", "p"]).expect(0);
+    let pack = ["pack", "p", "-o", "bundle"];
+    desk.run(&pack).expect(3).says("names no commit");
+    let all = ["add", "src", "recipe.toml", "params.toml", "golden"];
+    assert!(git(&desk, &all));
+    assert!(git(&desk, &["commit", "-q", "-m", "first"]));
+    desk.run(&["run", "p"]).expect(0);
+    desk.run(&pack).expect(0);
+    desk.change("p/src/train.sh", "mkdir", "true; mkdir");
+    desk.run(&["run", "p"]).expect(0);
+    desk.run(&pack)
+        .expect(3)
+        .says("src/train.sh")
+        .says("was changed after it");
+    // Findings stand where a viewer of the repository looks for them.
+    desk.change("p/src/train.sh", "true;", "true; true;");
+    desk.run(&["replay", "p", "--sarif", "replay.sarif"])
+        .expect(0);
+    let shown = desk.read("replay.sarif");
+    assert!(shown.contains("\"p/recipe.toml\""), "{shown}");
+}
+
+#[test]
 fn a_release_names_the_one_before_it() {
     let desk = Desk::locked();
     let first = desk

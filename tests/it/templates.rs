@@ -238,6 +238,28 @@ impl Server {
         self.commit();
     }
 
+    /// Somebody changes the command of the training and makes all that is small anew: only the lock's own recipe tells.
+    fn change_the_command(&self) {
+        let recipe = fs::read_to_string(self.path("work/recipe.toml")).unwrap();
+        let (then, now) = (
+            r#"["sh", "src/train.sh"]"#,
+            r#"["sh", "-u", "src/train.sh"]"#,
+        );
+        assert!(recipe.contains(then), "{recipe}");
+        self.write("work/recipe.toml", &recipe.replace(then, now));
+        let line = "sealstone run --profile smoke --quiet && sealstone docs .";
+        let written = self.shell("work", line, &[]);
+        assert!(written.status.success(), "{written:?}");
+        self.commit();
+    }
+
+    /// The last commit is taken back.
+    fn take_back(&self) {
+        let line = "git -c user.name=a -c user.email=a@example -c commit.gpgsign=false revert --no-edit HEAD";
+        let output = self.shell("work", line, &[]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// Somebody changes a parameter of the training, and does not train again.
     fn change_the_training(&self) {
         self.write("work/params.json", "{\"keep\": 2}");
@@ -339,12 +361,11 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
         ("github.repository", "team/model"),
         ("github.event.number", "7"),
     ];
-    // Comments on a pull request need GitHub itself.
     let steps = |job: &str| -> Vec<Step> {
         let steps = template["jobs"][job]["steps"].as_array().unwrap().iter();
         steps
             .filter_map(|step| {
-                let run = step["run"].as_str().filter(|run| !run.starts_with("gh "))?;
+                let run = step["run"].as_str()?;
                 let variables = step["env"].as_object().into_iter().flatten();
                 let variables = variables
                     .map(|(name, value)| (name.clone(), github(value.as_str().unwrap(), &values)));
@@ -365,6 +386,7 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
                 ("GITHUB_ACTIONS", "true"),
                 ("GITHUB_STEP_SUMMARY", summary.as_str()),
                 ("GITHUB_REF_NAME", "v1.0.0"),
+                ("GITHUB_WORKFLOW", "replay"),
             ];
             all.extend(
                 variables
@@ -420,6 +442,11 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
     server.left(&[("junit.xml", "<?xml"), ("report.html", "<!")]);
     assert!(server.reports() > 0, "the report of a release is attached");
     // The evaluation alone would not notice: the weights that are committed are those of before. So all is made again.
+    server.change_the_command();
+    run("commit", &[0; 7]);
+    server.left(&in_full);
+    assert!(told().contains("REPRODUCED_WITH_WARNINGS"));
+    server.take_back();
     server.change_the_training();
     run("commit", &[0; 7]);
     server.left(&in_full);
@@ -449,6 +476,84 @@ async fn the_template_for_github_replays_a_commit_and_a_release() {
     server.left(&night);
     assert!(told().contains("DIVERGED"));
     assert_eq!(alerts.try_iter().count(), 1);
+}
+
+/// GitHub itself is a script here that writes down what it is asked. Of all comments only the workflow's own is replaced.
+#[test]
+fn the_comment_on_a_pull_request_is_found_by_its_first_line() {
+    let template = &read("github-actions.yaml")[0];
+    let script = |job: &str, name: &str| {
+        let mut steps = template["jobs"][job]["steps"].as_array().unwrap().iter();
+        let step = steps.find(|step| step["name"] == name).unwrap();
+        github(step["run"].as_str().unwrap(), &[])
+    };
+    let (gather, comment) = (
+        script("commit", "show it in the job"),
+        script("comment", "one comment, replaced each time"),
+    );
+    let desk = tempfile::tempdir().unwrap();
+    let path = |name: &str| desk.path().join(name);
+    let run = |script: &str| {
+        // As GitHub does where a step names no shell.
+        let mut command = Command::new("bash");
+        command
+            .args(["--noprofile", "--norc", "-e", "-c", script])
+            .current_dir(desk.path())
+            .env_clear()
+            .env("PATH", format!("{}:{PATH}", desk.path().display()))
+            .env("GITHUB_STEP_SUMMARY", "summary.md")
+            .env("GITHUB_WORKFLOW", "replay")
+            .env("GH_REPO", "team/model")
+            .env("NUMBER", "7");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+        output.stdout
+    };
+    if run("command -v jq || true").is_empty() {
+        return sealstone_tests::skips::not_possible("no jq is here");
+    }
+    let gh =
+        "#!/bin/sh\necho \"$@\" >> calls\ncase \"$*\" in *--method*) ;; *) cat listed ;; esac\n";
+    fs::write(path("gh"), gh).unwrap();
+    run("chmod +x gh");
+    let marker = format!("{} of replay -->", sealstone::report::MARKER);
+    let asked = |comments: &Value| -> String {
+        // Pages are lists, one after the other.
+        fs::write(path("listed"), format!("[]{comments}")).unwrap();
+        run(&comment);
+        let calls = fs::read_to_string(path("calls")).unwrap();
+        fs::remove_file(path("calls")).unwrap();
+        calls.lines().last().unwrap().to_owned()
+    };
+    run(&gather);
+    let told = fs::read_to_string(path("all.md")).unwrap();
+    assert_eq!(
+        told,
+        format!("{marker}\nNothing was replayed: the job says why.\n")
+    );
+    fs::write(path("smoke.md"), "two\n").unwrap();
+    fs::write(path("comment.md"), "one\n").unwrap();
+    run(&gather);
+    let told = fs::read_to_string(path("all.md")).unwrap();
+    assert_eq!(told, format!("{marker}\none\n\ntwo\n\n"));
+    let said = |id: u64, by: &str, body: String| serde_json::json!({"id": id, "user": {"login": by}, "body": body});
+    let bot = "github-actions[bot]";
+    let others = vec![
+        said(1, "somebody", told.clone()),
+        said(2, bot, format!("coverage: 80 %\n{marker}")),
+        said(3, bot, told.replace("of replay", "of another")),
+        serde_json::json!({"id": 4, "user": null, "body": null}),
+        said(5, bot, String::new()),
+    ];
+    let new = "api --silent --method POST repos/team/model/issues/7/comments --field body=@all.md";
+    assert_eq!(asked(&Value::Array(Vec::new())), new);
+    assert_eq!(asked(&Value::Array(others.clone())), new);
+    let own = said(6, bot, told.replace('\n', "\r\n"));
+    let all = Value::Array([others, vec![own]].concat());
+    assert_eq!(
+        asked(&all),
+        "api --silent --method PATCH repos/team/model/issues/comments/6 --field body=@all.md"
+    );
 }
 
 /// What was told lies in a directory: where a run does not find that of the run before, it tells everything again, and
@@ -543,6 +648,10 @@ async fn the_template_for_gitlab_replays_a_commit_and_a_release() {
     run("replay-release", 0);
     kept(false);
     assert!(server.reports() > 0, "the report of a release is attached");
+    server.change_the_command();
+    run("replay-changed", 0);
+    kept(false);
+    server.take_back();
     server.change_the_training();
     run("replay-changed", 0);
     kept(false);
@@ -713,6 +822,10 @@ async fn the_job_for_kubernetes_replays_a_commit_at_its_scopes() {
     says("eval", "REPRODUCED");
     says("smoke", "REPRODUCED");
     assert!(page("full").is_none(), "nothing of the training changed");
+    server.change_the_command();
+    run(0);
+    says("full", "REPRODUCED_WITH_WARNINGS");
+    server.take_back();
     server.change_the_training();
     run(0);
     says("full", "REPRODUCED_WITH_WARNINGS");

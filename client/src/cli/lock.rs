@@ -31,6 +31,7 @@ pub(super) const HELP: &str = "\
 Resolves with pip and writes requirements.lock, which names every package, also those that others need, with
 its version and the hash of its wheel, and the wheels into wheels/. This is the one step that needs a package
 index: pip's own configuration says which. From then on environments are made of these files alone.
+Where uv.lock or pylock.toml is there, each wheel is a file that it names, or is built from one, whose hash pip checks.
 
 The lock is for this version of Python and this kind of machine. Wheels in wheels/ that it does not name are
 removed. The recipe's environment, if it is host or venv, is set to the lock; without a recipe the lines for

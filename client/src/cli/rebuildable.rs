@@ -13,8 +13,9 @@ use sealstone_spec::words::three_words;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Yes takes a report by a trusted key that is not the builder's: all of the recipe replayed, each stage on what the
-stages before it made, isolated by I3 or better (no network, no file that is not declared), nothing waived, and
-reproduced. Who built it is read from provenance. Anything else is no, with the list of gaps.
+stages before it made, isolated by I3 or better (no network, no file that is not declared), and reproduced, with nothing
+waived by whoever replayed. A fact of the environment that the recipe itself lets go is told with the yes. Who built it is
+read from provenance. Anything else is no, with the list of gaps.
 Exit codes: 0 yes, 3 no.
 
 Examples:
@@ -73,6 +74,10 @@ fn show(answer: &Rebuildable) -> String {
             "\n  made again by {}, {}, isolated by {}\n    {}",
             proof.by, proof.finished_on, proof.isolation, proof.referrer
         ));
+        for fact in &proof.let_go {
+            let fact: String = fact.chars().filter(|c| !c.is_control()).collect();
+            text.push_str(&format!("\n    let go by the recipe: {fact}"));
+        }
     }
     let builders: Vec<&str> = answer.builders.iter().map(String::as_str).collect();
     text.push_str(&format!("\n  built by {}", builders.join(", ")));

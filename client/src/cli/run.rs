@@ -6,7 +6,7 @@ use super::output::Output;
 use super::transfer::interruptible;
 use sealstone::ci::{BuildRecord, recognise, variables};
 use sealstone::compare::compare_artifact;
-use sealstone::environment::{fetch_image, prepare};
+use sealstone::environment::{fetch_image, prepare, repository};
 use sealstone::plan::{Looking, machine};
 use sealstone::recipe::Project;
 use sealstone::report::as_lines;
@@ -165,7 +165,8 @@ fn run_blocking(args: Args, project: &Project, output: &Output) -> Result<Ran> {
         .ok()
         .and_then(|text| text.parse().ok());
     let runner = chosen.runner.as_ref();
-    let in_git = project.root().join(".git").exists();
+    // One that cannot be read is asked all the same: the facts then say why they are not there.
+    let in_git = !matches!(repository(project.root()), Ok(None));
     let scratch = tempfile::tempdir_in(&home)
         .map_err(|source| Error::io("making a directory in .sealstone", source))?;
     let machine = machine(Looking {

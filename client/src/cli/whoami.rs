@@ -14,7 +14,8 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Hashes the file or directory and looks the digests up among the files of every tagged bundle. A match proves that the
-bytes are the same; whether that release is trusted is what `sealstone verify` says. Exit code 5 if there is none.
+bytes are the same; whether that release is trusted is what `sealstone verify` says. A directory is all of a release if
+nothing else lies in it, no link either, and what may be run is what should. Exit code 5 if there is no match.
 
 Examples:
   sealstone whoami ./model.safetensors --in registry.example/models/m
@@ -88,6 +89,12 @@ fn show(found: &Origin) -> String {
         }
         for path in release.missing.iter().take(10) {
             let _ = writeln!(text, "  - {path} is not here");
+        }
+        for path in release.other_mode.iter().take(10) {
+            let _ = writeln!(
+                text,
+                "  ! {path} may be run and should not, or the other way round"
+            );
         }
     }
     for path in found.unknown.iter().take(10) {

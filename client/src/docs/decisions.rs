@@ -3,7 +3,7 @@
 use super::Sources;
 use super::criteria::bounds_of;
 use super::page::{code, head, plain, reason, table};
-use sealstone_spec::compare::Class;
+use sealstone_spec::compare::{Class, ReplayMethod};
 use sealstone_spec::policy::Policy;
 use sealstone_spec::recipe::{Check, Environment, Recipe};
 
@@ -132,7 +132,9 @@ fn weaker(text: &mut String, recipe: &Recipe) {
         let exact = |bound: &Option<sealstone_spec::compare::Decimal>| {
             bound.as_ref().is_none_or(|bound| bound.value() == 0.0)
         };
-        if !exact(&replay.abs)
+        // A sample asks for a place within it, whatever bounds stand beside it.
+        if replay.method != ReplayMethod::Scalar
+            || !exact(&replay.abs)
             || !exact(&replay.rel)
             || replay.ulp.unwrap_or(0) > 0
             || replay.margin.is_some()

@@ -103,6 +103,42 @@ fn every_rule_stands_in_the_documents_with_its_reason() {
 }
 
 #[test]
+fn a_metric_that_is_held_against_a_sample_need_not_be_the_same() {
+    let exact = RECIPE
+        .replace("class = \"numeric\"", "class = \"bit_exact\"")
+        .replace(
+            "tolerance = { \"model.json\" = { abs = 1e-6, why = \"BLAS\" } }\n",
+            "",
+        )
+        .replace(
+            "expect = \"golden/out.csv\"\nabs = 1e-6\n",
+            "expect = \"golden/out.csv\"\n",
+        )
+        .replace("replay = { abs = 1e-6 }\n", "");
+    let none = "None: everything has to be the same.";
+    let decisions = |recipe: &str| {
+        let documents = of(project(recipe).path(), None);
+        named(&documents, "DECISIONS.md").to_owned()
+    };
+    assert!(decisions(&exact).contains(none));
+    let seeds = "replicates = { seeds = [1, 2, 3, 4, 5], stages = [\"train\"] }\n";
+    let sampled = exact
+        .replace(
+            "[[input]]\npath = \"data/raw.csv\"",
+            &format!("{seeds}[[input]]\npath = \"data/raw.csv\""),
+        )
+        .replace(
+            "direction = \"higher\"\n",
+            "direction = \"higher\"\nreplay = { method = \"interval\" }\n",
+        );
+    let text = decisions(&sampled);
+    assert!(
+        !text.contains(none) && text.contains("metric auc"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_same_sources_give_the_same_bytes_and_any_change_is_stale() {
     let root = project(RECIPE);
     let out = root.path().join("docs");

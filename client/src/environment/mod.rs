@@ -18,7 +18,7 @@ mod settings;
 mod unpack;
 
 pub use capture::{Capture, Captured, capture};
-pub use git::{changed_files, uncommitted};
+pub use git::{Repository, changed_files, prefix_in_repository, repository, uncommitted};
 pub use image::fetch_image;
 pub use prepare::{Prepared, prepare};
 pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise, pip_command};

@@ -9,7 +9,7 @@ use super::kind::kind_by_name;
 use super::roles::roles;
 use super::walk::{Found, Known};
 use super::{PackOptions, PackProgress, Packed, write_bundle};
-use crate::environment::uncommitted;
+use crate::environment::{repository, uncommitted};
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::recipe::{LinkPolicy, Project, files_at};
@@ -125,9 +125,20 @@ fn refuse_disagreements(name: &str, found: &[Disagreement]) -> Result<()> {
 /// Where a wrong model does harm, its code must be in the commit that its lock names: what is nowhere but on
 /// this disk, nobody else can look at.
 fn refuse_uncommitted(project: &Project, lock: &Lock) -> Result<()> {
-    if lock.recipe.risk < Risk::Medium || !project.root().join(".git").exists() {
+    if lock.recipe.risk < Risk::Medium {
         return Ok(());
     }
+    // Wherever in it the project lies.
+    let repository = match repository(project.root()) {
+        Ok(Some(repository)) => repository,
+        Ok(None) => return Ok(()),
+        Err(reason) => {
+            return Err(Error::refused(format!(
+                "the recipe's risk is {}, and the repository of its code cannot be read: {reason}",
+                lock.recipe.risk.as_str()
+            )));
+        }
+    };
     let facts = lock
         .environment
         .facts()
@@ -152,7 +163,7 @@ fn refuse_uncommitted(project: &Project, lock: &Lock) -> Result<()> {
         .filter(written_by_hand)
         .map(|file| file.path.as_str())
         .chain([RECIPE_FILE]);
-    let open = uncommitted(project.root(), &commit, paths).map_err(|reason| {
+    let open = uncommitted(&repository, &commit, paths).map_err(|reason| {
         Error::refused(format!(
             "what commit {commit} holds cannot be told: {reason}"
         ))

@@ -27,7 +27,7 @@ pub use machine::{Looking, Machine, machine, source_date_epoch};
 pub use roots::Roots;
 pub(crate) use settings::settings;
 pub use stage::{Planned, plan, strictest};
-pub(crate) use stage::{keyed, limits};
+pub(crate) use stage::{keyed, limits, told_threads, variables};
 
 use sealstone_spec::recipe::{Params, Recipe};
 use std::path::Path;

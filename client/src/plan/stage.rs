@@ -129,16 +129,10 @@ pub(crate) fn keyed(
     // What libraries are told follows from the processors where no number is stated.
     job.limits.threads = threads(recipe);
     limits(stage, &mut job);
-    let threads = u64::from(job.threads());
+    let threads = told_threads(recipe, stage);
     let first = first_read(&stage.run, &stage.reads);
     let texts = params.select(&stage.params).texts();
-    let env: BTreeMap<String, String> = recipe
-        .determinism()
-        .env
-        .iter()
-        .chain(&stage.env)
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let env = variables(recipe, stage);
     let parts = KeyMaterial {
         command: &stage.run,
         shell: stage.shell,
@@ -168,6 +162,21 @@ pub(crate) fn keyed(
         threads,
         first_read: first.cloned(),
     })
+}
+
+/// The number of threads that libraries of a stage are told to use.
+pub(crate) fn told_threads(recipe: &Recipe, stage: &Stage) -> u64 {
+    let mut job = StageJob::new(stage.name.as_str(), Vec::new(), "", "");
+    job.limits.threads = threads(recipe);
+    limits(stage, &mut job);
+    u64::from(job.threads())
+}
+
+/// The variables that recipe and stage set; the stage's hold.
+pub(crate) fn variables(recipe: &Recipe, stage: &Stage) -> BTreeMap<String, String> {
+    let set = recipe.determinism().env.iter().chain(&stage.env);
+    set.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// The stage's own variables, limits and network.

@@ -5,12 +5,14 @@
 //! recipe's class; everything else that changed is worth a warning.
 //! Invariant: two locks of the same recipe, files and machine have no row above information.
 
+use super::conditions::{Conditions, locked, stated};
 use super::difference::DEPENDENCIES;
 use super::regression::{Regression, regressions};
 use crate::run::Disagreement;
 use sealstone_spec::compare::{Class, Outcome};
+use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::{Comparing, Day, Facts, Level, Override, compare};
-use sealstone_spec::recipe::{FileRole, Lock, LockedInput, LockedStage, Recipe, param_changes};
+use sealstone_spec::recipe::{FileRole, Lock, LockedInput, Recipe, RecipePath, param_changes};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +27,7 @@ pub enum Area {
     Data,
     /// A file of the project that stages or tests read.
     Code,
-    /// A command, seed, number of threads or device.
+    /// A command, what it reads, writes and gets, a seed, number of threads, variable or device.
     Stage,
     /// A package or library.
     Dependency,
@@ -174,7 +176,8 @@ pub fn drift_between(recipe: &Recipe, base: &Lock, now: &Lock, today: Day) -> Dr
     drift.parameters(recipe, &base.params, &now.params);
     data(&mut drift, base, now);
     files(&mut drift, base, now);
-    stages(&mut drift, base, now);
+    let in_both = |name: &str| base.params.contains_key(name) && now.params.contains_key(name);
+    stages(&mut drift, &locked(base, in_both), &locked(now, in_both));
     if let (Ok(one), Ok(two)) = (base.environment.facts(), now.environment.facts()) {
         drift.environment(recipe, now.environment.class, (&one, &two), today);
     }
@@ -204,7 +207,7 @@ pub fn drift_since(
 ) -> Drift {
     let mut drift = Drift::default();
     for problem in found {
-        let text = |digest: &sealstone_spec::digest::Digest| Some(digest.to_string());
+        let text = |digest: &Digest| Some(digest.to_string());
         match problem {
             Disagreement::Parameter { name, locked, now } => {
                 drift.parameter(recipe, name, locked.clone(), now.clone());
@@ -237,6 +240,9 @@ pub fn drift_since(
             }
         }
     }
+    let known = base.params.keys().map(String::as_str);
+    stages(&mut drift, &locked(base, |_| true), &stated(recipe, known));
+    pinned(&mut drift, recipe, base);
     // The parameters' own file says the same as the parameters.
     let has_parameters = drift.rows.iter().any(|row| row.area == Area::Parameter);
     let params = recipe.params().file.as_ref().map(|path| path.as_str());
@@ -319,54 +325,52 @@ fn files(drift: &mut Drift, base: &Lock, now: &Lock) {
     }
 }
 
-fn stages(drift: &mut Drift, base: &Lock, now: &Lock) {
-    let said = |stage: &LockedStage| -> BTreeMap<String, String> {
-        let mut said = BTreeMap::from([
-            ("command".to_owned(), stage.command.join(" ")),
-            ("hash_seed".to_owned(), stage.hash_seed.to_string()),
-            ("shell".to_owned(), stage.shell.to_string()),
-        ]);
-        let more = [
-            ("seed", stage.seed.map(|seed| seed.to_string())),
-            ("threads", Some(stage.threads.to_string())),
-            ("cpus", stage.cpus.map(|cpus| cpus.to_string())),
-            ("in", stage.first_read.as_ref().map(ToString::to_string)),
-            ("device", stage.device.clone()),
-        ];
-        for (name, value) in more {
-            if let Some(value) = value {
-                said.insert(name.to_owned(), value);
-            }
-        }
-        for (name, value) in &stage.env {
-            said.insert(format!("env.{name}"), value.clone());
-        }
-        said
-    };
-    let names: BTreeSet<&str> = base
-        .stages
-        .iter()
-        .chain(&now.stages)
-        .map(|stage| stage.name.as_str())
-        .collect();
+fn stages(
+    drift: &mut Drift,
+    base: &BTreeMap<String, Conditions>,
+    now: &BTreeMap<String, Conditions>,
+) {
+    let names: BTreeSet<&String> = base.keys().chain(now.keys()).collect();
     for name in names {
-        match (base.stage(name), now.stage(name)) {
-            (Some(one), Some(two)) => {
-                let (before, after) = (said(one), said(two));
+        match (base.get(name), now.get(name)) {
+            (Some(before), Some(after)) => {
                 let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
                 for key in keys {
                     if before.get(key) != after.get(key) {
                         let name = format!("{name}.{key}");
-                        let value = |side: &BTreeMap<String, String>| side.get(key).cloned();
-                        drift.add(Area::Stage, &name, value(&before), value(&after));
+                        let value = |side: &Conditions| side.get(key).cloned();
+                        drift.add(Area::Stage, &name, value(before), value(after));
                     }
                 }
             }
             (one, two) => {
                 let command =
-                    |stage: Option<&LockedStage>| stage.map(|stage| stage.command.join(" "));
+                    |stage: Option<&Conditions>| stage.and_then(|it| it.get("command").cloned());
                 drift.add(Area::Stage, name, command(one), command(two));
             }
+        }
+    }
+}
+
+/// Data that the recipe pins otherwise than the lock. Files do not always tell: what is not embedded need not lie here.
+fn pinned(drift: &mut Drift, recipe: &Recipe, base: &Lock) {
+    let locked = base.inputs.iter().map(|input| &input.content.path);
+    let stated = recipe.inputs().iter().map(|input| &input.path);
+    let paths: BTreeSet<&RecipePath> = locked.chain(stated).collect();
+    for path in paths {
+        let mut locked = base.inputs.iter();
+        let locked = locked.find(|input| input.content.path == *path);
+        let mut stated = recipe.inputs().iter();
+        let stated = stated.find(|input| input.path == *path);
+        let before = locked.map(|input| input.content.digest);
+        let after = stated.map(|input| input.digest);
+        let is_told = drift
+            .rows
+            .iter()
+            .any(|row| row.area == Area::Data && path.contains_path(&row.name));
+        if before != after && !is_told {
+            let shown = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
+            drift.add(Area::Data, path.as_str(), shown(before), shown(after));
         }
     }
 }

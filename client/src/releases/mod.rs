@@ -10,6 +10,7 @@
 //! | `rebuildable` | whether somebody else has made it again, and what is missing |
 //! | `checkout` | what people write, restored from a bundle |
 //! | `drift`, `regression` | what changed since a baseline; metrics between releases |
+//! | `conditions` | what decides what a stage makes, in a lock and in a recipe |
 //! | `comparison` | the same as a statement about the newer release |
 //! | `origin` | which releases a file or directory belongs to |
 //!
@@ -20,6 +21,7 @@
 mod chain;
 mod checkout;
 mod comparison;
+mod conditions;
 mod data;
 mod difference;
 mod drift;

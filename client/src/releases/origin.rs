@@ -2,18 +2,22 @@
 //!
 //! Files are hashed and looked up among the layers of every tagged bundle of the places that are asked. A digest that
 //! matches is proof that the bytes are the same; whether the release is trusted is another question.
+//! Invariant: a directory is the whole of a release only if nothing but its files lies there: a link, which no bundle
+//! holds, can lead anywhere.
 
 use crate::error::{Error, Result};
 use crate::layout::hash_file;
 use crate::store::Store;
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::media;
 use sealstone_spec::name::{Reference, Tag};
 use sealstone_spec::words::three_words;
 use serde::Serialize;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Files of a directory that are hashed.
@@ -27,7 +31,7 @@ pub struct Origin {
     pub files: BTreeMap<String, Digest>,
     /// Releases that hold at least one of them: whole ones first, then by the number of files they share.
     pub matches: Vec<Match>,
-    /// Files that no release holds.
+    /// What no release holds: files, and whatever is neither a file nor a directory.
     pub unknown: Vec<String>,
 }
 
@@ -43,12 +47,16 @@ pub struct Match {
     pub digest: Digest,
     /// Its name in words.
     pub name: String,
-    /// Whether these are exactly the files of the release, under their paths.
+    /// Whether these are exactly the files of the release, under their paths, and may be run where they should.
     pub whole: bool,
     /// Files that it holds: path here, path there.
     pub shared: Vec<(String, String)>,
     /// Files of the release that are not here.
     pub missing: Vec<String>,
+    /// Files under their paths that may be run and should not, or the other way round; nothing of a bundle that does not
+    /// say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_mode: Vec<String>,
 }
 
 /// Finds the releases in `places` that a file or directory belongs to.
@@ -57,7 +65,8 @@ pub struct Match {
 /// If something cannot be read, or a manifest is not what its digest says.
 pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
     let directory = path.is_dir();
-    let listed = list(path)?;
+    let Listed { files, others } = list(path)?;
+    let listed: Vec<String> = files.keys().cloned().collect();
     let mut hashes: BTreeMap<Algorithm, BTreeMap<String, Digest>> = BTreeMap::new();
     hashes.insert(Algorithm::Sha256, hash(path, &listed, Algorithm::Sha256)?);
     let mut matches = Vec::new();
@@ -83,7 +92,9 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
             }
             let mut shared = Vec::new();
             let (mut missing, mut in_place) = (Vec::new(), 0);
-            for file in bundle.files() {
+            let mut other_mode = Vec::new();
+            // Files and layers stand in one order.
+            for (file, layer) in bundle.files().iter().zip(manifest.layers()) {
                 let here = &hashes[&file.digest.algorithm()];
                 let there = file.path.as_str();
                 let same = |(_, digest): &(&String, &Digest)| **digest == file.digest;
@@ -95,6 +106,12 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
                 match found {
                     Some((path, _)) => {
                         in_place += usize::from(path == there);
+                        let says = &layer.annotations;
+                        let is_said = says.contains_key(media::ANNOTATION_FILE_METADATA);
+                        let is_there = directory && path == there;
+                        if is_there && is_said && files.get(path) != Some(&file.executable) {
+                            other_mode.push(path.clone());
+                        }
                         known.insert(path.clone());
                         shared.push((path.clone(), there.to_owned()));
                     }
@@ -104,7 +121,11 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
             if shared.is_empty() {
                 continue;
             }
-            let whole = directory && missing.is_empty() && in_place == listed.len();
+            let whole = directory
+                && missing.is_empty()
+                && in_place == listed.len()
+                && others.is_empty()
+                && other_mode.is_empty();
             matches.push(Match {
                 place: store.place(),
                 name: three_words(manifest.digest()),
@@ -113,6 +134,7 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
                 whole,
                 shared,
                 missing,
+                other_mode,
             });
         }
     }
@@ -122,11 +144,9 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
             .then(one.tag.cmp(&two.tag))
     });
     let files = hashes.remove(&Algorithm::Sha256).unwrap_or_default();
-    let unknown = files
-        .keys()
-        .filter(|path| !known.contains(*path))
-        .cloned()
-        .collect();
+    let strange = files.keys().filter(|path| !known.contains(*path)).cloned();
+    let mut unknown: Vec<String> = strange.chain(others).collect();
+    unknown.sort();
     Ok(Origin {
         files,
         matches,
@@ -134,35 +154,42 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
     })
 }
 
-/// Plain files of a directory by path, or the one file by its name.
-fn list(path: &Path) -> Result<Vec<String>> {
+/// What lies in a directory.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Plain files by path, and whether they may be run.
+    files: BTreeMap<String, bool>,
+    /// What is neither a file nor a directory: links, pipes, devices.
+    others: Vec<String>,
+}
+
+/// What lies in a directory, or the one file by its name.
+fn list(path: &Path) -> Result<Listed> {
     let what = |path: &Path| format!("listing \"{}\"", path.display());
+    let mut found = Listed::default();
     if !path.is_dir() {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        return Ok(vec![name]);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        found.files.insert(name.into_owned(), false);
+        return Ok(found);
     }
-    let mut found = Vec::new();
     let mut queue = vec![String::new()];
     while let Some(prefix) = queue.pop() {
         let directory = path.join(&prefix);
-        let entries =
-            fs::read_dir(&directory).map_err(|error| Error::io(what(&directory), error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::io(what(&directory), error))?;
-            let kind = entry
-                .file_type()
-                .map_err(|error| Error::io(what(&directory), error))?;
+        let failed = |error| Error::io(what(&directory), error);
+        for entry in fs::read_dir(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             if kind.is_dir() {
                 queue.push(format!("{name}/"));
             } else if kind.is_file() {
-                found.push(name);
+                let mode = entry.metadata().map_err(failed)?.permissions().mode();
+                found.files.insert(name, mode & 0o100 != 0);
+            } else {
+                found.others.push(name);
             }
-            if found.len() > MAX_FILES || queue.len() > MAX_FILES {
+            let count = found.files.len() + found.others.len();
+            if count > MAX_FILES || queue.len() > MAX_FILES {
                 return Err(Error::usage(format!(
                     "\"{}\" has more than {MAX_FILES} files",
                     path.display()
@@ -170,7 +197,6 @@ fn list(path: &Path) -> Result<Vec<String>> {
             }
         }
     }
-    found.sort();
     Ok(found)
 }
 

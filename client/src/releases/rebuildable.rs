@@ -18,8 +18,6 @@ use std::collections::BTreeSet;
 
 /// The isolation from which on only declared files can be read and the network is denied.
 const ISOLATION: Isolation = Isolation::I3;
-/// Exceptions of a replay that leave open whether it was one.
-const VOID: [&str; 3] = ["insecure", "accept-isolation", "tolerance"];
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +49,9 @@ pub struct Proof {
     pub finished_on: String,
     /// How it was isolated.
     pub isolation: Isolation,
+    /// Facts of the environment that differed and that the recipe lets go, each with why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub let_go: Vec<String>,
 }
 
 /// Answers for a bundle, from what trusted voices have said about it. `sealed` is the bundle's recipe and lock,
@@ -127,6 +128,7 @@ impl Rebuildable {
                         referrer: heard.referrer,
                         finished_on: report.finished_on.clone(),
                         isolation,
+                        let_go: let_go(&report),
                     }),
                     Err(problem) => {
                         problems.push(format!("the replay by {} {problem}", heard.by));
@@ -162,28 +164,41 @@ impl Rebuildable {
         if self.builders.contains(&heard.by) {
             return Err("is by the builder".to_owned());
         }
-        if !report.verdict.is_reproduced() {
-            return Err(format!("ended as {}", report.verdict));
-        }
-        if report.scope != ReplayScope::Full {
-            return Err(format!("was of {} only", report.scope));
-        }
-        if !report.mode.chained {
-            return Err("ran stages on recorded inputs, not on what it had made itself".to_owned());
-        }
-        if let Some(waived) = report
-            .overrides
-            .iter()
-            .find(|waived| VOID.contains(&waived.kind.as_str()))
-        {
-            return Err(format!("waived \"{}\" ({})", waived.id, waived.kind));
-        }
-        match report.isolation.achieved {
-            Some(isolation) if isolation >= ISOLATION => Ok(isolation),
-            Some(isolation) => Err(format!("was isolated by {isolation} only")),
-            None => Err("does not say how it was isolated".to_owned()),
-        }
+        shows(report)
     }
+}
+
+/// Whether a report shows that all was made again, and under which isolation. Facts that the recipe lets go are no step
+/// that nobody wrote down: it says which, why and until when. Whatever else was waived, known here or not, leaves it open.
+fn shows(report: &Report) -> Result<Isolation, String> {
+    if !report.verdict.is_reproduced() {
+        return Err(format!("ended as {}", report.verdict));
+    }
+    if report.scope != ReplayScope::Full {
+        return Err(format!("was of {} only", report.scope));
+    }
+    if !report.mode.chained {
+        return Err("ran stages on recorded inputs, not on what it had made itself".to_owned());
+    }
+    if let Some(waived) = report.overrides.iter().find(|it| !it.is_of_the_recipe()) {
+        return Err(format!("waived \"{}\" ({})", waived.id, waived.kind));
+    }
+    match report.isolation.achieved {
+        Some(isolation) if isolation >= ISOLATION => Ok(isolation),
+        Some(isolation) => Err(format!("was isolated by {isolation} only")),
+        None => Err("does not say how it was isolated".to_owned()),
+    }
+}
+
+/// The facts that the recipe let go in a replay.
+fn let_go(report: &Report) -> Vec<String> {
+    let facts = report.overrides.iter().filter(|it| it.is_of_the_recipe());
+    facts
+        .map(|fact| match &fact.reason {
+            Some(why) => format!("{}: {why}", fact.id),
+            None => fact.id.clone(),
+        })
+        .collect()
 }
 
 /// Whether one time lies after another; times that cannot be read do not.
@@ -198,5 +213,44 @@ fn read(heard: &Heard, digest: &Digest) -> Result<Report, String> {
     match report.baseline.digest.0 == *digest {
         true => Ok(report),
         false => Err("it is held against another bundle".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use sealstone_spec::report::Override;
+
+    #[test]
+    fn facts_that_the_recipe_lets_go_are_told_and_nothing_else_is_waived() {
+        let text = include_bytes!("../../../spec/vectors/report/reproduced.json");
+        let good = Report::parse(text).unwrap();
+        assert_eq!(shows(&good), Ok(Isolation::I4));
+        assert!(let_go(&good).is_empty());
+        let waived = |kind: &str| Override {
+            kind: kind.to_owned(),
+            id: "gpu.name".to_owned(),
+            expires: None,
+            reason: Some("both were tried".to_owned()),
+        };
+        let with = |overrides: Vec<Override>| Report {
+            overrides,
+            ..good.clone()
+        };
+        let fact = with(vec![waived("fact")]);
+        assert_eq!(shows(&fact), Ok(Isolation::I4));
+        assert_eq!(let_go(&fact), ["gpu.name: both were tried"]);
+        // Also a kind that a later version writes: what is not understood is a gap.
+        for kind in [
+            "insecure",
+            "accept-isolation",
+            "tolerance",
+            "exception",
+            "?",
+        ] {
+            let problem = shows(&with(vec![waived("fact"), waived(kind)])).unwrap_err();
+            assert_eq!(problem, format!("waived \"gpu.name\" ({kind})"));
+        }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Bad news are stated as well as good ones. Provenance is that of the rebuild, by this machine: the same
 //! subject for a rebuild to the bit, and a build type that says "equivalent" for anything weaker, which is
-//! never put as the same. Invariant: nothing here says more than the report.
+//! never put as the same. Invariant: nothing here says more than the report. Properties and provenance are about the
+//! bundle as a whole and hold no scope and no exception that readers would mind, so they follow only from a report
+//! of all of it in which whoever replayed waived nothing.
 
 use crate::error::{Error, Result};
 use sealstone_spec::compare::Class;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::report::{PREDICATE_TYPE, Report, TestRow, Verdict};
+use sealstone_spec::report::{PREDICATE_TYPE, ReplayScope, Report, TestRow, Verdict};
 use sealstone_spec::statement::predicate::{self, Predicate};
 use sealstone_spec::statement::provenance::{
     BuildDefinition, BuildMetadata, Builder, EQUIVALENCE, Provenance, REBUILD, RunDetails,
@@ -114,13 +116,19 @@ fn is_warning(row: &TestRow) -> bool {
     row.ok && row.kind == "docs" && row.note.is_some()
 }
 
-/// What holds of the bundle; `None` unless it was reproduced with something compared.
+/// How closely the bundle as a whole was made again; `None` unless it was. Stages on the inputs that the baseline
+/// recorded are one rebuild only where each gave the very bytes that the next would have got.
+fn made_again(report: &Report) -> Option<Class> {
+    let is_whole = report.verdict.is_reproduced()
+        && report.scope == ReplayScope::Full
+        && report.overrides.iter().all(|it| it.is_of_the_recipe());
+    let is_one = |achieved: &Class| report.mode.chained || *achieved == Class::BitExact;
+    report.class.achieved.filter(|_| is_whole).filter(is_one)
+}
+
+/// What holds of the bundle; `None` unless it was reproduced as a whole, with something compared.
 fn verified(report: &Report) -> Result<Option<Svr>> {
-    let Some(achieved) = report
-        .class
-        .achieved
-        .filter(|_| report.verdict.is_reproduced())
-    else {
+    let Some(achieved) = made_again(report) else {
         return Ok(None);
     };
     // A class holds the weaker ones, for what it covers.
@@ -148,13 +156,9 @@ fn verified(report: &Report) -> Result<Option<Svr>> {
     }))
 }
 
-/// How it was built again; `None` if nothing was, or it is something else.
+/// How it was built again; `None` if not all of it was, or it is something else.
 fn provenance(report: &Report) -> Result<Option<Provenance>> {
-    let Some(achieved) = report
-        .class
-        .achieved
-        .filter(|_| report.verdict.is_reproduced())
-    else {
+    let Some(achieved) = made_again(report) else {
         return Ok(None);
     };
     let exact = achieved == Class::BitExact;
@@ -297,7 +301,60 @@ fn time(text: &str) -> Result<sealstone_spec::statement::Timestamp> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use sealstone_spec::report::Override;
     use serde_json::json;
+
+    /// The types of what follows from the report that reproduced, after a change to it.
+    fn follows(change: impl FnOnce(&mut Report)) -> Vec<String> {
+        let text = include_bytes!("../../../spec/vectors/report/reproduced.json");
+        let mut report = Report::parse(text).unwrap();
+        change(&mut report);
+        let about = [Subject::new("m", &report.baseline.digest.0)];
+        let all = statements(&report, &about).unwrap().into_iter();
+        all.map(|statement| statement.predicate_type).collect()
+    }
+
+    #[test]
+    fn properties_and_provenance_follow_from_the_whole_with_nothing_waived_and_from_nothing_less() {
+        let waived = |kind: &str| Override {
+            kind: kind.to_owned(),
+            id: "x".to_owned(),
+            expires: None,
+            reason: None,
+        };
+        let whole = follows(|_| {});
+        assert_eq!(
+            whole[1..],
+            [
+                predicate::TEST_RESULT,
+                predicate::SVR,
+                predicate::SLSA_PROVENANCE
+            ]
+        );
+        // The recipe's own exception is there for all to read, and stages alone are the whole if to the bit.
+        assert_eq!(follows(|it| it.overrides = vec![waived("fact")]), whole);
+        assert_eq!(follows(|it| it.mode.chained = false), whole);
+        for scope in ReplayScope::ALL {
+            if scope != ReplayScope::Full {
+                assert_eq!(follows(|it| it.scope = scope), whole[..2], "{scope}");
+            }
+        }
+        for kind in [
+            "insecure",
+            "accept-isolation",
+            "tolerance",
+            "exception",
+            "?",
+        ] {
+            let found = follows(|it| it.overrides = vec![waived("fact"), waived(kind)]);
+            assert_eq!(found, whole[..2], "{kind}");
+        }
+        let apart = follows(|it| {
+            it.mode.chained = false;
+            it.class.achieved = Some(Class::Numeric);
+        });
+        assert_eq!(apart, whole[..2]);
+    }
 
     #[test]
     fn an_equivalence_names_candidate_method_demands_and_what_was_measured() {

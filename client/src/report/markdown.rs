@@ -7,14 +7,16 @@ use super::problems::{Level, is_of_test, problems};
 use sealstone_spec::report::{Report, StageStatus, Verdict, hint};
 use std::fmt::Write as _;
 
-/// The start of the hidden line by which the comment is found again and replaced.
+/// The start of the hidden line by which a comment is found again and replaced. Where several reports make one, whoever
+/// puts them together begins it with a line of his own that starts so.
 pub const MARKER: &str = "<!-- sealstone-replay";
 /// Rows that are shown.
 const MAX_ROWS: usize = 10;
 /// Rows of a folded table.
 const MAX_FOLDED: usize = 100;
-/// Hosts refuse comments that are much longer.
-const MAX_CHARS: usize = 60_000;
+/// Three scopes of one commit are one comment, and hosts refuse what is longer: GitHub 65,536 characters. The page and the
+/// report hold the rest.
+const MAX_CHARS: usize = 20_000;
 
 /// The report as Markdown.
 pub fn markdown(report: &Report, around: &Surroundings) -> String {
@@ -73,14 +75,43 @@ pub fn markdown(report: &Report, around: &Surroundings) -> String {
         clean(&command, 300).replace('`', "'")
     );
     folded(&mut page, report);
-    if let Some(link) = around.page.as_deref().filter(|link| is_link(link)) {
-        let _ = writeln!(page, "\n[The whole report]({link})");
+    let link = around.page.as_deref().filter(|link| is_link(link));
+    let link = link.map(|link| format!("\n[The whole report]({link})\n"));
+    let link = link.unwrap_or_default();
+    let room = MAX_CHARS - link.chars().count();
+    if page.chars().count() > room {
+        page = cut(&page, room);
     }
-    if page.chars().count() > MAX_CHARS {
-        page = page.chars().take(MAX_CHARS - 40).collect();
-        page.push_str("\n\n… (cut)\n");
-    }
+    page.push_str(&link);
     page
+}
+
+/// As many whole lines as fit. What was opened is closed, or it would swallow the report that comes after.
+fn cut(page: &str, room: usize) -> String {
+    let mut kept = String::new();
+    let mut left = room - 60;
+    for line in page.lines() {
+        let length = line.chars().count() + 1;
+        if length > left {
+            break;
+        }
+        left -= length;
+        kept.push_str(line);
+        kept.push('\n');
+    }
+    let count = |mark: &str| kept.lines().filter(|line| line.starts_with(mark)).count();
+    let (is_code, is_folded) = (
+        count("```") % 2 == 1,
+        count("<details>") > count("</details>"),
+    );
+    if is_code {
+        kept.push_str("```\n");
+    }
+    if is_folded {
+        kept.push_str("\n</details>\n");
+    }
+    kept.push_str("\n… (cut)\n");
+    kept
 }
 
 fn changed(page: &mut String, report: &Report) {

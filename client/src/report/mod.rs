@@ -42,7 +42,7 @@ pub use terminal::terminal;
 pub struct Surroundings {
     /// What was replayed, as it was written on the command line: for the next command.
     pub reference: String,
-    /// Path of the recipe in the repository, for places of findings.
+    /// Path of the recipe from the top of its repository, for places of findings.
     pub recipe_path: String,
     /// Where the page can be looked at, for links to it.
     pub page: Option<String>,

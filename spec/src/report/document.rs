@@ -302,6 +302,14 @@ pub struct Override {
     pub reason: Option<String>,
 }
 
+impl Override {
+    /// Whether the recipe itself lets it go, for all to read: a fact of the environment. Any other kind, also one that
+    /// is not known here, was waived by whoever replayed.
+    pub fn is_of_the_recipe(&self) -> bool {
+        self.kind == "fact"
+    }
+}
+
 /// A table that was too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,7 +9,8 @@
 //! | `adopt` | the line of the recipe that names them |
 //!
 //! The one place of authoring that reaches a network, and only through pip, as the caller has set it up: no
-//! index is named here. Invariant: a lock names exactly the wheels that lie beside it when it is written.
+//! index is named here. Invariant: a lock names exactly the wheels that lie beside it when it is written; where another
+//! lock says which bytes are right, each is a file that it names, or was built from one whose hash pip held against it.
 
 mod adopt;
 mod check;
@@ -23,10 +24,11 @@ pub use wanted::{Wanted, wanted};
 pub use wheel::Wheel;
 
 use super::init::{LOCK, WHEELS, python_version};
-use crate::environment::find_interpreter;
+use crate::environment::{Interpreter, find_interpreter};
 use crate::error::{Error, Result};
 use crate::run::write_whole;
 use sealstone_spec::recipe::Environment;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -123,12 +125,14 @@ pub fn lock(root: &Path, options: &LockOptions, note: &mut dyn FnMut(&str)) -> R
         .prefix(".wheels-")
         .tempdir_in(parent)
         .map_err(|source| Error::io("making a directory for wheels", source))?;
-    let built = fetch::fetch(&interpreter, root, &wanted, fetched.path(), &directory)?;
+    let mut built = fetch::fetch(&interpreter, root, &wanted, fetched.path(), &directory)?;
+    if wanted.is_locked() {
+        built = from_named_files(&interpreter, root, &wanted, fetched.path(), note)?;
+    }
     let wheels = wheel::wheels_in(fetched.path())?;
     if wheels.is_empty() {
         return Err(Error::other(format!("{} names no package", wanted.from)));
     }
-    wanted.compare(&wheels, &built)?;
     let removed = put(fetched.path(), &directory, &wheels)?;
     let text = text(&wheels, &interpreter.version, &wanted.from);
     write_whole(&root.join(&places.lock), text.as_bytes())?;
@@ -140,6 +144,42 @@ pub fn lock(root: &Path, options: &LockOptions, note: &mut dyn FnMut(&str)) -> R
         built,
         removed,
     })
+}
+
+/// Makes each wheel that is no file of the other lock again from one that is; returns the packages that were built so.
+fn from_named_files(
+    interpreter: &Interpreter,
+    root: &Path,
+    wanted: &Wanted,
+    fetched: &Path,
+    note: &mut dyn FnMut(&str),
+) -> Result<Vec<String>> {
+    let wheels = wheel::wheels_in(fetched)?;
+    let mut made = BTreeSet::new();
+    for (wheel, package) in wanted.unnamed(&wheels)? {
+        note(&format!(
+            "{} is made from the file that {} names",
+            wheel.name, wanted.from
+        ));
+        let place = fetched.join(&wheel.file);
+        fs::remove_file(&place)
+            .map_err(|source| Error::io(format!("removing \"{}\"", place.display()), source))?;
+        fetch::again(interpreter, root, package, &wanted.from, fetched)?;
+        made.insert(wheel.name.as_str());
+    }
+    // Code of packages ran meanwhile: what it left of the others is looked at.
+    let left = wheel::wheels_in(fetched)?;
+    let mut built = Vec::new();
+    for (wheel, _) in wanted.unnamed(&left)? {
+        if !made.contains(wheel.name.as_str()) {
+            return Err(Error::halted(format!(
+                "\"{}\" is not one of the files that {} names for {}",
+                wheel.file, wanted.from, wheel.name
+            )));
+        }
+        built.push(wheel.name.clone());
+    }
+    Ok(built)
 }
 
 /// The lock's text: sorted by name, one hash for each package.

@@ -164,24 +164,15 @@ fn what_is_wanted_comes_from_the_first_file_that_says_it() {
         version: "1.0".into(),
         digest: Digest::sha256(bytes),
     };
-    assert!(found.compare(&[wheel("tiny", b"x")], &[]).is_ok());
+    let unnamed = |name: &str, bytes: &[u8]| -> Result<Vec<String>> {
+        let wheels = [wheel(name, bytes)];
+        let doubtful = found.unnamed(&wheels)?.into_iter();
+        Ok(doubtful.map(|(wheel, _)| wheel.name.clone()).collect())
+    };
+    assert_eq!(unnamed("tiny", b"x").unwrap(), [""; 0]);
+    assert_eq!(unnamed("tiny", b"y").unwrap(), ["tiny"], "whoever built it");
     assert_eq!(
-        found
-            .compare(&[wheel("tiny", b"y")], &[])
-            .unwrap_err()
-            .outcome(),
-        Outcome::Halted
-    );
-    assert!(
-        found
-            .compare(&[wheel("tiny", b"y")], &["tiny".into()])
-            .is_ok()
-    );
-    assert_eq!(
-        found
-            .compare(&[wheel("new", b"x")], &[])
-            .unwrap_err()
-            .outcome(),
+        unnamed("new", b"x").unwrap_err().outcome(),
         Outcome::Refused
     );
     fs::remove_file(root.path().join("pyproject.toml")).unwrap();

@@ -27,13 +27,26 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Whether the wheels are those of the other lock, if there is one.
-    pub(super) fn compare(&self, wheels: &[Wheel], built: &[String]) -> Result<()> {
+    /// Whether another lock says which bytes are right.
+    pub(super) fn is_locked(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// The wheels that are none of the files that the other lock names, each with what it names in its place. They were
+    /// built here, now or earlier, or come from somebody else: their bytes alone do not say from what.
+    ///
+    /// # Errors
+    /// If the other lock does not have the package at all.
+    pub(super) fn unnamed<'a>(
+        &'a self,
+        wheels: &'a [Wheel],
+    ) -> Result<Vec<(&'a Wheel, &'a Package)>> {
+        let mut unnamed = Vec::new();
+        if !self.is_locked() {
+            return Ok(unnamed);
+        }
         for wheel in wheels {
             let Some(package) = self.known.iter().find(|package| package.name == wheel.name) else {
-                if self.known.is_empty() {
-                    return Ok(());
-                }
                 return Err(Error::refused(format!(
                     "{} has no {}, which is needed",
                     self.from, wheel.name
@@ -45,14 +58,11 @@ impl Wanted {
                 .archives
                 .iter()
                 .any(|archive| archive.hash.content == *hex);
-            if !named && !built.contains(&wheel.name) {
-                return Err(Error::halted(format!(
-                    "\"{}\" is not one of the files that {} names for {}",
-                    wheel.file, self.from, wheel.name
-                )));
+            if !named {
+                unnamed.push((wheel, package));
             }
         }
-        Ok(())
+        Ok(unnamed)
     }
 }
 

@@ -12,7 +12,7 @@ use super::passphrase::PassphraseArgs;
 use super::transfer::{TransferArgs, interruptible};
 use super::trust::TrustArgs;
 use bundle::{bring, id_of};
-use sealstone::environment::fetch_image;
+use sealstone::environment::{fetch_image, prefix_in_repository};
 use sealstone::keys::read_secret;
 use sealstone::releases::{DataAt, place_data};
 use sealstone::replay::{Halt, Project, ProjectError, Settings, halted, record_incident};
@@ -398,8 +398,14 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
             }
         }
     };
+    let mut recipe_path = RECIPE_FILE.to_owned();
+    if is_project {
+        // Viewers look for it from the top of the repository.
+        recipe_path.insert_str(0, &prefix_in_repository(directory));
+    }
     let around = Surroundings {
         runbook: args.runbook.clone(),
+        recipe_path,
         ..Surroundings::of(args.target.clone())
     };
     // What could not be written or attached: it hides no verdict, and keeps nobody from being told.
