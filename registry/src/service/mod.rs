@@ -116,7 +116,8 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Puts a registry together from its parts. `policy` must be the one that `metadata` was told.
+    /// Puts a registry together from its parts. `policy` must be the one that `metadata` was told, or is told before
+    /// anything is judged.
     pub fn new(
         metadata: Arc<dyn Metadata>,
         blobs: BlobStore,

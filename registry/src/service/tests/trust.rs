@@ -1,6 +1,7 @@
 //! Evidence that comes and goes, verdicts that time changes, and what the registry signs itself.
 
 mod exceptions;
+mod logged;
 mod pulls;
 mod revoked;
 
@@ -38,10 +39,7 @@ const FAR: i64 = 4_000_000_000;
 
 impl Bench {
     async fn adopt_v2(&self, text: &str) -> u64 {
-        let right = Maintenance::at_boot();
-        let policy = Policy::parse(text).unwrap();
-        let adopted = self.registry.adopt_policy(&right, policy, None);
-        adopted.await.unwrap()
+        self.put_in_force(Policy::parse(text).unwrap()).await
     }
 
     fn with_notary(self, releases: ReleaseStatements) -> Bench {
