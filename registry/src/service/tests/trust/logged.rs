@@ -5,7 +5,7 @@ use crate::log::{LogKey, Settings};
 use sealstone_spec::log::KeyKind;
 use std::time::Duration;
 
-fn log_key() -> LogKey {
+pub(super) fn log_key() -> LogKey {
     LogKey::new("log.example", KeyKind::Log, key(8)).unwrap()
 }
 
@@ -20,7 +20,7 @@ fn with_log(version: u64) -> String {
 
 impl Bench {
     /// A log over the same store, which nobody runs; whoever waits for it waits for `wait`.
-    async fn with_log(&self, wait: Duration) -> Log {
+    pub(super) async fn with_log(&self, wait: Duration) -> Log {
         let settings = Settings {
             batch: Duration::ZERO,
             wait,

@@ -1,7 +1,10 @@
 //! A revocation is final: it goes with no tag, and holds in every repository.
 
+use super::logged::log_key;
 use super::*;
 use crate::metadata::KeptRevocation;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 const THERE: &str = "models/y";
 
@@ -185,4 +188,43 @@ async fn a_revocation_that_counts_later_holds_everywhere_from_then_on() {
     let who: Grant<Pull> = plain_grant(FIRST);
     assert!(bench.read(&who, &blob).await.is_err());
     assert!(!bench.is_seen_in(FIRST, "1.0.0").await);
+}
+
+/// Whoever may push elsewhere could have it logged once more, after its key was retired.
+#[tokio::test]
+async fn a_later_copy_elsewhere_takes_nothing_from_a_revocation() {
+    let bench = Bench::new().await;
+    let log = bench.with_log(Duration::from_secs(20)).await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(log.clone().run(stop.clone()));
+    let trusted = format!("[[log]]\nvkey = \"{}\"\n", log_key().verifier());
+    let first = policy(1, FAR, "immutable") + &trusted;
+    bench.adopt_v2(&first).await;
+    let digest = bench.signed(b"content", "v1").await;
+    let signature = referrers(&bench, &digest).await;
+    let there = bench.release_in(THERE, &digest, &signature).await;
+    there.unwrap();
+    bench.attach(&digest, &revocation(&digest), &key(2)).await;
+    assert!(!bench.is_seen_in(THERE, "1.0.0").await);
+
+    let line = |seed: u8| key(seed).public_key().to_openssh();
+    let size = log.latest().size;
+    let retired = format!(
+        "keys = [{{ key = \"{}\", status = \"retired\", valid_until_index = {size} }}, \"{}\"]",
+        line(2),
+        line(5)
+    );
+    let next = policy(2, FAR, "immutable") + &trusted;
+    let next = next.replace(&format!("keys = [\"{}\"]", line(2)), &retired);
+    assert!(next.contains("retired"));
+    bench.adopt_v2(&next).await;
+    assert!(!bench.is_seen_in(THERE, "1.0.0").await);
+    for referrer in referrers(&bench, &digest).await {
+        bench.copy(&referrer, THERE, "").await.unwrap();
+    }
+    assert!(!bench.is_seen_in(THERE, "1.0.0").await);
+    let again = bench.copy(&digest, THERE, "1.0.1").await;
+    assert!(is_revoked(&again), "{again:?}");
+    stop.cancel();
+    running.await.unwrap();
 }
