@@ -30,6 +30,31 @@ pub struct QuotaLimits {
     pub objects: Option<u64>,
 }
 
+/// What a body has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// So many bytes of the upload stay reserved while it comes.
+    Room(u64),
+    /// None is needed for so many bytes: the repository has a blob of that size under the digest that was named. What is
+    /// longer cannot be that blob.
+    Copy(u64),
+}
+
+impl Hold {
+    /// Whether an upload that has come so far needs no room.
+    pub(super) fn is_free(self, offset: u64) -> bool {
+        matches!(self, Hold::Copy(size) if offset <= size)
+    }
+
+    /// Bytes to be reserved for an upload that has come so far and goes on; `None` leaves them as they are.
+    pub(super) fn at(self, offset: u64) -> Option<u64> {
+        match self {
+            Hold::Room(end) => Some(end.max(offset)),
+            Hold::Copy(_) => (!self.is_free(offset)).then_some(offset),
+        }
+    }
+}
+
 fn gauge(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -105,26 +130,26 @@ impl Registry {
         }
     }
 
-    /// Whether the repository has a blob, so that it costs nothing to send it again: whole, or to repair it. Asked only
-    /// where a quota applies.
+    /// The size of a blob that the repository has, so that it costs nothing to send so many bytes of it again: whole, or to
+    /// repair it. Asked only where a quota applies.
     pub(super) async fn costs_nothing(
         &self,
         who: &Contributor,
         digest: &Digest,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<u64>, Error> {
         if self.quotas_for(who).is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let (now, until) = (self.now(), self.pin_until());
         let found = self
             .metadata()
             .pin_blob(who.repository(), digest, now, until)
             .await?;
-        Ok(found.is_some())
+        Ok(found.map(|blob| blob.size))
     }
 
     /// Takes hold of room for a body that goes on from `start`, before it is read: one that cannot fit is refused at
-    /// once. Returns how many bytes of the upload stay reserved meanwhile; `None` for a blob that costs nothing.
+    /// once. Before any is taken on the disk as well.
     pub(super) async fn hold(
         &self,
         who: &Contributor,
@@ -132,25 +157,26 @@ impl Registry {
         start: u64,
         announced: Option<u64>,
         digest: Option<&Digest>,
-    ) -> Result<Option<u64>, Error> {
-        if let Some(digest) = digest
-            && self.costs_nothing(who, digest).await?
-        {
-            return Ok(None);
-        }
+    ) -> Result<Hold, Error> {
         let more = announced.unwrap_or(0);
         let end = start.saturating_add(more);
+        if let Some(digest) = digest
+            && let Some(size) = self.costs_nothing(who, digest).await?
+            && end <= size
+        {
+            return Ok(Hold::Copy(size));
+        }
         let quotas = self.quotas_for(who);
         // Where none applies, room is counted when progress is noted, and that is soon enough.
         if quotas.is_empty() || end <= row.reserved {
-            return Ok(Some(end));
+            return Ok(Hold::Room(end));
         }
         // First the disk: a body that it has no room for must not hold any here.
         self.blobs().staging().check_space(more)?;
         match self.metadata().reserve_upload(row.id, end, quotas).await? {
             Ok(true) => {
                 row.reserved = end;
-                Ok(Some(end))
+                Ok(Hold::Room(end))
             }
             Ok(false) => Err(Error::UploadUnknown),
             Err(refusal) => Err(self.refused(who, refusal)),

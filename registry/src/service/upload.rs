@@ -175,11 +175,11 @@ impl Registry {
     ) -> Result<Received, Error> {
         let mut upload = self.resume(&row).await?;
         check_order(range.as_ref(), upload.offset())?;
+        let start = upload.offset();
+        let hold = self.hold(who, &mut row, start, announced, None).await?;
         if let Some(len) = announced {
             upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
         }
-        let start = upload.offset();
-        let hold = self.hold(who, &mut row, start, announced, None).await?;
         let (upload, ended) = self.take_body(who, upload, Vec::new(), body, hold).await;
         let upload = upload?;
         // Of what was announced, no more stays reserved than has come.
@@ -306,14 +306,14 @@ impl Registry {
         let already: u64 = first.iter().map(|piece| piece.len() as u64).sum();
         let mut upload = self.resume(&row).await?;
         check_order(range.as_ref(), upload.offset())?;
-        if let Some(len) = announced.filter(|len| *len > 0) {
-            upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
-        }
         let start = upload.offset();
         debug_assert!(already == 0 || start == 0);
         let hold = self
             .hold(who, &mut row, start, announced, Some(&digest))
             .await?;
+        if let Some(len) = announced.filter(|len| *len > 0) {
+            upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
+        }
         let (upload, ended) = self.take_body(who, upload, first, body, hold).await;
         let upload = upload?;
         if ended.is_err() {
@@ -323,7 +323,7 @@ impl Registry {
         }
         ended?;
         check_length(range.as_ref(), upload.offset() - start)?;
-        let reserve = hold.map(|_| upload.offset());
+        let reserve = Some(upload.offset()).filter(|offset| !hold.is_free(*offset));
         self.checkpoint(who, &upload, true, reserve).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
         who.check_blob(sealed.size())?;
@@ -373,8 +373,8 @@ impl Registry {
             }
         }
         let len = match self.costs_nothing(who, &digest).await? {
-            true => None,
-            false => announced,
+            Some(size) if announced.is_none_or(|len| len <= size) => None,
+            _ => announced,
         };
         let begin = BeginUpload {
             algorithm: Some(digest.algorithm()),

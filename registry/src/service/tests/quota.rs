@@ -198,6 +198,32 @@ async fn what_the_repository_has_can_be_sent_again_where_it_is_full() {
 }
 
 #[tokio::test]
+async fn what_is_longer_than_the_blob_that_it_is_said_to_be_takes_room() {
+    let bench = Bench::with_quotas(of_bytes(LEN as u64)).await;
+    let data = bytes_of(LEN);
+    let digest = bench.put_blob(&data).await;
+    let full = bench.used().await;
+    // By what it announces, before it is read, and before the disk holds anything for it.
+    let len = 2 * LEN as u64;
+    let post = bench.post(digest, Some(len), untouched()).await;
+    assert_no_room(post, LEN as u64, len);
+    let id = bench.begin().await;
+    let put = bench.finish(id, digest, Some(len), untouched()).await;
+    assert_no_room(put, LEN as u64, len);
+    bench.assert_nothing_under_way().await;
+    // Or by what comes.
+    let longer = [&data[..], b"!"].concat();
+    let more = longer.len() as u64;
+    let post = bench.post(digest, None, body(&longer, 70_000)).await;
+    assert_no_room(post, LEN as u64, more);
+    let id = bench.begin().await;
+    let put = bench.finish(id, digest, None, body(&longer, 70_000)).await;
+    assert_no_room(put, LEN as u64, more);
+    bench.assert_nothing_under_way().await;
+    assert_eq!(bench.used().await, full);
+}
+
+#[tokio::test]
 async fn the_registry_itself_is_counted_and_never_refused() {
     let nothing = Quota {
         namespace: String::new(),
