@@ -190,6 +190,37 @@ async fn a_revocation_that_counts_later_holds_everywhere_from_then_on() {
     assert!(!bench.is_seen_in(FIRST, "1.0.0").await);
 }
 
+#[tokio::test]
+async fn a_revocation_holds_everywhere_though_its_push_was_cut_short() {
+    let bench = Bench::new().await.with_notary(ReleaseStatements::Never);
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let digest = bench.signed(b"content", "v1").await;
+    let signature = referrers(&bench, &digest).await;
+    let there = bench.release_in(THERE, &digest, &signature).await;
+    there.unwrap();
+    bench.registry.attend().await.unwrap();
+    let words = revocation(&digest);
+    let push = bench.ready_to_attach(&digest, &words, &key(2)).await;
+    // It is stored, and nothing after it.
+    bench.engine.faults().writes_left = Some(1);
+    let cut = bench.registry.push_manifest(&pusher(), None, push).await;
+    assert!(matches!(cut, Err(Error::Unavailable(_))), "{cut:?}");
+    bench.engine.faults().writes_left = None;
+    assert_eq!(bench.kept(&digest).await.len(), 1);
+    let blob = Digest::sha256(b"content");
+    let who: Grant<Pull> = plain_grant(THERE);
+    assert!(bench.read(&who, &blob).await.is_ok());
+    bench.registry.attend().await.unwrap();
+    assert!(bench.read(&who, &blob).await.is_err());
+    assert!(bench.read(&consumer(), &blob).await.is_err());
+    // Nothing is judged twice for it.
+    let judgements = bench.registry.metrics().judgements.get();
+    let metadata = bench.registry.metadata();
+    metadata.set_events_attended(0).await.unwrap();
+    bench.registry.attend().await.unwrap();
+    assert_eq!(bench.registry.metrics().judgements.get(), judgements);
+}
+
 /// Whoever may push elsewhere could have it logged once more, after its key was retired.
 #[tokio::test]
 async fn a_later_copy_elsewhere_takes_nothing_from_a_revocation() {
