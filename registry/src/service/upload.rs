@@ -4,7 +4,8 @@ use super::body::{Body, Small, read_small};
 use super::{Contributor, Error, Registry};
 use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
-    CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, StoredAlgorithm, UploadId, UploadRow,
+    CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, Refusal, StoredAlgorithm, UploadId,
+    UploadRow,
 };
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -425,7 +426,17 @@ impl Registry {
             now: self.now(),
             pin_until: self.pin_until(),
         };
-        let committed = self.metadata().commit_blob(blob).await?;
+        let mut committed = self.metadata().commit_blob(blob.clone()).await?;
+        if let Err(Refusal::QuotaExceeded(_)) = &committed
+            && let NewContent::Inline(bytes) = &blob.content
+            && self
+                .must_have_room(who.repository(), &digest, bytes)
+                .await?
+        {
+            let quotas = Vec::new();
+            let blob = NewBlob { quotas, ..blob };
+            committed = self.metadata().commit_blob(blob).await?;
+        }
         match committed.map_err(|refusal| self.refused(who, refusal))? {
             outcome @ (CommitOutcome::Committed | CommitOutcome::Repaired) => {
                 if outcome == CommitOutcome::Repaired {

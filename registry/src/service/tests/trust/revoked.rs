@@ -190,6 +190,66 @@ async fn a_revocation_that_counts_later_holds_everywhere_from_then_on() {
     assert!(!bench.is_seen_in(FIRST, "1.0.0").await);
 }
 
+/// Whoever may push fills what statements have beyond a quota as well, and silences nobody who revokes by that.
+#[tokio::test]
+async fn a_revocation_has_room_where_no_statement_has() {
+    let mut bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let digest = bench.signed(b"content", "v1").await;
+    bench.quotas = vec![Quota {
+        namespace: String::new(),
+        bytes: None,
+        objects: Some(1),
+    }];
+    let bench = bench.restarted().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let who = pusher();
+    let put = async |bytes: &[u8]| {
+        let (name, len) = (Digest::sha256(bytes), bytes.len() as u64);
+        let stored = bench
+            .registry
+            .put_blob(&who, name, Some(len), body(bytes, 70_000));
+        match stored.await {
+            Ok(()) => true,
+            Err(Error::QuotaExceeded(_)) => false,
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let mut number = 0_u64;
+    while put(&number.to_be_bytes()).await {
+        number += 1;
+        assert!(number <= crate::metadata::HEADROOM_OBJECTS);
+    }
+    let bundle = |statement: &Statement, seed: u8| {
+        let bundle = SigstoreBundle::sign(statement, &key(seed)).unwrap();
+        bundle.to_bytes()
+    };
+    let words = revocation(&digest);
+    // Another statement by alice; the same by somebody who may not; of what is not here.
+    let signature = Statement::signature(vec![Subject::new("another name", &digest)]);
+    let elsewhere = revocation(&Digest::sha256(b"elsewhere"));
+    for refused in [
+        bundle(&signature, 2),
+        bundle(&words, 3),
+        bundle(&elsewhere, 2),
+    ] {
+        assert!(!put(&refused).await);
+    }
+    assert!(bench.is_seen("v1").await);
+    bench.attach(&digest, &words, &key(2)).await;
+    assert!(!bench.is_seen("v1").await);
+    assert_eq!(bench.kept(&digest).await.len(), 1);
+    // Nor does anybody fill the disk with copies of it.
+    let copy = [bundle(&words, 2), b" ".to_vec()].concat();
+    assert!(!put(&copy).await);
+    let subject = bench.manifest(&digest).await.descriptor();
+    let again = "2026-01-02T00:00:00Z";
+    let kind = &words.predicate_type;
+    let again = referrer_manifest(&subject, &bundle(&words, 2), kind, again);
+    let refused = bench.push_bytes(REPO, Bytes::from(again), "").await;
+    assert!(matches!(refused, Err(Error::QuotaExceeded(_))), "{refused:?}");
+}
+
 #[tokio::test]
 async fn a_revocation_holds_everywhere_though_its_push_was_cut_short() {
     let bench = Bench::new().await.with_notary(ReleaseStatements::Never);
