@@ -53,6 +53,10 @@ impl Registry {
                         return (Err(error), ended);
                     }
                 }
+                // Of a body whose length nobody said.
+                if let Err(error) = who.check_blob(batch.next_offset()) {
+                    return (Err(error), ended);
+                }
                 self.inner.metrics.bytes_received.inc_by(batch.len() as u64);
                 let next = upload.batch_after(Some(&batch));
                 writer = match Writer::start(upload, std::mem::replace(&mut batch, next)) {

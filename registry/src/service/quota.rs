@@ -149,7 +149,7 @@ impl Registry {
     }
 
     /// Takes hold of room for a body that goes on from `start`, before it is read: one that cannot fit is refused at
-    /// once. Before any is taken on the disk as well.
+    /// once, and so is one that is longer than they may add. Before any is taken on the disk as well.
     pub(super) async fn hold(
         &self,
         who: &Contributor,
@@ -160,6 +160,7 @@ impl Registry {
     ) -> Result<Hold, Error> {
         let more = announced.unwrap_or(0);
         let end = start.saturating_add(more);
+        who.check_blob(end)?;
         if let Some(digest) = digest
             && let Some(size) = self.costs_nothing(who, digest).await?
             && end <= size

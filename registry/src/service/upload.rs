@@ -194,7 +194,8 @@ impl Registry {
     }
 
     /// Does something with an upload, behind whoever still writes to it, and to its end even if the caller goes away.
-    /// One for which a quota has no room is over: nothing that was received of it could ever be used.
+    /// One for which a quota has no room is over, and one that is longer than they may add: nothing that was received of it
+    /// could ever be used.
     async fn to_its_end<T, F>(
         &self,
         who: &Contributor,
@@ -211,14 +212,14 @@ impl Registry {
             let row = registry.upload_row(&who, id).await?;
             let work = work(registry.clone(), who.clone(), row.clone());
             let done = registry.kept(&row, work).await;
-            let over = |error: &Error| matches!(error, Error::QuotaExceeded(_));
+            let over = |error: &Error| error.ends_upload();
             let failed = done.as_ref().err().map(over);
             match failed {
                 None => {}
                 Some(false) => registry.let_go(&who, id).await,
                 Some(true) => {
                     if let Err(error) = registry.abort(id).await {
-                        tracing::warn!(upload.id = %id, %error, "an upload that a quota has no room for stays until it expires");
+                        tracing::warn!(upload.id = %id, %error, "an upload that can never be used stays until it expires");
                     }
                 }
             }
@@ -355,6 +356,7 @@ impl Registry {
         announced: Option<u64>,
         mut body: Body,
     ) -> Result<(), Error> {
+        who.check_blob(announced.unwrap_or(0))?;
         if announced.is_some_and(|len| len <= INLINE_LIMIT) {
             self.blobs().staging().check_space(0)?;
             match read_small(&mut body).await? {
