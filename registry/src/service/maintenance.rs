@@ -358,9 +358,10 @@ impl Registry {
         self.inner.keeps_orphans.get().is_some()
     }
 
-    /// Removes staged files of uploads that no row names, after a restart, and gives back the space that is reserved for
-    /// the others. Never removes a row.
+    /// Removes staged files of uploads that no row names, after a restart, and gives back the space and the room that are
+    /// reserved for the others beyond what has come. Never removes a row.
     pub async fn repair_staging(&self, _right: &Maintenance) -> Result<u64, Error> {
+        self.give_back_announced().await?;
         let staging = self.blobs().staging().clone();
         let listed = blocking(move || staging.uploads()).await?;
         let mut removed = 0;

@@ -9,6 +9,7 @@ mod contributor;
 mod error;
 mod gather;
 mod judge;
+mod locks;
 mod log;
 mod maintenance;
 mod notary;
@@ -100,7 +101,7 @@ struct Inner {
     /// When a pull was noted last, by repository, manifest and principal.
     pulls: Cache<(RepoName, Digest, String), Millis>,
     policy_turn: tokio::sync::Mutex<()>,
-    locks: upload::Locks,
+    locks: locks::Locks,
     tasks: TaskTracker,
     log: OnceLock<Log>,
     notary: OnceLock<Notary>,
@@ -144,7 +145,7 @@ impl Registry {
             waiting: witnessed::Waiting::default(),
             pulls: Cache::new(VERDICTS),
             policy_turn: tokio::sync::Mutex::new(()),
-            locks: upload::Locks::default(),
+            locks: locks::Locks::default(),
             tasks: TaskTracker::new(),
             log: OnceLock::new(),
             notary: OnceLock::new(),

@@ -9,6 +9,9 @@ use crate::metrics::NamespaceLabel;
 use sealstone_spec::digest::Digest;
 use serde::Serialize;
 
+/// Uploads that are looked at in one step.
+const PAGE: usize = 500;
+
 /// What a namespace holds, and what it may hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamespaceUsage {
@@ -190,8 +193,30 @@ impl Registry {
         let Ok(Some(row)) = self.metadata().upload(who.repository(), id).await else {
             return;
         };
+        let id = row.id;
+        if let Err(error) = self.give_back(row).await {
+            tracing::warn!(upload.id = %id, %error, "room that was held for an upload stays so until it goes on or expires");
+        }
+    }
+
+    /// The same at a start: whoever announced something to the last server does not send it to this one.
+    pub(super) async fn give_back_announced(&self) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let rows = self.metadata().uploads(after, PAGE).await?;
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
+            after = Some(last.id);
+            for row in rows {
+                self.give_back(row).await?;
+            }
+        }
+    }
+
+    async fn give_back(&self, row: UploadRow) -> Result<(), Error> {
         if row.reserved <= row.offset {
-            return;
+            return Ok(());
         }
         let progress = Progress {
             offset: row.offset,
@@ -202,9 +227,7 @@ impl Registry {
             expires_at: row.expires_at,
         };
         // Less than before is never refused, so there is nothing to compare with.
-        let noted = self.metadata().advance_upload(id, progress, Vec::new());
-        if let Err(error) = noted.await {
-            tracing::warn!(upload.id = %id, %error, "room that was held for an upload stays so until it goes on or expires");
-        }
+        let noted = self.metadata().advance_upload(row.id, progress, Vec::new());
+        noted.await?.map(drop).map_err(Error::from)
     }
 }

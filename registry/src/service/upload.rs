@@ -10,13 +10,7 @@ use crate::metadata::{
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::range::UploadRange;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-
-/// How long a request waits for another that writes to the same upload, before it is told so. A client
-/// whose connection broke comes back sooner than the server sees the break.
-const BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// How a client begins an upload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,27 +33,6 @@ pub struct Begun {
 pub struct Received {
     /// Bytes received.
     pub offset: u64,
-}
-
-/// One writer at a time for each upload.
-#[derive(Debug, Default)]
-pub(super) struct Locks {
-    locks: Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>,
-}
-
-impl Locks {
-    async fn acquire(&self, id: UploadId) -> Result<tokio::sync::OwnedMutexGuard<()>, Error> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| lock.strong_count() > 0);
-            let lock = locks.get(&id).and_then(Weak::upgrade).unwrap_or_default();
-            locks.insert(id, Arc::downgrade(&lock));
-            lock
-        };
-        tokio::time::timeout(BUSY_WAIT, lock.lock_owned())
-            .await
-            .map_err(|_| Error::UploadBusy)
-    }
 }
 
 pub(super) async fn blocking<T: Send + 'static>(
@@ -375,6 +348,23 @@ impl Registry {
                 }
             }
         }
+        // To its end even if the caller goes away: nobody was told of the session, so nobody else could end it.
+        let (registry, who) = (self.clone(), who.clone());
+        let task = async move { registry.put_in_session(&who, digest, announced, body).await };
+        self.inner
+            .tasks
+            .spawn(task)
+            .await
+            .map_err(|_| Error::from(blobs::Error::Stopping))?
+    }
+
+    async fn put_in_session(
+        &self,
+        who: &Contributor,
+        digest: Digest,
+        announced: Option<u64>,
+        body: Body,
+    ) -> Result<(), Error> {
         let len = match self.costs_nothing(who, &digest).await? {
             Some(size) if announced.is_none_or(|len| len <= size) => None,
             _ => announced,
@@ -388,7 +378,6 @@ impl Registry {
             .finish_upload(who, begun.id, digest, None, announced, body)
             .await;
         if stored.is_err() {
-            // The client was never told of the session, so nobody can go on with it.
             self.abort(begun.id).await?;
         }
         stored

@@ -457,6 +457,17 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn uploads(&self, from: Option<UploadId>, limit: usize) -> Answer<'_, Vec<UploadRow>> {
+        Box::pin(async move {
+            let from = from
+                .map(|id| after(blobs::upload_key(id)))
+                .unwrap_or_default();
+            self.list(Family::Upload, b"", &from, limit, |_, value| {
+                decode(Family::Upload, value).map(Some)
+            })
+        })
+    }
+
     fn open_uploads(&self) -> Answer<'_, u64> {
         Box::pin(async move {
             Ok(self
