@@ -101,6 +101,8 @@ struct Inner {
     /// When a pull was noted last, by repository, manifest and principal.
     pulls: Cache<(RepoName, Digest, String), Millis>,
     policy_turn: tokio::sync::Mutex<()>,
+    /// Of those who only approve: what one says must not pass beside the same.
+    words_turn: tokio::sync::Mutex<()>,
     locks: locks::Locks,
     tasks: TaskTracker,
     log: OnceLock<Log>,
@@ -145,6 +147,7 @@ impl Registry {
             waiting: witnessed::Waiting::default(),
             pulls: Cache::new(VERDICTS),
             policy_turn: tokio::sync::Mutex::new(()),
+            words_turn: tokio::sync::Mutex::new(()),
             locks: locks::Locks::default(),
             tasks: TaskTracker::new(),
             log: OnceLock::new(),

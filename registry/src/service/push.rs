@@ -70,6 +70,10 @@ impl Registry {
         };
         let manifest = check(push.bytes, push.content_type, claimed).await?;
         let asked = asked_tags(&push.reference, &push.tags);
+        let turn = match who.adds_words() {
+            true => Some(self.inner.words_turn.lock().await),
+            false => None,
+        };
         let only_known = match self.check_may_add(who, &manifest, &asked).await {
             Ok(()) => false,
             Err(refused @ (Error::NotEvidence | Error::NotApproval(_) | Error::MayOnlyTag)) => {
@@ -136,6 +140,7 @@ impl Registry {
             }
             match outcome {
                 Ok(outcome) => {
+                    drop(turn);
                     if let Some(subject) = &subject
                         && Registry::is_evidence(&manifest)
                     {

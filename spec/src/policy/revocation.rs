@@ -1,4 +1,4 @@
-//! Which evidence revokes what it is attached to, found without a case.
+//! Which evidence revokes what it is attached to, and in whose words, found without a case.
 //!
 //! A revocation is final, so whoever keeps evidence has to know one when it comes: it is kept for ever, and heard wherever
 //! the same manifest is. Owns the name of its words. Whether they count is decided with all other evidence, each time anew.
@@ -8,7 +8,7 @@
 use super::Policy;
 use super::evidence::Evidence;
 use super::identity::{Key, Status};
-use super::lifecycle::REVOCATION;
+use super::lifecycle::{REVOCATION, WORDS};
 use crate::digest::Digest;
 use crate::envelope::{MAX_ENVELOPE_BYTES, VerifiedEnvelope};
 use crate::exact::parse_exact;
@@ -57,6 +57,17 @@ impl Policy {
             .take(MOST_NAMED)
             .filter_map(|subject| self.revocation_by(key, &envelope, &subject))
             .collect()
+    }
+
+    /// The name of the words in which somebody of the policy, with a key in whatever state, speaks of what a piece of evidence
+    /// is attached to; `None` if nobody of it does, or it is no statement in which people say what they think. The size of the
+    /// manifest is believed.
+    pub fn words(&self, item: &Evidence) -> Option<Digest> {
+        let subject = item.subject()?;
+        let bundle = item.read(&subject.digest, subject.size).ok()?;
+        let (key, envelope) = self.signer(&bundle)?;
+        VerifiedStatement::check(&envelope, &WORDS, &subject.digest).ok()?;
+        Some(word(key, &envelope))
     }
 
     /// The first key of the policy by which a bundle is signed, in whatever state, and what it signed.
@@ -173,6 +184,31 @@ mod tests {
         assert_ne!(other.word, names[0]);
         let by_another = heard(&revoke("leaked"), &ed25519(3), &subject).unwrap();
         assert_ne!(by_another.word, names[0]);
+    }
+
+    #[test]
+    fn words_are_those_of_somebody_of_the_policy_about_what_they_are_attached_to() {
+        let (said, subject) = (revoke("leaked"), manifest().descriptor());
+        let words = |statement: &Statement, seed: u8, subject: &Descriptor| {
+            let bundle = SigstoreBundle::sign(statement, &ed25519(seed)).unwrap();
+            let bundle = bundle.to_bytes();
+            policy().words(&evidence(referrer_to(subject, &bundle), bundle))
+        };
+        // Whatever the key may say, and though it is retired.
+        for seed in [2, 3, 4] {
+            assert!(words(&said, seed, &subject).is_some(), "{seed}");
+        }
+        let named = words(&said, 2, &subject);
+        assert_eq!(named, heard(&said, &ed25519(2), &subject).map(|found| found.word));
+        // Nobody of the policy, no word of people, and one about something else.
+        assert_eq!(words(&said, 5, &subject), None);
+        assert_eq!(words(&statement(manifest().digest()), 2, &subject), None);
+        let other = Descriptor::new(
+            subject.media_type.clone(),
+            Digest::sha256(b"other"),
+            subject.size,
+        );
+        assert_eq!(words(&said, 2, &other), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Evidence that comes and goes, verdicts that time changes, and what the registry signs itself.
 
+mod approvers;
 mod exceptions;
 mod logged;
 mod pulls;
