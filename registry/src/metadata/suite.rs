@@ -108,6 +108,7 @@ macro_rules! run_suite {
             collection::a_dry_run_predicts_and_changes_nothing,
             collection::a_dry_run_over_many_links_comes_to_its_end,
             collection::small_steps_do_what_one_does,
+            collection::no_step_gives_up_more_uploads_than_it_looks_at,
             collection::collecting_beside_writers_loses_nothing,
             log::events_become_entries_in_order,
             log::the_size_of_steps_changes_no_event,
