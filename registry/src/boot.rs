@@ -190,12 +190,17 @@ fn engine(_directory: &Path, _lost: LostWrites) -> anyhow::Result<(impl Engine, 
     Ok((crate::metadata::kv::memory::MemoryEngine::default(), false))
 }
 
-/// Opens the stores and puts policy and registry together.
+/// Opens the stores and puts policy and registry together; with the policy's document, if it is signed. Nothing is judged,
+/// and the policy is not put in force: without the log and the registry's own key, verdicts would be others.
 async fn open(
     config: &Config,
     right: &Maintenance,
     lost: LostWrites,
-) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>)> {
+) -> anyhow::Result<(
+    Registry,
+    Arc<KvMetadata<impl Engine>>,
+    Option<Vec<u8>>,
+)> {
     let directory = &config.storage.path;
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
@@ -230,7 +235,7 @@ async fn open(
     let registry = Registry::new(
         metadata.clone(),
         blobs,
-        policy.clone(),
+        policy,
         clock,
         metrics,
         lifetimes,
@@ -242,13 +247,6 @@ async fn open(
         );
         registry.keep_orphans();
     }
-    let changed = registry.adopt_policy(right, policy, document).await?;
-    if changed > 0 {
-        tracing::warn!(
-            tags = changed,
-            "the policy changed: these tags are shown or hidden now"
-        );
-    }
     let removed = registry.repair_staging(right).await?;
     if removed > 0 {
         tracing::info!(
@@ -257,7 +255,7 @@ async fn open(
         );
     }
     registry.recall_runs().await?;
-    Ok((registry, metadata))
+    Ok((registry, metadata, document))
 }
 
 impl Server {
@@ -267,10 +265,21 @@ impl Server {
     /// Says what stands in the way.
     pub async fn prepare(config: &Config, lost: LostWrites) -> anyhow::Result<Server> {
         let right = Maintenance::at_boot();
-        let (registry, metadata) = open(config, &right, lost).await?;
+        let (registry, metadata, document) = open(config, &right, lost).await?;
+        registry.note_policy(&right, document).await?;
         let log = open_log(config, metadata.clone(), registry.metrics().clone()).await?;
         registry.attach_log(log.clone());
         attach_notary(config, &registry, &*metadata, &log).await?;
+        let changed = log
+            .run_beside(registry.follow_policy(&right))
+            .await
+            .context("the transparency log cannot go on")??;
+        if changed > 0 {
+            tracing::warn!(
+                tags = changed,
+                "the policy changed: these tags are shown or hidden now"
+            );
+        }
         let key = session_key(&*metadata).await?;
         let service = config.auth.service.clone();
         let sessions = Sessions::new(
@@ -428,7 +437,7 @@ pub async fn reset_administrator(config: &Config) -> anyhow::Result<String> {
 /// If the store cannot be opened; damage is reported at the end.
 pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     let right = Maintenance::at_boot();
-    let (registry, _metadata) = open(config, &right, LostWrites::Refuse).await?;
+    let (registry, _metadata, _) = open(config, &right, LostWrites::Refuse).await?;
     let report = registry.scrub(&right).await?;
     let orphans = registry.sweep_orphans(&right, true).await?;
     println!(
@@ -457,7 +466,7 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
 /// If the store cannot be opened or changed.
 pub async fn collect_garbage(config: &Config, dry_run: bool) -> anyhow::Result<()> {
     let right = Maintenance::at_boot();
-    let (registry, _metadata) = open(config, &right, LostWrites::Refuse).await?;
+    let (registry, _metadata, _) = open(config, &right, LostWrites::Refuse).await?;
     let report = registry.collect(&right, dry_run).await?;
     let orphans = registry.sweep_orphans(&right, dry_run).await?;
     println!(

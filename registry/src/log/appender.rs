@@ -50,6 +50,33 @@ impl Log {
         self.copy_checkpoint().await;
     }
 
+    /// Does something while the log goes on, before [`Log::run`] is there. What was recorded before is in a checkpoint
+    /// when it begins, so whoever judges finds every statement's proof; what it records itself, and waits for, becomes
+    /// entries beside it.
+    ///
+    /// # Errors
+    /// If what waits cannot become entries; then nothing was done.
+    pub async fn run_beside<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        // A long backlog is published piece by piece.
+        while !self.inner.store.log_state().await?.is_caught_up {
+            self.advance().await?;
+        }
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = work.as_mut() => return Ok(done),
+                () = self.inner.nudge.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+            if let Err(error) = self.advance().await {
+                self.inner.metrics.log_failures.inc();
+                tracing::error!(%error, "the transparency log cannot go on; the start waits for it");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
     /// Makes entries of all that waits, and has a checkpoint over them.
     pub(super) async fn advance(&self) -> Result<(), Error> {
         let latest = self.latest();

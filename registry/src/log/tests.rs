@@ -264,3 +264,22 @@ async fn whoever_waits_is_answered_by_the_checkpoint_that_contains_it() {
     running.await.unwrap();
     assert_eq!(log.latest().size, latest.size);
 }
+
+/// Before there is anybody who runs the log, a start judges, and waits for what that records.
+#[tokio::test]
+async fn what_is_done_beside_the_log_finds_its_own_changes_in_it() {
+    let engine = Arc::new(MemoryEngine::default());
+    let store = store(&engine, u32::MAX, true).unwrap();
+    let log = open(store.clone(), None).await.unwrap();
+    let before = log.latest().size;
+    let work = async {
+        for n in 1..=3_u8 {
+            let change = change(Digest::sha256(&[n]));
+            assert!(store.adopt_policy(change).await.unwrap());
+            let settled = log.settle().await.unwrap();
+            assert_eq!(settled.size, before + u64::from(n));
+        }
+        "done"
+    };
+    assert_eq!(log.run_beside(work).await.unwrap(), "done");
+}

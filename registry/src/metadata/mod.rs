@@ -460,6 +460,8 @@ pub trait Metadata: Send + Sync + 'static {
     fn abort_upload(&self, id: UploadId, now: Millis) -> Answer<'_, bool>;
     /// Whether an upload is under way.
     fn has_upload(&self, id: UploadId) -> Answer<'_, bool>;
+    /// Uploads under way, by their ids after `after`, at most `limit`.
+    fn uploads(&self, after: Option<UploadId>, limit: usize) -> Answer<'_, Vec<UploadRow>>;
     /// Number of uploads under way.
     fn open_uploads(&self) -> Answer<'_, u64>;
     /// What a namespace holds; all zero for one that nobody knows.

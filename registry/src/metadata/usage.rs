@@ -8,8 +8,8 @@ use sealstone_spec::name::RepoName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Bytes by which statements and small blobs may go beyond a quota: 64 MiB. A revocation has to be possible in a
-/// namespace that is full, and so have a signature and an approval.
+/// Bytes by which statements and small blobs may go beyond a quota: 64 MiB. A signature and an approval have to be possible
+/// in a namespace that is full. A revocation as well, and that also once this is used up: then it is brought without a quota.
 pub const HEADROOM_BYTES: u64 = 64 << 20;
 /// Blobs and manifests by which they may: some thousand statements, of two or three objects each.
 pub const HEADROOM_OBJECTS: u64 = 4096;

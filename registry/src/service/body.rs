@@ -2,6 +2,7 @@
 //!
 //! Does not own sessions, nor what becomes of the upload afterwards.
 
+use super::quota::Hold;
 use super::{Contributor, Error, Registry};
 use crate::blobs::{self, Batch, INLINE_LIMIT, StagedUpload};
 use bytes::Bytes;
@@ -23,7 +24,7 @@ impl Registry {
         upload: Box<StagedUpload>,
         first: Vec<Bytes>,
         body: Body,
-        hold: Option<u64>,
+        hold: Hold,
     ) -> (Result<Box<StagedUpload>, Error>, Result<(), Error>) {
         let mut noted = upload.offset();
         let mut batch = upload.batch_after(None);
@@ -47,10 +48,14 @@ impl Registry {
                 };
                 if upload.offset() - noted >= CHECKPOINT_BYTES {
                     noted = upload.offset();
-                    let reserve = hold.map(|end| end.max(noted));
-                    if let Err(error) = self.checkpoint(who, &upload, false, reserve).await {
+                    let noting = self.checkpoint(who, &upload, false, hold.at(noted));
+                    if let Err(error) = noting.await {
                         return (Err(error), ended);
                     }
+                }
+                // Of a body whose length nobody said.
+                if let Err(error) = who.check_blob(batch.next_offset()) {
+                    return (Err(error), ended);
                 }
                 self.inner.metrics.bytes_received.inc_by(batch.len() as u64);
                 let next = upload.batch_after(Some(&batch));

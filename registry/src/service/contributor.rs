@@ -2,11 +2,17 @@
 
 use super::{Error, Registry};
 use crate::auth::{Approve, Grant, Identity, Maintain, Push, Sign, Tag as TagAction};
+use bytes::Bytes;
+use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::policy::lifecycle;
+use sealstone_spec::policy::{Evidence, MOST_EVIDENCE, Policy, lifecycle};
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle, is_statement};
+use std::sync::Arc;
+
+/// Referrers read in one step.
+const REFERRERS: usize = 100;
 
 /// Made from a grant to push, to sign or to approve, or from that of the server's own jobs.
 ///
@@ -72,6 +78,11 @@ impl Contributor {
         Ok(())
     }
 
+    /// Whether they add words, of which each is added once.
+    pub(super) fn adds_words(&self) -> bool {
+        self.adds == Adds::Words
+    }
+
     /// Whether it is the registry itself, which has to speak also where a quota leaves no room for others.
     pub(super) fn is_registry(&self) -> bool {
         self.adds == Adds::Own
@@ -127,7 +138,7 @@ impl Registry {
         }
     }
 
-    /// What the annotations say of a bundle is not believed: it is read. Who signed it is for policies.
+    /// What the annotations say of a bundle is not believed: it is read.
     async fn check_words(&self, repo: &RepoName, manifest: &VerifiedManifest) -> Result<(), Error> {
         let refused = |reason: &str| Err(Error::NotApproval(reason.to_owned()));
         // What it names is seen beside its subject, so it names nothing but the bundle.
@@ -149,8 +160,9 @@ impl Registry {
             return refused("its layer is too long for a bundle");
         }
         let bytes = self.read_whole(&layer.digest, &blob).await?;
+        let read = bytes.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let bundle = SigstoreBundle::parse(&bytes).map_err(|error| error.to_string())?;
+            let bundle = SigstoreBundle::parse(&read).map_err(|error| error.to_string())?;
             let claimed = bundle.claimed_predicate_type();
             claimed.ok_or_else(|| "its bundle holds no statement".to_owned())
         });
@@ -158,7 +170,9 @@ impl Registry {
             .await
             .map_err(|error| Error::Unavailable(error.to_string()))?;
         match claimed {
-            Ok(kind) if lifecycle::WORDS.contains(&kind.as_str()) => Ok(()),
+            Ok(kind) if lifecycle::WORDS.contains(&kind.as_str()) => {
+                self.check_speaker(repo, manifest, bytes).await
+            }
             Ok(kind) => {
                 let kind: String = kind.chars().take(120).collect();
                 refused(&format!("this is a statement of the type \"{kind}\""))
@@ -166,4 +180,69 @@ impl Registry {
             Err(problem) => refused(&problem),
         }
     }
+
+    /// Where what is attached is read, a release of which more is attached than is read is refused, and nobody can take a
+    /// statement away while it has a tag. So whoever only approves adds what somebody of the policy said, about a manifest
+    /// that is here, and nothing twice: nobody but the holders of keys makes more of it.
+    async fn check_speaker(
+        &self,
+        repo: &RepoName,
+        manifest: &VerifiedManifest,
+        bundle: Bytes,
+    ) -> Result<(), Error> {
+        let refused = |reason: String| Err(Error::NotApproval(reason));
+        let policy = self.policy();
+        let Some(subject) = manifest.subject().map(|subject| subject.digest) else {
+            return Ok(());
+        };
+        let is_here = self.metadata().manifest(repo, manifest.digest()).await?;
+        if !policy.reads_evidence(repo) || is_here.is_some() {
+            return Ok(());
+        }
+        if self.metadata().manifest(repo, &subject).await?.is_none() {
+            return refused(format!("the repository does not have {subject}"));
+        }
+        let item = Evidence::new(manifest.clone(), bundle);
+        let Some(words) = read_words(policy.clone(), item).await? else {
+            return refused(format!(
+                "this bundle is signed by no key of the policy in force, or says nothing of {subject}"
+            ));
+        };
+        let (mut after, mut read) = (None, 0);
+        loop {
+            let kind = Some(media::SIGSTORE_BUNDLE_V03);
+            let page = self
+                .metadata()
+                .referrers(repo, &subject, kind, after, REFERRERS)
+                .await?;
+            after = page.next;
+            for referrer in &page.referrers {
+                read += 1;
+                let media_type = Some(referrer.media_type.as_str());
+                let found = self.read_evidence(repo, &referrer.digest, media_type).await;
+                let item = match found {
+                    Ok((Ok(item), _)) => item,
+                    // What is no evidence, is gone or cannot be read says nothing that could be said twice.
+                    Ok((Err(_), _)) | Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => continue,
+                    Err(other) => return Err(other),
+                };
+                if read_words(policy.clone(), item).await? == Some(words) {
+                    let digest = referrer.digest;
+                    return refused(format!("{digest} says the same already"));
+                }
+            }
+            // More than that is read nowhere.
+            if after.is_none() || read > MOST_EVIDENCE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reading is parsing and checking a signature: no work for a thread that answers requests.
+async fn read_words(policy: Arc<Policy>, item: Evidence) -> Result<Option<Digest>, Error> {
+    let reading = tokio::task::spawn_blocking(move || policy.words(&item));
+    reading
+        .await
+        .map_err(|error| Error::Unavailable(error.to_string()))
 }

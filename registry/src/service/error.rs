@@ -172,6 +172,13 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// Whether an upload that failed so is over: no later request could mend it.
+    pub fn ends_upload(&self) -> bool {
+        matches!(self, Error::QuotaExceeded(_) | Error::NotApproval(_))
+    }
+}
+
 fn list(one: &[Digest], two: &[Digest]) -> String {
     let mut shown: Vec<String> = one
         .iter()

@@ -22,7 +22,7 @@ const EVIDENCE_PAGE: usize = 100;
 /// A case with all that speaks of the manifest.
 pub(super) struct Gathered {
     pub(super) case: Case,
-    /// Referrers whose bundles are in it, and where each is.
+    /// Referrers whose bundles are in it, and where each is; one in two repositories stands here twice.
     attached: Vec<(RepoName, Digest)>,
     /// How many were read, and their bytes.
     read: usize,
@@ -83,6 +83,11 @@ impl Registry {
         {
             let mut attached = gathered.attached.iter();
             if attached.any(|(_, own)| *own == referrer) {
+                // Read already, and said where it was attached first: a copy that was logged later must not stand for it.
+                let first = (repo, referrer);
+                if !gathered.attached.contains(&first) {
+                    gathered.attached.push(first);
+                }
                 continue;
             }
             match self.take_in(&repo, &referrer, None, &mut gathered).await {

@@ -9,7 +9,7 @@ use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
-use sealstone_spec::name::RepoName;
+use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::{Case, Circumstances, Denial, Evaluation, ExceptionUse, Time};
 use sealstone_spec::record;
 use std::collections::BTreeSet;
@@ -288,6 +288,58 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Does what follows from a statement about a manifest, if that was not done: here, and where it was revoked, in every
+    /// repository that has it.
+    pub(super) async fn follow_attached(
+        &self,
+        repo: &RepoName,
+        subject: &Digest,
+    ) -> Result<(), Error> {
+        self.follow_missed(repo, subject).await?;
+        if self.metadata().revocations(subject).await?.is_empty() {
+            return Ok(());
+        }
+        for other in self.metadata().repositories_with(subject).await? {
+            self.follow_missed(&other, subject).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Registry::follow_evidence`], but nothing is judged again where tags show what the last verdict says.
+    async fn follow_missed(&self, repo: &RepoName, subject: &Digest) -> Result<(), Error> {
+        if !self.policy().reads_evidence(repo) {
+            return Ok(());
+        }
+        for tag in self.metadata().tags_of(repo, subject).await? {
+            if !tag.is_evidence_list() && !self.shows_verdict(repo, &tag).await? {
+                self.reassess_tag(repo, &tag).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a verdict on what there is now is kept, and the tag is shown or hidden by it.
+    async fn shows_verdict(&self, repo: &RepoName, tag: &Tag) -> Result<bool, Error> {
+        let Some(shown) = self.metadata().tag(repo, tag).await? else {
+            return Ok(true);
+        };
+        let Some(row) = self.metadata().manifest(repo, &shown.digest).await? else {
+            return Ok(true);
+        };
+        let key = VerdictKey {
+            repo: repo.clone(),
+            manifest: shown.digest,
+            policy: *self.policy().digest(),
+            evidence: row.evidence,
+            revocations: self.metadata().revocations(&shown.digest).await?.len(),
+        };
+        let verdict = self.inner.verdicts.get(&key);
+        Ok(verdict.is_some_and(|verdict| {
+            verdict.holds(self.time(), self.cosigned())
+                && verdict.denial.is_none() == shown.visible
+        }))
     }
 
     /// A manifest of the store, checked since it left the disk.

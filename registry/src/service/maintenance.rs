@@ -10,7 +10,6 @@ use crate::metadata::{
 use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::policy::Policy;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -359,9 +358,10 @@ impl Registry {
         self.inner.keeps_orphans.get().is_some()
     }
 
-    /// Removes staged files of uploads that no row names, after a restart, and gives back the space that is reserved for
-    /// the others. Never removes a row.
+    /// Removes staged files of uploads that no row names, after a restart, and gives back the space and the room that are
+    /// reserved for the others beyond what has come. Never removes a row.
     pub async fn repair_staging(&self, _right: &Maintenance) -> Result<u64, Error> {
+        self.give_back_announced().await?;
         let staging = self.blobs().staging().clone();
         let listed = blocking(move || staging.uploads()).await?;
         let mut removed = 0;
@@ -380,17 +380,6 @@ impl Registry {
             .uploads_open
             .set(i64::try_from(self.metadata().open_uploads().await?).unwrap_or(i64::MAX));
         Ok(removed)
-    }
-
-    /// Puts the policy of the operator's file in force, and judges every release again if it is another
-    /// one: what it no longer admits is hidden from consumers before they are served.
-    pub async fn adopt_policy(
-        &self,
-        _right: &Maintenance,
-        policy: Policy,
-        document: Option<Vec<u8>>,
-    ) -> Result<u64, Error> {
-        Ok(self.adopt(policy, document, "configuration").await?.tags)
     }
 
     /// Judges every release again under the policy in force; returns how many are shown or hidden now.

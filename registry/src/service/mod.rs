@@ -9,6 +9,7 @@ mod contributor;
 mod error;
 mod gather;
 mod judge;
+mod locks;
 mod log;
 mod maintenance;
 mod notary;
@@ -100,7 +101,9 @@ struct Inner {
     /// When a pull was noted last, by repository, manifest and principal.
     pulls: Cache<(RepoName, Digest, String), Millis>,
     policy_turn: tokio::sync::Mutex<()>,
-    locks: upload::Locks,
+    /// Of those who only approve: what one says must not pass beside the same.
+    words_turn: tokio::sync::Mutex<()>,
+    locks: locks::Locks,
     tasks: TaskTracker,
     log: OnceLock<Log>,
     notary: OnceLock<Notary>,
@@ -116,7 +119,8 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Puts a registry together from its parts. `policy` must be the one that `metadata` was told.
+    /// Puts a registry together from its parts. `policy` must be the one that `metadata` was told, or is told before
+    /// anything is judged.
     pub fn new(
         metadata: Arc<dyn Metadata>,
         blobs: BlobStore,
@@ -143,7 +147,8 @@ impl Registry {
             waiting: witnessed::Waiting::default(),
             pulls: Cache::new(VERDICTS),
             policy_turn: tokio::sync::Mutex::new(()),
-            locks: upload::Locks::default(),
+            words_turn: tokio::sync::Mutex::new(()),
+            locks: locks::Locks::default(),
             tasks: TaskTracker::new(),
             log: OnceLock::new(),
             notary: OnceLock::new(),

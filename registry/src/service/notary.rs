@@ -97,7 +97,8 @@ impl Registry {
         policy.edition() == Edition::V2 && policy.reads_evidence(repo)
     }
 
-    /// Acts on what happened and was not acted on yet; returns how many statements were made.
+    /// Acts on what happened and was not acted on yet; returns how many statements were made. Nothing without a notary:
+    /// every server has one, and a command on a store that nobody has open must not take for done what it could not do.
     ///
     /// # Errors
     /// If a store fails; the next call goes on from there.
@@ -142,6 +143,11 @@ impl Registry {
                 self.state_release(notary, repo, event).await
             }
             EventKind::ContentDamaged => self.report_damage(notary, repo, event).await,
+            // Whoever attached it follows it too, but may have ended before.
+            EventKind::StatementAttached => match &event.subject {
+                Some(subject) => self.follow_attached(repo, subject).await.map(|()| 0),
+                None => Ok(0),
+            },
             // Elsewhere no verdict on a release looks at damage.
             EventKind::ContentRepaired if self.keeps_incidents(repo) => {
                 // Verdicts are kept by their evidence, and that is the same as before.

@@ -4,7 +4,7 @@
 //! version. Where the first comes from is the operator's decision: a file, or an administrator.
 
 use super::{Error, Registry};
-use crate::auth::Administrator;
+use crate::auth::{Administrator, Maintenance};
 use crate::metadata::{Millis, PolicyChange, PullNote, PullRow};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
@@ -74,8 +74,53 @@ impl Registry {
         document: Option<Vec<u8>>,
         by: &str,
     ) -> Result<PolicyAdopted, Error> {
+        let policy = Arc::new(policy);
+        let changed = self.record_policy(&policy, document, by).await?;
+        *self
+            .inner
+            .policy
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = policy.clone();
+        let tags = self.judge_all_once().await?;
+        Ok(PolicyAdopted {
+            policy: *policy.digest(),
+            version: policy.version(),
+            changed,
+            tags,
+        })
+    }
+
+    /// Tells the store which policy is in force, as the operator's configuration says: that with which the registry was
+    /// put together. `document` is its signed form, if it has one. Returns whether it is another one than before.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub async fn note_policy(
+        &self,
+        _right: &Maintenance,
+        document: Option<Vec<u8>>,
+    ) -> Result<bool, Error> {
+        self.record_policy(&self.policy(), document, "configuration")
+            .await
+    }
+
+    /// Judges every release under the policy in force, if that was not done yet: what it no longer admits is hidden from
+    /// consumers before they are served. Log and notary must be there, and the log must go on meanwhile: without them
+    /// verdicts are others, and they would be kept. Returns how many tags are shown or hidden now.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub async fn follow_policy(&self, _right: &Maintenance) -> Result<u64, Error> {
+        self.judge_all_once().await
+    }
+
+    async fn record_policy(
+        &self,
+        policy: &Policy,
+        document: Option<Vec<u8>>,
+        by: &str,
+    ) -> Result<bool, Error> {
         let digest = *policy.digest();
-        let version = policy.version();
         let change = PolicyChange {
             digest,
             document,
@@ -84,26 +129,21 @@ impl Registry {
             now: self.now(),
         };
         let changed = self.metadata().adopt_policy(change).await?;
-        *self
-            .inner
-            .policy
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-        let mut tags = 0;
-        if self.metadata().policy_judged().await? != Some(digest) {
-            tags = self.reassess_all().await?;
-            // Last: a server that ends before judges all of them again when it starts.
-            self.metadata().set_policy_judged(digest).await?;
-        }
         if changed {
-            tracing::info!(policy.digest = %digest, policy.version = version, by, tags, "another policy is in force");
+            tracing::info!(policy.digest = %digest, policy.version = policy.version(), by, "another policy is in force");
         }
-        Ok(PolicyAdopted {
-            policy: digest,
-            version,
-            changed,
-            tags,
-        })
+        Ok(changed)
+    }
+
+    async fn judge_all_once(&self) -> Result<u64, Error> {
+        let digest = *self.policy().digest();
+        if self.metadata().policy_judged().await? == Some(digest) {
+            return Ok(0);
+        }
+        let tags = self.reassess_all().await?;
+        // Last: a server that ends before judges all of them again when it starts.
+        self.metadata().set_policy_judged(digest).await?;
+        Ok(tags)
     }
 
     /// The signed document in force; `None` if the policy is not signed.

@@ -70,6 +70,10 @@ impl Registry {
         };
         let manifest = check(push.bytes, push.content_type, claimed).await?;
         let asked = asked_tags(&push.reference, &push.tags);
+        let turn = match who.adds_words() {
+            true => Some(self.inner.words_turn.lock().await),
+            false => None,
+        };
         let only_known = match self.check_may_add(who, &manifest, &asked).await {
             Ok(()) => false,
             Err(refused @ (Error::NotEvidence | Error::NotApproval(_) | Error::MayOnlyTag)) => {
@@ -114,15 +118,29 @@ impl Registry {
             manifest.subject().map(|subject| subject.digest),
         );
         let revokes = self.revokes(repo, &manifest).await?;
+        let mut must_have_room = false;
         for attempt in 1.. {
             let put = PutManifest {
                 revokes,
                 ..self.admitted(who, &manifest, &tags, push.condition).await?
             };
             let statements_due = put.statements_due;
-            let put = PutManifest { only_known, ..put };
-            match self.metadata().put_manifest(put).await? {
+            let mut put = PutManifest { only_known, ..put };
+            if must_have_room {
+                put.quotas = Vec::new();
+            }
+            let outcome = self.metadata().put_manifest(put).await?;
+            if let Err(Refusal::QuotaExceeded(_)) = &outcome
+                && !must_have_room
+                && tags.is_empty()
+                && self.revokes_anew(repo, &manifest, revokes.as_ref()).await?
+            {
+                must_have_room = true;
+                continue;
+            }
+            match outcome {
                 Ok(outcome) => {
+                    drop(turn);
                     if let Some(subject) = &subject
                         && Registry::is_evidence(&manifest)
                     {

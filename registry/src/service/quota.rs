@@ -9,6 +9,9 @@ use crate::metrics::NamespaceLabel;
 use sealstone_spec::digest::Digest;
 use serde::Serialize;
 
+/// Uploads that are looked at in one step.
+const PAGE: usize = 500;
+
 /// What a namespace holds, and what it may hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamespaceUsage {
@@ -28,6 +31,31 @@ pub struct QuotaLimits {
     pub bytes: Option<u64>,
     /// Blobs and manifests.
     pub objects: Option<u64>,
+}
+
+/// What a body has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// So many bytes of the upload stay reserved while it comes.
+    Room(u64),
+    /// None is needed for so many bytes: the repository has a blob of that size under the digest that was named. What is
+    /// longer cannot be that blob.
+    Copy(u64),
+}
+
+impl Hold {
+    /// Whether an upload that has come so far needs no room.
+    pub(super) fn is_free(self, offset: u64) -> bool {
+        matches!(self, Hold::Copy(size) if offset <= size)
+    }
+
+    /// Bytes to be reserved for an upload that has come so far and goes on; `None` leaves them as they are.
+    pub(super) fn at(self, offset: u64) -> Option<u64> {
+        match self {
+            Hold::Room(end) => Some(end.max(offset)),
+            Hold::Copy(_) => (!self.is_free(offset)).then_some(offset),
+        }
+    }
 }
 
 fn gauge(number: u64) -> i64 {
@@ -105,26 +133,26 @@ impl Registry {
         }
     }
 
-    /// Whether the repository has a blob, so that it costs nothing to send it again: whole, or to repair it. Asked only
-    /// where a quota applies.
+    /// The size of a blob that the repository has, so that it costs nothing to send so many bytes of it again: whole, or to
+    /// repair it. Asked only where a quota applies.
     pub(super) async fn costs_nothing(
         &self,
         who: &Contributor,
         digest: &Digest,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<u64>, Error> {
         if self.quotas_for(who).is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let (now, until) = (self.now(), self.pin_until());
         let found = self
             .metadata()
             .pin_blob(who.repository(), digest, now, until)
             .await?;
-        Ok(found.is_some())
+        Ok(found.map(|blob| blob.size))
     }
 
     /// Takes hold of room for a body that goes on from `start`, before it is read: one that cannot fit is refused at
-    /// once. Returns how many bytes of the upload stay reserved meanwhile; `None` for a blob that costs nothing.
+    /// once, and so is one that is longer than they may add. Before any is taken on the disk as well.
     pub(super) async fn hold(
         &self,
         who: &Contributor,
@@ -132,25 +160,27 @@ impl Registry {
         start: u64,
         announced: Option<u64>,
         digest: Option<&Digest>,
-    ) -> Result<Option<u64>, Error> {
-        if let Some(digest) = digest
-            && self.costs_nothing(who, digest).await?
-        {
-            return Ok(None);
-        }
+    ) -> Result<Hold, Error> {
         let more = announced.unwrap_or(0);
         let end = start.saturating_add(more);
+        who.check_blob(end)?;
+        if let Some(digest) = digest
+            && let Some(size) = self.costs_nothing(who, digest).await?
+            && end <= size
+        {
+            return Ok(Hold::Copy(size));
+        }
         let quotas = self.quotas_for(who);
         // Where none applies, room is counted when progress is noted, and that is soon enough.
         if quotas.is_empty() || end <= row.reserved {
-            return Ok(Some(end));
+            return Ok(Hold::Room(end));
         }
         // First the disk: a body that it has no room for must not hold any here.
         self.blobs().staging().check_space(more)?;
         match self.metadata().reserve_upload(row.id, end, quotas).await? {
             Ok(true) => {
                 row.reserved = end;
-                Ok(Some(end))
+                Ok(Hold::Room(end))
             }
             Ok(false) => Err(Error::UploadUnknown),
             Err(refusal) => Err(self.refused(who, refusal)),
@@ -163,8 +193,30 @@ impl Registry {
         let Ok(Some(row)) = self.metadata().upload(who.repository(), id).await else {
             return;
         };
+        let id = row.id;
+        if let Err(error) = self.give_back(row).await {
+            tracing::warn!(upload.id = %id, %error, "room that was held for an upload stays so until it goes on or expires");
+        }
+    }
+
+    /// The same at a start: whoever announced something to the last server does not send it to this one.
+    pub(super) async fn give_back_announced(&self) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let rows = self.metadata().uploads(after, PAGE).await?;
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
+            after = Some(last.id);
+            for row in rows {
+                self.give_back(row).await?;
+            }
+        }
+    }
+
+    async fn give_back(&self, row: UploadRow) -> Result<(), Error> {
         if row.reserved <= row.offset {
-            return;
+            return Ok(());
         }
         let progress = Progress {
             offset: row.offset,
@@ -175,9 +227,7 @@ impl Registry {
             expires_at: row.expires_at,
         };
         // Less than before is never refused, so there is nothing to compare with.
-        let noted = self.metadata().advance_upload(id, progress, Vec::new());
-        if let Err(error) = noted.await {
-            tracing::warn!(upload.id = %id, %error, "room that was held for an upload stays so until it goes on or expires");
-        }
+        let noted = self.metadata().advance_upload(row.id, progress, Vec::new());
+        noted.await?.map(drop).map_err(Error::from)
     }
 }

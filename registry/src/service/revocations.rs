@@ -1,13 +1,16 @@
 //! Revocations are final: each is kept for ever, and heard in every repository that has what it revokes.
 //!
 //! Owns when one is known: at its push, where the policy in force gives its key the word, or when a judgement hears it,
-//! because the policy or the log gave it the word later. What that changes for a release is decided by the policy.
+//! because the policy or the log gave it the word later; and that it finds room. What that changes for a release is decided
+//! by the policy.
 
 use super::judge::Judgement;
 use super::{Error, Registry};
 use crate::metadata::{KeptRevocation, RevocationRow};
+use bytes::Bytes;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::{Evidence, Policy, Revocation};
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, is_statement};
@@ -43,6 +46,63 @@ impl Registry {
         Ok(found
             .filter(|revocation| revocation.counts_unlogged)
             .map(|revocation| revocation.word))
+    }
+
+    /// Whether a blob must have room where a quota leaves none: it is the bundle of a revocation that is not kept yet, of a
+    /// manifest that is here, by a key that may revoke and counts; or what every statement names beside its bundle, in a
+    /// repository that is there. Whoever may push can use up what statements have beyond a quota, and must not silence
+    /// whoever revokes by that.
+    pub(super) async fn must_have_room(
+        &self,
+        repo: &RepoName,
+        digest: &Digest,
+        bytes: &Bytes,
+    ) -> Result<bool, Error> {
+        if digest.to_string() == media::EMPTY_JSON_DIGEST {
+            return Ok(self.metadata().has_repository(repo).await?);
+        }
+        let policy = self.policy();
+        if !policy.reads_evidence(repo) {
+            return Ok(false);
+        }
+        let bytes = bytes.clone();
+        let reading = tokio::task::spawn_blocking(move || policy.revocations_in(&bytes));
+        let found = reading
+            .await
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        for Revocation {
+            subject,
+            word,
+            counts_unlogged,
+            ..
+        } in found
+        {
+            let is_here = self.metadata().manifest(repo, &subject).await?.is_some();
+            if counts_unlogged && is_here && !self.is_kept(&subject, &word).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The same of the manifest that attaches such a bundle, whose words are `word`.
+    pub(super) async fn revokes_anew(
+        &self,
+        repo: &RepoName,
+        manifest: &VerifiedManifest,
+        word: Option<&Digest>,
+    ) -> Result<bool, Error> {
+        let (Some(subject), Some(word)) = (manifest.subject(), word) else {
+            return Ok(false);
+        };
+        let row = self.metadata().manifest(repo, &subject.digest).await?;
+        let is_here = row.is_some_and(|row| row.size == subject.size);
+        Ok(is_here && !self.is_kept(&subject.digest, word).await?)
+    }
+
+    async fn is_kept(&self, subject: &Digest, word: &Digest) -> Result<bool, Error> {
+        let kept = self.metadata().revocations(subject).await?;
+        Ok(kept.iter().any(|kept| kept.word == *word))
     }
 
     /// Keeps the revocations that a judgement heard in this repository and that were not known as such before.

@@ -110,6 +110,7 @@ impl Engine for Shared {
 
 struct Bench {
     registry: Registry,
+    store: Arc<KvMetadata<Shared>>,
     engine: Shared,
     clock: Arc<ManualClock>,
     directory: TempDir,
@@ -133,7 +134,7 @@ impl Bench {
 
     /// Another process on the same disk.
     async fn restarted(self) -> Bench {
-        drop(self.registry);
+        drop((self.registry, self.store));
         Bench::over(self.directory, self.engine, self.clock, self.quotas).await
     }
 
@@ -147,7 +148,7 @@ impl Bench {
         let policy = Policy::default_policy();
         metadata.set_policy(*policy.digest()).await.unwrap();
         let registry = Registry::new(
-            metadata,
+            metadata.clone(),
             BlobStore::local(directory.path(), 0).unwrap(),
             policy,
             clock.clone(),
@@ -157,6 +158,7 @@ impl Bench {
         );
         Bench {
             registry,
+            store: metadata,
             engine,
             clock,
             directory,
@@ -166,11 +168,13 @@ impl Bench {
 
     async fn adopt(&self, policy: &str) -> u64 {
         let policy = Policy::parse(&format!("schema = \"sealstone-policy/v1\"\n{policy}")).unwrap();
-        let right = Maintenance::at_boot();
-        self.registry
-            .adopt_policy(&right, policy, None)
-            .await
-            .unwrap()
+        self.put_in_force(policy).await
+    }
+
+    /// How many tags are shown or hidden after that.
+    async fn put_in_force(&self, policy: Policy) -> u64 {
+        let adopted = self.registry.adopt(policy, None, "configuration").await;
+        adopted.unwrap().tags
     }
 
     async fn scrub(&self) -> ScrubReport {

@@ -4,18 +4,13 @@ use super::body::{Body, Small, read_small};
 use super::{Contributor, Error, Registry};
 use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
-    CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, StoredAlgorithm, UploadId, UploadRow,
+    CommitOutcome, NewBlob, NewContent, PhysicalKey, Progress, Refusal, StoredAlgorithm, UploadId,
+    UploadRow,
 };
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::range::UploadRange;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-
-/// How long a request waits for another that writes to the same upload, before it is told so. A client
-/// whose connection broke comes back sooner than the server sees the break.
-const BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// How a client begins an upload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,27 +33,6 @@ pub struct Begun {
 pub struct Received {
     /// Bytes received.
     pub offset: u64,
-}
-
-/// One writer at a time for each upload.
-#[derive(Debug, Default)]
-pub(super) struct Locks {
-    locks: Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>,
-}
-
-impl Locks {
-    async fn acquire(&self, id: UploadId) -> Result<tokio::sync::OwnedMutexGuard<()>, Error> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| lock.strong_count() > 0);
-            let lock = locks.get(&id).and_then(Weak::upgrade).unwrap_or_default();
-            locks.insert(id, Arc::downgrade(&lock));
-            lock
-        };
-        tokio::time::timeout(BUSY_WAIT, lock.lock_owned())
-            .await
-            .map_err(|_| Error::UploadBusy)
-    }
 }
 
 pub(super) async fn blocking<T: Send + 'static>(
@@ -175,11 +149,11 @@ impl Registry {
     ) -> Result<Received, Error> {
         let mut upload = self.resume(&row).await?;
         check_order(range.as_ref(), upload.offset())?;
+        let start = upload.offset();
+        let hold = self.hold(who, &mut row, start, announced, None).await?;
         if let Some(len) = announced {
             upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
         }
-        let start = upload.offset();
-        let hold = self.hold(who, &mut row, start, announced, None).await?;
         let (upload, ended) = self.take_body(who, upload, Vec::new(), body, hold).await;
         let upload = upload?;
         // Of what was announced, no more stays reserved than has come.
@@ -193,7 +167,8 @@ impl Registry {
     }
 
     /// Does something with an upload, behind whoever still writes to it, and to its end even if the caller goes away.
-    /// One for which a quota has no room is over: nothing that was received of it could ever be used.
+    /// One for which a quota has no room is over, and one that is longer than they may add: nothing that was received of it
+    /// could ever be used.
     async fn to_its_end<T, F>(
         &self,
         who: &Contributor,
@@ -210,14 +185,14 @@ impl Registry {
             let row = registry.upload_row(&who, id).await?;
             let work = work(registry.clone(), who.clone(), row.clone());
             let done = registry.kept(&row, work).await;
-            let over = |error: &Error| matches!(error, Error::QuotaExceeded(_));
+            let over = |error: &Error| error.ends_upload();
             let failed = done.as_ref().err().map(over);
             match failed {
                 None => {}
                 Some(false) => registry.let_go(&who, id).await,
                 Some(true) => {
                     if let Err(error) = registry.abort(id).await {
-                        tracing::warn!(upload.id = %id, %error, "an upload that a quota has no room for stays until it expires");
+                        tracing::warn!(upload.id = %id, %error, "an upload that can never be used stays until it expires");
                     }
                 }
             }
@@ -306,14 +281,14 @@ impl Registry {
         let already: u64 = first.iter().map(|piece| piece.len() as u64).sum();
         let mut upload = self.resume(&row).await?;
         check_order(range.as_ref(), upload.offset())?;
-        if let Some(len) = announced.filter(|len| *len > 0) {
-            upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
-        }
         let start = upload.offset();
         debug_assert!(already == 0 || start == 0);
         let hold = self
             .hold(who, &mut row, start, announced, Some(&digest))
             .await?;
+        if let Some(len) = announced.filter(|len| *len > 0) {
+            upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
+        }
         let (upload, ended) = self.take_body(who, upload, first, body, hold).await;
         let upload = upload?;
         if ended.is_err() {
@@ -323,7 +298,7 @@ impl Registry {
         }
         ended?;
         check_length(range.as_ref(), upload.offset() - start)?;
-        let reserve = hold.map(|_| upload.offset());
+        let reserve = Some(upload.offset()).filter(|offset| !hold.is_free(*offset));
         self.checkpoint(who, &upload, true, reserve).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
         who.check_blob(sealed.size())?;
@@ -354,6 +329,7 @@ impl Registry {
         announced: Option<u64>,
         mut body: Body,
     ) -> Result<(), Error> {
+        who.check_blob(announced.unwrap_or(0))?;
         if announced.is_some_and(|len| len <= INLINE_LIMIT) {
             self.blobs().staging().check_space(0)?;
             match read_small(&mut body).await? {
@@ -372,9 +348,26 @@ impl Registry {
                 }
             }
         }
+        // To its end even if the caller goes away: nobody was told of the session, so nobody else could end it.
+        let (registry, who) = (self.clone(), who.clone());
+        let task = async move { registry.put_in_session(&who, digest, announced, body).await };
+        self.inner
+            .tasks
+            .spawn(task)
+            .await
+            .map_err(|_| Error::from(blobs::Error::Stopping))?
+    }
+
+    async fn put_in_session(
+        &self,
+        who: &Contributor,
+        digest: Digest,
+        announced: Option<u64>,
+        body: Body,
+    ) -> Result<(), Error> {
         let len = match self.costs_nothing(who, &digest).await? {
-            true => None,
-            false => announced,
+            Some(size) if announced.is_none_or(|len| len <= size) => None,
+            _ => announced,
         };
         let begin = BeginUpload {
             algorithm: Some(digest.algorithm()),
@@ -385,7 +378,6 @@ impl Registry {
             .finish_upload(who, begun.id, digest, None, announced, body)
             .await;
         if stored.is_err() {
-            // The client was never told of the session, so nobody can go on with it.
             self.abort(begun.id).await?;
         }
         stored
@@ -425,7 +417,17 @@ impl Registry {
             now: self.now(),
             pin_until: self.pin_until(),
         };
-        let committed = self.metadata().commit_blob(blob).await?;
+        let mut committed = self.metadata().commit_blob(blob.clone()).await?;
+        if let Err(Refusal::QuotaExceeded(_)) = &committed
+            && let NewContent::Inline(bytes) = &blob.content
+            && self
+                .must_have_room(who.repository(), &digest, bytes)
+                .await?
+        {
+            let quotas = Vec::new();
+            let blob = NewBlob { quotas, ..blob };
+            committed = self.metadata().commit_blob(blob).await?;
+        }
         match committed.map_err(|refusal| self.refused(who, refusal))? {
             outcome @ (CommitOutcome::Committed | CommitOutcome::Repaired) => {
                 if outcome == CommitOutcome::Repaired {

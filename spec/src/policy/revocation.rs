@@ -1,4 +1,4 @@
-//! Which evidence revokes what it is attached to, found without a case.
+//! Which evidence revokes what it is attached to, and in whose words, found without a case.
 //!
 //! A revocation is final, so whoever keeps evidence has to know one when it comes: it is kept for ever, and heard wherever
 //! the same manifest is. Owns the name of its words. Whether they count is decided with all other evidence, each time anew.
@@ -7,9 +7,16 @@
 
 use super::Policy;
 use super::evidence::Evidence;
-use super::lifecycle::REVOCATION;
+use super::identity::Key;
+use super::lifecycle::{REVOCATION, WORDS};
 use crate::digest::Digest;
-use crate::statement::VerifiedStatement;
+use crate::envelope::{MAX_ENVELOPE_BYTES, VerifiedEnvelope};
+use crate::exact::parse_exact;
+use crate::sigstore::SigstoreBundle;
+use crate::statement::{Statement, VerifiedStatement};
+
+/// Most manifests of a statement that are looked at before it is attached to one of them.
+const MOST_NAMED: usize = 8;
 
 /// A revocation, by a key that may revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,27 +37,76 @@ impl Policy {
     pub fn revocation(&self, item: &Evidence) -> Option<Revocation> {
         let subject = item.subject()?;
         let bundle = item.read(&subject.digest, subject.size).ok()?;
+        let (key, envelope) = self.signer(&bundle)?;
+        self.revocation_by(key, &envelope, &subject.digest)
+    }
+
+    /// Reads a bundle that is not attached yet: the revocations that it can become, of the first manifests that it names.
+    pub fn revocations_in(&self, bundle: &[u8]) -> Vec<Revocation> {
+        let Ok(bundle) = SigstoreBundle::parse(bundle) else {
+            return Vec::new();
+        };
+        let Some((key, envelope)) = self.signer(&bundle) else {
+            return Vec::new();
+        };
+        let Ok(statement) = parse_exact::<Statement>(envelope.payload(), MAX_ENVELOPE_BYTES) else {
+            return Vec::new();
+        };
+        let named = statement.subject.iter().flat_map(|named| &named.digest);
+        named
+            .filter_map(|(algorithm, hex)| Digest::parse(&format!("{algorithm}:{hex}")).ok())
+            .take(MOST_NAMED)
+            .filter_map(|subject| self.revocation_by(key, &envelope, &subject))
+            .collect()
+    }
+
+    /// The name of the words in which somebody of the policy, with a key in whatever state, speaks of what a piece of evidence
+    /// is attached to; `None` if nobody of it does, or it is no statement in which people say what they think. The size of the
+    /// manifest is believed.
+    pub fn words(&self, item: &Evidence) -> Option<Digest> {
+        let subject = item.subject()?;
+        let bundle = item.read(&subject.digest, subject.size).ok()?;
+        let (key, envelope) = self.signer(&bundle)?;
+        VerifiedStatement::check(&envelope, &WORDS, &subject.digest).ok()?;
+        Some(word(key, &envelope))
+    }
+
+    /// The first key of the policy by which a bundle is signed, in whatever state, and what it signed.
+    fn signer(&self, bundle: &SigstoreBundle) -> Option<(&Key, VerifiedEnvelope)> {
         let mut keys = self
             .identities()
             .iter()
             .flat_map(|identity| &identity.keys)
             .filter(|key| bundle.may_be_by(&key.public));
-        let (key, envelope) = keys.find_map(|key| {
+        keys.find_map(|key| {
             let envelope = bundle.envelope().verify(&key.public).ok()?;
             Some((key, envelope))
-        })?;
+        })
+    }
+
+    fn revocation_by(
+        &self,
+        key: &Key,
+        envelope: &VerifiedEnvelope,
+        subject: &Digest,
+    ) -> Option<Revocation> {
         let mut roles = self.authority().revoke.iter();
         if !roles.any(|role| key.roles.contains(role)) {
             return None;
         }
-        let statement = VerifiedStatement::check(&envelope, &[REVOCATION], &subject.digest).ok()?;
-        let name = format!("{} {}", key.id(), statement.payload_digest());
+        VerifiedStatement::check(envelope, &[REVOCATION], subject).ok()?;
         Some(Revocation {
-            subject: subject.digest,
-            word: Digest::sha256(name.as_bytes()),
+            subject: *subject,
+            word: word(key, envelope),
             counts_unlogged: key.counts_unlogged(),
         })
     }
+}
+
+/// The name of what was signed with a key.
+fn word(key: &Key, envelope: &VerifiedEnvelope) -> Digest {
+    let name = format!("{} {}", key.id(), Digest::sha256(envelope.payload()));
+    Digest::sha256(name.as_bytes())
 }
 
 #[cfg(test)]
@@ -61,8 +117,8 @@ mod tests {
     use crate::key::{SecretKey, Signer as _};
     use crate::manifest::Descriptor;
     use crate::policy::{Time, lifecycle};
-    use crate::sigstore::{SigstoreBundle, referrer_manifest};
-    use crate::statement::{Statement, Subject};
+    use crate::sigstore::referrer_manifest;
+    use crate::statement::Subject;
 
     fn policy() -> Policy {
         let line = |seed: u8| ed25519(seed).public_key().to_openssh();
@@ -134,5 +190,56 @@ mod tests {
         assert_ne!(other.word, names[0]);
         let by_another = heard(&revoke("leaked"), &ed25519(3), &subject).unwrap();
         assert_ne!(by_another.word, names[0]);
+    }
+
+    #[test]
+    fn words_are_those_of_somebody_of_the_policy_about_what_they_are_attached_to() {
+        let (said, subject) = (revoke("leaked"), manifest().descriptor());
+        let words = |statement: &Statement, seed: u8, subject: &Descriptor| {
+            let bundle = SigstoreBundle::sign(statement, &ed25519(seed)).unwrap();
+            let bundle = bundle.to_bytes();
+            policy().words(&evidence(referrer_to(subject, &bundle), bundle))
+        };
+        // Whatever the key may say, and though it is retired.
+        for seed in [2, 3, 4] {
+            assert!(words(&said, seed, &subject).is_some(), "{seed}");
+        }
+        let named = words(&said, 2, &subject);
+        assert_eq!(named, heard(&said, &ed25519(2), &subject).map(|found| found.word));
+        // Nobody of the policy, no word of people, and one about something else.
+        assert_eq!(words(&said, 5, &subject), None);
+        assert_eq!(words(&statement(manifest().digest()), 2, &subject), None);
+        let other = Descriptor::new(
+            subject.media_type.clone(),
+            Digest::sha256(b"other"),
+            subject.size,
+        );
+        assert_eq!(words(&said, 2, &other), None);
+    }
+
+    #[test]
+    fn a_bundle_is_known_as_a_revocation_before_it_is_attached() {
+        let sign = |statement: &Statement, seed: u8| {
+            SigstoreBundle::sign(statement, &ed25519(seed))
+                .unwrap()
+                .to_bytes()
+        };
+        let words = revoke("leaked");
+        let attached = heard(&words, &ed25519(2), &manifest().descriptor());
+        let found = policy().revocations_in(&sign(&words, 2));
+        assert_eq!(found, [attached.unwrap()]);
+        assert!(!policy().revocations_in(&sign(&words, 3))[0].counts_unlogged);
+        for seed in [4, 5, 1] {
+            assert_eq!(policy().revocations_in(&sign(&words, seed)), [], "{seed}");
+        }
+        let signature = statement(manifest().digest());
+        assert_eq!(policy().revocations_in(&sign(&signature, 2)), []);
+        assert_eq!(policy().revocations_in(b"{}"), []);
+        // Of several manifests each, and no more than are looked at.
+        let many = (0..20_u8).map(|number| Subject::new("m", &Digest::sha256(&[number])));
+        let many = lifecycle::revocation(many.collect(), "leaked", Time::from_seconds(0));
+        let found = policy().revocations_in(&sign(&many, 2));
+        assert_eq!(found.len(), MOST_NAMED);
+        assert!(found.iter().all(|each| each.word == found[0].word));
     }
 }

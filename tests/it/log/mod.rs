@@ -10,6 +10,7 @@ mod kills;
 mod outside;
 mod reader;
 mod served;
+mod started;
 
 pub(crate) use bench::{last_secret, push_tag, ready};
 pub(crate) use reader::{checkpoint, logged, size, text, vkey};

@@ -47,7 +47,7 @@ fn progress(
 
 /// An error, with where to go on, if there is anything left to go on with.
 fn with_location(error: Error, repo: &RepoName, id: UploadId) -> ApiError {
-    let is_over = matches!(error, Error::QuotaExceeded(_));
+    let is_over = error.ends_upload();
     let refused = ApiError::from(error);
     if is_over {
         return refused;

@@ -11,7 +11,10 @@ use crate::metadata::{
     BlobPlace, BlobRow, CollectRules, Collected, Error, LinkRow, ManifestRow, UploadRow,
 };
 
-/// One pass over at most `limit` entries of the review queue from `cursor` on.
+/// What a cursor begins with that stands in the uploads. No kind of entry in the review queue is this.
+const UPLOADS: u8 = 0;
+
+/// One pass over at most `limit` rows from `cursor` on: uploads first, then entries of the review queue.
 pub(super) fn pass(
     txn: &mut Txn<'_>,
     rules: CollectRules,
@@ -19,11 +22,24 @@ pub(super) fn pass(
     limit: usize,
 ) -> Result<Collected, Error> {
     let mut collected = Collected::default();
-    if cursor.is_none() {
-        expire_uploads(txn, rules, &mut collected)?;
-    }
-    let mut from = cursor.unwrap_or_default();
     let mut looked_at = 0;
+    let mut from = match cursor {
+        Some(cursor) if cursor.first() != Some(&UPLOADS) => cursor,
+        in_uploads => {
+            let from = in_uploads.as_ref().map_or(&[][..], |cursor| &cursor[1..]);
+            let mut rows = txn.scan(Family::Upload, b"", from, limit.saturating_add(1))?;
+            let next = (rows.len() > limit).then(|| rows.pop()).flatten();
+            looked_at += rows.len();
+            for (_, value) in rows {
+                expire_upload(txn, rules, &value, &mut collected)?;
+            }
+            if let Some((next, _)) = next {
+                collected.next = Some([&[UPLOADS][..], &next].concat());
+                return Ok(collected);
+            }
+            Vec::new()
+        }
+    };
     // Entries for what a removed row named come later in the queue: manifests before links before blobs.
     loop {
         let Some((entry, _)) = txn.scan(Family::Review, b"", &from, 1)?.pop() else {
@@ -40,17 +56,16 @@ pub(super) fn pass(
     }
 }
 
-fn expire_uploads(
+fn expire_upload(
     txn: &mut Txn<'_>,
     rules: CollectRules,
+    value: &[u8],
     collected: &mut Collected,
 ) -> Result<(), Error> {
-    for (_, value) in txn.scan(Family::Upload, b"", b"", usize::MAX)? {
-        let row: UploadRow = super::txn::decode(Family::Upload, &value)?;
-        if row.expires_at < rules.now {
-            blobs::abort_upload(txn, row.id, rules.now)?;
-            collected.uploads.push(row.id);
-        }
+    let row: UploadRow = super::txn::decode(Family::Upload, value)?;
+    if row.expires_at < rules.now {
+        blobs::abort_upload(txn, row.id, rules.now)?;
+        collected.uploads.push(row.id);
     }
     Ok(())
 }

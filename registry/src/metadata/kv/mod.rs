@@ -18,6 +18,7 @@ mod manifests;
 pub mod memory;
 mod policies;
 mod reach;
+mod recount;
 mod revocations;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
@@ -88,7 +89,8 @@ impl<E: Engine> std::fmt::Debug for KvMetadata<E> {
 
 impl<E: Engine> KvMetadata<E> {
     /// Starts the store over an engine. `observe` is told how long each group of writes took. What a build wrote that
-    /// did not count usage is counted first, which takes as long as reading every link and every manifest's row.
+    /// did not count usage, or showed more than is visible now, is counted first, which takes as long as reading every link
+    /// and every manifest's row.
     ///
     /// # Errors
     /// If the engine holds another version of the key layout, or no thread can be started.
@@ -106,10 +108,14 @@ impl<E: Engine> KvMetadata<E> {
                         (Family::Server, usage::COUNTED.to_vec()),
                         Some(b"1".to_vec()),
                     ),
+                    ((Family::Server, recount::DONE.to_vec()), Some(b"1".to_vec())),
                 ]);
                 engine.write(&first, true)?;
             }
-            Some(found) if found == SCHEMA => usage::count_once(&*engine)?,
+            Some(found) if found == SCHEMA => {
+                usage::count_once(&*engine)?;
+                recount::once(&*engine)?;
+            }
             Some(found) => {
                 let found = String::from_utf8_lossy(&found).into_owned();
                 return Err(Error::Damaged(format!(
@@ -448,6 +454,17 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                 .engine
                 .get(Family::Upload, &blobs::upload_key(id))?
                 .is_some())
+        })
+    }
+
+    fn uploads(&self, from: Option<UploadId>, limit: usize) -> Answer<'_, Vec<UploadRow>> {
+        Box::pin(async move {
+            let from = from
+                .map(|id| after(blobs::upload_key(id)))
+                .unwrap_or_default();
+            self.list(Family::Upload, b"", &from, limit, |_, value| {
+                decode(Family::Upload, value).map(Some)
+            })
         })
     }
 

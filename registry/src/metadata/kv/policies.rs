@@ -15,8 +15,9 @@ use std::collections::BTreeSet;
 /// Name of the server value that holds the signed document in force.
 pub(super) const DOCUMENT: &[u8] = b"policy-document";
 /// Name of the server value that holds the policy under which every tag was judged. It was `policy-judged` while judging
-/// neither kept revocations nor counted uses of exceptions: a store of that time is judged once more when it is started.
-pub(super) const JUDGED: &[u8] = b"policy-judged/2";
+/// neither kept revocations nor counted uses of exceptions, and `policy-judged/2` while a start judged without the log and
+/// the registry's own key: a store of that time is judged once more when it is started.
+pub(super) const JUDGED: &[u8] = b"policy-judged/3";
 /// What the names of server values begin with that count uses of exceptions.
 pub(super) const USES: &[u8] = b"use/";
 

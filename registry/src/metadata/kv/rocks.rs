@@ -11,6 +11,7 @@ use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, IteratorMode, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,6 +50,10 @@ impl RocksEngine {
     pub fn open(directory: &Path) -> Result<RocksEngine, Error> {
         let path = last_write::path(directory);
         let noted = last_write::read(&path)?.unwrap_or(0);
+        let state = state(directory)?;
+        if let State::Headless(found) = &state {
+            return Err(headless(directory, found));
+        }
         // A replay deletes what it could not read. So the first look changes nothing: the disk, or a memory bank, may
         // give back at the next attempt what it hides now.
         if noted > 0
@@ -56,7 +61,7 @@ impl RocksEngine {
         {
             check(directory, noted, found)?;
         }
-        let db = open_database(directory)?;
+        let db = open_database(directory, &state)?;
         check(directory, noted, db.latest_sequence_number())?;
         let last_write = LastWrite::start(path, noted)?;
         Ok(RocksEngine { db, last_write })
@@ -68,7 +73,12 @@ impl RocksEngine {
     /// If another process has it open, it cannot be read otherwise, or the directory cannot be written.
     pub fn open_after_loss(directory: &Path) -> Result<(RocksEngine, bool), Error> {
         let path = last_write::path(directory);
-        let db = open_database(directory)?;
+        let state = state(directory)?;
+        // Nothing of it could be read, so there is nothing to go on with: only a backup helps.
+        if let State::Headless(found) = &state {
+            return Err(headless(directory, found));
+        }
+        let db = open_database(directory, &state)?;
         let found = db.latest_sequence_number();
         let lost = match last_write::read(&path) {
             Ok(noted) => noted.is_some_and(|noted| noted > found),
@@ -109,9 +119,56 @@ fn last_readable(directory: &Path) -> Option<u64> {
     Some(db.latest_sequence_number())
 }
 
-fn open_database(directory: &Path) -> Result<DB, Error> {
+/// What lies in the directory.
+enum State {
+    /// No database, or one whose making was cut short before anything was written to it.
+    New,
+    /// A database.
+    Made,
+    /// What only a database has, this file for one, and not the file by which it is found. To make one there would delete
+    /// all that is left.
+    Headless(String),
+}
+
+/// Looks for the file by which RocksDB finds everything else. It is written last when a database is made, by a rename, and
+/// replaced in the same way after that; so where a write has left something, it had been there.
+fn state(directory: &Path) -> Result<State, Error> {
+    let failed = |error: std::io::Error| {
+        Error::Unavailable(format!("{} cannot be read: {error}", directory.display()))
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(State::New),
+        entries => entries.map_err(failed)?,
+    };
+    let mut left = None;
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "CURRENT" {
+            return Ok(State::Made);
+        }
+        // A write-ahead log is empty until something is written. RocksDB's log for people is called LOG.
+        let is_written = || entry.metadata().map(|found| found.len() > 0);
+        let tells = name.ends_with(".sst")
+            || last_write::path(directory).file_name() == Some(entry.file_name().as_os_str())
+            || (name.ends_with(".log") && is_written().map_err(failed)?);
+        if tells {
+            left = Some(name);
+        }
+    }
+    Ok(left.map_or(State::New, State::Headless))
+}
+
+fn headless(directory: &Path, found: &str) -> Error {
+    Error::Damaged(format!(
+        "{} holds a part of a database, {found} for one, and not the file CURRENT by which the rest is found: it was not copied or put back as a whole, or the disk lost it. Nothing was changed. Put back the whole data directory from a backup",
+        directory.display()
+    ))
+}
+
+fn open_database(directory: &Path, state: &State) -> Result<DB, Error> {
     let mut options = options();
-    options.create_if_missing(true);
+    options.create_if_missing(matches!(state, State::New));
     options.create_missing_column_families(true);
     DB::open_cf_descriptors(&options, directory, families()).map_err(|error| {
         let text = error.to_string();
@@ -320,6 +377,65 @@ mod tests {
         // Whoever removes the number accepts it too, and so does whoever comes from a version without it.
         std::fs::remove_file(last_write::path(directory.path())).unwrap_or_default();
         assert!(has(&RocksEngine::open(directory.path()).unwrap(), 500));
+    }
+
+    #[test]
+    fn what_is_left_of_a_database_is_not_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let engine = RocksEngine::open(path).unwrap();
+        write_one(&engine, 1);
+        drop(engine);
+        let current = path.join("CURRENT");
+        let content = std::fs::read(&current).unwrap();
+        let names = || {
+            let entries = std::fs::read_dir(path).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        std::fs::remove_file(&current).unwrap();
+        let left = names();
+        for noted in [true, false] {
+            if !noted {
+                // As of a version without the number: the log tells as well.
+                last_write::remove(&last_write::path(path)).unwrap();
+            }
+            let before = names();
+            for refused in [
+                RocksEngine::open(path).map(drop),
+                RocksEngine::open_after_loss(path).map(drop),
+            ] {
+                assert!(
+                    matches!(&refused, Err(Error::Damaged(text)) if text.contains("CURRENT")),
+                    "{refused:?}"
+                );
+            }
+            assert_eq!(names(), before);
+        }
+        assert!(left.len() > 3, "{left:?}");
+        std::fs::write(&current, content).unwrap();
+        assert!(has(&RocksEngine::open(path).unwrap(), 1));
+    }
+
+    #[test]
+    fn a_database_whose_making_was_cut_short_is_made() {
+        let whole = tempfile::tempdir().unwrap();
+        drop(RocksEngine::open(whole.path()).unwrap());
+        let entries = std::fs::read_dir(whole.path()).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        let manifest = paths.find(|path| path.display().to_string().contains("MANIFEST-"));
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("MANIFEST-000001", std::fs::read(manifest.unwrap()).unwrap()),
+            ("LOG", b"for people".to_vec()),
+            ("LOCK", Vec::new()),
+            ("000001.dbtmp", b"MANIFEST-000001\n".to_vec()),
+        ] {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        }
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        write_one(&engine, 1);
+        assert!(has(&engine, 1));
     }
 
     #[test]

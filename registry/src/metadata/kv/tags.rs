@@ -259,7 +259,7 @@ fn follow(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<(), Er
 /// Whether a list of evidence lists no manifest but such as speak of the one in its name. A push is held to that only
 /// where something is hidden from consumers, and what was pushed before that was so must not show anything else either.
 /// Of a child that is not there nobody knows what it speaks of.
-fn lists_evidence(
+pub(super) fn lists_evidence(
     txn: &Txn<'_>,
     repo: &RepoName,
     list: &Tag,

@@ -5,12 +5,17 @@
 use super::KvMetadata;
 use super::engine::{Changes, Engine, Family};
 use super::memory::MemoryEngine;
-use super::usage;
+use super::{recount, usage};
 use crate::metadata::suite::Fixture;
 use crate::metadata::suite::kit::{
-    Shape, Store, begin, mount, put_inline, put_object, release, repo, store_manifest, upload_row,
+    Shape, Store, begin, delete_tag, mount, put, put_inline, put_object, release, repo,
+    store_manifest, try_put, upload_row,
 };
-use crate::metadata::{Error, Metadata as _, UploadRow, Usage};
+use crate::metadata::{
+    Error, LinkRow, ManifestRow, Metadata as _, PutManifest, TagClass, TagRow, UploadRow, Usage,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 fn on_memory() -> Fixture {
@@ -75,15 +80,19 @@ impl Engine for Kept {
     }
 }
 
-/// Every row that says what a namespace holds.
-fn usage_rows(engine: &Kept) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn rows(engine: &Kept, family: Family) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut rows = Vec::new();
     let visit = &mut |key: &[u8], value: &[u8]| {
         rows.push((key.to_vec(), value.to_vec()));
         true
     };
-    engine.scan(Family::Usage, b"", b"", visit).unwrap();
+    engine.scan(family, b"", b"", visit).unwrap();
     rows
+}
+
+/// Every row that says what a namespace holds.
+fn usage_rows(engine: &Kept) -> Vec<(Vec<u8>, Vec<u8>)> {
+    rows(engine, Family::Usage)
 }
 
 /// What a store has whose rows were written before there were any of these.
@@ -139,6 +148,68 @@ async fn what_was_there_before_usage_was_counted_is_counted_once() {
     engine.write(&changed, true).unwrap();
     drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
     assert_eq!(usage_rows(&engine).len(), 6);
+}
+
+/// Changes every row of a family behind the store's back.
+fn tamper<R: Serialize + DeserializeOwned>(engine: &Kept, family: Family, change: impl Fn(&mut R)) {
+    let mut changes = Changes::new();
+    for (key, value) in rows(engine, family) {
+        let mut row: R = serde_json::from_slice(&value).unwrap();
+        change(&mut row);
+        changes.insert((family, key), Some(serde_json::to_vec(&row).unwrap()));
+    }
+    engine.write(&changes, true).unwrap();
+}
+
+/// As it is where rows were written when evidence showed whatever it listed.
+#[tokio::test]
+async fn what_was_visible_beside_evidence_is_counted_once() {
+    const SHOWN: [Family; 3] = [Family::Manifest, Family::Link, Family::Tag];
+    let engine = Kept::default();
+    let store = KvMetadata::start(engine.clone(), |_| {}).unwrap();
+    let dynamic: &dyn Store = &store;
+    let here = repo("a/here");
+    let mut blobs = Vec::new();
+    for content in [&b"config"[..], b"weights", b"note", b"other"] {
+        blobs.push(put_inline(dynamic, &here, content).await);
+    }
+    let image = Shape::image(&blobs[..1]);
+    let about = release(dynamic, &here, image, &["v1", "v2"]).await;
+    let note = store_manifest(dynamic, &here, Shape::image(&blobs[2..3]).about(about)).await;
+    let staged = store_manifest(dynamic, &here, Shape::image(&blobs[1..2])).await;
+    let inner = store_manifest(dynamic, &here, Shape::index(&[staged]).about(note)).await;
+    store_manifest(dynamic, &here, Shape::index(&[staged, inner, note]).about(about)).await;
+    // One that a tag of its own shows, another that is hidden, and names that nobody sees any more.
+    let own = release(dynamic, &here, Shape::image(&blobs[3..]), &["own", "gone"]).await;
+    store_manifest(dynamic, &here, Shape::index(&[own]).about(about)).await;
+    delete_tag(dynamic, &here, "gone").await.unwrap();
+    let list = Shape::index(&[staged]).marked("list").build();
+    let name = format!("sha256-{}", about.hex());
+    let list = PutManifest {
+        admission: None,
+        ..put(&here, &list, TagClass::EvidenceList, &[&name])
+    };
+    try_put(dynamic, list).await.unwrap();
+    drop(store);
+    let right = SHOWN.map(|family| rows(&engine, family));
+
+    tamper(&engine, Family::Manifest, |row: &mut ManifestRow| {
+        row.visible += 1;
+    });
+    tamper(&engine, Family::Link, |row: &mut LinkRow| row.visible += 2);
+    tamper(&engine, Family::Tag, |row: &mut TagRow| {
+        row.visible |= !row.tombstone;
+    });
+    assert_ne!(SHOWN.map(|family| rows(&engine, family)), right);
+    let forgotten = Changes::from([((Family::Server, recount::DONE.to_vec()), None)]);
+    engine.write(&forgotten, true).unwrap();
+    drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
+    assert_eq!(SHOWN.map(|family| rows(&engine, family)), right);
+
+    // Once: a store that says that it was counted is believed.
+    tamper(&engine, Family::Link, |row: &mut LinkRow| row.visible += 2);
+    drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
+    assert_ne!(SHOWN.map(|family| rows(&engine, family)), right);
 }
 
 #[cfg(feature = "rocksdb")]

@@ -162,7 +162,7 @@ pub(super) fn count_once(engine: &dyn Engine) -> Result<(), Error> {
     let nothing = Changes::new();
     let store = Txn::new(engine, &nothing);
     let mut own: BTreeMap<RepoName, Usage> = BTreeMap::new();
-    each_row(&store, Family::Link, |key, _| {
+    each_row(&store, Family::Link, b"", |key, _| {
         let (repo, rest) = keys::read_repo(key)?;
         let (digest, _) = keys::read_digest(rest)?;
         let Some(blob) = store.row::<BlobRow>(Family::Blob, &keys::digest(&digest))? else {
@@ -175,14 +175,14 @@ pub(super) fn count_once(engine: &dyn Engine) -> Result<(), Error> {
         usage.bytes += blob.size;
         Ok(())
     })?;
-    each_row(&store, Family::Manifest, |key, value| {
+    each_row(&store, Family::Manifest, b"", |key, value| {
         let row: ManifestRow = decode(Family::Manifest, value)?;
         let usage = own.entry(keys::read_repo(key)?.0).or_default();
         usage.manifests += 1;
         usage.bytes += row.size;
         Ok(())
     })?;
-    each_row(&store, Family::Upload, |_, value| {
+    each_row(&store, Family::Upload, b"", |_, value| {
         let row: UploadRow = decode(Family::Upload, value)?;
         own.entry(row.repo).or_default().reserved += row.reserved;
         Ok(())
@@ -216,15 +216,16 @@ pub(super) fn count_once(engine: &dyn Engine) -> Result<(), Error> {
     Ok(())
 }
 
-/// Every row of a family, a page at a time: a store may have more than fit into memory.
-fn each_row(
+/// Every row of a family whose key begins with `prefix`, a page at a time: a store may have more than fit into memory.
+pub(super) fn each_row(
     store: &Txn<'_>,
     family: Family,
+    prefix: &[u8],
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut from = Vec::new();
     loop {
-        let mut page = store.scan(family, b"", &from, PAGE)?;
+        let mut page = store.scan(family, prefix, &from, PAGE)?;
         for (key, value) in &page {
             visit(key, value)?;
         }

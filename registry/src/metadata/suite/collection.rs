@@ -307,6 +307,38 @@ pub(crate) async fn small_steps_do_what_one_does(store: Arc<dyn Store>) {
     assert_eq!((counts(&done), done.uploads.len()), (counts(&predicted), 3));
 }
 
+/// Each step takes the one thread that writes, so none of them looks at everything.
+pub(crate) async fn no_step_gives_up_more_uploads_than_it_looks_at(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let mut begun = Vec::new();
+    for number in 0..7 {
+        let mut row = upload_row(&here);
+        if number == 3 {
+            row.expires_at = LATER;
+        } else {
+            begun.push(row.id);
+        }
+        begin(&*store, row).await;
+    }
+    put_inline(&*store, &here, b"nobody's").await;
+    begun.sort();
+    let (mut given_up, mut links, mut steps, mut cursor) = (Vec::new(), 0, 0, None);
+    loop {
+        let pass = store.collect(rules(LATER), cursor, 2).await.unwrap();
+        assert!(pass.uploads.len() <= 2);
+        steps += 1;
+        given_up.extend(pass.uploads);
+        links += pass.links;
+        cursor = pass.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(given_up, begun);
+    assert!(steps >= 4 && links == 1, "{steps} steps, {links} links");
+    assert_eq!(store.open_uploads().await.unwrap(), 1);
+}
+
 pub(crate) async fn collecting_beside_writers_loses_nothing(store: Arc<dyn Store>) {
     use_default_policy(&*store).await;
     let collector = {

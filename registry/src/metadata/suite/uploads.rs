@@ -4,7 +4,7 @@
 
 use super::collection::{rules, sweep};
 use super::kit::*;
-use crate::metadata::{Error, Progress};
+use crate::metadata::{Error, Progress, UploadRow};
 use std::sync::Arc;
 
 pub(crate) async fn progress_is_remembered_until_the_end(store: Arc<dyn Store>) {
@@ -80,7 +80,7 @@ pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
     // Never back.
     assert!(store.keep_upload(slow.id, NOW).await.unwrap());
     let kept = store.upload(&here, slow.id).await.unwrap().unwrap();
-    let unchanged = crate::metadata::UploadRow {
+    let unchanged = UploadRow {
         expires_at: LATER,
         ..slow.clone()
     };
@@ -110,4 +110,27 @@ pub(crate) async fn silence_ends_an_upload(store: Arc<dyn Store>) {
         trash.iter().map(|item| &item.key).collect::<Vec<_>>(),
         [&silent.key]
     );
+}
+
+pub(crate) async fn uploads_come_in_pages(store: Arc<dyn Store>) {
+    let mut rows = Vec::new();
+    for name in ["a/here", "b", "a/there", "b", "c"] {
+        let row = upload_row(&repo(name));
+        begin(&*store, row.clone()).await;
+        rows.push(row);
+    }
+    rows.sort_by_key(|row| row.id);
+    for limit in [1, 2, 5, 9] {
+        let mut found = Vec::new();
+        loop {
+            let after = found.last().map(|row: &UploadRow| row.id);
+            let page = store.uploads(after, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page);
+        }
+        assert_eq!(found, rows, "pages of {limit}");
+    }
 }

@@ -198,6 +198,32 @@ async fn what_the_repository_has_can_be_sent_again_where_it_is_full() {
 }
 
 #[tokio::test]
+async fn what_is_longer_than_the_blob_that_it_is_said_to_be_takes_room() {
+    let bench = Bench::with_quotas(of_bytes(LEN as u64)).await;
+    let data = bytes_of(LEN);
+    let digest = bench.put_blob(&data).await;
+    let full = bench.used().await;
+    // By what it announces, before it is read, and before the disk holds anything for it.
+    let len = 2 * LEN as u64;
+    let post = bench.post(digest, Some(len), untouched()).await;
+    assert_no_room(post, LEN as u64, len);
+    let id = bench.begin().await;
+    let put = bench.finish(id, digest, Some(len), untouched()).await;
+    assert_no_room(put, LEN as u64, len);
+    bench.assert_nothing_under_way().await;
+    // Or by what comes.
+    let longer = [&data[..], b"!"].concat();
+    let more = longer.len() as u64;
+    let post = bench.post(digest, None, body(&longer, 70_000)).await;
+    assert_no_room(post, LEN as u64, more);
+    let id = bench.begin().await;
+    let put = bench.finish(id, digest, None, body(&longer, 70_000)).await;
+    assert_no_room(put, LEN as u64, more);
+    bench.assert_nothing_under_way().await;
+    assert_eq!(bench.used().await, full);
+}
+
+#[tokio::test]
 async fn the_registry_itself_is_counted_and_never_refused() {
     let nothing = Quota {
         namespace: String::new(),
@@ -243,4 +269,51 @@ async fn a_failing_disk_leaves_no_room_held() {
     let bench = bench.restarted().await;
     let used = bench.used().await;
     assert_eq!((used.bytes, used.reserved), (LEN as u64, 0));
+}
+
+/// A server that was killed while it received something gives no room back; the next one does.
+#[tokio::test]
+async fn what_was_announced_to_a_server_that_was_killed_is_given_back() {
+    let bench = Bench::with_quotas(of_bytes(LEN as u64)).await;
+    let (none, some) = (bench.begin().await, bench.begin().await);
+    let data = bytes_of(100_000);
+    let cut = bench.receive(some, Some(100_000), body(&data, 9_000)).await;
+    cut.unwrap();
+    let metadata = bench.registry.metadata();
+    for (id, bytes) in [(none, 150_000), (some, 250_000)] {
+        let held = metadata.reserve_upload(id, bytes, Vec::new()).await;
+        assert_eq!(held.unwrap(), Ok(true));
+    }
+    assert_eq!(bench.used().await.reserved, 400_000);
+    let bench = bench.restarted().await;
+    let right = Maintenance::at_boot();
+    bench.registry.repair_staging(&right).await.unwrap();
+    // What has come is kept, and holds its room.
+    assert_eq!(bench.used().await.reserved, 100_000);
+    let rest = bench
+        .finish(some, Digest::sha256(&data), Some(0), body(b"", 1))
+        .await;
+    rest.unwrap();
+    let used = bench.used().await;
+    assert_eq!((used.bytes, used.reserved), (100_000, 0));
+}
+
+/// As a stream of HTTP/2 that is reset: its future is dropped, and its body ends.
+#[tokio::test]
+async fn a_request_that_goes_away_leaves_no_session() {
+    let bench = Bench::with_quotas(of_bytes(10_000_000)).await;
+    let data = bytes_of(LEN);
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, String>>(4);
+    let slow: Body = Box::pin(stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    }));
+    let digest = Digest::sha256(&data);
+    sender.send(Ok(Bytes::from(data))).await.unwrap();
+    let put = bench.post(digest, Some(2 * LEN as u64), slow);
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(100), put).await;
+    assert!(waited.is_err(), "it waits for the rest");
+    assert_eq!(bench.used().await.reserved, 2 * LEN as u64);
+    sender.send(Err("reset".to_owned())).await.unwrap();
+    bench.registry.drain().await;
+    bench.assert_nothing_under_way().await;
 }

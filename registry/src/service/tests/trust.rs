@@ -1,6 +1,8 @@
 //! Evidence that comes and goes, verdicts that time changes, and what the registry signs itself.
 
+mod approvers;
 mod exceptions;
+mod logged;
 mod pulls;
 mod revoked;
 
@@ -38,10 +40,7 @@ const FAR: i64 = 4_000_000_000;
 
 impl Bench {
     async fn adopt_v2(&self, text: &str) -> u64 {
-        let right = Maintenance::at_boot();
-        let policy = Policy::parse(text).unwrap();
-        let adopted = self.registry.adopt_policy(&right, policy, None);
-        adopted.await.unwrap()
+        self.put_in_force(Policy::parse(text).unwrap()).await
     }
 
     fn with_notary(self, releases: ReleaseStatements) -> Bench {
@@ -72,23 +71,31 @@ impl Bench {
     }
 
     async fn attach(&self, digest: &Digest, statement: &Statement, signer: &SecretKey) {
+        let push = self.ready_to_attach(digest, statement, signer).await;
+        let pushed = self.registry.push_manifest(&pusher(), None, push).await;
+        pushed.unwrap();
+    }
+
+    /// The push that attaches a statement; what it names is there.
+    async fn ready_to_attach(
+        &self,
+        digest: &Digest,
+        statement: &Statement,
+        signer: &SecretKey,
+    ) -> PushManifest {
         let bundle = SigstoreBundle::sign(statement, signer).unwrap().to_bytes();
         self.put_blob(&bundle).await;
         self.put_blob(b"{}").await;
         let subject = self.manifest(digest).await.descriptor();
         let created = "2026-01-01T00:00:00Z";
         let bytes = referrer_manifest(&subject, &bundle, &statement.predicate_type, created);
-        let push = PushManifest {
+        PushManifest {
             reference: Reference::Digest(Digest::sha256(&bytes)),
             tags: vec![],
             content_type: None,
             bytes: Bytes::from(bytes),
             condition: TagCondition::Any,
-        };
-        self.registry
-            .push_manifest(&pusher(), None, push)
-            .await
-            .unwrap();
+        }
     }
 
     async fn sign(&self, digest: &Digest) {

@@ -1,6 +1,8 @@
 //! Uploads: in any pieces, after any break, under any digest.
 
 use super::*;
+use crate::auth::Approve;
+use futures_util::StreamExt as _;
 use sealstone_spec::digest::Algorithm;
 use sealstone_spec::range::UploadRange;
 use std::time::Duration;
@@ -304,4 +306,50 @@ async fn a_second_writer_waits_for_the_first() {
         bench.read(&producer(), &digest).await.unwrap(),
         b"first and second"
     );
+}
+
+/// Somebody who only approves has no use for what no bundle can be, and must not fill the disk with it.
+#[tokio::test]
+async fn an_approver_sends_no_more_than_a_bundle_has() {
+    const PIECE: usize = 1 << 20;
+    let bench = Bench::new().await;
+    let approver = Contributor::from(grant::<Approve>(REPO));
+    let most = sealstone_spec::sigstore::MAX_BUNDLE_BYTES as u64;
+    let digest = Digest::sha256(b"whatever");
+    let piece = Bytes::from(vec![0; PIECE]);
+    let endless = || -> Body { Box::pin(stream::repeat(Ok::<_, String>(piece.clone())).take(100)) };
+    let untouched = || -> Body { Box::pin(stream::pending::<Result<Bytes, String>>()) };
+    let registry = &bench.registry;
+    for (announced, by_put) in [
+        (Some(most + 1), false),
+        (Some(most + 1), true),
+        (None, false),
+        (None, true),
+    ] {
+        let body = || match announced {
+            Some(_) => untouched(),
+            None => endless(),
+        };
+        let begun = registry.begin_upload(&approver, BeginUpload::default());
+        let id = begun.await.unwrap().id;
+        let refused = match by_put {
+            false => {
+                let received = registry.receive(&approver, id, None, announced, body());
+                received.await.map(drop)
+            }
+            true => {
+                registry
+                    .finish_upload(&approver, id, digest, None, announced, body())
+                    .await
+            }
+        };
+        assert!(matches!(refused, Err(Error::NotApproval(_))), "{refused:?}");
+        let posted = registry.put_blob(&approver, digest, announced, body());
+        let posted = posted.await;
+        assert!(matches!(posted, Err(Error::NotApproval(_))), "{posted:?}");
+        assert_eq!(registry.metadata().open_uploads().await.unwrap(), 0);
+        assert_eq!(registry.blobs().staging().uploads().unwrap(), []);
+    }
+    let received = registry.metrics().bytes_received.get();
+    assert!(received <= 4 * (most + PIECE as u64), "{received}");
 }

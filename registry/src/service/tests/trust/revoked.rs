@@ -1,7 +1,10 @@
 //! A revocation is final: it goes with no tag, and holds in every repository.
 
+use super::logged::log_key;
 use super::*;
 use crate::metadata::KeptRevocation;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 const THERE: &str = "models/y";
 
@@ -185,4 +188,134 @@ async fn a_revocation_that_counts_later_holds_everywhere_from_then_on() {
     let who: Grant<Pull> = plain_grant(FIRST);
     assert!(bench.read(&who, &blob).await.is_err());
     assert!(!bench.is_seen_in(FIRST, "1.0.0").await);
+}
+
+/// Whoever may push fills what statements have beyond a quota as well, and silences nobody who revokes by that.
+#[tokio::test]
+async fn a_revocation_has_room_where_no_statement_has() {
+    let mut bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let digest = bench.signed(b"content", "v1").await;
+    bench.quotas = vec![Quota {
+        namespace: String::new(),
+        bytes: None,
+        objects: Some(1),
+    }];
+    let bench = bench.restarted().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let who = pusher();
+    let put = async |bytes: &[u8]| {
+        let (name, len) = (Digest::sha256(bytes), bytes.len() as u64);
+        let stored = bench
+            .registry
+            .put_blob(&who, name, Some(len), body(bytes, 70_000));
+        match stored.await {
+            Ok(()) => true,
+            Err(Error::QuotaExceeded(_)) => false,
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let mut number = 0_u64;
+    while put(&number.to_be_bytes()).await {
+        number += 1;
+        assert!(number <= crate::metadata::HEADROOM_OBJECTS);
+    }
+    let bundle = |statement: &Statement, seed: u8| {
+        let bundle = SigstoreBundle::sign(statement, &key(seed)).unwrap();
+        bundle.to_bytes()
+    };
+    let words = revocation(&digest);
+    // Another statement by alice; the same by somebody who may not; of what is not here.
+    let signature = Statement::signature(vec![Subject::new("another name", &digest)]);
+    let elsewhere = revocation(&Digest::sha256(b"elsewhere"));
+    for refused in [
+        bundle(&signature, 2),
+        bundle(&words, 3),
+        bundle(&elsewhere, 2),
+    ] {
+        assert!(!put(&refused).await);
+    }
+    assert!(bench.is_seen("v1").await);
+    bench.attach(&digest, &words, &key(2)).await;
+    assert!(!bench.is_seen("v1").await);
+    assert_eq!(bench.kept(&digest).await.len(), 1);
+    // Nor does anybody fill the disk with copies of it.
+    let copy = [bundle(&words, 2), b" ".to_vec()].concat();
+    assert!(!put(&copy).await);
+    let subject = bench.manifest(&digest).await.descriptor();
+    let again = "2026-01-02T00:00:00Z";
+    let kind = &words.predicate_type;
+    let again = referrer_manifest(&subject, &bundle(&words, 2), kind, again);
+    let refused = bench.push_bytes(REPO, Bytes::from(again), "").await;
+    assert!(matches!(refused, Err(Error::QuotaExceeded(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_revocation_holds_everywhere_though_its_push_was_cut_short() {
+    let bench = Bench::new().await.with_notary(ReleaseStatements::Never);
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let digest = bench.signed(b"content", "v1").await;
+    let signature = referrers(&bench, &digest).await;
+    let there = bench.release_in(THERE, &digest, &signature).await;
+    there.unwrap();
+    bench.registry.attend().await.unwrap();
+    let words = revocation(&digest);
+    let push = bench.ready_to_attach(&digest, &words, &key(2)).await;
+    // It is stored, and nothing after it.
+    bench.engine.faults().writes_left = Some(1);
+    let cut = bench.registry.push_manifest(&pusher(), None, push).await;
+    assert!(matches!(cut, Err(Error::Unavailable(_))), "{cut:?}");
+    bench.engine.faults().writes_left = None;
+    assert_eq!(bench.kept(&digest).await.len(), 1);
+    let blob = Digest::sha256(b"content");
+    let who: Grant<Pull> = plain_grant(THERE);
+    assert!(bench.read(&who, &blob).await.is_ok());
+    bench.registry.attend().await.unwrap();
+    assert!(bench.read(&who, &blob).await.is_err());
+    assert!(bench.read(&consumer(), &blob).await.is_err());
+    // Nothing is judged twice for it.
+    let judgements = bench.registry.metrics().judgements.get();
+    let metadata = bench.registry.metadata();
+    metadata.set_events_attended(0).await.unwrap();
+    bench.registry.attend().await.unwrap();
+    assert_eq!(bench.registry.metrics().judgements.get(), judgements);
+}
+
+/// Whoever may push elsewhere could have it logged once more, after its key was retired.
+#[tokio::test]
+async fn a_later_copy_elsewhere_takes_nothing_from_a_revocation() {
+    let bench = Bench::new().await;
+    let log = bench.with_log(Duration::from_secs(20)).await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(log.clone().run(stop.clone()));
+    let trusted = format!("[[log]]\nvkey = \"{}\"\n", log_key().verifier());
+    let first = policy(1, FAR, "immutable") + &trusted;
+    bench.adopt_v2(&first).await;
+    let digest = bench.signed(b"content", "v1").await;
+    let signature = referrers(&bench, &digest).await;
+    let there = bench.release_in(THERE, &digest, &signature).await;
+    there.unwrap();
+    bench.attach(&digest, &revocation(&digest), &key(2)).await;
+    assert!(!bench.is_seen_in(THERE, "1.0.0").await);
+
+    let line = |seed: u8| key(seed).public_key().to_openssh();
+    let size = log.latest().size;
+    let retired = format!(
+        "keys = [{{ key = \"{}\", status = \"retired\", valid_until_index = {size} }}, \"{}\"]",
+        line(2),
+        line(5)
+    );
+    let next = policy(2, FAR, "immutable") + &trusted;
+    let next = next.replace(&format!("keys = [\"{}\"]", line(2)), &retired);
+    assert!(next.contains("retired"));
+    bench.adopt_v2(&next).await;
+    assert!(!bench.is_seen_in(THERE, "1.0.0").await);
+    for referrer in referrers(&bench, &digest).await {
+        bench.copy(&referrer, THERE, "").await.unwrap();
+    }
+    assert!(!bench.is_seen_in(THERE, "1.0.0").await);
+    let again = bench.copy(&digest, THERE, "1.0.1").await;
+    assert!(is_revoked(&again), "{again:?}");
+    stop.cancel();
+    running.await.unwrap();
 }
