@@ -196,11 +196,7 @@ async fn open(
     config: &Config,
     right: &Maintenance,
     lost: LostWrites,
-) -> anyhow::Result<(
-    Registry,
-    Arc<KvMetadata<impl Engine>>,
-    Option<Vec<u8>>,
-)> {
+) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>, Option<Vec<u8>>)> {
     let directory = &config.storage.path;
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make the data directory {}", directory.display()))?;

@@ -223,7 +223,9 @@ impl Registry {
                 let item = match found {
                     Ok((Ok(item), _)) => item,
                     // What is no evidence, is gone or cannot be read says nothing that could be said twice.
-                    Ok((Err(_), _)) | Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => continue,
+                    Ok((Err(_), _)) | Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => {
+                        continue;
+                    }
                     Err(other) => return Err(other),
                 };
                 if read_words(policy.clone(), item).await? == Some(words) {

@@ -337,8 +337,7 @@ impl Registry {
         };
         let verdict = self.inner.verdicts.get(&key);
         Ok(verdict.is_some_and(|verdict| {
-            verdict.holds(self.time(), self.cosigned())
-                && verdict.denial.is_none() == shown.visible
+            verdict.holds(self.time(), self.cosigned()) && verdict.denial.is_none() == shown.visible
         }))
     }
 

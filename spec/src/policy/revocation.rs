@@ -205,7 +205,10 @@ mod tests {
             assert!(words(&said, seed, &subject).is_some(), "{seed}");
         }
         let named = words(&said, 2, &subject);
-        assert_eq!(named, heard(&said, &ed25519(2), &subject).map(|found| found.word));
+        assert_eq!(
+            named,
+            heard(&said, &ed25519(2), &subject).map(|found| found.word)
+        );
         // Nobody of the policy, no word of people, and one about something else.
         assert_eq!(words(&said, 5, &subject), None);
         assert_eq!(words(&statement(manifest().digest()), 2, &subject), None);

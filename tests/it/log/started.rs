@@ -28,7 +28,9 @@ fn policy(version: u64, more: &str) -> String {
 async fn a_start_under_a_policy_that_asks_for_the_log_hides_nothing_that_is_in_it() {
     let mut registry = Setup {
         policy: policy(1, ""),
-        access: "[[access]]\nrepositories = [\"m/x\"]\nwho = [\"user:reader\"]\nverbs = [\"pull\"]\n".into(),
+        access:
+            "[[access]]\nrepositories = [\"m/x\"]\nwho = [\"user:reader\"]\nverbs = [\"pull\"]\n"
+                .into(),
         ..Setup::default()
     }
     .start()

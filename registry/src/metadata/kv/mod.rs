@@ -108,7 +108,10 @@ impl<E: Engine> KvMetadata<E> {
                         (Family::Server, usage::COUNTED.to_vec()),
                         Some(b"1".to_vec()),
                     ),
-                    ((Family::Server, recount::DONE.to_vec()), Some(b"1".to_vec())),
+                    (
+                        (Family::Server, recount::DONE.to_vec()),
+                        Some(b"1".to_vec()),
+                    ),
                 ]);
                 engine.write(&first, true)?;
             }

@@ -178,7 +178,12 @@ async fn what_was_visible_beside_evidence_is_counted_once() {
     let note = store_manifest(dynamic, &here, Shape::image(&blobs[2..3]).about(about)).await;
     let staged = store_manifest(dynamic, &here, Shape::image(&blobs[1..2])).await;
     let inner = store_manifest(dynamic, &here, Shape::index(&[staged]).about(note)).await;
-    store_manifest(dynamic, &here, Shape::index(&[staged, inner, note]).about(about)).await;
+    store_manifest(
+        dynamic,
+        &here,
+        Shape::index(&[staged, inner, note]).about(about),
+    )
+    .await;
     // One that a tag of its own shows, another that is hidden, and names that nobody sees any more.
     let own = release(dynamic, &here, Shape::image(&blobs[3..]), &["own", "gone"]).await;
     store_manifest(dynamic, &here, Shape::index(&[own]).about(about)).await;

@@ -70,10 +70,7 @@ async fn an_approver_adds_the_words_of_somebody_of_the_policy_once() {
     let by_alice = bench.ready_to_attach(&digest, &odd, &key(2)).await;
     bench.approve(by_alice).await.unwrap();
     bench.attach(&digest, &odd, &key(7)).await;
-    assert_eq!(
-        referrers(&bench, &digest).await.len(),
-        with_note.len() + 2
-    );
+    assert_eq!(referrers(&bench, &digest).await.len(), with_note.len() + 2);
 }
 
 #[tokio::test]

@@ -247,7 +247,10 @@ async fn a_revocation_has_room_where_no_statement_has() {
     let kind = &words.predicate_type;
     let again = referrer_manifest(&subject, &bundle(&words, 2), kind, again);
     let refused = bench.push_bytes(REPO, Bytes::from(again), "").await;
-    assert!(matches!(refused, Err(Error::QuotaExceeded(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::QuotaExceeded(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
