@@ -37,6 +37,7 @@ pub use attest::{Attestation, Said, attest, open, said};
 pub use denied::{denial_of, denied};
 pub use evidence::{Attached, Evidence, evidence_of};
 pub use files::{FileProblem, compare_files, compare_pulled};
+pub(crate) use legacy::add_to_list;
 pub use legacy::{extend_legacy, sign_legacy};
 pub use model::{ModelSigned, model_root, model_signature, sign_model};
 pub use name::expect_name;
