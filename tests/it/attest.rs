@@ -401,6 +401,14 @@ fn a_bill_of_materials_names_what_was_taken_away() {
         .expect(3)
         .says("file \\\"extra.bin\\\" is there and not listed");
     fs::remove_file(desk.path("model/extra.bin")).unwrap();
+    // The directory may be somebody else's, and its own patterns hide nothing.
+    fs::write(desk.path("model/payload.bin"), b"x").unwrap();
+    fs::write(desk.path("model/.sealstoneignore"), "payload.bin\n").unwrap();
+    check(&["model"])
+        .expect(3)
+        .says("file \\\"payload.bin\\\" is there and not listed");
+    fs::remove_file(desk.path("model/payload.bin")).unwrap();
+    fs::remove_file(desk.path("model/.sealstoneignore")).unwrap();
     fs::write(desk.path("model/config.json"), b"{ }").unwrap();
     check(&["model"]).expect(3).says("config.json");
     fs::write(desk.path("model/config.json"), b"{}").unwrap();

@@ -4,8 +4,8 @@ use super::Context;
 use super::attest::read;
 use super::connect::ConnectArgs;
 use sealstone::bill::{
-    environment_of, files_below, fill_card, installed_in, locked_packages, model_of, package_list,
-    packages_in, packages_of, sealed_below,
+    all_files_below, environment_of, files_below, fill_card, installed_in, locked_packages,
+    model_of, package_list, packages_in, packages_of, sealed_below,
 };
 use sealstone::keys::read_public;
 use sealstone::releases::SealedRelease;
@@ -24,7 +24,7 @@ use sealstone_spec::statement::predicate;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Arguments of `sealstone bom`.
@@ -136,7 +136,10 @@ struct Found {
     lock: Option<Lock>,
 }
 
-async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
+/// The files of a directory.
+type Files = fn(&Path) -> Result<Vec<File>>;
+
+async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found> {
     let directory = PathBuf::from(&args.place);
     let mut found = Found {
         bundle: None,
@@ -147,7 +150,7 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
         lock: None,
     };
     if directory.is_dir() {
-        found.files = tokio::task::spawn_blocking(move || files_below(&directory))
+        found.files = tokio::task::spawn_blocking(move || files(&directory))
             .await
             .map_err(|error| Error::other("reading the directory ended early").source(error))??;
         let project = PathBuf::from(&args.place);
@@ -240,7 +243,7 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
 }
 
 /// The lock file at the top of a directory.
-fn lock_below(directory: &std::path::Path) -> Result<Option<Vec<Package>>> {
+fn lock_below(directory: &Path) -> Result<Option<Vec<Package>>> {
     for name in [
         "uv.lock",
         "pylock.toml",
@@ -260,7 +263,7 @@ fn lock_below(directory: &std::path::Path) -> Result<Option<Vec<Package>>> {
     Ok(None)
 }
 
-fn text(path: &std::path::Path) -> Result<String> {
+fn text(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?)
         .map_err(|_| Error::usage(format!("\"{}\" is no text", path.display())))
 }
@@ -276,7 +279,7 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
         })?,
         None => Card::default(),
     };
-    let found = find(&args.place, context).await?;
+    let found = find(&args.place, files_below, context).await?;
     let mut created =
         super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     let model = match &found.bundle {
@@ -376,7 +379,7 @@ fn directory_name(place: &str) -> String {
 }
 
 async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
-    let found = find(&args.place, context).await?;
+    let found = find(&args.place, all_files_below, context).await?;
     let bom = match &args.bom {
         Some(path) => Bom::parse(&read(path)?).map_err(|error| {
             Error::usage(format!("\"{}\" is no bill of materials", path.display())).source(error)
