@@ -429,6 +429,33 @@ fn a_bill_of_materials_names_what_was_taken_away() {
     check(&[BUNDLE, "--requirements", "loose.txt"])
         .expect(2)
         .says("line 1");
+
+    // A bill with packages, of files that name none: nobody compared those.
+    fs::remove_file(desk.path("model/requirements.lock")).unwrap();
+    let write = ["bom", "write", "model", "-o", "bom.json"];
+    desk.run(&[&write[..], &["--requirements", "less.txt"]].concat())
+        .expect(0);
+    check(&["model"]).expect(3).says("none was compared");
+    check(&["model", "--requirements", "less.txt"]).expect(0);
+    let files = check(&["model", "--files-only"]).expect(0);
+    assert_eq!(
+        (&files.json["files"], &files.json["packages"]),
+        (&json!(2), &Value::Null)
+    );
+    assert_eq!(files.json["packagesNotCompared"], 1);
+
+    // And one that says two things of one file.
+    let mut bill: Value =
+        serde_json::from_slice(&fs::read(desk.path("bom.json")).unwrap()).unwrap();
+    let components = bill["components"].as_array_mut().unwrap();
+    let named = |it: &&Value| it["name"] == "config.json";
+    let mut other = components.iter().find(named).unwrap().clone();
+    other["bom-ref"] = "another".into();
+    components.push(other);
+    desk.write("bom.json", &bill);
+    check(&["model", "--files-only"])
+        .expect(3)
+        .says("listed twice");
 }
 
 /// A package as an installer leaves it.

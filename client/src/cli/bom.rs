@@ -13,7 +13,9 @@ use sealstone::store::{Location, Store};
 use sealstone::trust::{evidence_of, open};
 use sealstone::{Error, Outcome, Result};
 use sealstone_spec::bom::contents::{Card, Contents, File, Model};
-use sealstone_spec::bom::{Bom, Package, Reality, check, package::merge, write, write_spdx};
+use sealstone_spec::bom::{
+    Bom, BomError, Package, Reality, check, package::merge, write, write_spdx,
+};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::environment::Facts;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -33,7 +35,8 @@ use std::sync::Arc;
 A bill lists every file, data set, base model, package and fact of the environment, as CycloneDX ML-BOM 1.7.
 What a recipe.lock in it says goes in: data sets with source and digest, base models, metrics, the environment's
 facts, and the packages of its environment; what stands in --card stays. Packages also come from --requirements
-(pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another.
+(pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another, takes every file
+of a directory whatever its .sealstoneignore says, and is refused where packages are listed and none could be compared.
 
 Examples:
   sealstone bom write oci:bundle:1.0.0 --card card.toml -o bom.json
@@ -116,6 +119,10 @@ struct CheckArgs {
     /// Public key of whoever signed the attached bill; may be repeated
     #[arg(long, value_name = "FILE.pub", conflicts_with = "bom")]
     key: Vec<PathBuf>,
+
+    /// Compare no packages, although the bill lists some
+    #[arg(long, conflicts_with_all = ["requirements", "site_packages"])]
+    files_only: bool,
 }
 
 /// Runs it.
@@ -407,15 +414,24 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
                 .map(|it| (it.path.clone(), it.digest))
                 .collect(),
         ),
-        packages: found.packages,
+        packages: found.packages.filter(|_| !args.files_only),
         environment,
         damaged: found.damaged,
     };
-    let compared = check(&bom, &reality).map_err(|error| Error::usage(error.to_string()))?;
-    if compared.packages.is_none() && !bom.packages().is_empty() {
+    let compared = check(&bom, &reality).map_err(|error| match error {
+        BomError::ListedTwice(_) => Error::refused(error.to_string())
+            .hint("ask whoever made the bill which of the two is meant"),
+        _ => Error::usage(error.to_string()),
+    })?;
+    let left_out = match compared.packages {
+        Some(_) => 0,
+        None => bom.packages().len(),
+    };
+    if !compared.uncomparable.is_empty() {
         context.output.note(format!(
-            "note: {} packages are listed and were not compared; give --requirements or --site-packages",
-            bom.packages().len()
+            "note: {} listed components are neither files nor packages of the Python index, and nothing was compared with them: {}",
+            compared.uncomparable.len(),
+            some(&compared.uncomparable)
         ));
     }
     if compared.versions_only > 0 {
@@ -430,7 +446,8 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
         .map(|it| json!({"kind": it.kind(), "name": it.name(), "message": it.to_string()}))
         .collect();
     let value = json!({"files": compared.files, "packages": compared.packages,
-        "versionsOnly": compared.versions_only, "differences": differences});
+        "versionsOnly": compared.versions_only, "packagesNotCompared": left_out,
+        "notCompared": compared.uncomparable, "differences": differences});
     let mut error = Error::refused(format!(
         "{} differences between the bill of materials and what is there",
         compared.differences.len()
@@ -441,15 +458,42 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
     if !compared.differences.is_empty() {
         return Err(error.detail(value));
     }
-    let packages = match compared.packages {
-        Some(count) => format!("{count} packages"),
-        None => "no packages".to_owned(),
-    };
+    // What was not compared is no agreement.
+    if left_out > 0 && !args.files_only {
+        return Err(Error::refused(format!(
+            "{left_out} packages are listed in the bill of materials, and none was compared: no list of what is there was found"
+        ))
+        .hint("give --requirements or --site-packages, or compare no packages with --files-only")
+        .detail(value));
+    }
     let files = compared.files.unwrap_or_default();
-    context
-        .output
-        .result(&value, format!("agrees: {files} files, {packages}"));
+    let mut text = match compared.packages {
+        Some(count) => format!("agrees: {files} files, {count} packages"),
+        None => format!("agrees: {files} files; packages were not compared"),
+    };
+    if !compared.uncomparable.is_empty() {
+        text.push_str(&format!(
+            "; {} other components were not compared",
+            compared.uncomparable.len()
+        ));
+    }
+    context.output.result(&value, text);
     Ok(())
+}
+
+/// The first few of many names, which whoever made the bill chose.
+fn some(names: &[String]) -> String {
+    let most = 5;
+    let shown: Vec<String> = names
+        .iter()
+        .take(most)
+        .map(|name| name.chars().filter(|c| !c.is_control()).take(80).collect())
+        .collect();
+    let others = match names.len() > most {
+        true => ", ...",
+        false => "",
+    };
+    format!("{}{others}", shown.join(", "))
 }
 
 /// The bill that is attached to the bundle and signed with one of the keys.
