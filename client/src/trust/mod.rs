@@ -39,6 +39,7 @@ pub use evidence::{Attached, Evidence, evidence_of};
 pub use files::{FileProblem, compare_files, compare_pulled};
 pub(crate) use legacy::add_to_list;
 pub use legacy::{extend_legacy, sign_legacy};
+pub(crate) use model::model_claims;
 pub use model::{ModelSigned, model_root, model_signature, sign_model};
 pub use name::expect_name;
 pub use policies::{
