@@ -3,8 +3,9 @@
 //! Source: secure-systems-lab/dsse, envelope.md and protocol.md. Owns the pre-authentication encoding
 //! and the check. Does not decide whose key is trusted.
 //! Invariant: a payload can be read only from a [`VerifiedEnvelope`], which only
-//! [`Envelope::verify`] makes, so nothing believes bytes that nobody has vouched for. The one thing that is told of an
-//! unverified payload is the type that its statement claims, by which a registry sorts what it is sent.
+//! [`Envelope::verify`] makes, so nothing believes bytes that nobody has vouched for. What is told of an unverified
+//! payload is the type that its statement claims, by which a registry sorts what it is sent, and whether it is a model
+//! signature that lists the files of a bundle, without which it is not handed on as one.
 
 use crate::canonical::{JsonError, parse_value};
 use crate::exact::parse_exact;
@@ -159,6 +160,11 @@ impl Envelope {
     pub(crate) fn claimed_predicate_type(&self) -> Option<String> {
         let statement = parse_value(&self.payload, MAX_ENVELOPE_BYTES).ok()?;
         statement.get("predicateType")?.as_str().map(str::to_owned)
+    }
+
+    /// Type and payload, for [`crate::model_signature`] to leave out what is about other files.
+    pub(crate) fn unverified(&self) -> (&str, &[u8]) {
+        (&self.payload_type, &self.payload)
     }
 
     /// The id of the signing key that the envelope itself names, if it does. It can only select a key

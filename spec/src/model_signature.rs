@@ -229,10 +229,26 @@ impl ModelManifest {
             ));
         }
         let envelope = bundle.envelope().verify(key)?;
-        if envelope.payload_type() != media::IN_TOTO {
+        self.compare_statement(envelope.payload_type(), envelope.payload())
+    }
+
+    /// Whether a bundle claims to be a model signature of just these files, whoever made it: its signature is not
+    /// checked. For whoever hands signatures on without knowing the keys; nothing may follow from it but that one which
+    /// is about something else is left out.
+    pub fn is_claimed_by(&self, bundle: &SigstoreBundle) -> bool {
+        let (payload_type, payload) = bundle.envelope().unverified();
+        self.compare_statement(payload_type, payload).is_ok()
+    }
+
+    fn compare_statement(
+        &self,
+        payload_type: &str,
+        payload: &[u8],
+    ) -> Result<(), ModelSignatureError> {
+        if payload_type != media::IN_TOTO {
             return Err(ModelSignatureError::Form("its payload is no statement"));
         }
-        let statement: Statement = parse_exact(envelope.payload(), MAX_ENVELOPE_BYTES)?;
+        let statement: Statement = parse_exact(payload, MAX_ENVELOPE_BYTES)?;
         if statement.statement_type != STATEMENT_V1
             || statement.predicate_type != predicate::MODEL_SIGNATURE
         {

@@ -401,6 +401,14 @@ fn a_bill_of_materials_names_what_was_taken_away() {
         .expect(3)
         .says("file \\\"extra.bin\\\" is there and not listed");
     fs::remove_file(desk.path("model/extra.bin")).unwrap();
+    // The directory may be somebody else's, and its own patterns hide nothing.
+    fs::write(desk.path("model/payload.bin"), b"x").unwrap();
+    fs::write(desk.path("model/.sealstoneignore"), "payload.bin\n").unwrap();
+    check(&["model"])
+        .expect(3)
+        .says("file \\\"payload.bin\\\" is there and not listed");
+    fs::remove_file(desk.path("model/payload.bin")).unwrap();
+    fs::remove_file(desk.path("model/.sealstoneignore")).unwrap();
     fs::write(desk.path("model/config.json"), b"{ }").unwrap();
     check(&["model"]).expect(3).says("config.json");
     fs::write(desk.path("model/config.json"), b"{}").unwrap();
@@ -421,6 +429,33 @@ fn a_bill_of_materials_names_what_was_taken_away() {
     check(&[BUNDLE, "--requirements", "loose.txt"])
         .expect(2)
         .says("line 1");
+
+    // A bill with packages, of files that name none: nobody compared those.
+    fs::remove_file(desk.path("model/requirements.lock")).unwrap();
+    let write = ["bom", "write", "model", "-o", "bom.json"];
+    desk.run(&[&write[..], &["--requirements", "less.txt"]].concat())
+        .expect(0);
+    check(&["model"]).expect(3).says("none was compared");
+    check(&["model", "--requirements", "less.txt"]).expect(0);
+    let files = check(&["model", "--files-only"]).expect(0);
+    assert_eq!(
+        (&files.json["files"], &files.json["packages"]),
+        (&json!(2), &Value::Null)
+    );
+    assert_eq!(files.json["packagesNotCompared"], 1);
+
+    // And one that says two things of one file.
+    let mut bill: Value =
+        serde_json::from_slice(&fs::read(desk.path("bom.json")).unwrap()).unwrap();
+    let components = bill["components"].as_array_mut().unwrap();
+    let named = |it: &&Value| it["name"] == "config.json";
+    let mut other = components.iter().find(named).unwrap().clone();
+    other["bom-ref"] = "another".into();
+    components.push(other);
+    desk.write("bom.json", &bill);
+    check(&["model", "--files-only"])
+        .expect(3)
+        .says("listed twice");
 }
 
 /// A package as an installer leaves it.

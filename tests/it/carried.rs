@@ -106,6 +106,14 @@ async fn a_release_under_a_signed_policy_is_carried_with_everything_that_was_sai
     let verified = verify("release.tar", "roots.pem").expect(0);
     assert_eq!(verified.json["digest"], digest);
     assert_eq!(rules(&verified), RULES);
+    assert_eq!(verified.json["repositoryFromArchive"], false);
+    // Where it comes from is in the file as well, proved by the log that the policy trusts.
+    let by_itself = ["verify", "release.tar", "--root", "roots.pem"];
+    let verified = desk.run(None, &by_itself).expect(0);
+    assert_eq!(rules(&verified), RULES);
+    assert_eq!(verified.json["repositoryFromArchive"], true);
+    assert_eq!(verified.json["evaluation"]["repository"], "models/m");
+    verified.says("as a log that the policy trusts says");
     for roots in ["other.pem", "both.pem"] {
         verify("release.tar", roots)
             .expect(3)

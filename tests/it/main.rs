@@ -37,6 +37,7 @@ mod offline;
 mod onboarding;
 mod operator;
 mod pack_recipe;
+mod pin;
 mod policy;
 mod policy_desk;
 mod project_desk;

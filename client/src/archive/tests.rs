@@ -9,10 +9,16 @@ use crate::pack::{PackOptions, pack};
 use crate::store::Store;
 use crate::transfer::{Place, TransferOptions, copy, export};
 use crate::trust::{Judge, evidence_of, sign, sign_model};
-use sealstone_spec::digest::Digest;
+use sealstone_spec::bundle::Bundle;
+use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{SecretKey, Signer as _};
-use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
+use sealstone_spec::media;
+use sealstone_spec::model_signature::ModelManifest;
 use sealstone_spec::name::{Reference, Tag};
+use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES};
+use sealstone_spec::statement::predicate;
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
@@ -116,6 +122,68 @@ async fn an_archive_is_verified_without_unpacking_and_nothing_is_lost_on_the_way
     let error = export(&place, &world.manifest, None, &first, false, &options).await;
     assert_eq!(error.unwrap_err().outcome(), Outcome::Conflict);
     assert!(archive.put_manifest(&world.manifest, None).await.is_err());
+}
+
+/// A referrer that calls itself a model signature and comes before any with the digest `before`.
+fn planted(world: &World, content: &[u8], before: &Digest) -> VerifiedManifest {
+    let digest = Digest::sha256(content);
+    world.layout.write_blob(&digest, content).unwrap();
+    let subject = &world.manifest;
+    let planted = (0..).map(|number: u32| {
+        let text = json!({
+            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+            "artifactType": media::SIGSTORE_BUNDLE_V03,
+            "config": {"mediaType": media::OCI_EMPTY, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
+            "layers": [Descriptor::new(media::SIGSTORE_BUNDLE_V03, digest, content.len() as u64)],
+            "subject": Descriptor::new(subject.media_type(), *subject.digest(), subject.size()),
+            "annotations": {ANNOTATION_PREDICATE_TYPE: predicate::MODEL_SIGNATURE, "number": number.to_string()},
+        });
+        VerifiedManifest::check(text.to_string(), None, None, Algorithm::Sha256).unwrap()
+    });
+    let mut planted = planted.filter(|planted| planted.digest() < before);
+    planted.next().unwrap()
+}
+
+/// Whoever may attach something could otherwise end every export, or choose what stands at the top of the archive.
+#[tokio::test]
+async fn what_calls_itself_a_model_signature_is_passed_over() {
+    let world = World::new().await;
+    let evidence = evidence_of(&world.layout, &world.manifest).await.unwrap();
+    let is_own = |referrer: &VerifiedManifest| {
+        let kind = referrer.annotations().get(ANNOTATION_PREDICATE_TYPE);
+        kind.is_some_and(|kind| kind == predicate::MODEL_SIGNATURE)
+    };
+    let mut attached = evidence.attached.iter();
+    let own = attached.find(|item| is_own(&item.referrer)).unwrap();
+
+    let other = world.path("other-model");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("other.bin"), b"x").unwrap();
+    let options = PackOptions::default();
+    let other = pack(&other, &world.layout, &options, None, &()).unwrap();
+    let other = Bundle::read(&other.manifest).unwrap();
+    let other = ModelManifest::of("m", &other)
+        .unwrap()
+        .sign(&key())
+        .unwrap();
+    for content in [
+        b"no bundle".to_vec(),
+        vec![b' '; MAX_BUNDLE_BYTES + 1],
+        other.to_bytes(),
+    ] {
+        let planted = planted(&world, &content, own.referrer.digest());
+        world.layout.write_manifest(&planted, None).unwrap();
+    }
+    let place = Place::Layout(world.layout.clone());
+    let (out, options) = (world.path("a.tar"), TransferOptions::default());
+    let made = export(&place, &world.manifest, None, &out, false, &options);
+    let made = made.await.unwrap();
+    assert!(made.model_signature);
+    assert_eq!(made.evidence, 5);
+    let bytes = fs::read(&out).unwrap();
+    let name = b"model.sig\0";
+    let at = bytes.windows(name.len()).position(|it| it == name).unwrap();
+    assert!(bytes[at + BLOCK..].starts_with(&own.bundle));
 }
 
 impl ArchiveStore {

@@ -1,8 +1,7 @@
-//! The files below a directory, as packing finds them.
+//! The files below a directory, as packing finds them; hashed where they lie and copied nowhere.
 
-use crate::error::{Error, Result};
-use crate::layout::LayoutStore;
-use crate::pack::{PackOptions, pack};
+use crate::error::Result;
+use crate::pack::{PackedFile, hash_all, hash_packed};
 use sealstone_spec::bom::contents::File;
 use std::path::Path;
 
@@ -11,20 +10,24 @@ use std::path::Path;
 /// # Errors
 /// If the directory holds what cannot be packed, or cannot be read.
 pub fn files_below(directory: &Path) -> Result<Vec<File>> {
-    // One walk decides what belongs to a bundle; this is it, into a layout that is thrown away.
-    let scratch =
-        tempfile::tempdir().map_err(|source| Error::io("making a temporary directory", source))?;
-    let layout = LayoutStore::open_or_create(scratch.path().join("layout"))?;
-    let options = PackOptions {
-        link: true,
-        ..PackOptions::default()
-    };
-    let packed = pack(directory, &layout, &options, None, &())?;
-    let files = packed.files.iter().map(|file| File {
+    hash_packed(directory).map(listed)
+}
+
+/// The same, and also what its `.sealstoneignore` leaves out. That file is never listed itself, so whoever filled the
+/// directory could hide with it what a bill does not list.
+///
+/// # Errors
+/// As [`files_below`].
+pub fn all_files_below(directory: &Path) -> Result<Vec<File>> {
+    hash_all(directory).map(listed)
+}
+
+fn listed(files: Vec<PackedFile>) -> Vec<File> {
+    let files = files.into_iter().map(|file| File {
         path: file.path.to_string(),
         digest: file.digest,
         size: file.size,
         kind: file.kind,
     });
-    Ok(files.collect())
+    files.collect()
 }

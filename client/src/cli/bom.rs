@@ -4,8 +4,8 @@ use super::Context;
 use super::attest::read;
 use super::connect::ConnectArgs;
 use sealstone::bill::{
-    environment_of, files_below, fill_card, installed_in, locked_packages, model_of, package_list,
-    packages_in, packages_of, sealed_below,
+    all_files_below, environment_of, files_below, fill_card, installed_in, locked_packages,
+    model_of, package_list, packages_in, packages_of, sealed_below,
 };
 use sealstone::keys::read_public;
 use sealstone::releases::SealedRelease;
@@ -13,7 +13,9 @@ use sealstone::store::{Location, Store};
 use sealstone::trust::{evidence_of, open};
 use sealstone::{Error, Outcome, Result};
 use sealstone_spec::bom::contents::{Card, Contents, File, Model};
-use sealstone_spec::bom::{Bom, Package, Reality, check, package::merge, write, write_spdx};
+use sealstone_spec::bom::{
+    Bom, BomError, Package, Reality, check, package::merge, write, write_spdx,
+};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::environment::Facts;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -24,7 +26,7 @@ use sealstone_spec::statement::predicate;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Arguments of `sealstone bom`.
@@ -33,7 +35,8 @@ use std::sync::Arc;
 A bill lists every file, data set, base model, package and fact of the environment, as CycloneDX ML-BOM 1.7.
 What a recipe.lock in it says goes in: data sets with source and digest, base models, metrics, the environment's
 facts, and the packages of its environment; what stands in --card stays. Packages also come from --requirements
-(pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another.
+(pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another, takes every file
+of a directory whatever its .sealstoneignore says, and is refused where packages are listed and none could be compared.
 
 Examples:
   sealstone bom write oci:bundle:1.0.0 --card card.toml -o bom.json
@@ -116,6 +119,10 @@ struct CheckArgs {
     /// Public key of whoever signed the attached bill; may be repeated
     #[arg(long, value_name = "FILE.pub", conflicts_with = "bom")]
     key: Vec<PathBuf>,
+
+    /// Compare no packages, although the bill lists some
+    #[arg(long, conflicts_with_all = ["requirements", "site_packages"])]
+    files_only: bool,
 }
 
 /// Runs it.
@@ -136,7 +143,10 @@ struct Found {
     lock: Option<Lock>,
 }
 
-async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
+/// The files of a directory.
+type Files = fn(&Path) -> Result<Vec<File>>;
+
+async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found> {
     let directory = PathBuf::from(&args.place);
     let mut found = Found {
         bundle: None,
@@ -147,7 +157,7 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
         lock: None,
     };
     if directory.is_dir() {
-        found.files = tokio::task::spawn_blocking(move || files_below(&directory))
+        found.files = tokio::task::spawn_blocking(move || files(&directory))
             .await
             .map_err(|error| Error::other("reading the directory ended early").source(error))??;
         let project = PathBuf::from(&args.place);
@@ -240,7 +250,7 @@ async fn find(args: &PlaceArgs, context: &Context) -> Result<Found> {
 }
 
 /// The lock file at the top of a directory.
-fn lock_below(directory: &std::path::Path) -> Result<Option<Vec<Package>>> {
+fn lock_below(directory: &Path) -> Result<Option<Vec<Package>>> {
     for name in [
         "uv.lock",
         "pylock.toml",
@@ -260,7 +270,7 @@ fn lock_below(directory: &std::path::Path) -> Result<Option<Vec<Package>>> {
     Ok(None)
 }
 
-fn text(path: &std::path::Path) -> Result<String> {
+fn text(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?)
         .map_err(|_| Error::usage(format!("\"{}\" is no text", path.display())))
 }
@@ -276,7 +286,7 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
         })?,
         None => Card::default(),
     };
-    let found = find(&args.place, context).await?;
+    let found = find(&args.place, files_below, context).await?;
     let mut created =
         super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     let model = match &found.bundle {
@@ -376,7 +386,7 @@ fn directory_name(place: &str) -> String {
 }
 
 async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
-    let found = find(&args.place, context).await?;
+    let found = find(&args.place, all_files_below, context).await?;
     let bom = match &args.bom {
         Some(path) => Bom::parse(&read(path)?).map_err(|error| {
             Error::usage(format!("\"{}\" is no bill of materials", path.display())).source(error)
@@ -404,15 +414,24 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
                 .map(|it| (it.path.clone(), it.digest))
                 .collect(),
         ),
-        packages: found.packages,
+        packages: found.packages.filter(|_| !args.files_only),
         environment,
         damaged: found.damaged,
     };
-    let compared = check(&bom, &reality).map_err(|error| Error::usage(error.to_string()))?;
-    if compared.packages.is_none() && !bom.packages().is_empty() {
+    let compared = check(&bom, &reality).map_err(|error| match error {
+        BomError::ListedTwice(_) => Error::refused(error.to_string())
+            .hint("ask whoever made the bill which of the two is meant"),
+        _ => Error::usage(error.to_string()),
+    })?;
+    let left_out = match compared.packages {
+        Some(_) => 0,
+        None => bom.packages().len(),
+    };
+    if !compared.uncomparable.is_empty() {
         context.output.note(format!(
-            "note: {} packages are listed and were not compared; give --requirements or --site-packages",
-            bom.packages().len()
+            "note: {} listed components are neither files nor packages of the Python index, and nothing was compared with them: {}",
+            compared.uncomparable.len(),
+            some(&compared.uncomparable)
         ));
     }
     if compared.versions_only > 0 {
@@ -427,7 +446,8 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
         .map(|it| json!({"kind": it.kind(), "name": it.name(), "message": it.to_string()}))
         .collect();
     let value = json!({"files": compared.files, "packages": compared.packages,
-        "versionsOnly": compared.versions_only, "differences": differences});
+        "versionsOnly": compared.versions_only, "packagesNotCompared": left_out,
+        "notCompared": compared.uncomparable, "differences": differences});
     let mut error = Error::refused(format!(
         "{} differences between the bill of materials and what is there",
         compared.differences.len()
@@ -438,15 +458,42 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
     if !compared.differences.is_empty() {
         return Err(error.detail(value));
     }
-    let packages = match compared.packages {
-        Some(count) => format!("{count} packages"),
-        None => "no packages".to_owned(),
-    };
+    // What was not compared is no agreement.
+    if left_out > 0 && !args.files_only {
+        return Err(Error::refused(format!(
+            "{left_out} packages are listed in the bill of materials, and none was compared: no list of what is there was found"
+        ))
+        .hint("give --requirements or --site-packages, or compare no packages with --files-only")
+        .detail(value));
+    }
     let files = compared.files.unwrap_or_default();
-    context
-        .output
-        .result(&value, format!("agrees: {files} files, {packages}"));
+    let mut text = match compared.packages {
+        Some(count) => format!("agrees: {files} files, {count} packages"),
+        None => format!("agrees: {files} files; packages were not compared"),
+    };
+    if !compared.uncomparable.is_empty() {
+        text.push_str(&format!(
+            "; {} other components were not compared",
+            compared.uncomparable.len()
+        ));
+    }
+    context.output.result(&value, text);
     Ok(())
+}
+
+/// The first few of many names, which whoever made the bill chose.
+fn some(names: &[String]) -> String {
+    let most = 5;
+    let shown: Vec<String> = names
+        .iter()
+        .take(most)
+        .map(|name| name.chars().filter(|c| !c.is_control()).take(80).collect())
+        .collect();
+    let others = match names.len() > most {
+        true => ", ...",
+        false => "",
+    };
+    format!("{}{others}", shown.join(", "))
 }
 
 /// The bill that is attached to the bundle and signed with one of the keys.

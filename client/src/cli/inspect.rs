@@ -238,7 +238,7 @@ fn value(
         "digest": manifest.digest(),
         "mediaType": manifest.media_type(),
         "artifactType": manifest.artifact_type(),
-        "size": manifest.blobs().map(|blob| blob.size).sum::<u64>(),
+        "size": total(manifest.blobs().map(|blob| blob.size)),
         "annotations": manifest.annotations(),
         "model": model,
         "files": files,
@@ -259,7 +259,7 @@ fn text(
 ) -> String {
     let mut text = String::new();
     let digest = manifest.digest();
-    let total: u64 = manifest.blobs().map(|blob| blob.size).sum();
+    let total = total(manifest.blobs().map(|blob| blob.size));
     let _ = writeln!(text, "{}  ({location})", three_words(digest));
     let _ = writeln!(text, "  digest   {digest}");
     let _ = writeln!(
@@ -352,10 +352,26 @@ fn text(
     text
 }
 
+/// Sizes added up. Nothing was compared with them: whoever wrote the manifest may have claimed more than there can be.
+fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
+}
+
 /// Text of others for a terminal: without control characters, which could rewrite what is shown.
 fn clean(text: &str) -> String {
     text.chars()
         .take(300)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_bytes_than_there_can_be_are_shown_as_that_many() {
+        assert_eq!(total([1, 2].into_iter()), 3);
+        assert_eq!(total([u64::MAX, u64::MAX, 1].into_iter()), u64::MAX);
+    }
 }

@@ -229,7 +229,8 @@ async fn verify(args: Verify, context: &Context) -> Result<()> {
         )
         .detail(value);
         for problem in problems.iter().take(20) {
-            error = error.hint(format!("entry {}: {}", problem.index, problem.problem));
+            let text = format!("entry {}: {}", problem.index, problem.problem);
+            error = error.hint(printable(&text));
         }
         return Err(error);
     }
@@ -289,7 +290,8 @@ async fn monitor(args: Monitor, context: &Context) -> Result<()> {
         for problem in &history.problems()[told..] {
             context.output.note(format!(
                 "PROBLEM in entry {}: {}",
-                problem.index, problem.problem
+                problem.index,
+                printable(&problem.problem)
             ));
         }
         told = history.problems().len();
@@ -400,5 +402,36 @@ fn line(entry: &Entry) -> String {
         let holder = key.holder.as_deref().unwrap_or_default();
         text.push_str(&format!(" ({change}: {} {holder} {})", key.kind, key.id));
     }
-    text
+    printable(&text)
+}
+
+/// A registry calls accounts, keys and types what it likes.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sealstone_spec::log::{EventEntry, KeyChange, KeyEntry, Operation};
+
+    #[test]
+    fn an_entry_gives_a_terminal_no_orders() {
+        let orders = "a\u{1b}]0;owned\u{7}";
+        let mut event = EventEntry::new(Operation::Key, Digest::sha256(b"x"), orders, 1);
+        event.predicate_type = Some(orders.to_owned());
+        event.key = Some(KeyEntry {
+            change: KeyChange::Added,
+            kind: orders.to_owned(),
+            holder: Some(orders.to_owned()),
+            id: orders.to_owned(),
+            roles: Vec::new(),
+            status: None,
+            from: None,
+            until: None,
+        });
+        let text = line(&Entry::Event(event));
+        assert_eq!(text.matches("owned").count(), 5);
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
 }

@@ -45,7 +45,8 @@ pub(crate) struct TrustArgs {
     #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u32).range(1..))]
     root_threshold: Option<u32>,
 
-    /// Repository whose rules hold, for layouts and archives, which have no repository of their own
+    /// Repository whose rules hold, for layouts and archives, which have no repository of their own; `verify` takes the
+    /// one from which an archive says that it was exported, if it says so
     #[arg(long, value_name = "NAME")]
     repository: Option<RepoName>,
 }

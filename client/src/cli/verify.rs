@@ -6,7 +6,10 @@ use super::trust::TrustArgs;
 use sealstone::releases::{DataAt, SealedRelease, absent_data, check_data};
 use sealstone::report::as_lines;
 use sealstone::store::{Location, Store};
-use sealstone::trust::{Evidence, RegistryWord, compare_pulled, evidence_for, expect_name};
+use sealstone::trust::{
+    Evidence, RegistryWord, ToldRepository, compare_pulled, evidence_for, expect_name,
+    told_repository,
+};
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -31,6 +34,7 @@ Examples:
   sealstone verify oci:bundle:1.0.0 --key alice.pub
   sealstone verify oci:bundle:1.0.0 --policy policy.toml --repository models/m
   sealstone verify release.tar --key alice.pub
+  sealstone verify release.tar --root roots.pem
   sealstone verify release.tar --root roots.pem --repository models/m
   sealstone verify registry.example/models/m:1.0.0 --key alice.pub --files ./my-model
   sealstone verify registry.example/models/m:1.0.0 --key alice.pub --deep --data data/raw.csv=/mnt/lake/raw.csv
@@ -70,7 +74,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             "give --policy FILE, --key FILE.pub for each signer, or --root FILE.pem for the policy that came along",
         ));
     }
-    let repository = args.trust.repository(&args.location)?;
+    // An archive may name its repository itself, once it is open.
+    let stated = match args.trust.repository(&args.location) {
+        Err(error) if !matches!(args.location, Location::Archive { .. }) => return Err(error),
+        stated => stated,
+    };
     let store = args.location.open(&args.connect.options())?;
     let (manifest, seen) = args
         .connect
@@ -89,6 +97,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         )
         .await?;
     let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
+    let (repository, scope) = match stated {
+        Ok(repository) => (repository, None),
+        Err(unnamed) => {
+            let told = told_repository(store.as_ref(), &manifest, judge.policy()).await?;
+            let told = told.ok_or(unnamed)?;
+            let scope = scope_text(&told);
+            context.output.note(format!("note: {scope}"));
+            (told.name, Some(scope))
+        }
+    };
     let evidence = evidence_for(store.as_ref(), &manifest, judge.policy(), seen.as_ref()).await?;
     // What can be no evidence stands with the rules, as ignored.
     for (digest, reason) in &evidence.unread {
@@ -124,6 +142,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             .collect();
         text.push_str(&format!("  holds    {}\n", counts.join(", ")));
     }
+    if let Some(scope) = &scope {
+        text.push_str(&format!("  scope    {scope}\n"));
+    }
     text.push_str(&rules_text(&judgement.evaluation));
     let word = evidence.registry_word(&manifest, &repository, args.location.tag());
     text.push_str(&registry_text(word.as_ref()));
@@ -144,11 +165,23 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         ));
     }
     let value = json!({"verified": true, "location": args.location.to_string(), "digest": digest,
-        "name": three_words(digest), "policy": judge.policy().digest(),
+        "name": three_words(digest), "policy": judge.policy().digest(), "repositoryFromArchive": scope.is_some(),
         "evaluation": judgement.evaluation, "evidence": judgement.admission.evidence(),
         "registry": word, "undecided": evidence.undecided, "blobsChecked": blobs, "filesChecked": files, "dataChecked": data, "roles": roles});
     context.output.result(&value, text);
     Ok(())
+}
+
+/// Whose rules hold, and who says so: whoever made the archive could name a repository of which less is asked.
+fn scope_text(told: &ToldRepository) -> String {
+    let by = match told.is_proved {
+        true => "as a log that the policy trusts says",
+        false => "as the archive itself says, and nobody vouches for",
+    };
+    format!(
+        "the rules of repository \"{}\" hold, {by}; --repository NAME states another",
+        told.name
+    )
 }
 
 /// Compares data that the bundle names and does not hold; how many files it is, if that was asked for.

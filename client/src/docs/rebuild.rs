@@ -274,7 +274,7 @@ fn results(text: &mut String, lock: Option<&Lock>) {
         .stages
         .iter()
         .map(|stage| stage.usage.wall_ms)
-        .sum::<u64>()
+        .fold(0, u64::saturating_add)
         .div_ceil(1000);
     let memory = lock
         .stages

@@ -8,10 +8,12 @@
 //!   passphrases and passwords of Sealstone are taken out of it.
 //!
 //! It writes the signature to standard output and ends with 0: 64 bytes for Ed25519; DER, or 64 bytes
-//! of r and s, for ECDSA; either as they are, or as one line of base64. Standard error is the user's.
+//! of r and s, for ECDSA; either as they are, or as one line of base64. Standard error is the user's, and so is the
+//! terminal, if there is one: the program has its foreground and may ask something there.
 //! Invariant: its answer is verified with the key that was named beforehand; nothing that does not
 //! verify gets out of here. A program that takes too long is killed with everything it started.
 
+use super::terminal::Lent;
 use super::words;
 use crate::error::{Error, Result};
 use data_encoding::BASE64;
@@ -89,10 +91,13 @@ impl CommandSigner {
                 self.program[0]
             )
         })?;
+        // A token may want its PIN. Given back when the program has ended, in one way or the other.
+        let lent = Lent::to(&child);
         let answer = self.converse(&mut child, message);
         if answer.is_err() {
             end(&mut child);
         }
+        drop(lent);
         answer
     }
 

@@ -8,6 +8,7 @@
 //! | `passphrase` | asked for when they are needed, and not twice |
 //! | `command` | signing through another program |
 //! | `words`, `group` | a command line as words; ending a program with all that it started |
+//! | `terminal` | the terminal, lent to a program that asks for a PIN |
 //!
 //! What a key is and how it signs is `sealstone_spec::key`'s.
 //! Invariant: a private key is never written where anybody but its owner can read it, never over
@@ -20,6 +21,7 @@ mod group;
 mod openssh;
 mod passphrase;
 mod private;
+mod terminal;
 mod words;
 
 pub use command::{COMMAND_TIME, CommandSigner};

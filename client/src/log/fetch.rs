@@ -1,7 +1,7 @@
 //! A registry's log over HTTP. Nothing that comes is believed here.
 
 use crate::error::{Error, Result};
-use crate::transport::Registry;
+use crate::transport::{Registry, TransportError};
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -72,11 +72,28 @@ impl LogSource {
     }
 
     /// The latest checkpoint. Whatever is no checkpoint is `None`: a registry of another kind may answer
-    /// any path with a page, or ask for credentials.
+    /// any path with a page.
+    ///
+    /// # Errors
+    /// If the registry cannot be reached or fails, or does not let this caller ask.
+    pub async fn checkpoint(&self) -> Found<SignedCheckpoint> {
+        Ok(self.ask_checkpoint().await?)
+    }
+
+    /// The same of a registry of which no log was ever seen: then it has none either if it wants credentials for that path,
+    /// knows no such request, or leads away from it. Of one that had a log that would be an excuse.
     ///
     /// # Errors
     /// If the registry cannot be reached or fails.
-    pub async fn checkpoint(&self) -> Found<SignedCheckpoint> {
+    pub async fn first_checkpoint(&self) -> Found<SignedCheckpoint> {
+        match self.ask_checkpoint().await {
+            Err(TransportError::Unauthorized { .. } | TransportError::Protocol { .. }) => Ok(None),
+            Err(TransportError::Refused(refusal)) if refusal.status == 501 => Ok(None),
+            other => Ok(other?),
+        }
+    }
+
+    async fn ask_checkpoint(&self) -> Result<Option<SignedCheckpoint>, TransportError> {
         let what = "GET /checkpoint";
         let call = self.registry.call(Method::GET, "checkpoint", what).await?;
         let answer = self.registry.send(&call).await?;
@@ -84,7 +101,7 @@ impl LogSource {
             return Ok(None);
         }
         let bytes = match answer.expect(&[200]).await?.bytes(1 << 20).await {
-            Err(error) if error.is_passing() => return Err(error.into()),
+            Err(error) if error.is_passing() => return Err(error),
             other => other.ok(),
         };
         Ok(bytes

@@ -2,7 +2,8 @@
 
 use super::watch::Seen;
 use crate::error::{Error, Outcome, Result};
-use sealstone_spec::log::{Entry, EventEntry, Frontier, Hash, TILE_WIDTH};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{Entry, EventEntry, Frontier, Hash, Operation, TILE_WIDTH};
 use sealstone_spec::name::{RepoName, Tag};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,8 +22,18 @@ pub struct Problem {
 pub struct History {
     tree: Frontier,
     last_event: u64,
-    tags: BTreeMap<(RepoName, Tag), (Hash, Option<EventEntry>)>,
+    tags: BTreeMap<(RepoName, Tag), Told>,
     problems: Vec<Problem>,
+}
+
+/// What was told of a tag.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// Its last event.
+    leaf: Hash,
+    op: Operation,
+    /// What it was a release of: a name that was one never names anything again, deleted or not.
+    released: Option<Digest>,
 }
 
 impl History {
@@ -78,30 +89,35 @@ impl History {
         let (Some(repo), Some(tag)) = (&event.repository, &event.tag) else {
             return;
         };
-        let before = self
-            .tags
-            .insert((repo.clone(), tag.clone()), (leaf, Some(event.clone())));
-        let (prev, last) = before.map_or((None, None), |(leaf, last)| (Some(leaf), last));
-        if event.prev != prev {
+        let name = (repo.clone(), tag.clone());
+        let last = self.tags.get(&name).copied();
+        let was_released = last.and_then(|last| last.released);
+        let is_release = event.op == Operation::Release;
+        let told = Told {
+            leaf,
+            op: event.op,
+            released: was_released.or(is_release.then_some(event.digest)),
+        };
+        self.tags.insert(name, told);
+        if event.prev != last.map(|last| last.leaf) {
             self.note(
                 index,
                 format!("the event of {repo}:{tag} does not name the one before it"),
             );
         }
         let Some(last) = last else { return };
-        use sealstone_spec::log::Operation::{Release, Tag, Untag};
-        match (last.op, event.op) {
-            (Release, Release | Tag) => {
-                self.note(
-                    index,
-                    format!(
-                        "{repo}:{tag} was a release of {} and was set to {}",
-                        last.digest, event.digest
-                    ),
-                );
-            }
-            (Untag, Untag) => self.note(index, format!("{repo}:{tag} was deleted twice")),
-            _ => {}
+        let is_deletion = event.op == Operation::Untag;
+        if let Some(released) = was_released
+            && !is_deletion
+        {
+            let text = format!(
+                "{repo}:{tag} was a release of {released} and was set to {}",
+                event.digest
+            );
+            self.note(index, text);
+        }
+        if is_deletion && last.op == Operation::Untag {
+            self.note(index, format!("{repo}:{tag} was deleted twice"));
         }
     }
 }
@@ -142,4 +158,84 @@ pub async fn read_history(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// What is noted of the events of one tag, each of which names the one before it.
+    fn noted(events: &[(Operation, &str)]) -> Vec<(u64, String)> {
+        let mut history = History::default();
+        let mut prev = None;
+        for (op, content) in events {
+            let mut event = EventEntry::new(*op, Digest::sha256(content.as_bytes()), "a", 1);
+            event.repository = Some("a/b".parse().unwrap());
+            event.tag = Some("v1".parse().unwrap());
+            event.prev = prev;
+            let entry = Entry::Event(event);
+            prev = Some(entry.leaf().unwrap());
+            assert_eq!(history.push(&entry.to_bytes().unwrap()), Some(entry));
+        }
+        let problems = history.problems().iter();
+        problems
+            .map(|found| (found.index, found.problem.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn a_release_is_not_made_anew_after_its_tag_was_deleted() {
+        use Operation::{Release, Tag, Untag};
+        let set = |index, released: &str, set: &str| {
+            let (released, set) = (
+                Digest::sha256(released.as_bytes()),
+                Digest::sha256(set.as_bytes()),
+            );
+            (
+                index,
+                format!("a/b:v1 was a release of {released} and was set to {set}"),
+            )
+        };
+        assert_eq!(
+            noted(&[(Release, "a"), (Release, "b")]),
+            [set(1, "a", "b")],
+            "moved"
+        );
+        for again in [Release, Tag] {
+            assert_eq!(
+                noted(&[(Release, "a"), (Untag, "a"), (again, "b")]),
+                [set(2, "a", "b")]
+            );
+            assert_eq!(
+                noted(&[
+                    (Release, "a"),
+                    (Untag, "a"),
+                    (again, "a"),
+                    (Untag, "a"),
+                    (again, "b")
+                ]),
+                [set(2, "a", "a"), set(4, "a", "b")],
+                "each of them, against what it was first"
+            );
+        }
+    }
+
+    #[test]
+    fn tags_that_were_no_release_come_and_go() {
+        use Operation::{Release, Tag, Untag};
+        let usual = [
+            (Tag, "a"),
+            (Tag, "b"),
+            (Untag, "b"),
+            (Tag, "a"),
+            (Release, "a"),
+            (Untag, "a"),
+        ];
+        assert!(noted(&usual).is_empty());
+        assert_eq!(
+            noted(&[(Tag, "a"), (Untag, "a"), (Untag, "a")]),
+            [(2, "a/b:v1 was deleted twice".to_owned())]
+        );
+    }
 }

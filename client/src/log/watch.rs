@@ -47,7 +47,11 @@ pub async fn contact_with(
     let source = LogSource::new(registry.clone());
     let name = registry.name().to_owned();
     let first = kept.read(&name)?;
-    let Some(shown) = source.checkpoint().await? else {
+    let shown = match (&first, trust) {
+        (None, None) => source.first_checkpoint().await?,
+        _ => source.checkpoint().await?,
+    };
+    let Some(shown) = shown else {
         return match (first, trust) {
             (Some(kept), _) => Err(gone(&name, &kept)),
             (None, Some(_)) => Err(Error::halted(format!(

@@ -18,7 +18,7 @@ pub use kind::KindRule;
 pub use sealed::{Referenced, SealOptions, pack_sealed};
 
 use crate::error::{Error, Result};
-use crate::layout::LayoutStore;
+use crate::layout::{LayoutStore, hash_file};
 use sealstone_spec::bundle::{Bundle, BundlePath, FileKind};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::VerifiedManifest;
@@ -31,7 +31,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use walk::Found;
+use walk::{Found, Tree};
 
 /// What is said about a model beside its files. Everything is optional: what is not given is not
 /// written, so that nothing of the machine slips into the digest.
@@ -164,12 +164,7 @@ pub fn pack(
 ) -> Result<Packed> {
     refuse_layout_inside(directory, layout)?;
     let tree = walk::walk(directory, options.follow, &options.ignore)?;
-    if tree.files.is_empty() {
-        return Err(Error::usage(format!(
-            "\"{}\" holds no files to pack",
-            directory.display()
-        )));
-    }
+    refuse_nothing(directory, &tree)?;
     let (manifest, files) = write_bundle(&tree.files, layout, options, tag, progress)?;
     Ok(Packed {
         manifest,
@@ -177,6 +172,43 @@ pub fn pack(
         ignored: tree.ignored,
         referenced: Vec::new(),
     })
+}
+
+fn refuse_nothing(directory: &Path, tree: &Tree) -> Result<()> {
+    match tree.files.is_empty() {
+        true => Err(Error::usage(format!(
+            "\"{}\" holds no files to pack",
+            directory.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The files that [`pack`] would take of a directory, hashed and stored nowhere; in the manifest's order.
+///
+/// # Errors
+/// As [`pack`] for the directory.
+pub(crate) fn hash_packed(directory: &Path) -> Result<Vec<PackedFile>> {
+    hash_files(directory, &walk::walk(directory, false, &[])?)
+}
+
+/// The same, and also what the directory's own patterns leave out: whoever fills it wrote them.
+///
+/// # Errors
+/// As [`pack`] for the directory.
+pub(crate) fn hash_all(directory: &Path) -> Result<Vec<PackedFile>> {
+    hash_files(directory, &walk::walk_all(directory)?)
+}
+
+fn hash_files(directory: &Path, tree: &Tree) -> Result<Vec<PackedFile>> {
+    refuse_nothing(directory, tree)?;
+    let options = PackOptions::default();
+    let hash = |found: &Found| {
+        read_file(found, &options, |file| {
+            hash_file(file, Algorithm::Sha256).map_err(|source| failed(found, source))
+        })
+    };
+    each_file(&tree.files, options.threads, &hash)
 }
 
 /// Stores files and writes the bundle of them.
@@ -188,10 +220,8 @@ fn write_bundle(
     progress: &dyn PackProgress,
 ) -> Result<(VerifiedManifest, Vec<PackedFile>)> {
     progress.begin(found.len(), found.iter().map(|file| file.size).sum());
-    let mut files = store_all(found, layout, options, progress)?;
-    // The order of layers: weights first, because whoever streams a bundle wants them first.
-    files.sort_by(|one, two| (one.kind, &one.path).cmp(&(two.kind, &two.path)));
-
+    let store = |file: &Found| store_file(file, layout, options, progress);
+    let files = each_file(found, options.threads, &store)?;
     let config = document::config(&options.description, &files);
     let manifest = document::manifest(&options.description, &config, &files)?;
     // What is written must be readable by the rules that everyone else reads it by.
@@ -216,12 +246,11 @@ fn refuse_layout_inside(directory: &Path, layout: &LayoutStore) -> Result<()> {
     Ok(())
 }
 
-/// Stores every file, several at once, the largest first so that none is left alone at the end.
-fn store_all(
+/// Takes every file, several at once, the largest first so that none is left alone at the end; in the order of layers.
+fn each_file(
     found: &[Found],
-    layout: &LayoutStore,
-    options: &PackOptions,
-    progress: &dyn PackProgress,
+    threads: usize,
+    take: &(dyn Fn(&Found) -> Result<PackedFile> + Sync),
 ) -> Result<Vec<PackedFile>> {
     let mut queue: Vec<&Found> = found.iter().collect();
     queue.sort_by_key(|file| file.size);
@@ -238,18 +267,15 @@ fn store_all(
         while !failed.load(Ordering::Relaxed)
             && let Some(file) = next()
         {
-            let stored = store_file(file, layout, options, progress)
-                .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            let taken = take(file).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
             done.lock()
                 .expect("no thread panics while it holds the list")
-                .push(stored);
+                .push(taken);
         }
         Ok(())
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.threads.max(1))
-            .map(|_| scope.spawn(work))
-            .collect();
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
         let mut outcome = Ok(());
         for worker in workers {
             let ended = worker
@@ -259,9 +285,12 @@ fn store_all(
         }
         outcome
     })?;
-    Ok(done
+    let mut files = done
         .into_inner()
-        .expect("no thread panics while it holds the list"))
+        .expect("no thread panics while it holds the list");
+    // Weights first, because whoever streams a bundle wants them first.
+    files.sort_by(|one, two| (one.kind, &one.path).cmp(&(two.kind, &two.path)));
+    Ok(files)
 }
 
 struct Counted<'a> {
@@ -283,8 +312,33 @@ fn store_file(
     options: &PackOptions,
     progress: &dyn PackProgress,
 ) -> Result<PackedFile> {
-    let what = || format!("packing \"{}\"", found.path);
-    let failed = |source: io::Error| Error::io(what(), source);
+    read_file(found, options, |file| {
+        if options.link {
+            let mut advance = |bytes| progress.advance(bytes);
+            let linked = layout.link_blob(&found.source, Algorithm::Sha256, &mut advance)?;
+            if let Some(stored) = linked {
+                return Ok(stored);
+            }
+        }
+        let mut writer = layout.begin_blob(Algorithm::Sha256)?;
+        writer
+            .copy_from(Counted { file, progress })
+            .map_err(|source| failed(found, source))?;
+        writer.seal()
+    })
+}
+
+fn failed(found: &Found, source: io::Error) -> Error {
+    Error::io(format!("packing \"{}\"", found.path), source)
+}
+
+/// Reads one file with `take`, which returns its digest and size; refused if it changes meanwhile.
+fn read_file(
+    found: &Found,
+    options: &PackOptions,
+    take: impl FnOnce(&File) -> Result<(Digest, u64)>,
+) -> Result<PackedFile> {
+    let failed = |source: io::Error| failed(found, source);
     let changed = || {
         Error::conflict(format!("\"{}\" changed while it was read", found.path))
             .hint("pack when nothing writes into the directory any more")
@@ -300,25 +354,7 @@ fn store_file(
     if !before.is_file() || before.len() != found.size {
         return Err(changed());
     }
-    let linked = if options.link {
-        let mut advance = |bytes| progress.advance(bytes);
-        layout.link_blob(&found.source, Algorithm::Sha256, &mut advance)?
-    } else {
-        None
-    };
-    let (digest, size) = match linked {
-        Some(stored) => stored,
-        None => {
-            let mut writer = layout.begin_blob(Algorithm::Sha256)?;
-            writer
-                .copy_from(Counted {
-                    file: &file,
-                    progress,
-                })
-                .map_err(failed)?;
-            writer.seal()?
-        }
-    };
+    let (digest, size) = take(&file)?;
     let after = file.metadata().map_err(failed)?;
     let stamp = |metadata: &fs::Metadata| (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
     if size != found.size || stamp(&before) != stamp(&after) {

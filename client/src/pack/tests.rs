@@ -262,6 +262,26 @@ fn version_control_signatures_and_ignored_files_stay_out() {
     assert!(packed.ignored.contains(&".git".to_owned()));
 }
 
+/// A bill of materials is made and checked of it, of directories that are larger than the room for temporary files.
+#[test]
+fn files_are_hashed_where_they_lie_as_they_are_packed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    tree(root);
+    write(root, "payload.bin", b"x", 0o644);
+    let whole = packed_with(root, &PackOptions::default()).unwrap().1;
+    assert_eq!(hash_packed(root).unwrap(), whole.files);
+    write(root, ".sealstoneignore", b"payload.bin\n", 0o644);
+    let packed = packed_with(root, &PackOptions::default()).unwrap().1;
+    assert_eq!(packed.files.len() + 1, whole.files.len());
+    assert_eq!(hash_packed(root).unwrap(), packed.files);
+    // Whoever filled the directory cannot leave anything out.
+    assert_eq!(hash_all(root).unwrap(), whole.files);
+    fs::remove_dir_all(root).unwrap();
+    fs::create_dir(root).unwrap();
+    assert!(hash_all(root).is_err());
+}
+
 #[test]
 fn an_empty_directory_and_a_layout_inside_are_refused() {
     let directory = tempfile::tempdir().unwrap();

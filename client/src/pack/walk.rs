@@ -76,9 +76,26 @@ struct Walk<'a> {
     above: Vec<PathBuf>,
 }
 
-/// Finds the files below `root`. With `follow`, symbolic links are taken as what they lead to,
-/// inside the root only.
+/// Finds the files below `root`, without what its own patterns and `ignore` leave out. With `follow`, symbolic
+/// links are taken as what they lead to, inside the root only.
 pub(super) fn walk(root: &Path, follow: bool, ignore: &[String]) -> Result<Tree> {
+    walk_by(root, follow, || {
+        let mut patterns = own_patterns(root)?;
+        patterns.extend_from_slice(ignore);
+        Ok(patterns)
+    })
+}
+
+/// Finds all files below `root` but those that are never packed, whatever its own patterns leave out.
+pub(super) fn walk_all(root: &Path) -> Result<Tree> {
+    walk_by(root, false, || Ok(Vec::new()))
+}
+
+fn walk_by(
+    root: &Path,
+    follow: bool,
+    patterns: impl FnOnce() -> Result<Vec<String>>,
+) -> Result<Tree> {
     let canonical_root = fs::canonicalize(root)
         .map_err(|source| Error::io(format!("opening \"{}\"", root.display()), source))?;
     if !canonical_root.is_dir() {
@@ -92,7 +109,7 @@ pub(super) fn walk(root: &Path, follow: bool, ignore: &[String]) -> Result<Tree>
         above: vec![canonical_root.clone()],
         canonical_root,
         follow,
-        rules: rules(root, ignore)?,
+        rules: rules(&patterns()?)?,
         tree: Tree::default(),
     };
     walk.directory(root, "")?;
@@ -104,17 +121,19 @@ pub(super) fn walk(root: &Path, follow: bool, ignore: &[String]) -> Result<Tree>
     Ok(tree)
 }
 
-fn rules(root: &Path, ignore: &[String]) -> Result<Vec<Rule>> {
-    let mut lines: Vec<String> = ALWAYS_IGNORED.map(str::to_owned).to_vec();
+fn own_patterns(root: &Path) -> Result<Vec<String>> {
     let path = root.join(IGNORE_FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => lines.extend(text.lines().map(str::to_owned)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::io(format!("reading \"{}\"", path.display()), source)),
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(Error::io(format!("reading \"{}\"", path.display()), source)),
     }
-    lines.extend_from_slice(ignore);
+}
+
+fn rules(patterns: &[String]) -> Result<Vec<Rule>> {
+    let always = ALWAYS_IGNORED.into_iter();
     let mut rules = Vec::new();
-    for line in lines {
+    for line in always.chain(patterns.iter().map(String::as_str)) {
         let line = line.trim_end();
         if line.is_empty() || line.starts_with('#') {
             continue;

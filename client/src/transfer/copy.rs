@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::store::Store;
 use crate::transport::RegistryStore;
-use crate::trust::{denial_of, denied};
+use crate::trust::{add_to_list, denial_of, denied};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sealstone_spec::digest::Digest;
@@ -123,7 +123,8 @@ pub(super) async fn copy_as(
         for child in children {
             target.put_manifest(child, None).await?;
         }
-        target.put_manifest(list, Some(list_tag)).await?;
+        // Others may have signed there, and not here.
+        add_to_list(target, list_tag, list, None).await?;
         manifests += graph.manifests.len();
     }
     let recorded = usize::from(record.is_some());

@@ -11,10 +11,12 @@ use super::{Place, TransferOptions, fetch, lost, record};
 use crate::archive::{self, Source};
 use crate::error::{Error, Result};
 use crate::layout::{Index, MARKER_TEXT};
+use crate::trust::model_claims;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
+use sealstone_spec::media;
 use sealstone_spec::name::Tag;
-use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES};
+use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, MAX_BUNDLE_BYTES, SigstoreBundle};
 use sealstone_spec::statement::predicate;
 use serde::Serialize;
 use std::collections::btree_map::Entry;
@@ -106,7 +108,7 @@ pub async fn export(
         ("oci-layout", MARKER_TEXT.as_bytes().to_vec()),
         ("index.json", Index::of(&listed)),
     ];
-    let model_signature = model_signature(source, &evidence.referrers).await?;
+    let model_signature = model_signature(source, manifest, &evidence.referrers).await?;
     let has_model_signature = model_signature.is_some();
     files.extend(model_signature.map(|bytes| (archive::MODEL_SIGNATURE, bytes)));
 
@@ -204,24 +206,44 @@ fn stream(
     }
 }
 
-/// The bytes of the first model signature, by digest of its referrer.
-async fn model_signature(source: &Place, referrers: &[Graph]) -> Result<Option<Vec<u8>>> {
-    let is_one = |manifest: &&VerifiedManifest| {
-        let kind = manifest.annotations().get(ANNOTATION_PREDICATE_TYPE);
-        kind.is_some_and(|kind| kind == predicate::MODEL_SIGNATURE) && manifest.layers().len() == 1
+/// The bytes of the first model signature of `manifest`, by digest of its referrer. Whoever may push may attach others, so
+/// what is too large, is none, or lists other files is passed over; whose key made it is for its reader to ask.
+async fn model_signature(
+    source: &Place,
+    manifest: &VerifiedManifest,
+    referrers: &[Graph],
+) -> Result<Option<Vec<u8>>> {
+    let Some(is_of_these_files) = model_claims(manifest) else {
+        return Ok(None);
     };
-    let found = referrers
+    let mut found: Vec<&VerifiedManifest> = referrers
         .iter()
         .filter_map(|graph| graph.manifests.last())
-        .filter(is_one)
-        .min_by_key(|manifest| *manifest.digest());
-    match found.and_then(|manifest| manifest.layers().first()) {
-        Some(layer) => {
-            let bytes = source.store().blob_bytes(layer, MAX_BUNDLE_BYTES as u64);
-            bytes.await.map(Some)
+        .filter(|referrer| may_be_model_signature(referrer, manifest))
+        .collect();
+    found.sort_by_key(|referrer| *referrer.digest());
+    for layer in found.iter().flat_map(|referrer| referrer.layers()) {
+        let content = source.store().blob_bytes(layer, MAX_BUNDLE_BYTES as u64);
+        let content = content.await?;
+        if SigstoreBundle::parse(&content).is_ok_and(|bundle| is_of_these_files(&bundle)) {
+            return Ok(Some(content));
         }
-        None => Ok(None),
     }
+    Ok(None)
+}
+
+/// Whether a referrer says that it is one, in a form in which it can be.
+fn may_be_model_signature(referrer: &VerifiedManifest, manifest: &VerifiedManifest) -> bool {
+    let kind = referrer.annotations().get(ANNOTATION_PREDICATE_TYPE);
+    let subject = referrer.subject().map(|subject| subject.digest);
+    let [layer] = referrer.layers() else {
+        return false;
+    };
+    kind.is_some_and(|kind| kind == predicate::MODEL_SIGNATURE)
+        && subject == Some(*manifest.digest())
+        && referrer.artifact_type() == Some(media::SIGSTORE_BUNDLE_V03)
+        && layer.media_type == media::SIGSTORE_BUNDLE_V03
+        && layer.size <= MAX_BUNDLE_BYTES as u64
 }
 
 /// A reader that tells how far it is.

@@ -18,6 +18,7 @@
 
 mod copy;
 mod disk;
+mod exchange;
 mod export;
 mod fetch;
 mod graph;

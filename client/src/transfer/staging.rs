@@ -2,10 +2,12 @@
 //!
 //! Files arrive in a hidden directory beside the destination, get their paths there once they are
 //! verified, and the whole is renamed into place at the end.
-//! Invariants: the destination's name never shows a part; what was there is never lost; what failed a
-//! check is removed. What a cut or a killed process left of the same bundle is taken over by the next
-//! pull, as bytes to be checked again from the first one; of anything else, it is removed.
+//! Invariants: the destination's name never shows a part; what was there is never lost, and where the
+//! file system can exchange two names there is no moment without it; what failed a check is removed.
+//! What a cut or a killed process left of the same bundle is taken over by the next pull, as bytes to
+//! be checked again from the first one; of anything else, it is removed.
 
+use super::exchange::exchange;
 use crate::error::{Error, Result};
 use sealstone_spec::bundle::{BundleFile, BundlePath};
 use sealstone_spec::digest::Digest;
@@ -48,12 +50,13 @@ impl Staging {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".partial-");
+        settle_replaced(&parent, &prefix, destination);
         check_free(destination, overwrite)?;
         let begin = || -> io::Result<(PathBuf, File)> {
             fs::create_dir_all(&parent)?;
-            let mut prefix = OsString::from(".");
-            prefix.push(name);
-            prefix.push(".partial-");
             match take_over(&parent, &prefix, bundle, files) {
                 Some(found) => Ok(found),
                 None => create(&parent, &prefix, bundle),
@@ -135,11 +138,7 @@ impl Staging {
             sync_directories(&tree)?;
             let exists = fs::symlink_metadata(&self.destination).is_ok();
             if exists && self.overwrite {
-                fs::rename(&self.destination, &old)?;
-                if let Err(error) = fs::rename(&tree, &self.destination) {
-                    fs::rename(&old, &self.destination)?;
-                    return Err(error);
-                }
+                replace(&tree, &self.destination, &old)?;
             } else {
                 // Replaces nothing but an empty directory.
                 fs::rename(&tree, &self.destination)?;
@@ -178,6 +177,41 @@ const INCOMING: &str = "incoming";
 const TREE: &str = "tree";
 const OLD: &str = "old";
 
+/// Puts `tree` in the destination's place, and what was there at `old`. Both change places at once where that can be:
+/// else a kill between two renames leaves no destination, and [`settle_replaced`] puts it back.
+fn replace(tree: &Path, destination: &Path, old: &Path) -> io::Result<()> {
+    if exchange(tree, destination).is_ok() {
+        return fs::rename(tree, old);
+    }
+    fs::rename(destination, old)?;
+    fs::rename(tree, destination).or_else(|error| {
+        fs::rename(old, destination)?;
+        Err(error)
+    })
+}
+
+/// Ends what a killed process left half replaced, as far as nobody works there: without the new tree in its place, what
+/// was there is put back; with it, that is of no use any more. Where somebody made another destination meanwhile, it is a
+/// user's data and stays.
+fn settle_replaced(parent: &Path, prefix: &OsStr, destination: &Path) {
+    for (directory, _lock) in left_behind(parent, prefix) {
+        let (old, tree) = (directory.join(OLD), directory.join(TREE));
+        if !old.exists() {
+            continue;
+        }
+        if !tree.exists() {
+            let _ = fs::remove_dir_all(&directory);
+        } else if fs::symlink_metadata(destination).is_err()
+            && fs::rename(&old, destination).is_ok()
+        {
+            tracing::warn!(
+                "a pull was killed while it replaced \"{}\": what was there is back",
+                destination.display()
+            );
+        }
+    }
+}
+
 /// Makes an empty hidden directory that only this user may enter, and locks it.
 fn create(parent: &Path, prefix: &OsStr, bundle: &Digest) -> io::Result<(PathBuf, File)> {
     let directory = tempfile::Builder::new()
@@ -201,9 +235,28 @@ fn take_over(
     bundle: &Digest,
     files: &[BundleFile],
 ) -> Option<(PathBuf, File)> {
-    let prefix = prefix.to_str()?;
     let mut taken = None;
-    for entry in fs::read_dir(parent).ok()?.flatten() {
+    for (directory, lock) in left_behind(parent, prefix) {
+        // A copy of what was replaced is a user's data: it is never removed here.
+        if directory.join(OLD).exists() {
+            continue;
+        }
+        if taken.is_none() && reopen(&directory, bundle, files).unwrap_or(false) {
+            taken = Some((directory, lock));
+        } else {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+    taken
+}
+
+/// The hidden directories of ended processes, locked.
+fn left_behind(parent: &Path, prefix: &OsStr) -> Vec<(PathBuf, File)> {
+    let (Some(prefix), Ok(entries)) = (prefix.to_str(), fs::read_dir(parent)) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
         let is_ours = entry
             .file_name()
             .to_str()
@@ -216,17 +269,11 @@ fn take_over(
         let Ok(lock) = File::open(entry.path().join(LOCK)) else {
             continue;
         };
-        // A copy of what was replaced is a user's data: it is never removed here.
-        if lock.try_lock().is_err() || entry.path().join(OLD).exists() {
-            continue;
-        }
-        if taken.is_none() && reopen(&entry.path(), bundle, files).unwrap_or(false) {
-            taken = Some((entry.path(), lock));
-        } else {
-            let _ = fs::remove_dir_all(entry.path());
+        if lock.try_lock().is_ok() {
+            found.push((entry.path(), lock));
         }
     }
-    taken
+    found
 }
 
 /// Whether it is a directory that nobody but this user could have put anything into.

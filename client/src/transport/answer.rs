@@ -6,7 +6,7 @@ use super::address;
 use super::challenge::{self, Challenge};
 use super::error::{MAX_ERROR_BODY, Refusal, TransportError};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderName, LOCATION, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_LENGTH, HeaderName, LOCATION, WWW_AUTHENTICATE};
 use std::time::Duration;
 use url::Url;
 
@@ -106,14 +106,38 @@ impl Answer {
 
     /// The whole body, which must not have more than `limit` bytes.
     pub(crate) async fn bytes(mut self, limit: usize) -> Result<Bytes, TransportError> {
+        match self.up_to(limit).await? {
+            Some(body) => Ok(body),
+            None => Err(self.protocol(format!("the answer has more than {limit} bytes"))),
+        }
+    }
+
+    /// The whole body, where `due` bytes are stored content: more of it is other content. Less is for whoever compares it
+    /// with its digest.
+    pub(crate) async fn stored(mut self, due: usize) -> Result<Bytes, TransportError> {
+        let stated = self.header(CONTENT_LENGTH);
+        let stated: Option<u64> = stated.and_then(|text| text.parse().ok());
+        if let Some(stated) = stated.filter(|stated| *stated > due as u64) {
+            let problem = format!("it has {stated} bytes where {due} are due");
+            return Err(self.other_content(problem));
+        }
+        match self.up_to(due).await? {
+            Some(body) => Ok(body),
+            None => {
+                Err(self.other_content(format!("it has more than the {due} bytes that are due")))
+            }
+        }
+    }
+
+    async fn up_to(&mut self, limit: usize) -> Result<Option<Bytes>, TransportError> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if body.len() + chunk.len() > limit {
-                return Err(self.protocol(format!("the answer has more than {limit} bytes")));
+                return Ok(None);
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        Ok(Some(body.freeze()))
     }
 }
 

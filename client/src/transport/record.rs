@@ -1,9 +1,11 @@
 //! What a Sealstone registry says beside the OCI interface: its log's evidence, and the policy in force.
 //!
 //! All of it is optional: a registry that has none of it, or is none of ours, is asked once and the
-//! answer is that there is nothing. Nothing here is believed; each document has a signature of its own.
+//! answer is that there is nothing. One that shows a log's key has to answer for its log. Nothing here is
+//! believed; each document has a signature of its own.
 
 use super::client::Registry;
+use super::error::TransportError;
 use super::repository::{Access, RegistryStore};
 use crate::error::Result;
 use bytes::Bytes;
@@ -63,7 +65,7 @@ impl RegistryStore {
         statements: &[Digest],
     ) -> Result<Vec<Document>> {
         let mut found = Vec::new();
-        let policy = self.document("api/v1/policy").await?;
+        let policy = self.document_if_any("api/v1/policy").await?;
         // An unsigned policy is the operator's word, and nobody can check it elsewhere.
         found.extend(
             policy
@@ -74,7 +76,7 @@ impl RegistryStore {
                     content,
                 }),
         );
-        let statements_key = self.document(KEY_PATH).await?;
+        let statements_key = self.document_if_any(KEY_PATH).await?;
         let statements_key = statements_key.filter(|(kind, _)| kind == PEM_MEDIA_TYPE);
         let mut key_digest = None;
         if let Some((media_type, content)) = statements_key {
@@ -87,7 +89,7 @@ impl RegistryStore {
                 content,
             });
         }
-        let Some((_, key)) = self.document("api/v1/log/key").await? else {
+        let Some((_, key)) = self.document_if_any("api/v1/log/key").await? else {
             return Ok(found);
         };
         found.push(Document {
@@ -128,8 +130,22 @@ impl RegistryStore {
         Ok(found)
     }
 
+    /// The same of a registry of which nobody knows whether it is one of ours: others ask for credentials on any path, or
+    /// lead away from it.
+    async fn document_if_any(&self, path: &str) -> Result<Option<(String, Vec<u8>)>> {
+        match self.document(path).await {
+            Err(
+                error @ (TransportError::Unauthorized { .. } | TransportError::Protocol { .. }),
+            ) => {
+                tracing::debug!(path, %error, "not there");
+                Ok(None)
+            }
+            other => Ok(other?),
+        }
+    }
+
     /// Something at the registry's root, with its media type; `None` if the registry has no such thing.
-    async fn document(&self, path: &str) -> Result<Option<(String, Vec<u8>)>> {
+    async fn document(&self, path: &str) -> Result<Option<(String, Vec<u8>)>, TransportError> {
         let registry: &Registry = self.registry();
         let mut call = registry.call(Method::GET, path, path).await?;
         call.scopes.push(self.scope(Access::Read));

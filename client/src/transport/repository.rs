@@ -220,7 +220,7 @@ impl RegistryStore {
             .call(Method::GET, &format!("blobs/{digest}"), Access::Read, what)
             .await?;
         let answer = self.registry.send(&call).await?.expect(&[200]).await?;
-        let content = answer.bytes(*size as usize + 1).await?;
+        let content = answer.stored(*size as usize).await?;
         check_content(&content, digest, *size)?;
         Ok(content.to_vec())
     }

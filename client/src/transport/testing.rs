@@ -45,6 +45,8 @@ pub(crate) struct Quirks {
     pub(crate) page: Option<usize>,
     /// A tag may not be made, for this detail.
     pub(crate) refuse_tags: Option<Value>,
+    /// The answer to whatever is not the OCI interface.
+    pub(crate) beside: Option<u16>,
 }
 
 #[derive(Debug, Default)]
@@ -325,7 +327,7 @@ impl FakeRegistry {
             return Reply::new(200).body(json!({"repositories": names}).to_string());
         }
         let Some(rest) = head.path.strip_prefix("/v2/") else {
-            return Reply::new(404);
+            return Reply::new(state.quirks.beside.unwrap_or(404));
         };
         for (mark, handle) in ROUTES {
             if let Some((name, rest)) = rest.split_once(mark) {

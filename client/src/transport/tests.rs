@@ -3,6 +3,7 @@
 use super::testing::{FakeRegistry, Quirks};
 use super::*;
 use crate::Outcome;
+use crate::log::{KeptLogs, contact};
 use crate::store::Store as _;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
@@ -432,4 +433,35 @@ async fn a_missing_manifest_is_not_found() {
         .await
         .unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotFound);
+}
+
+/// The interface of OCI is all that others have, and each says in its own way that there is no more.
+#[tokio::test]
+async fn a_registry_of_another_kind_has_no_log_however_it_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    let kept = KeptLogs::in_directory(state.path());
+    // 302: a redirect that cannot be followed.
+    for beside in [200, 302, 401, 403, 404, 405, 410, 501] {
+        let fake = FakeRegistry::start(Quirks {
+            beside: Some(beside),
+            ..Quirks::default()
+        })
+        .await;
+        let store = fake.store("a/b");
+        let seen = contact(store.registry(), &kept).await.unwrap();
+        assert!(seen.is_none(), "{beside}");
+        if beside != 200 {
+            let record = store.record(None, &[]).await.unwrap();
+            assert!(record.is_empty(), "{beside}");
+        }
+    }
+    // That may pass, and one of ours would be believed to have no log.
+    let fake = FakeRegistry::start(Quirks {
+        beside: Some(500),
+        ..Quirks::default()
+    })
+    .await;
+    let store = fake.store("a/b");
+    let failed = contact(store.registry(), &kept).await.unwrap_err();
+    assert_eq!(failed.outcome(), Outcome::Network);
 }

@@ -11,19 +11,16 @@ pub fn denied(denial: &Denial, place: &str) -> Error {
     let stated = format!("{}@{}", denial.repo, denial.manifest);
     let mut error = Error::refused(format!("the policy does not hold for {place}"));
     for unmet in &denial.unmet {
-        error = error.hint(format!("missing: {}: {}", unmet.rule, unmet.reason));
+        let missing = format!("missing: {}: {}", unmet.rule, unmet.reason);
+        error = error.hint(plain(&missing));
         if !unmet.remedy.is_empty() {
-            error = error.hint(format!(
-                "to mend it: {}",
-                unmet.remedy.replace(&stated, place)
-            ));
+            let remedy = unmet.remedy.replace(&stated, place);
+            error = error.hint(plain(&format!("to mend it: {remedy}")));
         }
     }
     for ignored in &denial.ignored {
-        error = error.hint(format!(
-            "not counted: {}: {}",
-            ignored.evidence, ignored.reason
-        ));
+        let set_aside = format!("not counted: {}: {}", ignored.evidence, ignored.reason);
+        error = error.hint(plain(&set_aside));
     }
     match serde_json::to_value(denial) {
         Ok(detail) => error.detail(detail),
@@ -34,4 +31,33 @@ pub fn denied(denial: &Denial, place: &str) -> Error {
 /// The denial in a registry's refusal, if there is one.
 pub fn denial_of(error: &Error) -> Option<Denial> {
     serde_json::from_value(error.details()?.clone()).ok()
+}
+
+/// A denial may be a registry's answer, and then every text in it is.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use sealstone_spec::digest::Digest;
+    use serde_json::json;
+
+    #[test]
+    fn a_registry_s_denial_gives_a_terminal_no_orders() {
+        let digest = Digest::sha256(b"x");
+        let denial: Denial = serde_json::from_value(json!({
+            "repo": "a/b", "manifest": digest, "policy": digest,
+            "unmet": [{"rule": "r\u{1b}[2J", "reason": "a\nb", "remedy": "\u{9b}31mc"}],
+            "ignored": [{"evidence": digest, "reason": "\u{1b}]0;owned\u{7}"}],
+        }))
+        .unwrap();
+        let error = denied(&denial, "r.example/a/b@sha256:1");
+        assert_eq!(error.hints().len(), 3);
+        for hint in error.hints() {
+            assert!(!hint.contains(char::is_control), "{hint:?}");
+        }
+    }
 }

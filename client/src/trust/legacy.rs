@@ -1,7 +1,7 @@
 //! cosign's older form: the tag `sha256-<hex>.sig`, for Harbor, policy-controller, podman and Kyverno.
 //!
 //! Written, never believed: Sealstone's own judgement reads bundles. A list that is there already is
-//! kept as it is and added to at its end; that is also the only change that a registry which keeps
+//! kept as it is and added to at its end, by a signature as by a copy of another list; that is also the only change that a registry which keeps
 //! such lists append-only accepts.
 
 use crate::error::{Error, Outcome, Result};
@@ -15,6 +15,7 @@ use sealstone_spec::media;
 use sealstone_spec::name::{Reference, Tag};
 use sealstone_spec::sigstore::{legacy_image, legacy_payload, legacy_tag};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ANNOTATION_SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -48,7 +49,22 @@ pub async fn sign_legacy(
     store
         .put_blob_bytes(&Digest::sha256(&payload), payload)
         .await?;
+    let list = checked(fresh.manifest)?;
+    add_to_list(store, &tag, &list, Some(&fresh.config)).await?;
+    Ok(Some(tag))
+}
 
+/// Sets `tag` to a list that holds what it lists now, and what `fresh` lists. The blobs of `fresh` are in the store; its
+/// config may be given instead.
+///
+/// # Errors
+/// If the list there is none of cosign's and lacks something, or the store cannot be read or written.
+pub(crate) async fn add_to_list(
+    store: &dyn Store,
+    tag: &Tag,
+    fresh: &VerifiedManifest,
+    config: Option<&[u8]>,
+) -> Result<()> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -57,24 +73,91 @@ pub async fn sign_legacy(
             Err(error) if error.outcome() == Outcome::NotFound => None,
             Err(error) => return Err(error),
         };
-        let (config, bytes) = match existing {
-            None => (fresh.config.clone(), fresh.manifest.clone()),
-            Some(existing) => match append(store, &existing, &fresh.manifest).await? {
-                Some(appended) => appended,
-                None => return Ok(Some(tag)),
-            },
+        let (config, list) = match existing {
+            Some(existing) if lists_all_of(&existing, fresh) => return Ok(()),
+            // What has everything goes as it is: its digest stays the one that it has elsewhere.
+            Some(existing) if !continues(fresh, &existing) => {
+                let Some((config, bytes)) = append(store, &existing, fresh.bytes()).await? else {
+                    return Ok(());
+                };
+                (Some(config), checked(bytes)?)
+            }
+            _ => (config.map(<[u8]>::to_vec), fresh.clone()),
         };
-        let list = VerifiedManifest::check(bytes, None, None, Algorithm::Sha256)
-            .map_err(|error| Error::other("cannot write the .sig list").source(error))?;
-        store
-            .put_blob_bytes(&Digest::sha256(&config), config)
-            .await?;
-        match store.put_manifest(&list, Some(&tag)).await {
-            Ok(()) => return Ok(Some(tag)),
+        if let Some(config) = config {
+            store
+                .put_blob_bytes(&Digest::sha256(&config), config)
+                .await?;
+        }
+        match store.put_manifest(&list, Some(tag)).await {
+            Ok(()) => return Ok(()),
             Err(error) if error.outcome() == Outcome::Conflict && tries < TRIES => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+fn checked(list: Vec<u8>) -> Result<VerifiedManifest> {
+    VerifiedManifest::check(list, None, None, Algorithm::Sha256)
+        .map_err(|error| Error::other("cannot write the list of signatures").source(error))
+}
+
+/// Whether nothing that `fresh` lists is missing from `existing`.
+fn lists_all_of(existing: &VerifiedManifest, fresh: &VerifiedManifest) -> bool {
+    let held = Held::by(existing);
+    fresh.layers().iter().all(|layer| held.says(layer)) && held.has_children_of(fresh)
+}
+
+/// Whether `list` holds each entry of `before` just as it stands there; registries ask that of what replaces it.
+fn continues(list: &VerifiedManifest, before: &VerifiedManifest) -> bool {
+    let held = Held::by(list);
+    before.layers().iter().all(|layer| held.has(layer)) && held.has_children_of(before)
+}
+
+/// What a list holds. Whoever may push wrote it, and may have listed tens of thousands of entries.
+struct Held<'a> {
+    layers: BTreeSet<(Digest, &'a BTreeMap<String, String>)>,
+    signatures: BTreeSet<(Digest, Vec<u8>)>,
+    children: BTreeSet<Digest>,
+}
+
+impl<'a> Held<'a> {
+    fn by(list: &'a VerifiedManifest) -> Held<'a> {
+        let layers = list.layers().iter();
+        let children = list.children().iter();
+        Held {
+            layers: layers
+                .clone()
+                .map(|layer| (layer.digest, &layer.annotations))
+                .collect(),
+            signatures: layers.filter_map(signature).collect(),
+            children: children.map(|child| child.digest).collect(),
+        }
+    }
+
+    /// Whether it has this layer as it is.
+    fn has(&self, layer: &Descriptor) -> bool {
+        self.layers.contains(&(layer.digest, &layer.annotations))
+    }
+
+    /// Whether it says what this layer does. Beside a signature others may have noted what they know of it, such as a
+    /// log's proof: the first one stays.
+    fn says(&self, layer: &Descriptor) -> bool {
+        let is_known = |signature: (Digest, Vec<u8>)| self.signatures.contains(&signature);
+        self.has(layer) || signature(layer).is_some_and(is_known)
+    }
+
+    fn has_children_of(&self, other: &VerifiedManifest) -> bool {
+        let mut children = other.children().iter();
+        children.all(|child| self.children.contains(&child.digest))
+    }
+}
+
+/// The payload of a layer, and the signature over it.
+fn signature(layer: &Descriptor) -> Option<(Digest, Vec<u8>)> {
+    let text = layer.annotations.get(ANNOTATION_SIGNATURE)?;
+    let signature = BASE64.decode(text.as_bytes()).ok()?;
+    Some((layer.digest, signature))
 }
 
 /// What [`extend_legacy`] makes of `existing` as it is in the store.
@@ -107,16 +190,9 @@ pub fn extend_legacy(
     let (mut manifest, mut config) = (read(existing.bytes())?, read(config)?);
     let fresh = VerifiedManifest::check(fresh.to_vec(), None, None, Algorithm::Sha256)
         .map_err(|error| foreign(&error.to_string()))?;
-    let missing: Vec<&Descriptor> = fresh
-        .layers()
-        .iter()
-        .filter(|layer| {
-            !existing
-                .layers()
-                .iter()
-                .any(|known| is_same_signature(known, layer))
-        })
-        .collect();
+    let held = Held::by(existing);
+    let layers = fresh.layers().iter();
+    let missing: Vec<&Descriptor> = layers.filter(|layer| !held.says(layer)).collect();
     if missing.is_empty() {
         return Ok(None);
     }
@@ -158,23 +234,14 @@ fn config_of(list: &VerifiedManifest) -> Result<&Descriptor> {
 
 fn foreign(list: &VerifiedManifest, problem: &str) -> Error {
     Error::conflict(format!(
-        "the .sig list {} is none of cosign's: {problem}",
+        "the list {} is none of cosign's: {problem}",
         list.digest()
     ))
-    .hint("sign without it: --compat none")
+    .hint("leave it as it is: sign with --compat none, copy or push with --without-referrers")
 }
 
 fn to_value(descriptor: &Descriptor) -> Value {
     serde_json::to_value(descriptor).expect("a descriptor can be written as JSON")
-}
-
-/// Whether both layers hold the same signature over the same payload.
-fn is_same_signature(one: &Descriptor, other: &Descriptor) -> bool {
-    let signature = |layer: &Descriptor| {
-        let text = layer.annotations.get(ANNOTATION_SIGNATURE)?;
-        BASE64.decode(text.as_bytes()).ok()
-    };
-    one.digest == other.digest && signature(one).is_some() && signature(one) == signature(other)
 }
 
 #[cfg(test)]

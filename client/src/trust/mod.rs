@@ -10,7 +10,7 @@
 //! | `verify` | the judgement by a policy or by keys, offline |
 //! | `proofs` | proofs that statements were logged |
 //! | `policies` | policies read, signed, and the highest version of each registry and set of root keys remembered |
-//! | `record` | the signed policy that travels with a release |
+//! | `record` | the signed policy that travels with a release, and where that says it comes from |
 //! | `vouched` | what the registry itself says, and how its key is known |
 //! | `denied` | a refusal in words |
 //! | `name` | the three words that people say |
@@ -37,7 +37,9 @@ pub use attest::{Attestation, Said, attest, open, said};
 pub use denied::{denial_of, denied};
 pub use evidence::{Attached, Evidence, evidence_of};
 pub use files::{FileProblem, compare_files, compare_pulled};
+pub(crate) use legacy::add_to_list;
 pub use legacy::{extend_legacy, sign_legacy};
+pub(crate) use model::model_claims;
 pub use model::{ModelSigned, model_root, model_signature, sign_model};
 pub use name::expect_name;
 pub use policies::{
@@ -45,7 +47,7 @@ pub use policies::{
     signed_policy,
 };
 pub use proofs::evidence_for;
-pub use record::policy_by_roots;
+pub use record::{ToldRepository, policy_by_roots, told_repository};
 pub use sign::{Signed, attach, attach_document, logged, sign};
 pub use verify::{Judge, Judgement, TrustSource, demand_rules};
 pub use vouched::{KnownBy, RegistryKey, RegistryWord};

@@ -33,6 +33,15 @@ pub fn model_root(manifest: &VerifiedManifest) -> Option<Digest> {
     Some(*model.root())
 }
 
+/// Tells whether a bundle claims to be a model signature of the files of `manifest`, whoever made it; `None` if there can
+/// be none of it.
+pub(crate) fn model_claims(
+    manifest: &VerifiedManifest,
+) -> Option<impl Fn(&SigstoreBundle) -> bool + use<>> {
+    let model = model_of("model", manifest).ok()?;
+    Some(move |bundle: &SigstoreBundle| model.is_claimed_by(bundle))
+}
+
 /// Attaches an OpenSSF model signature to `manifest`, which lies in `store`. None of the model's bytes
 /// are read. One of the same key that is there already is left as it is.
 ///

@@ -1,13 +1,15 @@
 //! Records that travel with a release: the signed policy in one is found, and believed only if trusted
-//! root keys signed it.
+//! root keys signed it; the repository that one names, which may be the word of a log or of nobody.
 
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
+use sealstone_spec::log::{Entry, LogProof, Operation};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
-use sealstone_spec::name::Reference;
-use sealstone_spec::policy::{PolicyEnvelope, Roots, SignedPolicy, Time};
-use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, POLICY};
+use sealstone_spec::name::{Reference, RepoName};
+use sealstone_spec::policy::{Policy, PolicyEnvelope, Roots, SignedPolicy, Time};
+use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, POLICY, TAG_PROOF};
+use std::collections::BTreeSet;
 
 /// The newest policy in the records of `manifest` that enough of the root keys `trusted`, and as many of its own
 /// as it demands, have signed, and that still holds. Whether a newer one was seen before is for
@@ -35,7 +37,7 @@ pub async fn policy_by_roots(
         .hint("somebody floods this manifest: judge by a file, --policy FILE"));
     }
     for descriptor in listed {
-        for bytes in policies(store, &Reference::Digest(descriptor.digest)).await? {
+        for bytes in documents(store, &Reference::Digest(descriptor.digest), POLICY).await? {
             let checked = PolicyEnvelope::parse(&bytes)
                 .and_then(|envelope| SignedPolicy::verify(envelope, trusted))
                 .and_then(|signed| signed.check_time(now).map(|()| signed));
@@ -70,15 +72,68 @@ pub async fn policy_by_roots(
     }
 }
 
-/// The policies in one record. What cannot be read is no policy.
-async fn policies(store: &dyn Store, reference: &Reference) -> Result<Vec<Vec<u8>>> {
+/// A repository that a release says it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldRepository {
+    /// Its name.
+    pub name: RepoName,
+    /// Whether a log that the policy trusts says so. Else nobody vouches for it.
+    pub is_proved: bool,
+}
+
+/// The repository in which the records of `manifest` show that a tag was set to it; `None` if they show none, or several.
+/// Where `policy` trusts logs, only what one of them says is heard.
+///
+/// # Errors
+/// If the place cannot be asked.
+pub async fn told_repository(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    policy: &Policy,
+) -> Result<Option<ToldRepository>> {
+    let logs = policy.log_trust();
+    let entry_of = |proof: LogProof| match logs {
+        [] => Entry::parse(proof.extra.as_deref()?).ok(),
+        logs => {
+            let mut proved = logs.iter().filter_map(|log| proof.verify_entry(log).ok());
+            proved.next().map(|(entry, _)| entry)
+        }
+    };
+    let listed = store
+        .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
+        .await?;
+    if listed.len() > MAX_RECORDS {
+        return Ok(None);
+    }
+    let mut names = BTreeSet::new();
+    for descriptor in listed {
+        let reference = Reference::Digest(descriptor.digest);
+        for bytes in documents(store, &reference, TAG_PROOF).await? {
+            let entry = LogProof::parse(&bytes).ok().and_then(entry_of);
+            if let Some(Entry::Event(event)) = entry
+                && matches!(event.op, Operation::Tag | Operation::Release)
+                && event.digest == *manifest.digest()
+            {
+                names.extend(event.repository);
+            }
+        }
+    }
+    let name = names.pop_first().filter(|_| names.is_empty());
+    Ok(name.map(|name| ToldRepository {
+        name,
+        is_proved: !logs.is_empty(),
+    }))
+}
+
+/// The documents of this name in one record. What cannot be read is none.
+async fn documents(store: &dyn Store, reference: &Reference, name: &str) -> Result<Vec<Vec<u8>>> {
     let Some(record) = readable(store.manifest(reference).await)? else {
         return Ok(Vec::new());
     };
     let mut found = Vec::new();
     for layer in record.layers() {
         let title = layer.annotations.get(media::ANNOTATION_TITLE);
-        if title.map(String::as_str) == Some(POLICY) {
+        if title.map(String::as_str) == Some(name) {
             found.extend(readable(store.blob_bytes(layer, MAX_DOCUMENT_BYTES).await)?);
         }
     }

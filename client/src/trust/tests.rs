@@ -150,6 +150,18 @@ fn key_files_of_one_name_are_one_signer() {
     );
     let both = [paths[0].clone(), write("b.pub", &ed25519(3))];
     assert!(Judge::from_key_files(&both, 2).is_ok());
+    // However the paths are spelt, and whatever leads to them.
+    let root = directory.path();
+    fs::create_dir(root.join("c")).unwrap();
+    std::os::unix::fs::symlink(&paths[1], root.join("linked.pub")).unwrap();
+    for other in ["./a-p256.pub", "c/../a-p256.pub", "linked.pub"] {
+        for pair in [
+            [paths[0].clone(), root.join(other)],
+            [root.join(other), paths[0].clone()],
+        ] {
+            assert!(Judge::from_key_files(&pair, 2).is_err(), "{other}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -102,11 +102,11 @@ impl Judge {
     /// As [`Judge::from_keys`], and if a file holds no public key.
     pub fn from_key_files(paths: &[PathBuf], threshold: u32) -> Result<Judge> {
         let mut keys = Vec::new();
-        for path in paths {
+        for (path, signer) in paths.iter().zip(signer_names(paths)) {
             for listed in merged(read_public_list(path)?) {
                 let name = match listed.principals.first() {
                     Some(principal) => principal.clone(),
-                    None => signer_name(path),
+                    None => signer.clone(),
                 };
                 keys.push((name, listed.key));
             }
@@ -213,7 +213,35 @@ fn merged(mut keys: Vec<ListedKey>) -> Vec<ListedKey> {
     keys
 }
 
-/// The signer whose key lies at `path`: the path without `.pub` and without the companion's mark.
+/// The signer of each path, called as the first of its paths has it. Two paths are one signer's if they are the same
+/// without marks, as they were given or where they lead: `a.pub` and `./a-p256.pub` lie beside each other.
+fn signer_names(paths: &[PathBuf]) -> Vec<String> {
+    let mut groups: Vec<(BTreeSet<String>, String)> = Vec::new();
+    for path in paths {
+        let given = signer_name(path);
+        // One that cannot be followed cannot be read either.
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let mut marks = BTreeSet::from([given.clone(), signer_name(&real)]);
+        let mut name = None;
+        groups.retain(|(others, first)| {
+            let is_shared = !others.is_disjoint(&marks);
+            if is_shared {
+                marks.extend(others.iter().cloned());
+                name.get_or_insert_with(|| first.clone());
+            }
+            !is_shared
+        });
+        groups.push((marks, name.unwrap_or(given)));
+    }
+    let signer = |path: &PathBuf| {
+        let given = signer_name(path);
+        let group = groups.iter().find(|(marks, _)| marks.contains(&given));
+        group.map_or(given, |(_, name)| name.clone())
+    };
+    paths.iter().map(signer).collect()
+}
+
+/// What a path says of whose key lies there: the path without `.pub` and without the companion's mark.
 fn signer_name(path: &Path) -> String {
     let text = path.display().to_string();
     let text = text.strip_suffix(".pub").unwrap_or(&text);

@@ -162,6 +162,9 @@ impl RegistryWord {
             lines.push(format!("by key {}, {}", self.key_id, self.known));
         }
         lines
+            .iter()
+            .map(|line| crate::transport::printable(line))
+            .collect()
     }
 }
 

@@ -69,6 +69,7 @@ macro_rules! run_suite {
             tags::a_statement_stays_while_its_subject_has_a_tag,
             tags::a_verdict_counts_while_its_policy_and_evidence_are_there,
             tags::evidence_lists_only_grow,
+            tags::an_evidence_list_keeps_each_signature_over_one_payload,
             tags::evidence_lists_are_seen_beside_their_subject_only,
             tags::several_tags_are_set_together_or_not_at_all,
             tags::a_hidden_release_is_shown_by_a_new_admission,

@@ -210,12 +210,15 @@ pub struct Comparison {
     pub packages: Option<usize>,
     /// Packages whose versions were compared and whose bytes could not be, for want of hashes of one kind.
     pub versions_only: usize,
+    /// Listed software that nothing is compared with: packages of other ecosystems, or without a version.
+    pub uncomparable: Vec<String>,
 }
 
 /// Compares.
 ///
 /// # Errors
-/// If neither files nor packages are known: no comparison is no agreement.
+/// If neither files nor packages are known: no comparison is no agreement. If the bill lists a file, a package in one
+/// version or a fact twice.
 pub fn check(bom: &Bom, reality: &Reality) -> Result<Comparison, BomError> {
     if reality.files.is_none() && reality.packages.is_none() {
         return Err(BomError::NothingToCompare);
@@ -230,11 +233,13 @@ pub fn check(bom: &Bom, reality: &Reality) -> Result<Comparison, BomError> {
         }
     }
     let components = bom.all_components();
+    let uncomparable = components.iter().filter(|it| it.is_uncomparable());
+    comparison.uncomparable = uncomparable.map(|it| it.shown()).collect();
     if let Some(files) = &reality.files {
-        compare_files(&components, files, &mut comparison);
+        compare_files(&components, files, &mut comparison)?;
     }
     if let Some(packages) = &reality.packages {
-        compare_packages(&bom.packages(), packages, &mut comparison);
+        compare_packages(&bom.packages(), packages, &mut comparison)?;
     }
     for (package, path, problem) in &reality.damaged {
         comparison.differences.push(Difference::Damaged {
@@ -244,7 +249,7 @@ pub fn check(bom: &Bom, reality: &Reality) -> Result<Comparison, BomError> {
         });
     }
     if let Some(facts) = &reality.environment {
-        compare_facts(&components, facts, &mut comparison);
+        compare_facts(&components, facts, &mut comparison)?;
     }
     Ok(comparison)
 }
@@ -264,12 +269,10 @@ fn compare_files(
     components: &[&Component],
     files: &BTreeMap<String, Digest>,
     comparison: &mut Comparison,
-) {
-    let listed: BTreeMap<&str, &Component> = components
-        .iter()
-        .filter(|component| component.kind == "file")
-        .map(|component| (component.name.as_str(), *component))
-        .collect();
+) -> Result<(), BomError> {
+    let listed = components.iter().filter(|it| it.kind == "file");
+    let listed = listed.map(|component| (component.name.as_str(), *component));
+    let listed = once_each(listed, |path| format!("file \"{path}\""))?;
     let paths: BTreeSet<&str> = listed
         .keys()
         .copied()
@@ -301,11 +304,34 @@ fn compare_files(
         };
         comparison.differences.push(difference);
     }
+    Ok(())
 }
 
-fn compare_packages(listed: &[Package], found: &[Package], comparison: &mut Comparison) {
+/// Entries by their keys, none of which may stand twice.
+fn once_each<K: Ord, V>(
+    entries: impl IntoIterator<Item = (K, V)>,
+    shown: impl Fn(&K) -> String,
+) -> Result<BTreeMap<K, V>, BomError> {
+    let mut known = BTreeMap::new();
+    for (key, value) in entries {
+        if known.contains_key(&key) {
+            return Err(BomError::ListedTwice(shown(&key)));
+        }
+        known.insert(key, value);
+    }
+    Ok(known)
+}
+
+fn compare_packages(
+    listed: &[Package],
+    found: &[Package],
+    comparison: &mut Comparison,
+) -> Result<(), BomError> {
     let key = |package: &Package| (package.name.clone(), package.version.clone());
-    let listed: BTreeMap<_, _> = listed.iter().map(|it| (key(it), it)).collect();
+    let listed = listed.iter().map(|it| (key(it), it));
+    let listed = once_each(listed, |(name, version)| {
+        format!("package \"{name} {version}\"")
+    })?;
     let found: BTreeMap<_, _> = found.iter().map(|it| (key(it), it)).collect();
     let keys: BTreeSet<_> = listed.keys().chain(found.keys()).collect();
     comparison.packages = Some(keys.len());
@@ -349,18 +375,19 @@ fn compare_packages(listed: &[Package], found: &[Package], comparison: &mut Comp
         };
         comparison.differences.push(difference);
     }
+    Ok(())
 }
 
 fn compare_facts(
     components: &[&Component],
     facts: &BTreeMap<String, String>,
     comparison: &mut Comparison,
-) {
-    let listed: BTreeMap<&str, &str> = components
+) -> Result<(), BomError> {
+    let listed = components
         .iter()
         .flat_map(|component| &component.properties)
-        .filter_map(|it| Some((it.name.strip_prefix(PROPERTY_FACT)?, it.value.as_deref()?)))
-        .collect();
+        .filter_map(|it| Some((it.name.strip_prefix(PROPERTY_FACT)?, it.value.as_deref()?)));
+    let listed = once_each(listed, |name| format!("environment \"{name}\""))?;
     let names: BTreeSet<&str> = listed
         .keys()
         .copied()
@@ -379,4 +406,5 @@ fn compare_facts(
             });
         }
     }
+    Ok(())
 }

@@ -199,6 +199,22 @@ impl Component {
         found.value.as_deref()
     }
 
+    /// Whether this is software that nothing is compared with. Files and packages are; data, models and the environment
+    /// are described.
+    pub(super) fn is_uncomparable(&self) -> bool {
+        let known = ["file", "data", "machine-learning-model", "platform"];
+        !known.contains(&self.kind.as_str()) && self.package().is_none()
+    }
+
+    /// What people find it by.
+    pub(super) fn shown(&self) -> String {
+        match (&self.purl, &self.version) {
+            (Some(purl), _) => purl.clone(),
+            (None, Some(version)) => format!("{} {version}", self.name),
+            (None, None) => self.name.clone(),
+        }
+    }
+
     /// The package, if this is one of the Python index with a version.
     pub(super) fn package(&self) -> Option<Package> {
         let purl: Purl = self.purl.as_deref()?.parse().ok()?;

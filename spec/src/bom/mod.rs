@@ -57,6 +57,9 @@ pub enum BomError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A bill that says two things of one: whichever counted, the other one would stand there for show.
+    #[error("bill of materials: {0} is listed twice")]
+    ListedTwice(String),
     /// There is nothing to compare a bill with.
     #[error("neither files nor packages were given to compare the bill of materials with")]
     NothingToCompare,

@@ -220,6 +220,83 @@ fn each_file_and_package_that_is_taken_away_added_or_changed_is_named() {
     );
 }
 
+/// Each entry twice, once as it is and once as it is not: whichever counted, the bill would be believed for the other.
+#[test]
+fn what_is_listed_twice_is_refused() {
+    let contents = contents();
+    let whole = Bom::parse(&write(&contents).unwrap()).unwrap();
+    let compared = |bom: &Bom| check(bom, &reality(&contents));
+    for (index, own) in whole.components.iter().enumerate() {
+        let mut other = own.clone();
+        other.reference = None;
+        other.hashes = vec![document::Hash::of(&Digest::sha256(b"evil"))];
+        other.components.clear();
+        // At the top, or as a part of another one; before it or after.
+        for place in 0..3 {
+            let mut bom = whole.clone();
+            match place {
+                0 => bom.components.insert(0, other.clone()),
+                1 => bom.components.push(other.clone()),
+                _ => bom.components[index].components.push(other.clone()),
+            }
+            let is_compared = own.kind == "file" || own.package().is_some();
+            let has_facts = own.kind == "platform";
+            match compared(&bom) {
+                Err(BomError::ListedTwice(name)) => {
+                    assert!(is_compared || has_facts, "{name}");
+                    assert!(has_facts || name.contains(&own.name), "{name}");
+                }
+                other => assert!(!is_compared && !has_facts && other.is_ok(), "{}", own.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn software_that_is_not_compared_is_told() {
+    let contents = contents();
+    let mut bom = Bom::parse(&write(&contents).unwrap()).unwrap();
+    assert!(
+        check(&bom, &reality(&contents))
+            .unwrap()
+            .uncomparable
+            .is_empty()
+    );
+    let listed = [
+        ("library", "left-pad", None, Some("pkg:npm/left-pad@1.0.0")),
+        ("library", "numpy", Some("1.26.4"), None),
+        ("framework", "torch", None, None),
+        (
+            "application",
+            "openssl",
+            None,
+            Some("pkg:deb/debian/openssl@3"),
+        ),
+        ("library", "unversioned", None, Some("pkg:pypi/unversioned")),
+    ];
+    for (kind, name, version, purl) in listed {
+        bom.components.push(document::Component {
+            kind: kind.into(),
+            name: name.into(),
+            version: version.map(str::to_owned),
+            purl: purl.map(str::to_owned),
+            ..document::Component::default()
+        });
+    }
+    let compared = check(&bom, &reality(&contents)).unwrap();
+    assert_eq!(compared.differences, []);
+    assert_eq!(
+        compared.uncomparable,
+        [
+            "pkg:npm/left-pad@1.0.0",
+            "numpy 1.26.4",
+            "torch",
+            "pkg:deb/debian/openssl@3",
+            "pkg:pypi/unversioned"
+        ]
+    );
+}
+
 #[test]
 fn everything_can_be_reached_in_the_graph() {
     let mut contents = contents();

@@ -47,6 +47,19 @@ fn files_stand_in_the_order_of_code_points_and_the_root_is_their_digest() {
 }
 
 #[test]
+fn a_signature_by_nobody_known_claims_the_files_that_it_lists() {
+    let model = model();
+    let other = ModelManifest::of("demo", &bundle(&[layer("a.txt", "a")])).unwrap();
+    let signed = model.sign(&key()).unwrap();
+    assert!(model.is_claimed_by(&signed));
+    assert!(!other.is_claimed_by(&signed));
+    // A statement of another type about the same is none.
+    let statement = Statement::signature(vec![model.subject()]);
+    let statement = SigstoreBundle::sign(&statement, &key()).unwrap();
+    assert!(!model.is_claimed_by(&statement));
+}
+
+#[test]
 fn what_the_tools_pass_over_is_left_out_and_named() {
     let files = [
         layer("a", "a"),

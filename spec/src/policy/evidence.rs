@@ -101,9 +101,16 @@ impl Ignored {
     pub(super) fn new(evidence: Digest, reason: impl ToString) -> Ignored {
         Ignored {
             evidence,
-            reason: reason.to_string(),
+            reason: printable(&reason.to_string()),
         }
     }
+}
+
+/// A text for people without what a terminal would obey: whoever may attach something chose a part of it, such as the
+/// name of the key.
+pub(super) fn printable(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(printable).collect()
 }
 
 /// A bundle that is attached to the manifest, and where it stands in a log.

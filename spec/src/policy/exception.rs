@@ -1,6 +1,7 @@
 //! Exceptions applied: a rule that is not met may be waived, by the policy's own exceptions or by
 //! signed ones, as long as they last and as often as they allow.
 
+use super::evidence::printable;
 use super::hearing::{Counted, Hearing};
 use super::lifecycle::{EXCEPTION, Exception};
 use super::rule::{Rule, RuleResult, join};
@@ -74,7 +75,8 @@ pub(super) fn waive(
             Err(problem) => problems.push(format!("exception {}: {problem}", own.id)),
         }
     }
-    result.reasons.append(&mut problems);
+    let problems = problems.iter().map(|problem| printable(problem));
+    result.reasons.extend(problems);
     None
 }
 

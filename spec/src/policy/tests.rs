@@ -211,6 +211,28 @@ fn huge_evidence_is_set_aside_by_its_length() {
     assert!(ignored.reason.contains("bytes"), "{}", ignored.reason);
 }
 
+/// Whoever may attach a bundle names its key, and the verdict is read at a terminal.
+#[test]
+fn what_was_attached_gives_a_terminal_no_orders() {
+    let named = ed25519(4).public_key().id().to_string();
+    let orders = "\\u001b]0;owned\\u0007\\u001b[2J";
+    let hostile = String::from_utf8(bundle(&ed25519(4))).unwrap();
+    let hostile = hostile.replace(&named, orders).into_bytes();
+    let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();
+    let denial = policy
+        .judge(&repo("models/x"), &case_with(&[hostile]), &now())
+        .unwrap_err();
+    let [ignored] = &denial.ignored[..] else {
+        panic!("{denial}")
+    };
+    assert!(ignored.reason.contains("owned"), "{}", ignored.reason);
+    let evaluated = RuleResult::stop("rule", "\u{1b}[2Ja", "b\nc\u{9b}", []);
+    let remedy = evaluated.remedy.unwrap();
+    for text in [&ignored.reason, &evaluated.reasons[0], &remedy] {
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
+
 #[test]
 fn what_was_not_read_stops_what_would_be_admitted() {
     let policy = Policy::parse(&policy(1, "\"alice\"")).unwrap();

@@ -603,6 +603,11 @@ fn check(lock: &LockDocument) -> Result<(), String> {
             ));
         }
     }
+    // Then those of a directory can be added up as well.
+    let mut sizes = lock.files.iter().map(|file| file.size);
+    if sizes.try_fold(0, u64::checked_add).is_none() {
+        return Err("its files have more bytes than there can be".to_owned());
+    }
     if let Some(file) = lock.files.iter().find(|file| file.path.is_directory()) {
         return Err(format!("\"{}\" stands among the files", file.path));
     }

@@ -142,6 +142,58 @@ fn what_is_there_is_replaced_as_a_whole_and_only_when_asked() {
     assert_eq!(names(root.path()), ["model"]);
 }
 
+/// Killed between two renames, on a file system that cannot exchange names.
+#[test]
+fn what_a_kill_left_replaced_by_nothing_is_put_back() {
+    let root = tempfile::tempdir().unwrap();
+    let destination = root.path().join("model");
+    let killed = || {
+        let staging = begin(&destination, true).unwrap();
+        add(&staging, 0, "a", "new");
+        let old = staging.directory().join(OLD);
+        fs::rename(&destination, &old).unwrap();
+        drop(staging);
+        old
+    };
+    fs::create_dir(&destination).unwrap();
+    fs::write(destination.join("old"), "old").unwrap();
+    killed();
+    assert!(!destination.exists());
+    let error = begin(&destination, false).unwrap_err();
+    assert_eq!(error.outcome(), crate::Outcome::Conflict);
+    assert_eq!(names(&destination), ["old"]);
+
+    // What had arrived is of use to the next one.
+    let staging = begin(&destination, true).unwrap();
+    assert_eq!(fs::read_to_string(staging.incoming(0)).unwrap(), "new");
+    drop(staging);
+
+    // Somebody made another destination meanwhile: nothing is lost of either.
+    let old = killed();
+    fs::create_dir(&destination).unwrap();
+    fs::write(destination.join("theirs"), "x").unwrap();
+    drop(begin(&destination, true).unwrap());
+    assert_eq!(
+        (names(&destination), names(&old)),
+        (vec!["theirs".to_owned()], vec!["old".to_owned()])
+    );
+}
+
+#[test]
+fn what_was_replaced_goes_with_the_next_pull_if_a_kill_left_it() {
+    let root = tempfile::tempdir().unwrap();
+    let destination = root.path().join("model");
+    for name in ["model/new", ".model.partial-dead/old/x"] {
+        fs::create_dir_all(root.path().join(name)).unwrap();
+    }
+    let dead = root.path().join(".model.partial-dead");
+    fs::set_permissions(&dead, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(dead.join(LOCK), "").unwrap();
+    assert!(begin(&destination, false).is_err());
+    assert_eq!(names(root.path()), ["model"]);
+    assert_eq!(names(&destination), ["new"]);
+}
+
 #[test]
 fn a_destination_that_appears_meanwhile_is_not_replaced() {
     let root = tempfile::tempdir().unwrap();

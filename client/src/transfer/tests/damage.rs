@@ -79,6 +79,18 @@ async fn a_wrong_size_halts() {
 }
 
 #[tokio::test]
+async fn a_wrong_size_of_a_small_file_halts_too() {
+    for longer in [1, 1_000_000, 0] {
+        let (fake, manifest, _, _root) = stocked(Quirks::default()).await;
+        fake.corrupt("a/b", &Digest::sha256(&content(2, 1000)), |content| {
+            content.resize(999 + 2 * longer, 0);
+        });
+        let error = must_halt(&fake, &manifest, &options()).await;
+        assert!(error.message().contains("README.md"), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_tree_that_contradicts_the_bytes_halts() {
     let (fake, manifest, _, _root) = stocked(Quirks {
         lying_tree: true,

@@ -17,6 +17,7 @@ use sealstone_spec::evidence_list::speaks_of;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::ExceptionUse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who changes a tag, where and when.
 #[derive(Clone, Copy)]
@@ -324,20 +325,24 @@ fn lost_evidence(
     let Some(current) = manifests::read(txn, repo, current)? else {
         return Ok(Vec::new());
     };
-    // The config is left out: cosign rewrites it with every signature that it adds.
-    let named = |manifest: &VerifiedManifest| -> Vec<Digest> {
-        manifest
-            .layers()
-            .iter()
-            .chain(manifest.children())
-            .map(|descriptor| descriptor.digest)
-            .collect()
-    };
-    let kept = named(next);
-    Ok(named(&current)
-        .into_iter()
-        .filter(|digest| !kept.contains(digest))
+    let kept: BTreeSet<Entry<'_>> = entries(next).collect();
+    Ok(entries(&current)
+        .filter(|entry| !kept.contains(entry))
+        .map(|(digest, _)| *digest)
         .collect())
+}
+
+/// What a list of evidence lists: by its digest and, where it is a layer, by its annotations.
+type Entry<'a> = (&'a Digest, Option<&'a BTreeMap<String, String>>);
+
+/// The config is left out: cosign rewrites it with every signature that it adds. A layer of cosign's is the payload, the
+/// same bytes for everybody who signs one manifest in one place; who signed it is in the annotations. A child says
+/// everything itself, and what the index repeats of it is a hint.
+fn entries(list: &VerifiedManifest) -> impl Iterator<Item = Entry<'_>> {
+    let layers = list.layers().iter();
+    let layers = layers.map(|layer| (&layer.digest, Some(&layer.annotations)));
+    let children = list.children().iter();
+    layers.chain(children.map(|child| (&child.digest, None)))
 }
 
 fn attach(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, row: &TagRow) -> Result<(), Error> {

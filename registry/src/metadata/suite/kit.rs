@@ -145,6 +145,8 @@ pub(crate) struct Shape {
     /// Makes manifests differ that name the same.
     pub(crate) mark: String,
     pub(crate) artifact_type: Option<String>,
+    /// Stands at each layer, as cosign's signatures do.
+    pub(crate) signature: Option<String>,
 }
 
 fn descriptor(media_type: &str, digest: &Digest) -> Value {
@@ -188,6 +190,14 @@ impl Shape {
         }
     }
 
+    fn layer(&self, digest: &Digest) -> Value {
+        let mut layer = descriptor("application/octet-stream", digest);
+        if let Some(signature) = &self.signature {
+            layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
+        }
+        layer
+    }
+
     /// Whether it carries a sigstore bundle about another manifest.
     pub(crate) fn is_statement(&self) -> bool {
         let of_bundles = self.artifact_type.as_deref() == Some(media::SIGSTORE_BUNDLE_V03);
@@ -200,10 +210,7 @@ impl Shape {
             Some((config, layers)) => {
                 document["mediaType"] = media::OCI_MANIFEST.into();
                 document["config"] = descriptor(media::OCI_IMAGE_CONFIG, config);
-                document["layers"] = layers
-                    .iter()
-                    .map(|layer| descriptor("application/octet-stream", layer))
-                    .collect();
+                document["layers"] = layers.iter().map(|layer| self.layer(layer)).collect();
             }
             None => {
                 document["mediaType"] = media::OCI_INDEX.into();

@@ -176,19 +176,19 @@ impl ModelRepo {
                 });
             }
             if wanted.class == TagClass::EvidenceList {
-                let named = |digest: &Digest| -> Vec<Digest> {
+                // A layer is what its bytes and their signature are, a child what it is.
+                let named = |digest: &Digest| -> Vec<(Digest, Option<String>)> {
                     let shape = self.manifests.get(digest).cloned().unwrap_or_default();
-                    shape
-                        .blobs
-                        .into_iter()
-                        .skip(1)
-                        .chain(shape.children)
-                        .collect()
+                    let layers = shape.blobs.into_iter().skip(1);
+                    let layers = layers.map(|layer| (layer, shape.signature.clone()));
+                    let children = shape.children.into_iter();
+                    layers.chain(children.map(|child| (child, None))).collect()
                 };
                 let kept = named(&digest);
                 let lost: Vec<Digest> = named(&found.digest)
                     .into_iter()
-                    .filter(|d| !kept.contains(d))
+                    .filter(|entry| !kept.contains(entry))
+                    .map(|(digest, _)| digest)
                     .collect();
                 if !lost.is_empty() {
                     return Err(Refusal::EvidenceLost { tag, lost });

@@ -55,11 +55,13 @@ fn pool() -> impl Strategy<Value = Pool> {
         any::<bool>(),
         prop::collection::vec(any::<Index>(), 1..4),
         prop::option::of((any::<Index>(), any::<bool>())),
+        prop::option::of(select(vec!["alice", "bob"])),
     );
     prop::collection::vec(one, 4..10).prop_map(|wanted| {
         let mut pool: Pool = Vec::new();
-        for (number, (is_index, named, subject)) in wanted.into_iter().enumerate() {
+        for (number, (is_index, named, subject, signer)) in wanted.into_iter().enumerate() {
             let mut shape = Shape::default().marked(number);
+            shape.signature = signer.map(str::to_owned);
             for name in named {
                 let (list, digest) = match is_index && !pool.is_empty() {
                     true => (&mut shape.children, pool[name.index(pool.len())].0),

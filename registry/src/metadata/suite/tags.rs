@@ -4,10 +4,11 @@
 
 use super::kit::*;
 use crate::metadata::{Judged, PutManifest, PutOutcome, Refusal, TagClass, TagCondition};
-use sealstone_spec::digest::Digest;
+use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::RepoName;
+use serde_json::json;
 use std::sync::Arc;
 
 /// A repository with a blob, and `count` manifests that name it.
@@ -529,6 +530,54 @@ pub(crate) async fn evidence_lists_only_grow(store: Arc<dyn Store>) {
     assert_eq!(list(&[blobs[1]]).await, lost(&[blobs[3], blobs[2]]));
     let row = store.tag(&here, &tag(&name)).await.unwrap().unwrap();
     assert_eq!((row.version, row.immutable), (2, false));
+}
+
+/// What cosign signs is the same bytes for all who sign one manifest in one place: whose signature a layer is stands in
+/// its annotations.
+pub(crate) async fn an_evidence_list_keeps_each_signature_over_one_payload(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let config = put_inline(&*store, &here, b"config").await;
+    let payload = put_inline(&*store, &here, b"payload").await;
+    let name = format!("sha256-{}.sig", "a".repeat(64));
+    let list = |signers: &[&str]| {
+        let layer = |signer: &&str| {
+            json!({
+                "mediaType": media::COSIGN_SIMPLE_SIGNING,
+                "digest": payload.to_string(),
+                "size": 7,
+                "annotations": {"dev.cosignproject.cosign/signature": *signer},
+            })
+        };
+        let document = json!({
+            "schemaVersion": 2,
+            "mediaType": media::OCI_MANIFEST,
+            "config": {
+                "mediaType": media::OCI_IMAGE_CONFIG,
+                "digest": config.to_string(),
+                "size": 6,
+            },
+            "layers": signers.iter().map(layer).collect::<Vec<_>>(),
+        });
+        let bytes = serde_json::to_vec(&document).unwrap();
+        let manifest = VerifiedManifest::check(bytes, None, None, Algorithm::Sha256).unwrap();
+        let put = PutManifest {
+            admission: None,
+            ..put(&here, &manifest, TagClass::EvidenceList, &[&name])
+        };
+        let store = store.clone();
+        async move { store.put_manifest(put).await.unwrap() }
+    };
+    let lost = |count: usize| {
+        Err(Refusal::EvidenceLost {
+            tag: tag(&name),
+            lost: vec![payload; count],
+        })
+    };
+    assert_eq!(list(&["alice"]).await, Ok(PutOutcome::Created));
+    // Bob saw no list, as alice did.
+    assert_eq!(list(&["bob"]).await, lost(1));
+    assert_eq!(list(&["bob", "alice"]).await, Ok(PutOutcome::Created));
+    assert_eq!(list(&["carol"]).await, lost(2));
 }
 
 pub(crate) async fn evidence_lists_are_seen_beside_their_subject_only(store: Arc<dyn Store>) {

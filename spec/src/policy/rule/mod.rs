@@ -25,6 +25,7 @@ pub(super) use reproduction::confirms as report_confirms;
 pub(super) use suites::confirms as test_passed;
 
 use super::Edition;
+use super::evidence::printable;
 use super::hearing::Hearing;
 use super::identity::Identity;
 use super::reader::{Fields, Node, PolicyError, Source, suggest};
@@ -84,8 +85,8 @@ impl RuleResult {
         RuleResult {
             rule: rule.to_owned(),
             satisfied: remedy.is_none(),
-            reasons,
-            remedy,
+            reasons: reasons.iter().map(|reason| printable(reason)).collect(),
+            remedy: remedy.map(|remedy| printable(&remedy)),
             evidence,
             exception: None,
         }

@@ -190,6 +190,16 @@ fn a_forged_lock_is_refused() {
 }
 
 #[test]
+fn files_with_more_bytes_than_there_can_be_are_refused() {
+    let mut document = document();
+    for file in &mut document.files {
+        file.size = u64::MAX;
+    }
+    let refused = Lock::seal(document).unwrap_err();
+    assert!(refused.to_string().contains("more bytes"), "{refused}");
+}
+
+#[test]
 fn what_was_read_first_is_that_of_the_recipe() {
     let recipe = RECIPE
         .replace("{seed}", "{in}")
