@@ -183,7 +183,7 @@ pub(crate) fn stated_version(version: &str) -> Option<String> {
 ///
 /// # Errors
 /// [`Outcome::Usage`](crate::Outcome::Usage) if the requirements name addresses or lack hashes, or could mean something
-/// else to pip, or if there is anything but wheels in their directory;
+/// else to pip, or if a file named `*.whl` in the directory of wheels is none;
 /// [`Outcome::Halted`](crate::Outcome::Halted) if a wheel is not what its hash says.
 pub fn materialise(
     requirements: &Path,
@@ -219,12 +219,8 @@ pub fn materialise(
     let run = |mut command: Command, what: &str| -> Result<Output> {
         command.output().map_err(|source| Error::io(what, source))
     };
-    let absolute = |path: &Path| {
-        std::path::absolute(path)
-            .map_err(|source| Error::io(format!("resolving \"{}\"", path.display()), source))
-    };
     let directory = absolute(directory)?;
-    // All that pip is given lies here, and was made here; links to the wheels save copies of them.
+    // All that pip is given lies here, and was made here.
     let given = |source| Error::io("preparing what pip is given", source);
     let (requirements, shelf) = (
         home.path().join("requirements.txt"),
@@ -232,10 +228,7 @@ pub fn materialise(
     );
     fs::write(&requirements, list).map_err(given)?;
     fs::create_dir(&shelf).map_err(given)?;
-    for wheel in &held {
-        let name = wheel.file_name().unwrap_or_default();
-        symlink(absolute(wheel)?, shelf.join(name)).map_err(given)?;
-    }
+    shelve(&held, &shelf)?;
 
     let mut command = python(&interpreter.executable);
     command
@@ -290,6 +283,21 @@ pub fn materialise(
         files,
         in_use: None,
     })
+}
+
+/// Puts links to the wheels, which save copies of them, where pip looks for wheels; it is shown no other place.
+fn shelve(wheels: &[PathBuf], shelf: &Path) -> Result<()> {
+    for wheel in wheels {
+        let name = wheel.file_name().unwrap_or_default();
+        symlink(absolute(wheel)?, shelf.join(name))
+            .map_err(|source| Error::io("preparing what pip is given", source))?;
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|source| Error::io(format!("resolving \"{}\"", path.display()), source))
 }
 
 /// What pip says of a wheel with another hash, in one sentence.

@@ -84,18 +84,22 @@ fn check(text: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The wheels of a directory, sorted. Anything else in it is refused: a source distribution would be built, and a page
-/// would be followed.
+/// The wheels of a directory, sorted. What has another ending is passed over: people keep notes, attributes of Git and
+/// source distributions beside wheels, and pip is not given their directory. What ends as a wheel does and is none is
+/// refused.
 pub(super) fn wheels_in(directory: &Path) -> Result<Vec<PathBuf>> {
     let what = |source| Error::io(format!("reading \"{}\"", directory.display()), source);
     let mut wheels = Vec::new();
     for entry in fs::read_dir(directory).map_err(what)? {
         let entry = entry.map_err(what)?;
-        let is_file = entry.file_type().map_err(what)?.is_file();
         let name = entry.file_name();
+        if !name.as_encoded_bytes().ends_with(b".whl") {
+            continue;
+        }
+        let is_file = entry.file_type().map_err(what)?.is_file();
         if !is_file || !name.to_str().is_some_and(is_wheel) {
             return Err(Error::usage(format!(
-                "\"{}\" is no wheel: beside wheels there is nothing in their directory",
+                "\"{}\" is no wheel: it is no plain file with the name of one",
                 entry.path().display()
             ))
             .hint("take it away, or make the directory anew: sealstone env lock"));
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_wheels_holds_nothing_else() {
+    fn wheels_are_taken_and_what_only_ends_like_them_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let put = |name: &str| fs::write(root.path().join(name), "").unwrap();
         put("b_b.c-1.0+cpu-1x-cp311-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl");
@@ -211,13 +215,23 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found[0].ends_with("a-1!2-py3-none-any.whl"));
         for name in [
+            ".gitattributes",
+            ".gitkeep",
             "tiny-1.0.tar.gz",
             "tiny-1.0.zip",
             "index.html",
+            "tiny-1.0-py3-none-any.whl.tar.gz",
+        ] {
+            put(name);
+        }
+        fs::create_dir(root.path().join("more")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.path().join("link")).unwrap();
+        assert_eq!(wheels_in(root.path()).unwrap(), found);
+        for name in [
+            ".whl",
             "tiny.whl",
             "tiny-1.0-py3-none.whl",
             "tiny-1.0-x-py3-none-any.whl",
-            "tiny-1.0-py3-none-any.whl.tar.gz",
             "tiny-1.0-py3--any.whl",
             "ti ny-1.0-py3-none-any.whl",
         ] {

@@ -86,7 +86,7 @@ fn locked_wheels_make_the_same_environment_anywhere_and_others_none() {
 
 /// A wheel may name an address, and its directory a page that leads to one; pip hears of neither.
 #[test]
-fn what_lies_beside_wheels_is_refused_before_pip_sees_it() {
+fn what_lies_beside_wheels_is_never_seen_by_pip() {
     let Ok(interpreter) = find_interpreter(None) else {
         return crate::skips::not_installed("python3");
     };
@@ -95,17 +95,39 @@ fn what_lies_beside_wheels_is_refused_before_pip_sees_it() {
     let hash = wheel(&interpreter, &at("wheels"), "");
     let good = format!("tiny==1.0 --hash=sha256:{hash}\n");
     let make = |name: &str| materialise(&at("lock"), &at("wheels"), &interpreter, &at(name));
-    fs::write(at("lock"), &good).unwrap();
-    for other in ["page.html", "tiny-1.0.tar.gz"] {
+    for other in [".gitattributes", ".gitkeep", "page.html", "tiny-1.0.tar.gz"] {
         fs::write(at("wheels").join(other), "").unwrap();
-        let error = make("first").unwrap_err();
-        assert_eq!(error.outcome(), Outcome::Usage, "{other}: {error:?}");
-        assert!(!at("first").exists());
-        fs::remove_file(at("wheels").join(other)).unwrap();
     }
+    fs::create_dir(at("wheels/more")).unwrap();
+    let shelf = at("shelf");
+    fs::create_dir(&shelf).unwrap();
+    shelve(&lock::wheels_in(&at("wheels")).unwrap(), &shelf).unwrap();
+    let shown: Vec<PathBuf> = fs::read_dir(&shelf)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let tiny = "tiny-1.0-py3-none-any.whl";
+    assert_eq!(shown, [shelf.join(tiny)]);
+    assert_eq!(
+        fs::read_link(&shown[0]).unwrap(),
+        at("wheels").join(tiny),
+        "a link"
+    );
+
     fs::write(at("lock"), format!("# c\u{c}--no-binary=:all:\n{good}")).unwrap();
     assert_eq!(make("first").unwrap_err().outcome(), Outcome::Usage);
+    fs::write(at("lock"), &good).unwrap();
+    let none = at("wheels/tiny.whl");
+    fs::write(&none, "").unwrap();
+    assert_eq!(make("first").unwrap_err().outcome(), Outcome::Usage);
+    fs::remove_file(&none).unwrap();
     assert!(!at("first").exists());
+    match make("first") {
+        Err(error) if error.outcome() == Outcome::NotFound => {
+            crate::skips::not_installed(&format!("python3-venv ({error})"));
+        }
+        result => assert!(result.unwrap().files >= 4),
+    }
 }
 
 /// An interpreter that is none: it answers with a version if it sees nothing of the caller's variables.
