@@ -408,6 +408,17 @@ fn a_bill_of_materials_names_what_was_taken_away() {
         .expect(3)
         .says("file \\\"payload.bin\\\" is there and not listed");
     fs::remove_file(desk.path("model/payload.bin")).unwrap();
+    // What they leave out need not be fit to be packed: it is told, beside every other difference.
+    fs::write(desk.path("model/.sealstoneignore"), ".venv\n").unwrap();
+    fs::create_dir_all(desk.path("model/.venv/bin")).unwrap();
+    let link = desk.path("model/.venv/bin/python");
+    std::os::unix::fs::symlink("/usr/bin/python3", link).unwrap();
+    fs::write(desk.path("model/extra.bin"), b"x").unwrap();
+    let told = check(&["model"]).expect(3);
+    told.says("\\\".venv/bin/python\\\" is there and not listed: a symbolic link");
+    told.says("file \\\"extra.bin\\\" is there and not listed");
+    fs::remove_file(desk.path("model/extra.bin")).unwrap();
+    fs::remove_dir_all(desk.path("model/.venv")).unwrap();
     fs::remove_file(desk.path("model/.sealstoneignore")).unwrap();
     fs::write(desk.path("model/config.json"), b"{ }").unwrap();
     check(&["model"]).expect(3).says("config.json");

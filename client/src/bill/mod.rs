@@ -15,6 +15,6 @@ mod installed;
 mod locked;
 
 pub use bundle::{locked_packages, model_of, packages_in};
-pub use directory::{all_files_below, files_below};
+pub use directory::{Below, all_files_below, files_below};
 pub use installed::{Installation, installed_in};
 pub use locked::{environment_of, fill_card, package_list, packages_of, sealed_below};

@@ -4,7 +4,7 @@ use super::Context;
 use super::attest::read;
 use super::connect::ConnectArgs;
 use sealstone::bill::{
-    all_files_below, environment_of, files_below, fill_card, installed_in, locked_packages,
+    Below, all_files_below, environment_of, files_below, fill_card, installed_in, locked_packages,
     model_of, package_list, packages_in, packages_of, sealed_below,
 };
 use sealstone::keys::read_public;
@@ -137,6 +137,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 struct Found {
     bundle: Option<(Arc<dyn Store>, VerifiedManifest, Location)>,
     files: Vec<File>,
+    /// What a directory holds that is neither file nor directory.
+    others: Vec<(String, &'static str)>,
     packages: Option<Vec<Package>>,
     damaged: Vec<(Package, String, &'static str)>,
     environment: Option<BTreeMap<String, String>>,
@@ -144,22 +146,24 @@ struct Found {
 }
 
 /// The files of a directory.
-type Files = fn(&Path) -> Result<Vec<File>>;
+type Files = fn(&Path) -> Result<Below>;
 
 async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found> {
     let directory = PathBuf::from(&args.place);
     let mut found = Found {
         bundle: None,
         files: Vec::new(),
+        others: Vec::new(),
         packages: None,
         damaged: Vec::new(),
         environment: None,
         lock: None,
     };
     if directory.is_dir() {
-        found.files = tokio::task::spawn_blocking(move || files(&directory))
+        let below = tokio::task::spawn_blocking(move || files(&directory))
             .await
             .map_err(|error| Error::other("reading the directory ended early").source(error))??;
+        (found.files, found.others) = (below.files, below.others);
         let project = PathBuf::from(&args.place);
         let (recipe, lock) = sealed_below(&project);
         found.lock = lock;
@@ -414,6 +418,7 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
                 .map(|it| (it.path.clone(), it.digest))
                 .collect(),
         ),
+        others: found.others.into_iter().collect(),
         packages: found.packages.filter(|_| !args.files_only),
         environment,
         damaged: found.damaged,

@@ -175,7 +175,7 @@ pub fn pack(
 }
 
 fn refuse_nothing(directory: &Path, tree: &Tree) -> Result<()> {
-    match tree.files.is_empty() {
+    match tree.files.is_empty() && tree.others.is_empty() {
         true => Err(Error::usage(format!(
             "\"{}\" holds no files to pack",
             directory.display()
@@ -192,12 +192,15 @@ pub(crate) fn hash_packed(directory: &Path) -> Result<Vec<PackedFile>> {
     hash_files(directory, &walk::walk(directory, false, &[])?)
 }
 
-/// The same, and also what the directory's own patterns leave out: whoever fills it wrote them.
+/// The same, and also what the directory's own patterns leave out: whoever fills it wrote them. Beside the files, what
+/// is neither file nor directory, by path, and what it is instead.
 ///
 /// # Errors
-/// As [`pack`] for the directory.
-pub(crate) fn hash_all(directory: &Path) -> Result<Vec<PackedFile>> {
-    hash_files(directory, &walk::walk_all(directory)?)
+/// As [`pack`] for the directory, but for what is neither file nor directory.
+pub(crate) fn hash_all(directory: &Path) -> Result<(Vec<PackedFile>, Vec<(String, &'static str)>)> {
+    let tree = walk::walk_all(directory)?;
+    let files = hash_files(directory, &tree)?;
+    Ok((files, tree.others))
 }
 
 fn hash_files(directory: &Path, tree: &Tree) -> Result<Vec<PackedFile>> {

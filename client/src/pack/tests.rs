@@ -276,10 +276,32 @@ fn files_are_hashed_where_they_lie_as_they_are_packed() {
     assert_eq!(packed.files.len() + 1, whole.files.len());
     assert_eq!(hash_packed(root).unwrap(), packed.files);
     // Whoever filled the directory cannot leave anything out.
-    assert_eq!(hash_all(root).unwrap(), whole.files);
+    assert_eq!(hash_all(root).unwrap(), (whole.files.clone(), Vec::new()));
+    // Nor does what nobody could pack, in a part that is left out, end it; it is told.
+    write(root, ".sealstoneignore", b"payload.bin\n.venv\n", 0o644);
+    fs::create_dir_all(root.join(".venv/bin")).unwrap();
+    symlink("/usr/bin/python3", root.join(".venv/bin/python")).unwrap();
+    symlink("..", root.join(".venv/up")).unwrap();
+    let socket = root.join(".venv/socket");
+    let _listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    assert_eq!(hash_packed(root).unwrap(), packed.files);
+    let (files, mut others) = hash_all(root).unwrap();
+    assert_eq!(files, whole.files);
+    others.sort_unstable();
+    assert_eq!(
+        others,
+        [
+            (".venv/bin/python".to_owned(), "a symbolic link"),
+            (".venv/socket".to_owned(), "neither a file nor a directory"),
+            (".venv/up".to_owned(), "a symbolic link"),
+        ]
+    );
     fs::remove_dir_all(root).unwrap();
     fs::create_dir(root).unwrap();
     assert!(hash_all(root).is_err());
+    symlink("elsewhere", root.join("model.bin")).unwrap();
+    let told = vec![("model.bin".to_owned(), "a symbolic link")];
+    assert_eq!(hash_all(root).unwrap(), (Vec::new(), told));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The files of a directory that go into a bundle, found the same on every machine.
 //!
 //! Names are composed (NFC), because macOS hands out the decomposed form of what Linux stores.
-//! Invariant: everything that is found is a plain file inside the root; what is neither file nor
-//! directory is refused by name, and never left out in silence.
+//! Invariant: every file that is found is a plain one inside the root; what is neither file nor
+//! directory is refused by name, or told where nothing is packed, and never left out in silence.
 
 use super::glob::Glob;
 use crate::error::{Error, Result};
@@ -59,6 +59,8 @@ pub(super) struct Tree {
     pub(super) files: Vec<Found>,
     /// Paths that patterns left out; a directory stands for all that lies in it.
     pub(super) ignored: Vec<String>,
+    /// What is neither file nor directory, and what it is instead; found by [`walk_all`] alone.
+    pub(super) others: Vec<(String, &'static str)>,
 }
 
 struct Rule {
@@ -66,10 +68,19 @@ struct Rule {
     keeps: bool,
 }
 
+/// What becomes of symbolic links, and of what else is neither file nor directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Refused,
+    /// Links are what they lead to; other things are refused.
+    Followed,
+    Told,
+}
+
 struct Walk<'a> {
     root: &'a Path,
     canonical_root: PathBuf,
-    follow: bool,
+    links: Links,
     rules: Vec<Rule>,
     tree: Tree,
     /// Directories above the current one, by their real paths: a link to one of them is a cycle.
@@ -79,21 +90,26 @@ struct Walk<'a> {
 /// Finds the files below `root`, without what its own patterns and `ignore` leave out. With `follow`, symbolic
 /// links are taken as what they lead to, inside the root only.
 pub(super) fn walk(root: &Path, follow: bool, ignore: &[String]) -> Result<Tree> {
-    walk_by(root, follow, || {
+    let links = match follow {
+        true => Links::Followed,
+        false => Links::Refused,
+    };
+    walk_by(root, links, || {
         let mut patterns = own_patterns(root)?;
         patterns.extend_from_slice(ignore);
         Ok(patterns)
     })
 }
 
-/// Finds all files below `root` but those that are never packed, whatever its own patterns leave out.
+/// Finds all files below `root` but those that are never packed, whatever its own patterns leave out. A part that they
+/// leave out need not be fit to be packed: links and the like in it are told.
 pub(super) fn walk_all(root: &Path) -> Result<Tree> {
-    walk_by(root, false, || Ok(Vec::new()))
+    walk_by(root, Links::Told, || Ok(Vec::new()))
 }
 
 fn walk_by(
     root: &Path,
-    follow: bool,
+    links: Links,
     patterns: impl FnOnce() -> Result<Vec<String>>,
 ) -> Result<Tree> {
     let canonical_root = fs::canonicalize(root)
@@ -108,7 +124,7 @@ fn walk_by(
         root,
         above: vec![canonical_root.clone()],
         canonical_root,
-        follow,
+        links,
         rules: rules(&patterns()?)?,
         tree: Tree::default(),
     };
@@ -189,6 +205,10 @@ impl Walk<'_> {
             self.tree.ignored.push(path);
             return Ok(());
         }
+        if metadata.is_symlink() && self.links == Links::Told {
+            self.tree.others.push((path, "a symbolic link"));
+            return Ok(());
+        }
         if metadata.is_symlink() {
             metadata = self.target(&source, &path)?;
         }
@@ -202,6 +222,11 @@ impl Walk<'_> {
             self.above.push(real);
             self.directory(&source, &path)?;
             self.above.pop();
+            return Ok(());
+        }
+        if !metadata.is_file() && self.links == Links::Told {
+            let what = "neither a file nor a directory";
+            self.tree.others.push((path, what));
             return Ok(());
         }
         if !metadata.is_file() {
@@ -228,7 +253,7 @@ impl Walk<'_> {
 
     /// What a link leads to, if it may be followed.
     fn target(&self, source: &Path, path: &str) -> Result<Metadata> {
-        if !self.follow {
+        if self.links != Links::Followed {
             return Err(Error::usage(format!("\"{path}\" is a symbolic link"))
                 .hint("pack what it leads to with --follow, or leave it out with --ignore"));
         }

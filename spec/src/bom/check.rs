@@ -19,6 +19,8 @@ pub struct Reality {
     pub manifest: Option<Digest>,
     /// Every file by path, if they are known.
     pub files: Option<BTreeMap<String, Digest>>,
+    /// What lies beside these files and is neither file nor directory, by path: what it is.
+    pub others: BTreeMap<String, &'static str>,
     /// Every package, if they are known.
     pub packages: Option<Vec<Package>>,
     /// Facts of the environment, if they are known.
@@ -58,6 +60,15 @@ pub enum Difference {
         path: String,
         /// Digest of what is there.
         found: Digest,
+    },
+    /// It is there and no file, which is all that a bill lists.
+    NoFile {
+        /// Path.
+        path: String,
+        /// What it is.
+        found: &'static str,
+        /// Whether the bill lists a file there.
+        listed: bool,
     },
     /// The bill has no hash of it that could be compared.
     UnhashedFile(String),
@@ -104,6 +115,7 @@ impl Difference {
             Difference::MissingFile(_) => "missing-file",
             Difference::UnlistedFile(_) => "unlisted-file",
             Difference::ChangedFile { .. } => "changed-file",
+            Difference::NoFile { .. } => "no-file",
             Difference::UnhashedFile(_) => "unhashed-file",
             Difference::MissingPackage(_) => "missing-package",
             Difference::UnlistedPackage(_) => "unlisted-package",
@@ -122,6 +134,7 @@ impl Difference {
             Difference::MissingFile(path)
             | Difference::UnlistedFile(path)
             | Difference::UnhashedFile(path)
+            | Difference::NoFile { path, .. }
             | Difference::ChangedFile { path, .. } => path.clone(),
             Difference::MissingPackage(package)
             | Difference::UnlistedPackage(package)
@@ -148,6 +161,16 @@ impl fmt::Display for Difference {
             Difference::ChangedFile { path, found } => {
                 write!(f, "file \"{path}\" is {found}, which is not what is listed")
             }
+            Difference::NoFile {
+                path,
+                found,
+                listed: true,
+            } => write!(f, "file \"{path}\" is listed, and there as {found}"),
+            Difference::NoFile {
+                path,
+                found,
+                listed: false,
+            } => write!(f, "\"{path}\" is there and not listed: {found}"),
             Difference::UnhashedFile(path) => {
                 write!(
                     f,
@@ -236,7 +259,7 @@ pub fn check(bom: &Bom, reality: &Reality) -> Result<Comparison, BomError> {
     let uncomparable = components.iter().filter(|it| it.is_uncomparable());
     comparison.uncomparable = uncomparable.map(|it| it.shown()).collect();
     if let Some(files) = &reality.files {
-        compare_files(&components, files, &mut comparison)?;
+        compare_files(&components, files, &reality.others, &mut comparison)?;
     }
     if let Some(packages) = &reality.packages {
         compare_packages(&bom.packages(), packages, &mut comparison)?;
@@ -268,6 +291,7 @@ fn is_same(one: &Hash, other: &Hash) -> bool {
 fn compare_files(
     components: &[&Component],
     files: &BTreeMap<String, Digest>,
+    others: &BTreeMap<String, &'static str>,
     comparison: &mut Comparison,
 ) -> Result<(), BomError> {
     let listed = components.iter().filter(|it| it.kind == "file");
@@ -277,10 +301,19 @@ fn compare_files(
         .keys()
         .copied()
         .chain(files.keys().map(String::as_str))
+        .chain(others.keys().map(String::as_str))
         .collect();
     comparison.files = Some(paths.len());
     for path in paths {
         let name = path.to_owned();
+        if let Some(&found) = others.get(path) {
+            comparison.differences.push(Difference::NoFile {
+                path: name,
+                found,
+                listed: listed.contains_key(path),
+            });
+            continue;
+        }
         let difference = match (listed.get(path), files.get(path)) {
             (Some(_), None) => Difference::MissingFile(name),
             (None, _) => Difference::UnlistedFile(name),

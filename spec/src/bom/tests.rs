@@ -90,6 +90,7 @@ fn reality(contents: &Contents) -> Reality {
                 .map(|it| (it.path.clone(), it.digest))
                 .collect(),
         ),
+        others: BTreeMap::new(),
         packages: Some(contents.packages.clone()),
         environment: Some(contents.environment.clone()),
         damaged: Vec::new(),
@@ -218,6 +219,26 @@ fn each_file_and_package_that_is_taken_away_added_or_changed_is_named() {
         check(&bom, &Reality::default()),
         Err(BomError::NothingToCompare)
     );
+}
+
+/// Wherever a link leads, no bill lists one; in the place of a listed file it is told once.
+#[test]
+fn what_is_no_file_is_a_difference() {
+    let contents = contents();
+    let bom = Bom::parse(&write(&contents).unwrap()).unwrap();
+    let listed = contents.files[0].path.clone();
+    let mut other = reality(&contents);
+    other.others.insert(".venv/python".into(), "a link");
+    let compared = check(&bom, &other).unwrap();
+    assert_eq!(compared.differences.len(), 1);
+    assert_eq!(compared.differences[0].kind(), "no-file");
+    assert_eq!(compared.differences[0].name(), ".venv/python");
+    let due = "\".venv/python\" is there and not listed: a link";
+    assert_eq!(differences(&bom, &other), [due]);
+    other.files.as_mut().unwrap().remove(&listed);
+    other.others = BTreeMap::from([(listed.clone(), "a link")]);
+    let due = format!("file \"{listed}\" is listed, and there as a link");
+    assert_eq!(differences(&bom, &other), [due]);
 }
 
 /// Each entry twice, once as it is and once as it is not: whichever counted, the bill would be believed for the other.
