@@ -9,7 +9,7 @@ use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
 use sealstone_spec::policy::{
-    MOST_EVIDENCE_BYTES, Policy, PolicyEnvelope, Roots, SignedPolicy, Time,
+    MOST_EVIDENCE_BYTES, Policy, PolicyEnvelope, Roots, Scope, SignedPolicy, Time,
 };
 use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, POLICY, TAG_PROOF};
 use std::collections::BTreeSet;
@@ -79,8 +79,33 @@ pub struct ToldRepository {
     pub is_proved: bool,
 }
 
+impl ToldRepository {
+    /// Why its rules must not hold before somebody else has named it; `None` if they may. Whoever made an archive chose
+    /// what is in it: also of proofs that hold, those of the repository of which least is asked.
+    pub fn doubt(&self, policy: &Policy) -> Option<&'static str> {
+        match self.is_proved {
+            false => Some("nobody vouches for that"),
+            true if asks_the_same_everywhere(policy) => None,
+            true => Some(
+                "whoever made it chose which proofs came along, and the policy does not ask the same of every repository",
+            ),
+        }
+    }
+}
+
+/// Whether it makes no difference to what is asked which of the repositories in its scopes one names.
+fn asks_the_same_everywhere(policy: &Policy) -> bool {
+    let Some((first, others)) = policy.scopes().split_first() else {
+        return false;
+    };
+    let asks =
+        |scope: &Scope| scope.rules() == first.rules() && scope.exceptions() == first.exceptions();
+    // An exception that the document makes holds in some repositories.
+    !first.rules().is_empty() && policy.exceptions().is_empty() && others.iter().all(asks)
+}
+
 /// The repository in which the records of `manifest` show that a tag was set to it; `None` if they show none, or several.
-/// Where `policy` trusts logs, only what one of them says is heard.
+/// Where `policy` trusts logs, only what one of them says is heard. Whether its rules may hold, [`ToldRepository::doubt`] says.
 ///
 /// # Errors
 /// If the place cannot be asked.

@@ -1,10 +1,11 @@
-//! Records that anybody may have attached: how much of them is read.
+//! Records that anybody may have attached: how much of them is read, and what a repository that they name is worth.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::layout::LayoutStore;
 use sealstone_spec::digest::Algorithm;
 use sealstone_spec::key::{SecretKey, Signer as _};
+use sealstone_spec::log::{Checkpoint, EventEntry, Hash, KeyKind, VerifierKey};
 use sealstone_spec::manifest::Descriptor;
 use serde_json::{Value, json};
 
@@ -107,4 +108,65 @@ async fn documents_are_read_once_and_within_a_sum() {
     let error = error.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Refused);
     assert!(error.to_string().contains("more records"), "{error}");
+}
+
+/// A policy with one rule for `models/**`, and more in it.
+fn policy(more: &str) -> Policy {
+    let line = |seed: u8| key(seed).public_key().to_openssh();
+    let text = format!(
+        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2099-01-01T00:00:00Z\"\n\
+         [roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+         [[identity]]\nname = \"alice\"\nroles = [\"release\"]\nkeys = [\"{}\"]\n\
+         [[scope]]\nrepositories = [\"models/**\"]\n[[scope.require]]\nrule = \"signatures\"\n{more}",
+        line(20),
+        line(1)
+    );
+    Policy::parse(&text).unwrap()
+}
+
+#[tokio::test]
+async fn an_archive_does_not_choose_its_rules() {
+    let world = World::new();
+    let own = key(5);
+    let log = VerifierKey::new("log.example", KeyKind::Log, own.public_key().clone()).unwrap();
+    let digest = *world.manifest.digest();
+    let mut event = EventEntry::new(Operation::Tag, digest, "user:x", 1);
+    event.repository = Some("models/x".parse().unwrap());
+    event.tag = Some("1.0.0".parse().unwrap());
+    let entry = Entry::Event(event).to_bytes().unwrap();
+    let checkpoint = Checkpoint::new("log.example", 1, Hash::of_entry(&entry));
+    let proof = LogProof {
+        extra: Some(entry),
+        index: 0,
+        hashes: Vec::new(),
+        checkpoint: checkpoint.sign(&log, &own).unwrap(),
+    };
+    let proof = proof.to_string().into_bytes();
+    world
+        .layout
+        .write_blob(&Digest::sha256(&proof), &proof)
+        .unwrap();
+    world.attach("proof", &[layer(TAG_PROOF, &proof, proof.len() as u64)]);
+
+    let trusted = format!("[[log]]\nvkey = \"{log}\"\n");
+    let other =
+        |rules: &str| format!("{trusted}[[scope]]\nrepositories = [\"drafts/**\"]\n{rules}");
+    let rule = "[[scope.require]]\nrule = \"signatures\"\n";
+    let logged = "[[scope.require]]\nrule = \"log\"\n";
+    for (more, is_proved, is_usable) in [
+        // Anybody writes an entry.
+        (String::new(), false, false),
+        (trusted.clone(), true, true),
+        (other(rule), true, true),
+        (other(""), true, false),
+        (other(logged), true, false),
+        (other(&format!("{rule}{logged}")), true, false),
+    ] {
+        let policy = policy(&more);
+        let told = told_repository(&world.layout, &world.manifest, &policy).await;
+        let told = told.unwrap().unwrap();
+        assert_eq!(told.name.as_str(), "models/x");
+        assert_eq!(told.is_proved, is_proved, "{more}");
+        assert_eq!(told.doubt(&policy).is_none(), is_usable, "{more}");
+    }
 }
