@@ -107,13 +107,35 @@ async fn a_release_under_a_signed_policy_is_carried_with_everything_that_was_sai
     assert_eq!(verified.json["digest"], digest);
     assert_eq!(rules(&verified), RULES);
     assert_eq!(verified.json["repositoryFromArchive"], false);
-    // Where it comes from is in the file as well, proved by the log that the policy trusts.
+    assert_eq!(verified.json["repositoryProved"], Value::Null);
+    // Where it comes from is in the file as well, proved by the log that the policy trusts, which has one set of rules.
     let by_itself = ["verify", "release.tar", "--root", "roots.pem"];
     let verified = desk.run(None, &by_itself).expect(0);
     assert_eq!(rules(&verified), RULES);
     assert_eq!(verified.json["repositoryFromArchive"], true);
+    assert_eq!(verified.json["repositoryProved"], true);
     assert_eq!(verified.json["evaluation"]["repository"], "models/m");
     verified.says("as a log that the policy trusts says");
+    // Whoever made the file chose what is in it, and must not choose the rules by that.
+    let weaker =
+        "[[scope]]\nrepositories = [\"drafts/**\"]\n[[scope.require]]\nrule = \"signatures\"\n";
+    desk.signed(
+        "scopes.json",
+        &desk.policy(2, LATER, &format!("{more}{weaker}")),
+    );
+    desk.signed("unlogged.json", &desk.policy(2, LATER, ""));
+    for (policy, is_proved) in [("scopes.json", true), ("unlogged.json", false)] {
+        let by_policy = ["verify", "release.tar", "--policy", policy];
+        let refused = desk.run(None, &by_policy).expect(2);
+        refused.says("--repository models/m");
+        let everything = &refused.everything;
+        let stated = format!("\"repositoryProved\":{is_proved}");
+        assert!(everything.contains(&stated), "{everything}");
+    }
+    let by_scopes = ["verify", "release.tar", "--policy", "scopes.json"];
+    let named = [&by_scopes[..], &["--repository", "models/m"]].concat();
+    let verified = desk.run(None, &named).expect(0);
+    assert_eq!(rules(&verified), RULES);
     for roots in ["other.pem", "both.pem"] {
         verify("release.tar", roots)
             .expect(3)

@@ -45,8 +45,8 @@ pub(crate) struct TrustArgs {
     #[arg(long, value_name = "N", requires = "root", value_parser = clap::value_parser!(u32).range(1..))]
     root_threshold: Option<u32>,
 
-    /// Repository whose rules hold, for layouts and archives, which have no repository of their own; `verify` takes the
-    /// one from which an archive says that it was exported, if it says so
+    /// Repository whose rules hold, for layouts and archives, which have no repository of their own; `verify` can do
+    /// without for an archive, where a log of the policy proves it and the policy asks the same of every repository
     #[arg(long, value_name = "NAME")]
     repository: Option<RepoName>,
 }

@@ -14,7 +14,7 @@ use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
-use sealstone_spec::policy::Evaluation;
+use sealstone_spec::policy::{Evaluation, Policy};
 use sealstone_spec::recipe::LockedInput;
 use sealstone_spec::role::BundleRole;
 use sealstone_spec::words::three_words;
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             "give --policy FILE, --key FILE.pub for each signer, or --root FILE.pem for the policy that came along",
         ));
     }
-    // An archive may name its repository itself, once it is open.
+    // An archive may prove its repository itself, once it is open.
     let stated = match args.trust.repository(&args.location) {
         Err(error) if !matches!(args.location, Location::Archive { .. }) => return Err(error),
         stated => stated,
@@ -97,14 +97,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         )
         .await?;
     let judge = judge.ok_or_else(|| Error::usage("nobody to trust was named"))?;
-    let (repository, scope) = match stated {
+    let (repository, told) = match stated {
         Ok(repository) => (repository, None),
         Err(unnamed) => {
             let told = told_repository(store.as_ref(), &manifest, judge.policy()).await?;
-            let told = told.ok_or(unnamed)?;
-            let scope = scope_text(&told);
-            context.output.note(format!("note: {scope}"));
-            (told.name, Some(scope))
+            let told = without_doubt(told, judge.policy(), unnamed)?;
+            context.output.note(format!("note: {}", scope_text(&told)));
+            (told.name.clone(), Some(told))
         }
     };
     let evidence = evidence_for(store.as_ref(), &manifest, judge.policy(), seen.as_ref()).await?;
@@ -142,8 +141,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             .collect();
         text.push_str(&format!("  holds    {}\n", counts.join(", ")));
     }
-    if let Some(scope) = &scope {
-        text.push_str(&format!("  scope    {scope}\n"));
+    if let Some(told) = &told {
+        text.push_str(&format!("  scope    {}\n", scope_text(told)));
     }
     text.push_str(&rules_text(&judgement.evaluation));
     let word = evidence.registry_word(&manifest, &repository, args.location.tag());
@@ -165,21 +164,39 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         ));
     }
     let value = json!({"verified": true, "location": args.location.to_string(), "digest": digest,
-        "name": three_words(digest), "policy": judge.policy().digest(), "repositoryFromArchive": scope.is_some(),
+        "name": three_words(digest), "policy": judge.policy().digest(), "repositoryFromArchive": told.is_some(),
+        "repositoryProved": told.as_ref().map(|told| told.is_proved),
         "evaluation": judgement.evaluation, "evidence": judgement.admission.evidence(),
         "registry": word, "undecided": evidence.undecided, "blobsChecked": blobs, "filesChecked": files, "dataChecked": data, "roles": roles});
     context.output.result(&value, text);
     Ok(())
 }
 
-/// Whose rules hold, and who says so: whoever made the archive could name a repository of which less is asked.
-fn scope_text(told: &ToldRepository) -> String {
-    let by = match told.is_proved {
-        true => "as a log that the policy trusts says",
-        false => "as the archive itself says, and nobody vouches for",
+/// The repository that an archive names, if its rules may hold; else the refusal, with what it names.
+fn without_doubt(
+    told: Option<ToldRepository>,
+    policy: &Policy,
+    unnamed: Error,
+) -> Result<ToldRepository> {
+    let Some(told) = told else {
+        return Err(unnamed);
     };
+    let Some(doubt) = told.doubt(policy) else {
+        return Ok(told);
+    };
+    let name = told.name.as_str();
+    let refusal = unnamed.hint(format!(
+        "the archive names {name} itself, and {doubt}; if it is to come from there: --repository {name}"
+    ));
+    let detail = json!({"repository": name, "repositoryFromArchive": true,
+        "repositoryProved": told.is_proved});
+    Err(refusal.detail(detail))
+}
+
+/// Whose rules hold, and who says so.
+fn scope_text(told: &ToldRepository) -> String {
     format!(
-        "the rules of repository \"{}\" hold, {by}; --repository NAME states another",
+        "the rules of repository \"{}\" hold, as a log that the policy trusts says; --repository NAME states another",
         told.name
     )
 }

@@ -123,8 +123,14 @@ pub(super) async fn copy_as(
         for child in children {
             target.put_manifest(child, None).await?;
         }
-        // Others may have signed there, and not here.
-        add_to_list(target, list_tag, list, None).await?;
+        let name = list_tag.as_str();
+        if name.ends_with(".sig") || name.ends_with(".att") {
+            // Others may have signed there, and not here.
+            add_to_list(target, list_tag, list, None).await?;
+        } else {
+            // A bill of materials is one layer: of a list of several, cosign reads none.
+            target.put_manifest(list, Some(list_tag)).await?;
+        }
         manifests += graph.manifests.len();
     }
     let recorded = usize::from(record.is_some());

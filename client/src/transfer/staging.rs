@@ -178,11 +178,14 @@ const TREE: &str = "tree";
 const OLD: &str = "old";
 
 /// Puts `tree` in the destination's place, and what was there at `old`. Both change places at once where that can be:
-/// else a kill between two renames leaves no destination, and [`settle_replaced`] puts it back.
+/// else a kill between two renames leaves no destination, and [`settle_replaced`] puts it back. What was there never
+/// lies at `tree`: a pull that takes this directory over holds everything there for its own.
 fn replace(tree: &Path, destination: &Path, old: &Path) -> io::Result<()> {
-    if exchange(tree, destination).is_ok() {
-        return fs::rename(tree, old);
+    fs::rename(tree, old)?;
+    if exchange(old, destination).is_ok() {
+        return Ok(());
     }
+    fs::rename(old, tree)?;
     fs::rename(destination, old)?;
     fs::rename(tree, destination).or_else(|error| {
         fs::rename(old, destination)?;
@@ -190,9 +193,9 @@ fn replace(tree: &Path, destination: &Path, old: &Path) -> io::Result<()> {
     })
 }
 
-/// Ends what a killed process left half replaced, as far as nobody works there: without the new tree in its place, what
-/// was there is put back; with it, that is of no use any more. Where somebody made another destination meanwhile, it is a
-/// user's data and stays.
+/// Ends what a killed process left half replaced, as far as nobody works there. With a tree beside it, `old` is what was
+/// there: it is put back, or stays, as a user's data, where somebody made another destination meanwhile. Without one it is
+/// of no use: what was replaced, or, before both changed places, what had arrived, and the destination is as it was.
 fn settle_replaced(parent: &Path, prefix: &OsStr, destination: &Path) {
     for (directory, _lock) in left_behind(parent, prefix) {
         let (old, tree) = (directory.join(OLD), directory.join(TREE));

@@ -54,8 +54,8 @@ pub async fn sign_legacy(
     Ok(Some(tag))
 }
 
-/// Sets `tag` to a list that holds what it lists now, and what `fresh` lists. The blobs of `fresh` are in the store; its
-/// config may be given instead.
+/// Sets `tag`, which ends in `.sig` or `.att`, to a list that holds what it lists now, and what `fresh` lists. The blobs of
+/// `fresh` are in the store; its config may be given instead.
 ///
 /// # Errors
 /// If the list there is none of cosign's and lacks something, or the store cannot be read or written.

@@ -139,7 +139,8 @@ impl Found {
         }
         let is_registry = store.as_layout().is_none() && store.as_archive().is_none();
         let mut bytes = 0_u64;
-        let mut known: BTreeSet<(String, Digest)> = BTreeSet::new();
+        // With the size that is stated: one that is false must not hide what another record has.
+        let mut known: BTreeSet<(String, Digest, u64)> = BTreeSet::new();
         for descriptor in listed {
             let reference = Reference::Digest(descriptor.digest);
             let record = match store.manifest(&reference).await {
@@ -160,8 +161,8 @@ impl Found {
                 let Some(title) = title.filter(|title| self.wants(title)) else {
                     continue;
                 };
-                let is_new = known.insert((title.clone(), layer.digest));
-                if !is_new || layer.size > MAX_PROOF_FILE_BYTES as u64 {
+                let fits = layer.size <= MAX_PROOF_FILE_BYTES as u64;
+                if !fits || !known.insert((title.clone(), layer.digest, layer.size)) {
                     continue;
                 }
                 bytes = bytes.saturating_add(layer.size);

@@ -3,11 +3,14 @@
 
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
-use sealstone_spec::log::{Entry, LogProof, Operation};
+use sealstone_spec::digest::Digest;
+use sealstone_spec::log::{Entry, LogProof, MAX_PROOF_FILE_BYTES, Operation};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
-use sealstone_spec::policy::{Policy, PolicyEnvelope, Roots, SignedPolicy, Time};
+use sealstone_spec::policy::{
+    MOST_EVIDENCE_BYTES, Policy, PolicyEnvelope, Roots, Scope, SignedPolicy, Time,
+};
 use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, POLICY, TAG_PROOF};
 use std::collections::BTreeSet;
 
@@ -17,7 +20,7 @@ use std::collections::BTreeSet;
 ///
 /// # Errors
 /// [`Outcome::Refused`] if there is none; the hints say what was found and why it does not count. And if there are
-/// more records than are read: the newest could be in one of the others.
+/// more records, or more in them, than is read: the newest could be in what is left out.
 pub async fn policy_by_roots(
     store: &dyn Store,
     manifest: &VerifiedManifest,
@@ -26,34 +29,29 @@ pub async fn policy_by_roots(
     let now = Time::from_seconds(jiff::Timestamp::now().as_second());
     let mut newest: Option<SignedPolicy> = None;
     let mut refused = Vec::new();
-    let listed = store
-        .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
-        .await?;
-    if listed.len() > MAX_RECORDS {
+    let take = |bytes: Vec<u8>| {
+        let checked = PolicyEnvelope::parse(&bytes)
+            .and_then(|envelope| SignedPolicy::verify(envelope, trusted))
+            .and_then(|signed| signed.check_time(now).map(|()| signed));
+        match checked {
+            Ok(signed) => {
+                let version = signed.policy().version();
+                if newest
+                    .as_ref()
+                    .is_none_or(|old| old.policy().version() < version)
+                {
+                    newest = Some(signed);
+                }
+            }
+            Err(error) => refused.push(format!("not used: {error}")),
+        }
+    };
+    if !each_document(store, manifest, POLICY, MAX_DOCUMENT_BYTES, take).await? {
         return Err(Error::refused(format!(
-            "more records are attached to {} than the {MAX_RECORDS} that are read, and the newest policy may be in another one",
+            "more records are attached to {} than are read, {MAX_RECORDS} with {MOST_EVIDENCE_BYTES} bytes, and the newest policy may be in another one",
             manifest.digest()
         ))
         .hint("somebody floods this manifest: judge by a file, --policy FILE"));
-    }
-    for descriptor in listed {
-        for bytes in documents(store, &Reference::Digest(descriptor.digest), POLICY).await? {
-            let checked = PolicyEnvelope::parse(&bytes)
-                .and_then(|envelope| SignedPolicy::verify(envelope, trusted))
-                .and_then(|signed| signed.check_time(now).map(|()| signed));
-            match checked {
-                Ok(signed) => {
-                    let version = signed.policy().version();
-                    if newest
-                        .as_ref()
-                        .is_none_or(|old| old.policy().version() < version)
-                    {
-                        newest = Some(signed);
-                    }
-                }
-                Err(error) => refused.push(format!("not used: {error}")),
-            }
-        }
     }
     match newest {
         Some(signed) => Ok(signed),
@@ -81,8 +79,33 @@ pub struct ToldRepository {
     pub is_proved: bool,
 }
 
+impl ToldRepository {
+    /// Why its rules must not hold before somebody else has named it; `None` if they may. Whoever made an archive chose
+    /// what is in it: also of proofs that hold, those of the repository of which least is asked.
+    pub fn doubt(&self, policy: &Policy) -> Option<&'static str> {
+        match self.is_proved {
+            false => Some("nobody vouches for that"),
+            true if asks_the_same_everywhere(policy) => None,
+            true => Some(
+                "whoever made it chose which proofs came along, and the policy does not ask the same of every repository",
+            ),
+        }
+    }
+}
+
+/// Whether it makes no difference to what is asked which of the repositories in its scopes one names.
+fn asks_the_same_everywhere(policy: &Policy) -> bool {
+    let Some((first, others)) = policy.scopes().split_first() else {
+        return false;
+    };
+    let asks =
+        |scope: &Scope| scope.rules() == first.rules() && scope.exceptions() == first.exceptions();
+    // An exception that the document makes holds in some repositories.
+    !first.rules().is_empty() && policy.exceptions().is_empty() && others.iter().all(asks)
+}
+
 /// The repository in which the records of `manifest` show that a tag was set to it; `None` if they show none, or several.
-/// Where `policy` trusts logs, only what one of them says is heard.
+/// Where `policy` trusts logs, only what one of them says is heard. Whether its rules may hold, [`ToldRepository::doubt`] says.
 ///
 /// # Errors
 /// If the place cannot be asked.
@@ -99,24 +122,19 @@ pub async fn told_repository(
             proved.next().map(|(entry, _)| entry)
         }
     };
-    let listed = store
-        .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
-        .await?;
-    if listed.len() > MAX_RECORDS {
-        return Ok(None);
-    }
     let mut names = BTreeSet::new();
-    for descriptor in listed {
-        let reference = Reference::Digest(descriptor.digest);
-        for bytes in documents(store, &reference, TAG_PROOF).await? {
-            let entry = LogProof::parse(&bytes).ok().and_then(entry_of);
-            if let Some(Entry::Event(event)) = entry
-                && matches!(event.op, Operation::Tag | Operation::Release)
-                && event.digest == *manifest.digest()
-            {
-                names.extend(event.repository);
-            }
+    let take = |bytes: Vec<u8>| {
+        let entry = LogProof::parse(&bytes).ok().and_then(entry_of);
+        if let Some(Entry::Event(event)) = entry
+            && matches!(event.op, Operation::Tag | Operation::Release)
+            && event.digest == *manifest.digest()
+        {
+            names.extend(event.repository);
         }
+    };
+    let longest = MAX_PROOF_FILE_BYTES as u64;
+    if !each_document(store, manifest, TAG_PROOF, longest, take).await? {
+        return Ok(None);
     }
     let name = names.pop_first().filter(|_| names.is_empty());
     Ok(name.map(|name| ToldRepository {
@@ -125,19 +143,51 @@ pub async fn told_repository(
     }))
 }
 
-/// The documents of this name in one record. What cannot be read is none.
-async fn documents(store: &dyn Store, reference: &Reference, name: &str) -> Result<Vec<Vec<u8>>> {
-    let Some(record) = readable(store.manifest(reference).await)? else {
-        return Ok(Vec::new());
-    };
-    let mut found = Vec::new();
-    for layer in record.layers() {
-        let title = layer.annotations.get(media::ANNOTATION_TITLE);
-        if title.map(String::as_str) == Some(name) {
-            found.extend(readable(store.blob_bytes(layer, MAX_DOCUMENT_BYTES).await)?);
+/// Hands each document of this name in the records of `manifest` to `take`, one at a time and each once; `false` if there
+/// is more than is read. Anybody may have attached them: what cannot be read, or is longer than `longest`, is none.
+async fn each_document(
+    store: &dyn Store,
+    manifest: &VerifiedManifest,
+    name: &str,
+    longest: u64,
+    mut take: impl FnMut(Vec<u8>),
+) -> Result<bool> {
+    let listed = store
+        .referrers(manifest.digest(), Some(ARTIFACT_TYPE))
+        .await?;
+    if listed.len() > MAX_RECORDS {
+        return Ok(false);
+    }
+    let mut bytes = 0_u64;
+    // With the size that is stated: one that is false must not hide what another record has.
+    let mut known: BTreeSet<(Digest, u64)> = BTreeSet::new();
+    for descriptor in listed {
+        let reference = Reference::Digest(descriptor.digest);
+        let Some(record) = readable(store.manifest(&reference).await)? else {
+            continue;
+        };
+        bytes = bytes.saturating_add(record.size());
+        if bytes > MOST_EVIDENCE_BYTES {
+            return Ok(false);
+        }
+        for layer in record.layers() {
+            let title = layer.annotations.get(media::ANNOTATION_TITLE);
+            if title.map(String::as_str) != Some(name)
+                || layer.size > longest
+                || !known.insert((layer.digest, layer.size))
+            {
+                continue;
+            }
+            bytes = bytes.saturating_add(layer.size);
+            if bytes > MOST_EVIDENCE_BYTES {
+                return Ok(false);
+            }
+            if let Some(content) = readable(store.blob_bytes(layer, longest).await)? {
+                take(content);
+            }
         }
     }
-    Ok(found)
+    Ok(true)
 }
 
 /// Missing or damaged is nothing to use; that a place cannot be asked is an error.
@@ -148,3 +198,6 @@ fn readable<T>(result: Result<T>) -> Result<Option<T>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,8 +218,9 @@ impl Registry {
                 let Some(referrer) = title.and_then(|title| names.get(title)) else {
                     continue;
                 };
-                let is_new = known.insert((*referrer, layer.digest));
-                if !is_new || layer.size > MAX_PROOF_FILE_BYTES as u64 {
+                // First: a size that is false must not hide what another record has. The digest alone is read by.
+                let fits = layer.size <= MAX_PROOF_FILE_BYTES as u64;
+                if !fits || !known.insert((*referrer, layer.digest)) {
                     continue;
                 }
                 bytes = bytes.saturating_add(layer.size);

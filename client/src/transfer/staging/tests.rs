@@ -194,6 +194,46 @@ fn what_was_replaced_goes_with_the_next_pull_if_a_kill_left_it() {
     assert_eq!(names(&destination), ["new"]);
 }
 
+/// Killed before both change places: only what had arrived is lost.
+#[test]
+fn a_kill_before_anything_is_replaced_leaves_what_is_there() {
+    let root = tempfile::tempdir().unwrap();
+    let destination = root.path().join("model");
+    fs::create_dir(&destination).unwrap();
+    fs::write(destination.join("old"), "old").unwrap();
+    let staging = begin(&destination, true).unwrap();
+    add(&staging, 0, "a", "new");
+    let directory = staging.directory().to_owned();
+    fs::rename(directory.join(TREE), directory.join(OLD)).unwrap();
+    drop(staging);
+    let staging = begin(&destination, true).unwrap();
+    assert!(!directory.exists());
+    assert!(!staging.incoming(0).exists());
+    assert_eq!(names(&destination), ["old"]);
+}
+
+/// The next pull would take over what it finds there, and follow the links in it.
+#[test]
+fn what_is_there_never_lies_under_the_name_of_what_arrives() {
+    let root = tempfile::tempdir().unwrap();
+    let [tree, destination, old] = [TREE, "model", OLD].map(|name| root.path().join(name));
+    for (directory, name) in [(&tree, "new"), (&destination, "theirs")] {
+        fs::create_dir(directory).unwrap();
+        fs::write(directory.join(name), name).unwrap();
+    }
+    // Stopped at its first rename that leads there.
+    fs::write(&old, "in the way").unwrap();
+    assert!(replace(&tree, &destination, &old).is_err());
+    assert_eq!(names(&tree), ["new"]);
+    assert_eq!(names(&destination), ["theirs"]);
+
+    fs::remove_file(&old).unwrap();
+    replace(&tree, &destination, &old).unwrap();
+    assert!(!tree.exists());
+    assert_eq!(names(&destination), ["new"]);
+    assert_eq!(names(&old), ["theirs"]);
+}
+
 #[test]
 fn a_destination_that_appears_meanwhile_is_not_replaced() {
     let root = tempfile::tempdir().unwrap();

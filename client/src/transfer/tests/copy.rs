@@ -146,3 +146,23 @@ async fn a_copy_keeps_the_signatures_that_are_there() {
     assert_eq!(signatures(to.store(), &list).await, 3);
     assert_eq!(signatures(source.store(), &list).await, 2);
 }
+
+#[tokio::test]
+async fn a_bill_of_materials_stays_the_one_layer_that_cosign_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let (source, manifest, _) = packed(root.path());
+    let list = tag(&format!("sha256-{}.sbom", manifest.digest().hex()));
+    let ours = sign_as_cosign(&source, &list, &["ours"]).await;
+    let fake = FakeRegistry::start(Quirks::default()).await;
+    let layout = LayoutStore::open_or_create(root.path().join("there")).unwrap();
+    let source = Place::Layout(source);
+    for to in [Place::Registry(fake.store("c/d")), Place::Layout(layout)] {
+        let there = to.store();
+        sign_as_cosign(there, &list, &["theirs"]).await;
+        copy(&source, &to, &manifest, None, &options())
+            .await
+            .unwrap();
+        let found = there.manifest(&Reference::Tag(list.clone())).await.unwrap();
+        assert_eq!(found.digest(), ours.digest(), "as the source has it");
+    }
+}

@@ -301,3 +301,34 @@ async fn proofs_that_do_not_hold_take_no_place_from_one_that_does() {
     crowded.proofs.push((*referrer, good.clone()));
     world.judged(&crowded).unwrap();
 }
+
+#[tokio::test]
+async fn a_record_that_states_a_false_size_hides_no_proof() {
+    let world = World::new().await;
+    let own = world.evidence(None).await.unwrap();
+    let [(referrer, good)] = &own.proofs[..] else {
+        panic!("{:?}", own.proofs)
+    };
+    let content = good.to_string().into_bytes();
+    let subject = world.manifest.descriptor();
+    let genuine = Store::referrers(&world.layout, &subject.digest, Some(ARTIFACT_TYPE));
+    let genuine = genuine.await.unwrap();
+    for size in [MAX_PROOF_FILE_BYTES as u64 + 1, 1] {
+        let mut layer = Descriptor::new(PROOF_MEDIA_TYPE, Digest::sha256(&content), size);
+        let title = media::ANNOTATION_TITLE.to_owned();
+        layer.annotations.insert(title, statement_proof(referrer));
+        let record = json!({
+            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": ARTIFACT_TYPE,
+            "config": {"mediaType": media::OCI_EMPTY, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
+            "layers": [layer], "subject": subject,
+        });
+        let record = VerifiedManifest::check(record.to_string(), None, None, Algorithm::Sha256);
+        let record = record.unwrap();
+        world.layout.write_manifest(&record, None).unwrap();
+        let mut listed = vec![record.descriptor()];
+        listed.extend(genuine.iter().cloned());
+        let mut found = Found::about(&[*referrer]);
+        assert!(found.read_records(&world.layout, &listed).await.unwrap());
+        assert_eq!(found.proofs, [(*referrer, good.clone())], "{size}");
+    }
+}
