@@ -2,6 +2,7 @@
 
 use super::{Error, Registry};
 use crate::auth::{Approve, Grant, Identity, Maintain, Push, Sign, Tag as TagAction};
+use crate::metadata::ManifestRow;
 use bytes::Bytes;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
@@ -199,11 +200,12 @@ impl Registry {
         if !policy.reads_evidence(repo) || is_here.is_some() {
             return Ok(());
         }
-        if self.metadata().manifest(repo, &subject).await?.is_none() {
+        // As whoever judges reads it: what says that the manifest has another size speaks of nothing.
+        let Some(ManifestRow { size, .. }) = self.metadata().manifest(repo, &subject).await? else {
             return refused(format!("the repository does not have {subject}"));
-        }
+        };
         let item = Evidence::new(manifest.clone(), bundle);
-        let Some(words) = read_words(policy.clone(), item).await? else {
+        let Some(words) = read_words(policy.clone(), item, size).await? else {
             return refused(format!(
                 "this bundle is signed by no key of the policy in force, or says nothing of {subject}"
             ));
@@ -228,7 +230,7 @@ impl Registry {
                     }
                     Err(other) => return Err(other),
                 };
-                if read_words(policy.clone(), item).await? == Some(words) {
+                if read_words(policy.clone(), item, size).await? == Some(words) {
                     let digest = referrer.digest;
                     return refused(format!("{digest} says the same already"));
                 }
@@ -242,8 +244,12 @@ impl Registry {
 }
 
 /// Reading is parsing and checking a signature: no work for a thread that answers requests.
-async fn read_words(policy: Arc<Policy>, item: Evidence) -> Result<Option<Digest>, Error> {
-    let reading = tokio::task::spawn_blocking(move || policy.words(&item));
+async fn read_words(
+    policy: Arc<Policy>,
+    item: Evidence,
+    size: u64,
+) -> Result<Option<Digest>, Error> {
+    let reading = tokio::task::spawn_blocking(move || policy.words(&item, size));
     reading
         .await
         .map_err(|error| Error::Unavailable(error.to_string()))
