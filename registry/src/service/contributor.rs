@@ -8,7 +8,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::policy::{Evidence, MOST_EVIDENCE, Policy, lifecycle};
+use sealstone_spec::policy::{Evidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Policy, lifecycle};
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle, is_statement};
 use std::sync::Arc;
 
@@ -210,7 +210,7 @@ impl Registry {
                 "this bundle is signed by no key of the policy in force, or says nothing of {subject}"
             ));
         };
-        let (mut after, mut read) = (None, 0);
+        let (mut after, mut read, mut bytes) = (None, 0, 0);
         loop {
             let kind = Some(media::SIGSTORE_BUNDLE_V03);
             let page = self
@@ -222,20 +222,25 @@ impl Registry {
                 read += 1;
                 let media_type = Some(referrer.media_type.as_str());
                 let found = self.read_evidence(repo, &referrer.digest, media_type).await;
-                let item = match found {
-                    Ok((Ok(item), _)) => item,
+                let (found, len) = match found {
+                    Ok(found) => found,
                     // What is no evidence, is gone or cannot be read says nothing that could be said twice.
-                    Ok((Err(_), _)) | Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => {
-                        continue;
-                    }
+                    Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => continue,
                     Err(other) => return Err(other),
+                };
+                // More than that is read nowhere, and nothing is released beside it.
+                bytes += len;
+                if bytes > MOST_EVIDENCE_BYTES {
+                    return Ok(());
+                }
+                let Ok(item) = found else {
+                    continue;
                 };
                 if read_words(policy.clone(), item, size).await? == Some(words) {
                     let digest = referrer.digest;
                     return refused(format!("{digest} says the same already"));
                 }
             }
-            // More than that is read nowhere.
             if after.is_none() || read > MOST_EVIDENCE {
                 return Ok(());
             }
