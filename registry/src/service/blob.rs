@@ -2,7 +2,7 @@
 
 use super::{Contributor, Error, Registry};
 use crate::auth::{Delete, Grant, Pull};
-use crate::blobs::{self, GroupStream, SealedBytes};
+use crate::blobs::{self, GroupStream, INLINE_LIMIT, SealedBytes};
 use crate::metadata::{self, BlobPlace, LinkedBlob, Refusal};
 use crate::metrics::WhereLabel;
 use bytes::Bytes;
@@ -342,24 +342,28 @@ impl Registry {
     }
 
     /// Gives a repository a blob that another one has, which the caller must be able to read there.
-    /// `false` if it has it not; an error if a quota leaves no room, because an upload would be refused as well.
+    /// `false` if it has it not; an error if a quota leaves no room, because an upload would be refused as well. Not so where
+    /// it is small: it is read when it is uploaded, and then it may be a revocation, which always has room.
     pub async fn mount_blob(
         &self,
         to: &Contributor,
         from: &Grant<Pull>,
         digest: &Digest,
     ) -> Result<bool, Error> {
-        let found = self.find_blob(from, digest).await;
-        if !found.is_ok_and(|blob| to.check_blob(blob.size).is_ok()) {
-            return Ok(false);
-        }
+        let size = match self.find_blob(from, digest).await {
+            Ok(blob) if to.check_blob(blob.size).is_ok() => blob.size,
+            _ => return Ok(false),
+        };
         let (now, until, quotas) = (self.now(), self.pin_until(), self.quotas_for(to));
         let (from, into) = (from.repository(), to.repository());
         let mounted = self
             .metadata()
             .mount_blob(from, into, digest, now, until, quotas)
             .await?;
-        mounted.map_err(|refusal| self.refused(to, refusal))
+        match mounted {
+            Err(Refusal::QuotaExceeded(_)) if size <= INLINE_LIMIT => Ok(false),
+            mounted => mounted.map_err(|refusal| self.refused(to, refusal)),
+        }
     }
 
     /// Repositories from which a blob could be mounted. Whether the caller may read them is still to be asked.

@@ -2,12 +2,13 @@
 
 use super::{Error, Registry};
 use crate::auth::{Approve, Grant, Identity, Maintain, Push, Sign, Tag as TagAction};
+use crate::metadata::ManifestRow;
 use bytes::Bytes;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{RepoName, Tag};
-use sealstone_spec::policy::{Evidence, MOST_EVIDENCE, Policy, lifecycle};
+use sealstone_spec::policy::{Evidence, MOST_EVIDENCE, MOST_EVIDENCE_BYTES, Policy, lifecycle};
 use sealstone_spec::sigstore::{MAX_BUNDLE_BYTES, SigstoreBundle, is_statement};
 use std::sync::Arc;
 
@@ -199,16 +200,17 @@ impl Registry {
         if !policy.reads_evidence(repo) || is_here.is_some() {
             return Ok(());
         }
-        if self.metadata().manifest(repo, &subject).await?.is_none() {
+        // As whoever judges reads it: what says that the manifest has another size speaks of nothing.
+        let Some(ManifestRow { size, .. }) = self.metadata().manifest(repo, &subject).await? else {
             return refused(format!("the repository does not have {subject}"));
-        }
+        };
         let item = Evidence::new(manifest.clone(), bundle);
-        let Some(words) = read_words(policy.clone(), item).await? else {
+        let Some(words) = read_words(policy.clone(), item, size).await? else {
             return refused(format!(
                 "this bundle is signed by no key of the policy in force, or says nothing of {subject}"
             ));
         };
-        let (mut after, mut read) = (None, 0);
+        let (mut after, mut read, mut bytes) = (None, 0, 0);
         loop {
             let kind = Some(media::SIGSTORE_BUNDLE_V03);
             let page = self
@@ -220,20 +222,25 @@ impl Registry {
                 read += 1;
                 let media_type = Some(referrer.media_type.as_str());
                 let found = self.read_evidence(repo, &referrer.digest, media_type).await;
-                let item = match found {
-                    Ok((Ok(item), _)) => item,
+                let (found, len) = match found {
+                    Ok(found) => found,
                     // What is no evidence, is gone or cannot be read says nothing that could be said twice.
-                    Ok((Err(_), _)) | Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => {
-                        continue;
-                    }
+                    Err(Error::Damaged(_) | Error::ManifestUnknown(_)) => continue,
                     Err(other) => return Err(other),
                 };
-                if read_words(policy.clone(), item).await? == Some(words) {
+                // More than that is read nowhere, and nothing is released beside it.
+                bytes += len;
+                if bytes > MOST_EVIDENCE_BYTES {
+                    return Ok(());
+                }
+                let Ok(item) = found else {
+                    continue;
+                };
+                if read_words(policy.clone(), item, size).await? == Some(words) {
                     let digest = referrer.digest;
                     return refused(format!("{digest} says the same already"));
                 }
             }
-            // More than that is read nowhere.
             if after.is_none() || read > MOST_EVIDENCE {
                 return Ok(());
             }
@@ -242,8 +249,12 @@ impl Registry {
 }
 
 /// Reading is parsing and checking a signature: no work for a thread that answers requests.
-async fn read_words(policy: Arc<Policy>, item: Evidence) -> Result<Option<Digest>, Error> {
-    let reading = tokio::task::spawn_blocking(move || policy.words(&item));
+async fn read_words(
+    policy: Arc<Policy>,
+    item: Evidence,
+    size: u64,
+) -> Result<Option<Digest>, Error> {
+    let reading = tokio::task::spawn_blocking(move || policy.words(&item, size));
     reading
         .await
         .map_err(|error| Error::Unavailable(error.to_string()))

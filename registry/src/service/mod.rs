@@ -40,7 +40,7 @@ pub use crate::metadata::ReferrerPage;
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::log::Log;
-use crate::metadata::{Metadata, Millis, Quota};
+use crate::metadata::{Metadata, Millis, Quota, UploadId};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use judge::VerdictKey;
@@ -101,9 +101,9 @@ struct Inner {
     /// When a pull was noted last, by repository, manifest and principal.
     pulls: Cache<(RepoName, Digest, String), Millis>,
     policy_turn: tokio::sync::Mutex<()>,
-    /// Of those who only approve: what one says must not pass beside the same.
-    words_turn: tokio::sync::Mutex<()>,
-    locks: locks::Locks,
+    /// Of those who only approve: what one says of a manifest must not pass beside the same.
+    words_turns: locks::Locks<(RepoName, Digest)>,
+    locks: locks::Locks<UploadId>,
     tasks: TaskTracker,
     log: OnceLock<Log>,
     notary: OnceLock<Notary>,
@@ -147,7 +147,7 @@ impl Registry {
             waiting: witnessed::Waiting::default(),
             pulls: Cache::new(VERDICTS),
             policy_turn: tokio::sync::Mutex::new(()),
-            words_turn: tokio::sync::Mutex::new(()),
+            words_turns: locks::Locks::default(),
             locks: locks::Locks::default(),
             tasks: TaskTracker::new(),
             log: OnceLock::new(),

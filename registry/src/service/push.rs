@@ -70,9 +70,12 @@ impl Registry {
         };
         let manifest = check(push.bytes, push.content_type, claimed).await?;
         let asked = asked_tags(&push.reference, &push.tags);
-        let turn = match who.adds_words() {
-            true => Some(self.inner.words_turn.lock().await),
-            false => None,
+        let mut turn = match manifest.subject() {
+            Some(subject) if who.adds_words() => {
+                let about = (repo.clone(), subject.digest);
+                Some(self.inner.words_turns.turn(about).await)
+            }
+            _ => None,
         };
         let only_known = match self.check_may_add(who, &manifest, &asked).await {
             Ok(()) => false,
@@ -83,6 +86,8 @@ impl Registry {
                 if row.is_none() || asked.is_empty() || lists {
                     return Err(refused);
                 }
+                // Nothing is said any more for which others would have to wait.
+                turn = None;
                 true
             }
             Err(other) => return Err(other),

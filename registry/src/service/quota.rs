@@ -4,6 +4,7 @@
 //! Invariant: what only reads or deletes asks nothing here.
 
 use super::{Contributor, Error, Registry};
+use crate::blobs::INLINE_LIMIT;
 use crate::metadata::{Progress, Quota, Refusal, UploadId, UploadRow, Usage};
 use crate::metrics::NamespaceLabel;
 use sealstone_spec::digest::Digest;
@@ -152,7 +153,8 @@ impl Registry {
     }
 
     /// Takes hold of room for a body that goes on from `start`, before it is read: one that cannot fit is refused at
-    /// once, and so is one that is longer than they may add. Before any is taken on the disk as well.
+    /// once, and so is one that is longer than they may add. Before any is taken on the disk as well. What is small is
+    /// judged when all of it is there: it may be a revocation, which always has room.
     pub(super) async fn hold(
         &self,
         who: &Contributor,
@@ -183,6 +185,7 @@ impl Registry {
                 Ok(Hold::Room(end))
             }
             Ok(false) => Err(Error::UploadUnknown),
+            Err(Refusal::QuotaExceeded(_)) if end <= INLINE_LIMIT => Ok(Hold::Room(end)),
             Err(refusal) => Err(self.refused(who, refusal)),
         }
     }

@@ -444,7 +444,8 @@ impl Registry {
         }
     }
 
-    /// Notes how far an upload has come, and that it reserves so many bytes from here on.
+    /// Notes how far an upload has come, and that it reserves so many bytes from here on. What is small goes on without
+    /// where there is no room, as in [`Registry::hold`].
     pub(super) async fn checkpoint(
         &self,
         who: &Contributor,
@@ -461,7 +462,20 @@ impl Registry {
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
         let (id, quotas) = (upload.id(), self.quotas_for(who));
-        match self.metadata().advance_upload(id, progress, quotas).await? {
+        let metadata = self.metadata();
+        let mut noted = metadata
+            .advance_upload(id, progress.clone(), quotas)
+            .await?;
+        if let Err(Refusal::QuotaExceeded(_)) = &noted
+            && upload.offset() <= INLINE_LIMIT
+        {
+            let unreserved = Progress {
+                reserve: None,
+                ..progress
+            };
+            noted = metadata.advance_upload(id, unreserved, Vec::new()).await?;
+        }
+        match noted {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::UploadUnknown),
             Err(refusal) => Err(self.refused(who, refusal)),

@@ -61,11 +61,11 @@ impl Policy {
     }
 
     /// The name of the words in which somebody of the policy, with a key in whatever state, speaks of what a piece of evidence
-    /// is attached to; `None` if nobody of it does, or it is no statement in which people say what they think. The size of the
-    /// manifest is believed.
-    pub fn words(&self, item: &Evidence) -> Option<Digest> {
+    /// is attached to; `None` if nobody of it does, or it is no statement in which people say what they think. `size` is that
+    /// of the manifest: what names another is set aside where it is judged, so nobody has said anything by it.
+    pub fn words(&self, item: &Evidence, size: u64) -> Option<Digest> {
         let subject = item.subject()?;
-        let bundle = item.read(&subject.digest, subject.size).ok()?;
+        let bundle = item.read(&subject.digest, size).ok()?;
         let (key, envelope) = self.signer(&bundle)?;
         VerifiedStatement::check(&envelope, &WORDS, &subject.digest).ok()?;
         Some(word(key, &envelope))
@@ -198,7 +198,8 @@ mod tests {
         let words = |statement: &Statement, seed: u8, subject: &Descriptor| {
             let bundle = SigstoreBundle::sign(statement, &ed25519(seed)).unwrap();
             let bundle = bundle.to_bytes();
-            policy().words(&evidence(referrer_to(subject, &bundle), bundle))
+            let item = evidence(referrer_to(subject, &bundle), bundle);
+            policy().words(&item, manifest().size())
         };
         // Whatever the key may say, and though it is retired.
         for seed in [2, 3, 4] {
@@ -218,6 +219,9 @@ mod tests {
             subject.size,
         );
         assert_eq!(words(&said, 2, &other), None);
+        // Nor what is attached to something of another size.
+        let longer = Descriptor::new(subject.media_type, subject.digest, subject.size + 1);
+        assert_eq!(words(&said, 2, &longer), None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! An index with a subject once gave on what it was seen by to whatever it listed, and a list of evidence was shown whatever
 //! it listed. What was shown so would stay visible for ever, because a counter only follows what comes and goes. Rows may
-//! be of both times, so nothing is subtracted: from the tags down, all is counted as [`reach`] would count it now.
+//! be of both times, so nothing is subtracted: from the tags down, all is counted as [`reach`] would count it now. The lists
+//! of evidence come last, each with the manifest of which it speaks: what only a list about a hidden one shows is hidden.
 //! Invariant: a repository is written whole, and before anything else writes.
 
 use super::engine::{Changes, Engine, Family};
@@ -15,8 +16,9 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use std::collections::BTreeMap;
 
-/// Name of the server value that says that this was done.
-pub(super) const DONE: &[u8] = b"visible";
+/// Name of the server value that says that this was done. Under "visible" it was done by builds that left the lists about
+/// what they hid.
+pub(super) const DONE: &[u8] = b"visible-2";
 
 /// Counts what is visible in a store that was written before evidence showed nothing but evidence.
 pub(super) fn once(engine: &dyn Engine) -> Result<(), Error> {
@@ -50,17 +52,27 @@ fn of_repository(engine: &dyn Engine, repo: &RepoName) -> Result<Changes, Error>
     let prefix = keys::repo(repo);
     let mut changes = Changes::new();
     let mut work = Vec::new();
+    // By what they speak of: each counts once that does.
+    let mut lists: BTreeMap<Digest, Vec<(Vec<u8>, TagRow)>> = BTreeMap::new();
     usage::each_row(&store, Family::Tag, &prefix, |key, value| {
         let mut row: TagRow = decode(Family::Tag, value)?;
         if row.tombstone || !row.visible {
             return Ok(());
         }
         let tag = read_tag(&key[prefix.len()..])?;
-        if tag.is_evidence_list() && !tags::lists_evidence(&store, repo, &tag, &row.digest)? {
-            row.visible = false;
-            changes.insert((Family::Tag, key.to_vec()), Some(encode(&row)));
-        } else {
+        if !tag.is_evidence_list() {
             work.push(row.digest);
+            return Ok(());
+        }
+        match tags::subject_of(&store, repo, &tag)? {
+            Some((subject, _)) if tags::lists_evidence(&store, repo, &tag, &row.digest)? => {
+                let about = lists.entry(subject).or_default();
+                about.push((key.to_vec(), row));
+            }
+            _ => {
+                row.visible = false;
+                changes.insert((Family::Tag, key.to_vec()), Some(encode(&row)));
+            }
         }
         Ok(())
     })?;
@@ -89,6 +101,12 @@ fn of_repository(engine: &dyn Engine, repo: &RepoName) -> Result<Changes, Error>
             }
         }
         work.extend(reach::referrers(&store, repo, &digest)?);
+        let about = lists.remove(&digest).unwrap_or_default();
+        work.extend(about.into_iter().map(|(_, row)| row.digest));
+    }
+    for (key, mut row) in lists.into_values().flatten() {
+        row.visible = false;
+        changes.insert((Family::Tag, key), Some(encode(&row)));
     }
 
     usage::each_row(&store, Family::Manifest, &prefix, |key, value| {

@@ -52,7 +52,7 @@ pub(super) fn point(
     // Nobody judges a list of evidence, so consumers see it only beside what it speaks of.
     let visible = match new.class {
         TagClass::EvidenceList => {
-            subject_of(txn, change.repo, &new.tag)?.is_some_and(|subject| subject.visible > 0)
+            subject_of(txn, change.repo, &new.tag)?.is_some_and(|(_, subject)| subject.visible > 0)
                 && lists_evidence(txn, change.repo, &new.tag, &digest)?
         }
         _ => new.visible,
@@ -149,7 +149,7 @@ pub(super) fn remove(
         return Err(Stop::Refused(Refusal::NotFound));
     };
     check_condition(tag, Some(&row), condition)?;
-    if subject_of(txn, change.repo, tag)?.is_some_and(|subject| subject.held > 0) {
+    if subject_of(txn, change.repo, tag)?.is_some_and(|(_, subject)| subject.held > 0) {
         return Err(Stop::Refused(Refusal::Held));
     }
     detach(txn, change, tag, &row)?;
@@ -219,16 +219,21 @@ pub(super) fn show_judged(
 
 /// The manifest that a list of evidence speaks of, if the repository has it. The name of a list has no room for
 /// more than 32 bytes of a digest; that is enough to find it by.
-fn subject_of(txn: &Txn<'_>, repo: &RepoName, list: &Tag) -> Result<Option<ManifestRow>, Error> {
+pub(super) fn subject_of(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    list: &Tag,
+) -> Result<Option<(Digest, ManifestRow)>, Error> {
     let Some((algorithm, start)) = list.evidence_prefix() else {
         return Ok(None);
     };
     let prefix = keys::repo_digest_start(repo, algorithm, &start);
     let found = txn.scan(Family::Manifest, &prefix, &prefix, 1)?;
-    found
-        .first()
-        .map(|(_, row)| decode(Family::Manifest, row))
-        .transpose()
+    let Some((key, row)) = found.first() else {
+        return Ok(None);
+    };
+    let (digest, _) = keys::read_digest(&key[keys::repo(repo).len()..])?;
+    Ok(Some((digest, decode(Family::Manifest, row)?)))
 }
 
 fn is_visible(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<bool, Error> {

@@ -8,12 +8,13 @@ use super::memory::MemoryEngine;
 use super::{recount, usage};
 use crate::metadata::suite::Fixture;
 use crate::metadata::suite::kit::{
-    Shape, Store, begin, delete_tag, mount, put, put_inline, put_object, release, repo,
+    Shape, Store, begin, delete_tag, mount, put, put_inline, put_object, release, repo, sees,
     store_manifest, try_put, upload_row,
 };
 use crate::metadata::{
     Error, LinkRow, ManifestRow, Metadata as _, PutManifest, TagClass, TagRow, UploadRow, Usage,
 };
+use sealstone_spec::digest::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -161,10 +162,30 @@ fn tamper<R: Serialize + DeserializeOwned>(engine: &Kept, family: Family, change
     engine.write(&changes, true).unwrap();
 }
 
+/// What says that something is visible.
+const SHOWN: [Family; 3] = [Family::Manifest, Family::Link, Family::Tag];
+
+/// As if all of it were seen.
+fn show_all(engine: &Kept) {
+    tamper(engine, Family::Manifest, |row: &mut ManifestRow| {
+        row.visible += 1;
+    });
+    tamper(engine, Family::Link, |row: &mut LinkRow| row.visible += 2);
+    tamper(engine, Family::Tag, |row: &mut TagRow| {
+        row.visible |= !row.tombstone;
+    });
+}
+
+/// A start after which all that is visible has been counted anew.
+fn count_anew(engine: &Kept) {
+    let forgotten = Changes::from([((Family::Server, recount::DONE.to_vec()), None)]);
+    engine.write(&forgotten, true).unwrap();
+    drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
+}
+
 /// As it is where rows were written when evidence showed whatever it listed.
 #[tokio::test]
 async fn what_was_visible_beside_evidence_is_counted_once() {
-    const SHOWN: [Family; 3] = [Family::Manifest, Family::Link, Family::Tag];
     let engine = Kept::default();
     let store = KvMetadata::start(engine.clone(), |_| {}).unwrap();
     let dynamic: &dyn Store = &store;
@@ -198,23 +219,57 @@ async fn what_was_visible_beside_evidence_is_counted_once() {
     drop(store);
     let right = SHOWN.map(|family| rows(&engine, family));
 
-    tamper(&engine, Family::Manifest, |row: &mut ManifestRow| {
-        row.visible += 1;
-    });
-    tamper(&engine, Family::Link, |row: &mut LinkRow| row.visible += 2);
-    tamper(&engine, Family::Tag, |row: &mut TagRow| {
-        row.visible |= !row.tombstone;
-    });
+    show_all(&engine);
     assert_ne!(SHOWN.map(|family| rows(&engine, family)), right);
-    let forgotten = Changes::from([((Family::Server, recount::DONE.to_vec()), None)]);
-    engine.write(&forgotten, true).unwrap();
-    drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
+    count_anew(&engine);
     assert_eq!(SHOWN.map(|family| rows(&engine, family)), right);
 
     // Once: a store that says that it was counted is believed.
     tamper(&engine, Family::Link, |row: &mut LinkRow| row.visible += 2);
     drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
     assert_ne!(SHOWN.map(|family| rows(&engine, family)), right);
+}
+
+/// What cosign writes lists no manifest, so it is not known by itself from a list about what is seen.
+#[tokio::test]
+async fn a_list_of_evidence_is_counted_with_what_it_speaks_of() {
+    let engine = Kept::default();
+    let store = KvMetadata::start(engine.clone(), |_| {}).unwrap();
+    let dynamic: &dyn Store = &store;
+    let here = repo("a/here");
+    let config = put_inline(dynamic, &here, b"config").await;
+    let payload = put_inline(dynamic, &here, b"payload").await;
+    let about = release(dynamic, &here, Shape::image(&[config]), &["v1"]).await;
+    let staged = Shape::image(&[config]).marked("staged");
+    let staged = store_manifest(dynamic, &here, staged).await;
+    // By this it was seen once.
+    store_manifest(dynamic, &here, Shape::index(&[staged]).about(about)).await;
+    let list = async |subject: Digest| {
+        let list = Shape::image(&[payload]).marked(subject).build();
+        let name = format!("sha256-{}.sig", subject.hex());
+        let list_put = PutManifest {
+            admission: None,
+            ..put(&here, &list, TagClass::EvidenceList, &[&name])
+        };
+        try_put(dynamic, list_put).await.unwrap();
+        *list.digest()
+    };
+    // Each with a list about the list.
+    let seen = list(about).await;
+    let hidden = list(staged).await;
+    for (list, is_seen) in [
+        (seen, true),
+        (list(seen).await, true),
+        (hidden, false),
+        (list(hidden).await, false),
+    ] {
+        assert_eq!(sees(dynamic, &here, &list).await, is_seen);
+    }
+    drop(store);
+    let right = SHOWN.map(|family| rows(&engine, family));
+    show_all(&engine);
+    count_anew(&engine);
+    assert_eq!(SHOWN.map(|family| rows(&engine, family)), right);
 }
 
 #[cfg(feature = "rocksdb")]

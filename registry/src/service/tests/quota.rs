@@ -223,6 +223,53 @@ async fn what_is_longer_than_the_blob_that_it_is_said_to_be_takes_room() {
     assert_eq!(bench.used().await, full);
 }
 
+/// What it is can be told only then: it may be a revocation, which always has room.
+#[tokio::test]
+async fn what_is_small_is_refused_only_when_all_of_it_is_there() {
+    let bench = Bench::with_quotas(of_bytes(0)).await;
+    // Nor is anything left of what statements have beyond the quota.
+    let taken = crate::metadata::HEADROOM_BYTES;
+    let (other, metadata) = (bench.begin().await, bench.registry.metadata());
+    let held = metadata.reserve_upload(other, taken, Vec::new()).await;
+    assert_eq!(held.unwrap(), Ok(true));
+    let full = bench.used().await;
+    let data = bytes_of(1_000);
+    let digest = Digest::sha256(&data);
+    for announced in [Some(500), None] {
+        let id = bench.begin().await;
+        let half = bench.receive(id, announced, body(&data[..500], 90)).await;
+        assert_eq!(half.unwrap().offset, 500);
+        assert_eq!(bench.used().await, full);
+        let rest = body(&data[500..], 90);
+        let put = bench.finish(id, digest, announced, rest).await;
+        assert_no_room(put, taken, 1_000);
+        let status = bench.registry.upload_status(&pusher(), id).await;
+        assert!(matches!(status, Err(Error::UploadUnknown)));
+    }
+    // What becomes longer than that: by what is announced, and by what comes.
+    for announced in [Some(70_000), None] {
+        let id = bench.begin().await;
+        let first = bench.receive(id, None, body(&data, 90)).await;
+        first.unwrap();
+        let more = bench
+            .receive(id, announced, body(&bytes_of(70_000), 9_000))
+            .await;
+        assert_no_room(more, taken, 71_000);
+    }
+    // A mount of it is left to an upload.
+    let long = bytes_of(LEN);
+    bench.put_blob_in("free/x", &data).await;
+    bench.put_blob_in("free/x", &long).await;
+    let from: Grant<Pull> = grant("free/x");
+    let (who, registry) = (pusher(), &bench.registry);
+    let mounted = registry.mount_blob(&who, &from, &digest).await;
+    assert!(!mounted.unwrap());
+    let long = Digest::sha256(&long);
+    let mounted = registry.mount_blob(&who, &from, &long).await;
+    assert_no_room(mounted, taken, LEN as u64);
+    assert_eq!(bench.used().await, full);
+}
+
 #[tokio::test]
 async fn the_registry_itself_is_counted_and_never_refused() {
     let nothing = Quota {

@@ -90,6 +90,61 @@ async fn an_approver_speaks_of_what_is_there() {
     assert_refused(bench.approve(push).await, "does not have");
 }
 
+/// Whoever pushes can attach a copy before the manifest is there, when nobody can compare the size that it names. It is
+/// set aside where it is judged, so it must not stand in the place of the same words that count.
+#[tokio::test]
+async fn a_copy_that_counts_for_nothing_silences_no_approver() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    bench.put_blob(b"content").await;
+    let digest = bench.push(&[b"content"], "").await.unwrap();
+    let odd = note("odd", &digest);
+    let push = bench.ready_to_attach(&digest, &odd, &key(3)).await;
+    let mut subject = bench.manifest(&digest).await.descriptor();
+    subject.size += 1;
+    let bundle = SigstoreBundle::sign(&odd, &key(3)).unwrap().to_bytes();
+    let created = "2026-01-01T00:00:00Z";
+    let copy = referrer_manifest(&subject, &bundle, &odd.predicate_type, created);
+    let remover: Grant<Delete> = grant(REPO);
+    let gone = bench.registry.delete_manifest(&remover, &digest);
+    gone.await.unwrap();
+    let copy = bench.push_bytes(REPO, Bytes::from(copy), "").await.unwrap();
+    bench.push(&[b"content"], "").await.unwrap();
+    assert_eq!(referrers(&bench, &digest).await, [copy]);
+    bench.approve(push).await.unwrap();
+    assert_eq!(referrers(&bench, &digest).await.len(), 2);
+}
+
+#[tokio::test]
+async fn approvers_wait_only_for_those_who_speak_of_the_same() {
+    let bench = Bench::new().await;
+    bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+    let digest = bench.signed(b"content", "v1").await;
+    let odd = note("odd", &digest);
+    let push = bench.ready_to_attach(&digest, &odd, &key(3)).await;
+    let turns = &bench.registry.inner.words_turns;
+    let here: RepoName = REPO.parse().unwrap();
+    let _another = turns.turn((here.clone(), Digest::sha256(b"another"))).await;
+    let _elsewhere = turns.turn(("models/y".parse().unwrap(), digest)).await;
+    let same = turns.turn((here, digest)).await;
+    let soon = std::time::Duration::from_millis(200);
+    let waited = tokio::time::timeout(soon, bench.approve(push.clone())).await;
+    assert!(waited.is_err(), "one may be about to say the same");
+    // Whoever tags what is there says nothing.
+    let who = Contributor::from(grant::<Approve>(REPO));
+    let tagger: Grant<TagAction> = grant(REPO);
+    let bytes = bench.manifest(&digest).await.bytes().clone();
+    let tagging = PushManifest {
+        reference: Reference::parse("v2").unwrap(),
+        bytes,
+        ..push.clone()
+    };
+    let tagged = bench.registry.push_manifest(&who, Some(&tagger), tagging);
+    tagged.await.unwrap();
+    drop(same);
+    bench.approve(push).await.unwrap();
+}
+
 /// Nobody is judged by it there, and nobody is known.
 #[tokio::test]
 async fn where_no_evidence_is_read_anybody_speaks() {

@@ -236,6 +236,17 @@ async fn a_revocation_has_room_where_no_statement_has() {
         assert!(!put(&refused).await);
     }
     assert!(bench.is_seen("v1").await);
+    // Also in pieces, as many clients send everything.
+    let pieces = [bundle(&words, 2), b"\n".to_vec()].concat();
+    let (first, rest) = pieces.split_at(100);
+    let registry = &bench.registry;
+    let begun = registry.begin_upload(&who, BeginUpload::default()).await;
+    let id = begun.unwrap().id;
+    let received = registry.receive(&who, id, None, Some(100), body(first, 70));
+    received.await.unwrap();
+    let name = Digest::sha256(&pieces);
+    let finished = registry.finish_upload(&who, id, name, None, None, body(rest, 70));
+    finished.await.unwrap();
     bench.attach(&digest, &words, &key(2)).await;
     assert!(!bench.is_seen("v1").await);
     assert_eq!(bench.kept(&digest).await.len(), 1);
