@@ -31,7 +31,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use walk::{Found, Tree};
+use walk::{Found, Others, Tree};
 
 /// What is said about a model beside its files. Everything is optional: what is not given is not
 /// written, so that nothing of the machine slips into the digest.
@@ -197,7 +197,7 @@ pub(crate) fn hash_packed(directory: &Path) -> Result<Vec<PackedFile>> {
 ///
 /// # Errors
 /// As [`pack`] for the directory, but for what is neither file nor directory.
-pub(crate) fn hash_all(directory: &Path) -> Result<(Vec<PackedFile>, Vec<(String, &'static str)>)> {
+pub(crate) fn hash_all(directory: &Path) -> Result<(Vec<PackedFile>, Others)> {
     let tree = walk::walk_all(directory)?;
     let files = hash_files(directory, &tree)?;
     Ok((files, tree.others))

@@ -52,6 +52,9 @@ pub(super) struct Known {
     pub(super) digest: Option<Digest>,
 }
 
+/// What is neither file nor directory, by path, and what it is instead.
+pub(crate) type Others = Vec<(String, &'static str)>;
+
 /// What a walk found.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
@@ -59,8 +62,8 @@ pub(super) struct Tree {
     pub(super) files: Vec<Found>,
     /// Paths that patterns left out; a directory stands for all that lies in it.
     pub(super) ignored: Vec<String>,
-    /// What is neither file nor directory, and what it is instead; found by [`walk_all`] alone.
-    pub(super) others: Vec<(String, &'static str)>,
+    /// Found by [`walk_all`] alone.
+    pub(super) others: Others,
 }
 
 struct Rule {
