@@ -53,4 +53,6 @@ pub use verify::{Judge, Judgement, TrustSource, demand_rules};
 pub use vouched::{KnownBy, RegistryKey, RegistryWord};
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! Bytes, sizes, trees and paths that are not what they have to be: every transfer halts and leaves nothing.
 
 use super::stock::{
-    LARGE, bundle_of, content, layer, names, one_stream, options, packed, pull_from, stocked, tag,
+    LARGE, bundle_of, content, layer, names, one_stream, options, packed, pull_from, push_as,
+    stocked, tag,
 };
 use crate::Outcome;
 use crate::error::Error;
 use crate::layout::LayoutStore;
-use crate::transfer::{Place, TransferOptions, copy, push};
+use crate::transfer::{Place, TransferOptions, copy};
 use crate::transport::testing::{FakeRegistry, Quirks};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
@@ -131,26 +132,10 @@ async fn a_damaged_layout_is_not_pushed() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, &bytes).unwrap();
     let fake = FakeRegistry::start(Quirks::default()).await;
-    let error = push(
-        &layout,
-        &fake.store("a/b"),
-        &manifest,
-        Some(&tag("1")),
-        &options(),
-    )
-    .await
-    .unwrap_err();
+    let error = push_as(&layout, &fake, &manifest, "1").await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Halted, "{error:?}");
     fs::write(&path, &bytes[1..]).unwrap();
-    let error = push(
-        &layout,
-        &fake.store("a/b"),
-        &manifest,
-        Some(&tag("1")),
-        &options(),
-    )
-    .await
-    .unwrap_err();
+    let error = push_as(&layout, &fake, &manifest, "1").await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Halted, "{error:?}");
     assert!(fake.state().tags.is_empty() && fake.state().manifests.is_empty());
 }

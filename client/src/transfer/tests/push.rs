@@ -1,6 +1,6 @@
 //! What a push sends, in which order and in which shape, and what a registry may refuse of it.
 
-use super::stock::{options, packed, referrer, stocked, tag};
+use super::stock::{options, packed, push_as, referrer, stocked};
 use crate::Outcome;
 use crate::layout::LayoutStore;
 use crate::transfer::{TransferOptions, push};
@@ -18,15 +18,7 @@ async fn the_tag_is_the_last_thing_pushed() {
         .unwrap();
     layout.write_manifest(&signature, None).unwrap();
     let fake = FakeRegistry::start(Quirks::default()).await;
-    let pushed = push(
-        &layout,
-        &fake.store("a/b"),
-        &manifest,
-        Some(&tag("1.0")),
-        &options(),
-    )
-    .await
-    .unwrap();
+    let pushed = push_as(&layout, &fake, &manifest, "1.0").await.unwrap();
     assert_eq!(
         (pushed.manifests, pushed.evidence, pushed.blobs_moved),
         (2, 1, 4)
@@ -112,15 +104,7 @@ async fn a_refused_release_says_that_the_content_waits() {
         ..Quirks::default()
     })
     .await;
-    let error = push(
-        &layout,
-        &fake.store("a/b"),
-        &manifest,
-        Some(&tag("1")),
-        &options(),
-    )
-    .await
-    .unwrap_err();
+    let error = push_as(&layout, &fake, &manifest, "1").await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Refused);
     assert!(
         error

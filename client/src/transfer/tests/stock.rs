@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::layout::LayoutStore;
-use crate::transfer::{Place, Pulled, Requirement, TransferOptions, pull, push};
+use crate::transfer::{Copied, Place, Pulled, Requirement, TransferOptions, pull, push};
 use crate::transport::testing::{FakeRegistry, Quirks};
 use sealstone_spec::bundle::FileKind;
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -79,6 +79,23 @@ pub(super) fn tag(text: &str) -> Tag {
     text.parse().unwrap()
 }
 
+/// Pushes a bundle to `a/b` under this tag.
+pub(super) async fn push_as(
+    layout: &LayoutStore,
+    fake: &FakeRegistry,
+    manifest: &VerifiedManifest,
+    name: &str,
+) -> Result<Copied> {
+    push(
+        layout,
+        &fake.store("a/b"),
+        manifest,
+        Some(&tag(name)),
+        &options(),
+    )
+    .await
+}
+
 /// A registry that holds that bundle in `a/b`.
 pub(super) async fn stocked(
     quirks: Quirks,
@@ -86,15 +103,7 @@ pub(super) async fn stocked(
     let root = tempfile::tempdir().unwrap();
     let (layout, manifest, large) = packed(root.path());
     let fake = FakeRegistry::start(Quirks::default()).await;
-    push(
-        &layout,
-        &fake.store("a/b"),
-        &manifest,
-        Some(&tag("1.0")),
-        &options(),
-    )
-    .await
-    .unwrap();
+    push_as(&layout, &fake, &manifest, "1.0").await.unwrap();
     fake.state().quirks = quirks;
     fake.state().log.clear();
     (fake, manifest, large, root)

@@ -4,14 +4,14 @@
 use super::*;
 use crate::layout::LayoutStore;
 use crate::log::KeptLog;
+use crate::trust::testing::Relisted;
 use crate::trust::{Judge, policy_by_roots, sign};
-use futures_util::future::BoxFuture;
 use sealstone_spec::digest::Algorithm;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::log::{
     Checkpoint, Entry, EventEntry, Hash, KeyKind, Operation, PROOF_MEDIA_TYPE, VerifierKey,
 };
-use sealstone_spec::name::{RepoName, Tag};
+use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::Roots;
 use sealstone_spec::record::{Document, record_manifest};
 use serde_json::json;
@@ -167,74 +167,22 @@ async fn a_fork_of_what_is_kept_of_the_log_is_noticed_without_it() {
     world.judged(&longer).unwrap();
 }
 
-/// A place that lists so many more records than it has, and is no layout to whoever asks.
-#[derive(Debug)]
-struct Listing<'l>(&'l LayoutStore, usize);
-
-impl Store for Listing<'_> {
-    fn place(&self) -> String {
-        Store::place(self.0)
-    }
-
-    fn manifest<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<VerifiedManifest>> {
-        Store::manifest(self.0, reference)
-    }
-
-    fn blob_bytes<'a>(
-        &'a self,
-        descriptor: &'a Descriptor,
-        limit: u64,
-    ) -> BoxFuture<'a, Result<Vec<u8>>> {
-        Store::blob_bytes(self.0, descriptor, limit)
-    }
-
-    fn has_blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<bool>> {
-        Store::has_blob(self.0, descriptor)
-    }
-
-    fn put_blob_bytes<'a>(
-        &'a self,
-        digest: &'a Digest,
-        content: Vec<u8>,
-    ) -> BoxFuture<'a, Result<()>> {
-        Store::put_blob_bytes(self.0, digest, content)
-    }
-
-    fn put_manifest<'a>(
-        &'a self,
-        manifest: &'a VerifiedManifest,
-        tag: Option<&'a Tag>,
-    ) -> BoxFuture<'a, Result<()>> {
-        Store::put_manifest(self.0, manifest, tag)
-    }
-
-    fn referrers<'a>(
-        &'a self,
-        subject: &'a Digest,
-        artifact_type: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Descriptor>>> {
-        Box::pin(async move {
-            let mut listed = Store::referrers(self.0, subject, artifact_type).await?;
-            if artifact_type == Some(ARTIFACT_TYPE) {
-                let more = |number: usize| {
-                    let digest = Digest::sha256(number.to_string().as_bytes());
-                    Descriptor::new(media::OCI_MANIFEST, digest, 1)
-                };
-                listed.extend((0..self.1).map(more));
-            }
-            Ok(listed)
-        })
-    }
-
-    fn tags(&self) -> BoxFuture<'_, Result<Vec<Tag>>> {
-        Store::tags(self.0)
+/// Adds so many records to a listing that the place has not.
+fn more_records(count: usize) -> impl Fn(Option<&str>, &mut Vec<Descriptor>) + Send + Sync {
+    move |artifact_type, listed| {
+        if artifact_type == Some(ARTIFACT_TYPE) {
+            listed.extend((0..count).map(|number| {
+                let digest = Digest::sha256(number.to_string().as_bytes());
+                Descriptor::new(media::OCI_MANIFEST, digest, 1)
+            }));
+        }
     }
 }
 
 #[tokio::test]
 async fn more_records_than_are_read_refuse() {
     let world = World::new().await;
-    let store = Listing(&world.layout, MAX_RECORDS);
+    let store = Relisted(&world.layout, more_records(MAX_RECORDS));
     let policy = world.policy();
     let found = evidence_against(&store, &world.manifest, &policy, None, None);
     let found = found.await.unwrap();
@@ -275,7 +223,7 @@ async fn a_record_that_is_lost_or_damaged_refuses_like_a_statement() {
     world.judged(&world.evidence(None).await.unwrap()).unwrap();
 
     // At a registry a record may have been deleted since it was listed.
-    let store = Listing(&world.layout, 1);
+    let store = Relisted(&world.layout, more_records(1));
     let policy = world.policy();
     let found = evidence_against(&store, &world.manifest, &policy, None, None);
     let found = found.await.unwrap();
