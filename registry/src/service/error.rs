@@ -175,7 +175,10 @@ pub enum Error {
 impl Error {
     /// Whether an upload that failed so is over: no later request could mend it.
     pub fn ends_upload(&self) -> bool {
-        matches!(self, Error::QuotaExceeded(_) | Error::NotApproval(_))
+        matches!(
+            self,
+            Error::QuotaExceeded(_) | Error::NotApproval(_) | Error::DigestMismatch { .. }
+        )
     }
 }
 

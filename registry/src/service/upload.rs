@@ -167,8 +167,8 @@ impl Registry {
     }
 
     /// Does something with an upload, behind whoever still writes to it, and to its end even if the caller goes away.
-    /// One for which a quota has no room is over, and one that is longer than they may add: nothing that was received of it
-    /// could ever be used.
+    /// One for which a quota has no room is over, one that is longer than they may add, and one that is not what was named:
+    /// nothing that was received of it could ever be used.
     async fn to_its_end<T, F>(
         &self,
         who: &Contributor,
@@ -185,6 +185,9 @@ impl Registry {
             let row = registry.upload_row(&who, id).await?;
             let work = work(registry.clone(), who.clone(), row.clone());
             let done = registry.kept(&row, work).await;
+            if matches!(done, Err(Error::DigestMismatch { .. })) {
+                registry.note_damage("push");
+            }
             let over = |error: &Error| error.ends_upload();
             let failed = done.as_ref().err().map(over);
             match failed {
@@ -243,13 +246,7 @@ impl Registry {
                 .finish(&who, row, digest, range, announced, body)
                 .await
         };
-        let finished = self.to_its_end(who, id, work).await;
-        if let Err(Error::DigestMismatch { .. }) = finished {
-            // Nothing that follows could mend it, and nobody should find half a blob later.
-            self.note_damage("push");
-            self.abort(id).await?;
-        }
-        finished
+        self.to_its_end(who, id, work).await
     }
 
     async fn finish(

@@ -265,6 +265,32 @@ async fn another_digest_ends_the_upload() {
     assert_eq!(bench.registry.blobs().staging().uploads().unwrap(), []);
 }
 
+/// The caller hears nothing any more, and nobody else would end the session.
+#[tokio::test]
+async fn another_digest_ends_the_upload_of_a_caller_that_went_away() {
+    let bench = Bench::new().await;
+    let id = begin(&bench).await;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, String>>(4);
+    let slow: Body = Box::pin(stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    }));
+    sender.send(Ok(Bytes::from(bytes_of(LEN)))).await.unwrap();
+    let (who, wrong) = (pusher(), Digest::sha256(b"something else"));
+    let finish = bench
+        .registry
+        .finish_upload(&who, id, wrong, None, None, slow);
+    let waited = tokio::time::timeout(Duration::from_millis(100), finish).await;
+    assert!(waited.is_err(), "it waits for the rest");
+    drop(sender);
+    bench.registry.drain().await;
+    assert_eq!(bench.registry.metadata().open_uploads().await.unwrap(), 0);
+    assert_eq!(bench.registry.blobs().staging().uploads().unwrap(), []);
+    let metrics = bench.registry.metrics();
+    assert_eq!(metrics.uploads_open.get(), 0);
+    let place = crate::metrics::WhereLabel { r#where: "push" };
+    assert_eq!(metrics.verify_failures.get_or_create(&place).get(), 1);
+}
+
 #[tokio::test]
 async fn a_second_writer_waits_for_the_first() {
     let bench = Bench::new().await;
