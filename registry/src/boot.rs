@@ -386,7 +386,7 @@ impl Server {
             .is_err()
         {
             tracing::warn!(
-                "a large upload is still being hashed or synced; it is resumed after the next start"
+                "something that was asked for does not end in time, such as a scrub, or a large upload that is hashed or synced; uploads are resumed after the next start"
             );
         }
         end_log.cancel();

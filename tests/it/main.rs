@@ -23,6 +23,7 @@ mod faults;
 mod full;
 mod gate;
 mod gc;
+mod gone;
 mod habits;
 mod hostile;
 mod image;

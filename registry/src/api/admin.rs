@@ -9,12 +9,14 @@ use crate::auth::principal::Restriction;
 use crate::auth::secret::Secret;
 use crate::auth::token::{ApiToken, TokenId, TokenSecret};
 use crate::auth::{Administrator, Principal, Push};
+use crate::service::Error;
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode};
 use sealstone_spec::name::RepoName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Largest body that is read here, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -23,8 +25,18 @@ const PAGE: usize = 1000;
 
 type Outcome = Result<Response<Body>, ApiError>;
 
-pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome {
+pub(super) async fn handle(context: Context, request: Request<Body>) -> Outcome {
     let principal = context.principal().await?;
+    if request.method() == Method::GET {
+        return answer(&context, &principal, request).await;
+    }
+    // As with the OCI routes.
+    let registry = context.registry().clone();
+    let work = async move { answer(&context, &principal, request).await };
+    registry.to_the_end(work).await?
+}
+
+async fn answer(context: &Context, principal: &Principal, request: Request<Body>) -> Outcome {
     let path = request
         .uri()
         .path()
@@ -33,32 +45,32 @@ pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome
     let method = request.method().clone();
     let parts: Vec<&str> = path.split('/').collect();
     match (method, parts.as_slice()) {
-        (Method::GET, ["whoami"]) => Ok(Answer::json(StatusCode::OK, &whoami(&principal)).build()),
-        (Method::GET, ["accounts"]) => list_accounts(context, &principal).await,
+        (Method::GET, ["whoami"]) => Ok(Answer::json(StatusCode::OK, &whoami(principal)).build()),
+        (Method::GET, ["accounts"]) => list_accounts(context, principal).await,
         (Method::POST, ["accounts"]) => {
-            create_account(context, &principal, request.into_body()).await
+            create_account(context, principal, request.into_body()).await
         }
-        (Method::DELETE, ["accounts", name]) => remove_account(context, &principal, name).await,
+        (Method::DELETE, ["accounts", name]) => remove_account(context, principal, name).await,
         (Method::POST, ["accounts", name, "secret"]) => {
-            replace_secret(context, &principal, name).await
+            replace_secret(context, principal, name).await
         }
         (Method::POST, ["accounts", name, "disable"]) => {
-            set_disabled(context, &principal, name, true).await
+            set_disabled(context, principal, name, true).await
         }
         (Method::POST, ["accounts", name, "enable"]) => {
-            set_disabled(context, &principal, name, false).await
+            set_disabled(context, principal, name, false).await
         }
-        (Method::GET, ["tokens"]) => list_tokens(context, &principal).await,
-        (Method::POST, ["tokens"]) => create_token(context, &principal, request.into_body()).await,
-        (Method::DELETE, ["tokens", id]) => remove_token(context, &principal, id).await,
-        (Method::GET, ["events"]) => events(context, &principal).await,
+        (Method::GET, ["tokens"]) => list_tokens(context, principal).await,
+        (Method::POST, ["tokens"]) => create_token(context, principal, request.into_body()).await,
+        (Method::DELETE, ["tokens", id]) => remove_token(context, principal, id).await,
+        (Method::GET, ["events"]) => events(context, principal).await,
         (Method::GET, ["policy"]) => policy(context).await,
         (Method::GET, ["statements", "key"]) => statement_key(context),
-        (Method::PUT, ["policy"]) => put_policy(context, &principal, request.into_body()).await,
-        (Method::GET, ["pulls"]) => pulls(context, &principal).await,
-        (Method::GET, ["usage"]) => usage(context, &principal).await,
-        (Method::POST, ["gc"]) => gc(context, &principal).await,
-        (Method::POST, ["scrub"]) => scrub(context, &principal).await,
+        (Method::PUT, ["policy"]) => put_policy(context, principal, request.into_body()).await,
+        (Method::GET, ["pulls"]) => pulls(context, principal).await,
+        (Method::GET, ["usage"]) => usage(context, principal).await,
+        (Method::POST, ["gc"]) => gc(context, principal).await,
+        (Method::POST, ["scrub"]) => scrub(context, principal).await,
         (method, _) => Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "UNSUPPORTED",
@@ -288,8 +300,17 @@ async fn events(context: &Context, principal: &Principal) -> Outcome {
     Ok(Answer::json(StatusCode::OK, &json!({"events": events})).build())
 }
 
+/// Holds the turn of a job that goes on without whoever asked for it: who comes back too early must not start another.
+fn alone<'a>(turn: &'a Mutex<()>, job: &str) -> Result<MutexGuard<'a, ()>, ApiError> {
+    turn.try_lock().map_err(|_| {
+        let problem = format!("a {job} is running already: ask again when it has ended");
+        Error::Unavailable(problem).into()
+    })
+}
+
 async fn gc(context: &Context, principal: &Principal) -> Outcome {
     administrator(context, principal)?;
+    let _turn = alone(&context.app.inner.collecting, "collection")?;
     let dry_run = context
         .parameter("dry_run")
         .is_some_and(|text| text == "true" || text == "1");
@@ -302,6 +323,7 @@ async fn gc(context: &Context, principal: &Principal) -> Outcome {
 
 async fn scrub(context: &Context, principal: &Principal) -> Outcome {
     administrator(context, principal)?;
+    let _turn = alone(&context.app.inner.scrubbing, "scrub")?;
     let report = context
         .registry()
         .scrub(&context.app.inner.maintenance)
@@ -317,8 +339,7 @@ async fn policy(context: &Context) -> Outcome {
         Some(document) => ("application/vnd.dsse.envelope.v1+json", document),
         None => ("application/json", in_force.to_canonical_json()),
     };
-    let body = String::from_utf8(body)
-        .map_err(|error| crate::service::Error::Internal(error.to_string()))?;
+    let body = String::from_utf8(body).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(Answer::new(StatusCode::OK)
         .header(http::header::CONTENT_TYPE, kind)
         .header(
@@ -387,4 +408,18 @@ async fn pulls(context: &Context, principal: &Principal) -> Outcome {
         .map(|(who, row)| json!({"who": who, "first": time(row.first), "last": time(row.last)}))
         .collect();
     Ok(Answer::json(StatusCode::OK, &json!({"pulls": pulls})).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_was_asked_for_runs_alone() {
+        let turn = Mutex::default();
+        let first = alone(&turn, "scrub");
+        assert!(first.is_ok() && alone(&turn, "scrub").is_err());
+        drop(first);
+        assert!(alone(&turn, "scrub").is_ok());
+    }
 }

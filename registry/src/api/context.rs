@@ -11,6 +11,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use sealstone_spec::name::RepoName;
+use std::time::Duration;
 
 /// What handlers know of a request besides its body.
 pub(super) struct Context {
@@ -177,30 +178,11 @@ impl Context {
 
     /// A body of unbounded length, as pieces. Each must come within the idle time; there is no limit on all.
     pub(super) fn body(&self, body: Body) -> crate::service::Body {
-        let idle = self.app.inner.settings.body_idle;
-        Box::pin(stream::unfold(Some(body), move |body| async move {
-            let mut body = body?;
-            loop {
-                match tokio::time::timeout(idle, body.frame()).await {
-                    Err(_) => {
-                        return Some((
-                            Err(format!("no bytes for {} seconds", idle.as_secs())),
-                            None,
-                        ));
-                    }
-                    Ok(None) => return None,
-                    Ok(Some(Err(error))) => return Some((Err(error.to_string()), None)),
-                    Ok(Some(Ok(frame))) => {
-                        // Trailers carry nothing that is wanted here.
-                        if let Ok(bytes) = frame.into_data()
-                            && !bytes.is_empty()
-                        {
-                            return Some((Ok(bytes), Some(body)));
-                        }
-                    }
-                }
-            }
-        }))
+        pieces(
+            body,
+            self.app.inner.settings.body_idle,
+            self.content_length(),
+        )
     }
 
     /// A whole body of at most `limit` bytes.
@@ -235,6 +217,59 @@ impl Context {
     }
 }
 
+/// A body that was cut ends with an error. Whoever reads it may outlive the connection, and of a connection that the server
+/// lets go, all that is seen here is an end: so one that comes before the announced length is none.
+fn pieces(body: Body, idle: Duration, announced: Option<u64>) -> crate::service::Body {
+    Box::pin(stream::unfold(
+        Some((body, announced)),
+        move |rest| async move {
+            let (mut body, missing) = rest?;
+            loop {
+                match tokio::time::timeout(idle, body.frame()).await {
+                    Err(_) => {
+                        return Some((
+                            Err(format!("no bytes for {} seconds", idle.as_secs())),
+                            None,
+                        ));
+                    }
+                    Ok(None) => {
+                        let missing = missing.filter(|missing| *missing > 0)?;
+                        return Some((Err(format!("{missing} bytes did not come")), None));
+                    }
+                    Ok(Some(Err(error))) => return Some((Err(error.to_string()), None)),
+                    Ok(Some(Ok(frame))) => {
+                        // Trailers carry nothing that is wanted here.
+                        if let Ok(bytes) = frame.into_data()
+                            && !bytes.is_empty()
+                        {
+                            let came = bytes.len() as u64;
+                            let missing = missing.map(|missing| missing.saturating_sub(came));
+                            return Some((Ok(bytes), Some((body, missing))));
+                        }
+                    }
+                }
+            }
+        },
+    ))
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_before_the_announced_length_is_none() {
+        for (announced, ends_well) in [(None, true), (Some(3), true), (Some(4), false)] {
+            let pieces = pieces(Body::from("abc"), Duration::from_secs(60), announced);
+            let all: Vec<Result<Bytes, String>> = pieces.collect().await;
+            assert_eq!(all[0].as_deref(), Ok(&b"abc"[..]));
+            assert_eq!(all.len() == 1, ends_well, "{announced:?}: {all:?}");
+            assert!(all[1..].iter().all(Result::is_err));
+        }
+    }
 }

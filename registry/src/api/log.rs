@@ -6,7 +6,7 @@
 use super::answer::{Answer, name};
 use super::context::Context;
 use super::error::ApiError;
-use crate::auth::Pull;
+use crate::auth::{Principal, Pull};
 use crate::log::Proved;
 use crate::service::{Error, LoggedChange, WantedEntry};
 use axum::body::Body;
@@ -70,7 +70,7 @@ async fn entries(context: &Context, path: TilePath) -> Outcome {
 }
 
 /// `/api/v1/log/...`.
-pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome {
+pub(super) async fn handle(context: Context, request: Request<Body>) -> Outcome {
     let path = request
         .uri()
         .path()
@@ -85,15 +85,22 @@ pub(super) async fn handle(context: &Context, request: Request<Body>) -> Outcome
                 .text(format!("{key}\n"))
                 .build())
         }
-        "trusted_root.json" if is_read => trusted(context),
+        "trusted_root.json" if is_read => trusted(&context),
         "witnessed" if is_read => {
             let found = context.registry().witnessed_checkpoint().await?;
             let found =
                 found.ok_or_else(|| absent("no checkpoint is cosigned by all witnesses"))?;
-            Ok(note(context, found.note))
+            Ok(note(&context, found.note))
         }
-        "proof" if is_read => proof(context).await,
-        "entries" if method == Method::POST => submit(context, request.into_body()).await,
+        "proof" if is_read => proof(&context).await,
+        "entries" if method == Method::POST => {
+            // As with the OCI routes.
+            let principal = context.principal().await?;
+            let registry = context.registry().clone();
+            let body = request.into_body();
+            let work = async move { submit(&context, &principal, body).await };
+            registry.to_the_end(work).await?
+        }
         _ => Err(absent("the log has no such path")),
     }
 }
@@ -160,15 +167,14 @@ async fn proof(context: &Context) -> Outcome {
     Ok(answer.text(proof.to_string()).build())
 }
 
-async fn submit(context: &Context, body: Body) -> Outcome {
-    let principal = context.principal().await?;
+async fn submit(context: &Context, principal: &Principal, body: Body) -> Outcome {
     let repo = context
         .parameter("repository")
         .and_then(|repo| repo.parse::<RepoName>().ok())
         .ok_or_else(|| {
             ApiError::bad_request("NAME_INVALID", "say for which repository: ?repository=NAME")
         })?;
-    let who = context.contributor(&principal, &repo)?;
+    let who = context.contributor(principal, &repo)?;
     let bytes = context
         .small_body(body, MAX_REKORD_BYTES, "UNSUPPORTED")
         .await?;

@@ -27,6 +27,7 @@ use error::ApiError;
 use http::{HeaderValue, Method, Request, Response};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// What every request may use.
 #[derive(Clone)]
@@ -42,6 +43,9 @@ struct Inner {
     maintenance: Maintenance,
     clock: Clock,
     settings: Settings,
+    /// Held by a collection that somebody asked for, and by such a scrub: they may take hours.
+    collecting: Mutex<()>,
+    scrubbing: Mutex<()>,
 }
 
 /// What the operator sets about HTTP.
@@ -82,6 +86,8 @@ impl App {
             maintenance,
             clock,
             settings,
+            collecting: Mutex::default(),
+            scrubbing: Mutex::default(),
         };
         App {
             inner: Arc::new(inner),
@@ -145,17 +151,17 @@ impl App {
             ),
             _ if path.starts_with("/api/v1/log/") => (
                 "log",
-                log::handle(&Context::new(self.clone(), &mut request), request).await,
+                log::handle(Context::new(self.clone(), &mut request), request).await,
             ),
             _ if path.starts_with("/api/v1/") => (
                 "api",
-                admin::handle(&Context::new(self.clone(), &mut request), request).await,
+                admin::handle(Context::new(self.clone(), &mut request), request).await,
             ),
             "/" => ("root", Ok(ops::root())),
             _ => match route::OciRoute::parse(&path) {
                 Ok(route) => (
                     route.label(),
-                    oci::handle(&Context::new(self.clone(), &mut request), route, request).await,
+                    oci::handle(Context::new(self.clone(), &mut request), route, request).await,
                 ),
                 Err(error) => (
                     "none",

@@ -201,11 +201,7 @@ impl Registry {
             }
             done
         };
-        self.inner
-            .tasks
-            .spawn(task)
-            .await
-            .map_err(|_| Error::from(blobs::Error::Stopping))?
+        self.to_the_end(task).await?
     }
 
     /// Does something with an upload, and says all the while that it is not to be given up. A body has a limit
@@ -348,11 +344,7 @@ impl Registry {
         // To its end even if the caller goes away: nobody was told of the session, so nobody else could end it.
         let (registry, who) = (self.clone(), who.clone());
         let task = async move { registry.put_in_session(&who, digest, announced, body).await };
-        self.inner
-            .tasks
-            .spawn(task)
-            .await
-            .map_err(|_| Error::from(blobs::Error::Stopping))?
+        self.to_the_end(task).await?
     }
 
     async fn put_in_session(

@@ -134,3 +134,22 @@ async fn a_store_that_cannot_be_written_says_so_and_keeps_nothing() {
         assert!(report.damaged.is_empty() && report.is_complete());
     }
 }
+
+/// A connection that breaks drops what waits for the answer, between any two steps.
+#[tokio::test]
+async fn what_is_done_to_the_end_needs_nobody_who_waits() {
+    let bench = Bench::new().await;
+    let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+    let done = Arc::new(Mutex::new(0));
+    let steps = done.clone();
+    let doing = bench.registry.to_the_end(async move {
+        *steps.lock().unwrap() += 1;
+        asked.await.unwrap();
+        *steps.lock().unwrap() += 1;
+    });
+    tokio::task::yield_now().await;
+    drop(doing);
+    ask.send(()).unwrap();
+    bench.registry.drain().await;
+    assert_eq!(*done.lock().unwrap(), 2);
+}
