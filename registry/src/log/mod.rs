@@ -14,6 +14,7 @@ mod proofs;
 mod tests;
 mod witnesses;
 
+pub use guard::check_served;
 pub use key::{LogKey, load_or_make, load_or_make_secret};
 pub use witnesses::{Cosigned, WitnessParty};
 
@@ -140,12 +141,7 @@ impl Log {
         let guard = Guard::new(settings.guard.clone());
         let kept = store.published().await?;
         if let Some(kept) = &kept {
-            let note = SignedCheckpoint::parse(kept.note.as_bytes())?;
-            note.verify(key.verifier()).map_err(|error| {
-                Error::Contradiction(format!(
-                    "the log has checkpoints of another name or key ({error}): configure the origin and the key that it had"
-                ))
-            })?;
+            guard::check_key(kept, key.verifier())?;
         }
         let cosigned = match store.witnessed().await? {
             Some(kept) => Cosigned::of(&kept, &settings.witnesses)?,
@@ -171,31 +167,9 @@ impl Log {
                 nudge: Notify::new(),
             }),
         };
-        log.check_guard().await?;
+        log.inner.guard.check(&*log.inner.store, log.key()).await?;
         log.advance().await?;
         Ok(log)
-    }
-
-    /// A store that was restored from an older copy would grow another tree over sizes that were served.
-    async fn check_guard(&self) -> Result<(), Error> {
-        let Some(kept) = self.inner.guard.read(self.key())? else {
-            return Ok(());
-        };
-        let state = self.inner.store.log_state().await?;
-        if kept.size() > state.size {
-            return Err(Error::Contradiction(format!(
-                "the store has {} entries of the log, but a checkpoint of {} was served: it was restored from an older copy. Restore a newer one; going on would show two histories, and every client would refuse it",
-                state.size,
-                kept.size()
-            )));
-        }
-        if self.root_at(kept.size(), state.size).await? != *kept.root() {
-            return Err(Error::Contradiction(format!(
-                "the store's first {} entries of the log are not those of the checkpoint that was served: the store was changed or is another's",
-                kept.size()
-            )));
-        }
-        Ok(())
     }
 
     /// Its key.
