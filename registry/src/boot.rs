@@ -1,11 +1,13 @@
 //! From a configuration to a running server, and down again. The only place that sees both ends.
 
+mod commands;
 mod policy;
+
+pub use commands::{collect_garbage, reset_administrator, verify_store};
 
 use crate::api::{self, App, Limits, Listening, Settings};
 use crate::auth::htpasswd::Htpasswd;
 use crate::auth::jwt::Sessions;
-use crate::auth::password::Passwords;
 use crate::auth::secret::Secret;
 use crate::auth::{Authenticator, Authorizer, Clock as AuthClock, Maintenance, administration};
 use crate::blobs::BlobStore;
@@ -19,14 +21,14 @@ use crate::metadata::kv::engine::Engine;
 use crate::metadata::log::LogStore;
 use crate::metrics::Metrics;
 use crate::service::{Lifetimes, Notary, Registry};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use ed25519_dalek::SigningKey;
 use policy::{choose_policy, load_policy};
 use sealstone_spec::key::Signer as _;
 use sealstone_spec::log::KeyKind;
 use sealstone_spec::policy::KeyRecord;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -102,6 +104,19 @@ async fn session_key(metadata: &dyn Metadata) -> anyhow::Result<SigningKey> {
     Ok(SigningKey::from_bytes(&seed))
 }
 
+/// Where the last checkpoint of the log is kept outside the store.
+fn served_checkpoint(config: &Config) -> PathBuf {
+    config.log_key().with_extension("checkpoint")
+}
+
+/// Refuses a metadata store that is not the one that was served: older, changed, or of another log.
+async fn check_served(config: &Config, store: &dyn LogStore) -> anyhow::Result<()> {
+    let (key, guard) = (config.log_key(), served_checkpoint(config));
+    log::check_served(store, &key, &config.log_origin(), &guard)
+        .await
+        .context("the transparency log cannot go on")
+}
+
 /// Opens the transparency log. Its last checkpoint is kept beside its key as well.
 async fn open_log(
     config: &Config,
@@ -109,6 +124,7 @@ async fn open_log(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Log> {
     let path = config.log_key();
+    let guard = served_checkpoint(config);
     let is_new = store.published().await?.is_none();
     let key = log::load_or_make(&path, &config.log_origin(), KeyKind::Log, is_new)?;
     let settings = log::Settings {
@@ -125,7 +141,7 @@ async fn open_log(
             .collect(),
         quorum: config.transparency.quorum,
         witness_wait: Duration::from_secs(config.transparency.witness_seconds),
-        guard: Some(path.with_extension("checkpoint")),
+        guard: Some(guard),
     };
     Log::open(store, key, settings, Arc::new(SystemClock), metrics)
         .await
@@ -191,10 +207,11 @@ fn engine(_directory: &Path, _lost: LostWrites) -> anyhow::Result<(impl Engine, 
 }
 
 /// Opens the stores and puts policy and registry together; with the policy's document, if it is signed. Nothing is judged,
-/// and the policy is not put in force: without the log and the registry's own key, verdicts would be others.
+/// and the policy is not put in force: without the log and the registry's own key, verdicts would be others. Nothing is
+/// removed either: that is for whoever opens them. A metadata store that is not the one that was served is refused, since
+/// what only its own rows name would look like nobody's.
 async fn open(
     config: &Config,
-    right: &Maintenance,
     lost: LostWrites,
 ) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>, Option<Vec<u8>>)> {
     let directory = &config.storage.path;
@@ -208,6 +225,7 @@ async fn open(
         KvMetadata::start(engine, observe)
             .with_context(|| format!("metadata in {}", directory.display()))?,
     );
+    check_served(config, &*metadata).await?;
     let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
     if config.storage.direct_writes {
         blobs = blobs.with_direct_writes();
@@ -243,6 +261,12 @@ async fn open(
         );
         registry.keep_orphans();
     }
+    registry.recall_runs().await?;
+    Ok((registry, metadata, document))
+}
+
+/// Removes what was received of uploads that no row names. The log has vouched for the rows before.
+async fn repair_staging(registry: &Registry, right: &Maintenance) -> anyhow::Result<()> {
     let removed = registry.repair_staging(right).await?;
     if removed > 0 {
         tracing::info!(
@@ -250,8 +274,7 @@ async fn open(
             "removed staged files that no upload names"
         );
     }
-    registry.recall_runs().await?;
-    Ok((registry, metadata, document))
+    Ok(())
 }
 
 impl Server {
@@ -261,10 +284,11 @@ impl Server {
     /// Says what stands in the way.
     pub async fn prepare(config: &Config, lost: LostWrites) -> anyhow::Result<Server> {
         let right = Maintenance::at_boot();
-        let (registry, metadata, document) = open(config, &right, lost).await?;
+        let (registry, metadata, document) = open(config, lost).await?;
         registry.note_policy(&right, document).await?;
         let log = open_log(config, metadata.clone(), registry.metrics().clone()).await?;
         registry.attach_log(log.clone());
+        repair_staging(&registry, &right).await?;
         attach_notary(config, &registry, &*metadata, &log).await?;
         let changed = log
             .run_beside(registry.follow_policy(&right))
@@ -398,78 +422,4 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// Makes the first administrator anew in a store that no server has open. Returns the secret, to be shown once.
-///
-/// # Errors
-/// If there is no store, or it cannot be opened or changed.
-pub async fn reset_administrator(config: &Config) -> anyhow::Result<String> {
-    let directory = &config.storage.path;
-    if !directory.join("metadata").exists() {
-        bail!(
-            "there is no store in {}: is this the server's configuration?",
-            directory.display()
-        );
-    }
-    let (engine, _) = engine(directory, LostWrites::Refuse)?;
-    let metadata = KvMetadata::start(engine, |_| {})
-        .with_context(|| format!("metadata in {}", directory.display()))?;
-    let clock: AuthClock = Arc::new(jiff::Timestamp::now);
-    let secret = administration::reset_first_administrator(
-        &metadata,
-        &Passwords::new(&[], clock.clone(), &mut rand::rng()),
-        &Maintenance::at_boot(),
-        Secret::generate(&mut rand::rng()),
-        clock(),
-    )
-    .await?;
-    Ok(secret.expose().to_owned())
-}
-
-/// Reads every blob of a store that no server has open.
-///
-/// # Errors
-/// If the store cannot be opened; damage is reported at the end.
-pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
-    let right = Maintenance::at_boot();
-    let (registry, _metadata, _) = open(config, &right, LostWrites::Refuse).await?;
-    let report = registry.scrub(&right).await?;
-    let orphans = registry.sweep_orphans(&right, true).await?;
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&serde_json::json!({"content": report, "orphans": orphans}))?
-    );
-    if !report.damaged.is_empty() || report.quarantined_before > 0 {
-        bail!(
-            "{} blobs or manifests are damaged, {} blobs were in quarantine before",
-            report.damaged.len(),
-            report.quarantined_before
-        );
-    }
-    if !report.is_complete() {
-        bail!(
-            "{} entries could not be read, so nothing is known of them",
-            report.unreadable.len()
-        );
-    }
-    Ok(())
-}
-
-/// Collects garbage in a store that no server has open.
-///
-/// # Errors
-/// If the store cannot be opened or changed.
-pub async fn collect_garbage(config: &Config, dry_run: bool) -> anyhow::Result<()> {
-    let right = Maintenance::at_boot();
-    let (registry, _metadata, _) = open(config, &right, LostWrites::Refuse).await?;
-    let report = registry.collect(&right, dry_run).await?;
-    let orphans = registry.sweep_orphans(&right, dry_run).await?;
-    println!(
-        "{}",
-        serde_json::to_string_pretty(
-            &serde_json::json!({"collected": report, "orphans": orphans})
-        )?
-    );
-    Ok(())
 }

@@ -40,9 +40,11 @@ enum Command {
     /// About the administrator's account.
     #[command(subcommand)]
     Admin(AdminCommand),
-    /// Read every stored byte and report what is damaged. The server must not be running.
+    /// Read every stored byte, report what is damaged and keep it from readers; nothing is removed. The server must not be
+    /// running.
     VerifyStore(ConfigArgument),
-    /// Collect garbage once. The server must not be running; on a running one, POST /api/v1/gc.
+    /// Collect garbage once, in a store that "serve" would take. The server must not be running; on a running one, POST
+    /// /api/v1/gc.
     Gc {
         #[command(flatten)]
         config: ConfigArgument,
@@ -128,11 +130,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             ended
         }
         Command::Admin(AdminCommand::Reset(_)) => {
+            start_log(&config)?;
             let secret = runtime.block_on(boot::reset_administrator(&config))?;
             show_administrator("the administrator's account is", &secret)
         }
-        Command::VerifyStore(_) => runtime.block_on(boot::verify_store(&config)),
-        Command::Gc { dry_run, .. } => runtime.block_on(boot::collect_garbage(&config, dry_run)),
+        Command::VerifyStore(_) => {
+            start_log(&config)?;
+            runtime.block_on(boot::verify_store(&config))
+        }
+        Command::Gc { dry_run, .. } => {
+            start_log(&config)?;
+            runtime.block_on(boot::collect_garbage(&config, dry_run))
+        }
         Command::Config(ConfigCommand::Check(_)) => {
             boot::check(&config)?;
             println!("the configuration is valid");

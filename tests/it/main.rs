@@ -37,6 +37,7 @@ mod name;
 mod offline;
 mod onboarding;
 mod operator;
+mod outdated;
 mod pack_recipe;
 mod pin;
 mod policy;

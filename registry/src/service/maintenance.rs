@@ -72,11 +72,13 @@ const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 pub struct OrphanReport {
     /// Objects listed.
     pub objects: u64,
-    /// Objects that no row names.
+    /// Objects that no row names and that are older than a day.
     pub orphans: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those of them that could not be deleted.
+    /// Objects that no row names and that are too young to be removed.
+    pub young: u64,
+    /// Orphans that could not be deleted.
     pub failed: u64,
 }
 
@@ -327,7 +329,11 @@ impl Registry {
         let mut listed = self.blobs().inventory();
         while let Some(stored) = listed.try_next().await? {
             report.objects += 1;
-            if stored.written > before || self.metadata().knows_key(&stored.key).await? {
+            if self.metadata().knows_key(&stored.key).await? {
+                continue;
+            }
+            if stored.written > before {
+                report.young += 1;
                 continue;
             }
             report.orphans += 1;

@@ -90,6 +90,14 @@ impl RocksEngine {
         Ok((RocksEngine { db, last_write }, lost))
     }
 
+    /// Whether a database, or what is left of one, lies in `directory`. Makes none.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn is_in(directory: &Path) -> Result<bool, Error> {
+        Ok(!matches!(state(directory)?, State::New))
+    }
+
     fn family(&self, family: Family) -> Arc<BoundColumnFamily<'_>> {
         self.db
             .cf_handle(family.name())
@@ -311,6 +319,22 @@ mod tests {
         }
         // A megabyte and a half, of the twelve that there are.
         assert_eq!(files(directory.path(), ".sst"), 0);
+    }
+
+    #[test]
+    fn to_look_for_a_database_makes_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metadata");
+        assert!(!RocksEngine::is_in(&path).unwrap() && !path.exists());
+        std::fs::create_dir(&path).unwrap();
+        assert!(!RocksEngine::is_in(&path).unwrap());
+        let engine = RocksEngine::open(&path).unwrap();
+        write_one(&engine, 1);
+        assert!(RocksEngine::is_in(&path).unwrap());
+        drop(engine);
+        // What is left of one is not nothing: to open it says what is missing.
+        std::fs::remove_file(path.join("CURRENT")).unwrap();
+        assert!(RocksEngine::is_in(&path).unwrap());
     }
 
     /// A database whose log has a flipped bit in its middle; the path of the log, and its content as it was written.

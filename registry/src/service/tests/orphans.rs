@@ -56,6 +56,7 @@ async fn an_object_that_no_row_names_is_removed_and_no_other() {
 
     let dry = bench.sweep(true).await;
     assert_eq!((dry.objects, dry.orphans, dry.bytes), (3, 1, 1000));
+    assert_eq!(dry.young, 1);
     assert!(old.exists(), "a dry run changed something");
 
     let swept = bench.sweep(false).await;
