@@ -79,6 +79,7 @@ fn read_tag(bytes: &[u8]) -> Result<Tag, Error> {
 pub struct KvMetadata<E: Engine> {
     engine: Arc<E>,
     committer: Committer,
+    following: Arc<log::Following>,
 }
 
 impl<E: Engine> std::fmt::Debug for KvMetadata<E> {
@@ -126,9 +127,16 @@ impl<E: Engine> KvMetadata<E> {
                 )));
             }
         }
-        let committer = Committer::start(engine.clone(), Arc::new(observe))
+        let following = Arc::new(log::Following::default());
+        let end = following.clone();
+        let closing = Arc::new(move |txn: &mut Txn<'_>| end.close(txn));
+        let committer = Committer::start(engine.clone(), closing, Arc::new(observe))
             .map_err(|error| Error::Unavailable(format!("no thread for writing: {error}")))?;
-        Ok(KvMetadata { engine, committer })
+        Ok(KvMetadata {
+            engine,
+            committer,
+            following,
+        })
     }
 
     fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
