@@ -40,6 +40,7 @@ macro_rules! run_suite {
             uploads::a_key_is_never_handed_out_twice,
             uploads::silence_ends_an_upload,
             uploads::uploads_come_in_pages,
+            uploads::each_account_has_some_uploads_without_room,
             usage::it_follows_links_and_manifests,
             usage::it_ends_with_what_is_collected,
             usage::a_copy_costs_nothing_where_there_is_one,
