@@ -436,6 +436,14 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn go_on_without_room(&self, id: UploadId, most: u64) -> Answer<'_, bool> {
+        Box::pin(async move {
+            self.committer
+                .run(false, move |txn| blobs::go_on_without_room(txn, id, most))
+                .await
+        })
+    }
+
     fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool> {
         Box::pin(async move {
             self.committer
