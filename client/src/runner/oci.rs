@@ -132,7 +132,11 @@ fn run_at(
         ..Confinement::default()
     };
     let ran = supervise::run(command, confinement, &watched, &place, HELPERS, log);
-    let set_up = state.join(&name).exists();
+    // runc leaves a directory behind also where it failed. What it knows of a container (`state.json`; crun: `status`) it
+    // writes when everything is mounted, before the command.
+    let set_up = ["state.json", "status"]
+        .iter()
+        .any(|known| state.join(&name).join(known).exists());
     let accounts = Accounts::read(Path::new("/sys/fs/cgroup"), &name);
     let delete = Command::new(runtime)
         .arg("--root")
