@@ -478,6 +478,7 @@ impl Laboratory {
                     runner: &Plain {
                         environment: trial.environment.clone(),
                         meddles: trial.meddles.map(|path| self.path(path)),
+                        breaks: trial.breaks,
                     },
                     isolation: trial.isolation.unwrap_or(Isolation::I1),
                     machine: Machine {
@@ -552,6 +553,8 @@ pub(super) struct Trial {
     pub(super) meddled: Option<&'static str>,
     /// One that somebody changes once a stage has been planned.
     pub(super) meddles: Option<&'static str>,
+    /// A stage, or a test, that this machine cannot run.
+    pub(super) breaks: Option<&'static str>,
 }
 
 /// What somebody else writes.
@@ -579,6 +582,8 @@ struct Plain {
     environment: BTreeMap<String, String>,
     /// What is changed behind the runner's back.
     meddles: Option<PathBuf>,
+    /// What it cannot run.
+    breaks: Option<&'static str>,
 }
 
 impl Runner for Plain {
@@ -593,6 +598,9 @@ impl Runner for Plain {
     fn run(&self, job: &StageJob, log: &mut dyn LogSink) -> Result<StageOutcome> {
         if let Some(path) = &self.meddles {
             fs::write(path, MEDDLED).unwrap();
+        }
+        if self.breaks == Some(job.stage.as_str()) {
+            return Err(Error::other("this machine has no room left"));
         }
         let work = tempfile::tempdir_in(&job.scratch).unwrap();
         for input in &job.inputs {
