@@ -268,7 +268,16 @@ mod tests {
             let result = data(&path, name, due).unwrap();
             assert!(!result.ok && result.detail.starts_with(told), "{result:?}");
         }
-        assert!(look("a.jsonl", "{\"v\": 1}\r\n\r\n{\"v\": 2}", None, &[], Some(2)).ok);
+        assert!(
+            look(
+                "a.jsonl",
+                "{\"v\": 1}\r\n\r\n{\"v\": 2}",
+                None,
+                &[],
+                Some(2)
+            )
+            .ok
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::expected::{METRICS, WEIGHTS, expect, expect_divergence, status, told};
 use super::laboratory::{Laboratory, RECIPE, TRAIN, nothing};
+use super::variants::tolerant;
 use sealstone_spec::report::{ReplayScope, StageStatus, Verdict};
 
 #[test]
@@ -55,6 +56,60 @@ fn a_test_that_the_machine_cannot_run_is_an_error_beside_what_the_stages_did() {
     let reason = told(&report, "test", "inference/golden");
     assert_eq!(reason.verdict, Verdict::Error);
     assert!(reason.text.contains("no room left"), "{reason:?}");
+}
+
+#[test]
+fn a_stage_that_the_machine_cannot_run_leaves_what_the_others_did() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "0.04");
+    let report = laboratory.replay(|trial| trial.breaks = Some("evaluate"));
+    let origin = Some(WEIGHTS);
+    expect(&report, Verdict::Error, 4, origin, None, Some("params"));
+    assert_eq!(status(&report, "prepare"), StageStatus::Ok);
+    assert_eq!(status(&report, "train"), StageStatus::Origin);
+    let evaluate = &report.stages[2];
+    let note = evaluate.note.as_deref().unwrap_or_default();
+    assert_eq!(
+        (evaluate.status, evaluate.attempts),
+        (StageStatus::Error, 0)
+    );
+    assert!(note.contains("no room left"), "{note}");
+    let said = |event: &str, subject: &str| {
+        let mut trail = report.trail.iter();
+        trail.any(|entry| entry.event == event && entry.subject == subject && !entry.ok)
+    };
+    assert!(said("stage.run", "evaluate"), "{:?}", report.trail);
+    // What needs nothing of it was tried all the same.
+    assert!(!report.tests[0].undecided);
+
+    let report = laboratory.replay(|trial| trial.breaks = Some("train"));
+    expect(&report, Verdict::Error, 4, None, None, None);
+    assert_eq!(status(&report, "train"), StageStatus::Error);
+    assert_eq!(status(&report, "evaluate"), StageStatus::Skipped);
+    assert_eq!(told(&report, "stage", "train").verdict, Verdict::Error);
+}
+
+#[test]
+fn what_cannot_be_compared_is_an_error_and_the_rest_goes_on() {
+    let laboratory = Laboratory::with(&tolerant(), &[]);
+    laboratory.edit("params.json", "0.05", "0.04");
+    let report = laboratory.replay(|trial| trial.blind = true);
+    assert_eq!(report.verdict, Verdict::Error, "{:?}", report.reasons);
+    let reason = told(&report, "artifact", "model/weights.json");
+    assert_eq!(reason.verdict, Verdict::Error);
+    assert!(reason.text.contains("cannot be read"), "{reason:?}");
+    assert_eq!(report.stages[1].artifacts[0].class, None);
+    assert_eq!(report.stages[2].attempts, 1);
+
+    // Where all has to be the same to the bit, the digests say enough: only the golden answer is open.
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "0.04");
+    let report = laboratory.replay(|trial| trial.blind = true);
+    let origin = Some(WEIGHTS);
+    expect(&report, Verdict::Error, 4, origin, None, Some("params"));
+    let weights = told(&report, "artifact", "model/weights.json");
+    assert_eq!(weights.verdict, Verdict::Diverged);
+    assert!(report.tests[0].undecided);
 }
 
 #[test]
