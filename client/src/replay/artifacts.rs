@@ -7,7 +7,7 @@ use super::project::Project;
 use super::room::Produced;
 use crate::check::Compare;
 use crate::compare::{ArtifactComparison, Place};
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use sealstone_spec::compare::{ArtifactRule, Class};
 use sealstone_spec::recipe::Stage;
 use sealstone_spec::report::{ArtifactDetail, ArtifactRow, Clue, Stabilizer, TensorRow, Worst};
@@ -21,6 +21,8 @@ pub(super) struct Compared {
     pub(super) first: Option<First>,
     pub(super) clues: Vec<Clue>,
     pub(super) stabilizers: Vec<Stabilizer>,
+    /// Files that this machine could not compare, by path, and why: nothing is said of them.
+    pub(super) failed: Vec<(String, String)>,
 }
 
 /// Where the first difference lies.
@@ -33,6 +35,9 @@ pub(super) struct First {
 }
 
 /// Holds what `stage` wrote against the lock.
+///
+/// # Errors
+/// [`Outcome::Halted`] alone: something that was checked is another now.
 pub(super) fn of_stage(
     project: &Project,
     stage: &Stage,
@@ -74,23 +79,42 @@ pub(super) fn of_stage(
                 row.class = Some(Class::BitExact);
                 row.ok = true;
             }
-            (Some(_), Some((place, _))) => match project.baseline_file(path)? {
-                Some(baseline) => {
-                    let comparison = compare(&baseline, place, &rule)?;
-                    compared.take(&mut row, &comparison, &rule);
+            (Some(_), Some((place, _))) => {
+                let baseline = project.baseline_file(path);
+                let comparison = baseline.and_then(|baseline| {
+                    baseline
+                        .map(|baseline| compare(&baseline, place, &rule))
+                        .transpose()
+                });
+                match comparison {
+                    Ok(Some(comparison)) => compared.take(&mut row, &comparison, &rule),
+                    Ok(None) if rule.class == Class::BitExact => {
+                        row.class = Some(Class::Divergent);
+                        row.detail = note(
+                            "other bytes than the lock says; the baseline does not hold the file, so no place can be named",
+                        );
+                    }
+                    Ok(None) => {
+                        row.detail = note(
+                            "other bytes than the lock says, and the baseline does not hold the file to compare with",
+                        )
+                    }
+                    Err(error) if error.outcome() == Outcome::Halted => return Err(error),
+                    // Where every bit is demanded, the digests have said it.
+                    Err(error) if rule.class == Class::BitExact => {
+                        row.class = Some(Class::Divergent);
+                        row.detail = note(&format!(
+                            "other bytes than the lock says; no place can be named: {}",
+                            error.in_words()
+                        ));
+                    }
+                    Err(error) => {
+                        let text = error.in_words();
+                        row.detail = note(&text);
+                        compared.failed.push((path.to_owned(), text));
+                    }
                 }
-                None if rule.class == Class::BitExact => {
-                    row.class = Some(Class::Divergent);
-                    row.detail = note(
-                        "other bytes than the lock says; the baseline does not hold the file, so no place can be named",
-                    );
-                }
-                None => {
-                    row.detail = note(
-                        "other bytes than the lock says, and the baseline does not hold the file to compare with",
-                    )
-                }
-            },
+            }
             (Some(_), None) => row.detail = note("the stage did not write it"),
             (None, _) => {
                 row.class = Some(Class::Divergent);
