@@ -278,7 +278,7 @@ impl Walk<'_> {
                 ),
             );
         }
-        let parsed: std::result::Result<BundlePath, BundleError> = path.parse();
+        let parsed: Result<BundlePath, BundleError> = path.parse();
         let path = match parsed {
             Ok(path) => path,
             Err(_) if self.links == Links::Told => {
