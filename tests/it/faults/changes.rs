@@ -53,7 +53,7 @@ fn what_somebody_changed_is_named() {
         &["--scope", "eval", "--isolated"],
         Due::warned().because("drift", "train"),
     );
-    bench.fault(
+    let ended = bench.fault(
         "a trace that ends within a line",
         |bench| {
             bench.append(
@@ -63,6 +63,12 @@ fn what_somebody_changed_is_named() {
         },
         &[],
         Due::diverged("train", "trace.jsonl", "line:60:", "code"),
+    );
+    let trace = &ended.report["firstDivergence"]["trace"];
+    bench.check(
+        "the steps before it are compared",
+        trace["step"] == 59 && trace["column"] == "line",
+        &ended,
     );
     bench.fault(
         "the baseline's trace ends within a line, which a replay writes anew",
