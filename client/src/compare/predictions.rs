@@ -1,20 +1,41 @@
 //! Labels and ranks out of tensors of predictions.
 //!
 //! Integers in one dimension are labels; floating rows in two dimensions are scores of classes. Rows are read in
-//! pieces, so the number of examples does not matter.
+//! pieces, so the number of examples does not matter. Invariant: every tensor meets the demands by itself; a list of
+//! identifiers beside the labels cannot make up for them.
 
 use super::comparison::PredictionComparison;
 use super::limits::Unreadable;
+use super::locator::shown;
 use super::numbers::{BF16, F16, F32, F64, Number};
 use super::tensors::Tensor;
 use sealstone_spec::compare::{
-    ArtifactRule, Decimal, ElementType, Predictions, count_flips, labels_of_scores, topk_overlap,
+    ArtifactRule, Decimal, ElementType, PredictionRule, Predictions, count_flips, labels_of_scores,
+    topk_overlap,
 };
 
 /// Most classes of one row.
 const MAX_CLASSES: u64 = 16 * 1024 * 1024;
 /// Elements read at once, at least one row.
 const PIECE: u64 = 256 * 1024;
+
+/// What is read of a tensor of predictions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Labels,
+    Scores,
+}
+
+fn kind(tensor: &Tensor) -> Option<Kind> {
+    match (tensor.element, tensor.shape.as_slice()) {
+        (
+            ElementType::F16 | ElementType::BF16 | ElementType::F32 | ElementType::F64,
+            [_, classes],
+        ) if (2..=MAX_CLASSES).contains(classes) => Some(Kind::Scores),
+        (element, [_]) if !element.is_rounded() => Some(Kind::Labels),
+        _ => None,
+    }
+}
 
 /// What the predictions in `pairs` show, where the rule asks for them.
 pub(super) fn of_tensors(
@@ -25,50 +46,81 @@ pub(super) fn of_tensors(
     if !demands.is_stated() {
         return Ok(None);
     }
-    let mut found = Predictions::default();
-    let (mut ranked, mut overlap) = (0_u64, 0.0);
+    // Flips are summed; agreement and overlap are those of the tensor that has the least of them.
+    let mut all = Predictions::default();
+    let mut agreement: Option<f64> = None;
+    let mut problem: Option<String> = None;
     for (base, now) in pairs {
+        let Some(kind) = kind(base) else {
+            continue;
+        };
         let (base, now) = (base.row_major()?, now.row_major()?);
-        match (base.element, base.shape.as_slice()) {
-            (
-                ElementType::F16 | ElementType::BF16 | ElementType::F32 | ElementType::F64,
-                [rows, classes],
-            ) if *classes >= 2 && *classes <= MAX_CLASSES => {
-                let step = (PIECE / classes).max(1);
-                let mut from = 0;
-                while from < *rows {
-                    let count = step.min(rows - from);
-                    let one = scores(&base, from * classes, count * classes)?;
-                    let two = scores(&now, from * classes, count * classes)?;
-                    let classes = *classes as usize;
-                    let labels =
-                        labels_of_scores(&one, classes).zip(labels_of_scores(&two, classes));
-                    let flips = labels.and_then(|(one, two)| count_flips(&one, &two));
-                    found.examples += count;
-                    found.flips += flips.unwrap_or(count);
-                    let shared = topk_overlap(&one, &two, classes, demands.ranks()).unwrap_or(0.0);
-                    overlap += shared * count as f64;
-                    ranked += count;
-                    from += count;
-                }
-            }
-            (element, [examples]) if !element.is_rounded() => {
-                found.examples += examples;
-                found.flips += different_items(&base, &now, *examples)?;
-            }
-            _ => {}
+        let found = match kind {
+            Kind::Scores => of_scores(&base, &now, demands.ranks())?,
+            Kind::Labels => Predictions {
+                examples: base.elements(),
+                flips: different_items(&base, &now, base.elements())?,
+                topk_overlap: None,
+            },
+        };
+        let Some(part) = found.label_agreement() else {
+            continue; // no examples
+        };
+        all.examples += found.examples;
+        all.flips += found.flips;
+        agreement = Some(agreement.map_or(part, |least| least.min(part)));
+        if let Some(part) = found.topk_overlap {
+            all.topk_overlap = Some(all.topk_overlap.map_or(part, |least| least.min(part)));
+        }
+        let alone = PredictionRule {
+            max_flips: None,
+            topk_overlap: demands
+                .topk_overlap
+                .clone()
+                .filter(|_| kind == Kind::Scores),
+            ..demands.clone()
+        };
+        if problem.is_none()
+            && let Err(text) = alone.judge(Some(&found))
+        {
+            problem = Some(format!("tensor \"{}\": {text}", shown(&base.name)));
         }
     }
-    if ranked > 0 {
-        found.topk_overlap = Some(overlap / ranked as f64);
-    }
     Ok(Some(PredictionComparison {
-        examples: found.examples,
-        flips: found.flips,
-        label_agreement: found.label_agreement().map(Decimal::from),
-        topk_overlap: found.topk_overlap.map(Decimal::from),
-        problem: demands.judge(Some(&found)).err(),
+        examples: all.examples,
+        flips: all.flips,
+        label_agreement: agreement.map(Decimal::from),
+        topk_overlap: all.topk_overlap.map(Decimal::from),
+        problem: problem.or_else(|| demands.judge(Some(&all)).err()),
     }))
+}
+
+/// What rows of scores show; both sides are of one type and shape, the last index running fastest.
+fn of_scores(base: &Tensor, now: &Tensor, ranks: usize) -> Result<Predictions, Unreadable> {
+    let mut found = Predictions::default();
+    let [rows, classes] = base.shape[..] else {
+        return Ok(found);
+    };
+    let step = (PIECE / classes).max(1);
+    let mut overlap = 0.0;
+    let mut from = 0;
+    while from < rows {
+        let count = step.min(rows - from);
+        let one = scores(base, from * classes, count * classes)?;
+        let two = scores(now, from * classes, count * classes)?;
+        let classes = classes as usize;
+        let labels = labels_of_scores(&one, classes).zip(labels_of_scores(&two, classes));
+        let flips = labels.and_then(|(one, two)| count_flips(&one, &two));
+        found.examples += count;
+        found.flips += flips.unwrap_or(count);
+        let shared = topk_overlap(&one, &two, classes, ranks).unwrap_or(0.0);
+        overlap += shared * count as f64;
+        from += count;
+    }
+    if rows > 0 {
+        found.topk_overlap = Some(overlap / rows as f64);
+    }
+    Ok(found)
 }
 
 fn scores(tensor: &Tensor, from: u64, count: u64) -> Result<Vec<f64>, Unreadable> {
