@@ -37,6 +37,16 @@ fn kind(tensor: &Tensor) -> Option<Kind> {
     }
 }
 
+/// Whether what `rule` demands of predictions is read from `tensor`, and so may stand for its gate. Of everything else
+/// in a file, labels that agree say nothing.
+pub(super) fn stand_for(tensor: &Tensor, rule: &ArtifactRule) -> bool {
+    match kind(tensor) {
+        Some(Kind::Scores) => rule.predictions().is_stated(),
+        Some(Kind::Labels) => rule.label_agreement.is_some() || rule.max_flips.is_some(),
+        None => false,
+    }
+}
+
 /// What the predictions in `pairs` show, where the rule asks for them.
 pub(super) fn of_tensors(
     pairs: &[(Tensor, Tensor)],

@@ -166,3 +166,56 @@ fn every_tensor_of_predictions_agrees_by_itself() {
         "0"
     );
 }
+
+/// What stands beside the labels is a golden output too, and NaN is within no tolerance.
+#[test]
+fn labels_that_agree_excuse_nothing_but_the_numbers_they_were_read_from() {
+    let agree = "class = \"functional\"\nlabel_agreement = 1.0";
+    let rank = "class = \"functional\"\ntopk_overlap = 1.0\ntop_k = 1";
+    let class = |base: &[u8], now: &[u8], rule: &str| found("p.npz", base, now, rule).class;
+    let labels: Vec<i64> = (0..50).map(|number| number % 3).collect();
+    let with = |labels: &[i64], values: &[f64]| {
+        npz(&[
+            ("labels.npy", int64s(labels)),
+            ("prob.npy", doubles(&[50], values)),
+        ])
+    };
+    let base = with(&labels, &[0.5; 50]);
+    for (value, due) in [
+        (f64::NAN, Class::Divergent),
+        (f64::INFINITY, Class::Divergent),
+        (0.55, Class::Divergent),
+        (0.5 + 1e-12, Class::Numeric),
+    ] {
+        assert_eq!(class(&base, &with(&labels, &[value; 50]), agree), due);
+    }
+
+    // One score of thirty, under the highest of its row.
+    let scores = |odd: f64, other: f64| {
+        let mut scores = [0.1, 0.2, 0.7].repeat(10);
+        (scores[3], scores[7]) = (odd, other);
+        npz(&[("scores.npy", doubles(&[10, 3], &scores))])
+    };
+    let base = scores(0.1, 0.2);
+    for rule in [agree, rank] {
+        let infinite = scores(f64::NEG_INFINITY, 0.2);
+        assert_eq!(class(&base, &infinite, rule), Class::Divergent);
+        assert_eq!(class(&infinite, &base, rule), Class::Divergent);
+        assert_eq!(class(&base, &scores(0.1, 0.3), rule), Class::Functional);
+        // A class that is masked is so on both sides.
+        let other = scores(f64::NEG_INFINITY, 0.3);
+        assert_eq!(class(&infinite, &other, rule), Class::Functional);
+    }
+
+    // A demand on ranks reads no labels.
+    let both = |labels: &[i64]| {
+        npz(&[
+            ("labels.npy", int64s(labels)),
+            ("scores.npy", doubles(&[2, 2], &[1.0, 0.0, 0.0, 1.0])),
+        ])
+    };
+    let (base, other) = (both(&[0, 1]), both(&[5, 7]));
+    assert_eq!(class(&base, &other, rank), Class::Divergent);
+    let few = "class = \"functional\"\nmax_flips = 2";
+    assert_eq!(class(&base, &other, few), Class::Functional);
+}
