@@ -31,7 +31,8 @@ pub struct ArtifactComparison {
     /// else the first of all. `None` for the same bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<Difference>,
-    /// The tensor that is furthest off, where tensors were compared.
+    /// The tensor that is furthest off, where tensors were compared; one that makes the class weaker before one that
+    /// does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst: Option<TensorComparison>,
     /// Sums over all tensors, where tensors were compared.

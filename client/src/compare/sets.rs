@@ -113,10 +113,12 @@ pub(super) fn compare(
     measure(&pairs, rule)?;
 
     let mut table: Vec<TensorComparison> = Vec::new();
+    // Where nothing is said of numbers, labels and ranks make up for the gates of the tensors that they were read from.
+    let is_bounded = rule.is_elementwise() || rule.rel_l2.is_some() || rule.scaled_max.is_some();
     let mut failing: Option<Difference> = None;
+    let mut excused: Option<Difference> = None;
     let mut differing: Option<Difference> = None;
-    // Whether a gate failed for which no label and no rank makes up.
-    let mut is_unexcused = false;
+    let mut worst: Option<(bool, TensorComparison)> = None;
     let mut notes = Vec::new();
     for pair in pairs {
         counts.tensors += 1;
@@ -127,7 +129,8 @@ pub(super) fn compare(
             continue;
         }
         let (compared, is_no_number) = conclude(base, now, &state, rule)?;
-        is_unexcused |= !compared.ok && (is_no_number || !predictions::stand_for(base, rule));
+        let fails =
+            !compared.ok && (is_bounded || is_no_number || !predictions::stand_for(base, rule));
         counts.tensors_differing += 1;
         counts.elements_changed += compared.changed;
         counts.sign_flips += compared.sign_flips;
@@ -139,9 +142,13 @@ pub(super) fn compare(
                 index,
             })
         };
-        if !compared.ok && failing.is_none() {
+        let known = match fails {
+            true => &mut failing,
+            false => &mut excused,
+        };
+        if !compared.ok && known.is_none() {
             let at = compared.at.clone();
-            failing = Some(Difference {
+            *known = Some(Difference {
                 locator: place(at.as_ref().map(|at| at.index.clone()).unwrap_or_default()),
                 what: compared
                     .problem
@@ -164,28 +171,30 @@ pub(super) fn compare(
             let problem = compared.problem.as_deref().unwrap_or("not within its gate");
             notes.push(format!("tensor \"{}\": {problem}", shown(&base.name)));
         }
+        let is_worst = worst
+            .as_ref()
+            .is_none_or(|(failed, tensor)| match (fails, *failed) {
+                (true, false) => true,
+                (false, true) => false,
+                _ => is_worse(&compared, tensor),
+            });
+        if is_worst {
+            worst = Some((fails, compared.clone()));
+        }
         table.push(compared);
     }
-    let worst = table
-        .iter()
-        .reduce(|one, two| if is_worse(two, one) { two } else { one })
-        .cloned();
-    let predictions = predictions::of_tensors(&matched, rule)?;
+    let (predictions, turned) = match predictions::of_tensors(&matched, rule)? {
+        Some(judged) => (Some(judged.comparison), judged.failing),
+        None => (None, None),
+    };
     let structure = broken.is_empty();
     let same = structure && same_metadata && table.is_empty();
     // What is demanded of labels holds beside the gates: numbers may be near enough and a label still turn.
     let labels_hold = predictions
         .as_ref()
         .is_none_or(|found| found.problem.is_none());
-    let gates = structure && same_metadata && failing.is_none() && labels_hold;
-    let is_functional = predictions
-        .as_ref()
-        .is_some_and(|found| found.problem.is_none())
-        && structure
-        && match rule.is_elementwise() || rule.rel_l2.is_some() || rule.scaled_max.is_some() {
-            true => failing.is_none(),
-            false => !is_unexcused,
-        };
+    let gates = structure && same_metadata && failing.is_none() && excused.is_none() && labels_hold;
+    let is_functional = predictions.is_some() && labels_hold && structure && failing.is_none();
     let class = if same {
         Class::ContentExact
     } else if gates {
@@ -199,8 +208,14 @@ pub(super) fn compare(
     table.truncate(MAX_ROWS);
     Ok(Found {
         class,
-        first: broken.into_iter().next().or(failing).or(differing),
-        worst,
+        first: broken
+            .into_iter()
+            .next()
+            .or(failing)
+            .or(turned.filter(|_| !same))
+            .or(excused)
+            .or(differing),
+        worst: worst.map(|(_, tensor)| tensor),
         counts,
         tensors: table,
         predictions,

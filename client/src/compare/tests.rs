@@ -476,6 +476,14 @@ fn archives_are_compared_member_by_member() {
     );
     let lost = found("x.zip", &base, &zip(&[("a/m.json", &one)], true, 1980), "");
     assert_eq!(locator(&lost), "member:b.txt!file");
+    // Figures of a member that passes do not stand beside one that is missing.
+    let near = zip(&[("a/m.json", &json("0.910000000001"))], true, 1980);
+    let lost = found("x.zip", &base, &near, "class = \"numeric\"");
+    assert_eq!(
+        (locator(&lost).as_str(), lost.worst, lost.counts),
+        ("member:b.txt!file", None, None)
+    );
+    assert!(lost.tensors.is_empty());
 
     let tar_one = tar(&[("a.txt", b"one", 1), ("b.txt", b"two", 1)]);
     let tar_two = tar(&[("b.txt", b"two", 999), ("a.txt", b"one", 999)]);

@@ -24,6 +24,18 @@ fn what_somebody_changed_is_named() {
         Due::diverged("prepare", "work/test.npz", "tensor:", "code"),
     );
     bench.fault(
+        "a tensor that is new beside rounding that is tolerated",
+        |bench| {
+            bench.edit(
+                "src/train.py",
+                "\"scaler.mean\": scaler.mean_,",
+                "\"scaler.mean\": scaler.mean_ * (1 + 1e-13), \"extra\": np.zeros(1),",
+            )
+        },
+        &[],
+        Due::diverged("train", WEIGHTS, "tensor:extra", "code"),
+    );
+    bench.fault(
         "a comment",
         |bench| bench.append("src/train.py", "# nothing\n"),
         &[],
