@@ -182,6 +182,19 @@ impl Error {
         }
         causes
     }
+
+    /// The text with its causes, in one line. A cause that the text already ends with is not told twice: whoever adds
+    /// where it happened keeps the error as its own cause.
+    pub(crate) fn in_words(&self) -> String {
+        let mut text = self.message().to_owned();
+        for cause in self.causes() {
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+        }
+        text
+    }
 }
 
 impl fmt::Display for Error {
@@ -219,6 +232,17 @@ mod tests {
         assert_eq!(
             format!("{outer:?}"),
             "Halted: layer \"x\" is not what it should be: reading \"x\" failed: disk on fire"
+        );
+    }
+
+    #[test]
+    fn in_words_nothing_is_told_twice() {
+        let inner = || Error::io("reading \"x\"", std::io::Error::other("disk on fire"));
+        let text = format!("stage \"a\": {}", inner().message());
+        let outer = Error::other(text).source(inner());
+        assert_eq!(
+            outer.in_words(),
+            "stage \"a\": reading \"x\" failed: disk on fire"
         );
     }
 

@@ -10,7 +10,7 @@ use crate::manifest::{Descriptor, VerifiedManifest};
 use crate::media;
 use crate::role::{ANNOTATION_ROLE, BundleRole, UnknownRole};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use unicode_normalization::UnicodeNormalization as _;
@@ -426,6 +426,31 @@ pub fn check_paths<'a>(paths: impl Iterator<Item = &'a BundlePath>) -> Result<()
     Ok(())
 }
 
+/// The paths for which [`check_paths`] refuses all of them: each that is one file with another somewhere, or is another's
+/// directory there, or lies in one that is a file.
+pub fn colliding_paths<'a>(
+    paths: impl Iterator<Item = &'a BundlePath>,
+) -> BTreeSet<&'a BundlePath> {
+    let mut groups: BTreeMap<String, Vec<&BundlePath>> = BTreeMap::new();
+    for path in paths {
+        groups.entry(path.folded()).or_default().push(path);
+    }
+    let mut colliding: BTreeSet<&BundlePath> = BTreeSet::new();
+    for (folded, group) in &groups {
+        if group.len() > 1 {
+            colliding.extend(group.iter().copied());
+        }
+        let mut end = folded.len();
+        while let Some(slash) = folded[..end].rfind('/') {
+            if let Some(files) = groups.get(&folded[..slash]) {
+                colliding.extend(group.iter().chain(files).copied());
+            }
+            end = slash;
+        }
+    }
+    colliding
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -603,6 +628,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_collides_is_what_is_refused(texts in proptest::collection::vec("[abAB\u{e9}](/[abAB]){0,2}", 0..6)) {
+            let paths: Vec<BundlePath> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            let colliding = colliding_paths(paths.iter());
+            prop_assert_eq!(colliding.is_empty(), check_paths(paths.iter()).is_ok());
+            let rest = paths.iter().filter(|path| !colliding.contains(path));
+            prop_assert!(check_paths(rest).is_ok());
+            // Each is in the way of one of the others.
+            for path in &colliding {
+                let mut others = paths.iter().filter(|other| !std::ptr::eq(*path, *other));
+                prop_assert!(others.any(|other| check_paths([*path, other].into_iter()).is_err()));
+            }
+        }
+
         #[test]
         fn an_accepted_path_stays_inside(text in "[a-zA-Z0-9./\\\\: \u{e9}\u{301}-]{0,40}") {
             if let Ok(path) = text.parse::<BundlePath>() {

@@ -52,6 +52,48 @@ pub fn to_canonical_json(value: &impl Serialize) -> Result<Vec<u8>, JsonError> {
     Ok(serde_json_canonicalizer::to_vec(value)?)
 }
 
+/// Puts quotes around `NaN`, `Infinity` and `-Infinity` outside of texts.
+///
+/// Python writes these words without quotes, which is no JSON. What is written by programs and has to be read all the
+/// same, a metric or a step of training, is read behind this; a document that is signed never is.
+///
+/// ```
+/// use sealstone_spec::canonical::quote_words;
+/// assert_eq!(quote_words(r#"{"loss": NaN, "why": "NaN"}"#), r#"{"loss": "NaN", "why": "NaN"}"#);
+/// ```
+pub fn quote_words(text: &str) -> String {
+    let mut done = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_text = false;
+    while let Some(c) = rest.chars().next() {
+        let word = ["NaN", "Infinity", "-Infinity"]
+            .into_iter()
+            .find(|word| rest.starts_with(word));
+        match (in_text, word) {
+            (false, Some(word)) => {
+                done.push('"');
+                done.push_str(word);
+                done.push('"');
+                rest = &rest[word.len()..];
+                continue;
+            }
+            (true, _) if c == '\\' => {
+                let escaped: String = rest.chars().take(2).collect();
+                done.push_str(&escaped);
+                rest = &rest[escaped.len()..];
+                continue;
+            }
+            _ => {}
+        }
+        if c == '"' {
+            in_text = !in_text;
+        }
+        done.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    done
+}
+
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,

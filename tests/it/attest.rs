@@ -413,8 +413,12 @@ fn a_bill_of_materials_names_what_was_taken_away() {
     fs::create_dir_all(desk.path("model/.venv/bin")).unwrap();
     let link = desk.path("model/.venv/bin/python");
     std::os::unix::fs::symlink("/usr/bin/python3", link).unwrap();
+    fs::write(desk.path("model/.venv/12:00:00.log"), b"x").unwrap();
     fs::write(desk.path("model/extra.bin"), b"x").unwrap();
     let told = check(&["model"]).expect(3);
+    told.says(
+        "\\\".venv/12:00:00.log\\\" is there and not listed: a file whose name no bundle can hold",
+    );
     told.says("\\\".venv/bin/python\\\" is there and not listed: a symbolic link");
     told.says("file \\\"extra.bin\\\" is there and not listed");
     fs::remove_file(desk.path("model/extra.bin")).unwrap();

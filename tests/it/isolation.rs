@@ -4,6 +4,9 @@
 //! time, logs without end; and that a stage sees the same host name and directory wherever it runs. What this
 //! machine has not is printed as skipped, with the reason.
 
+mod many;
+mod usage;
+
 use crate::system::tiny_root;
 use sealstone::runner::{
     Capability, Expected, Input, Kept, Limits, Net, Rootfs, Runner, RunnerKind, StageJob,

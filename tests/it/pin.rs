@@ -1,6 +1,6 @@
 //! A program that signs and asks for a PIN at the terminal, as those of tokens do; driven through a terminal of its own.
 
-use crate::client;
+use crate::client::{self, Ended};
 use crate::model_desk::Desk;
 use sealstone_tests::registry::binary;
 use sealstone_tests::skips;
@@ -8,12 +8,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-/// Starts its arguments at a new terminal, answers the first question there, and ends as they do.
+/// Starts its arguments but the first at a new terminal, types the parts of the first at the question there, a second apart,
+/// and ends as they do; with 256 less the signal, if one ended them.
 const TYPIST: &str = r#"
-import os, pty, sys
+import os, pty, signal, sys, time
 process, terminal = pty.fork()
 if process == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
+    # A job in the background may ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.execv(sys.argv[2], sys.argv[2:])
 said = b""
 def hear():
     try:
@@ -26,12 +29,14 @@ while b"PIN: " not in said:
         break
     said += heard
 else:
-    os.write(terminal, b"1234\n")
+    for part in sys.argv[1].split("|"):
+        os.write(terminal, part.encode())
+        time.sleep(1)
     while heard := hear():
         said += heard
 _, status = os.waitpid(process, 0)
 sys.stdout.buffer.write(said)
-sys.exit(os.waitstatus_to_exitcode(status))
+sys.exit(os.waitstatus_to_exitcode(status) % 256)
 "#;
 
 fn is_there(program: &str, argument: &str) -> bool {
@@ -39,11 +44,12 @@ fn is_there(program: &str, argument: &str) -> bool {
     ended.is_ok_and(|output| output.status.success())
 }
 
-#[test]
-fn a_program_that_signs_may_ask_for_a_pin_at_the_terminal() {
+/// A desk with a program that signs once it has its PIN; `None` where there is no such program.
+fn desk() -> Option<Desk> {
     for (program, argument) in [("openssl", "version"), ("python3", "--version")] {
         if !is_there(program, argument) {
-            return skips::not_installed(program);
+            skips::not_installed(program);
+            return None;
         }
     }
     let desk = Desk::new();
@@ -55,15 +61,45 @@ fn a_program_that_signs_may_ask_for_a_pin_at_the_terminal() {
     );
     fs::write(&signer, script).unwrap();
     fs::set_permissions(&signer, fs::Permissions::from_mode(0o700)).unwrap();
+    Some(desk)
+}
+
+/// Signs in a script that goes on after that, and types this when it is asked for the PIN.
+fn typed(desk: &Desk, keys: &str) -> Ended {
     let mut command = Command::new("python3");
     command
-        .args(["-c", TYPIST])
+        .args(["-c", TYPIST, keys])
+        .args(["/bin/sh", "-c", "\"$@\" || exit; : > after", "sh"])
         .arg(binary("sealstone").unwrap())
         .args(["--output", "json", "sign", "oci:bundle:1.0.0"])
         .arg("--signer")
-        .arg(format!("command:{}", signer.display()))
+        .arg(format!("command:{}", desk.path("token.sh").display()))
         .args(["--signer-key", "alice.pub", "--signer-time", "20"]);
-    client::run(client::alone(&mut command, &desk.path(""))).expect(0);
+    client::run(client::alone(&mut command, &desk.path("")))
+}
+
+#[test]
+fn a_program_that_signs_may_ask_for_a_pin_at_the_terminal() {
+    let Some(desk) = desk() else { return };
+    typed(&desk, "1234\n").expect(0);
+    assert!(desk.path("after").is_file());
+    desk.run(&["verify", "oci:bundle:1.0.0", "--key", "alice.pub"])
+        .expect(0);
+}
+
+#[test]
+fn an_interrupt_at_the_question_ends_the_script_as_well() {
+    let Some(desk) = desk() else { return };
+    // The shell itself ends by it, which it would not do if it only saw sealstone fail.
+    typed(&desk, "\u{3}").expect(256 - 2);
+    assert!(!desk.path("after").exists());
+}
+
+/// Nobody could let the group of the terminal's first program go on again, so the system does not stop it.
+#[test]
+fn a_stop_at_the_question_does_not_leave_the_program_behind() {
+    let Some(desk) = desk() else { return };
+    typed(&desk, "\u{1a}|1234\n").expect(0);
     desk.run(&["verify", "oci:bundle:1.0.0", "--key", "alice.pub"])
         .expect(0);
 }

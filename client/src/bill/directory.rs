@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct Below {
     /// Its files.
     pub files: Vec<File>,
-    /// Paths of what is neither file nor directory, and what each is instead.
+    /// Paths of what no bundle can hold, and what each is: links and the like, and files for their names.
     pub others: Vec<(String, &'static str)>,
 }
 
@@ -25,10 +25,11 @@ pub fn files_below(directory: &Path) -> Result<Below> {
 }
 
 /// The same, and also what its `.sealstoneignore` leaves out. That file is never listed itself, so whoever filled the
-/// directory could hide with it what a bill does not list. What is left out need not be fit to be packed: links are told.
+/// directory could hide with it what a bill does not list. What is left out need not be fit to be packed: links and odd names are
+/// told.
 ///
 /// # Errors
-/// As [`files_below`], but for what is neither file nor directory.
+/// As [`files_below`], but for what no bundle can hold.
 pub fn all_files_below(directory: &Path) -> Result<Below> {
     let (files, others) = hash_all(directory)?;
     let files = listed(files);

@@ -73,7 +73,8 @@ impl Asked<'_> {
                 .and_then(|name| given.params.get(name))
                 .map(plain),
         };
-        job.argv = command(self.run, false, words)?;
+        let gets = "a test gets every parameter of the file that \"params\" names, and no other";
+        job.argv = command(self.run, false, words, gets)?;
         job.outputs = vec![out.clone()];
         let device = writer.and_then(|stage| stage.device.as_deref());
         settings(recipe, given.seed, given.machine, device, &mut job)?;

@@ -130,16 +130,24 @@ fn records(path: &Path, name: &str) -> Result<std::result::Result<Vec<Value>, St
             Ok(read().map_err(|error| format!("it is no table: {error}")))
         }
         "jsonl" | "ndjson" => {
-            let text = fs::read_to_string(path).map_err(failed)?;
-            let lines = text
-                .lines()
-                .enumerate()
-                .filter(|(_, line)| !line.trim().is_empty());
-            let rows = lines.map(|(index, line)| {
-                serde_json::from_str(line)
-                    .map_err(|error| format!("line {} is no JSON: {error}", index + 1))
-            });
-            Ok(rows.collect())
+            // Bytes that are no text are what a stage has written, and no failure of the machine.
+            let bytes = fs::read(path).map_err(failed)?;
+            let mut rows = Vec::new();
+            for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+                let Ok(line) = std::str::from_utf8(line) else {
+                    return Ok(Err(format!("line {} is no UTF-8", index + 1)));
+                };
+                if line.trim().is_empty() {
+                    continue;
+                }
+                match serde_json::from_str(line) {
+                    Ok(row) => rows.push(row),
+                    Err(error) => {
+                        return Ok(Err(format!("line {} is no JSON: {error}", index + 1)));
+                    }
+                }
+            }
+            Ok(Ok(rows))
         }
         "json" => {
             let bytes = fs::read(path).map_err(failed)?;
@@ -235,6 +243,41 @@ mod tests {
         );
         assert!(!look("a.csv", "a,b\n1\n", None, &[], None).ok);
         assert!(!look("a.parquet", "", None, &[], None).ok);
+    }
+
+    #[test]
+    fn what_is_no_text_fails_in_every_format() {
+        let root = tempfile::tempdir().unwrap();
+        let due = Due {
+            schema: None,
+            nulls: &BTreeMap::new(),
+            rows: None,
+            columns: &BTreeMap::new(),
+        };
+        for (name, content, told) in [
+            (
+                "a.jsonl",
+                &b"{\"v\": 1}\r\n\n{\"v\": \"\xff\"}\n"[..],
+                "line 3 is no UTF-8",
+            ),
+            ("a.json", &b"[\"\xff\"]"[..], "it is no JSON"),
+            ("a.csv", &b"v\n\xff\n"[..], "it is no table"),
+        ] {
+            let path = root.path().join(name);
+            fs::write(&path, content).unwrap();
+            let result = data(&path, name, due).unwrap();
+            assert!(!result.ok && result.detail.starts_with(told), "{result:?}");
+        }
+        assert!(
+            look(
+                "a.jsonl",
+                "{\"v\": 1}\r\n\r\n{\"v\": 2}",
+                None,
+                &[],
+                Some(2)
+            )
+            .ok
+        );
     }
 
     #[test]

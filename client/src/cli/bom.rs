@@ -137,7 +137,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 struct Found {
     bundle: Option<(Arc<dyn Store>, VerifiedManifest, Location)>,
     files: Vec<File>,
-    /// What a directory holds that is neither file nor directory.
+    /// What a directory holds that no bundle can.
     others: Vec<(String, &'static str)>,
     packages: Option<Vec<Package>>,
     damaged: Vec<(Package, String, &'static str)>,

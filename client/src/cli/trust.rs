@@ -46,7 +46,7 @@ pub(crate) struct TrustArgs {
     root_threshold: Option<u32>,
 
     /// Repository whose rules hold, for layouts and archives, which have no repository of their own; `verify` can do
-    /// without for an archive, where a log of the policy proves it and the policy asks the same of every repository
+    /// without for an archive, where a log of the policy proves it and the policy judges the same in every repository
     #[arg(long, value_name = "NAME")]
     repository: Option<RepoName>,
 }

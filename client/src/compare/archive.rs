@@ -307,15 +307,6 @@ pub(super) fn compare(
         stabilizers: Vec::new(),
         notes: Vec::new(),
     };
-    // The first difference of the weakest class is the one that is told.
-    let mut told = Class::BitExact;
-    let mut tell = |result: &mut ArtifactComparison, class: Class, first: Option<Difference>| {
-        result.class = result.class.min(class);
-        if first.is_some() && class < told {
-            told = class;
-            result.first = first;
-        }
-    };
     let whole = |name: &str, what: &str, base: Option<String>, now: Option<String>| {
         Some(Difference {
             locator: Locator::at(Place::Whole).inside(name),
@@ -326,16 +317,13 @@ pub(super) fn compare(
     };
     for (name, member) in before {
         let Some(other) = after.remove(&name) else {
-            tell(
-                &mut result,
-                Class::Divergent,
-                whole(&name, "missing", Some(member.kind), None),
-            );
+            let first = whole(&name, "missing", Some(member.kind), None);
+            weaken(&mut result, Class::Divergent, first);
             continue;
         };
         if member.kind != other.kind {
             let first = whole(&name, "kind", Some(member.kind), Some(other.kind));
-            tell(&mut result, Class::Divergent, first);
+            weaken(&mut result, Class::Divergent, first);
             continue;
         }
         let side = |bytes: Bytes| Side {
@@ -354,9 +342,7 @@ pub(super) fn compare(
             locator: first.locator.inside(&name),
             ..first
         });
-        let is_worse = compared.class < result.class;
-        tell(&mut result, compared.class, first);
-        if is_worse {
+        if weaken(&mut result, compared.class, first) {
             result.worst = compared.worst;
             result.counts = compared.counts;
             result.tensors = compared.tensors;
@@ -373,11 +359,8 @@ pub(super) fn compare(
         result.stabilizers.extend(compared.stabilizers);
     }
     for (name, member) in after {
-        tell(
-            &mut result,
-            Class::Divergent,
-            whole(&name, "added", None, Some(member.kind)),
-        );
+        let first = whole(&name, "added", None, Some(member.kind));
+        weaken(&mut result, Class::Divergent, first);
     }
     if result.class == Class::ContentExact {
         result.stabilizers.push(match format {
@@ -388,4 +371,20 @@ pub(super) fn compare(
     result.stabilizers.sort();
     result.stabilizers.dedup();
     Ok(result)
+}
+
+/// Lowers the class of an archive to that of a member, where it is weaker; `false` where it is not. What is told of an
+/// archive is of one member, the first of the weakest: figures of another would stand beside a place that has none.
+fn weaken(result: &mut ArtifactComparison, class: Class, first: Option<Difference>) -> bool {
+    if class >= result.class {
+        return false;
+    }
+    result.class = class;
+    result.first = first;
+    result.worst = None;
+    result.counts = None;
+    result.tensors = Vec::new();
+    result.rows = None;
+    result.predictions = None;
+    true
 }

@@ -31,7 +31,8 @@ pub struct ArtifactComparison {
     /// else the first of all. `None` for the same bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<Difference>,
-    /// The tensor that is furthest off, where tensors were compared.
+    /// The tensor that is furthest off, where tensors were compared; one that makes the class weaker before one that
+    /// does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst: Option<TensorComparison>,
     /// Sums over all tensors, where tensors were compared.
@@ -171,14 +172,14 @@ pub struct RowComparison {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PredictionComparison {
-    /// Examples.
+    /// Examples, of all tensors of predictions.
     pub examples: u64,
-    /// Examples whose label differs.
+    /// Examples whose label differs, of all of them.
     pub flips: u64,
-    /// Part of the examples whose label is the same.
+    /// Part of the examples whose label is the same, in the tensor in which it is the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_agreement: Option<Decimal>,
-    /// Mean part of the highest scores that is the same.
+    /// Mean part of the highest scores that is the same, in the tensor in which it is the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topk_overlap: Option<Decimal>,
     /// Why the rule's demands on predictions are not met.

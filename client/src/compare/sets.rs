@@ -14,7 +14,9 @@ use super::numbers;
 use super::passes::{Pair, State, measure, poisoned};
 use super::predictions;
 use super::tensors::{Tensor, TensorFile};
-use sealstone_spec::compare::{ArtifactRule, Class, Decimal, ElementType, NanRule, TensorFigures};
+use sealstone_spec::compare::{
+    ArtifactRule, Class, Decimal, ElementType, GateFailure, NanRule, TensorFigures,
+};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -111,8 +113,12 @@ pub(super) fn compare(
     measure(&pairs, rule)?;
 
     let mut table: Vec<TensorComparison> = Vec::new();
+    // Where nothing is said of numbers, labels and ranks make up for the gates of the tensors that they were read from.
+    let is_bounded = rule.is_elementwise() || rule.rel_l2.is_some() || rule.scaled_max.is_some();
     let mut failing: Option<Difference> = None;
+    let mut excused: Option<Difference> = None;
     let mut differing: Option<Difference> = None;
+    let mut worst: Option<(bool, TensorComparison)> = None;
     let mut notes = Vec::new();
     for pair in pairs {
         counts.tensors += 1;
@@ -122,7 +128,9 @@ pub(super) fn compare(
         if state.tally.changed == 0 {
             continue;
         }
-        let compared = conclude(base, now, &state, rule)?;
+        let (compared, is_no_number) = conclude(base, now, &state, rule)?;
+        let fails =
+            !compared.ok && (is_bounded || is_no_number || !predictions::stand_for(base, rule));
         counts.tensors_differing += 1;
         counts.elements_changed += compared.changed;
         counts.sign_flips += compared.sign_flips;
@@ -134,9 +142,13 @@ pub(super) fn compare(
                 index,
             })
         };
-        if !compared.ok && failing.is_none() {
+        let known = match fails {
+            true => &mut failing,
+            false => &mut excused,
+        };
+        if !compared.ok && known.is_none() {
             let at = compared.at.clone();
-            failing = Some(Difference {
+            *known = Some(Difference {
                 locator: place(at.as_ref().map(|at| at.index.clone()).unwrap_or_default()),
                 what: compared
                     .problem
@@ -159,26 +171,30 @@ pub(super) fn compare(
             let problem = compared.problem.as_deref().unwrap_or("not within its gate");
             notes.push(format!("tensor \"{}\": {problem}", shown(&base.name)));
         }
+        let is_worst = worst
+            .as_ref()
+            .is_none_or(|(failed, tensor)| match (fails, *failed) {
+                (true, false) => true,
+                (false, true) => false,
+                _ => is_worse(&compared, tensor),
+            });
+        if is_worst {
+            worst = Some((fails, compared.clone()));
+        }
         table.push(compared);
     }
-    let worst = table
-        .iter()
-        .reduce(|one, two| if is_worse(two, one) { two } else { one })
-        .cloned();
-    let predictions = predictions::of_tensors(&matched, rule)?;
+    let (predictions, turned) = match predictions::of_tensors(&matched, rule)? {
+        Some(judged) => (Some(judged.comparison), judged.failing),
+        None => (None, None),
+    };
     let structure = broken.is_empty();
     let same = structure && same_metadata && table.is_empty();
     // What is demanded of labels holds beside the gates: numbers may be near enough and a label still turn.
     let labels_hold = predictions
         .as_ref()
         .is_none_or(|found| found.problem.is_none());
-    let gates = structure && same_metadata && failing.is_none() && labels_hold;
-    let is_functional = predictions
-        .as_ref()
-        .is_some_and(|found| found.problem.is_none())
-        && structure
-        && (!rule.is_elementwise() && rule.rel_l2.is_none() && rule.scaled_max.is_none()
-            || failing.is_none());
+    let gates = structure && same_metadata && failing.is_none() && excused.is_none() && labels_hold;
+    let is_functional = predictions.is_some() && labels_hold && structure && failing.is_none();
     let class = if same {
         Class::ContentExact
     } else if gates {
@@ -192,8 +208,14 @@ pub(super) fn compare(
     table.truncate(MAX_ROWS);
     Ok(Found {
         class,
-        first: broken.into_iter().next().or(failing).or(differing),
-        worst,
+        first: broken
+            .into_iter()
+            .next()
+            .or(failing)
+            .or(turned.filter(|_| !same))
+            .or(excused)
+            .or(differing),
+        worst: worst.map(|(_, tensor)| tensor),
         counts,
         tensors: table,
         predictions,
@@ -245,12 +267,13 @@ fn first_index(tensor: &Tensor, number: u64) -> u64 {
     }
 }
 
+/// The figures and the verdict; and whether NaN or an infinity stands where the rule does not allow it.
 fn conclude(
     base: &Tensor,
     now: &Tensor,
     state: &State,
     rule: &ArtifactRule,
-) -> Result<TensorComparison, Unreadable> {
+) -> Result<(TensorComparison, bool), Unreadable> {
     let tally = &state.tally;
     let [difference, base_square, now_square, product, absolute] = Sums::tree(&state.sums).0;
     let parts = match base.element {
@@ -276,6 +299,7 @@ fn conclude(
         true => gate.judge(&figures),
         false => gate.judge_type(base.element, &figures),
     };
+    let is_no_number = matches!(verdict, Err(GateFailure::Nan(_) | GateFailure::Infinite(_)));
     let problem = verdict.err().map(|failure| failure.to_string());
     let ok = problem.is_none();
     let cosine = match base_square > 0.0 && now_square > 0.0 {
@@ -309,7 +333,7 @@ fn conclude(
         0 => 0.0,
         count => absolute / count as f64,
     };
-    Ok(TensorComparison {
+    let compared = TensorComparison {
         tensor: base.name.clone(),
         element: base.element,
         shape: base.shape.clone(),
@@ -328,5 +352,6 @@ fn conclude(
         p99_ulp: tally.p99_ulp().map(Decimal::from),
         at,
         first_index: tally.first_changed.map(|place| base.index(place / parts)),
-    })
+    };
+    Ok((compared, is_no_number))
 }

@@ -1,8 +1,10 @@
 //! Facts of the machine, read from `/proc`, `/sys` and `/etc`.
 //!
-//! Invariant: what is not there is left out; nothing is guessed.
+//! Invariant: what is not there is left out; nothing is guessed. What a pinned root file system has to say is read
+//! inside of it: none of its links leads to a file of this machine.
 
 use super::capture::Captured;
+use super::inside;
 use crate::runner::{Device, StageJob};
 use sealstone_spec::digest::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,12 +164,12 @@ fn quota() -> Option<i64> {
 
 fn system(job: &StageJob, captured: &mut Captured) {
     let root = job.software.rootfs.as_ref();
-    let at = |path: &str| match root {
-        Some(rootfs) => rootfs.directory.join(path.trim_start_matches('/')),
-        None => path.into(),
+    let told = |path: &str| match root {
+        Some(rootfs) => inside::read(&rootfs.directory, path).map(|text| text.trim().to_owned()),
+        None => read(path),
     };
     captured.set_some("image.digest", root.map(|rootfs| rootfs.digest.to_string()));
-    if let Some(release) = read(at("/etc/os-release")).or_else(|| read(at("/usr/lib/os-release"))) {
+    if let Some(release) = told("/etc/os-release").or_else(|| told("/usr/lib/os-release")) {
         captured.set_some("os.id", field(&release, "ID", '='));
         captured.set_some("os.version", field(&release, "VERSION_ID", '='));
     }
@@ -175,7 +177,7 @@ fn system(job: &StageJob, captured: &mut Captured) {
     let cmdline = read("/proc/cmdline").map(|text| Digest::sha256(text.as_bytes()).to_string());
     captured.set_some("kernel.cmdline", cmdline);
     for database in ["/var/lib/dpkg/status", "/lib/apk/db/installed"] {
-        if let Some(text) = read(at(database)) {
+        if let Some(text) = told(database) {
             captured.set(
                 "system.packages",
                 Digest::sha256(packages(&text).as_bytes()).to_string(),
@@ -415,6 +417,40 @@ mod tests {
         assert_eq!(first.facts.digest(), second.facts.digest());
         assert!(first.left_out.is_empty(), "{:?}", first.left_out);
         assert!(first.volatile.contains_key("time"));
+    }
+
+    /// An image whose links name files of the machine that reads its facts.
+    #[test]
+    fn a_pinned_root_tells_its_own_facts() {
+        use crate::runner::Rootfs;
+        use sealstone_spec::environment::FactValue;
+        use std::os::unix::fs::symlink;
+
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("root");
+        fs::create_dir_all(root.join("usr/lib")).unwrap();
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::create_dir_all(root.join("var/lib/dpkg")).unwrap();
+        fs::write(
+            root.join("usr/lib/os-release"),
+            "ID=pinned\nVERSION_ID=\"7\"\n",
+        )
+        .unwrap();
+        symlink("/usr/lib/os-release", root.join("etc/os-release")).unwrap();
+        let status = place.path().join("status");
+        fs::write(&status, "Package: a\nVersion: 1\n").unwrap();
+        symlink(&status, root.join("var/lib/dpkg/status")).unwrap();
+        let mut job = StageJob::new("capture", vec!["true".into()], "", "");
+        job.software.rootfs = Some(Rootfs {
+            directory: root,
+            digest: Digest::sha256(b"the image"),
+        });
+        let mut captured = Captured::default();
+        system(&job, &mut captured);
+        let fact = |name: &str| captured.facts.get(name);
+        assert_eq!(fact("os.id"), Some(&FactValue::from("pinned")));
+        assert_eq!(fact("os.version"), Some(&FactValue::from("7")));
+        assert_eq!(fact("system.packages"), None);
     }
 
     #[test]

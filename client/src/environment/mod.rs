@@ -10,6 +10,7 @@ mod cache;
 mod capture;
 mod git;
 mod image;
+mod inside;
 mod machine;
 mod prepare;
 mod python;

@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
 /// Most links that a name may lead through, as in Linux.
-const MAX_LINKS: usize = 40;
+pub(super) const MAX_LINKS: usize = 40;
 
 /// Most entries of one archive.
 const MAX_ENTRIES: usize = 2_000_000;

@@ -9,7 +9,8 @@
 //!
 //! It writes the signature to standard output and ends with 0: 64 bytes for Ed25519; DER, or 64 bytes
 //! of r and s, for ECDSA; either as they are, or as one line of base64. Standard error is the user's, and so is the
-//! terminal, if there is one: the program has its foreground and may ask something there.
+//! terminal, if there is one: the program has its foreground and may ask something there. Keys that interrupt or stop it there
+//! do the same to whoever started it.
 //! Invariant: its answer is verified with the key that was named beforehand; nothing that does not
 //! verify gets out of here. A program that takes too long is killed with everything it started.
 
@@ -26,6 +27,9 @@ use std::time::{Duration, Instant};
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 4096;
+
+/// How often it is asked whether the program was stopped.
+const TICK: Duration = Duration::from_millis(50);
 
 /// How long a program has without another limit: somebody may have to touch a token.
 pub const COMMAND_TIME: Duration = Duration::from_secs(120);
@@ -93,15 +97,24 @@ impl CommandSigner {
         })?;
         // A token may want its PIN. Given back when the program has ended, in one way or the other.
         let lent = Lent::to(&child);
-        let answer = self.converse(&mut child, message);
+        let answer = self.converse(&mut child, lent.as_ref(), message);
         if answer.is_err() {
             end(&mut child);
         }
-        drop(lent);
+        // What follows may end this process.
+        drop(file);
+        if let Some(lent) = lent {
+            lent.give_back(child.try_wait().ok().flatten());
+        }
         answer
     }
 
-    fn converse(&self, child: &mut Child, message: &[u8]) -> Result<Vec<u8>, String> {
+    fn converse(
+        &self,
+        child: &mut Child,
+        lent: Option<&Lent>,
+        message: &[u8],
+    ) -> Result<Vec<u8>, String> {
         let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("the program has no standard input or output".to_owned());
         };
@@ -115,13 +128,21 @@ impl CommandSigner {
             let _ = send.send(read.map(|_| answer));
         });
         let deadline = Instant::now() + self.limit;
-        let answer = self.receive(&answers)?;
+        let follow = |child: &Child| {
+            if let Some(lent) = lent {
+                lent.follow(child);
+            }
+        };
+        let answer = self.receive(&answers, deadline, || follow(child))?;
         loop {
             match child.try_wait() {
                 Ok(Some(status)) if status.success() => break,
                 Ok(Some(status)) => return Err(format!("the program ended with {status}")),
                 Ok(None) if Instant::now() >= deadline => return Err(self.too_long()),
-                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                Ok(None) => {
+                    follow(child);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 Err(error) => return Err(format!("waiting for the program failed: {error}")),
             }
         }
@@ -134,11 +155,24 @@ impl CommandSigner {
         }
     }
 
-    fn receive(&self, answers: &Receiver<std::io::Result<Vec<u8>>>) -> Result<Vec<u8>, String> {
-        match answers.recv_timeout(self.limit) {
-            Ok(answer) => answer.map_err(|error| format!("reading its answer failed: {error}")),
-            Err(RecvTimeoutError::Timeout) => Err(self.too_long()),
-            Err(RecvTimeoutError::Disconnected) => Err("reading its answer failed".to_owned()),
+    fn receive(
+        &self,
+        answers: &Receiver<std::io::Result<Vec<u8>>>,
+        deadline: Instant,
+        meanwhile: impl Fn(),
+    ) -> Result<Vec<u8>, String> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match answers.recv_timeout(left.min(TICK)) {
+                Ok(answer) => {
+                    return answer.map_err(|error| format!("reading its answer failed: {error}"));
+                }
+                Err(RecvTimeoutError::Timeout) if left <= TICK => return Err(self.too_long()),
+                Err(RecvTimeoutError::Timeout) => meanwhile(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("reading its answer failed".to_owned());
+                }
+            }
         }
     }
 

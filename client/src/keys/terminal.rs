@@ -2,16 +2,19 @@
 //! library lacks.
 //!
 //! A program in a group of its own is in the background, and the system stops it when it reads from the terminal: whoever
-//! signs with a token could not type its PIN.
+//! signs with a token could not type its PIN. What else is typed there reaches only the foreground: an interrupt and a stop
+//! are handed on to this process's group, which has the shell's script in it.
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
-use std::process::Child;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus};
 
 /// A terminal whose foreground is a child's group. Dropped, its foreground is this process's group again.
 pub(super) struct Lent {
     terminal: File,
     own: libc::pid_t,
+    group: libc::pid_t,
 }
 
 impl Lent {
@@ -31,18 +34,80 @@ impl Lent {
             return None;
         }
         // It may have been stopped already, when it asked before this.
-        // SAFETY: kill takes two numbers. As long as `child` has not been waited for, its group's is nobody else's.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::kill(-group, libc::SIGCONT);
+        send(-group, libc::SIGCONT);
+        Some(Lent {
+            terminal,
+            own,
+            group,
+        })
+    }
+
+    /// Stops this process's group as well if `child` has been stopped at the terminal, and lets it go on once that group is
+    /// in the foreground again. Asked now and then: `child` must not have been waited for yet.
+    pub(super) fn follow(&self, child: &Child) {
+        let Some(signal) = stopped_by(child) else {
+            return;
+        };
+        let front = self.front();
+        // Not for what it did in the background: it may do so now.
+        let was_typed = signal != libc::SIGTTIN && signal != libc::SIGTTOU;
+        if front == self.group && was_typed {
+            bring_to_front(&self.terminal, self.own);
+            // Where no shell could let it go on again the system ignores this, and the next call goes on.
+            send(0, libc::SIGTSTP);
+        } else if front == self.group
+            || (front == self.own && bring_to_front(&self.terminal, self.group))
+        {
+            send(-self.group, libc::SIGCONT);
         }
-        Some(Lent { terminal, own })
+    }
+
+    #[allow(unsafe_code)]
+    fn front(&self) -> libc::pid_t {
+        // SAFETY: it takes and returns numbers; the descriptor is open.
+        unsafe { libc::tcgetpgrp(self.terminal.as_raw_fd()) }
+    }
+
+    /// Gives the terminal back. Whoever ended the program by a key there meant all that ran at it, so this process's group
+    /// gets the same signal.
+    pub(super) fn give_back(self, ended: Option<ExitStatus>) {
+        drop(self);
+        if let Some(signal @ (libc::SIGINT | libc::SIGQUIT)) =
+            ended.and_then(|status| status.signal())
+        {
+            send(0, signal);
+        }
+    }
+}
+
+/// Sends a signal to a process, to a group (its number below zero), or to the own group (0). The number must be that of a
+/// child that has not been waited for, or of its group: nobody else has it then.
+#[allow(unsafe_code)]
+fn send(to: libc::pid_t, signal: libc::c_int) {
+    // SAFETY: kill takes two numbers and touches no memory of this process.
+    unsafe {
+        libc::kill(to, signal);
+    }
+}
+
+/// The signal by which a child is stopped now, if it is. It can still be waited for afterwards.
+#[allow(unsafe_code)]
+fn stopped_by(child: &Child) -> Option<libc::c_int> {
+    let kinds = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: what waitid fills in is plain memory that lives until it is read, and that of a stop if its process is set.
+    unsafe {
+        let mut found: libc::siginfo_t = std::mem::zeroed();
+        let is_answered = libc::waitid(libc::P_PID, child.id(), &mut found, kinds) == 0;
+        (is_answered && found.si_pid() != 0).then(|| found.si_status())
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        bring_to_front(&self.terminal, self.own);
+        // A shell that has put both into the background has it already.
+        if self.front() == self.group {
+            bring_to_front(&self.terminal, self.own);
+        }
     }
 }
 

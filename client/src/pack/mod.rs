@@ -193,10 +193,10 @@ pub(crate) fn hash_packed(directory: &Path) -> Result<Vec<PackedFile>> {
 }
 
 /// The same, and also what the directory's own patterns leave out: whoever fills it wrote them. Beside the files, what
-/// is neither file nor directory, by path, and what it is instead.
+/// no bundle can hold, by path, and what it is.
 ///
 /// # Errors
-/// As [`pack`] for the directory, but for what is neither file nor directory.
+/// As [`pack`] for the directory, but for what no bundle can hold.
 pub(crate) fn hash_all(directory: &Path) -> Result<(Vec<PackedFile>, Others)> {
     let tree = walk::walk_all(directory)?;
     let files = hash_files(directory, &tree)?;

@@ -6,6 +6,7 @@ use crate::Outcome;
 use proptest::prelude::*;
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
@@ -296,6 +297,35 @@ fn files_are_hashed_where_they_lie_as_they_are_packed() {
             (".venv/up".to_owned(), "a symbolic link"),
         ]
     );
+    fs::remove_dir_all(root.join(".venv")).unwrap();
+    // Nor do names that no bundle can hold, alone or together.
+    let odd = "a file whose name no bundle can hold";
+    let double = "a file whose name is another's where case or Unicode form is not kept";
+    let mut due = Vec::new();
+    for (name, told, what) in [
+        ("12:00:00.log", "12:00:00.log", odd),
+        ("aux.txt", "aux.txt", odd),
+        ("a\u{1b}b", "a\\u{1b}b", odd),
+        ("One", "One", double),
+        ("one", "one", double),
+        ("two", "two", double),
+        ("Two/of/it", "Two/of/it", double),
+    ] {
+        write(root, &format!(".venv/{name}"), b"x", 0o644);
+        due.push((format!(".venv/{told}"), what));
+    }
+    let name = std::ffi::OsStr::from_bytes(b"x\xff");
+    fs::write(root.join(".venv").join(name), b"x").unwrap();
+    due.push((".venv/x\\xff".to_owned(), odd));
+    let deep = format!(".venv{}", "/d".repeat(63));
+    write(root, &format!("{deep}/d/file"), b"x", 0o644);
+    due.push((deep, "a directory that lies too deep for a bundle"));
+    assert_eq!(hash_packed(root).unwrap(), packed.files);
+    let (files, mut others) = hash_all(root).unwrap();
+    assert_eq!(files, whole.files);
+    others.sort_unstable();
+    due.sort_unstable();
+    assert_eq!(others, due);
     fs::remove_dir_all(root).unwrap();
     fs::create_dir(root).unwrap();
     assert!(hash_all(root).is_err());

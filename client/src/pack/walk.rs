@@ -1,14 +1,15 @@
 //! The files of a directory that go into a bundle, found the same on every machine.
 //!
 //! Names are composed (NFC), because macOS hands out the decomposed form of what Linux stores.
-//! Invariant: every file that is found is a plain one inside the root; what is neither file nor
-//! directory is refused by name, or told where nothing is packed, and never left out in silence.
+//! Invariant: every file that is found is a plain one inside the root, under a name that a bundle can
+//! hold; what else there is is refused by name, or told where nothing is packed, and never left out in silence.
 
 use super::glob::Glob;
 use crate::error::{Error, Result};
-use sealstone_spec::bundle::{BundlePath, FileKind, check_paths};
+use sealstone_spec::bundle::{BundleError, BundlePath, FileKind, check_paths, colliding_paths};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::role::BundleRole;
+use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub(super) struct Known {
     pub(super) digest: Option<Digest>,
 }
 
-/// What is neither file nor directory, by path, and what it is instead.
+/// What no bundle can hold, by path, and what it is. A path that is none in a bundle is escaped.
 pub(crate) type Others = Vec<(String, &'static str)>;
 
 /// What a walk found.
@@ -71,7 +72,7 @@ struct Rule {
     keeps: bool,
 }
 
-/// What becomes of symbolic links, and of what else is neither file nor directory.
+/// What becomes of symbolic links, and of what else no bundle can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Links {
     Refused,
@@ -79,6 +80,9 @@ enum Links {
     Followed,
     Told,
 }
+
+/// A file that is told for its name.
+const ODD_NAME: &str = "a file whose name no bundle can hold";
 
 struct Walk<'a> {
     root: &'a Path,
@@ -105,7 +109,7 @@ pub(super) fn walk(root: &Path, follow: bool, ignore: &[String]) -> Result<Tree>
 }
 
 /// Finds all files below `root` but those that are never packed, whatever its own patterns leave out. A part that they
-/// leave out need not be fit to be packed: links and the like in it are told.
+/// leave out need not be fit to be packed: links, odd names and the like in it are told.
 pub(super) fn walk_all(root: &Path) -> Result<Tree> {
     walk_by(root, Links::Told, || Ok(Vec::new()))
 }
@@ -135,9 +139,37 @@ fn walk_by(
     let mut tree = walk.tree;
     tree.files.sort_by(|one, two| one.path.cmp(&two.path));
     tree.ignored.sort();
-    check_paths(tree.files.iter().map(|file| &file.path))
-        .map_err(|error| Error::usage(error.to_string()))?;
+    match links {
+        Links::Told => tell_colliding(&mut tree),
+        Links::Refused | Links::Followed => check_paths(tree.files.iter().map(|file| &file.path))
+            .map_err(|error| Error::usage(error.to_string()))?,
+    }
     Ok(tree)
+}
+
+/// Makes others of the files that no bundle can hold together. Which of them a bill may list nobody knows here: all of them.
+fn tell_colliding(tree: &mut Tree) {
+    let paths = tree.files.iter().map(|file| &file.path);
+    let colliding: BTreeSet<BundlePath> = colliding_paths(paths).into_iter().cloned().collect();
+    tree.files.retain(|file| !colliding.contains(&file.path));
+    let what = "a file whose name is another's where case or Unicode form is not kept";
+    let told = colliding.iter().map(|path| (path.to_string(), what));
+    tree.others.extend(told);
+}
+
+fn joined(prefix: &str, name: &str) -> String {
+    match prefix {
+        "" => name.to_owned(),
+        prefix => format!("{prefix}/{name}"),
+    }
+}
+
+/// A path for people: as it is if a bundle can hold it, else without what a terminal could take for something else.
+fn shown(path: &str) -> String {
+    match path.parse::<BundlePath>() {
+        Ok(_) => path.to_owned(),
+        Err(_) => path.escape_debug().to_string(),
+    }
 }
 
 fn own_patterns(root: &Path) -> Result<Vec<String>> {
@@ -172,6 +204,10 @@ fn rules(patterns: &[String]) -> Result<Vec<Rule>> {
 impl Walk<'_> {
     fn directory(&mut self, directory: &Path, prefix: &str) -> Result<()> {
         let what = || format!("reading the directory \"{}\"", directory.display());
+        if self.above.len() > MAX_DEPTH && self.links == Links::Told {
+            self.tell(prefix, "a directory that lies too deep for a bundle");
+            return Ok(());
+        }
         if self.above.len() > MAX_DEPTH {
             return Err(Error::usage(format!(
                 "\"{}\" lies deeper than {MAX_DEPTH} directories",
@@ -181,20 +217,24 @@ impl Walk<'_> {
         for entry in fs::read_dir(directory).map_err(|source| Error::io(what(), source))? {
             let entry = entry.map_err(|source| Error::io(what(), source))?;
             let source = entry.path();
-            let name = entry.file_name().into_string().map_err(|name| {
-                Error::usage(format!(
-                    "file name {name:?} in \"{}\" is not UTF-8",
-                    directory.display()
-                ))
-                .hint("rename it: not every machine could store it")
-            })?;
-            let name: String = name.nfc().collect();
-            let path = if prefix.is_empty() {
-                name
-            } else {
-                format!("{prefix}/{name}")
+            let name = match entry.file_name().into_string() {
+                Ok(name) => name,
+                Err(name) if self.links == Links::Told => {
+                    let name = name.as_encoded_bytes().escape_ascii().to_string();
+                    let path = joined(&shown(prefix), &name);
+                    self.tree.others.push((path, ODD_NAME));
+                    continue;
+                }
+                Err(name) => {
+                    return Err(Error::usage(format!(
+                        "file name {name:?} in \"{}\" is not UTF-8",
+                        directory.display()
+                    ))
+                    .hint("rename it: not every machine could store it"));
+                }
             };
-            self.entry(source, path)?;
+            let name: String = name.nfc().collect();
+            self.entry(source, joined(prefix, &name))?;
         }
         Ok(())
     }
@@ -209,7 +249,7 @@ impl Walk<'_> {
             return Ok(());
         }
         if metadata.is_symlink() && self.links == Links::Told {
-            self.tree.others.push((path, "a symbolic link"));
+            self.tell(&path, "a symbolic link");
             return Ok(());
         }
         if metadata.is_symlink() {
@@ -228,8 +268,7 @@ impl Walk<'_> {
             return Ok(());
         }
         if !metadata.is_file() && self.links == Links::Told {
-            let what = "neither a file nor a directory";
-            self.tree.others.push((path, what));
+            self.tell(&path, "neither a file nor a directory");
             return Ok(());
         }
         if !metadata.is_file() {
@@ -239,11 +278,15 @@ impl Walk<'_> {
                 ),
             );
         }
-        let path: BundlePath =
-            path.parse()
-                .map_err(|error: sealstone_spec::bundle::BundleError| {
-                    Error::usage(error.to_string())
-                })?;
+        let parsed: Result<BundlePath, BundleError> = path.parse();
+        let path = match parsed {
+            Ok(path) => path,
+            Err(_) if self.links == Links::Told => {
+                self.tell(&path, ODD_NAME);
+                return Ok(());
+            }
+            Err(error) => return Err(Error::usage(error.to_string())),
+        };
         self.tree.files.push(Found {
             path,
             source,
@@ -252,6 +295,10 @@ impl Walk<'_> {
             known: None,
         });
         Ok(())
+    }
+
+    fn tell(&mut self, path: &str, what: &'static str) {
+        self.tree.others.push((shown(path), what));
     }
 
     /// What a link leads to, if it may be followed.

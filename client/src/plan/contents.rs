@@ -7,6 +7,7 @@ use crate::runner::{Expected, Input, StageJob};
 use sealstone_spec::recipe::{
     FileRole, LockedFile, PathDigest, Recipe, RecipePath, listing_digest,
 };
+use std::collections::BTreeMap;
 
 /// What stands at a declared path; adds it to the job's inputs.
 pub(crate) fn contents(
@@ -17,6 +18,7 @@ pub(crate) fn contents(
 ) -> Result<(PathDigest, Vec<LockedFile>)> {
     let found = roots.files(recipe, path)?;
     let mut files = Vec::with_capacity(found.len());
+    let mut given: BTreeMap<String, Input> = BTreeMap::new();
     for (name, file) in found {
         let (digest, size) = hash_path(&file.source)?;
         let parsed: RecipePath = name
@@ -29,13 +31,18 @@ pub(crate) fn contents(
             size,
             executable: file.executable,
         });
-        job.inputs.retain(|input| input.path != name);
-        job.inputs.push(Input {
-            path: name,
-            source: file.source,
-            expected: Expected::File(digest),
-        });
+        given.insert(
+            name.clone(),
+            Input {
+                path: name,
+                source: file.source,
+                expected: Expected::File(digest),
+            },
+        );
     }
+    // Once for all: a directory may hold a million files.
+    job.inputs.retain(|input| !given.contains_key(&input.path));
+    job.inputs.extend(given.into_values());
     let is_file = files.len() == 1 && files[0].path == *path;
     let digest = match is_file {
         true => files[0].digest,

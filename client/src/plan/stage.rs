@@ -78,7 +78,9 @@ pub fn plan(given: Given<'_>, stage: &Stage, class: Class) -> Result<Planned> {
         "seed" => seed.map(|seed| seed.to_string()),
         _ => word.parameter().and_then(|name| share.get(name)).map(plain),
     };
-    job.argv = command(&stage.run, stage.shell, words).map_err(|error| at(error, &stage.name))?;
+    let gets = "a stage gets only the parameters that its \"params\" name";
+    job.argv =
+        command(&stage.run, stage.shell, words, gets).map_err(|error| at(error, &stage.name))?;
     job.outputs = stage.writes.iter().map(ToString::to_string).collect();
     settings(recipe, seed, machine, stage.device.as_deref(), job)
         .map_err(|error| at(error, &stage.name))?;

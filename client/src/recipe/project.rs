@@ -171,12 +171,12 @@ impl Project {
             _ => None,
         };
         let exists = |path: &str| self.root.join(path).symlink_metadata().is_ok();
-        let has_params = self.recipe.params().file.is_some();
         Ok(recipe::lint(
             &self.recipe,
             &recipe::Project {
                 today,
-                params: has_params.then_some(&self.params),
+                // Where no file is named there are none, and that is known.
+                params: Some(&self.params),
                 requirements: requirements.as_deref(),
                 exists: Some(&exists),
                 uncommitted,
@@ -295,6 +295,20 @@ mod tests {
             ("1.0", "2")
         );
         assert_eq!(project.params().get("model.name").unwrap(), "on");
+    }
+
+    #[test]
+    fn without_a_file_there_is_no_parameter_to_use() {
+        let root = tempfile::tempdir().unwrap();
+        let text = RECIPE
+            .replace("params = { file = \"params.yaml\" }\n", "")
+            .replace("\"true\"", "\"true\", \"{params.lr}\"");
+        fs::write(root.path().join(RECIPE_FILE), text).unwrap();
+        let project = Project::open(root.path()).unwrap();
+        let found = project.lint_content(None).unwrap();
+        let errors: Vec<&Finding> = found.iter().filter(|finding| finding.is_error()).collect();
+        assert_eq!(errors.len(), 1, "{found:?}");
+        assert!(errors[0].problem.contains("{params.lr}"), "{}", errors[0]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use comparison::{REGRESSION_SUITE, comparison};
 pub use data::{DataAt, absent_data, check_data, place_data};
 pub use difference::{FileChange, ReleaseDifference, ValueChange, compare_releases};
 pub use drift::{Area, Drift, DriftRow, drift_between, drift_since};
-pub use origin::{Match, Origin, find_origin};
+pub use origin::{Match, Origin, Unseen, find_origin};
 pub use rebuildable::{Proof, Rebuildable, rebuildable};
 pub use regression::{Regression, regressions};
 pub use sealed::{SealedRelease, baseline_of, is_of_another_version};

@@ -1,11 +1,12 @@
 //! Which releases do these bytes belong to?
 //!
 //! Files are hashed and looked up among the layers of every tagged bundle of the places that are asked. A digest that
-//! matches is proof that the bytes are the same; whether the release is trusted is another question.
+//! matches is proof that the bytes are the same; whether the release is trusted is another question. A tag that is not
+//! given out, such as one of a release that was revoked, hides no other, and is told: the bytes may be that release's.
 //! Invariant: a directory is the whole of a release only if nothing but its files lies there: a link, which no bundle
 //! holds, can lead anywhere.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::layout::hash_file;
 use crate::store::Store;
 use sealstone_spec::bundle::Bundle;
@@ -33,6 +34,24 @@ pub struct Origin {
     pub matches: Vec<Match>,
     /// What no release holds: files, and whatever is neither a file nor a directory.
     pub unknown: Vec<String>,
+    /// Tags that are listed, and whose releases could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
+}
+
+/// A tag whose release could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unseen {
+    /// The place.
+    pub place: String,
+    /// The tag.
+    pub tag: Tag,
+    /// Why, in words.
+    pub reason: String,
+    /// The same, for callers to act on.
+    #[serde(skip)]
+    pub outcome: Outcome,
 }
 
 /// A release that holds some of the files.
@@ -62,21 +81,35 @@ pub struct Match {
 /// Finds the releases in `places` that a file or directory belongs to.
 ///
 /// # Errors
-/// If something cannot be read, or a manifest is not what its digest says.
+/// If something cannot be read, or a manifest is not what its digest says. A tag that the place does not give out, or no
+/// longer has, is none: it stands in [`Origin::unseen`].
 pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
     let directory = path.is_dir();
     let Listed { files, others } = list(path)?;
     let listed: Vec<String> = files.keys().cloned().collect();
     let mut hashes: BTreeMap<Algorithm, BTreeMap<String, Digest>> = BTreeMap::new();
     hashes.insert(Algorithm::Sha256, hash(path, &listed, Algorithm::Sha256)?);
-    let mut matches = Vec::new();
+    let (mut matches, mut unseen) = (Vec::new(), Vec::new());
     let mut known: BTreeSet<String> = BTreeSet::new();
     for store in places {
         for tag in store.tags().await? {
             if tag.is_evidence_list() {
                 continue;
             }
-            let manifest = store.manifest(&Reference::Tag(tag.clone())).await?;
+            let reference = Reference::Tag(tag.clone());
+            let manifest = match store.manifest(&reference).await {
+                Ok(manifest) => manifest,
+                Err(error) if is_withheld(error.outcome()) => {
+                    unseen.push(Unseen {
+                        place: store.place(),
+                        tag,
+                        reason: error.in_words(),
+                        outcome: error.outcome(),
+                    });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let Ok(bundle) = Bundle::read(&manifest) else {
                 continue; // images and indexes have no files
             };
@@ -151,7 +184,16 @@ pub async fn find_origin(path: &Path, places: &[&dyn Store]) -> Result<Origin> {
         files,
         matches,
         unknown,
+        unseen,
     })
+}
+
+/// Whether this is about one tag of a place whose tags were listed: it was revoked, or taken away since.
+fn is_withheld(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Refused | Outcome::NotFound | Outcome::Unauthorised
+    )
 }
 
 /// What lies in a directory.
@@ -214,4 +256,52 @@ fn hash(path: &Path, listed: &[String], algorithm: Algorithm) -> Result<BTreeMap
         found.insert(name.clone(), digest);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::transport::testing::{FakeRegistry, Quirks};
+    use sealstone_spec::bundle::FileKind;
+    use sealstone_spec::manifest::VerifiedManifest;
+    use serde_json::json;
+
+    fn bundle(content: &[u8]) -> VerifiedManifest {
+        let text = json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": media::MODEL_ARTIFACT,
+            "config": {"mediaType": media::MODEL_CONFIG, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
+            "layers": [{"mediaType": FileKind::Weight.raw_media_type(), "digest": Digest::sha256(content),
+                "size": content.len(), "annotations": {media::ANNOTATION_FILEPATH: "model.bin"}}]});
+        VerifiedManifest::check(text.to_string(), None, None, Algorithm::Sha256).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tag_that_is_not_given_out_hides_no_other() {
+        let fake = FakeRegistry::start(Quirks::default()).await;
+        let store = fake.store("a/b");
+        for (tag, content) in [("1.0.0", b"one"), ("1.1.0", b"two"), ("1.2.0", b"six")] {
+            fake.put_blob("a/b", content);
+            let tag: Tag = tag.parse().unwrap();
+            let manifest = bundle(content);
+            store.put_manifest(&manifest, Some(&tag)).await.unwrap();
+        }
+        let revoked = json!({"reason": "release_denied", "unmet": []});
+        fake.state().quirks.refuse_reads = Some(("1.0.0".to_owned(), revoked));
+        let gone = bundle(b"two").digest().to_string();
+        fake.state().manifests.remove(&("a/b".to_owned(), gone));
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("here.bin");
+        let places: [&dyn Store; 1] = [&store];
+        for (content, matches) in [(b"six", 1), (b"one", 0)] {
+            fs::write(&file, content).unwrap();
+            let found = find_origin(&file, &places).await.unwrap();
+            assert_eq!(found.matches.len(), matches, "{found:?}");
+            let unseen = found.unseen.iter();
+            let unseen: Vec<(&str, Outcome)> = unseen
+                .map(|unseen| (unseen.tag.as_str(), unseen.outcome))
+                .collect();
+            let due = [("1.0.0", Outcome::Refused), ("1.1.0", Outcome::NotFound)];
+            assert_eq!(unseen, due);
+        }
+    }
 }

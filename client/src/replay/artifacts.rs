@@ -6,8 +6,8 @@
 use super::project::Project;
 use super::room::Produced;
 use crate::check::Compare;
-use crate::compare::{ArtifactComparison, Place};
-use crate::error::Result;
+use crate::compare::{ArtifactComparison, Difference, Place, TensorComparison};
+use crate::error::{Outcome, Result};
 use sealstone_spec::compare::{ArtifactRule, Class};
 use sealstone_spec::recipe::Stage;
 use sealstone_spec::report::{ArtifactDetail, ArtifactRow, Clue, Stabilizer, TensorRow, Worst};
@@ -21,6 +21,8 @@ pub(super) struct Compared {
     pub(super) first: Option<First>,
     pub(super) clues: Vec<Clue>,
     pub(super) stabilizers: Vec<Stabilizer>,
+    /// Files that this machine could not compare, by path, and why: nothing is said of them.
+    pub(super) failed: Vec<(String, String)>,
 }
 
 /// Where the first difference lies.
@@ -33,6 +35,9 @@ pub(super) struct First {
 }
 
 /// Holds what `stage` wrote against the lock.
+///
+/// # Errors
+/// [`Outcome::Halted`] alone: something that was checked is another now.
 pub(super) fn of_stage(
     project: &Project,
     stage: &Stage,
@@ -74,23 +79,42 @@ pub(super) fn of_stage(
                 row.class = Some(Class::BitExact);
                 row.ok = true;
             }
-            (Some(_), Some((place, _))) => match project.baseline_file(path)? {
-                Some(baseline) => {
-                    let comparison = compare(&baseline, place, &rule)?;
-                    compared.take(&mut row, &comparison, &rule);
+            (Some(_), Some((place, _))) => {
+                let baseline = project.baseline_file(path);
+                let comparison = baseline.and_then(|baseline| {
+                    baseline
+                        .map(|baseline| compare(&baseline, place, &rule))
+                        .transpose()
+                });
+                match comparison {
+                    Ok(Some(comparison)) => compared.take(&mut row, &comparison, &rule),
+                    Ok(None) if rule.class == Class::BitExact => {
+                        row.class = Some(Class::Divergent);
+                        row.detail = note(
+                            "other bytes than the lock says; the baseline does not hold the file, so no place can be named",
+                        );
+                    }
+                    Ok(None) => {
+                        row.detail = note(
+                            "other bytes than the lock says, and the baseline does not hold the file to compare with",
+                        )
+                    }
+                    Err(error) if error.outcome() == Outcome::Halted => return Err(error),
+                    // Where every bit is demanded, the digests have said it.
+                    Err(error) if rule.class == Class::BitExact => {
+                        row.class = Some(Class::Divergent);
+                        row.detail = note(&format!(
+                            "other bytes than the lock says; no place can be named: {}",
+                            error.in_words()
+                        ));
+                    }
+                    Err(error) => {
+                        let text = error.in_words();
+                        row.detail = note(&text);
+                        compared.failed.push((path.to_owned(), text));
+                    }
                 }
-                None if rule.class == Class::BitExact => {
-                    row.class = Some(Class::Divergent);
-                    row.detail = note(
-                        "other bytes than the lock says; the baseline does not hold the file, so no place can be named",
-                    );
-                }
-                None => {
-                    row.detail = note(
-                        "other bytes than the lock says, and the baseline does not hold the file to compare with",
-                    )
-                }
-            },
+            }
             (Some(_), None) => row.detail = note("the stage did not write it"),
             (None, _) => {
                 row.class = Some(Class::Divergent);
@@ -124,13 +148,21 @@ impl Compared {
         let differs = comparison.class < Class::ContentExact || !row.ok;
         let worst = comparison.worst.as_ref();
         let reordered = comparison.rows.as_ref().is_some_and(|rows| rows.reordered);
-        // The place that is furthest off says more than the first one, where numbers were compared. Of a table the
-        // comparison itself names row and column: a column is no tensor to whoever reads the report.
+        // Of a table the comparison itself names row and column: a column is no tensor to whoever reads the report.
         let is_row = comparison
             .first
             .as_ref()
             .is_some_and(|first| matches!(first.locator.place, Place::Row { .. }));
-        let at = worst
+        // The place that is furthest off says more than the first one, where numbers are what differs. Where it is a
+        // tensor that is missing, a text that changed or a label that turned, what rounding moved beside it is no reason.
+        let first = comparison.first.as_ref();
+        let told = match first.and_then(|first| failing(comparison, first)) {
+            _ if comparison.class >= Class::Numeric => worst,
+            Some(column) if is_row => Some(column),
+            Some(_) => worst,
+            None => None,
+        };
+        let at = told
             .filter(|_| !is_row)
             .and_then(|tensor| Some((tensor, tensor.at.as_ref()?)));
         let locator = match (&comparison.first, at) {
@@ -171,7 +203,7 @@ impl Compared {
             if let (Some(base), Some(now)) = &values {
                 self.clues.push(Clue::Values(base.clone(), now.clone()));
             }
-            if worst.is_some_and(|tensor| {
+            if told.is_some_and(|tensor| {
                 (0.0..1e-5).contains(&tensor.rel_l2.value()) && tensor.changed > 0
             }) {
                 self.clues.push(Clue::Rounding);
@@ -195,7 +227,7 @@ impl Compared {
                 self.stabilizers.push(stabilizer);
             }
         }
-        let observed = worst
+        let observed = told
             .map(|tensor| format!("rel_l2 {}, scaled_max {}", tensor.rel_l2, tensor.scaled_max))
             .or_else(|| comparison.first.as_ref().map(|first| first.what.clone()));
         row.detail = Some(ArtifactDetail {
@@ -252,6 +284,33 @@ impl Compared {
             note: (!comparison.notes.is_empty()).then(|| comparison.notes.join("; ")),
         });
     }
+}
+
+/// The tensor or column whose gate `first` says did not hold; `None` where it is about anything else.
+fn failing<'a>(
+    comparison: &'a ArtifactComparison,
+    first: &Difference,
+) -> Option<&'a TensorComparison> {
+    let is_there = |tensor: &TensorComparison| {
+        let index = tensor.at.iter().flat_map(|element| &element.index);
+        match &first.locator.place {
+            Place::Tensor { name, index: place } => {
+                *name == tensor.tensor && place.iter().eq(index)
+            }
+            Place::Pointer(pointer) => {
+                let index: String = index.map(|at| format!("/{at}")).collect();
+                *pointer == format!("{}{index}", tensor.tensor)
+            }
+            Place::Row { row, column } => {
+                column.as_ref() == Some(&tensor.tensor) && index.eq([row])
+            }
+            _ => false,
+        }
+    };
+    let tensors = comparison.worst.iter().chain(&comparison.tensors);
+    tensors
+        .filter(|tensor| !tensor.ok && tensor.problem.as_ref() == Some(&first.what))
+        .find(|tensor| is_there(tensor))
 }
 
 fn note(text: &str) -> Option<ArtifactDetail> {
@@ -313,75 +372,4 @@ fn role(project: &Project, stage: &Stage, path: &str) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::compare::compare_artifact;
-
-    /// The place that a report names where a file of this name was `base` and is `now`.
-    fn place(name: &str, base: &str, now: &str) -> String {
-        let directory = tempfile::tempdir().unwrap();
-        let write = |side: &str, content: &str| {
-            let folder = directory.path().join(side);
-            std::fs::create_dir(&folder).unwrap();
-            std::fs::write(folder.join(name), content).unwrap();
-            folder.join(name)
-        };
-        let rule = ArtifactRule {
-            class: Class::Numeric,
-            ..ArtifactRule::default()
-        };
-        let comparison = compare_artifact(&write("base", base), &write("now", now), &rule).unwrap();
-        let mut row = ArtifactRow {
-            path: name.to_owned(),
-            role: None,
-            base: None,
-            now: None,
-            class: None,
-            required: rule.class,
-            ok: false,
-            detail: None,
-        };
-        let mut compared = Compared::default();
-        compared.take(&mut row, &comparison, &rule);
-        assert_eq!(
-            compared.first.as_ref().unwrap().locator,
-            row.detail.unwrap().first
-        );
-        compared.first.unwrap().locator.unwrap()
-    }
-
-    #[test]
-    fn a_place_is_told_in_the_words_of_its_format() {
-        let table = "name,score\na,0.25\nb,0.5\n";
-        for (name, base, now, due) in [
-            (
-                "a.csv",
-                table,
-                "name,score\na,0.25\nb,0.625\n",
-                "row:2,column:score",
-            ),
-            (
-                "a.csv",
-                table,
-                "name,score\nz,0.25\nb,0.625\n",
-                "row:1,column:name",
-            ),
-            ("a.csv", table, "name,score\nb,0.5\na,0.25\n", "row:1"),
-            (
-                "a.jsonl",
-                "{\"loss\":0.5}\n{\"loss\":0.25}\n",
-                "{\"loss\":0.5}\n{\"loss\":0.375}\n",
-                "row:2,column:/loss",
-            ),
-            (
-                "a.json",
-                "{\"loss\":[0.5,0.25]}",
-                "{\"loss\":[0.5,0.375]}",
-                "pointer:/loss/1",
-            ),
-        ] {
-            assert_eq!(place(name, base, now), due, "{name}");
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The recipe's tests on the model and data that a replay has at hand.
 //!
 //! Invariant: a test whose command fails, or writes nothing, does not hold; one that could not be made is
-//! undecided.
+//! undecided, and takes nothing of what the others and the stages have shown with it.
 
 use super::execute::{attempt, last_words};
 use super::project::Project;
@@ -18,14 +18,26 @@ use sealstone_spec::recipe::{Check, Test};
 use sealstone_spec::report::{DigestRef, TestRow};
 use std::path::Path;
 
-/// Runs every test on `made`: what stages wrote, or the baseline's files of those that did not run. Beside each row
-/// stands how far its command was kept from the machine.
+/// What became of a test.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) row: TestRow,
+    /// How far its command was kept from the machine, if it was run.
+    pub(super) isolation: Option<Isolation>,
+    /// Whether the machine kept it from being made, and not what the recipe asks for.
+    pub(super) machine_failed: bool,
+}
+
+/// Runs every test on `made`: what stages wrote, or the baseline's files of those that did not run.
+///
+/// # Errors
+/// [`Outcome::Halted`] alone: something that was checked is another now.
 pub(super) fn run_all(
     project: &Project,
     made: &Produced,
     tools: &Tools<'_>,
     workspace: &Path,
-) -> Result<Vec<(TestRow, Option<Isolation>)>> {
+) -> Result<Vec<Tried>> {
     let roots = project.roots_with(made, workspace);
     let patient = Patient(tools.runner);
     let mut found = Vec::new();
@@ -35,15 +47,6 @@ pub(super) fn run_all(
         .iter()
         .filter(|test| is_due(project, test))
     {
-        let room = Room::make(workspace, &format!("test-{}", test.name))?;
-        let given = Given {
-            recipe: &project.recipe,
-            roots: &roots,
-            params: &project.params,
-            seed: project.recipe.determinism().seed,
-            machine: &tools.machine,
-            scratch: &room.scratch,
-        };
         let against = Against {
             runner: &patient,
             compare: tools.compare,
@@ -53,21 +56,38 @@ pub(super) fn run_all(
             _ => Some(rule_of(&project.recipe, test).class.to_string()),
         };
         let mut logs = Kept::default();
-        found.push(match run_test(given, test, against, false, &mut logs) {
-            Ok(result) => {
-                let isolation = result.isolation;
-                (row(test, rule, result, &last_words(&logs)), isolation)
-            }
-            // Something that it reads is not at hand; anything else is a failure of the machine.
-            Err(error) if error.outcome() == Outcome::NotFound => {
-                let row = TestRow {
+        let room = Room::make(workspace, &format!("test-{}", test.name));
+        let result = room.and_then(|room| {
+            let given = Given {
+                recipe: &project.recipe,
+                roots: &roots,
+                params: &project.params,
+                seed: project.recipe.determinism().seed,
+                machine: &tools.machine,
+                scratch: &room.scratch,
+            };
+            run_test(given, test, against, false, &mut logs)
+        });
+        found.push(match result {
+            Ok(result) => Tried {
+                isolation: result.isolation,
+                row: row(test, rule, result, &last_words(&logs)),
+                machine_failed: false,
+            },
+            Err(error) if error.outcome() == Outcome::Halted => return Err(error),
+            Err(error) => Tried {
+                row: TestRow {
                     undecided: true,
-                    note: Some(error.message().to_owned()),
+                    note: Some(error.in_words()),
                     ..empty(test, rule)
-                };
-                (row, None)
-            }
-            Err(error) => return Err(error),
+                },
+                isolation: None,
+                // What it reads is not at hand, or makes no sense as it stands, on any machine.
+                machine_failed: !matches!(
+                    error.outcome(),
+                    Outcome::NotFound | Outcome::Usage | Outcome::Refused
+                ),
+            },
         });
     }
     Ok(found)

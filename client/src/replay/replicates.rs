@@ -4,10 +4,10 @@
 //! replicates as the baseline did, seed by seed, each seed's stages on what those before them wrote with that seed.
 //! Invariant: a seed whose stages did not all end well gives no value, so that the sample is short and says nothing.
 
-use super::execute::failed;
+use super::execute::{Ran, failed};
 use super::room::{Produced, Room};
 use super::session::Session;
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use crate::run::read_metric;
 use sealstone_spec::compare::{Decimal, ReplayMethod};
 use sealstone_spec::recipe::Stage;
@@ -75,13 +75,15 @@ impl Session<'_> {
     fn with_seed(&mut self, stages: &[&Stage], seed: u64) -> Result<Option<Produced>> {
         let mut made = self.made.clone();
         for stage in stages {
-            let roots = self.project.roots_with(&made, &self.settings.workspace);
-            let room = Room::make(
-                &self.settings.workspace,
-                &format!("{}.seed-{seed}", stage.name),
-            )?;
-            let planned = self.plan(stage, &roots, &room, Some(seed))?;
-            let ran = self.run(stage, &planned, &room, RunAs::Replicate(seed))?;
+            let ran = match self.seeded(stage, &made, seed) {
+                Ok(ran) => ran,
+                Err(error) if error.outcome() == Outcome::Halted => return Err(error),
+                Err(error) => {
+                    let text = format!("with seed {seed}: {}", error.in_words());
+                    self.reason(Verdict::Error, "stage", &stage.name, text);
+                    return Ok(None);
+                }
+            };
             if failed(&ran.outcome) {
                 let problem = ran.outcome.failure();
                 let problem = problem.unwrap_or_else(|| "it did not end well".into());
@@ -92,6 +94,15 @@ impl Session<'_> {
             made.extend(ran.produced);
         }
         Ok(Some(made))
+    }
+
+    /// Runs one stage with another seed on what those before it have made with it.
+    fn seeded(&mut self, stage: &Stage, made: &Produced, seed: u64) -> Result<Ran> {
+        let workspace = &self.settings.workspace;
+        let roots = self.project.roots_with(made, workspace);
+        let room = Room::make(workspace, &format!("{}.seed-{seed}", stage.name))?;
+        let planned = self.plan(stage, &roots, &room, Some(seed))?;
+        self.run(stage, &planned, &room, RunAs::Replicate(seed))
     }
 }
 

@@ -46,14 +46,15 @@ impl Session<'_> {
         let began = Instant::now();
         let tests = checks::run_all(project, &self.made, self.tools, &self.settings.workspace)?;
         self.spend("test", began);
-        let lowest = tests.iter().filter_map(|(_, isolation)| *isolation).min();
+        let lowest = tests.iter().filter_map(|tried| tried.isolation).min();
         let achieved = &mut self.report.isolation.achieved;
         *achieved = (*achieved).into_iter().chain(lowest).min();
-        let mut tests: Vec<TestRow> = tests.into_iter().map(|(row, _)| row).collect();
-        for row in &tests {
+        for tried in &tests {
+            let row = &tried.row;
             self.note("test.run", &row.id, row.ok, row.note.clone());
             if !row.ok {
                 let verdict = match row.undecided {
+                    true if tried.machine_failed => Verdict::Error,
                     true => Verdict::Inconclusive,
                     false => Verdict::Diverged,
                 };
@@ -66,6 +67,7 @@ impl Session<'_> {
                 );
             }
         }
+        let mut tests: Vec<TestRow> = tests.into_iter().map(|tried| tried.row).collect();
         let is_tested = !tests.is_empty();
         for row in documents::look(project) {
             self.note(

@@ -1,8 +1,9 @@
 //! A replay from a checked project to its report.
 //!
 //! The order: what the machine is, whether that is enough, stages, a second run of those that differ, metrics,
-//! tests, cause, verdict. Invariant: whatever happens on the way ends in a report that says so; only what
-//! keeps the report itself from being made is an error.
+//! tests, cause, verdict. Invariant: whatever happens on the way ends in a report that says so: what this machine
+//! could not do is the verdict ERROR, beside all that was seen. Only bytes that are others than when they were checked
+//! end it at once.
 
 use super::cause::{self, Known};
 use super::environment::Unmade;
@@ -46,8 +47,8 @@ pub struct Tools<'a> {
 /// Replays a project.
 ///
 /// # Errors
-/// If the workspace cannot be written or a runner cannot run anything; what stages do is in the report. Halts if
-/// something that was checked is another when a stage is to read it.
+/// Halts if something that was checked is another when a stage is to read it. Fails only where nothing is to run and a
+/// file of the project cannot be read; what stages do, or cannot do, is in the report.
 pub fn replay(
     project: &Project,
     settings: &Settings,
@@ -74,7 +75,15 @@ pub fn replay(
     session.note("verify.project", &project.checked, true, None);
     if session.is_comparable() {
         let done = session.stages().and_then(|()| session.results());
-        done.map_err(|error| session.ended_by(error))?;
+        match done.map_err(|error| session.ended_by(error)) {
+            Ok(()) => {}
+            Err(halt @ ProjectError::Halt(_)) => return Err(halt),
+            // Nothing that was seen until then is lost.
+            Err(ProjectError::Failed(error)) => {
+                let text = error.in_words();
+                session.reason(Verdict::Error, "machine", settings.scope.as_str(), text);
+            }
+        }
     }
     Ok(session.finish())
 }

@@ -10,7 +10,7 @@ use super::resources::{self, usage_of};
 use super::room::{Produced, Room};
 use super::session::Session;
 use super::trace;
-use crate::error::{Outcome, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::plan::{Given, Planned, Roots, plan};
 use crate::run::data_wait_ms;
 use crate::runner::{RunnerKind, StageOutcome};
@@ -24,6 +24,9 @@ use std::time::Instant;
 
 impl Session<'_> {
     /// Runs every stage that is due; of the others, the baseline's files are taken as they are.
+    ///
+    /// # Errors
+    /// [`Outcome::Halted`] alone: something that was checked is another now.
     pub(super) fn stages(&mut self) -> Result<()> {
         let project = self.project;
         for stage in project.recipe.stages() {
@@ -31,8 +34,6 @@ impl Session<'_> {
                 self.stage(stage)?;
             } else {
                 self.not_due(stage)?;
-                let files = baseline_of(project, stage)?;
-                self.made.extend(files);
             }
         }
         Ok(())
@@ -69,8 +70,18 @@ impl Session<'_> {
     /// nobody would hear that they are not what it makes now.
     fn not_due(&mut self, stage: &Stage) -> Result<()> {
         let machine = &self.tools.machine;
-        let now = changes::unrun(self.project, stage, machine, &self.settings.workspace)?;
         let mut row = self.row(stage);
+        let now = changes::unrun(self.project, stage, machine, &self.settings.workspace);
+        let looked = now.and_then(|now| Ok((now, baseline_of(self.project, stage)?)));
+        let (now, files) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                let text = self.kept_from(stage, &mut row, error)?;
+                self.skipped(row, &text);
+                return Ok(());
+            }
+        };
+        self.made.extend(files);
         row.changed = now.words.iter().map(|word| (*word).to_owned()).collect();
         row.changes = now.which.iter().map(|(_, text)| text.clone()).collect();
         if now.is_more_than_environment() {
@@ -79,6 +90,21 @@ impl Session<'_> {
         }
         self.skipped(row, "not part of this scope");
         Ok(())
+    }
+
+    /// What this machine could not do with a stage, in words: the stage is in error, and what others did stays told.
+    ///
+    /// # Errors
+    /// Gives back what halts.
+    fn kept_from(&mut self, stage: &Stage, row: &mut StageRow, error: Error) -> Result<String> {
+        if error.outcome() == Outcome::Halted {
+            return Err(error);
+        }
+        let text = error.in_words();
+        row.status = StageStatus::Error;
+        self.reason(Verdict::Error, "stage", &stage.name, &text);
+        self.broken.insert(stage.name.clone());
+        Ok(text)
     }
 
     fn skip(&mut self, stage: &Stage, why: &str) {
@@ -100,7 +126,6 @@ impl Session<'_> {
     }
 
     fn stage(&mut self, stage: &Stage) -> Result<()> {
-        let project = self.project;
         let mut row = self.row(stage);
         if !self.settings.isolated
             && let Some(need) = row
@@ -113,6 +138,32 @@ impl Session<'_> {
             self.skip(stage, &format!("{need}, which it needs, did not end well"));
             return Ok(());
         }
+        let mut known = Known {
+            facts: StageFacts {
+                name: row.name.clone(),
+                needs: row.needs.clone(),
+                ..StageFacts::default()
+            },
+            ..Known::default()
+        };
+        if let Err(error) = self.run_and_compare(stage, &mut row, &mut known) {
+            row.note = Some(self.kept_from(stage, &mut row, error)?);
+            known.ended_well = false;
+        }
+        self.known.push(known);
+        self.report.stages.push(row);
+        Ok(())
+    }
+
+    /// Runs a stage and holds it against the lock. What is known of it stands in `row` and `known` also where it ends
+    /// with an error.
+    fn run_and_compare(
+        &mut self,
+        stage: &Stage,
+        row: &mut StageRow,
+        known: &mut Known,
+    ) -> Result<()> {
+        let project = self.project;
         // A replay of the evaluation alone is about the weights that were shipped, and the answers that it got from them.
         let needs = project.recipe.dependencies(stage);
         let is_first = !needs.iter().any(|need| self.is_due(need));
@@ -131,7 +182,7 @@ impl Session<'_> {
                 return Err(error);
             }
             Err(error) => {
-                self.unplanned(stage, &roots, alone, error.message());
+                row.note = Some(self.unplanned(stage, &roots, alone, error.message()));
                 return Ok(());
             }
         };
@@ -140,8 +191,11 @@ impl Session<'_> {
         row.key.now = Some(planned.parts.key());
         row.changed = now.words.iter().map(|word| (*word).to_owned()).collect();
         row.changes = now.which.iter().map(|(_, text)| text.clone()).collect();
-        let ran = self.run(stage, &planned, &room, RunAs::Replay)?;
         row.argv = planned.job.argv.clone();
+        known.facts.changed = now.words.iter().any(|word| *word != "env");
+        known.facts.environment_changed = now.words.contains(&"env");
+        known.changes.clone_from(&now.which);
+        let ran = self.run(stage, &planned, &room, RunAs::Replay)?;
         row.exit = ran.outcome.exit;
         row.signal = ran.outcome.signal;
         row.attempts = ran.attempts;
@@ -151,20 +205,9 @@ impl Session<'_> {
         let reached = ran.outcome.isolation;
         let lowest = self.report.isolation.achieved;
         self.report.isolation.achieved = Some(lowest.map_or(reached, |lowest| lowest.min(reached)));
-        let mut known = Known {
-            facts: StageFacts {
-                name: stage.name.clone(),
-                needs: row.needs.clone(),
-                changed: now.words.iter().any(|word| *word != "env"),
-                environment_changed: now.words.contains(&"env"),
-                ..StageFacts::default()
-            },
-            changes: now.which.clone(),
-            ended_well: !failed(&ran.outcome),
-            ..Known::default()
-        };
+        known.ended_well = !failed(&ran.outcome);
         if known.ended_well {
-            self.hold_against(stage, &roots, &now, &ran, &mut row, &mut known, alone)?;
+            self.hold_against(stage, &roots, &now, &ran, row, known, alone)?;
             self.made.extend(ran.produced);
         } else {
             row.status = StageStatus::Error;
@@ -179,8 +222,6 @@ impl Session<'_> {
             self.reason(Verdict::Error, "stage", &stage.name, problem);
             self.broken.insert(stage.name.clone());
         }
-        self.known.push(known);
-        self.report.stages.push(row);
         Ok(())
     }
 
@@ -206,8 +247,8 @@ impl Session<'_> {
         Ok(planned)
     }
 
-    /// A stage that could not be planned: something that it reads is not there, or is not what can be read.
-    fn unplanned(&mut self, stage: &Stage, roots: &Roots, alone: bool, problem: &str) {
+    /// Why a stage could not be planned: something that it reads is not there, or is not what can be read.
+    fn unplanned(&mut self, stage: &Stage, roots: &Roots, alone: bool, problem: &str) -> String {
         let recipe = &self.project.recipe;
         let absent = stage
             .reads
@@ -227,7 +268,7 @@ impl Session<'_> {
         };
         self.broken.insert(stage.name.clone());
         self.reason(verdict, code, &stage.name, &text);
-        self.skip(stage, &text);
+        text
     }
 
     #[allow(clippy::too_many_arguments)] // one stage, from all that is known of it
@@ -259,6 +300,10 @@ impl Session<'_> {
             artifacts::of_stage(project, stage, &ran.produced, self.tools.compare)?;
         self.spend("compare", began);
         self.note_compared(stage, &compared.rows);
+        for (path, text) in &compared.failed {
+            let text = format!("it could not be compared: {text}");
+            self.reason(Verdict::Error, "artifact", path, text);
+        }
         known.facts.differs = compared.first.is_some();
         known.facts.differs_alone = alone.then_some(known.facts.differs);
         known.first = compared.first;
@@ -274,7 +319,15 @@ impl Session<'_> {
         if known.facts.differs {
             known.trace = trace::first_difference_of(project, stage, &ran.produced);
             if self.settings.twice {
-                known.runs = self.again(stage, roots, &ran.produced, &mut row.artifacts)?;
+                match self.again(stage, roots, &ran.produced, &mut row.artifacts) {
+                    Ok(runs) => known.runs = runs,
+                    Err(error) if error.outcome() == Outcome::Halted => return Err(error),
+                    // What the first run has shown stands.
+                    Err(error) => {
+                        let text = format!("it could not be run again: {}", error.in_words());
+                        self.reason(Verdict::Error, "stage", &stage.name, text);
+                    }
+                }
             }
         }
         if now.is_more_than_environment() {
@@ -361,33 +414,37 @@ impl Session<'_> {
         let ran = run(self.tools.runner, &planned.job, room, |attempt, outcome| {
             told.push((attempt, !failed(outcome), outcome.failure()));
         });
-        let ran = match ran {
-            Ok(ran) => ran,
-            Err(error) => {
-                if error.outcome() == Outcome::Halted {
-                    let text = error.message().to_owned();
-                    self.note("verify.inputs", &stage.name, false, Some(text));
-                }
-                return Err(error);
-            }
-        };
         let phase = match purpose {
             RunAs::Replay => "run",
             RunAs::Again => "twice",
             RunAs::Replicate(_) => "replicates",
         };
         self.spend(phase, began);
+        let named = |attempt: u32| match (purpose, attempt) {
+            (RunAs::Again, _) => ("stage.twice", stage.name.clone()),
+            (RunAs::Replicate(seed), _) => {
+                ("stage.replicate", format!("{} (seed {seed})", stage.name))
+            }
+            (RunAs::Replay, 1) => ("stage.run", stage.name.clone()),
+            (RunAs::Replay, _) => ("stage.retry", stage.name.clone()),
+        };
+        let mut next = 1;
         for (attempt, ok, problem) in told {
-            let (event, subject) = match (purpose, attempt) {
-                (RunAs::Again, _) => ("stage.twice", stage.name.clone()),
-                (RunAs::Replicate(seed), _) => {
-                    ("stage.replicate", format!("{} (seed {seed})", stage.name))
-                }
-                (RunAs::Replay, 1) => ("stage.run", stage.name.clone()),
-                (RunAs::Replay, _) => ("stage.retry", stage.name.clone()),
-            };
+            let (event, subject) = named(attempt);
             self.note(event, &subject, ok, problem);
+            next = attempt + 1;
         }
+        let ran = match ran {
+            Ok(ran) => ran,
+            Err(error) => {
+                let (event, subject) = match error.outcome() {
+                    Outcome::Halted => ("verify.inputs", stage.name.clone()),
+                    _ => named(next),
+                };
+                self.note(event, &subject, false, Some(error.in_words()));
+                return Err(error);
+            }
+        };
         self.note_looked_at(stage, &ran.outcome);
         Ok(ran)
     }

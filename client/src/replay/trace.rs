@@ -6,7 +6,7 @@ use sealstone_spec::recipe::Stage;
 use sealstone_spec::report::{Trace, TraceDifference, first_difference};
 use std::path::Path;
 
-/// The first difference between the baseline's trace of a stage and this one's, if both can be read.
+/// The first difference between the baseline's trace of a stage and this one's, as far as both can be read.
 pub(super) fn first_difference_of(
     project: &Project,
     stage: &Stage,
@@ -19,7 +19,7 @@ pub(super) fn first_difference_of(
         let bytes = std::fs::read(place).ok()?;
         match path.ends_with(".json") {
             true => Trace::parse_trainer_state(&bytes).ok(),
-            false => Trace::parse_lines(&String::from_utf8(bytes).ok()?).ok(),
+            false => Some(Trace::read_lines(&String::from_utf8_lossy(&bytes))),
         }
     };
     first_difference(&read(&base)?, &read(now)?)

@@ -1,7 +1,7 @@
 //! What to type next: one line, made from the verdict and what is known of its cause.
 
 use super::Surroundings;
-use sealstone_spec::report::{Attribution, Report, StageStatus, Verdict, hint};
+use sealstone_spec::report::{Attribution, Report, StageRow, StageStatus, Verdict, hint};
 
 /// The next command, with a few words on why before it.
 pub fn next_step(report: &Report, around: &Surroundings) -> (String, String) {
@@ -22,15 +22,19 @@ pub fn next_step(report: &Report, around: &Surroundings) -> (String, String) {
             format!("sealstone verify {reference} --policy policy.toml"),
         ),
         Verdict::Error => {
-            let stage = report
-                .stages
-                .iter()
-                .find(|stage| stage.status == StageStatus::Error)
-                .map_or("the stage", |stage| stage.name.as_str());
-            step(
-                &format!("{stage} did not end well, twice; its log says why. When that is mended"),
-                replay(""),
-            )
+            let failed = |stage: &&StageRow| stage.status == StageStatus::Error;
+            let failed = report.stages.iter().find(failed);
+            let why = match failed {
+                Some(stage) if stage.attempts > 1 => {
+                    format!("{} did not end well, twice; its log says why", stage.name)
+                }
+                Some(stage) if stage.attempts == 1 => {
+                    format!("{} did not end well; its note says why", stage.name)
+                }
+                Some(stage) => format!("{} could not be run; its note says why", stage.name),
+                None => "not all of it could be done; the reasons say what".to_owned(),
+            };
+            step(&format!("{why}. When that is mended"), replay(""))
         }
         Verdict::Diverged => diverged(report, &replay),
         Verdict::Inconclusive => inconclusive(report, &replay),

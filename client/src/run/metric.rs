@@ -4,6 +4,7 @@
 //! metric that is NaN is called so and not "unreadable".
 //! Invariant: the text of a number is never rounded: `0.10` stays `0.10`.
 
+use sealstone_spec::canonical::quote_words;
 use sealstone_spec::compare::Decimal;
 use sealstone_spec::recipe::MetricSource;
 use serde_json::value::RawValue;
@@ -93,40 +94,6 @@ fn step(value: &RawValue, key: &str) -> Option<Box<RawValue>> {
     let list: Vec<Box<RawValue>> = serde_json::from_str(value.get()).ok()?;
     let plain = key == "0" || !key.starts_with('0');
     list.into_iter().nth(key.parse().ok().filter(|_| plain)?)
-}
-
-/// Puts quotes around `NaN`, `Infinity` and `-Infinity` outside of texts.
-fn quote_words(text: &str) -> String {
-    let mut done = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut in_text = false;
-    while let Some(c) = rest.chars().next() {
-        let word = ["NaN", "Infinity", "-Infinity"]
-            .into_iter()
-            .find(|word| rest.starts_with(word));
-        match (in_text, word) {
-            (false, Some(word)) => {
-                done.push('"');
-                done.push_str(word);
-                done.push('"');
-                rest = &rest[word.len()..];
-                continue;
-            }
-            (true, _) if c == '\\' => {
-                let escaped: String = rest.chars().take(2).collect();
-                done.push_str(&escaped);
-                rest = &rest[escaped.len()..];
-                continue;
-            }
-            _ => {}
-        }
-        if c == '"' {
-            in_text = !in_text;
-        }
-        done.push(c);
-        rest = &rest[c.len_utf8()..];
-    }
-    done
 }
 
 #[cfg(test)]

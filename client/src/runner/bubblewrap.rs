@@ -1,12 +1,12 @@
 //! Stages in bubblewrap: a file system, processes, network and host name of their own.
 //!
 //! Over this machine's `/usr`, or over a pinned root file system. Inputs are mounted read-only where the
-//! stage expects them, so nothing is copied and nothing of them can be written.
+//! stage expects them, so nothing of them can be written; how many mounts that takes is bounded by `place`.
 
 use super::capabilities::{Capabilities, Capability};
 use super::child::Confinement;
 use super::job::{Net, StageJob};
-use super::log::LogSink;
+use super::log::{LogSink, Stream};
 use super::outcome::{Enforcement, StageOutcome};
 use super::place::{Place, Placing};
 use super::variables::{Places, variables};
@@ -73,15 +73,23 @@ impl BubblewrapRunner {
             inherited: vec![status],
             ..Confinement::default()
         };
-        let mut ran = supervise::run(command, confinement, job, &place, HELPERS, log)?;
-        // bubblewrap tells the process that it made once everything is set up.
-        let set_up = fs::read_to_string(&told).is_ok_and(|text| text.contains("child-pid"));
-        if !set_up && ran.stop.is_none() {
+        let mut heard = Heard {
+            log,
+            end: Vec::new(),
+        };
+        let mut ran = supervise::run(command, confinement, job, &place, HELPERS, &mut heard)?;
+        // bubblewrap tells the process that it made before it mounts anything (`child-pid`), and how the command ended
+        // (`exit-code`) only if that was started. It says itself that there is none, which is an outcome.
+        let told = fs::read_to_string(&told).unwrap_or_default();
+        let said = heard.last_line();
+        let started = told.contains("exit-code") || said.starts_with("bwrap: execvp ");
+        if !started && ran.stop.is_none() && ran.signal.is_none() {
             return Err(Error::other(format!(
                 "bubblewrap could not set up stage \"{}\"",
                 job.stage
             ))
-            .hint("its log says why; see what works here with: sealstone env probe"));
+            .hint("its log says why; see what works here with: sealstone env probe")
+            .source(said));
         }
         let by = match job.net {
             Net::Allow(_) => "nothing: allowed",
@@ -94,6 +102,33 @@ impl BubblewrapRunner {
             note: None,
         });
         finish(self.kind(), isolation, job, &place, ran)
+    }
+}
+
+/// Bytes of the end of a log that are kept.
+const END: usize = 1024;
+
+/// Hands logs on, and keeps how standard error ends.
+struct Heard<'a> {
+    log: &'a mut dyn LogSink,
+    end: Vec<u8>,
+}
+
+impl Heard<'_> {
+    fn last_line(&self) -> String {
+        let text = String::from_utf8_lossy(&self.end);
+        text.lines().last().unwrap_or_default().to_owned()
+    }
+}
+
+impl LogSink for Heard<'_> {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Stderr {
+            self.end.extend_from_slice(bytes);
+            let before = self.end.len().saturating_sub(END);
+            self.end.drain(..before);
+        }
+        self.log.write(stream, bytes);
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) struct Confinement {
     pub(super) limits: Vec<(Resource, u64)>,
     /// Whether limits of memory and processes are set by the sandbox, for its command alone.
     pub(super) limits_are_inside: bool,
+    /// Whether the sandbox makes a control group for its command. One made for the sandbox would have the accounts of
+    /// its own programs, and none of the command's.
+    pub(super) group_is_inside: bool,
     /// `cgroup.procs` (or `tasks`) of groups that it joins, open for writing.
     pub(super) groups: Vec<File>,
     /// Files that stay open for it.

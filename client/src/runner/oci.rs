@@ -128,11 +128,16 @@ fn run_at(
         .current_dir("/");
     let confinement = Confinement {
         limits_are_inside: true,
+        group_is_inside: grouped,
         ..Confinement::default()
     };
     let ran = supervise::run(command, confinement, &watched, &place, HELPERS, log);
-    let set_up = state.join(&name).exists();
-    let accounts = Accounts::read(&name);
+    // runc leaves a directory behind also where it failed. What it knows of a container (`state.json`; crun: `status`) it
+    // writes when everything is mounted, before the command.
+    let set_up = ["state.json", "status"]
+        .iter()
+        .any(|known| state.join(&name).join(known).exists());
+    let accounts = Accounts::read(Path::new("/sys/fs/cgroup"), &name);
     let delete = Command::new(runtime)
         .arg("--root")
         .arg(&state)
@@ -156,9 +161,11 @@ fn run_at(
     }
     ran.enforcement.extend(rows);
     if grouped {
-        if let Some(peak) = accounts.peak {
-            ran.usage.peak_rss_bytes = Some(peak);
-        }
+        // Where the group has no account, what the keeper has waited for and seen holds.
+        let usage = &mut ran.usage;
+        usage.user_ms = accounts.user.or(usage.user_ms);
+        usage.system_ms = accounts.system.or(usage.system_ms);
+        usage.peak_rss_bytes = accounts.peak.or(usage.peak_rss_bytes);
         if ran.stop.is_none() && ran.exit != Some(0) {
             if job.limits.memory.is_some() && accounts.out_of_memory {
                 ran.stop = Some(Stop::MemoryLimit);
@@ -182,28 +189,37 @@ fn run_at(
 /// What the group of a container says once its processes are gone.
 #[derive(Default)]
 struct Accounts {
+    user: Option<Measured>,
+    system: Option<Measured>,
     peak: Option<Measured>,
     out_of_memory: bool,
     out_of_processes: bool,
 }
 
 impl Accounts {
-    fn read(name: &str) -> Accounts {
-        let root = Path::new("/sys/fs/cgroup");
+    /// From the groups named `name` below `root`; where there is none, nothing.
+    fn read(root: &Path, name: &str) -> Accounts {
         let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-        let counted = |path: PathBuf, field: &str| {
-            let text = fs::read_to_string(path).unwrap_or_default();
+        let field = |path: PathBuf, field: &str| {
+            let text = fs::read_to_string(path).ok()?;
             text.lines()
-                .filter_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok())
-                .any(|count| count > 0)
+                .find_map(|line| line.strip_prefix(field)?.trim().parse::<u64>().ok())
         };
+        let counted = |path: PathBuf, name: &str| field(path, name).is_some_and(|count| count > 0);
         let two = root.join(name);
+        // Only version 2 counts both in microseconds; under version 1 the account of the keeper holds.
+        let time = |name: &str| {
+            let micros = field(two.join("cpu.stat"), name)?;
+            Some(Measured::new(micros / 1000, Method::Cgroup2))
+        };
         let (memory, pids) = (root.join("memory").join(name), root.join("pids").join(name));
         let second =
             number(two.join("memory.peak")).map(|value| Measured::new(value, Method::Cgroup2));
         let first = number(memory.join("memory.max_usage_in_bytes"))
             .map(|value| Measured::new(value, Method::Cgroup1));
         Accounts {
+            user: time("user_usec "),
+            system: time("system_usec "),
             peak: second.or(first),
             out_of_memory: counted(two.join("memory.events"), "oom_kill ")
                 || counted(memory.join("memory.oom_control"), "oom_kill "),
@@ -370,5 +386,48 @@ impl Runner for OciRunner {
         let (runtime, capabilities) = self.probed();
         let isolation = probe::usable(capabilities, job)?;
         run_at(runtime, job, isolation, log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn accounts_are_those_of_the_container() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "two/cpu.stat",
+            "usage_usec 9500000\nuser_usec 7250999\nsystem_usec 2249001\nnr_periods 0\n",
+        );
+        write("two/memory.peak", "4096\n");
+        write("two/memory.events", "low 0\noom 1\noom_kill 1\n");
+        write("two/pids.events", "max 0\n");
+        write("memory/one/memory.max_usage_in_bytes", "8192\n");
+        write(
+            "memory/one/memory.oom_control",
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
+        );
+        write("pids/one/pids.events", "max 3\n");
+
+        let two = Accounts::read(root.path(), "two");
+        assert_eq!(two.user, Some(Measured::new(7250, Method::Cgroup2)));
+        assert_eq!(two.system, Some(Measured::new(2249, Method::Cgroup2)));
+        assert_eq!(two.peak, Some(Measured::new(4096, Method::Cgroup2)));
+        assert!(two.out_of_memory && !two.out_of_processes);
+
+        let one = Accounts::read(root.path(), "one");
+        assert_eq!((one.user, one.system), (None, None));
+        assert_eq!(one.peak, Some(Measured::new(8192, Method::Cgroup1)));
+        assert!(!one.out_of_memory && one.out_of_processes);
+
+        let none = Accounts::read(root.path(), "none");
+        assert_eq!((none.user, none.peak), (None, None));
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! Owns the check of every input against its digest, on the way in and, where the stage could have
 //! written to it, again on the way out. Does not start anything.
-//! Invariant: no file of the source is ever linked into a place where the stage could write to it, and
-//! nothing that is not a plain file leaves the directory.
+//! Invariant: no file of the source is ever linked into a place where the stage could write to it (one that is mounted
+//! as a whole is read-only, and lies outside of what the stage may write), and nothing that is not a plain file leaves
+//! the directory.
 
-use super::job::{Expected, Input, StageJob};
+mod inputs;
+mod standing;
+
+use super::job::StageJob;
 use super::outcome::Output;
 use crate::error::{Error, Result};
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, FileTimes, OpenOptions};
-use std::io::{Read, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,7 +25,8 @@ use std::time::{Duration, SystemTime};
 pub(super) enum Placing {
     /// Copied: the process can see the rest of the machine.
     Copied,
-    /// Mounted read-only where they lie: the process sees only what is mounted.
+    /// Mounted read-only: the process sees only what is mounted. Of very many, those are copied that lie where the
+    /// stage writes.
     Mounted,
 }
 
@@ -31,10 +36,19 @@ pub(super) struct Place {
     root: tempfile::TempDir,
     placing: Placing,
     /// What was read, by path relative to the working directory.
-    inputs: BTreeMap<String, (Digest, u64)>,
+    inputs: BTreeMap<String, Given>,
     /// Mounts: source, and path relative to the working directory.
     pub(super) mounts: Vec<(PathBuf, String)>,
     outputs: Vec<String>,
+}
+
+/// A file that the stage was given.
+#[derive(Debug)]
+struct Given {
+    digest: Digest,
+    size: u64,
+    /// Whether it lies where the stage could write to it.
+    copied: bool,
 }
 
 /// What a stage left behind.
@@ -80,9 +94,7 @@ impl Place {
         fs::write(place.canary(), "not for the stage")
             .map_err(|source| Error::io("writing a file that a stage must not read", source))?;
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(job.source_date_epoch);
-        for input in &job.inputs {
-            place.place(input, time)?;
-        }
+        place.fill(&job.inputs, time)?;
         for output in &job.outputs {
             let path = place.work().join(output);
             match output.ends_with('/') {
@@ -113,6 +125,11 @@ impl Place {
         self.root.path().join("settings")
     }
 
+    /// Inputs in directories that a sandbox mounts as a whole. Nothing but these mounts leads a stage there.
+    fn gathered(&self) -> PathBuf {
+        self.root.path().join("gathered")
+    }
+
     /// A file that is readable by everybody, and must not be by the stage.
     pub(super) fn canary(&self) -> PathBuf {
         self.root.path().join("canary")
@@ -139,159 +156,18 @@ impl Place {
                 }
             }
         }
-        if self.placing == Placing::Copied {
-            let copied: u64 = self.inputs.values().map(|(_, size)| *size).sum();
-            total = total.saturating_sub(copied);
-        }
-        total
+        let copied = self.inputs.values().filter(|given| given.copied);
+        total.saturating_sub(copied.map(|given| given.size).sum())
     }
 
     /// What the stage was given to read.
     pub(super) fn read(&self) -> Vec<Output> {
-        let input = |(path, (digest, size)): (&String, &(Digest, u64))| Output {
+        let input = |(path, given): (&String, &Given)| Output {
             path: path.clone(),
-            digest: *digest,
-            size: *size,
+            digest: given.digest,
+            size: given.size,
         };
         self.inputs.iter().map(input).collect()
-    }
-
-    fn place(&mut self, input: &Input, time: SystemTime) -> Result<()> {
-        let path = input.path.trim_end_matches('/').to_owned();
-        let metadata = fs::metadata(&input.source).map_err(|source| {
-            Error::io(
-                format!("opening the input \"{}\"", input.source.display()),
-                source,
-            )
-        })?;
-        if metadata.is_dir() {
-            self.place_tree(input, &path, time)
-        } else if metadata.is_file() {
-            let expected = match &input.expected {
-                Expected::File(digest) => Some(*digest),
-                Expected::Recorded => None,
-                Expected::Tree(_) => {
-                    return Err(Error::halted(format!(
-                        "input \"{path}\" is a file where a directory is due"
-                    ))
-                    .detail(serde_json::json!({ "path": path })));
-                }
-            };
-            self.place_file(&input.source, &path, expected, time)?;
-            if self.placing == Placing::Mounted {
-                self.mounts.push((input.source.clone(), path));
-            }
-            Ok(())
-        } else {
-            Err(Error::usage(format!(
-                "input \"{path}\" is neither file nor directory"
-            )))
-        }
-    }
-
-    fn place_tree(&mut self, input: &Input, path: &str, time: SystemTime) -> Result<()> {
-        let files = files_below(&input.source)?;
-        match &input.expected {
-            Expected::File(_) => {
-                return Err(Error::halted(format!(
-                    "input \"{path}\" is a directory where a file is due"
-                ))
-                .detail(serde_json::json!({ "path": path })));
-            }
-            Expected::Tree(due) => {
-                if let Some(extra) = files.iter().find(|file| !due.contains_key(*file)) {
-                    return Err(Error::halted(format!(
-                        "input \"{path}\" has the file \"{extra}\", which is not declared"
-                    ))
-                    .detail(serde_json::json!({"path": format!("{path}/{extra}")})));
-                }
-                if let Some(absent) = due.keys().find(|file| !files.contains(*file)) {
-                    return Err(Error::halted(format!(
-                        "input \"{path}\" lacks the file \"{absent}\""
-                    ))
-                    .detail(serde_json::json!({"path": format!("{path}/{absent}")})));
-                }
-            }
-            Expected::Recorded => {}
-        }
-        if self.placing == Placing::Copied {
-            make_directories(&self.work().join(path))?;
-        }
-        for file in &files {
-            let expected = match &input.expected {
-                Expected::Tree(due) => due.get(file).copied(),
-                _ => None,
-            };
-            self.place_file(
-                &input.source.join(file),
-                &format!("{path}/{file}"),
-                expected,
-                time,
-            )?;
-        }
-        if self.placing == Placing::Mounted {
-            // An output inside a mounted directory needs the directory to be writable: then its files are
-            // mounted one by one.
-            let inside = format!("{path}/");
-            if self
-                .outputs
-                .iter()
-                .any(|output| output.starts_with(&inside))
-            {
-                for file in files {
-                    self.mounts
-                        .push((input.source.join(&file), format!("{path}/{file}")));
-                }
-            } else {
-                self.mounts.push((input.source.clone(), path.to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    fn place_file(
-        &mut self,
-        source: &Path,
-        path: &str,
-        expected: Option<Digest>,
-        time: SystemTime,
-    ) -> Result<()> {
-        let what = || format!("reading the input \"{}\"", source.display());
-        let mut from = File::open(source).map_err(|error| Error::io(what(), error))?;
-        let metadata = from.metadata().map_err(|error| Error::io(what(), error))?;
-        let algorithm = expected.map_or(Algorithm::Sha256, |digest| digest.algorithm());
-        let (digest, size) = match self.placing {
-            Placing::Mounted => {
-                digest_of(&mut from, algorithm, None).map_err(|error| Error::io(what(), error))?
-            }
-            Placing::Copied => {
-                let target = self.work().join(path);
-                make_directories(target.parent().unwrap_or(&self.work()))?;
-                let executable = metadata.permissions().mode() & 0o111 != 0;
-                let mode = if executable { 0o755 } else { 0o644 };
-                let failed = |error| Error::io(format!("copying the input \"{path}\""), error);
-                let mut to = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(mode)
-                    .open(&target)
-                    .map_err(failed)?;
-                let copied = digest_of(&mut from, algorithm, Some(&mut to)).map_err(failed)?;
-                let times = FileTimes::new().set_modified(time).set_accessed(time);
-                to.set_times(times).map_err(failed)?;
-                copied
-            }
-        };
-        if let Some(expected) = expected
-            && digest != expected
-        {
-            return Err(Error::halted(format!(
-                "input \"{path}\" has digest {digest} where {expected} is due: nothing was run"
-            ))
-            .detail(serde_json::json!({"path": path, "expected": expected, "actual": digest})));
-        }
-        self.inputs.insert(path.to_owned(), (digest, size));
-        Ok(())
     }
 
     /// Reads what the stage left in its working directory.
@@ -311,15 +187,13 @@ impl Place {
                 found.missing.push(declared.clone());
             }
         }
-        if self.placing == Placing::Copied {
-            for (path, (digest, _)) in &self.inputs {
-                let now = open_plain(&work.join(path))
-                    .and_then(|mut file| digest_of(&mut file, digest.algorithm(), None));
-                if now.map_or(true, |(now, _)| now != *digest) {
-                    found
-                        .violations
-                        .push(format!("changed its input \"{path}\""));
-                }
+        for (path, given) in self.inputs.iter().filter(|(_, given)| given.copied) {
+            let now = open_plain(&work.join(path))
+                .and_then(|mut file| digest_of(&mut file, given.digest.algorithm(), None));
+            if now.map_or(true, |(now, _)| now != given.digest) {
+                found
+                    .violations
+                    .push(format!("changed its input \"{path}\""));
             }
         }
         found

@@ -341,11 +341,14 @@ fn bound(limits: &Limits, confinement: &mut Confinement) -> Result<Keeping> {
         memory: limits.memory,
         pids: limits.pids,
     };
-    let group =
+    let group = if confinement.group_is_inside {
+        Err("the sandbox makes it".to_owned())
+    } else {
         Group::create(&Places::of_this_process(), bounds).and_then(|group| match group.doors() {
             Ok(doors) => Ok((group, doors)),
             Err(error) => Err(format!("cannot join a group: {error}")),
-        });
+        })
+    };
     confinement.limits.push((Resource::Core, 0));
     let (mut watch_memory, mut watch_pids, mut look) = (None, None, LOOK);
     let group = match group {
@@ -492,5 +495,27 @@ fn usage(ended: &child::Ended, wall: Duration, watch: &Watch, group: Option<&Gro
         max_threads: seen(watch.threads),
         max_processes: seen(watch.processes),
         accelerator_bytes: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Whoever asked such a group for processor time would get that of the sandbox's programs.
+    #[test]
+    fn a_sandbox_with_a_group_gets_no_other() {
+        let limits = Limits {
+            pids: None,
+            ..Limits::default()
+        };
+        let mut confinement = Confinement {
+            group_is_inside: true,
+            ..Confinement::default()
+        };
+        let keeping = bound(&limits, &mut confinement).unwrap();
+        assert!(keeping.group.is_none() && confinement.groups.is_empty());
+        assert!(keeping.watch_memory.is_none() && keeping.watch_pids.is_none());
     }
 }

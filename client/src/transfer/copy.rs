@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::store::Store;
 use crate::transport::RegistryStore;
-use crate::trust::{add_to_list, denial_of, denied};
+use crate::trust::{Listed, add_to_list, denial_of, denied, set_bill};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sealstone_spec::digest::Digest;
@@ -123,13 +123,19 @@ pub(super) async fn copy_as(
         for child in children {
             target.put_manifest(child, None).await?;
         }
-        let name = list_tag.as_str();
-        if name.ends_with(".sig") || name.ends_with(".att") {
-            // Others may have signed there, and not here.
-            add_to_list(target, list_tag, list, None).await?;
-        } else {
-            // A bill of materials is one layer: of a list of several, cosign reads none.
-            target.put_manifest(list, Some(list_tag)).await?;
+        // Others may have signed there, and not here.
+        let listed = match list_tag.as_str().ends_with(".sbom") {
+            true => set_bill(target, list_tag, list).await?,
+            false => add_to_list(target, list_tag, list, None).await?,
+        };
+        if let Listed::Beside(reason) = listed {
+            keep_beside(destination, list).await?;
+            // Whoever may push there made that list, and must not keep the release from arriving by it.
+            options.progress.note(&format!(
+                "note: tag {list_tag} of the destination stays as it is, and what the source has there was stored as {} without it: {}",
+                list.digest(),
+                crate::transport::printable(&reason.to_string())
+            ));
         }
         manifests += graph.manifests.len();
     }
@@ -159,6 +165,20 @@ pub(super) async fn copy_as(
         bytes_moved: counts.bytes.into_inner(),
         bytes_total: graph::total(&graphs),
     })
+}
+
+/// Stores a list by its digest alone.
+async fn keep_beside(destination: &Place, list: &VerifiedManifest) -> Result<()> {
+    let target = destination.store();
+    match destination {
+        // Listed without a tag, it could be taken for the bundle that the layout is of.
+        Place::Layout(_) => {
+            target
+                .put_blob_bytes(list.digest(), list.bytes().to_vec())
+                .await
+        }
+        Place::Registry(_) | Place::Archive(_) => target.put_manifest(list, None).await,
+    }
 }
 
 /// What a refused tag leaves behind, said where the refusal is read.

@@ -45,6 +45,8 @@ pub(crate) struct Quirks {
     pub(crate) page: Option<usize>,
     /// A tag may not be made, for this detail.
     pub(crate) refuse_tags: Option<Value>,
+    /// The manifest under this tag is not given out, for this detail.
+    pub(crate) refuse_reads: Option<(String, Value)>,
     /// The answer to whatever is not the OCI interface.
     pub(crate) beside: Option<u16>,
 }
@@ -568,6 +570,11 @@ fn manifest(state: &mut State, head: &Head, name: &str, reference: &str, body: V
             Some(subject) if !state.quirks.no_referrers => reply.with("OCI-Subject", subject),
             _ => reply,
         };
+    }
+    if let Some((tag, detail)) = &state.quirks.refuse_reads
+        && tag == reference
+    {
+        return Reply::error(403, "DENIED", detail.clone());
     }
     let digest = match state.tags.get(&(name.clone(), reference.to_owned())) {
         Some(digest) => digest.clone(),

@@ -1,8 +1,9 @@
 //! cosign's older form: the tag `sha256-<hex>.sig`, for Harbor, policy-controller, podman and Kyverno.
 //!
 //! Written, never believed: Sealstone's own judgement reads bundles. A list that is there already is
-//! kept as it is and added to at its end, by a signature as by a copy of another list; that is also the only change that a registry which keeps
-//! such lists append-only accepts.
+//! kept as it is and added to at its end, by a signature as by a copy of another list; that is also the only change that a
+//! registry which keeps such lists append-only accepts. Whoever may push chose what is there: one that cannot be added to
+//! stays, and stops nothing but itself.
 
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
@@ -49,38 +50,62 @@ pub async fn sign_legacy(
     store
         .put_blob_bytes(&Digest::sha256(&payload), payload)
         .await?;
-    let list = checked(fresh.manifest)?;
-    add_to_list(store, &tag, &list, Some(&fresh.config)).await?;
-    Ok(Some(tag))
+    let list = VerifiedManifest::check(fresh.manifest, None, None, Algorithm::Sha256)
+        .map_err(|error| Error::other("cannot write the list of signatures").source(error))?;
+    match add_to_list(store, &tag, &list, Some(&fresh.config)).await? {
+        Listed::Whole => Ok(Some(tag)),
+        Listed::Beside(reason) => Err(reason),
+    }
 }
 
-/// Sets `tag`, which ends in `.sig` or `.att`, to a list that holds what it lists now, and what `fresh` lists. The blobs of
-/// `fresh` are in the store; its config may be given instead.
+/// What became of a list that was to have a tag.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Listed {
+    /// The tag names one with all of it.
+    Whole,
+    /// The tag names another, which cannot hold it as well and stays as it is; why.
+    Beside(Error),
+}
+
+/// Leaves a list that is there as it is, if the error is its own and not that of the store.
+fn left(error: Error) -> Result<Listed> {
+    match error.outcome() {
+        Outcome::Conflict | Outcome::Halted | Outcome::NotFound => Ok(Listed::Beside(error)),
+        _ => Err(error),
+    }
+}
+
+/// Sets `tag`, which ends in `.sig` or `.att`, to a list that holds what it lists now, and what `fresh` lists, if there can
+/// be such a one. The blobs of `fresh` are in the store; its config may be given instead.
 ///
 /// # Errors
-/// If the list there is none of cosign's and lacks something, or the store cannot be read or written.
+/// If the store cannot be read or written.
 pub(crate) async fn add_to_list(
     store: &dyn Store,
     tag: &Tag,
     fresh: &VerifiedManifest,
     config: Option<&[u8]>,
-) -> Result<()> {
+) -> Result<Listed> {
     let mut tries = 0;
     loop {
         tries += 1;
         let existing = match store.manifest(&Reference::Tag(tag.clone())).await {
             Ok(existing) => Some(existing),
             Err(error) if error.outcome() == Outcome::NotFound => None,
-            Err(error) => return Err(error),
+            Err(error) => return left(error),
         };
+        let mut is_longer = false;
         let (config, list) = match existing {
-            Some(existing) if lists_all_of(&existing, fresh) => return Ok(()),
+            Some(existing) if lists_all_of(&existing, fresh) => return Ok(Listed::Whole),
             // What has everything goes as it is: its digest stays the one that it has elsewhere.
             Some(existing) if !continues(fresh, &existing) => {
-                let Some((config, bytes)) = append(store, &existing, fresh.bytes()).await? else {
-                    return Ok(());
-                };
-                (Some(config), checked(bytes)?)
+                is_longer = true;
+                match append(store, &existing, fresh.bytes()).await {
+                    Ok(Some((config, list))) => (Some(config), list),
+                    Ok(None) => return Ok(Listed::Whole),
+                    Err(error) => return left(error),
+                }
             }
             _ => (config.map(<[u8]>::to_vec), fresh.clone()),
         };
@@ -90,16 +115,44 @@ pub(crate) async fn add_to_list(
                 .await?;
         }
         match store.put_manifest(&list, Some(tag)).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.outcome() == Outcome::Conflict && tries < TRIES => {}
-            Err(error) => return Err(error),
+            Ok(()) => return Ok(Listed::Whole),
+            Err(error) => match error.outcome() {
+                Outcome::Conflict if tries < TRIES => {}
+                Outcome::Conflict => return Ok(Listed::Beside(error)),
+                // What was there may lack blobs, or be what its name must not be any more.
+                Outcome::NotFound | Outcome::Other if is_longer => {
+                    return Ok(Listed::Beside(error));
+                }
+                _ => return Err(error),
+            },
         }
     }
 }
 
-fn checked(list: Vec<u8>) -> Result<VerifiedManifest> {
-    VerifiedManifest::check(list, None, None, Algorithm::Sha256)
-        .map_err(|error| Error::other("cannot write the list of signatures").source(error))
+/// Sets `tag`, which ends in `.sbom`, to `fresh`, unless it names another: a bill of materials is one layer, and of a list
+/// of several cosign reads none.
+///
+/// # Errors
+/// If the store cannot be read or written.
+pub(crate) async fn set_bill(
+    store: &dyn Store,
+    tag: &Tag,
+    fresh: &VerifiedManifest,
+) -> Result<Listed> {
+    match store.manifest(&Reference::Tag(tag.clone())).await {
+        Ok(existing) if existing.bytes() == fresh.bytes() => return Ok(Listed::Whole),
+        Ok(existing) => {
+            let reason = format!("{} is another bill of materials", existing.digest());
+            return Ok(Listed::Beside(Error::conflict(reason)));
+        }
+        Err(error) if error.outcome() == Outcome::NotFound => {}
+        Err(error) => return left(error),
+    }
+    match store.put_manifest(fresh, Some(tag)).await {
+        Ok(()) => Ok(Listed::Whole),
+        Err(error) if error.outcome() == Outcome::Conflict => Ok(Listed::Beside(error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether nothing that `fresh` lists is missing from `existing`.
@@ -165,17 +218,24 @@ async fn append(
     store: &dyn Store,
     existing: &VerifiedManifest,
     fresh: &[u8],
-) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+) -> Result<Option<(Vec<u8>, VerifiedManifest)>> {
     let config = config_of(existing)?;
     let config = store.blob_bytes(config, MAX_CONFIG_BYTES).await?;
-    extend_legacy(existing, &config, fresh)
+    let Some((config, list)) = extend_legacy(existing, &config, fresh)? else {
+        return Ok(None);
+    };
+    let list = VerifiedManifest::check(list, None, None, Algorithm::Sha256).map_err(|error| {
+        let text = format!("the list {} cannot be added to", existing.digest());
+        Error::conflict(text).source(error)
+    })?;
+    Ok(Some((config, list)))
 }
 
 /// Config and manifest of a `.sig` list with the layers of the list `fresh` that it has not yet, after its own;
 /// `None` if it has them all. `config` is the content of its config. Whoever may push wrote both.
 ///
 /// # Errors
-/// If one of them is none of cosign's.
+/// If one of them is none of cosign's, or `fresh` is an index: an image lists no other.
 pub fn extend_legacy(
     existing: &VerifiedManifest,
     config: &[u8],
@@ -191,6 +251,12 @@ pub fn extend_legacy(
     let fresh = VerifiedManifest::check(fresh.to_vec(), None, None, Algorithm::Sha256)
         .map_err(|error| foreign(&error.to_string()))?;
     let held = Held::by(existing);
+    if !held.has_children_of(&fresh) {
+        let (one, other) = (existing.digest(), fresh.digest());
+        return Err(Error::conflict(format!(
+            "the list {one} is an image and {other} an index: they make no list together"
+        )));
+    }
     let layers = fresh.layers().iter();
     let missing: Vec<&Descriptor> = layers.filter(|layer| !held.says(layer)).collect();
     if missing.is_empty() {

@@ -37,7 +37,7 @@ pub use attest::{Attestation, Said, attest, open, said};
 pub use denied::{denial_of, denied};
 pub use evidence::{Attached, Evidence, evidence_of};
 pub use files::{FileProblem, compare_files, compare_pulled};
-pub(crate) use legacy::add_to_list;
+pub(crate) use legacy::{Listed, add_to_list, set_bill};
 pub use legacy::{extend_legacy, sign_legacy};
 pub(crate) use model::model_claims;
 pub use model::{ModelSigned, model_root, model_signature, sign_model};

@@ -9,7 +9,7 @@ use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, RepoName};
 use sealstone_spec::policy::{
-    MOST_EVIDENCE_BYTES, Policy, PolicyEnvelope, Roots, Scope, SignedPolicy, Time,
+    MOST_EVIDENCE_BYTES, Policy, PolicyEnvelope, Roots, Rule, Scope, SignedPolicy, Time,
 };
 use sealstone_spec::record::{ARTIFACT_TYPE, MAX_DOCUMENT_BYTES, MAX_RECORDS, POLICY, TAG_PROOF};
 use std::collections::BTreeSet;
@@ -85,23 +85,30 @@ impl ToldRepository {
     pub fn doubt(&self, policy: &Policy) -> Option<&'static str> {
         match self.is_proved {
             false => Some("nobody vouches for that"),
-            true if asks_the_same_everywhere(policy) => None,
+            true if judges_the_same_everywhere(policy) => None,
             true => Some(
-                "whoever made it chose which proofs came along, and the policy does not ask the same of every repository",
+                "whoever made it chose which proofs came along, and by the policy it can matter which repository it is",
             ),
         }
     }
 }
 
-/// Whether it makes no difference to what is asked which of the repositories in its scopes one names.
-fn asks_the_same_everywhere(policy: &Policy) -> bool {
+/// Whether it makes no difference which of the repositories in its scopes one names: neither to what is asked, nor to
+/// what is heard as an answer.
+fn judges_the_same_everywhere(policy: &Policy) -> bool {
     let Some((first, others)) = policy.scopes().split_first() else {
         return false;
     };
-    let asks =
-        |scope: &Scope| scope.rules() == first.rules() && scope.exceptions() == first.exceptions();
-    // An exception that the document makes holds in some repositories.
-    !first.rules().is_empty() && policy.exceptions().is_empty() && others.iter().all(asks)
+    // An exception holds in some repositories, whether the document makes it or people sign it.
+    let excepts = |scope: &Scope| scope.exceptions().is_some();
+    let is_bound = |rule: &Rule| matches!(rule, Rule::Approvals(_));
+    // Approvals are given for one scope, with its patterns: those for another count there alone.
+    let is_one_scope = others.is_empty() || !first.rules().iter().any(is_bound);
+    !first.rules().is_empty()
+        && others.iter().all(|scope| scope.rules() == first.rules())
+        && is_one_scope
+        && policy.exceptions().is_empty()
+        && !policy.scopes().iter().any(excepts)
 }
 
 /// The repository in which the records of `manifest` show that a tag was set to it; `None` if they show none, or several.

@@ -80,6 +80,7 @@ fn new_row(algorithm: Algorithm) -> UploadRow {
         boot: None,
         sealing: false,
         reserved: 0,
+        roomless: false,
         by: "user:tester".into(),
         expires_at: 0,
     }

@@ -3,9 +3,13 @@
 //! Order of steps: entries and tree become durable (one step of the store); the checkpoint over exactly that
 //! tree is signed and kept; then it is served; then the copy outside the store. A stop after the first leaves a
 //! tree without checkpoint, which the next start signs; a stop after the second, one that nobody has seen.
+//!
+//! Where checkpoints need not be spaced, the store does the first two in the step that records an event
+//! ([`LogStore::follow`](crate::metadata::log::LogStore::follow)), and this loop finds only what was left over.
 
-use super::{Error, Log};
-use crate::metadata::log::PublishedCheckpoint;
+use super::{Error, Inner, Log};
+use crate::metadata::log::{LogState, PublishedCheckpoint, Scribe};
+use sealstone_spec::log::Checkpoint;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -97,27 +101,21 @@ impl Log {
                 break;
             }
         }
-        let signed = self.sign(state.size, state.root)?;
-        let checkpoint = PublishedCheckpoint {
-            size: state.size,
-            root: state.root,
-            events: state.events,
-            submissions: state.submissions,
-            note: signed.to_string(),
-        };
+        // The store may have had it signed in the same step, or the tree has gone on since.
+        if self.inner.serves(&state) {
+            return Ok(());
+        }
+        let checkpoint = self.inner.checkpoint(&state)?;
         if !self.inner.store.publish(checkpoint.clone()).await? {
+            if self.inner.serves(&state) {
+                return Ok(());
+            }
             return Err(Error::Contradiction(format!(
                 "a checkpoint of {} entries is not of the stored tree: is there a second appender?",
                 checkpoint.size
             )));
         }
-        let metrics = &self.inner.metrics;
-        metrics
-            .log_size
-            .set(i64::try_from(checkpoint.size).unwrap_or(i64::MAX));
-        metrics.log_checkpoints.inc();
-        metrics.log_last_checkpoint.set(self.now() / 1000);
-        self.inner.published.send_replace(checkpoint);
+        self.inner.stored(checkpoint);
         Ok(())
     }
 
@@ -129,5 +127,55 @@ impl Log {
             self.inner.metrics.log_failures.inc();
             tracing::warn!(%error, "the last checkpoint could not be kept outside the store");
         }
+    }
+}
+
+impl Inner {
+    /// The signed checkpoint of a tree.
+    fn checkpoint(&self, state: &LogState) -> Result<PublishedCheckpoint, Error> {
+        let key = self.key.verifier();
+        let checkpoint = Checkpoint::new(key.name(), state.size, state.root);
+        Ok(PublishedCheckpoint {
+            size: state.size,
+            root: state.root,
+            events: state.events,
+            submissions: state.submissions,
+            note: checkpoint.sign(key, self.key.secret())?.to_string(),
+        })
+    }
+
+    /// Whether what is served contains all of a tree.
+    fn serves(&self, state: &LogState) -> bool {
+        let latest = self.published.borrow();
+        !latest.note.is_empty()
+            && latest.size >= state.size
+            && latest.events >= state.events
+            && latest.submissions >= state.submissions
+    }
+}
+
+impl Scribe for Inner {
+    fn sign(&self, state: &LogState) -> Option<PublishedCheckpoint> {
+        // The appender tries again, and tells why it cannot.
+        self.checkpoint(state).ok()
+    }
+
+    fn stored(&self, checkpoint: PublishedCheckpoint) {
+        self.metrics.log_checkpoints.inc();
+        self.metrics
+            .log_last_checkpoint
+            .set(self.clock.now() / 1000);
+        self.published.send_if_modified(|latest| {
+            // The appender and the store may tell of two in the wrong order.
+            let goes_on = checkpoint.size >= latest.size
+                && checkpoint.events >= latest.events
+                && checkpoint.submissions >= latest.submissions;
+            if goes_on {
+                let size = i64::try_from(checkpoint.size).unwrap_or(i64::MAX);
+                self.metrics.log_size.set(size);
+                *latest = checkpoint;
+            }
+            goes_on
+        });
     }
 }

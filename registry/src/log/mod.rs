@@ -19,14 +19,14 @@ pub use key::{LogKey, load_or_make, load_or_make_secret};
 pub use witnesses::{Cosigned, WitnessParty};
 
 use crate::clock::Clock;
-use crate::metadata::log::{LogQuery, LogStore, LoggedAt, PublishedCheckpoint};
-use crate::metadata::{self, Millis};
+use crate::metadata;
+use crate::metadata::log::{LogQuery, LogStore, LoggedAt, PublishedCheckpoint, Scribe};
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use guard::Guard;
 use sealstone_spec::log::{
-    Checkpoint, Entry, LogError, LogProof, Rekord, SignedCheckpoint, TILE_WIDTH, TileKind,
-    TilePath, TlogEntry, VerifierKey, encode_entries,
+    Entry, LogError, LogProof, Rekord, SignedCheckpoint, TILE_WIDTH, TileKind, TilePath, TlogEntry,
+    VerifierKey, encode_entries,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -169,6 +169,10 @@ impl Log {
         };
         log.inner.guard.check(&*log.inner.store, log.key()).await?;
         log.advance().await?;
+        if log.inner.settings.batch.is_zero() {
+            let scribe: Arc<dyn Scribe> = log.inner.clone();
+            log.inner.store.follow(Arc::downgrade(&scribe));
+        }
         Ok(log)
     }
 
@@ -198,10 +202,12 @@ impl Log {
         let wanted = self.inner.store.recorded().await?;
         let started = std::time::Instant::now();
         let mut published = self.inner.published.subscribe();
-        self.inner.nudge.notify_one();
         let contains = |checkpoint: &PublishedCheckpoint| {
             checkpoint.events >= wanted.events && checkpoint.submissions >= wanted.submissions
         };
+        if !contains(&published.borrow()) {
+            self.inner.nudge.notify_one();
+        }
         let waited =
             tokio::time::timeout(self.inner.settings.wait, published.wait_for(contains)).await;
         let seconds = started.elapsed().as_secs_f64();
@@ -332,14 +338,5 @@ impl Log {
     fn is_published(&self, path: TilePath) -> bool {
         TilePath::at(path.kind, path.index, self.latest().size)
             .is_some_and(|widest| widest.width >= path.width)
-    }
-
-    fn now(&self) -> Millis {
-        self.inner.clock.now()
-    }
-
-    fn sign(&self, size: u64, root: sealstone_spec::log::Hash) -> Result<SignedCheckpoint, Error> {
-        let checkpoint = Checkpoint::new(self.key().name(), size, root);
-        Ok(checkpoint.sign(self.key(), self.inner.key.secret())?)
     }
 }

@@ -71,9 +71,12 @@ fn key() -> LogKey {
     LogKey::new("log.example", KeyKind::Log, secret).unwrap()
 }
 
-fn settings(guard: Option<PathBuf>) -> Settings {
+/// Checkpoints that are spaced: entries and checkpoints are steps of their own, as over a store that does not follow.
+const SPACED: Duration = Duration::from_millis(1);
+
+fn settings(guard: Option<PathBuf>, batch: Duration) -> Settings {
     Settings {
-        batch: Duration::ZERO,
+        batch,
         wait: Duration::from_secs(5),
         witnesses: Vec::new(),
         quorum: 0,
@@ -83,15 +86,17 @@ fn settings(guard: Option<PathBuf>) -> Settings {
 }
 
 async fn open(store: Arc<dyn LogStore>, guard: Option<PathBuf>) -> Result<Log, Error> {
+    open_spaced(store, guard, Duration::ZERO).await
+}
+
+async fn open_spaced(
+    store: Arc<dyn LogStore>,
+    guard: Option<PathBuf>,
+    batch: Duration,
+) -> Result<Log, Error> {
     let clock = Arc::new(ManualClock::at(1_000));
-    Log::open(
-        store,
-        key(),
-        settings(guard),
-        clock,
-        Arc::new(Metrics::default()),
-    )
-    .await
+    let settings = settings(guard, batch);
+    Log::open(store, key(), settings, clock, Arc::default()).await
 }
 
 fn store(
@@ -109,6 +114,11 @@ fn store(
 
 #[tokio::test]
 async fn no_kill_between_any_two_steps_leads_to_two_trees() {
+    no_kill_leads_to_two_trees(Duration::ZERO).await;
+    no_kill_leads_to_two_trees(SPACED).await;
+}
+
+async fn no_kill_leads_to_two_trees(batch: Duration) {
     let engine = Arc::new(MemoryEngine::default());
     let mut served: BTreeMap<u64, Hash> = BTreeMap::new();
     let mut see = |log: &Log| {
@@ -135,7 +145,7 @@ async fn no_kill_between_any_two_steps_leads_to_two_trees() {
         let Some(store) = store(&engine, 1 + life % 15, life % 2 == 0) else {
             continue;
         };
-        let Ok(log) = open(store.clone(), None).await else {
+        let Ok(log) = open_spaced(store.clone(), None, batch).await else {
             continue;
         };
         see(&log);
@@ -214,7 +224,7 @@ async fn a_log_keeps_its_name_and_key() {
         let opened = Log::open(
             first.clone(),
             key,
-            settings(None),
+            settings(None, Duration::ZERO),
             clock,
             Arc::new(Metrics::default()),
         )
@@ -263,6 +273,79 @@ async fn whoever_waits_is_answered_by_the_checkpoint_that_contains_it() {
     stop.cancel();
     running.await.unwrap();
     assert_eq!(log.latest().size, latest.size);
+}
+
+/// Entries and checkpoint come in the step that records: nobody runs the log here.
+#[tokio::test]
+async fn what_happens_has_a_checkpoint_in_the_same_write() {
+    let engine = Arc::new(MemoryEngine::default());
+    let mut served = Vec::new();
+    {
+        let store = store(&engine, u32::MAX, true).unwrap();
+        let log = open(store.clone(), None).await.unwrap();
+        for n in 1..=20_u8 {
+            let change = change(Digest::sha256(&[n]));
+            assert!(store.adopt_policy(change).await.unwrap());
+            let latest = log.latest();
+            assert_eq!((latest.size, latest.events), (u64::from(n), u64::from(n)));
+            assert_eq!(store.published().await.unwrap(), Some(latest.clone()));
+            assert!(store.log_state().await.unwrap().is_caught_up);
+            served.push(latest);
+        }
+        // Whoever holds the log's key went: what happens now waits.
+        drop(log);
+        let change = change(Digest::sha256(&[21]));
+        assert!(store.adopt_policy(change).await.unwrap());
+        assert!(!store.log_state().await.unwrap().is_caught_up);
+    }
+    // The write with all of it is lost, or kept: nothing is served, or the next start finds it.
+    // The first start has two writes of its own, for what waited.
+    for (writes_left, last_is_kept) in [(3, false), (1, true)] {
+        let store = store(&engine, writes_left, last_is_kept).unwrap();
+        let log = open(store.clone(), None).await.unwrap();
+        let before = log.latest();
+        let change = change(Digest::sha256(&[99, u8::from(last_is_kept)]));
+        assert!(store.adopt_policy(change).await.is_err());
+        assert_eq!(log.latest(), before);
+        served.push(before);
+    }
+    let log = open(store(&engine, u32::MAX, true).unwrap(), None).await;
+    let log = log.unwrap();
+    let latest = log.latest();
+    assert_eq!(latest.size, 22);
+    for checkpoint in served {
+        let proof = log.consistency(checkpoint.size, latest.size).await.unwrap();
+        check_consistency(
+            checkpoint.size,
+            &checkpoint.root,
+            latest.size,
+            &latest.root,
+            &proof,
+        )
+        .unwrap();
+    }
+}
+
+/// What the store's own end of a step cannot do is done by the appender, and told by it.
+#[tokio::test]
+async fn what_cannot_become_an_entry_stops_no_write_and_is_told() {
+    let engine = Arc::new(MemoryEngine::default());
+    let store = store(&engine, u32::MAX, true).unwrap();
+    let log = open(store.clone(), None).await.unwrap();
+    let before = log.latest();
+    let state = engine.get(Family::Server, b"log/state").unwrap();
+    let damage = |value: Option<Vec<u8>>| {
+        let change = ((Family::Server, b"log/state".to_vec()), value);
+        engine.write(&Changes::from([change]), true).unwrap();
+    };
+    damage(Some(b"{".to_vec()));
+    let change = change(Digest::sha256(&[1]));
+    assert!(store.adopt_policy(change).await.unwrap());
+    assert_eq!(log.latest(), before);
+    assert!(log.advance().await.is_err());
+    damage(state);
+    log.advance().await.unwrap();
+    assert_eq!(log.latest().size, before.size + 1);
 }
 
 /// Before there is anybody who runs the log, a start judges, and waits for what that records.

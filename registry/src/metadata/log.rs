@@ -6,7 +6,8 @@
 //! whatever stops the server, and nothing has to be undone.
 //!
 //! Does not sign anything: a checkpoint is signed by whoever holds the key, after the step that it speaks
-//! of is durable, and handed in by [`LogStore::publish`], which refuses one that is not of the stored tree.
+//! of is durable, and handed in by [`LogStore::publish`], which refuses one that is not of the stored tree. A store that
+//! can asks a [`Scribe`] for the signature within the step that records what happened, and all of it becomes durable at once.
 
 use super::Answer;
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::log::{Hash, Rekord};
 use sealstone_spec::name::{RepoName, Tag};
 use serde::{Deserialize, Serialize};
+use std::sync::Weak;
 
 /// How far the log has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,15 @@ pub struct PublishedCheckpoint {
     pub note: String,
 }
 
+/// Whoever holds the log's key, for a store that grows the tree in the step that records what happened.
+pub trait Scribe: Send + Sync {
+    /// The checkpoint over a tree that is about to be durable; `None` if it cannot be signed now. Runs where the store
+    /// writes, so it does nothing but sign.
+    fn sign(&self, state: &LogState) -> Option<PublishedCheckpoint>;
+    /// Tells that a checkpoint is durable, and its tree: it can be served.
+    fn stored(&self, checkpoint: PublishedCheckpoint);
+}
+
 /// The log's part of a store.
 pub trait LogStore: Send + Sync + 'static {
     /// Takes a signature in, to become an entry; its number among submissions. The same one twice becomes
@@ -83,6 +94,12 @@ pub trait LogStore: Send + Sync + 'static {
     fn submit(&self, rekord: Rekord) -> Answer<'_, u64>;
     /// Turns up to `limit` events and submissions that wait into entries, in one durable step.
     fn integrate(&self, limit: usize) -> Answer<'_, LogState>;
+    /// From now on, while `scribe` is there, each step that records something also makes its entries, and has a checkpoint
+    /// over them: one sync instead of two. A store that cannot do that does nothing here; whoever holds the key goes on with
+    /// [`LogStore::integrate`] and [`LogStore::publish`] in any case, for what was left over.
+    fn follow(&self, scribe: Weak<dyn Scribe>) {
+        drop(scribe);
+    }
     /// How far the log has come.
     fn log_state(&self) -> Answer<'_, LogState>;
     /// What was recorded last. Whoever has seen a change happen sees its number here.

@@ -450,6 +450,9 @@ pub trait Metadata: Send + Sync + 'static {
         bytes: u64,
         quotas: Vec<Quota>,
     ) -> Answer<'_, Result<bool, Refusal>>;
+    /// Lets an upload go on for which a quota had no room, until it has some or is over: at most so many of those that
+    /// one account began. `false` if there are as many, or the upload is over.
+    fn go_on_without_room(&self, id: UploadId, most: u64) -> Answer<'_, bool>;
     /// Says that an upload is still being received, so that it is not given up before `expires_at`; `false`
     /// if it is over.
     fn keep_upload(&self, id: UploadId, expires_at: Millis) -> Answer<'_, bool>;

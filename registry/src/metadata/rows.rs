@@ -75,6 +75,9 @@ pub struct UploadRow {
     /// Bytes for which it has taken hold of room in its namespaces.
     #[serde(default)]
     pub reserved: u64,
+    /// Whether it goes on though a quota had no room for it. Counted by who began it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub roomless: bool,
     /// Who began it.
     pub by: String,
     /// When it is given up unless bytes come.

@@ -10,6 +10,11 @@ use crate::metrics::NamespaceLabel;
 use sealstone_spec::digest::Digest;
 use serde::Serialize;
 
+/// Uploads of one account that go on at a time though a quota has no room for them. What they are is known when they end;
+/// whoever never ends them holds no more than 64 KiB in each. Each account has its own, so that nobody takes those that a
+/// revocation needs.
+pub(super) const MOST_WITHOUT_ROOM: u64 = 16;
+
 /// Uploads that are looked at in one step.
 const PAGE: usize = 500;
 
@@ -179,15 +184,30 @@ impl Registry {
         }
         // First the disk: a body that it has no room for must not hold any here.
         self.blobs().staging().check_space(more)?;
-        match self.metadata().reserve_upload(row.id, end, quotas).await? {
+        let held = self.metadata().reserve_upload(row.id, end, quotas).await?;
+        if let Err(Refusal::QuotaExceeded(_)) = &held
+            && self.goes_on_without_room(row.id, end).await?
+        {
+            return Ok(Hold::Room(end));
+        }
+        match held {
             Ok(true) => {
                 row.reserved = end;
                 Ok(Hold::Room(end))
             }
             Ok(false) => Err(Error::UploadUnknown),
-            Err(Refusal::QuotaExceeded(_)) if end <= INLINE_LIMIT => Ok(Hold::Room(end)),
             Err(refusal) => Err(self.refused(who, refusal)),
         }
+    }
+
+    /// Whether an upload that a quota has no room for goes on all the same, up to where it is to come now: if it is small,
+    /// and its account has no more of such under way than [`MOST_WITHOUT_ROOM`].
+    pub(super) async fn goes_on_without_room(&self, id: UploadId, end: u64) -> Result<bool, Error> {
+        if end > INLINE_LIMIT {
+            return Ok(false);
+        }
+        let goes_on = self.metadata().go_on_without_room(id, MOST_WITHOUT_ROOM);
+        Ok(goes_on.await?)
     }
 
     /// After a request that failed: no more stays reserved than is noted of its upload. What was announced may never

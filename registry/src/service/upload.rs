@@ -64,6 +64,7 @@ impl Registry {
             boot: None,
             sealing: false,
             reserved,
+            roomless: false,
             by: who.name(),
             expires_at: self.now() + self.inner.lifetimes.upload,
         };
@@ -456,7 +457,7 @@ impl Registry {
             .advance_upload(id, progress.clone(), quotas)
             .await?;
         if let Err(Refusal::QuotaExceeded(_)) = &noted
-            && upload.offset() <= INLINE_LIMIT
+            && self.goes_on_without_room(id, upload.offset()).await?
         {
             let unreserved = Progress {
                 reserve: None,

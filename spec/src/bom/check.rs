@@ -19,7 +19,7 @@ pub struct Reality {
     pub manifest: Option<Digest>,
     /// Every file by path, if they are known.
     pub files: Option<BTreeMap<String, Digest>>,
-    /// What lies beside these files and is neither file nor directory, by path: what it is.
+    /// What lies beside these files and could be none of a bundle, by path: what it is.
     pub others: BTreeMap<String, &'static str>,
     /// Every package, if they are known.
     pub packages: Option<Vec<Package>>,
@@ -61,7 +61,7 @@ pub enum Difference {
         /// Digest of what is there.
         found: Digest,
     },
-    /// It is there and no file, which is all that a bill lists.
+    /// It is there and could be no file of a bundle: a link, or a file for its name.
     NoFile {
         /// Path.
         path: String,

@@ -3,7 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `stages` | what a stage leaves open, or leaves to the machine |
-//! | `parameters` | names that the parameters' file has to have |
+//! | `parameters` | names that the parameters' file has to have, words in braces without a value |
 //! | `files` | files that have to be there, and those that are read undeclared |
 //! | `texts` | texts for people: missing, or left to be written |
 //!
@@ -37,7 +37,7 @@ use texts::{is_missing, texts_to_write};
 pub struct Project<'a> {
     /// Today, to tell what has expired.
     pub today: Option<Day>,
-    /// The parameters' file, read.
+    /// The parameters' file, read; empty where it is known that the recipe names none.
     pub params: Option<&'a Params>,
     /// The text of the environment's requirements.
     pub requirements: Option<&'a str>,

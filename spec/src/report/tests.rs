@@ -227,6 +227,63 @@ fn trainer_states_are_traces() {
             .next(),
         Some("trace, line 3")
     );
+    // Python writes NaN without quotes, and Hugging Face's Trainer with it.
+    let lost = state.to_string().replace("0.4,", "NaN,");
+    let first =
+        first_difference(&base, &Trace::parse_trainer_state(lost.as_bytes()).unwrap()).unwrap();
+    assert_eq!((first.step, first.column.as_str()), (20, "loss"));
+    assert_eq!(first.now.as_deref(), Some("NaN"));
+}
+
+#[test]
+fn a_trace_that_breaks_off_is_compared_up_to_there() {
+    let step = |number: u64, loss: &str| format!("{{\"step\":{number},\"loss\":{loss}}}\n");
+    let whole = [step(0, "0.7"), step(10, "0.6"), step(20, "0.5")].concat();
+    let found = |base: &str, now: &str| {
+        let first = first_difference(&Trace::read_lines(base), &Trace::read_lines(now))?;
+        Some((first.step, first.column, first.base, first.now))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let (cut, part) = (&whole[..whole.len() - 6], "{\"step\":20,\"loss\"");
+    assert!(cut.ends_with(part));
+    let last = text(&json!({"step": 20, "loss": 0.5}).to_string());
+    assert_eq!(
+        found(&whole, cut),
+        Some((20, "line".into(), last.clone(), text(part)))
+    );
+    assert_eq!(
+        found(cut, &whole),
+        Some((20, "line".into(), text(part), last))
+    );
+    // What differs before it is the first difference all the same, and the same line on both sides is none.
+    let earlier = cut.replace("0.6", "0.61");
+    assert_eq!(
+        found(&whole, &earlier),
+        Some((10, "loss".into(), text("0.6"), text("0.61")))
+    );
+    assert_eq!(found(cut, cut), None);
+    // Where the other has ended, it is the step that would follow.
+    let more = format!("{whole}Killed\n");
+    assert_eq!(
+        found(&whole, &more),
+        Some((21, "line".into(), None, text("Killed")))
+    );
+    assert_eq!(
+        found("", "Killed"),
+        Some((0, "line".into(), None, text("Killed")))
+    );
+    assert_eq!(
+        found(&whole, ""),
+        Some((0, "length".into(), text("3"), text("0")))
+    );
+    // No number and the same no number are the same; a number is another.
+    let lost = whole.replace("0.5", "NaN");
+    assert_eq!(found(&lost, &lost), None);
+    assert_eq!(
+        found(&whole, &lost),
+        Some((20, "loss".into(), text("0.5"), text("NaN")))
+    );
+    assert!(hints_for(&[Clue::Trace("line".into(), false)]).is_empty());
 }
 
 fn reasons() -> impl Strategy<Value = Vec<Reason>> {

@@ -4,10 +4,10 @@
 //! `trainer_state.json`. Which column differs first tells much: another batch is another order of the
 //! data; other weights before the first step are another initialisation; the same of both and another loss
 //! is another kernel, or an initialisation that the trace does not tell; another rate is another schedule.
-//! Invariant: columns are compared in the order in which one causes the next, and numbers by their value,
-//! never by their text.
+//! Invariants: columns are compared in the order in which one causes the next, and numbers by their value,
+//! never by their text; a line that cannot be read takes nothing from those before it.
 
-use crate::canonical::parse_value;
+use crate::canonical::{JsonError, parse_value, quote_words};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -52,6 +52,8 @@ pub enum TraceError {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
     steps: Vec<Map<String, Value>>,
+    /// The line behind them that is no step, as it was written; whatever follows it was not read.
+    broken: Option<String>,
 }
 
 /// The first difference of two training runs.
@@ -60,7 +62,7 @@ pub struct Trace {
 pub struct TraceDifference {
     /// The step, as the trace numbers it.
     pub step: u64,
-    /// The column; `length` if one run has fewer steps.
+    /// The column; `length` if one run has fewer steps, `line` if a line of one is no step.
     pub column: String,
     /// What was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,33 +76,51 @@ pub struct TraceDifference {
 }
 
 impl Trace {
-    /// Reads JSON lines. Empty lines are skipped.
+    /// Reads JSON lines. Empty lines are skipped; `NaN` and `Infinity`, as Python writes them, are texts.
     ///
     /// # Errors
     /// Names the line that is no object with a whole `step`.
     pub fn parse_lines(text: &str) -> Result<Trace, TraceError> {
-        let mut steps = Vec::new();
+        match Trace::read(text) {
+            (trace, None) => Ok(trace),
+            (_, Some(problem)) => Err(problem),
+        }
+    }
+
+    /// As [`Trace::parse_lines`], up to the first line that is no step: a run that was cut off within a line tells how
+    /// it went until then.
+    ///
+    /// ```
+    /// use sealstone_spec::report::{Trace, first_difference};
+    /// let base = Trace::read_lines("{\"step\":0,\"loss\":0.5}\n{\"step\":1,\"loss\":0.4}\n");
+    /// let cut = Trace::read_lines("{\"step\":0,\"loss\":0.5}\n{\"step\":1,\"lo");
+    /// let first = first_difference(&base, &cut).unwrap();
+    /// assert_eq!((first.step, first.column.as_str()), (1, "line"));
+    /// ```
+    pub fn read_lines(text: &str) -> Trace {
+        Trace::read(text).0
+    }
+
+    fn read(text: &str) -> (Trace, Option<TraceError>) {
+        let mut trace = Trace::default();
         for (index, line) in text.lines().enumerate() {
             if line.trim().is_empty() {
                 continue;
             }
-            let fail = |problem: String| TraceError::Line {
-                line: index + 1,
-                problem,
+            let step = match trace.len() {
+                MAX_STEPS => Err(format!("more than {MAX_STEPS} steps")),
+                _ => read_step(line),
             };
-            if steps.len() == MAX_STEPS {
-                return Err(fail(format!("more than {MAX_STEPS} steps")));
-            }
-            let value = parse_value(line.as_bytes(), MAX_LINE_BYTES)
-                .map_err(|error| fail(error.to_string()))?;
-            match value {
-                Value::Object(step) if step.get("step").is_some_and(Value::is_u64) => {
-                    steps.push(step);
+            match step {
+                Ok(step) => trace.steps.push(step),
+                Err(problem) => {
+                    trace.broken = Some(line.chars().take(MAX_LINE_BYTES).collect());
+                    let line = index + 1;
+                    return (trace, Some(TraceError::Line { line, problem }));
                 }
-                _ => return Err(fail("no object with a whole number \"step\"".into())),
             }
         }
-        Ok(Trace { steps })
+        (trace, None)
     }
 
     /// Reads the `log_history` of a trainer_state.json: steps with a loss, in our names of columns.
@@ -108,7 +128,7 @@ impl Trace {
     /// # Errors
     /// If there is none.
     pub fn parse_trainer_state(bytes: &[u8]) -> Result<Trace, TraceError> {
-        let value = parse_value(bytes, MAX_STATE_BYTES)
+        let value = read_json(bytes, MAX_STATE_BYTES)
             .map_err(|error| TraceError::State(error.to_string()))?;
         let history = value
             .get("log_history")
@@ -135,7 +155,10 @@ impl Trace {
             .filter_map(renamed)
             .take(MAX_STEPS)
             .collect();
-        Ok(Trace { steps })
+        Ok(Trace {
+            steps,
+            broken: None,
+        })
     }
 
     /// Number of steps.
@@ -171,18 +194,63 @@ pub fn first_difference(base: &Trace, now: &Trace) -> Option<TraceDifference> {
             });
         }
     }
-    if base.len() == now.len() {
+    let shorter = base.len().min(now.len());
+    let (then, here) = (base.line_at(shorter), now.line_at(shorter));
+    // The end on both sides, or the same line that is no step: as far as both can be read, they do not differ.
+    if then == here {
         return None;
     }
-    let shorter = base.len().min(now.len());
-    let longer = if base.len() > now.len() { base } else { now };
+    let is_broken = matches!(then, Line::Broken(_)) || matches!(here, Line::Broken(_));
+    let (column, before, after) = match is_broken {
+        true => ("line", then.shown(), here.shown()),
+        false => (
+            "length",
+            Some(base.len().to_string()),
+            Some(now.len().to_string()),
+        ),
+    };
     Some(TraceDifference {
-        step: step_of(&longer.steps[shorter]),
-        column: "length".into(),
-        base: Some(base.len().to_string()),
-        now: Some(now.len().to_string()),
+        step: match (then, here) {
+            (Line::Step(step), _) | (_, Line::Step(step)) => step_of(step),
+            // Neither has a whole step there: the one that would follow the last.
+            _ => base
+                .steps
+                .last()
+                .map_or(0, |last| step_of(last).saturating_add(1)),
+        },
+        column: column.into(),
+        base: before,
+        now: after,
         at_start: shorter == 0,
     })
+}
+
+/// What a trace has in one place.
+#[derive(Clone, Copy, PartialEq)]
+enum Line<'a> {
+    Step(&'a Map<String, Value>),
+    Broken(&'a str),
+    End,
+}
+
+impl Line<'_> {
+    fn shown(self) -> Option<String> {
+        match self {
+            Line::Step(step) => Some(shown(&Value::Object(step.clone()))),
+            Line::Broken(line) => Some(brief(line)),
+            Line::End => None,
+        }
+    }
+}
+
+impl Trace {
+    fn line_at(&self, place: usize) -> Line<'_> {
+        match (self.steps.get(place), &self.broken) {
+            (Some(step), _) => Line::Step(step),
+            (None, Some(line)) if place == self.len() => Line::Broken(line),
+            _ => Line::End,
+        }
+    }
 }
 
 fn first_column(base: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
@@ -216,9 +284,32 @@ fn step_of(step: &Map<String, Value>) -> u64 {
 }
 
 fn shown(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    match value {
+        Value::String(text) => brief(text),
+        other => brief(&other.to_string()),
+    }
+}
+
+fn brief(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+fn read_step(line: &str) -> Result<Map<String, Value>, String> {
+    let value = read_json(line.as_bytes(), MAX_LINE_BYTES).map_err(|error| error.to_string())?;
+    match value {
+        Value::Object(step) if step.get("step").is_some_and(Value::is_u64) => Ok(step),
+        _ => Err("no object with a whole number \"step\"".into()),
+    }
+}
+
+/// A document of at most `longest` bytes, in which Python's words for what is no number may stand.
+fn read_json(bytes: &[u8], longest: usize) -> Result<Value, JsonError> {
+    match parse_value(bytes, longest) {
+        // Only what is no JSON costs a second look. Quotes make it longer, by two thirds at most.
+        Err(_) if bytes.len() <= longest => {
+            let quoted = quote_words(&String::from_utf8_lossy(bytes));
+            parse_value(quoted.as_bytes(), 2 * longest)
+        }
+        read => read,
+    }
 }

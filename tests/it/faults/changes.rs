@@ -24,6 +24,18 @@ fn what_somebody_changed_is_named() {
         Due::diverged("prepare", "work/test.npz", "tensor:", "code"),
     );
     bench.fault(
+        "a tensor that is new beside rounding that is tolerated",
+        |bench| {
+            bench.edit(
+                "src/train.py",
+                "\"scaler.mean\": scaler.mean_,",
+                "\"scaler.mean\": scaler.mean_ * (1 + 1e-13), \"extra\": np.zeros(1),",
+            )
+        },
+        &[],
+        Due::diverged("train", WEIGHTS, "tensor:extra", "code"),
+    );
+    bench.fault(
         "a comment",
         |bench| bench.append("src/train.py", "# nothing\n"),
         &[],
@@ -53,7 +65,7 @@ fn what_somebody_changed_is_named() {
         &["--scope", "eval", "--isolated"],
         Due::warned().because("drift", "train"),
     );
-    bench.fault(
+    let ended = bench.fault(
         "a trace that ends within a line",
         |bench| {
             bench.append(
@@ -63,6 +75,12 @@ fn what_somebody_changed_is_named() {
         },
         &[],
         Due::diverged("train", "trace.jsonl", "line:60:", "code"),
+    );
+    let trace = &ended.report["firstDivergence"]["trace"];
+    bench.check(
+        "the steps before it are compared",
+        trace["step"] == 59 && trace["column"] == "line",
+        &ended,
     );
     bench.fault(
         "the baseline's trace ends within a line, which a replay writes anew",

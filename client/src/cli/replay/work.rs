@@ -58,17 +58,13 @@ pub(super) fn run_replay(
     let minimum = project.recipe().isolation().minimum;
     let pinned = made.prepared.software.rootfs.is_some();
     let nowhere = |error: &Error| {
-        let text = std::iter::once(error.message().to_owned())
-            .chain(error.hints().iter().cloned())
-            .collect::<Vec<_>>()
-            .join("; ");
-        let reason = Reason::new(Verdict::Inconclusive, "runner", wanted.to_string(), text);
+        let reason = reason_of(error, &wanted.to_string());
         undecided(project, settings, reason, &started, &now())
     };
     let chosen = match choose(wanted, pinned, minimum, Some(Isolation::I0)) {
         Ok(chosen) => chosen,
-        Err(error) if error.outcome() == Outcome::Refused => return Ok(nowhere(&error)),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.outcome() == Outcome::Halted => return Err(error.into()),
+        Err(error) => return Ok(nowhere(&error)),
     };
     let machine = match machine(Looking {
         recipe: project.recipe(),
@@ -79,9 +75,9 @@ pub(super) fn run_replay(
         repository: None,
     }) {
         Ok(machine) => machine,
-        // A runner that cannot use what the recipe brings.
-        Err(error) if error.outcome() == Outcome::Refused => return Ok(nowhere(&error)),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.outcome() == Outcome::Halted => return Err(error.into()),
+        // A runner that cannot use what the recipe brings, or that does not run at all.
+        Err(error) => return Ok(nowhere(&error)),
     };
     write(
         &settings.workspace.join("environment.json"),
@@ -99,4 +95,44 @@ pub(super) fn run_replay(
     let mut report = replay(project, settings, &tools)?;
     report.timings.insert("materialize".into(), materialize);
     Ok(report)
+}
+
+/// Why nothing was run: a runner that is refused is not what the recipe asks for, any other error a failure of this
+/// machine.
+fn reason_of(error: &Error, wanted: &str) -> Reason {
+    let text = std::iter::once(error.message().to_owned())
+        .chain(error.causes())
+        .chain(error.hints().iter().cloned())
+        .collect::<Vec<_>>()
+        .join("; ");
+    let verdict = match error.outcome() {
+        Outcome::Refused => Verdict::Inconclusive,
+        _ => Verdict::Error,
+    };
+    Reason::new(verdict, "runner", wanted, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_fails_is_an_error_and_one_that_may_not_is_undecided() {
+        for (error, due) in [
+            (
+                Error::refused("no runner reaches isolation I4"),
+                Verdict::Inconclusive,
+            ),
+            (
+                Error::other("the probe of Python told no JSON"),
+                Verdict::Error,
+            ),
+            (Error::usage("it takes no such seed"), Verdict::Error),
+        ] {
+            let told = error.message().to_owned();
+            let reason = reason_of(&error.hint("look there"), "auto");
+            assert_eq!(reason.verdict, due);
+            assert_eq!(reason.text, format!("{told}; look there"));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::expected::{DATA, WEIGHTS, expect, expect_divergence, expect_warnings, status, told};
 use super::laboratory::{Laboratory, TRAIN, nothing};
 use super::variants::tolerant;
-use sealstone_spec::report::{Cause, ReplayScope, StageStatus, Verdict};
+use sealstone_spec::report::{Cause, ReplayScope, Report, StageStatus, Verdict};
 
 #[test]
 fn an_unchanged_project_is_reproduced_in_every_mode() {
@@ -41,6 +41,44 @@ fn a_changed_learning_rate_is_named_with_both_values() {
     assert_eq!(first.hints[0], "ND-19");
     let metric = &report.metrics[0];
     assert!(!metric.ok && metric.base != metric.now);
+}
+
+/// What a training that goes wrong leaves behind: Python's `NaN`, which is no JSON, or half of a line.
+#[test]
+fn a_trace_that_is_no_json_tells_the_step_all_the_same() {
+    const TRACE: (&str, &str) = ("train", "trace.jsonl");
+    let trace_of = |report: Report| {
+        let first = report.first_divergence.unwrap();
+        let trace = first.trace.unwrap();
+        (trace.step, trace.column, trace.now, first.hints)
+    };
+    let laboratory = Laboratory::new();
+    let lost = "\"loss\": loss if step < 5 else float(\"nan\")";
+    laboratory.edit("src/train.py", "\"loss\": loss", lost);
+    let report = laboratory.replay(nothing);
+    expect_divergence(&report, TRACE, None, "code");
+    let (step, column, now, _) = trace_of(report);
+    assert_eq!((step, column.as_str()), (5, "loss"));
+    assert_eq!(now.as_deref(), Some("NaN"));
+
+    let laboratory = Laboratory::new();
+    let cut =
+        "\ntext = open(\"trace.jsonl\").read()\nopen(\"trace.jsonl\", \"w\").write(text[:-20])\n";
+    laboratory.write("src/train.py", &format!("{TRAIN}{cut}"));
+    let report = laboratory.replay(nothing);
+    expect_divergence(&report, TRACE, None, "code");
+    let (step, column, now, _) = trace_of(report);
+    assert_eq!((step, column.as_str()), (59, "line"));
+    assert!(now.unwrap().starts_with("{\"step\": 59, "));
+
+    // A rate at which nothing is left of the weights: the first step says why.
+    let laboratory = Laboratory::new();
+    laboratory.edit("params.json", "0.05", "1e9");
+    let report = laboratory.replay(nothing);
+    expect_divergence(&report, WEIGHTS, None, "params");
+    let (step, column, _, hints) = trace_of(report);
+    assert_eq!((step, column.as_str()), (0, "lr"));
+    assert_eq!(hints[0], "ND-19");
 }
 
 #[test]

@@ -478,6 +478,7 @@ impl Laboratory {
                     runner: &Plain {
                         environment: trial.environment.clone(),
                         meddles: trial.meddles.map(|path| self.path(path)),
+                        breaks: trial.breaks,
                     },
                     isolation: trial.isolation.unwrap_or(Isolation::I1),
                     machine: Machine {
@@ -485,7 +486,11 @@ impl Laboratory {
                         ..Machine::default()
                     },
                     unmade: trial.unmade.clone(),
-                    compare: if trial.slow { &slowly } else { &compare },
+                    compare: match (trial.slow, trial.blind) {
+                        (_, true) => &never,
+                        (true, _) => &slowly,
+                        _ => &compare,
+                    },
                     clock: &clock,
                     tell: &|_| (),
                 };
@@ -546,12 +551,16 @@ pub(super) struct Trial {
     pub(super) unmade: Option<Unmade>,
     /// Whether comparing takes a second.
     pub(super) slow: bool,
+    /// Whether nothing can be compared on this machine.
+    pub(super) blind: bool,
     /// Variables that this machine adds.
     pub(super) environment: BTreeMap<String, String>,
     /// A file that somebody changes once the project has been checked.
     pub(super) meddled: Option<&'static str>,
     /// One that somebody changes once a stage has been planned.
     pub(super) meddles: Option<&'static str>,
+    /// A stage, or a test, that this machine cannot run.
+    pub(super) breaks: Option<&'static str>,
 }
 
 /// What somebody else writes.
@@ -579,6 +588,8 @@ struct Plain {
     environment: BTreeMap<String, String>,
     /// What is changed behind the runner's back.
     meddles: Option<PathBuf>,
+    /// What it cannot run.
+    breaks: Option<&'static str>,
 }
 
 impl Runner for Plain {
@@ -593,6 +604,9 @@ impl Runner for Plain {
     fn run(&self, job: &StageJob, log: &mut dyn LogSink) -> Result<StageOutcome> {
         if let Some(path) = &self.meddles {
             fs::write(path, MEDDLED).unwrap();
+        }
+        if self.breaks == Some(job.stage.as_str()) {
+            return Err(Error::other("this machine has no room left"));
         }
         let work = tempfile::tempdir_in(&job.scratch).unwrap();
         for input in &job.inputs {
@@ -646,6 +660,10 @@ impl Runner for Plain {
 fn slowly(base: &Path, now: &Path, rule: &ArtifactRule) -> Result<ArtifactComparison> {
     std::thread::sleep(std::time::Duration::from_secs(1));
     compare(base, now, rule)
+}
+
+fn never(_: &Path, _: &Path, _: &ArtifactRule) -> Result<ArtifactComparison> {
+    Err(Error::other("this disk cannot be read"))
 }
 
 /// Compares JSON numbers by `abs` and everything else by its first byte that differs.

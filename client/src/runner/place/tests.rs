@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
+use super::super::job::{Expected, Input};
 use super::*;
 use crate::Outcome;
+use std::os::unix::fs::MetadataExt as _;
 
 struct Fixture {
     root: tempfile::TempDir,
@@ -182,4 +184,97 @@ fn paths_that_lead_out_are_refused() {
     let mut job = fixture.job();
     job.argv = Vec::new();
     assert!(Place::prepare(&job, Placing::Copied).is_err());
+}
+
+/// More files than a sandbox would take one by one, in `data/many`.
+fn many(fixture: &Fixture) -> Vec<Input> {
+    fs::create_dir(fixture.root.path().join("data/many")).unwrap();
+    let one = |number: usize| {
+        let path = format!("data/many/{number}");
+        let text = number.to_string();
+        fs::write(fixture.root.path().join(&path), &text).unwrap();
+        fixture.input(
+            &path,
+            &path,
+            Expected::File(Digest::sha256(text.as_bytes())),
+        )
+    };
+    (0..5000).map(one).collect()
+}
+
+#[test]
+fn very_many_inputs_are_one_mount() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.inputs = many(&fixture);
+    // A link cannot be linked to: its file is copied, and not the link.
+    let source = fixture.root.path().join("data/many/7");
+    fs::rename(&source, fixture.root.path().join("seven")).unwrap();
+    std::os::unix::fs::symlink("../../seven", &source).unwrap();
+    job.outputs = vec!["model/".into()];
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    let [(mounted, path)] = place.mounts.as_slice() else {
+        panic!("{} mounts", place.mounts.len());
+    };
+    assert_eq!(path, "data");
+    assert!(!mounted.starts_with(place.work()));
+    let at = |number: usize| mounted.join(format!("many/{number}"));
+    assert_eq!(fs::read_dir(mounted.join("many")).unwrap().count(), 5000);
+    let source = fixture.root.path().join("data/many/4999");
+    let inode = |path: &Path| fs::symlink_metadata(path).unwrap().ino();
+    assert_eq!(inode(&at(4999)), inode(&source));
+    assert!(fs::symlink_metadata(at(7)).unwrap().is_file());
+    assert_eq!(fs::read(at(7)).unwrap(), b"7");
+    assert_eq!(place.read().len(), 5000);
+    assert_eq!(place.written_bytes(), 0);
+
+    // What a sandbox makes to mount on.
+    fs::create_dir_all(place.work().join("data")).unwrap();
+    let found = place.collect();
+    assert!(
+        found.undeclared.is_empty() && found.violations.is_empty() && found.outputs.is_empty(),
+        "{found:?}"
+    );
+    let root = mounted.clone();
+    drop(place);
+    assert!(!root.exists());
+    assert_eq!(fs::read(&source).unwrap(), b"4999");
+    assert_eq!(fs::metadata(&source).unwrap().nlink(), 1);
+}
+
+#[test]
+fn very_many_inputs_where_the_stage_writes_are_copied_and_compared_again() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.inputs = many(&fixture);
+    job.outputs = vec!["data/many/index".into()];
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    assert!(place.mounts.is_empty());
+    let copy = place.work().join("data/many/1");
+    assert_eq!(fs::read(&copy).unwrap(), b"1");
+    assert_eq!(fs::metadata(&copy).unwrap().nlink(), 1);
+    assert_eq!(place.written_bytes(), 0);
+    fs::write(place.work().join("data/many/index"), "i").unwrap();
+    assert_eq!(place.written_bytes(), 1);
+    let found = place.collect();
+    assert_eq!(found.outputs.len(), 1);
+    assert!(found.violations.is_empty(), "{found:?}");
+    fs::write(copy, "9").unwrap();
+    assert_eq!(
+        place.collect().violations,
+        ["changed its input \"data/many/1\""]
+    );
+    let source = fixture.root.path().join("data/many/1");
+    assert_eq!(fs::read(source).unwrap(), b"1");
+}
+
+#[test]
+fn a_wrong_byte_in_one_of_very_many_halts() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.inputs = many(&fixture);
+    fs::write(fixture.root.path().join("data/many/3000"), "3001").unwrap();
+    let error = Place::prepare(&job, Placing::Mounted).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Halted);
+    assert_eq!(error.details().unwrap()["path"], "data/many/3000");
 }

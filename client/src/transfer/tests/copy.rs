@@ -1,15 +1,19 @@
 //! What goes along with a copy, over registries and layouts.
 
-use super::stock::{options, packed, referrer, stocked, tag};
+use super::stock::{layer, options, packed, referrer, stocked, tag};
 use crate::layout::LayoutStore;
 use crate::store::Store;
-use crate::transfer::{Place, copy};
+use crate::transfer::progress::{Progress, Silent, Track};
+use crate::transfer::{Place, TransferOptions, copy};
 use crate::transport::testing::{FakeRegistry, Quirks};
-use crate::trust::add_to_list;
+use crate::trust::{Listed, add_to_list};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
 use sealstone_spec::name::{Reference, Tag};
 use sealstone_spec::sigstore::legacy_image;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 
 #[tokio::test]
 async fn a_copy_takes_signatures_along_everywhere() {
@@ -101,8 +105,58 @@ async fn sign_as_cosign(store: &dyn Store, list: &Tag, signatures: &[&str]) -> V
         store.put_blob_bytes(&digest, blob).await.unwrap();
     }
     let made = VerifiedManifest::check(image.manifest, None, None, Algorithm::Sha256).unwrap();
-    add_to_list(store, list, &made, None).await.unwrap();
+    let listed = add_to_list(store, list, &made, None).await.unwrap();
+    assert!(matches!(listed, Listed::Whole), "{listed:?}");
     made
+}
+
+/// What is told beside how blobs move.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<String>>);
+
+impl Progress for Notes {
+    fn begin(&self, _verb: &'static str, _label: &str, _size: u64) -> Box<dyn Track> {
+        Box::new(Silent)
+    }
+
+    fn note(&self, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+}
+
+/// Copies under a tag and without one, and asserts that `there` stays the list under its tag and `ours` is there beside it.
+async fn must_stay(
+    source: &Place,
+    to: &Place,
+    manifest: &VerifiedManifest,
+    list: &Tag,
+    ours: &VerifiedManifest,
+) {
+    let target = to.store();
+    let by = |reference: Reference| async move { target.manifest(&reference).await.unwrap() };
+    let before = by(Reference::Tag(list.clone())).await;
+    for name in [None, Some(tag("2.0"))] {
+        let notes = Arc::new(Notes::default());
+        let options = TransferOptions {
+            progress: notes.clone(),
+            ..options()
+        };
+        copy(source, to, manifest, name.as_ref(), &options)
+            .await
+            .unwrap();
+        let told = notes.0.lock().unwrap().join("\n");
+        assert!(told.contains(list.as_str()), "{told}");
+        let after = by(Reference::Tag(list.clone())).await;
+        assert_eq!(after.digest(), before.digest());
+        let kept = by(Reference::Digest(*ours.digest())).await;
+        assert_eq!(kept.bytes(), ours.bytes());
+        // It is taken for nothing else.
+        if let Some(only) = target.only_manifest() {
+            assert_eq!(only.unwrap().digest(), manifest.digest());
+        }
+    }
+    let released = by(Reference::Tag(tag("2.0"))).await;
+    assert_eq!(released.digest(), manifest.digest());
 }
 
 async fn signatures(store: &dyn Store, list: &Tag) -> usize {
@@ -157,12 +211,81 @@ async fn a_bill_of_materials_stays_the_one_layer_that_cosign_reads() {
     let layout = LayoutStore::open_or_create(root.path().join("there")).unwrap();
     let source = Place::Layout(source);
     for to in [Place::Registry(fake.store("c/d")), Place::Layout(layout)] {
-        let there = to.store();
-        sign_as_cosign(there, &list, &["theirs"]).await;
-        copy(&source, &to, &manifest, None, &options())
+        sign_as_cosign(to.store(), &list, &["theirs"]).await;
+        must_stay(&source, &to, &manifest, &list, &ours).await;
+    }
+    let vacant = Place::Registry(fake.store("e/f"));
+    for _ in 0..2 {
+        copy(&source, &vacant, &manifest, None, &options())
             .await
             .unwrap();
-        let found = there.manifest(&Reference::Tag(list.clone())).await.unwrap();
-        assert_eq!(found.digest(), ours.digest(), "as the source has it");
+        let by_tag = Reference::Tag(list.clone());
+        let found = vacant.store().manifest(&by_tag).await.unwrap();
+        assert_eq!(found.digest(), ours.digest());
+    }
+}
+
+/// Whoever may push to the destination can put anything under the tag.
+#[tokio::test]
+async fn a_list_that_cannot_be_added_to_stops_nothing() {
+    let checked = |document: Value| {
+        VerifiedManifest::check(document.to_string(), None, None, Algorithm::Sha256).unwrap()
+    };
+    let index_of = |child: &VerifiedManifest| {
+        checked(
+            json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [child.descriptor()]}),
+        )
+    };
+    let image = |kind: &str, config: &[u8], size: u64| {
+        checked(json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+            "config": {"mediaType": kind, "digest": Digest::sha256(config), "size": size},
+            "layers": [layer("s", b"theirs")]}))
+    };
+    let root = tempfile::tempdir().unwrap();
+    let (source, manifest, _) = packed(root.path());
+    let list = tag(&format!("sha256-{}.sig", manifest.digest().hex()));
+    let ours = sign_as_cosign(&source, &list, &["ours"]).await;
+    let source = Place::Layout(source);
+    let fake = FakeRegistry::start(Quirks::default()).await;
+    let docker = "application/vnd.docker.container.image.v1+json";
+    let odd = [
+        index_of(&manifest),
+        image(docker, b"{}", 2),
+        image(media::OCI_IMAGE_CONFIG, b"{}", 2),
+        image(media::OCI_IMAGE_CONFIG, b"nowhere", 7),
+        image(media::OCI_IMAGE_CONFIG, b"long", 2 * 1024 * 1024),
+    ];
+    let places = |number: usize| {
+        let path = root.path().join(format!("there-{number}"));
+        let layout = LayoutStore::open_or_create(path).unwrap();
+        let registry = fake.store(&format!("c/d{number}"));
+        [Place::Registry(registry), Place::Layout(layout)]
+    };
+    for (number, theirs) in odd.iter().enumerate() {
+        for to in places(number) {
+            for blob in [&b"{}"[..], b"theirs"] {
+                let digest = Digest::sha256(blob);
+                let stored = to.store().put_blob_bytes(&digest, blob.to_vec());
+                stored.await.unwrap();
+            }
+            let stored = to.store().put_manifest(theirs, Some(&list));
+            stored.await.unwrap();
+            must_stay(&source, &to, &manifest, &list, &ours).await;
+        }
+    }
+
+    // The other way round: an image there, and here an index, which no image can hold.
+    let said = referrer(&manifest, "said");
+    let from = source.store();
+    let digest = Digest::sha256(b"said");
+    from.put_blob_bytes(&digest, b"said".to_vec())
+        .await
+        .unwrap();
+    from.put_manifest(&said, None).await.unwrap();
+    let ours = index_of(&said);
+    from.put_manifest(&ours, Some(&list)).await.unwrap();
+    for to in places(odd.len()) {
+        sign_as_cosign(to.store(), &list, &["theirs"]).await;
+        must_stay(&source, &to, &manifest, &list, &ours).await;
     }
 }

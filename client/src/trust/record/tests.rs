@@ -153,6 +153,8 @@ async fn an_archive_does_not_choose_its_rules() {
         |rules: &str| format!("{trusted}[[scope]]\nrepositories = [\"drafts/**\"]\n{rules}");
     let rule = "[[scope.require]]\nrule = \"signatures\"\n";
     let logged = "[[scope.require]]\nrule = \"log\"\n";
+    let approved = "[[scope.require]]\nrule = \"approvals\"\nrole = \"release\"\n";
+    let waived = "[scope.exceptions]\nrules = [\"signatures\"]\nrole = \"release\"\n";
     for (more, is_proved, is_usable) in [
         // Anybody writes an entry.
         (String::new(), false, false),
@@ -161,6 +163,20 @@ async fn an_archive_does_not_choose_its_rules() {
         (other(""), true, false),
         (other(logged), true, false),
         (other(&format!("{rule}{logged}")), true, false),
+        // Whoever signs an exception says in which repositories it holds.
+        (format!("{waived}{trusted}"), true, false),
+        (
+            format!("{waived}{}", other(&format!("{rule}{waived}"))),
+            true,
+            false,
+        ),
+        // An approval is for one scope.
+        (format!("{approved}{trusted}"), true, true),
+        (
+            format!("{approved}{}", other(&format!("{rule}{approved}"))),
+            true,
+            false,
+        ),
     ] {
         let policy = policy(&more);
         let told = told_repository(&world.layout, &world.manifest, &policy).await;

@@ -236,6 +236,9 @@ pub(super) fn advance_upload(
         usage::reserve(txn, &row.repo, row.reserved, bytes, quotas)?;
         row.reserved = bytes;
     }
+    if row.reserved >= progress.offset {
+        count_room(txn, &mut row)?;
+    }
     row.offset = progress.offset;
     row.hash_state = progress.hash_state;
     row.boot = progress.boot;
@@ -258,9 +261,57 @@ pub(super) fn reserve_upload(
     if bytes > row.reserved {
         usage::reserve(txn, &row.repo, row.reserved, bytes, quotas)?;
         row.reserved = bytes;
+        if bytes >= row.offset {
+            count_room(txn, &mut row)?;
+        }
         txn.put_row(Family::Upload, key, &row);
     }
     Ok(true)
+}
+
+/// What the names of the server values begin with that count the uploads which an account has under way without room.
+const ROOMLESS: &[u8] = b"roomless/";
+
+fn roomless_key(account: &str) -> Vec<u8> {
+    [ROOMLESS, account.as_bytes()].concat()
+}
+
+pub(super) fn go_on_without_room(
+    txn: &mut Txn<'_>,
+    id: UploadId,
+    most: u64,
+) -> Result<bool, Error> {
+    let key = upload_key(id);
+    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
+        return Ok(false);
+    };
+    if row.roomless {
+        return Ok(true);
+    }
+    let count_key = roomless_key(&row.by);
+    let count = txn.row::<u64>(Family::Server, &count_key)?.unwrap_or(0);
+    if count >= most {
+        return Ok(false);
+    }
+    txn.put_row(Family::Server, count_key, &(count + 1));
+    row.roomless = true;
+    txn.put_row(Family::Upload, key, &row);
+    Ok(true)
+}
+
+/// An upload has room from here on, or is over: its account may have another without. Whoever calls this writes the row.
+fn count_room(txn: &mut Txn<'_>, row: &mut UploadRow) -> Result<(), Error> {
+    if !row.roomless {
+        return Ok(());
+    }
+    row.roomless = false;
+    let key = roomless_key(&row.by);
+    let count = txn.row::<u64>(Family::Server, &key)?.unwrap_or(0);
+    match count.saturating_sub(1) {
+        0 => txn.delete(Family::Server, key),
+        left => txn.put_row(Family::Server, key, &left),
+    }
+    Ok(())
 }
 
 pub(super) fn keep_upload(
@@ -279,10 +330,11 @@ pub(super) fn keep_upload(
 
 pub(super) fn abort_upload(txn: &mut Txn<'_>, id: UploadId, now: Millis) -> Result<bool, Error> {
     let key = upload_key(id);
-    let Some(row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
+    let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &key)? else {
         return Ok(false);
     };
     txn.delete(Family::Upload, key);
+    count_room(txn, &mut row)?;
     usage::release(txn, &row.repo, row.reserved)?;
     // Nobody downloads from a key that was never a blob's, so there is nothing to wait for.
     to_trash(txn, &row.key, now);
@@ -297,10 +349,11 @@ pub(super) fn to_trash(txn: &mut Txn<'_>, key: &PhysicalKey, not_before: Millis)
 pub(super) fn commit(txn: &mut Txn<'_>, new: NewBlob) -> Result<CommitOutcome, Stop> {
     let mut reserved = None;
     if let Some(id) = new.upload {
-        let Some(row) = txn.row::<UploadRow>(Family::Upload, &upload_key(id))? else {
+        let Some(mut row) = txn.row::<UploadRow>(Family::Upload, &upload_key(id))? else {
             return Ok(CommitOutcome::NoSession);
         };
         txn.delete(Family::Upload, upload_key(id));
+        count_room(txn, &mut row)?;
         // First, so that the blob does not have to fit beside the room that was held for it.
         usage::release(txn, &row.repo, row.reserved)?;
         reserved = Some(row.key);

@@ -4,6 +4,8 @@
 //! the ones before it changed, and writes their changes as one batch with one sync. So operations are
 //! serial by construction - 64 writers of one tag are 64 steps in some order - and durability costs
 //! one sync for a whole group, however many wait.
+//!
+//! A group can end with an operation of the store's own ([`Closing`]): what follows from all that was done in it.
 
 use super::engine::{Changes, Engine};
 use super::txn::Txn;
@@ -23,6 +25,11 @@ const QUEUE_LIMIT: usize = 4096;
 type Reply = Box<dyn FnOnce(Result<(), Error>) + Send>;
 type Job = Box<dyn FnOnce(&mut Txn<'_>) -> (bool, Reply) + Send>;
 
+/// What a group ends with. It sees all changes of the group and adds its own, which count only if it returns `Ok`; what it
+/// returns is called when they are written. If it fails, the group is written without it.
+pub(super) type Closing =
+    dyn Fn(&mut Txn<'_>) -> Result<Option<Box<dyn FnOnce() + Send>>, Error> + Send + Sync;
+
 struct Queued {
     job: Job,
     durable: bool,
@@ -37,12 +44,13 @@ pub(super) struct Committer {
 impl Committer {
     pub(super) fn start(
         engine: Arc<dyn Engine>,
+        closing: Arc<Closing>,
         observe: Arc<dyn Fn(std::time::Duration) + Send + Sync>,
     ) -> std::io::Result<Committer> {
         let (queue, jobs) = sync_channel(QUEUE_LIMIT);
         let thread = std::thread::Builder::new()
             .name("metadata-commit".into())
-            .spawn(move || run(&*engine, &jobs, &*observe))?;
+            .spawn(move || run(&*engine, &jobs, &*closing, &*observe))?;
         Ok(Committer {
             queue: Some(queue),
             thread: Some(thread),
@@ -96,7 +104,12 @@ impl Drop for Committer {
     }
 }
 
-fn run(engine: &dyn Engine, jobs: &Receiver<Queued>, observe: &dyn Fn(std::time::Duration)) {
+fn run(
+    engine: &dyn Engine,
+    jobs: &Receiver<Queued>,
+    closing: &Closing,
+    observe: &dyn Fn(std::time::Duration),
+) {
     while let Ok(first) = jobs.recv() {
         let started = std::time::Instant::now();
         let mut group = Changes::new();
@@ -124,17 +137,51 @@ fn run(engine: &dyn Engine, jobs: &Receiver<Queued>, observe: &dyn Fn(std::time:
                 next = jobs.try_recv().ok();
             }
         }
+        // Only what is synced is told to anybody as having happened.
+        let told = match durable {
+            true => close(engine, closing, &mut group),
+            false => None,
+        };
         let written = if group.is_empty() {
             Ok(())
         } else {
             engine.write(&group, durable)
         };
-        if let Err(error) = &written {
-            tracing::error!(%error, "metadata could not be written");
+        match (&written, told) {
+            (Ok(()), Some(tell)) => tell(),
+            (Ok(()), None) => {}
+            (Err(error), _) => tracing::error!(%error, "metadata could not be written"),
         }
         observe(started.elapsed());
         for reply in replies {
             reply(written.clone());
+        }
+    }
+}
+
+/// Runs the closing operation over a group.
+fn close(
+    engine: &dyn Engine,
+    closing: &Closing,
+    group: &mut Changes,
+) -> Option<Box<dyn FnOnce() + Send>> {
+    let mut txn = Txn::new(engine, group);
+    let closed = std::panic::catch_unwind(AssertUnwindSafe(|| closing(&mut txn)));
+    match closed {
+        Ok(Ok(told)) => {
+            let changes = txn.into_changes();
+            group.extend(changes);
+            told
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "what follows from a group of changes was left out of it");
+            None
+        }
+        Err(_) => {
+            tracing::error!(
+                "what follows from a group of changes panicked; nothing of it was kept"
+            );
+            None
         }
     }
 }
@@ -148,8 +195,64 @@ mod tests {
 
     fn committer() -> (Arc<MemoryEngine>, Committer) {
         let engine = Arc::new(MemoryEngine::default());
-        let committer = Committer::start(engine.clone(), Arc::new(|_| {})).unwrap();
+        let closing = Arc::new(|_: &mut Txn<'_>| Ok(None));
+        let committer = Committer::start(engine.clone(), closing, Arc::new(|_| {})).unwrap();
         (engine, committer)
+    }
+
+    fn add_one(txn: &mut Txn<'_>, key: &[u8]) -> Result<u32, Error> {
+        let count = txn.get(Family::Server, key)?;
+        let next = count.map_or(1, |v| u32::from_le_bytes(v.try_into().unwrap()) + 1);
+        txn.put(Family::Server, key.to_vec(), next.to_le_bytes().to_vec());
+        Ok(next)
+    }
+
+    fn count_of(engine: &MemoryEngine, key: &[u8]) -> u32 {
+        let found = engine.get(Family::Server, key).unwrap();
+        found.map_or(0, |value| u32::from_le_bytes(value.try_into().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_group_ends_with_what_follows_from_it_or_without() {
+        let engine = Arc::new(MemoryEngine::default());
+        let told = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let teller = told.clone();
+        // Copies the count, unless that is a third; then it fails, or panics.
+        let closing = move |txn: &mut Txn<'_>| {
+            let count = txn.get(Family::Server, b"n")?.unwrap();
+            txn.put(Family::Server, b"copy".to_vec(), count.clone());
+            let count = u32::from_le_bytes(count.try_into().unwrap());
+            assert!(count % 6 != 0, "a bug");
+            if count % 3 == 0 {
+                return Err(Error::Damaged("no".into()));
+            }
+            let teller = teller.clone();
+            let tell = move || teller.store(count, std::sync::atomic::Ordering::SeqCst);
+            Ok(Some(Box::new(tell) as Box<dyn FnOnce() + Send>))
+        };
+        let committer =
+            Committer::start(engine.clone(), Arc::new(closing), Arc::new(|_| {})).unwrap();
+        let mut last = 0;
+        for number in 1..=9_u32 {
+            let count = committer.run(true, |txn| add_one(txn, b"n")).await;
+            assert_eq!(count.unwrap(), number);
+            if number % 3 != 0 {
+                last = number;
+            }
+            // Before the answer.
+            assert_eq!(told.load(std::sync::atomic::Ordering::SeqCst), last);
+            assert_eq!(count_of(&engine, b"copy"), last);
+        }
+        // What is not synced, and what changes nothing, has no such end.
+        committer
+            .run(false, |txn| add_one(txn, b"n"))
+            .await
+            .unwrap();
+        committer.run(true, |_| Ok::<_, Error>(())).await.unwrap();
+        assert_eq!(
+            (count_of(&engine, b"n"), count_of(&engine, b"copy")),
+            (10, 8)
+        );
     }
 
     #[tokio::test]

@@ -56,7 +56,8 @@ pub enum Family {
     Account,
     /// id -> API token.
     Token,
-    /// name -> value of the server's own; `revoked/` subject, word -> [`crate::metadata::RevocationRow`].
+    /// name -> value of the server's own; `revoked/` subject, word -> [`crate::metadata::RevocationRow`]; `roomless/`
+    /// account -> number of its uploads that go on without room.
     Server,
 }
 

@@ -3,18 +3,24 @@
 use super::KvMetadata;
 use super::engine::{Engine, Family};
 use super::keys;
-use super::txn::{Txn, decode, encode};
-use crate::metadata::log::{LogQuery, LogState, LogStore, LoggedAt, PublishedCheckpoint, Recorded};
+use super::txn::{Txn, encode};
+use crate::metadata::log::{
+    LogQuery, LogState, LogStore, LoggedAt, PublishedCheckpoint, Recorded, Scribe,
+};
 use crate::metadata::{Answer, Error, Event, EventKind, Millis};
 use bytes::Bytes;
 use sealstone_spec::log::{Entry, EventEntry, Frontier, Hash, Operation, Rekord, TILE_WIDTH};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError, Weak};
 
 const STATE: &[u8] = b"log/state";
 const SUBMISSIONS: &[u8] = b"log/submissions";
 const CHECKPOINT: &[u8] = b"log/checkpoint";
 const WITNESSED: &[u8] = b"log/witnessed";
+/// Most entries that are made at the end of one group of changes. What is left over waits for [`LogStore::integrate`].
+const FOLLOWED: usize = 512;
 
 #[derive(Default, Serialize, Deserialize)]
 struct StateRow {
@@ -209,31 +215,39 @@ fn number_of(family: Family, key: &[u8]) -> Result<u64, Error> {
     Ok(u64::from_be_bytes(bytes))
 }
 
+/// A row by its number. They have no holes.
+fn numbered<T: DeserializeOwned>(txn: &Txn<'_>, family: Family, number: u64) -> Result<T, Error> {
+    let row = txn.row(family, &number.to_be_bytes())?;
+    row.ok_or_else(|| Error::Damaged(format!("{} {number} is missing", family.name())))
+}
+
 /// One step: events first, then submissions, each in its order.
 fn integrate(txn: &mut Txn<'_>, limit: usize) -> Result<LogState, Error> {
     let (frontier, mut row) = read_state(txn.row(Family::Server, STATE)?)?;
-    let from = (row.events + 1).to_be_bytes();
-    let events = txn.scan(Family::Event, b"", &from, limit)?;
-    let waiting = txn.scan(Family::LogWaiting, b"", b"", limit - events.len())?;
+    let recorded = Recorded {
+        events: txn.row(Family::Server, b"events")?.unwrap_or(0),
+        submissions: txn.row(Family::Server, SUBMISSIONS)?.unwrap_or(0),
+    };
+    // One by one: most were recorded in this very group, and are not looked for on the disk.
+    let limit = limit as u64;
+    let events = recorded.events.saturating_sub(row.events).min(limit);
+    let waiting = recorded.submissions.saturating_sub(row.submissions);
+    let waiting = waiting.min(limit - events);
     let mut appending = Appending {
         txn,
         frontier,
         tiles: BTreeMap::new(),
     };
-    for (key, value) in &events {
-        let number = number_of(Family::Event, key)?;
-        if number != row.events + 1 {
-            return Err(Error::Damaged(format!(
-                "event {} is missing",
-                row.events + 1
-            )));
-        }
-        appending.event(number, &decode(Family::Event, value)?)?;
-        row.events = number;
+    for _ in 0..events {
+        row.events += 1;
+        let event = numbered(appending.txn, Family::Event, row.events)?;
+        appending.event(row.events, &event)?;
     }
-    for (key, value) in waiting {
-        row.submissions = number_of(Family::LogWaiting, &key)?;
-        appending.submission(decode(Family::LogWaiting, &value)?)?;
+    for _ in 0..waiting {
+        row.submissions += 1;
+        let submission = numbered(appending.txn, Family::LogWaiting, row.submissions)?;
+        appending.submission(submission)?;
+        let key = row.submissions.to_be_bytes().to_vec();
         appending.txn.delete(Family::LogWaiting, key);
     }
     let Appending {
@@ -242,10 +256,6 @@ fn integrate(txn: &mut Txn<'_>, limit: usize) -> Result<LogState, Error> {
     for ((level, index), tile) in tiles {
         txn.put(Family::LogTile, tile_key(level, index), tile);
     }
-    let recorded = Recorded {
-        events: txn.row(Family::Server, b"events")?.unwrap_or(0),
-        submissions: txn.row(Family::Server, SUBMISSIONS)?.unwrap_or(0),
-    };
     if frontier.size() > row.size || row.size == 0 {
         row.size = frontier.size();
         row.peaks = frontier.peaks().to_vec();
@@ -281,6 +291,48 @@ fn publish(txn: &mut Txn<'_>, checkpoint: &PublishedCheckpoint) -> Result<bool, 
     Ok(is_of_tree && goes_on)
 }
 
+/// The log's own end of a group of changes: what they recorded becomes entries, and has a checkpoint, in the same write.
+#[derive(Default)]
+pub(super) struct Following {
+    scribe: Mutex<Option<Weak<dyn Scribe>>>,
+}
+
+impl Following {
+    fn begin(&self, scribe: Weak<dyn Scribe>) {
+        *self.scribe.lock().unwrap_or_else(PoisonError::into_inner) = Some(scribe);
+    }
+
+    /// Does it, if anything was recorded or became an entry; what is returned tells of the checkpoint.
+    ///
+    /// # Errors
+    /// If what is stored makes no sense. Whoever advances the log then meets the same error, and tells it.
+    pub(super) fn close(
+        &self,
+        txn: &mut Txn<'_>,
+    ) -> Result<Option<Box<dyn FnOnce() + Send>>, Error> {
+        let recorded = [Family::Event, Family::LogWaiting, Family::LogEntry];
+        if !recorded.iter().any(|family| txn.group_changes(*family)) {
+            return Ok(None);
+        }
+        let scribe = self.scribe.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(scribe) = scribe.as_ref().and_then(Weak::upgrade) else {
+            return Ok(None);
+        };
+        let state = integrate(txn, FOLLOWED)?;
+        // Without a signature it is a tree without a checkpoint, for which the appender signs.
+        let Some(checkpoint) = scribe.sign(&state) else {
+            return Ok(None);
+        };
+        if !publish(txn, &checkpoint)? {
+            return Err(Error::Damaged(format!(
+                "a checkpoint of {} entries is not of the stored tree, or older than the latest",
+                checkpoint.size
+            )));
+        }
+        Ok(Some(Box::new(move || scribe.stored(checkpoint))))
+    }
+}
+
 impl<E: Engine> KvMetadata<E> {
     fn recorded_now(&self) -> Result<Recorded, Error> {
         Ok(Recorded {
@@ -304,6 +356,10 @@ impl<E: Engine> LogStore for KvMetadata<E> {
 
     fn integrate(&self, limit: usize) -> Answer<'_, LogState> {
         Box::pin(async move { self.write(move |txn| integrate(txn, limit)).await })
+    }
+
+    fn follow(&self, scribe: Weak<dyn Scribe>) {
+        self.following.begin(scribe);
     }
 
     fn log_state(&self) -> Answer<'_, LogState> {

@@ -287,6 +287,7 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
     usage::check(txn, &put.quotas, wanted)?;
     usage::add(txn, repo, Object::Manifest, row.size)?;
     txn.put_row(Family::Manifest, key.to_vec(), &row);
+    let mut shown = Vec::new();
     for giver in above {
         let Some(above) =
             txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &giver))?
@@ -298,10 +299,12 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
             let given = row.subject == Some(giver)
                 || reach::carries(txn, repo, reach, above.subject.as_ref(), &digest)?;
             if given && reach.of(&above) > 0 {
-                reach::change(txn, repo, &digest, reach, true)?;
+                shown.extend(reach::change(txn, repo, &digest, reach, true)?);
             }
         }
     }
+    // Lists about it may have been here first.
+    tags::follow(txn, repo, shown, true)?;
     note_statement(txn, put)?;
     txn.put(
         Family::Review,
@@ -505,11 +508,13 @@ pub(super) fn remove(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest) -> Res
         return Ok(());
     };
     // First nobody sees or holds it any more, nor what only it leads to.
+    let mut hidden = Vec::new();
     for reach in [Reach::Visible, Reach::Held] {
         for _ in 0..reach.of(&row) {
-            reach::change(txn, repo, digest, reach, false)?;
+            hidden.extend(reach::change(txn, repo, digest, reach, false)?);
         }
     }
+    tags::follow(txn, repo, hidden, false)?;
     for (kind, child) in reach::children(txn, repo, digest)? {
         txn.delete(Family::Edge, keys::edge(repo, digest, kind, &child));
         let child_key = keys::repo_digest(repo, &child);

@@ -79,6 +79,7 @@ fn read_tag(bytes: &[u8]) -> Result<Tag, Error> {
 pub struct KvMetadata<E: Engine> {
     engine: Arc<E>,
     committer: Committer,
+    following: Arc<log::Following>,
 }
 
 impl<E: Engine> std::fmt::Debug for KvMetadata<E> {
@@ -126,9 +127,16 @@ impl<E: Engine> KvMetadata<E> {
                 )));
             }
         }
-        let committer = Committer::start(engine.clone(), Arc::new(observe))
+        let following = Arc::new(log::Following::default());
+        let end = following.clone();
+        let closing = Arc::new(move |txn: &mut Txn<'_>| end.close(txn));
+        let committer = Committer::start(engine.clone(), closing, Arc::new(observe))
             .map_err(|error| Error::Unavailable(format!("no thread for writing: {error}")))?;
-        Ok(KvMetadata { engine, committer })
+        Ok(KvMetadata {
+            engine,
+            committer,
+            following,
+        })
     }
 
     fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
@@ -425,6 +433,14 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         Box::pin(async move {
             let operation = move |txn: &mut Txn<'_>| blobs::reserve_upload(txn, id, bytes, &quotas);
             answer(self.committer.run(false, operation).await)
+        })
+    }
+
+    fn go_on_without_room(&self, id: UploadId, most: u64) -> Answer<'_, bool> {
+        Box::pin(async move {
+            self.committer
+                .run(false, move |txn| blobs::go_on_without_room(txn, id, most))
+                .await
         })
     }
 

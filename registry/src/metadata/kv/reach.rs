@@ -2,7 +2,8 @@
 //!
 //! A manifest is *visible* through visible tags, visible indexes that list it and a visible subject;
 //! it is *held* in the same way by immutable tags. When a counter leaves or reaches zero, everything
-//! below counts it too. So whether a consumer may read a blob is one row, and no reader walks a graph.
+//! below counts it too. So whether a consumer may read a blob is one row, and no reader walks a graph. The tag of a list of
+//! evidence is visible while what it speaks of is: whoever changes a counter lets the lists follow.
 //!
 //! Invariant: whoever is seen through a subject speaks of it. Nobody judges what is said about a manifest, so an index
 //! with a subject shows no manifest but those that speak of the same ([`carries`]). Hence what is visible, has no
@@ -39,14 +40,17 @@ impl Reach {
     }
 }
 
-/// Adds one way in which a manifest is reached, or takes one away.
+/// Adds one way in which a manifest is reached, or takes one away. Returns the manifests that are seen from now on, or
+/// no longer: lists of evidence about them go with them ([`follow`](super::tags::follow)). None where it is about what
+/// is held.
 pub(super) fn change(
     txn: &mut Txn<'_>,
     repo: &RepoName,
     digest: &Digest,
     reach: Reach,
     up: bool,
-) -> Result<(), Error> {
+) -> Result<Vec<Digest>, Error> {
+    let mut changed = Vec::new();
     // A list instead of recursion: chains of subjects can be as long as somebody cares to push them.
     let mut work = vec![*digest];
     while let Some(digest) = work.pop() {
@@ -62,6 +66,9 @@ pub(super) fn change(
         if !crossed {
             continue;
         }
+        if reach == Reach::Visible {
+            changed.push(digest);
+        }
         for (kind, child) in children(txn, repo, &digest)? {
             match kind {
                 EdgeKind::Manifest => {
@@ -75,7 +82,7 @@ pub(super) fn change(
         }
         work.extend(referrers(txn, repo, &digest)?);
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Whether an index gives on to a child what it is reached by; `subject` is the index's. All that is held is held

@@ -1,9 +1,10 @@
 //! What consumers see, counted anew, once: for stores of builds that showed more.
 //!
 //! An index with a subject once gave on what it was seen by to whatever it listed, and a list of evidence was shown whatever
-//! it listed. What was shown so would stay visible for ever, because a counter only follows what comes and goes. Rows may
-//! be of both times, so nothing is subtracted: from the tags down, all is counted as [`reach`] would count it now. The lists
-//! of evidence come last, each with the manifest of which it speaks: what only a list about a hidden one shows is hidden.
+//! it listed; a list about what has no tag of its own was shown or hidden when it was pushed, and stayed so. What was shown
+//! so would stay visible for ever, because a counter only follows what comes and goes, and what was hidden so would stay
+//! hidden. Rows may be of all these times, so nothing is subtracted: from the tags down, all is counted as [`reach`] would
+//! count it now. Whether a list of evidence is shown is not asked: it is with the manifest of which it speaks.
 //! Invariant: a repository is written whole, and before anything else writes.
 
 use super::engine::{Changes, Engine, Family};
@@ -17,8 +18,8 @@ use sealstone_spec::name::RepoName;
 use std::collections::BTreeMap;
 
 /// Name of the server value that says that this was done. Under "visible" it was done by builds that left the lists about
-/// what they hid.
-pub(super) const DONE: &[u8] = b"visible-2";
+/// what they hid, under "visible-2" by such as showed no list that was hidden.
+pub(super) const DONE: &[u8] = b"visible-3";
 
 /// Counts what is visible in a store that was written before evidence showed nothing but evidence.
 pub(super) fn once(engine: &dyn Engine) -> Result<(), Error> {
@@ -39,7 +40,7 @@ pub(super) fn once(engine: &dyn Engine) -> Result<(), Error> {
     if rows > 0 {
         tracing::warn!(
             rows,
-            "counted anew what consumers see: a server before this one showed manifests because evidence listed them"
+            "counted anew what consumers see: a server before this one showed or hid evidence, or what it lists, otherwise"
         );
     }
     Ok(())
@@ -56,12 +57,14 @@ fn of_repository(engine: &dyn Engine, repo: &RepoName) -> Result<Changes, Error>
     let mut lists: BTreeMap<Digest, Vec<(Vec<u8>, TagRow)>> = BTreeMap::new();
     usage::each_row(&store, Family::Tag, &prefix, |key, value| {
         let mut row: TagRow = decode(Family::Tag, value)?;
-        if row.tombstone || !row.visible {
+        if row.tombstone {
             return Ok(());
         }
         let tag = read_tag(&key[prefix.len()..])?;
         if !tag.is_evidence_list() {
-            work.push(row.digest);
+            if row.visible {
+                work.push(row.digest);
+            }
             return Ok(());
         }
         match tags::subject_of(&store, repo, &tag)? {
@@ -69,10 +72,11 @@ fn of_repository(engine: &dyn Engine, repo: &RepoName) -> Result<Changes, Error>
                 let about = lists.entry(subject).or_default();
                 about.push((key.to_vec(), row));
             }
-            _ => {
+            _ if row.visible => {
                 row.visible = false;
                 changes.insert((Family::Tag, key.to_vec()), Some(encode(&row)));
             }
+            _ => {}
         }
         Ok(())
     })?;
@@ -101,10 +105,15 @@ fn of_repository(engine: &dyn Engine, repo: &RepoName) -> Result<Changes, Error>
             }
         }
         work.extend(reach::referrers(&store, repo, &digest)?);
-        let about = lists.remove(&digest).unwrap_or_default();
-        work.extend(about.into_iter().map(|(_, row)| row.digest));
+        for (key, mut row) in lists.remove(&digest).unwrap_or_default() {
+            work.push(row.digest);
+            if !row.visible {
+                row.visible = true;
+                changes.insert((Family::Tag, key), Some(encode(&row)));
+            }
+        }
     }
-    for (key, mut row) in lists.into_values().flatten() {
+    for (key, mut row) in lists.into_values().flatten().filter(|(_, row)| row.visible) {
         row.visible = false;
         changes.insert((Family::Tag, key), Some(encode(&row)));
     }

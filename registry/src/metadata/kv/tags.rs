@@ -57,6 +57,7 @@ pub(super) fn point(
         }
         _ => new.visible,
     };
+    let mut hidden = Vec::new();
     if let Some(live) = live {
         if live.digest == digest {
             // Admitted again, after a policy had hidden it.
@@ -83,7 +84,7 @@ pub(super) fn point(
                 });
             }
         }
-        detach(txn, change, &new.tag, live)?;
+        hidden = detach(txn, change, &new.tag, live)?;
     }
 
     let row = TagRow {
@@ -100,12 +101,10 @@ pub(super) fn point(
     } else {
         EventKind::TagCreated
     };
-    attach(txn, change, &new.tag, &row)?;
-    let moved_from = live.map(|live| live.digest);
+    let shown = attach(txn, change, &new.tag, &row)?;
     txn.put_row(Family::Tag, key, &row);
-    for named in moved_from.into_iter().chain([digest]) {
-        follow(txn, change.repo, &named)?;
-    }
+    follow(txn, change.repo, hidden, false)?;
+    follow(txn, change.repo, shown, true)?;
     let mut event = event(change, kind, &new.tag, digest);
     event.immutable = row.immutable;
     event.statement_due = row.immutable && change.statements_due;
@@ -152,7 +151,7 @@ pub(super) fn remove(
     if subject_of(txn, change.repo, tag)?.is_some_and(|(_, subject)| subject.held > 0) {
         return Err(Stop::Refused(Refusal::Held));
     }
-    detach(txn, change, tag, &row)?;
+    let hidden = detach(txn, change, tag, &row)?;
     if row.immutable || class == TagClass::Immutable {
         row.tombstone = true;
         row.version += 1;
@@ -162,7 +161,7 @@ pub(super) fn remove(
     } else {
         txn.delete(Family::Tag, key);
     }
-    follow(txn, change.repo, &row.digest)?;
+    follow(txn, change.repo, hidden, false)?;
     events::append(txn, &event(change, EventKind::TagDeleted, tag, row.digest))?;
     Ok(())
 }
@@ -175,11 +174,11 @@ pub(super) fn show(
     digest: &Digest,
     visible: bool,
 ) -> Result<bool, Error> {
-    let changed = set_visible(txn, repo, tag, digest, visible)?;
-    if changed {
-        follow(txn, repo, digest)?;
-    }
-    Ok(changed)
+    let Some(changed) = set_visible(txn, repo, tag, digest, visible)? else {
+        return Ok(false);
+    };
+    follow(txn, repo, changed, visible)?;
+    Ok(true)
 }
 
 /// Applies a verdict to a tag; `true` if that changed anything. One that was made of another policy or of other
@@ -241,22 +240,39 @@ fn is_visible(txn: &Txn<'_>, repo: &RepoName, digest: &Digest) -> Result<bool, E
     Ok(row.is_some_and(|row| row.visible > 0))
 }
 
-/// Shows or hides the lists of evidence under a manifest's name together with the manifest.
-fn follow(txn: &mut Txn<'_>, repo: &RepoName, subject: &Digest) -> Result<(), Error> {
-    let visible = is_visible(txn, repo, subject)?;
-    let hex = subject.hex();
-    for suffix in ["", ".sig", ".att", ".sbom"] {
-        // No algorithm has fewer digits; of longer digests the first 64 stand in the name.
-        let name = format!("{}-{}{suffix}", subject.algorithm(), &hex[..64]);
-        let Ok(tag) = name.parse::<Tag>() else {
+/// Shows or hides the lists of evidence about manifests that are seen from now on, or no longer; with them those about
+/// the lists, and about what these show. One way at a time: each tag then changes once at most, and lists that speak of
+/// each other in a circle come to an end.
+pub(super) fn follow(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    mut changed: Vec<Digest>,
+    visible: bool,
+) -> Result<(), Error> {
+    while let Some(subject) = changed.pop() {
+        // What a tag that moves takes away, it may give back.
+        if is_visible(txn, repo, &subject)? != visible {
             continue;
-        };
-        let key = keys::repo_text(repo, tag.as_str());
-        if let Some(row) = txn.row::<TagRow>(Family::Tag, &key)?
-            && tag.is_evidence_list()
-        {
-            let shown = visible && lists_evidence(txn, repo, &tag, &row.digest)?;
-            set_visible(txn, repo, &tag, &row.digest, shown)?;
+        }
+        let hex = subject.hex();
+        for suffix in ["", ".sig", ".att", ".sbom"] {
+            // No algorithm has fewer digits; of longer digests the first 64 stand in the name.
+            let name = format!("{}-{}{suffix}", subject.algorithm(), &hex[..64]);
+            let Ok(tag) = name.parse::<Tag>() else {
+                continue;
+            };
+            let key = keys::repo_text(repo, tag.as_str());
+            let Some(row) = txn.row::<TagRow>(Family::Tag, &key)? else {
+                continue;
+            };
+            if row.visible == visible || !tag.is_evidence_list() {
+                continue;
+            }
+            if visible && !lists_evidence(txn, repo, &tag, &row.digest)? {
+                continue;
+            }
+            let below = set_visible(txn, repo, &tag, &row.digest, visible)?;
+            changed.extend(below.into_iter().flatten());
         }
     }
     Ok(())
@@ -284,24 +300,24 @@ pub(super) fn lists_evidence(
     Ok(true)
 }
 
+/// What is seen from now on, or no longer; `None` if nothing was to be changed at the tag.
 fn set_visible(
     txn: &mut Txn<'_>,
     repo: &RepoName,
     tag: &Tag,
     digest: &Digest,
     visible: bool,
-) -> Result<bool, Error> {
+) -> Result<Option<Vec<Digest>>, Error> {
     let key = keys::repo_text(repo, tag.as_str());
     let Some(mut row) = txn.row::<TagRow>(Family::Tag, &key)? else {
-        return Ok(false);
+        return Ok(None);
     };
     if row.tombstone || row.digest != *digest || row.visible == visible {
-        return Ok(false);
+        return Ok(None);
     }
     row.visible = visible;
     txn.put_row(Family::Tag, key, &row);
-    reach::change(txn, repo, digest, Reach::Visible, visible)?;
-    Ok(true)
+    reach::change(txn, repo, digest, Reach::Visible, visible).map(Some)
 }
 
 fn check_condition(tag: &Tag, live: Option<&TagRow>, condition: TagCondition) -> Result<(), Stop> {
@@ -350,7 +366,13 @@ fn entries(list: &VerifiedManifest) -> impl Iterator<Item = Entry<'_>> {
     layers.chain(children.map(|child| (&child.digest, None)))
 }
 
-fn attach(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, row: &TagRow) -> Result<(), Error> {
+/// Counts what a tag leads to. Returns what is seen from now on; the lists about that follow once the tag is written.
+fn attach(
+    txn: &mut Txn<'_>,
+    change: Change<'_>,
+    tag: &Tag,
+    row: &TagRow,
+) -> Result<Vec<Digest>, Error> {
     count(txn, change.repo, &row.digest, true)?;
     txn.put(
         Family::TagOf,
@@ -360,7 +382,13 @@ fn attach(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, row: &TagRow) -> Res
     reached(txn, change.repo, row, true)
 }
 
-fn detach(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, row: &TagRow) -> Result<(), Error> {
+/// Uncounts it. Returns what is no longer seen.
+fn detach(
+    txn: &mut Txn<'_>,
+    change: Change<'_>,
+    tag: &Tag,
+    row: &TagRow,
+) -> Result<Vec<Digest>, Error> {
     count(txn, change.repo, &row.digest, false)?;
     txn.delete(
         Family::TagOf,
@@ -369,14 +397,20 @@ fn detach(txn: &mut Txn<'_>, change: Change<'_>, tag: &Tag, row: &TagRow) -> Res
     reached(txn, change.repo, row, false)
 }
 
-fn reached(txn: &mut Txn<'_>, repo: &RepoName, row: &TagRow, up: bool) -> Result<(), Error> {
+fn reached(
+    txn: &mut Txn<'_>,
+    repo: &RepoName,
+    row: &TagRow,
+    up: bool,
+) -> Result<Vec<Digest>, Error> {
+    let mut changed = Vec::new();
     if row.visible {
-        reach::change(txn, repo, &row.digest, Reach::Visible, up)?;
+        changed = reach::change(txn, repo, &row.digest, Reach::Visible, up)?;
     }
     if row.immutable {
         reach::change(txn, repo, &row.digest, Reach::Held, up)?;
     }
-    Ok(())
+    Ok(changed)
 }
 
 fn count(txn: &mut Txn<'_>, repo: &RepoName, digest: &Digest, up: bool) -> Result<(), Error> {

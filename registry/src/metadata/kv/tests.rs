@@ -270,6 +270,15 @@ async fn a_list_of_evidence_is_counted_with_what_it_speaks_of() {
     show_all(&engine);
     count_anew(&engine);
     assert_eq!(SHOWN.map(|family| rows(&engine, family)), right);
+    // Nor by its tag, where a build hid it until it was pushed again.
+    tamper(&engine, Family::Tag, |row: &mut TagRow| {
+        row.visible = row.immutable;
+    });
+    tamper(&engine, Family::Manifest, |row: &mut ManifestRow| {
+        row.visible = row.held.min(1);
+    });
+    count_anew(&engine);
+    assert_eq!(SHOWN.map(|family| rows(&engine, family)), right);
 }
 
 #[cfg(feature = "rocksdb")]

@@ -24,6 +24,12 @@ impl<'a> Txn<'a> {
         }
     }
 
+    /// Whether an operation before this one, in the same group, changed anything of a family.
+    pub(super) fn group_changes(&self, family: Family) -> bool {
+        let mut from = self.group.range((family, Vec::new())..);
+        from.next().is_some_and(|((found, _), _)| *found == family)
+    }
+
     pub(super) fn into_changes(self) -> Changes {
         self.own
     }

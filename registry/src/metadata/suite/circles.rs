@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::kit::*;
-use crate::metadata::{Refusal, TagClass};
+use crate::metadata::{PutManifest, Refusal, TagClass};
 use std::sync::Arc;
 
 pub(crate) async fn an_index_cannot_speak_of_its_own_child(store: Arc<dyn Store>) {
@@ -83,5 +83,43 @@ pub(crate) async fn a_circle_cannot_be_closed_by_a_return(store: Arc<dyn Store>)
     if back.is_ok() {
         delete_tag(&*store, &here, "v1").await.unwrap();
         assert!(!sees(&*store, &here, &image).await);
+    }
+}
+
+/// Nothing keeps a store from having such; a change of one of them must not run round for ever.
+pub(crate) async fn lists_about_each_other_come_to_an_end(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let blob = put_inline(&*store, &here, b"config").await;
+    let image = |mark: usize| Shape::image(&[blob]).marked(mark);
+    let mut made = Vec::new();
+    for mark in 0..3 {
+        made.push(store_manifest(&*store, &here, image(mark)).await);
+    }
+    for (mark, list) in [1, 2, 0].into_iter().enumerate() {
+        let name = format!("sha256-{}", made[mark].hex());
+        let list_put = PutManifest {
+            admission: None,
+            ..put(
+                &here,
+                &image(list).build(),
+                TagClass::EvidenceList,
+                &[&name],
+            )
+        };
+        try_put(&*store, list_put).await.unwrap();
+    }
+    for mark in [0, 2, 1] {
+        let moved = put(&here, &image(mark).build(), TagClass::Mutable, &["latest"]);
+        try_put(&*store, moved).await.unwrap();
+        for digest in &made {
+            assert!(sees(&*store, &here, digest).await);
+        }
+    }
+    // The first list that goes takes the rest along.
+    delete_tag(&*store, &here, "latest").await.unwrap();
+    let name = format!("sha256-{}", made[0].hex());
+    delete_tag(&*store, &here, &name).await.unwrap();
+    for digest in &made {
+        assert!(!sees(&*store, &here, digest).await);
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn upload_row(repo: &RepoName) -> UploadRow {
         boot: None,
         sealing: false,
         reserved: 0,
+        roomless: false,
         by: "user:tester".into(),
         expires_at: NOW + 500,
     }

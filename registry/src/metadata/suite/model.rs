@@ -152,6 +152,7 @@ impl ModelRepo {
             }),
             _ => wanted.visible,
         };
+        let before = self.visible();
         if let Some(found) = &found {
             if found.digest == digest {
                 let shown = visible && !found.visible;
@@ -164,9 +165,7 @@ impl ModelRepo {
                         ..found.clone()
                     },
                 );
-                if shown {
-                    self.follow(&digest);
-                }
+                self.follow_since(&before);
                 return Ok((shown || fixed, usize::from(fixed)));
             }
             if found.immutable || wanted.class == TagClass::Immutable {
@@ -196,6 +195,9 @@ impl ModelRepo {
             }
         }
         let immutable = wanted.class == TagClass::Immutable;
+        // What the tag showed goes, and then what it shows comes.
+        self.tags.remove(&tag);
+        let between = self.visible();
         self.tags.insert(
             tag,
             ModelTag {
@@ -205,9 +207,9 @@ impl ModelRepo {
                 visible,
             },
         );
-        for named in existing.into_iter().chain([digest]) {
-            self.follow(&named);
-        }
+        let (gone, come) = (&before - &between, &self.visible() - &between);
+        self.follow(gone, false);
+        self.follow(come, true);
         Ok((true, 1))
     }
 
@@ -217,21 +219,32 @@ impl ModelRepo {
         self.manifests.contains_key(&subject).then_some(subject)
     }
 
-    /// Shows or hides the lists of evidence about a manifest beside it, after a tag of it changed.
-    fn follow(&mut self, subject: &Digest) {
-        let visible = self.visible().contains(subject);
-        let lists = self.live();
-        let lists = lists.filter(|(name, _)| name.evidence_subject() == Some(*subject));
-        let shown: Vec<(Tag, bool)> = lists
-            .map(|(name, tag)| {
-                let shown = visible && self.lists_evidence(subject, &tag.digest);
-                (name.clone(), shown)
-            })
-            .collect();
-        for (name, shown) in shown {
-            if let Some(tag) = self.tags.get_mut(&name) {
-                tag.visible = shown;
+    /// Shows or hides the lists of evidence about what came into view since, or went, and so on.
+    fn follow_since(&mut self, before: &BTreeSet<Digest>) {
+        let now = self.visible();
+        self.follow(before - &now, false);
+        self.follow(&now - before, true);
+    }
+
+    /// The same for manifests that are seen now, or are not, until no list changes any more.
+    fn follow(&mut self, mut changed: BTreeSet<Digest>, visible: bool) {
+        while !changed.is_empty() {
+            let before = self.visible();
+            let follows = |name: &Tag, tag: &ModelTag| {
+                name.evidence_subject().is_some_and(|subject| {
+                    changed.contains(&subject)
+                        && before.contains(&subject) == visible
+                        && (!visible || self.lists_evidence(&subject, &tag.digest))
+                })
+            };
+            let lists = self.live().filter(|(name, tag)| follows(name, tag));
+            let lists: Vec<Tag> = lists.map(|(name, _)| name.clone()).collect();
+            for name in lists {
+                if let Some(tag) = self.tags.get_mut(&name) {
+                    tag.visible = visible;
+                }
             }
+            changed = &before ^ &self.visible();
         }
     }
 
@@ -258,16 +271,16 @@ impl ModelRepo {
         if subject.is_some_and(|subject| self.held().contains(&subject)) {
             return Err(Refusal::Held);
         }
+        let before = self.visible();
         let Some(tag) = self.tags.get_mut(name) else {
             return Err(Refusal::NotFound);
         };
-        let digest = tag.digest;
         if tag.immutable || class == TagClass::Immutable {
             tag.tombstone = true;
         } else {
             self.tags.remove(name);
         }
-        self.follow(&digest);
+        self.follow_since(&before);
         Ok(())
     }
 }
@@ -366,10 +379,12 @@ impl Model {
                 .into_iter()
                 .chain(shape.subject)
                 .collect();
+            let before = repo.visible();
             repo.manifests.insert(digest, shape.clone());
             if let Some(through) = repo.below([digest]).intersection(&above).next() {
                 return Err(Refusal::Circular { through: *through });
             }
+            repo.follow_since(&before);
             repo.used = true;
             changed = true;
             events += usize::from(shape.is_statement());
@@ -407,7 +422,9 @@ impl Model {
         for tag in &names {
             repo.remove_tag(tag, TagClass::Mutable)?;
         }
+        let before = repo.visible();
         repo.manifests.remove(digest);
+        repo.follow_since(&before);
         *self.repo(name) = repo;
         self.events += names.len() + 1;
         Ok(())
@@ -438,13 +455,14 @@ impl Model {
         visible: bool,
     ) -> bool {
         let repo = self.repo(name);
+        let before = repo.visible();
         let Some(found) = repo.tags.get_mut(tag) else {
             return false;
         };
         let changes = !found.tombstone && found.digest == *digest && found.visible != visible;
         if changes {
             found.visible = visible;
-            repo.follow(digest);
+            repo.follow_since(&before);
         }
         changes
     }

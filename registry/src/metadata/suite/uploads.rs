@@ -4,7 +4,7 @@
 
 use super::collection::{rules, sweep};
 use super::kit::*;
-use crate::metadata::{Error, Progress, UploadRow};
+use crate::metadata::{CommitOutcome, Error, Progress, UploadRow};
 use std::sync::Arc;
 
 pub(crate) async fn progress_is_remembered_until_the_end(store: Arc<dyn Store>) {
@@ -132,5 +132,61 @@ pub(crate) async fn uploads_come_in_pages(store: Arc<dyn Store>) {
             found.extend(page);
         }
         assert_eq!(found, rows, "pages of {limit}");
+    }
+}
+
+pub(crate) async fn each_account_has_some_uploads_without_room(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let of = |by: &str| UploadRow {
+        by: by.into(),
+        ..upload_row(&here)
+    };
+    let [first, second, third] = [of("user:a"), of("user:a"), of("user:a")];
+    let [other, ended] = [of("user:b"), of("user:a")];
+    for row in [&first, &second, &third, &other, &ended] {
+        begin(&*store, row.clone()).await;
+    }
+    let goes_on = async |row: &UploadRow| store.go_on_without_room(row.id, 2).await.unwrap();
+    assert!(store.abort_upload(ended.id, NOW).await.unwrap());
+    assert!(!goes_on(&ended).await);
+    for _ in 0..2 {
+        assert!(
+            goes_on(&first).await && goes_on(&second).await,
+            "each counts once"
+        );
+        assert!(!goes_on(&third).await);
+        assert!(goes_on(&other).await);
+    }
+    let note = async |offset: u64, reserve: Option<u64>| {
+        let progress = Progress {
+            offset,
+            hash_state: vec![],
+            boot: None,
+            sealing: false,
+            reserve,
+            expires_at: LATER,
+        };
+        assert!(advance(&*store, first.id, progress).await);
+        goes_on(&third).await
+    };
+    // What came without room has none, until there is some.
+    assert!(!note(7, None).await);
+    assert!(note(7, Some(7)).await);
+    assert!(!goes_on(&first).await);
+    for end in ["abort", "commit", "expire"] {
+        match end {
+            "abort" => assert!(store.abort_upload(third.id, NOW).await.unwrap()),
+            "commit" => {
+                let blob = new_blob(&here, b"content", Some(second.id));
+                assert_eq!(commit(&*store, blob).await, CommitOutcome::Committed);
+            }
+            _ => assert!(!sweep(&*store, rules(LATER)).await.uploads.is_empty()),
+        }
+        let next = of("user:a");
+        begin(&*store, next.clone()).await;
+        assert!(goes_on(&next).await, "{end}");
+        let last = of("user:a");
+        begin(&*store, last.clone()).await;
+        assert_eq!(goes_on(&last).await, end == "expire", "{end}");
     }
 }

@@ -318,3 +318,102 @@ pub(crate) async fn a_list_of_evidence_shows_nothing_but_evidence(store: Arc<dyn
         }
     }
 }
+
+/// Puts a list under the name of what it speaks of, as cosign does for each manifest that it signs.
+async fn put_list(store: &dyn Store, here: &RepoName, subject: &Digest, payload: Digest) -> Digest {
+    let list = Shape::image(&[payload]).marked(subject).build();
+    let name = format!("sha256-{}.sig", subject.hex());
+    let list_put = PutManifest {
+        admission: None,
+        ..put(here, &list, TagClass::EvidenceList, &[&name])
+    };
+    try_put(store, list_put).await.unwrap();
+    *list.digest()
+}
+
+pub(crate) async fn lists_about_all_that_a_release_leads_to_are_seen_with_it(
+    store: Arc<dyn Store>,
+) {
+    for is_before in [true, false] {
+        let tree = Tree::staged(&*store).await;
+        let here = &tree.here;
+        let payload = put_inline(&*store, here, b"payload").await;
+        if !is_before {
+            tree.tag(&*store, TagClass::Mutable, "v1").await;
+        }
+        // About the child, the index, what speaks of it, and each of these lists.
+        let mut lists = Vec::new();
+        for subject in [tree.image, tree.index, tree.signature] {
+            let list = put_list(&*store, here, &subject, payload).await;
+            lists.push((subject, list));
+            lists.push((list, put_list(&*store, here, &list, payload).await));
+        }
+        let assert_lists = async |expected: bool| {
+            tree.assert_seen(&*store, expected).await;
+            for (subject, list) in &lists {
+                let name = tag(&format!("sha256-{}.sig", subject.hex()));
+                let row = store.tag(here, &name).await.unwrap();
+                assert_eq!(row.map(|row| row.visible), Some(expected), "{name}");
+                assert_eq!(sees(&*store, here, list).await, expected, "{name}");
+            }
+            assert_eq!(sees_blob(&*store, here, &payload).await, expected);
+        };
+        if is_before {
+            assert_lists(false).await;
+            tree.tag(&*store, TagClass::Mutable, "v1").await;
+        }
+        assert_lists(true).await;
+        for visible in [false, true] {
+            assert!(kit::show(&*store, here, "v1", tree.index, visible).await);
+            assert_lists(visible).await;
+        }
+        delete_tag(&*store, here, "v1").await.unwrap();
+        assert_lists(false).await;
+        // So that nothing is left of it for the next turn.
+        for (_, list) in lists.iter().rev() {
+            delete_manifest(&*store, here, list).await.unwrap();
+        }
+    }
+}
+
+pub(crate) async fn a_list_waits_for_what_it_speaks_of(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    tree.tag(&*store, TagClass::Mutable, "latest").await;
+    let payload = put_inline(&*store, &tree.here, b"payload").await;
+    let report = Shape::image(&tree.blobs[..1]).about(tree.index);
+    let coming = *report.build().digest();
+    let list = put_list(&*store, &tree.here, &coming, payload).await;
+    assert!(!sees(&*store, &tree.here, &list).await);
+    for _ in 0..2 {
+        store_manifest(&*store, &tree.here, report.clone()).await;
+        assert!(sees(&*store, &tree.here, &list).await);
+        assert!(sees_blob(&*store, &tree.here, &payload).await);
+        delete_manifest(&*store, &tree.here, &coming).await.unwrap();
+        assert!(!sees(&*store, &tree.here, &list).await);
+        assert!(!sees_blob(&*store, &tree.here, &payload).await);
+    }
+}
+
+pub(crate) async fn a_tag_that_moves_takes_the_lists_along(store: Arc<dyn Store>) {
+    let tree = Tree::staged(&*store).await;
+    tree.tag(&*store, TagClass::Mutable, "latest").await;
+    let here = &tree.here;
+    let payload = put_inline(&*store, here, b"payload").await;
+    let own = Shape::image(&tree.blobs[..1]).marked("own");
+    let own = store_manifest(&*store, here, own).await;
+    let kept = put_list(&*store, here, &tree.image, payload).await;
+    let lost = put_list(&*store, here, &tree.signature, payload).await;
+    let new = put_list(&*store, here, &own, payload).await;
+    let before = [(kept, true), (lost, true), (new, false)];
+    let after = [(kept, true), (lost, false), (new, true)];
+    let next = Shape::index(&[tree.image, own]).build();
+    for (step, seen) in [before, after].into_iter().enumerate() {
+        if step == 1 {
+            let moved = put(here, &next, TagClass::Mutable, &["latest"]);
+            try_put(&*store, moved).await.unwrap();
+        }
+        for (list, is_seen) in seen {
+            assert_eq!(sees(&*store, here, &list).await, is_seen, "{step}: {list}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::metadata::{Counted, UploadId, Usage};
+use crate::service::quota::MOST_WITHOUT_ROOM;
 use std::task::Poll;
 
 /// Larger than what the metadata store keeps.
@@ -268,6 +269,59 @@ async fn what_is_small_is_refused_only_when_all_of_it_is_there() {
     let mounted = registry.mount_blob(&who, &from, &long).await;
     assert_no_room(mounted, taken, LEN as u64);
     assert_eq!(bench.used().await, full);
+}
+
+/// Sessions that are begun and never ended would fill the disk past every quota.
+#[tokio::test]
+async fn no_more_than_some_uploads_of_an_account_go_on_without_room() {
+    let mut bench = Bench::with_quotas(of_bytes(0)).await;
+    let taken = crate::metadata::HEADROOM_BYTES;
+    let metadata = bench.registry.metadata();
+    let other = bench.begin().await;
+    let held = metadata.reserve_upload(other, taken, Vec::new()).await;
+    assert_eq!(held.unwrap(), Ok(true));
+    let data = bytes_of(1_000);
+    let mut ids = Vec::new();
+    for number in 0..MOST_WITHOUT_ROOM {
+        let id = bench.begin().await;
+        let announced = (number % 2 == 0).then_some(500);
+        let half = bench.receive(id, announced, body(&data[..500], 90)).await;
+        assert_eq!(half.unwrap().offset, 500);
+        ids.push(id);
+    }
+    let assert_full = async |bench: &Bench| {
+        let id = bench.begin().await;
+        assert_no_room(bench.receive(id, Some(500), untouched()).await, taken, 500);
+        let id = bench.begin().await;
+        let more = bench.receive(id, None, body(&data[..500], 90)).await;
+        assert_no_room(more, taken, 500);
+        let status = bench.registry.upload_status(&pusher(), id).await;
+        assert!(matches!(status, Err(Error::UploadUnknown)));
+    };
+    assert_full(&bench).await;
+    // Those that go on do, and another comes only when one is over.
+    let more = body(&data[500..], 90);
+    assert_eq!(
+        bench.receive(ids[0], None, more).await.unwrap().offset,
+        1_000
+    );
+    assert_full(&bench).await;
+    bench
+        .registry
+        .cancel_upload(&pusher(), ids[0])
+        .await
+        .unwrap();
+    let id = bench.begin().await;
+    let half = bench.receive(id, Some(500), body(&data[..500], 90)).await;
+    assert_eq!(half.unwrap().offset, 500);
+    // Another server knows it as well; what is silent for too long is over.
+    bench = bench.restarted().await;
+    assert_full(&bench).await;
+    bench.clock.advance(25 * 3_600_000);
+    let right = Maintenance::at_boot();
+    bench.registry.collect(&right, false).await.unwrap();
+    assert_eq!(bench.used().await, Usage::default());
+    assert_eq!(bench.registry.metadata().open_uploads().await.unwrap(), 0);
 }
 
 #[tokio::test]

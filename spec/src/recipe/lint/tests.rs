@@ -76,6 +76,66 @@ fn parameters_that_are_named_have_to_be_there() {
 }
 
 #[test]
+fn words_that_lead_nowhere_are_told_before_anything_runs() {
+    let test = |kind: &str, words: &str| {
+        format!(
+            "{BARE}[test.t]\nkind = \"{kind}\"\nrun = [\"sh\", \"ask.sh\", {words}]\nmodel = \"m.json\"\n"
+        )
+    };
+    let golden = "inputs = \"in.json\"\nexpect = \"out.json\"\n";
+    let asked = |words: &str| test("inference", words) + golden;
+    let params = Params::from_toml("lr = 1\nmode = \"x\"").unwrap();
+    let project = Project {
+        params: Some(&params),
+        ..Project::default()
+    };
+    for (text, due) in [
+        // A test gets every parameter, a stage only those that it names.
+        (asked("\"{in}\", \"{params.mode}\""), None),
+        (
+            asked("\"{params.mood}\""),
+            Some("test \"t\" uses {params.mood}, which is no parameter"),
+        ),
+        (
+            asked("\"--seed={seed}\""),
+            Some("test \"t\" uses {seed}, and no seed is stated"),
+        ),
+        (test("serialization", "\"{model}\", \"{out}\""), None),
+        (
+            test("serialization", "\"{in}\""),
+            Some("test \"t\" uses {in}, but has no inputs"),
+        ),
+        (
+            BARE.replace("{params.lr}", "{params.mode}"),
+            Some("stage \"train\" uses {params.mode}, which is not among its \"params\""),
+        ),
+        (
+            BARE.replace("{params.lr}", "{seed}"),
+            Some("stage \"train\" uses {seed}, and no seed is stated"),
+        ),
+    ] {
+        let found = lint(&Recipe::parse(&text).unwrap(), &project);
+        let errors: Vec<&Finding> = found.iter().filter(|finding| finding.is_error()).collect();
+        let problems = errors.iter().map(|error| error.problem.as_str());
+        assert_eq!(problems.collect::<Vec<_>>(), Vec::from_iter(due), "{text}");
+        for error in errors {
+            assert_eq!(error.code, Code::UnknownName);
+            assert!(
+                error.place.line > 1 && error.suggestion.is_some(),
+                "{error}"
+            );
+        }
+    }
+    let mood = lint(
+        &Recipe::parse(&asked("\"{params.mood}\"")).unwrap(),
+        &project,
+    );
+    let mood = mood.iter().find(|finding| finding.is_error()).unwrap();
+    assert_eq!(mood.suggestion.as_deref(), Some("did you mean \"mode\"?"));
+    assert!(mood.place.line > 11, "it stands with the test: {mood}");
+}
+
+#[test]
 fn requirements_are_told_in_their_own_file() {
     let text = BARE.replace("kind = \"host\"", "kind = \"venv\", lock = \"r.lock\"");
     let recipe = Recipe::parse(&text).unwrap();

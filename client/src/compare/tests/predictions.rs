@@ -1,0 +1,221 @@
+//! Labels and scores: what agrees, and what no agreement excuses.
+
+use super::*;
+
+fn int64s(values: &[i64]) -> Vec<u8> {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    npy(
+        "<i8",
+        false,
+        &[values.len() as u64],
+        &bytes.collect::<Vec<u8>>(),
+    )
+}
+
+fn doubles(shape: &[u64], values: &[f64]) -> Vec<u8> {
+    npy("<f8", false, shape, &f64s(values))
+}
+
+fn npz(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let members: Vec<(&str, &[u8])> = members
+        .iter()
+        .map(|(name, content)| (*name, content.as_slice()))
+        .collect();
+    zip(&members, false, 1980)
+}
+
+#[test]
+fn predictions_pass_by_their_labels() {
+    let base = npy(
+        "<f8",
+        false,
+        &[3, 2],
+        &f64s(&[0.9, 0.1, 0.2, 0.8, 0.6, 0.4]),
+    );
+    let noisy = npy(
+        "<f8",
+        false,
+        &[3, 2],
+        &f64s(&[0.8, 0.2, 0.3, 0.7, 0.7, 0.3]),
+    );
+    let flipped = npy(
+        "<f8",
+        false,
+        &[3, 2],
+        &f64s(&[0.8, 0.2, 0.3, 0.7, 0.4, 0.6]),
+    );
+    let rule = "class = \"functional\"\nlabel_agreement = 1.0";
+    let passed = found("p.npy", &base, &noisy, rule);
+    assert_eq!((passed.class, passed.ok), (Class::Functional, true));
+    let failed = found("p.npy", &base, &flipped, rule);
+    assert_eq!(
+        (failed.class, failed.predictions.unwrap().flips),
+        (Class::Divergent, 1)
+    );
+    assert!(
+        found(
+            "p.npy",
+            &base,
+            &flipped,
+            "class = \"functional\"\nmax_flips = 1"
+        )
+        .ok
+    );
+    assert!(
+        !found(
+            "p.npy",
+            &base,
+            &noisy,
+            "class = \"functional\"\nlabel_agreement = 1.0\nabs = 0.01"
+        )
+        .ok
+    );
+    // Near enough as numbers, and a label turns all the same: a demand that is stated holds.
+    let wide = "class = \"numeric\"\nabs = 1.0\nmax_flips = 0";
+    assert!(!found("p.npy", &base, &flipped, wide).ok);
+    assert!(found("p.npy", &base, &noisy, wide).ok);
+    let labels = |values: &[i64]| {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        npy("<i8", false, &[values.len() as u64], &bytes)
+    };
+    let (one, two) = (labels(&[1, 2, 3, 4]), labels(&[1, 2, 3, 5]));
+    assert!(
+        found(
+            "l.npy",
+            &one,
+            &two,
+            "class = \"functional\"\nlabel_agreement = 0.75"
+        )
+        .ok
+    );
+    assert!(
+        !found(
+            "l.npy",
+            &one,
+            &two,
+            "class = \"functional\"\nlabel_agreement = 0.8"
+        )
+        .ok
+    );
+    assert!(
+        !found(
+            "x.txt",
+            b"a",
+            b"b",
+            "class = \"functional\"\nlabel_agreement = 0.1"
+        )
+        .ok
+    );
+}
+
+/// Identifiers beside the scores are integers too, and never change.
+#[test]
+fn every_tensor_of_predictions_agrees_by_itself() {
+    let ids: Vec<i64> = (0..900).collect();
+    let one_hot = |labels: &[usize]| {
+        let mut scores = vec![0.0; labels.len() * 10];
+        for (row, label) in labels.iter().enumerate() {
+            scores[row * 10 + label] = 1.0;
+        }
+        doubles(&[labels.len() as u64, 10], &scores)
+    };
+    let before = [3_usize; 100];
+    let mut after = before;
+    after[..10].fill(4);
+    let file = |labels: &[usize]| {
+        npz(&[
+            ("ids.npy", int64s(&ids)),
+            ("none.npy", int64s(&[])),
+            ("scores.npy", one_hot(labels)),
+        ])
+    };
+    let judged = |rule: &str| {
+        let rule = format!("class = \"functional\"\n{rule}");
+        let found = found("p.npz", &file(&before), &file(&after), &rule);
+        let predictions = found.predictions.unwrap();
+        assert_eq!((predictions.examples, predictions.flips), (1000, 10));
+        assert_eq!(predictions.label_agreement.unwrap().to_string(), "0.9");
+        (found.ok, predictions.problem)
+    };
+    assert_eq!(
+        judged("label_agreement = 0.98"),
+        (
+            false,
+            Some("tensor \"scores\": labels agree on 90 of 100 examples, under 0.98".to_owned())
+        )
+    );
+    assert_eq!(judged("label_agreement = 0.9"), (true, None));
+    assert_eq!(judged("max_flips = 10"), (true, None));
+    assert!(!judged("max_flips = 9").0);
+    assert!(judged("topk_overlap = 0.9\ntop_k = 1").0);
+    assert!(!judged("topk_overlap = 0.91\ntop_k = 1").0);
+
+    // Two heads, of which one ranks otherwise: that the other does not is no help.
+    let heads = |second: &[f64]| {
+        let first = doubles(&[3, 2], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        npz(&[("a.npy", first), ("b.npy", doubles(&[1, 2], second))])
+    };
+    let rule = "class = \"functional\"\ntop_k = 1\ntopk_overlap = 0.7";
+    let found = found("h.npz", &heads(&[1.0, 0.0]), &heads(&[0.0, 1.0]), rule);
+    assert!(!found.ok);
+    assert_eq!(
+        found.predictions.unwrap().topk_overlap.unwrap().to_string(),
+        "0"
+    );
+}
+
+/// What stands beside the labels is a golden output too, and NaN is within no tolerance.
+#[test]
+fn labels_that_agree_excuse_nothing_but_the_numbers_they_were_read_from() {
+    let agree = "class = \"functional\"\nlabel_agreement = 1.0";
+    let rank = "class = \"functional\"\ntopk_overlap = 1.0\ntop_k = 1";
+    let class = |base: &[u8], now: &[u8], rule: &str| found("p.npz", base, now, rule).class;
+    let labels: Vec<i64> = (0..50).map(|number| number % 3).collect();
+    let with = |labels: &[i64], values: &[f64]| {
+        npz(&[
+            ("labels.npy", int64s(labels)),
+            ("prob.npy", doubles(&[50], values)),
+        ])
+    };
+    let base = with(&labels, &[0.5; 50]);
+    for (value, due) in [
+        (f64::NAN, Class::Divergent),
+        (f64::INFINITY, Class::Divergent),
+        (0.55, Class::Divergent),
+        (0.5 + 1e-12, Class::Numeric),
+    ] {
+        assert_eq!(class(&base, &with(&labels, &[value; 50]), agree), due);
+    }
+
+    // One score of thirty, under the highest of its row.
+    let scores = |odd: f64, other: f64| {
+        let mut scores = [0.1, 0.2, 0.7].repeat(10);
+        (scores[3], scores[7]) = (odd, other);
+        npz(&[("scores.npy", doubles(&[10, 3], &scores))])
+    };
+    let base = scores(0.1, 0.2);
+    for rule in [agree, rank] {
+        let infinite = scores(f64::NEG_INFINITY, 0.2);
+        assert_eq!(class(&base, &infinite, rule), Class::Divergent);
+        assert_eq!(class(&infinite, &base, rule), Class::Divergent);
+        assert_eq!(class(&base, &scores(0.1, 0.3), rule), Class::Functional);
+        // A class that is masked is so on both sides.
+        let other = scores(f64::NEG_INFINITY, 0.3);
+        assert_eq!(class(&infinite, &other, rule), Class::Functional);
+    }
+
+    // A demand on ranks reads no labels.
+    let both = |labels: &[i64]| {
+        npz(&[
+            ("labels.npy", int64s(labels)),
+            ("scores.npy", doubles(&[2, 2], &[1.0, 0.0, 0.0, 1.0])),
+        ])
+    };
+    let (base, other) = (both(&[0, 1]), both(&[5, 7]));
+    assert_eq!(class(&base, &other, rank), Class::Divergent);
+    let few = "class = \"functional\"\nmax_flips = 2";
+    assert_eq!(class(&base, &other, few), Class::Functional);
+}

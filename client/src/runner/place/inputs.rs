@@ -1,0 +1,239 @@
+//! Inputs on their way into a place: looked at, compared with their digests, and put where they stand.
+//!
+//! Invariant: nothing is mounted or copied whose bytes were not hashed on the way.
+
+use super::super::job::{Expected, Input};
+use super::standing::{Arrangement, Standing};
+use super::{Given, Place, Placing, digest_of, files_below, make_directories, open_plain};
+use crate::error::{Error, Result};
+use sealstone_spec::digest::{Algorithm, Digest};
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A file that the stage is to be given.
+struct Wanted {
+    path: String,
+    source: PathBuf,
+    expected: Option<Digest>,
+}
+
+impl Place {
+    /// Puts inputs where the stage will find them.
+    pub(super) fn fill(&mut self, inputs: &[Input], time: SystemTime) -> Result<()> {
+        let mut files = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            self.look_at(input, &mut files, time)?;
+        }
+        self.place_files(&files, time)
+    }
+
+    /// Finds the files of an input, and places a directory that is mounted where it lies.
+    fn look_at(&mut self, input: &Input, files: &mut Vec<Wanted>, time: SystemTime) -> Result<()> {
+        let path = input.path.trim_end_matches('/').to_owned();
+        let metadata = fs::metadata(&input.source).map_err(|source| {
+            Error::io(
+                format!("opening the input \"{}\"", input.source.display()),
+                source,
+            )
+        })?;
+        if metadata.is_dir() {
+            self.look_at_tree(input, &path, files, time)
+        } else if metadata.is_file() {
+            let expected = match &input.expected {
+                Expected::File(digest) => Some(*digest),
+                Expected::Recorded => None,
+                Expected::Tree(_) => {
+                    return Err(Error::halted(format!(
+                        "input \"{path}\" is a file where a directory is due"
+                    ))
+                    .detail(serde_json::json!({ "path": path })));
+                }
+            };
+            files.push(Wanted {
+                path,
+                source: input.source.clone(),
+                expected,
+            });
+            Ok(())
+        } else {
+            Err(Error::usage(format!(
+                "input \"{path}\" is neither file nor directory"
+            )))
+        }
+    }
+
+    fn look_at_tree(
+        &mut self,
+        input: &Input,
+        path: &str,
+        files: &mut Vec<Wanted>,
+        time: SystemTime,
+    ) -> Result<()> {
+        let names = files_below(&input.source)?;
+        match &input.expected {
+            Expected::File(_) => {
+                return Err(Error::halted(format!(
+                    "input \"{path}\" is a directory where a file is due"
+                ))
+                .detail(serde_json::json!({ "path": path })));
+            }
+            Expected::Tree(due) => {
+                if let Some(extra) = names.iter().find(|name| !due.contains_key(*name)) {
+                    return Err(Error::halted(format!(
+                        "input \"{path}\" has the file \"{extra}\", which is not declared"
+                    ))
+                    .detail(serde_json::json!({"path": format!("{path}/{extra}")})));
+                }
+                if let Some(absent) = due.keys().find(|name| !names.contains(*name)) {
+                    return Err(Error::halted(format!(
+                        "input \"{path}\" lacks the file \"{absent}\""
+                    ))
+                    .detail(serde_json::json!({"path": format!("{path}/{absent}")})));
+                }
+            }
+            Expected::Recorded => {}
+        }
+        if self.placing == Placing::Copied {
+            make_directories(&self.work().join(path))?;
+        }
+        let found = names.into_iter().map(|name| Wanted {
+            path: format!("{path}/{name}"),
+            source: input.source.join(&name),
+            expected: match &input.expected {
+                Expected::Tree(due) => due.get(&name).copied(),
+                _ => None,
+            },
+        });
+        // An output inside a mounted directory needs the directory to be writable: then its files stand for
+        // themselves, as they do where they are copied.
+        let inside = format!("{path}/");
+        let is_open = self
+            .outputs
+            .iter()
+            .any(|output| output.starts_with(&inside));
+        if is_open || self.placing == Placing::Copied {
+            files.extend(found);
+            return Ok(());
+        }
+        for file in found {
+            self.place_file(&file, Standing::Mounted, time)?;
+        }
+        self.mounts.push((input.source.clone(), path.to_owned()));
+        Ok(())
+    }
+
+    /// Places files, each where it stands best.
+    fn place_files(&mut self, files: &[Wanted], time: SystemTime) -> Result<()> {
+        let arrangement = match self.placing {
+            Placing::Copied => Arrangement::copied(),
+            Placing::Mounted => {
+                let lengths: Vec<(&str, usize)> = files
+                    .iter()
+                    .map(|file| (file.path.as_str(), file.source.as_os_str().len() + 1))
+                    .collect();
+                // What the stage writes, and directories that are mounted already.
+                let outputs = self.outputs.iter().map(|path| path.trim_end_matches('/'));
+                let mounted = self.mounts.iter().map(|(_, path)| path.as_str());
+                let taken: Vec<&str> = outputs.chain(mounted).collect();
+                let staging = self.gathered().as_os_str().len() + 2;
+                Arrangement::of(&lengths, &taken, staging)
+            }
+        };
+        for file in files {
+            let standing = arrangement.standing(&file.path);
+            self.place_file(file, standing, time)?;
+            if standing == Standing::Mounted {
+                self.mounts.push((file.source.clone(), file.path.clone()));
+            }
+        }
+        for directory in arrangement.gathered {
+            self.mounts
+                .push((self.gathered().join(&directory), directory));
+        }
+        Ok(())
+    }
+
+    fn place_file(&mut self, file: &Wanted, standing: Standing, time: SystemTime) -> Result<()> {
+        let Wanted {
+            path,
+            source,
+            expected,
+        } = file;
+        let what = || format!("reading the input \"{}\"", source.display());
+        let algorithm = expected.map_or(Algorithm::Sha256, |digest| digest.algorithm());
+        let (digest, size) = match standing {
+            Standing::Mounted => {
+                let mut from = File::open(source).map_err(|error| Error::io(what(), error))?;
+                digest_of(&mut from, algorithm, None).map_err(|error| Error::io(what(), error))?
+            }
+            Standing::Gathered => {
+                let target = self.gathered().join(path);
+                make_directories(target.parent().unwrap_or(&self.gathered()))?;
+                match linked(source, &target) {
+                    // What is hashed is what the stage will see, whatever takes the source's place meanwhile.
+                    Some(mut file) => digest_of(&mut file, algorithm, None)
+                        .map_err(|error| Error::io(what(), error))?,
+                    None => copy(source, &target, algorithm, time)?,
+                }
+            }
+            Standing::Copied => {
+                let target = self.work().join(path);
+                make_directories(target.parent().unwrap_or(&self.work()))?;
+                copy(source, &target, algorithm, time)?
+            }
+        };
+        if let Some(expected) = expected
+            && digest != *expected
+        {
+            return Err(Error::halted(format!(
+                "input \"{path}\" has digest {digest} where {expected} is due: nothing was run"
+            ))
+            .detail(serde_json::json!({"path": path, "expected": expected, "actual": digest})));
+        }
+        let given = Given {
+            digest,
+            size,
+            copied: standing == Standing::Copied,
+        };
+        self.inputs.insert(path.clone(), given);
+        Ok(())
+    }
+}
+
+/// Links a file to another place and opens it there. `None` if it cannot be: the places are on two file systems, the
+/// file is somebody else's, or no file but a link.
+fn linked(source: &Path, target: &Path) -> Option<File> {
+    fs::hard_link(source, target).ok()?;
+    let opened = open_plain(target).ok();
+    if opened.is_none() {
+        let _ = fs::remove_file(target);
+    }
+    opened
+}
+
+/// Copies a file to a place where none is, with a time that is the same everywhere, and tells what was copied.
+fn copy(
+    source: &Path,
+    target: &Path,
+    algorithm: Algorithm,
+    time: SystemTime,
+) -> Result<(Digest, u64)> {
+    let what = || format!("reading the input \"{}\"", source.display());
+    let mut from = File::open(source).map_err(|error| Error::io(what(), error))?;
+    let metadata = from.metadata().map_err(|error| Error::io(what(), error))?;
+    let executable = metadata.permissions().mode() & 0o111 != 0;
+    let mode = if executable { 0o755 } else { 0o644 };
+    let failed = |error| Error::io(format!("copying the input \"{}\"", source.display()), error);
+    let mut to = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(target)
+        .map_err(failed)?;
+    let copied = digest_of(&mut from, algorithm, Some(&mut to)).map_err(failed)?;
+    let times = FileTimes::new().set_modified(time).set_accessed(time);
+    to.set_times(times).map_err(failed)?;
+    Ok(copied)
+}
