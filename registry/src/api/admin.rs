@@ -28,15 +28,15 @@ type Outcome = Result<Response<Body>, ApiError>;
 pub(super) async fn handle(context: Context, request: Request<Body>) -> Outcome {
     let principal = context.principal().await?;
     if request.method() == Method::GET {
-        return answer(&context, &principal, request).await;
+        return answer(&context, principal, request).await;
     }
     // As with the OCI routes.
     let registry = context.registry().clone();
-    let work = async move { answer(&context, &principal, request).await };
+    let work = async move { answer(&context, principal, request).await };
     registry.to_the_end(work).await?
 }
 
-async fn answer(context: &Context, principal: &Principal, request: Request<Body>) -> Outcome {
+async fn answer(context: &Context, principal: Principal, request: Request<Body>) -> Outcome {
     let path = request
         .uri()
         .path()
@@ -45,32 +45,32 @@ async fn answer(context: &Context, principal: &Principal, request: Request<Body>
     let method = request.method().clone();
     let parts: Vec<&str> = path.split('/').collect();
     match (method, parts.as_slice()) {
-        (Method::GET, ["whoami"]) => Ok(Answer::json(StatusCode::OK, &whoami(principal)).build()),
-        (Method::GET, ["accounts"]) => list_accounts(context, principal).await,
+        (Method::GET, ["whoami"]) => Ok(Answer::json(StatusCode::OK, &whoami(&principal)).build()),
+        (Method::GET, ["accounts"]) => list_accounts(context, &principal).await,
         (Method::POST, ["accounts"]) => {
-            create_account(context, principal, request.into_body()).await
+            create_account(context, &principal, request.into_body()).await
         }
-        (Method::DELETE, ["accounts", name]) => remove_account(context, principal, name).await,
+        (Method::DELETE, ["accounts", name]) => remove_account(context, &principal, name).await,
         (Method::POST, ["accounts", name, "secret"]) => {
-            replace_secret(context, principal, name).await
+            replace_secret(context, &principal, name).await
         }
         (Method::POST, ["accounts", name, "disable"]) => {
-            set_disabled(context, principal, name, true).await
+            set_disabled(context, &principal, name, true).await
         }
         (Method::POST, ["accounts", name, "enable"]) => {
-            set_disabled(context, principal, name, false).await
+            set_disabled(context, &principal, name, false).await
         }
-        (Method::GET, ["tokens"]) => list_tokens(context, principal).await,
-        (Method::POST, ["tokens"]) => create_token(context, principal, request.into_body()).await,
-        (Method::DELETE, ["tokens", id]) => remove_token(context, principal, id).await,
-        (Method::GET, ["events"]) => events(context, principal).await,
+        (Method::GET, ["tokens"]) => list_tokens(context, &principal).await,
+        (Method::POST, ["tokens"]) => create_token(context, &principal, request.into_body()).await,
+        (Method::DELETE, ["tokens", id]) => remove_token(context, &principal, id).await,
+        (Method::GET, ["events"]) => events(context, &principal).await,
         (Method::GET, ["policy"]) => policy(context).await,
         (Method::GET, ["statements", "key"]) => statement_key(context),
-        (Method::PUT, ["policy"]) => put_policy(context, principal, request.into_body()).await,
-        (Method::GET, ["pulls"]) => pulls(context, principal).await,
-        (Method::GET, ["usage"]) => usage(context, principal).await,
-        (Method::POST, ["gc"]) => gc(context, principal).await,
-        (Method::POST, ["scrub"]) => scrub(context, principal).await,
+        (Method::PUT, ["policy"]) => put_policy(context, &principal, request.into_body()).await,
+        (Method::GET, ["pulls"]) => pulls(context, &principal).await,
+        (Method::GET, ["usage"]) => usage(context, &principal).await,
+        (Method::POST, ["gc"]) => gc(context, &principal).await,
+        (Method::POST, ["scrub"]) => scrub(context, &principal).await,
         (method, _) => Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "UNSUPPORTED",

@@ -25,16 +25,16 @@ pub(super) async fn handle(
     // First who it is: wrong credentials are told so even where anonymous ones would do.
     let principal = context.principal().await?;
     if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return answer(&context, &principal, route, request).await;
+        return answer(&context, principal, route, request).await;
     }
     let registry = context.registry().clone();
-    let work = async move { answer(&context, &principal, route, request).await };
+    let work = async move { answer(&context, principal, route, request).await };
     registry.to_the_end(work).await?
 }
 
 async fn answer(
     context: &Context,
-    principal: &Principal,
+    principal: Principal,
     route: OciRoute,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
@@ -43,46 +43,46 @@ async fn answer(
     let is_read = matches!(method, Method::GET | Method::HEAD);
     match (route, method) {
         (OciRoute::Ping, _) if is_read => ping(context),
-        (OciRoute::Catalog, _) if is_read => tags::catalog(context, principal).await,
-        (OciRoute::Tags(repo), _) if is_read => tags::list(context, principal, &repo).await,
+        (OciRoute::Catalog, _) if is_read => tags::catalog(context, &principal).await,
+        (OciRoute::Tags(repo), _) if is_read => tags::list(context, &principal, &repo).await,
         (OciRoute::Manifest(repo, reference), _) if is_read => {
-            manifests::get(context, principal, &repo, &reference).await
+            manifests::get(context, &principal, &repo, &reference).await
         }
         (OciRoute::Manifest(repo, reference), Method::PUT) => {
-            manifests::put(context, principal, &repo, reference, body).await
+            manifests::put(context, &principal, &repo, reference, body).await
         }
         (OciRoute::Manifest(repo, reference), Method::DELETE) => {
-            manifests::delete(context, principal, &repo, &reference).await
+            manifests::delete(context, &principal, &repo, &reference).await
         }
         (OciRoute::Blob(repo, digest), Method::GET) => {
-            blobs::get(context, principal, &repo, &digest).await
+            blobs::get(context, &principal, &repo, &digest).await
         }
         (OciRoute::Blob(repo, digest), Method::HEAD) => {
-            blobs::head(context, principal, &repo, &digest).await
+            blobs::head(context, &principal, &repo, &digest).await
         }
         (OciRoute::Blob(repo, digest), Method::DELETE) => {
-            blobs::delete(context, principal, &repo, &digest).await
+            blobs::delete(context, &principal, &repo, &digest).await
         }
         (OciRoute::Tree(repo, digest), Method::GET) => {
-            blobs::tree(context, principal, &repo, &digest).await
+            blobs::tree(context, &principal, &repo, &digest).await
         }
         (OciRoute::Uploads(repo), Method::POST) => {
-            uploads::begin(context, principal, &repo, body).await
+            uploads::begin(context, &principal, &repo, body).await
         }
         (OciRoute::Upload(repo, id), Method::PATCH) => {
-            uploads::patch(context, principal, &repo, id, body).await
+            uploads::patch(context, &principal, &repo, id, body).await
         }
         (OciRoute::Upload(repo, id), Method::PUT) => {
-            uploads::put(context, principal, &repo, id, body).await
+            uploads::put(context, &principal, &repo, id, body).await
         }
         (OciRoute::Upload(repo, id), _) if is_read => {
-            uploads::status(context, principal, &repo, id).await
+            uploads::status(context, &principal, &repo, id).await
         }
         (OciRoute::Upload(repo, id), Method::DELETE) => {
-            uploads::cancel(context, principal, &repo, id).await
+            uploads::cancel(context, &principal, &repo, id).await
         }
         (OciRoute::Referrers(repo, subject), _) if is_read => {
-            referrers::list(context, principal, &repo, &subject).await
+            referrers::list(context, &principal, &repo, &subject).await
         }
         (_, method) => Err(ApiError::unsupported(format!(
             "{method} is not possible here"
