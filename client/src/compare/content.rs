@@ -5,11 +5,12 @@
 use super::archive::{self, Budget};
 use super::bytes::{Bytes, first_difference};
 use super::comparison::{ArtifactComparison, Difference, RowComparison};
+use super::delimited::Delimited;
 use super::format::Format;
 use super::limits::{DEPTH, Unreadable};
 use super::locator::{Locator, Place, shown};
 use super::sets::{self, Found};
-use super::table::{self, Delimited, Lines};
+use super::table::{self, Lines};
 use super::tensors::TensorFile;
 use super::{gguf, json, lightgbm, npy, onnx, safetensors, stabilizer, torch};
 use crate::error::Result;

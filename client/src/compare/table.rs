@@ -1,13 +1,13 @@
-//! Tables of rows: CSV, TSV and JSON lines.
+//! Tables of rows: lists of rows of any format, held against each other, and JSON lines as such a list.
 //!
 //! Rows are read in step and never kept. Cells that are numbers on both sides are gated column by column, all others
-//! are exact. Fingerprints of both sides tell rows in another order from other rows.
+//! are exact. Fingerprints of both sides tell rows in another order from other rows. CSV and TSV are `delimited`'s.
 
 use super::bytes::Bytes;
 use super::columns::Columns;
 use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorCounts};
 use super::json::Numeric;
-use super::limits::{LINE_BYTES, Unreadable, malformed};
+use super::limits::{LINE_BYTES, Unreadable};
 use super::locator::{Locator, Place, shown};
 use super::sets::Found;
 use sealstone_spec::canonical::parse_value;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read};
 
 /// Bytes read ahead.
-const BUFFER: usize = 256 * 1024;
+pub(super) const BUFFER: usize = 256 * 1024;
 
 /// A row: its cells, and what is hashed of it.
 pub(super) type Row = (Vec<Cell>, Vec<u8>);
@@ -27,95 +27,15 @@ pub(super) trait Rows {
     fn next(&mut self) -> Result<Option<Row>, Unreadable>;
 }
 
-/// A named cell.
+/// A named cell. What stands under one name is one column, with one gate.
 pub(super) struct Cell {
-    name: String,
-    value: CellValue,
+    pub(super) name: String,
+    pub(super) value: CellValue,
 }
 
-enum CellValue {
+pub(super) enum CellValue {
     Number(Numeric),
     Text(String),
-}
-
-/// CSV or TSV with a header.
-pub(super) struct Delimited {
-    reader: csv::Reader<Limited>,
-    header: Vec<String>,
-}
-
-impl Delimited {
-    pub(super) fn open(file: &Bytes, delimiter: u8) -> Result<Delimited, Unreadable> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .flexible(true)
-            .buffer_capacity(BUFFER)
-            .from_reader(Limited::new(file));
-        let header = reader.headers().map_err(not_a_table)?;
-        let header: Vec<String> = header.iter().map(str::to_owned).collect();
-        if header.is_empty() {
-            return malformed("it has no header");
-        }
-        Ok(Delimited { reader, header })
-    }
-
-    pub(super) fn header(&self) -> &[String] {
-        &self.header
-    }
-}
-
-fn not_a_table(error: csv::Error) -> Unreadable {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error.into(),
-        csv::ErrorKind::Utf8 { .. } => Unreadable::Malformed("a cell is no UTF-8".to_owned()),
-        other => Unreadable::Malformed(format!("it is no table: {other:?}")),
-    }
-}
-
-impl Rows for Delimited {
-    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable> {
-        let mut record = csv::StringRecord::new();
-        self.reader.get_mut().rest = LINE_BYTES + BUFFER;
-        if !self.reader.read_record(&mut record).map_err(not_a_table)? {
-            return Ok(None);
-        }
-        let mut hashed = Vec::with_capacity(record.as_slice().len() + 8 * record.len());
-        let cells = record.iter().enumerate().map(|(place, text)| {
-            hashed.extend((text.len() as u64).to_le_bytes());
-            hashed.extend(text.as_bytes());
-            let name = match self.header.get(place) {
-                Some(name) if !name.is_empty() => name.clone(),
-                _ => (place + 1).to_string(),
-            };
-            let value = match number(text) {
-                Some(number) => CellValue::Number(number),
-                None => CellValue::Text(text.to_owned()),
-            };
-            Cell { name, value }
-        });
-        let cells = cells.collect();
-        Ok(Some((cells, hashed)))
-    }
-}
-
-/// A cell as a number: JSON's grammar, and the words that numpy and pandas write.
-fn number(text: &str) -> Option<Numeric> {
-    let text = text.trim();
-    if text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None; // 007 is a code
-    }
-    if let Ok(integer) = text.parse::<i64>() {
-        return Some(Numeric::Integer(integer));
-    }
-    match text {
-        "nan" | "NaN" | "NAN" => return Some(Numeric::Double(f64::NAN)),
-        "inf" | "Infinity" => return Some(Numeric::Double(f64::INFINITY)),
-        "-inf" | "-Infinity" => return Some(Numeric::Double(f64::NEG_INFINITY)),
-        _ => {}
-    }
-    let is_float = text.contains(['.', 'e', 'E']) && !text.contains('_');
-    let number = is_float.then(|| text.parse::<f64>().ok())??;
-    number.is_finite().then_some(Numeric::Double(number))
 }
 
 /// JSON lines.
@@ -138,7 +58,7 @@ impl Rows for Lines {
         let mut line = Vec::new();
         loop {
             line.clear();
-            self.reader.get_mut().rest = LINE_BYTES + BUFFER;
+            self.reader.get_mut().renew();
             self.line += 1;
             if self.reader.read_until(b'\n', &mut line)? == 0 {
                 return Ok(None);
@@ -191,11 +111,16 @@ pub(super) struct Limited {
 }
 
 impl Limited {
-    fn new(file: &Bytes) -> Limited {
+    pub(super) fn new(file: &Bytes) -> Limited {
         Limited {
             inner: file.reader(),
             rest: LINE_BYTES + BUFFER,
         }
+    }
+
+    /// Another row begins.
+    pub(super) fn renew(&mut self) {
+        self.rest = LINE_BYTES + BUFFER;
     }
 }
 
