@@ -36,6 +36,8 @@ pub(super) struct Cell {
 pub(super) enum CellValue {
     Number(Numeric),
     Text(String),
+    /// What holds the cells behind this one. Their names alone do not say whether it is a list or an object.
+    Kind(&'static str),
 }
 
 /// JSON lines.
@@ -75,11 +77,15 @@ impl Rows for Lines {
     }
 }
 
-/// Every leaf of a document under its pointer.
+/// Every part of a document under its pointer, what holds others before them.
 fn flatten(value: &Value, pointer: &mut String, cells: &mut Vec<Cell>) {
     let end = pointer.len();
     match value {
         Value::Array(list) if !list.is_empty() => {
+            cells.push(Cell {
+                name: pointer.clone(),
+                value: CellValue::Kind("array"),
+            });
             for (place, item) in list.iter().enumerate() {
                 pointer.push_str(&format!("/{place}"));
                 flatten(item, pointer, cells);
@@ -87,6 +93,10 @@ fn flatten(value: &Value, pointer: &mut String, cells: &mut Vec<Cell>) {
             }
         }
         Value::Object(map) if !map.is_empty() => {
+            cells.push(Cell {
+                name: pointer.clone(),
+                value: CellValue::Kind("object"),
+            });
             for (key, item) in map {
                 pointer.push('/');
                 pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
@@ -307,18 +317,27 @@ fn compare_row(
         Some(known) if known.exact || !difference.exact => {}
         _ => found = Some(difference),
     };
-    let same_names =
-        base.len() == now.len() && base.iter().zip(now).all(|(one, two)| one.name == two.name);
-    if !same_names {
-        let odd = base.iter().zip(now).find(|(one, two)| one.name != two.name);
+    let odd = base
+        .iter()
+        .zip(now)
+        .find(|(one, two)| one.shape() != two.shape());
+    if odd.is_some() || base.len() != now.len() {
         let longer = if base.len() > now.len() { base } else { now };
         let name = odd
             .map(|(one, _)| &one.name)
             .or_else(|| longer.get(base.len().min(now.len())).map(|cell| &cell.name));
+        let count = |cells: &[Cell]| {
+            let values = cells.iter().filter(|cell| cell.kind().is_none());
+            format!("{} cells", values.count())
+        };
+        let (before, after) = match odd {
+            Some((one, two)) if one.name == two.name => (one.value.shown(), two.value.shown()),
+            _ => (count(base), count(now)),
+        };
         return Some(RowDifference {
             column: name.cloned(),
-            base: Some(format!("{} cells", base.len())),
-            now: Some(format!("{} cells", now.len())),
+            base: Some(before),
+            now: Some(after),
             exact: true,
         });
     }
@@ -346,10 +365,25 @@ fn compare_row(
                 }
             }
             (CellValue::Text(before), CellValue::Text(after)) if before == after => {}
+            (CellValue::Kind(_), CellValue::Kind(_)) => {} // part of the shape
             _ => note(difference(true)),
         }
     }
     found
+}
+
+impl Cell {
+    fn kind(&self) -> Option<&'static str> {
+        match self.value {
+            CellValue::Kind(kind) => Some(kind),
+            CellValue::Number(_) | CellValue::Text(_) => None,
+        }
+    }
+
+    /// What has to be the same before values are looked at.
+    fn shape(&self) -> (&str, Option<&'static str>) {
+        (self.name.as_str(), self.kind())
+    }
 }
 
 impl CellValue {
@@ -358,6 +392,7 @@ impl CellValue {
             CellValue::Number(Numeric::Integer(integer)) => integer.to_string(),
             CellValue::Number(Numeric::Double(double)) => Decimal::from(*double).to_string(),
             CellValue::Text(text) => shown(text),
+            CellValue::Kind(kind) => (*kind).to_owned(),
         }
     }
 }

@@ -60,3 +60,62 @@ fn columns_that_share_a_name_share_no_gate() {
         (Class::Divergent, "row:1,column:#3")
     );
 }
+
+#[test]
+fn a_list_in_a_line_is_no_object_with_its_places_as_keys() {
+    let lines = |base: &str, now: &str| {
+        let rule = "class = \"numeric\"\nabs = 1.0";
+        found("p.jsonl", base.as_bytes(), now.as_bytes(), rule)
+    };
+    for (base, now, place, shown) in [
+        (
+            r#"{"p": [0.5]}"#,
+            r#"{"p": {"0": 0.5}}"#,
+            "row:1,column:/p",
+            ["array", "object"],
+        ),
+        (
+            "[0.5]",
+            r#"{"0": 0.5}"#,
+            "row:1,column:",
+            ["array", "object"],
+        ),
+        (
+            r#"{"p": [[1], 2]}"#,
+            r#"{"p": [{"0": 1}, 2]}"#,
+            "row:1,column:/p/0",
+            ["array", "object"],
+        ),
+        (
+            r#"{"p": []}"#,
+            r#"{"p": [1]}"#,
+            "row:1,column:/p",
+            ["[]", "array"],
+        ),
+        (
+            r#"{"p": "array"}"#,
+            r#"{"p": ["x"]}"#,
+            "row:1,column:/p",
+            ["\"array\"", "array"],
+        ),
+        (
+            r#"{"p": [1]}"#,
+            r#"{"p": [1, 2]}"#,
+            "row:1,column:/p/1",
+            ["1 cells", "2 cells"],
+        ),
+    ] {
+        let other = lines(base, now);
+        assert_eq!(
+            (other.class, locator(&other).as_str()),
+            (Class::Divergent, place),
+            "{base} {now}"
+        );
+        let first = other.first.unwrap();
+        assert_eq!([first.base.unwrap(), first.now.unwrap()], shown, "{base}");
+    }
+    assert_eq!(
+        lines(r#"{"p": [[1], {"a": 2.0}]}"#, r#"{"p":[[1],{"a":2}]}"#).class,
+        Class::ContentExact
+    );
+}
