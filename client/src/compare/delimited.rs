@@ -118,22 +118,28 @@ fn numbered(taken: &HashSet<String>, name: &str, place: usize) -> String {
     numbered
 }
 
-/// A cell as a number: JSON's grammar, and the words that numpy and pandas write.
+/// A cell as a number: JSON's grammar, where digits before or behind the point may be missing, and the words that numpy and
+/// pandas write. What JSON refuses for its start (007, +49) is a code, of which every character counts.
 fn number(text: &str) -> Option<Numeric> {
     let text = text.trim();
-    if text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None; // 007 is a code
-    }
-    if let Ok(integer) = text.parse::<i64>() {
-        return Some(Numeric::Integer(integer));
-    }
     match text {
         "nan" | "NaN" | "NAN" => return Some(Numeric::Double(f64::NAN)),
         "inf" | "Infinity" => return Some(Numeric::Double(f64::INFINITY)),
         "-inf" | "-Infinity" => return Some(Numeric::Double(f64::NEG_INFINITY)),
         _ => {}
     }
-    let is_float = text.contains(['.', 'e', 'E']) && !text.contains('_');
+    let is_start_of_number = match text.strip_prefix('-').unwrap_or(text).as_bytes() {
+        [b'0', next, ..] => !next.is_ascii_digit(),
+        [first, ..] => first.is_ascii_digit() || *first == b'.',
+        [] => false,
+    };
+    if !is_start_of_number {
+        return None;
+    }
+    if let Some(integer) = Numeric::of_digits(text) {
+        return Some(integer);
+    }
+    let is_float = text.contains(['.', 'e', 'E']);
     let number = is_float.then(|| text.parse::<f64>().ok())??;
     number.is_finite().then_some(Numeric::Double(number))
 }
@@ -157,6 +163,31 @@ mod tests {
         assert_eq!(names(&["0.5", "0.5", "x"]), ["0.5#1", "0.5#2", "x", "#4"]);
         // Also where a header says what a number would make.
         assert_eq!(names(&["", "#1", "#4"]), ["#1#", "#1", "#4", "#4#"]);
+    }
+
+    #[test]
+    fn what_looks_like_a_code_is_text() {
+        for text in [
+            "007", "-007", "00", "007.5", "+491234", "+1.5", "--1", "-+1", "1_000", "", "-", ".",
+            "e5", "1e999", "infinity", "0x10",
+        ] {
+            assert!(number(text).is_none(), "{text}");
+        }
+        for (text, value) in [
+            ("0", 0.0_f64),
+            ("-0", -0.0),
+            ("-0.0", -0.0),
+            ("0.5", 0.5),
+            ("0e3", 0.0),
+            (".5", 0.5),
+            ("-.5", -0.5),
+            ("1.", 1.0),
+            ("1E+3", 1000.0),
+            (" -12 ", -12.0),
+        ] {
+            let number = number(text).unwrap().double();
+            assert_eq!(number.to_bits(), value.to_bits(), "{text}");
+        }
     }
 
     proptest! {

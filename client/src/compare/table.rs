@@ -11,7 +11,7 @@ use super::limits::{LINE_BYTES, Unreadable};
 use super::locator::{Locator, Place, shown};
 use super::sets::Found;
 use sealstone_spec::canonical::parse_value;
-use sealstone_spec::compare::{ArtifactRule, Class, Decimal, RowFingerprint};
+use sealstone_spec::compare::{ArtifactRule, Class, RowFingerprint};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read};
 
@@ -354,13 +354,9 @@ fn compare_row(
                 let fractions = !(is_integer(before) && is_integer(after));
                 let (b, n) = (before.double(), after.double());
                 let kept = columns.add(&one.name, row, b, n, fractions, rule);
-                let same = match (before, after) {
-                    (Numeric::Integer(one), Numeric::Integer(two)) => one == two,
-                    _ => b == n || (b.is_nan() && n.is_nan()),
-                };
-                // Integers that a double takes for the same.
-                let lost = !same && !fractions && b == n;
-                if !same {
+                // Numbers that differ and are one double are within no gate: it would see nothing.
+                let lost = b.to_bits() == n.to_bits();
+                if !before.is(*after) {
                     note(difference(!kept || lost));
                 }
             }
@@ -389,8 +385,7 @@ impl Cell {
 impl CellValue {
     fn shown(&self) -> String {
         match self {
-            CellValue::Number(Numeric::Integer(integer)) => integer.to_string(),
-            CellValue::Number(Numeric::Double(double)) => Decimal::from(*double).to_string(),
+            CellValue::Number(number) => number.text(),
             CellValue::Text(text) => shown(text),
             CellValue::Kind(kind) => (*kind).to_owned(),
         }

@@ -119,3 +119,30 @@ fn a_list_in_a_line_is_no_object_with_its_places_as_keys() {
         Class::ContentExact
     );
 }
+
+/// A zero of another sign is another number, as it is in a file of numpy's; what is no number is text.
+#[test]
+fn the_same_content_is_the_same_numbers() {
+    for (name, base, now, class) in [
+        ("t.csv", "a\n0.0\n", "a\n-0.0\n", Class::Numeric),
+        ("t.csv", "a\n0\n", "a\n-0\n", Class::Numeric),
+        ("t.csv", "a\n-0\n", "a\n-0.0\n", Class::ContentExact),
+        ("t.csv", "a\nnan\n", "a\nNaN\n", Class::ContentExact),
+        ("t.csv", "a\n491234\n", "a\n+491234\n", Class::Divergent),
+        ("t.csv", "a\n-7\n", "a\n-007\n", Class::Divergent),
+        (
+            "t.csv",
+            "a\n1152921504606846977\n",
+            "a\n1152921504606846976.0\n",
+            Class::Divergent,
+        ),
+        ("p.jsonl", "{\"a\": 0.0}", "{\"a\": -0.0}", Class::Numeric),
+        ("p.jsonl", "{\"a\": 0}", "{\"a\": -0}", Class::Numeric),
+        ("p.jsonl", "{\"a\": 1}", "{\"a\": 1.0}", Class::ContentExact),
+    ] {
+        let other = found(name, base.as_bytes(), now.as_bytes(), "abs = 1e300");
+        assert_eq!(other.class, class, "{base} {now}");
+        let differing = other.counts.unwrap().tensors_differing;
+        assert_eq!(differing, u64::from(class == Class::Numeric), "{base}");
+    }
+}
