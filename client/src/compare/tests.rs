@@ -5,6 +5,7 @@
 mod build;
 mod hostile;
 mod items;
+mod structures;
 mod tables;
 
 use super::archive::Budget;
