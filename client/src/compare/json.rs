@@ -50,6 +50,9 @@ pub(super) fn is_whole(file: &Bytes) -> Result<bool, Unreadable> {
     }
 }
 
+/// Keys of which trees write names, types and ranges of features: text, also where a feature is called 1e3.
+const WORDS: [&str; 3] = ["feature_names", "feature_types", "feature_infos"];
+
 /// Whether a document is a model that XGBoost saved. It writes some numbers as text.
 pub(super) fn is_xgboost(document: &Value) -> bool {
     document
@@ -202,15 +205,18 @@ impl Walk {
                 }
             }
             (Value::Object(one), Value::Object(two)) => {
+                let numbers_in_text = self.numbers_in_text;
                 for (key, value) in one {
                     let end = pointer.len();
                     push_key(pointer, key);
+                    self.numbers_in_text = numbers_in_text && !WORDS.contains(&key.as_str());
                     match two.get(key) {
                         Some(other) => self.pair(value, other, pointer)?,
                         None => {
                             self.base.metadata.insert(pointer.clone(), brief(value));
                         }
                     }
+                    self.numbers_in_text = numbers_in_text;
                     pointer.truncate(end);
                 }
                 for (key, value) in two.iter().filter(|(key, _)| !one.contains_key(*key)) {
@@ -413,5 +419,33 @@ mod tests {
             found(&json!({"a": "5E-1"}), &json!({"a": "0.5"}), "").class,
             Class::Divergent
         );
+    }
+
+    #[test]
+    fn names_of_features_are_no_numbers() {
+        let model = |names: [&str; 2], types: [&str; 2], score: &str| {
+            json!({"version": [3, 2, 0], "learner": {"feature_names": names, "feature_types": types,
+                "gradient_booster": {"name": "gbtree"}, "learner_model_param": {"base_score": score}}})
+        };
+        let base = model(["1e3", "2e3"], ["float", "1"], "0.5");
+        for (names, types, place) in [
+            (["1000", "2e3"], ["float", "1"], "/learner/feature_names/0"),
+            (
+                ["1e3", "2000.0000001"],
+                ["float", "1"],
+                "/learner/feature_names/1",
+            ),
+            (["1e3", "2e3"], ["float", "1.0"], "/learner/feature_types/1"),
+        ] {
+            let other = found(&base, &model(names, types, "0.5"), "abs = 1.0");
+            assert_eq!(other.class, Class::Divergent, "{place}");
+            assert_eq!(
+                other.first.unwrap().locator.to_string(),
+                format!("pointer:{place}")
+            );
+        }
+        // What comes behind them is read as before.
+        let other = model(["1e3", "2e3"], ["float", "1"], "5E-1");
+        assert_eq!(found(&base, &other, "").class, Class::ContentExact);
     }
 }

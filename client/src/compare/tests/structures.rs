@@ -1,4 +1,4 @@
-//! What torch keeps beside tensors: structures, which paths alone do not tell apart.
+//! What paths or first bytes alone do not tell apart: structures that torch keeps beside tensors, documents.
 
 use super::*;
 
@@ -62,4 +62,17 @@ fn structures_that_are_not_the_same_are_not_the_same_content() {
             assert_eq!(same.class, Class::ContentExact, "{why}: {:?}", same.notes);
         }
     }
+}
+
+#[test]
+fn a_document_that_begins_like_a_model_is_none() {
+    let (base, now) = (
+        br#"{"version":[1],"id":"1e3"}"#,
+        br#"{"version":[1],"id":"1000"}"#,
+    );
+    let other = found("m.json", base, now, "class = \"numeric\"\nabs = 1.0");
+    assert_eq!(
+        (other.class, locator(&other).as_str()),
+        (Class::Divergent, "pointer:/id")
+    );
 }
