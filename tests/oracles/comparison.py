@@ -3,8 +3,8 @@
 
     comparison.py PATH-TO-SEALSTONE [CASES]
 
-Makes pairs of files from a fixed seed (npy, npz, and with each library that is there what it writes: safetensors, .pt of torch, ONNX,
-GGUF, models of XGBoost and LightGBM), asks the command, and computes every figure again with numpy in extended precision. Prints what
+Makes pairs of files from a fixed seed (npy, npz, CSV, TSV, JSON, JSON lines, and with each library that is there what it writes:
+safetensors, .pt of torch, ONNX, GGUF, models of XGBoost and LightGBM), asks the command, and computes every figure again with numpy in extended precision. Prints what
 was compared, and which libraries are not there; exit 1 on the first difference.
 """
 
@@ -90,7 +90,8 @@ def expect(label, found, expected, close=CLOSE):
         raise SystemExit(f"{label}: sealstone says {found!r}, numpy {expected!r}")
 
 
-def check(label, answer, pairs):
+def check(label, answer, pairs, counted_from=0):
+    """Every tensor of the answer against its pair. Rows of tables are counted from 1."""
     by_name = {tensor["tensor"]: tensor for tensor in answer.get("tensors", [])}
     compared = 0
     for name, (base, now) in pairs.items():
@@ -108,9 +109,9 @@ def check(label, answer, pairs):
         # A cosine near 1 or 0 is a difference of large sums: absolute precision is what it has.
         if wanted["cosine"] is not None and abs(float(tensor["cosine"]) - wanted["cosine"]) > 1e-12:
             raise SystemExit(f"{where} cosine: {tensor['cosine']} and {wanted['cosine']!r}")
-        expect(f"{where} firstIndex", tensor["firstIndex"], wanted["first"])
+        expect(f"{where} firstIndex", tensor["firstIndex"], [place + counted_from for place in wanted["first"]])
         if wanted.get("worst") is not None and wanted["maxAbs"] > 0:
-            expect(f"{where} at", tensor["at"]["index"], wanted["worst"])
+            expect(f"{where} at", tensor["at"]["index"], [place + counted_from for place in wanted["worst"]])
         compared += 1
     return compared
 
@@ -269,6 +270,48 @@ def of_trees(one, two):
     return compared
 
 
+def written(value):
+    """A number as a document writes it: JSON has no word for what is none."""
+    value = value.item()
+    if isinstance(value, int) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def of_text(one, two, case, rows):
+    """Tables and documents: a column, or a list, is a tensor. What pandas writes has no name over its index, and names that stand twice."""
+    pairs = {}
+    for number in range(5):
+        dtype = np.dtype((np.float64, np.int64)[int(RNG.integers(4)) == 0])
+        base = array(dtype).ravel()
+        # Columns of very different sizes: in one sum the small ones would be nothing.
+        base = np.resize(base, rows) * dtype.type(10 ** (number * 2))
+        pairs[number] = (base, disturb(base))
+    compared = 0
+    names = ["#1", "0", "1", "2", "x#5", "x#6"]
+    for suffix, delimiter in ((".csv", ","), (".tsv", "\t")):
+        for place, side in ((one, 0), (two, 1)):
+            lines = [delimiter.join(["", "0", "1", "2", "x", "x"])]
+            for row in range(rows):
+                values = [str(row)] + [repr(pair[side][row].item()) for pair in pairs.values()]
+                lines.append(delimiter.join(values))
+            (place / "a").with_suffix(suffix).write_text("\n".join(lines) + "\n")
+        _, answer = ask((one / "a").with_suffix(suffix), (two / "a").with_suffix(suffix), "--class", "numeric")
+        index = np.arange(rows, dtype=np.int64)
+        compared += check(f"{suffix} {case}", answer, dict(zip(names, [(index, index), *pairs.values()])), 1)
+    for place, side in ((one, 0), (two, 1)):
+        lists = [[written(value) for value in pair[side]] for pair in pairs.values()]
+        (place / "a.json").write_text(json.dumps({"w": {f"t{number}": values for number, values in enumerate(lists)}}))
+        lines = [json.dumps({"id": row, "w": [values[row] for values in lists[:4]], "v": lists[4][row]}) for row in range(rows)]
+        (place / "a.jsonl").write_text("\n".join(lines) + "\n")
+    _, answer = ask(one / "a.json", two / "a.json", "--class", "numeric")
+    compared += check(f"json {case}", answer, {f"/w/t{number}": pair for number, pair in pairs.items()})
+    _, answer = ask(one / "a.jsonl", two / "a.jsonl", "--class", "numeric")
+    named_pairs = {f"/w/{number}": pair for number, pair in pairs.items() if number < 4} | {"/v": pairs[4]}
+    compared += check(f"jsonl {case}", answer, named_pairs, 1)
+    return compared
+
+
 def main():
     compared = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -307,6 +350,10 @@ def main():
                     torch.save(state, place / "a.pt")
                 _, answer = ask(one / "a.pt", two / "a.pt", "--class", "numeric")
                 compared += check(f"torch {case}", answer, usable)
+
+        compared += sum(of_text(one, two, case, int(RNG.integers(1, 60))) for case in range(max(CASES // 4, 3)))
+        # More rows than are summed at once.
+        compared += of_text(one, two, "long", 9001)
 
         if onnx or gguf:
             compared += sum(of_tensors(one, two, case) for case in range(max(CASES // 10, 3)))

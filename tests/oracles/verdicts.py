@@ -6,7 +6,8 @@
 Each case is drawn from a seed: a type, a shape, a baseline, a disturbance, a bound. Where `figures` of comparison.py are about numbers,
 this is about what is done with them: elementwise bounds (torch.isclose, numpy), norms at, just below and just above a bound, NaN and
 infinities, labels and highest scores. Properties hold in every case: a thing equals itself, a wider bound never refuses what a
-narrower one let pass, the verdict is the same through npy, npz and torch's archive. Prints the seed and the case that failed.
+narrower one let pass, the verdict is the same through npy, npz, torch's archive, CSV, TSV, JSON and JSON lines (in which each column is
+what an array is elsewhere). Prints the seed and the case that failed.
 """
 
 import json
@@ -24,7 +25,7 @@ except ImportError:
     torch = None
 
 SEALSTONE = sys.argv[1]
-CASES = int(sys.argv[2]) if len(sys.argv) > 2 else 80
+CASES = int(sys.argv[2]) if len(sys.argv) > 2 else 120
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 else 20260805
 RNG = np.random.default_rng(SEED)
 asked = 0
@@ -77,6 +78,63 @@ def saved(folder, base, now):
     return pairs
 
 
+def table_of(array):
+    """Rows of doubles, which is what text keeps."""
+    return array.astype(np.float64).reshape(-1, array.shape[-1])
+
+
+def word(value):
+    """A number as documents write it: JSON has no word for what is none."""
+    value = float(value)
+    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def with_names(path, table, delimiter=","):
+    names = delimiter.join(f"c{number}" for number in range(table.shape[1]))
+    np.savetxt(path, table, delimiter=delimiter, header=names, comments="")
+
+
+def as_pandas_does(path, table):
+    """DataFrame(table).to_csv(): no name over the index, and columns that are called by numbers, of which the index could be one."""
+    lines = ["," + ",".join(map(str, range(table.shape[1])))]
+    lines += [f"{row}," + ",".join(repr(float(value)) for value in values) for row, values in enumerate(table)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def without_names(path, table):
+    """No header: the first line stands for one, and says the same of every column."""
+    np.savetxt(path, np.vstack([np.full(table.shape[1], 0.5), table]), delimiter=",")
+
+
+def lines_of_json(path, table):
+    path.write_text("".join(json.dumps({"id": row, "scores": list(map(word, values))}) + "\n" for row, values in enumerate(table)))
+
+
+def one_list(path, table):
+    path.write_text(json.dumps({"value": list(map(word, table.ravel()))}))
+
+
+# What is one tensor in each: a column, or everything.
+TABLES = [
+    ("names.csv", with_names),
+    ("names.tsv", lambda path, table: with_names(path, table, "\t")),
+    ("pandas.csv", as_pandas_does),
+    ("bare.csv", without_names),
+    ("lines.jsonl", lines_of_json),
+]
+TEXTS = [*TABLES, ("list.json", one_list)]
+
+
+def saved_as_text(folder, base, now, kinds=TEXTS):
+    pairs = []
+    for name, write in kinds:
+        paths = folder / f"base.{name}", folder / f"now.{name}"
+        for path, array in zip(paths, (base, now)):
+            write(path, table_of(array))
+        pairs.append((name, *paths))
+    return pairs
+
+
 def clear(distances, bounds):
     """Whether no element lies so near its bound that rounding could turn it."""
     return bool((np.abs(distances - bounds) > 1e-9 * (distances + bounds) + 1e-300).all())
@@ -96,7 +154,7 @@ def elementwise(case, folder):
         due_torch = bool(torch.isclose(torch.from_numpy(now.astype(wide)), torch.from_numpy(base.astype(wide)), rtol=relative, atol=absolute).all())
         if due_torch != due:
             raise SystemExit(f"case {case}: numpy and torch do not agree")
-    for name, one, two in saved(folder, base, now):
+    for name, one, two in saved(folder, base, now) + saved_as_text(folder, base, now):
         found, answer = ask(one, two, "--class", "numeric", "--rel", number(relative), "--abs", number(absolute))
         # What is bit for bit the same reaches more than the class, whatever the bounds.
         if found != due:
@@ -123,6 +181,91 @@ def norms(case, folder):
                 fail(case, f"{name}, rel_l2 {relative} times {first}, scaled_max {scaled} times {second}", due, answer)
 
 
+def tables(case, folder):
+    """The norms of each column by itself, at its bound; the same verdict as that of numpy's file with the column in it."""
+    base, now = map(table_of, draw())
+    sizes = 10.0 ** RNG.integers(-4, 5, size=base.shape[1])
+    base, now = base * sizes, now * sizes
+    kinds = {"column": [(base[:, at], now[:, at]) for at in range(base.shape[1])], "all": [(base.ravel(), now.ravel())]}
+    for kind, parts in kinds.items():
+        worst, relative, scaled = None, 0.0, 0.0
+        for b, n in parts:
+            wide, difference = b.astype(np.longdouble), n.astype(np.longdouble) - b.astype(np.longdouble)
+            norm = np.sqrt((wide * wide).sum())
+            if norm == 0:
+                return
+            distance = float(np.sqrt((difference**2).sum()) / norm)
+            if distance >= relative:
+                worst, relative = (b, n), distance
+            scaled = max(scaled, float(np.abs(difference).max() / (norm / np.sqrt(b.size))))
+        if relative == 0:
+            return
+        np.save(folder / "base.npy", worst[0]), np.save(folder / "now.npy", worst[1])
+        pairs = saved_as_text(folder, base, now, TABLES if kind == "column" else TEXTS[len(TABLES) :])
+        pairs.append(("npy", folder / "base.npy", folder / "now.npy"))
+        for factor, due in ((1 - 1e-9, False), (1 + 1e-9, True)):
+            for name, one, two in pairs:
+                found, answer = ask(one, two, "--class", "numeric", "--rel-l2", number(relative * factor), "--scaled-max", number(scaled * 2))
+                if found != due:
+                    fail(case, f"{name}, rel_l2 {relative} times {factor}", due, answer)
+    # Integers are exact, and so is the line that stands for a header, however wide the bounds.
+    wide = ("--class", "numeric", "--rel-l2", "1e9", "--scaled-max", "1e9")
+    text = (folder / "base.pandas.csv").read_text()
+    for name, other in (("pandas.csv", text.replace("\n0,", "\n1,", 1)), ("bare.csv", (folder / "base.bare.csv").read_text().replace("5", "6", 1))):
+        (folder / f"now.{name}").write_text(other)
+        found, answer = ask(folder / f"base.{name}", folder / f"now.{name}", *wide)
+        if found:
+            fail(case, f"{name}, an index or a first line that is another", False, answer)
+
+
+def zeros(case, folder):
+    """A zero of the other sign is within every gate, and other content."""
+    base, _ = draw()
+    base = base.astype(np.float64)
+    base.ravel()[int(RNG.integers(base.size))] = 0.0
+    now = np.where(base == 0, -0.0, base)
+    for name, one, two in saved(folder, base, now) + saved_as_text(folder, base, now):
+        for due, reached in ((False, "content_exact"), (True, "numeric")):
+            found, answer = ask(one, two, "--class", reached)
+            if found != due:
+                fail(case, f"{name}, 0.0 against -0.0, {reached}", due, answer)
+    # The same doubles in other digits.
+    np.savetxt(folder / "digits.csv", table_of(base), delimiter=",", header=",".join(f"c{at}" for at in range(base.shape[-1])), comments="", fmt="%.25g")
+    found, answer = ask(folder / "base.names.csv", folder / "digits.csv", "--class", "content_exact")
+    if not found:
+        fail(case, "the same numbers in other digits", True, answer)
+
+
+def several(case, folder):
+    """An archive of arrays: labels and scores meet the demand each by itself, and everything else is within its gate."""
+    rows, classes = int(RNG.integers(2, 60)), int(RNG.integers(2, 8))
+    scores = RNG.standard_normal((rows, classes)).astype(np.float32)
+    base = {"scores": scores, "ids": RNG.integers(0, 1000, size=rows * 10), "prob": RNG.random(rows) + 0.5}
+    now = {name: value.copy() for name, value in base.items()}
+    now["scores"] += np.float32(10.0 ** float(RNG.integers(-4, 1))) * RNG.standard_normal(scores.shape).astype(np.float32)
+    now["ids"][: int(RNG.integers(0, 3))] += 1
+    how = int(RNG.integers(4))
+    at = int(RNG.integers(rows))
+    now["prob"][at] = (now["prob"][at], now["prob"][at] * (1 + 1e-13), now["prob"][at] + 0.1, np.nan)[how]
+    np.savez(folder / "base.npz", **base)
+    np.savez_compressed(folder / "now.npz", **now)
+    flips = [int((base["scores"].argmax(1) != now["scores"].argmax(1)).sum()), int((base["ids"] != now["ids"]).sum())]
+    worst = min(1 - flips[0] / rows, 1 - flips[1] / (rows * 10))
+    margin = 1 / (rows * 40)
+    for bound, agrees in ((worst - margin, True), (worst + margin, False)):
+        if not 0 <= bound <= 1:
+            continue
+        due = agrees and how < 2
+        found, answer = ask(folder / "base.npz", folder / "now.npz", "--class", "functional", "--label-agreement", number(bound))
+        if found != due:
+            fail(case, f"npz, flips {flips} of {rows} rows and {rows * 10} labels, agreement {bound}, prob {how}", due, answer)
+    for allowed in (max(sum(flips) - 1, 0), sum(flips)):
+        due = sum(flips) <= allowed and how < 2
+        found, answer = ask(folder / "base.npz", folder / "now.npz", "--class", "functional", "--max-flips", str(allowed))
+        if found != due:
+            fail(case, f"npz, flips {flips}, {allowed} allowed, prob {how}", due, answer)
+
+
 def special(case, folder):
     base, now = draw()
     now = base.copy()
@@ -135,7 +278,7 @@ def special(case, folder):
     rule = ["--class", "numeric", "--rel", "0.01", "--abs", "0.01"]
     for equal in (False, True):
         due = bool(np.isclose(now.astype(np.float64), base.astype(np.float64), rtol=0.01, atol=0.01, equal_nan=equal).all())
-        for name, one, two in saved(folder, base, now):
+        for name, one, two in saved(folder, base, now) + saved_as_text(folder, base[:, None], now[:, None]):
             found, answer = ask(one, two, *rule, *(["--nan-equal"] if equal else []))
             if found != due:
                 fail(case, f"{name}, {both}, nan_equal {equal}", due, answer)
@@ -196,7 +339,7 @@ def narrow_types(case, folder):
         fail(case, "changed elements of a transposed part", parts, answer)
 
 
-KINDS = [elementwise, norms, special, predictions, itself, narrow_types]
+KINDS = [elementwise, norms, tables, zeros, special, predictions, several, itself, narrow_types]
 with tempfile.TemporaryDirectory() as scratch:
     for case in range(CASES):
         KINDS[case % len(KINDS)](case, Path(scratch))

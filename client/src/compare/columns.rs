@@ -46,7 +46,7 @@ impl Columns {
         if !self.columns.contains_key(column) {
             if self.columns.len() >= COLUMNS {
                 self.dropped = true;
-                return base == now;
+                return base.to_bits() == now.to_bits();
             }
             self.columns.insert(column.to_owned(), Column::default());
         }

@@ -5,11 +5,12 @@
 use super::archive::{self, Budget};
 use super::bytes::{Bytes, first_difference};
 use super::comparison::{ArtifactComparison, Difference, RowComparison};
+use super::delimited::Delimited;
 use super::format::Format;
 use super::limits::{DEPTH, Unreadable};
 use super::locator::{Locator, Place, shown};
 use super::sets::{self, Found};
-use super::table::{self, Delimited, Lines};
+use super::table::{self, Lines};
 use super::tensors::TensorFile;
 use super::{gguf, json, lightgbm, npy, onnx, safetensors, stabilizer, torch};
 use crate::error::Result;
@@ -253,7 +254,8 @@ fn read(
     match before {
         Format::Json | Format::Xgboost => {
             let (one, two) = (json::parse(&base.bytes)?, json::parse(&now.bytes)?);
-            let numbers_in_text = before == Format::Xgboost || json::is_xgboost(&one);
+            // Other documents begin like a model too, and what they write as text is text.
+            let numbers_in_text = json::is_xgboost(&one) && json::is_xgboost(&two);
             Ok(Read::Tensors(json::compare(
                 &one,
                 &two,

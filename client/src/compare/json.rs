@@ -50,6 +50,9 @@ pub(super) fn is_whole(file: &Bytes) -> Result<bool, Unreadable> {
     }
 }
 
+/// Keys of which trees write names, types and ranges of features: text, also where a feature is called 1e3.
+const WORDS: [&str; 3] = ["feature_names", "feature_types", "feature_infos"];
+
 /// Whether a document is a model that XGBoost saved. It writes some numbers as text.
 pub(super) fn is_xgboost(document: &Value) -> bool {
     document
@@ -118,10 +121,7 @@ impl Numeric {
             },
             Value::String(text) if also_text => {
                 let number: Decimal = text.parse().ok()?;
-                match text.parse() {
-                    Ok(integer) => Some(Numeric::Integer(integer)),
-                    Err(_) => Some(Numeric::Double(number.value())),
-                }
+                Some(Numeric::of_digits(text).unwrap_or(Numeric::Double(number.value())))
             }
             // How documents write what JSON has no number for.
             Value::String(text) => match text.as_str() {
@@ -134,10 +134,41 @@ impl Numeric {
         }
     }
 
+    /// An integer that 64 bits hold. `-0` is none: so the double is written where ".0" is dropped.
+    pub(super) fn of_digits(digits: &str) -> Option<Numeric> {
+        match digits.parse::<i64>().ok()? {
+            0 if digits.starts_with('-') => Some(Numeric::Double(-0.0)),
+            integer => Some(Numeric::Integer(integer)),
+        }
+    }
+
     pub(super) fn double(self) -> f64 {
         match self {
             Numeric::Integer(integer) => integer as f64,
             Numeric::Double(double) => double,
+        }
+    }
+
+    /// Whether both are the same number with the same sign: as bits, so that zero is not -0. An integer that no double is
+    /// equals only the double that is written with its digits.
+    pub(super) fn is(self, other: Numeric) -> bool {
+        let is_same_double = self.double().to_bits() == other.double().to_bits();
+        match (self, other) {
+            (Numeric::Integer(one), Numeric::Integer(two)) => one == two,
+            (Numeric::Double(_), Numeric::Double(_)) => is_same_double,
+            (Numeric::Integer(integer), Numeric::Double(double))
+            | (Numeric::Double(double), Numeric::Integer(integer)) => {
+                let is_whole = i128::from(integer) == double as i128;
+                is_same_double && (is_whole || self.text() == other.text())
+            }
+        }
+    }
+
+    /// The number as text, all digits of an integer.
+    pub(super) fn text(self) -> String {
+        match self {
+            Numeric::Integer(integer) => integer.to_string(),
+            Numeric::Double(double) => Decimal::from(double).to_string(),
         }
     }
 }
@@ -174,15 +205,18 @@ impl Walk {
                 }
             }
             (Value::Object(one), Value::Object(two)) => {
+                let numbers_in_text = self.numbers_in_text;
                 for (key, value) in one {
                     let end = pointer.len();
                     push_key(pointer, key);
+                    self.numbers_in_text = numbers_in_text && !WORDS.contains(&key.as_str());
                     match two.get(key) {
                         Some(other) => self.pair(value, other, pointer)?,
                         None => {
                             self.base.metadata.insert(pointer.clone(), brief(value));
                         }
                     }
+                    self.numbers_in_text = numbers_in_text;
                     pointer.truncate(end);
                 }
                 for (key, value) in two.iter().filter(|(key, _)| !one.contains_key(*key)) {
@@ -220,20 +254,14 @@ impl Walk {
         } else {
             ElementType::F64
         };
-        // Integers that differ and are one double: among fractions their digits would be lost.
-        let lost = base.iter().zip(now).find_map(|pair| match pair {
-            (Numeric::Integer(one), Numeric::Integer(two)) if one != two => {
-                (*one as f64 == *two as f64).then_some((one, two))
-            }
-            _ => None,
-        });
+        // Numbers that differ and are one double: among fractions the digits of integers would be lost.
+        let lost = base
+            .iter()
+            .zip(now)
+            .find(|(one, two)| !one.is(**two) && one.double().to_bits() == two.double().to_bits());
         if let Some((one, two)) = lost.filter(|_| !integers) {
-            self.base
-                .metadata
-                .insert(pointer.to_owned(), one.to_string());
-            self.now
-                .metadata
-                .insert(pointer.to_owned(), two.to_string());
+            self.base.metadata.insert(pointer.to_owned(), one.text());
+            self.now.metadata.insert(pointer.to_owned(), two.text());
         }
         let bytes = |list: &[Numeric]| {
             let each = list.iter().flat_map(|number| match number {
@@ -348,6 +376,31 @@ mod tests {
         }
         let near = found(&alone(large), &alone(large + 256), "abs = 1000.0");
         assert_eq!(near.class, Class::Numeric);
+        // Nor is it the double, unless it is written with the same digits.
+        let double = json!({"id": large as f64});
+        assert_eq!(
+            found(&alone(large + 1), &double, "abs = 1000.0").class,
+            Class::Divergent
+        );
+        for same in [large, 1_152_921_504_606_847_000] {
+            assert_eq!(
+                found(&alone(same), &double, "").class,
+                Class::ContentExact,
+                "{same}"
+            );
+        }
+    }
+
+    #[test]
+    fn zero_is_not_the_content_of_minus_zero() {
+        for (base, now) in [
+            (json!([0.0, 1.5]), json!([-0.0, 1.5])),
+            (json!(0), json!(-0.0)),
+        ] {
+            assert_eq!(found(&base, &now, "").class, Class::Numeric, "{base}");
+        }
+        assert!(Numeric::of_digits("0").unwrap().is(Numeric::Double(0.0)));
+        assert!(Numeric::of_digits("-0").unwrap().is(Numeric::Double(-0.0)));
     }
 
     #[test]
@@ -366,5 +419,33 @@ mod tests {
             found(&json!({"a": "5E-1"}), &json!({"a": "0.5"}), "").class,
             Class::Divergent
         );
+    }
+
+    #[test]
+    fn names_of_features_are_no_numbers() {
+        let model = |names: [&str; 2], types: [&str; 2], score: &str| {
+            json!({"version": [3, 2, 0], "learner": {"feature_names": names, "feature_types": types,
+                "gradient_booster": {"name": "gbtree"}, "learner_model_param": {"base_score": score}}})
+        };
+        let base = model(["1e3", "2e3"], ["float", "1"], "0.5");
+        for (names, types, place) in [
+            (["1000", "2e3"], ["float", "1"], "/learner/feature_names/0"),
+            (
+                ["1e3", "2000.0000001"],
+                ["float", "1"],
+                "/learner/feature_names/1",
+            ),
+            (["1e3", "2e3"], ["float", "1.0"], "/learner/feature_types/1"),
+        ] {
+            let other = found(&base, &model(names, types, "0.5"), "abs = 1.0");
+            assert_eq!(other.class, Class::Divergent, "{place}");
+            assert_eq!(
+                other.first.unwrap().locator.to_string(),
+                format!("pointer:{place}")
+            );
+        }
+        // What comes behind them is read as before.
+        let other = model(["1e3", "2e3"], ["float", "1"], "5E-1");
+        assert_eq!(found(&base, &other, "").class, Class::ContentExact);
     }
 }

@@ -98,4 +98,29 @@ mod tests {
         );
         assert_eq!(found(&model("0.25", "120", "0.2")).class, Class::Divergent);
     }
+
+    #[test]
+    fn names_and_ranges_of_features_are_no_numbers() {
+        let model = |names: &str, ranges: &str, leaf: &str| {
+            let text = format!(
+                "tree\nversion=v4\nfeature_names={names}\nfeature_infos={ranges}\n\nTree=0\nleaf_value={leaf}\n\n"
+            );
+            Bytes::of_memory(text.into_bytes())
+        };
+        let base = model("1e3 2e3", "[0:1] 7", "0.5");
+        let rule = toml::from_str("class = \"numeric\"\nabs = 1.0").unwrap();
+        for (names, ranges, place) in [
+            ("1000 2e3", "[0:1] 7", "feature_names/0"),
+            ("1e3 2000.0000001", "[0:1] 7", "feature_names/1"),
+            ("1e3 2e3", "[0:1] 7.0", "feature_infos/1"),
+        ] {
+            let other = compare(&base, &model(names, ranges, "0.5"), &rule).unwrap();
+            assert_eq!(
+                (other.class, other.first.unwrap().locator.to_string()),
+                (Class::Divergent, format!("pointer:/head/{place}"))
+            );
+        }
+        let other = compare(&base, &model("1e3 2e3", "[0:1] 7", "5e-1"), &rule).unwrap();
+        assert_eq!(other.class, Class::ContentExact);
+    }
 }

@@ -10,7 +10,7 @@
 //! | `safetensors`, `npy`, `torch` over `pickle`, `onnx` over `protobuf`, `gguf` | where a format keeps its tensors |
 //! | `json`, `lightgbm` | documents with numbers in them |
 //! | `sound` | whether one file is what its format says, and safe to load |
-//! | `table` over `columns` | CSV, TSV and JSON lines |
+//! | `table` over `columns`, `delimited` | rows, as JSON lines, CSV and TSV hold them |
 //! | `archive` | zip, tar, gzip |
 //!
 //! Owns reading and measuring. What may differ is `sealstone_spec::compare`'s.
@@ -25,6 +25,7 @@ mod columns;
 mod comparison;
 mod content;
 mod cursor;
+mod delimited;
 mod format;
 mod gguf;
 mod json;

@@ -16,11 +16,11 @@ stabilizers! {
     TAR: "tar-metadata" 1 "times, owners, order and padding of members";
     GZIP: "gzip-header" 1 "time, name and compression of the stream";
     TENSORS: "tensor-container" 1 "order, alignment and padding of tensors";
-    JSON: "json-format" 1 "order of keys, space, digits of equal numbers";
-    TABLE: "table-format" 1 "quoting, line ends, digits of equal numbers";
+    JSON: "json-format" 2 "order of keys, space, digits of equal numbers";
+    TABLE: "table-format" 2 "quoting, line ends, digits of equal numbers";
     ONNX: "onnx-producer" 1 "producer, documentation, and how initialisers are encoded";
-    TORCH: "torch-zip" 1 "identity of the serialisation, names and times of members, byte order mark";
-    LIGHTGBM: "lightgbm-sizes" 1 "sizes of trees in bytes, space, digits of equal numbers";
+    TORCH: "torch-zip" 2 "identity of the serialisation, names and times of members, byte order mark";
+    LIGHTGBM: "lightgbm-sizes" 2 "sizes of trees in bytes, space, digits of equal numbers";
 }
 
 /// What reading `format` levels out.

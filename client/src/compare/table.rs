@@ -1,22 +1,22 @@
-//! Tables of rows: CSV, TSV and JSON lines.
+//! Tables of rows: lists of rows of any format, held against each other, and JSON lines as such a list.
 //!
 //! Rows are read in step and never kept. Cells that are numbers on both sides are gated column by column, all others
-//! are exact. Fingerprints of both sides tell rows in another order from other rows.
+//! are exact. Fingerprints of both sides tell rows in another order from other rows. CSV and TSV are `delimited`'s.
 
 use super::bytes::Bytes;
 use super::columns::Columns;
 use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorCounts};
 use super::json::Numeric;
-use super::limits::{LINE_BYTES, Unreadable, malformed};
+use super::limits::{LINE_BYTES, Unreadable};
 use super::locator::{Locator, Place, shown};
 use super::sets::Found;
 use sealstone_spec::canonical::parse_value;
-use sealstone_spec::compare::{ArtifactRule, Class, Decimal, RowFingerprint};
+use sealstone_spec::compare::{ArtifactRule, Class, RowFingerprint};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read};
 
 /// Bytes read ahead.
-const BUFFER: usize = 256 * 1024;
+pub(super) const BUFFER: usize = 256 * 1024;
 
 /// A row: its cells, and what is hashed of it.
 pub(super) type Row = (Vec<Cell>, Vec<u8>);
@@ -27,95 +27,17 @@ pub(super) trait Rows {
     fn next(&mut self) -> Result<Option<Row>, Unreadable>;
 }
 
-/// A named cell.
+/// A named cell. What stands under one name is one column, with one gate.
 pub(super) struct Cell {
-    name: String,
-    value: CellValue,
+    pub(super) name: String,
+    pub(super) value: CellValue,
 }
 
-enum CellValue {
+pub(super) enum CellValue {
     Number(Numeric),
     Text(String),
-}
-
-/// CSV or TSV with a header.
-pub(super) struct Delimited {
-    reader: csv::Reader<Limited>,
-    header: Vec<String>,
-}
-
-impl Delimited {
-    pub(super) fn open(file: &Bytes, delimiter: u8) -> Result<Delimited, Unreadable> {
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .flexible(true)
-            .buffer_capacity(BUFFER)
-            .from_reader(Limited::new(file));
-        let header = reader.headers().map_err(not_a_table)?;
-        let header: Vec<String> = header.iter().map(str::to_owned).collect();
-        if header.is_empty() {
-            return malformed("it has no header");
-        }
-        Ok(Delimited { reader, header })
-    }
-
-    pub(super) fn header(&self) -> &[String] {
-        &self.header
-    }
-}
-
-fn not_a_table(error: csv::Error) -> Unreadable {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error.into(),
-        csv::ErrorKind::Utf8 { .. } => Unreadable::Malformed("a cell is no UTF-8".to_owned()),
-        other => Unreadable::Malformed(format!("it is no table: {other:?}")),
-    }
-}
-
-impl Rows for Delimited {
-    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable> {
-        let mut record = csv::StringRecord::new();
-        self.reader.get_mut().rest = LINE_BYTES + BUFFER;
-        if !self.reader.read_record(&mut record).map_err(not_a_table)? {
-            return Ok(None);
-        }
-        let mut hashed = Vec::with_capacity(record.as_slice().len() + 8 * record.len());
-        let cells = record.iter().enumerate().map(|(place, text)| {
-            hashed.extend((text.len() as u64).to_le_bytes());
-            hashed.extend(text.as_bytes());
-            let name = match self.header.get(place) {
-                Some(name) if !name.is_empty() => name.clone(),
-                _ => (place + 1).to_string(),
-            };
-            let value = match number(text) {
-                Some(number) => CellValue::Number(number),
-                None => CellValue::Text(text.to_owned()),
-            };
-            Cell { name, value }
-        });
-        let cells = cells.collect();
-        Ok(Some((cells, hashed)))
-    }
-}
-
-/// A cell as a number: JSON's grammar, and the words that numpy and pandas write.
-fn number(text: &str) -> Option<Numeric> {
-    let text = text.trim();
-    if text.len() > 1 && text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None; // 007 is a code
-    }
-    if let Ok(integer) = text.parse::<i64>() {
-        return Some(Numeric::Integer(integer));
-    }
-    match text {
-        "nan" | "NaN" | "NAN" => return Some(Numeric::Double(f64::NAN)),
-        "inf" | "Infinity" => return Some(Numeric::Double(f64::INFINITY)),
-        "-inf" | "-Infinity" => return Some(Numeric::Double(f64::NEG_INFINITY)),
-        _ => {}
-    }
-    let is_float = text.contains(['.', 'e', 'E']) && !text.contains('_');
-    let number = is_float.then(|| text.parse::<f64>().ok())??;
-    number.is_finite().then_some(Numeric::Double(number))
+    /// What holds the cells behind this one. Their names alone do not say whether it is a list or an object.
+    Kind(&'static str),
 }
 
 /// JSON lines.
@@ -138,7 +60,7 @@ impl Rows for Lines {
         let mut line = Vec::new();
         loop {
             line.clear();
-            self.reader.get_mut().rest = LINE_BYTES + BUFFER;
+            self.reader.get_mut().renew();
             self.line += 1;
             if self.reader.read_until(b'\n', &mut line)? == 0 {
                 return Ok(None);
@@ -155,11 +77,15 @@ impl Rows for Lines {
     }
 }
 
-/// Every leaf of a document under its pointer.
+/// Every part of a document under its pointer, what holds others before them.
 fn flatten(value: &Value, pointer: &mut String, cells: &mut Vec<Cell>) {
     let end = pointer.len();
     match value {
         Value::Array(list) if !list.is_empty() => {
+            cells.push(Cell {
+                name: pointer.clone(),
+                value: CellValue::Kind("array"),
+            });
             for (place, item) in list.iter().enumerate() {
                 pointer.push_str(&format!("/{place}"));
                 flatten(item, pointer, cells);
@@ -167,6 +93,10 @@ fn flatten(value: &Value, pointer: &mut String, cells: &mut Vec<Cell>) {
             }
         }
         Value::Object(map) if !map.is_empty() => {
+            cells.push(Cell {
+                name: pointer.clone(),
+                value: CellValue::Kind("object"),
+            });
             for (key, item) in map {
                 pointer.push('/');
                 pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
@@ -191,11 +121,16 @@ pub(super) struct Limited {
 }
 
 impl Limited {
-    fn new(file: &Bytes) -> Limited {
+    pub(super) fn new(file: &Bytes) -> Limited {
         Limited {
             inner: file.reader(),
             rest: LINE_BYTES + BUFFER,
         }
+    }
+
+    /// Another row begins.
+    pub(super) fn renew(&mut self) {
+        self.rest = LINE_BYTES + BUFFER;
     }
 }
 
@@ -382,18 +317,27 @@ fn compare_row(
         Some(known) if known.exact || !difference.exact => {}
         _ => found = Some(difference),
     };
-    let same_names =
-        base.len() == now.len() && base.iter().zip(now).all(|(one, two)| one.name == two.name);
-    if !same_names {
-        let odd = base.iter().zip(now).find(|(one, two)| one.name != two.name);
+    let odd = base
+        .iter()
+        .zip(now)
+        .find(|(one, two)| one.shape() != two.shape());
+    if odd.is_some() || base.len() != now.len() {
         let longer = if base.len() > now.len() { base } else { now };
         let name = odd
             .map(|(one, _)| &one.name)
             .or_else(|| longer.get(base.len().min(now.len())).map(|cell| &cell.name));
+        let count = |cells: &[Cell]| {
+            let values = cells.iter().filter(|cell| cell.kind().is_none());
+            format!("{} cells", values.count())
+        };
+        let (before, after) = match odd {
+            Some((one, two)) if one.name == two.name => (one.value.shown(), two.value.shown()),
+            _ => (count(base), count(now)),
+        };
         return Some(RowDifference {
             column: name.cloned(),
-            base: Some(format!("{} cells", base.len())),
-            now: Some(format!("{} cells", now.len())),
+            base: Some(before),
+            now: Some(after),
             exact: true,
         });
     }
@@ -410,29 +354,40 @@ fn compare_row(
                 let fractions = !(is_integer(before) && is_integer(after));
                 let (b, n) = (before.double(), after.double());
                 let kept = columns.add(&one.name, row, b, n, fractions, rule);
-                let same = match (before, after) {
-                    (Numeric::Integer(one), Numeric::Integer(two)) => one == two,
-                    _ => b == n || (b.is_nan() && n.is_nan()),
-                };
-                // Integers that a double takes for the same.
-                let lost = !same && !fractions && b == n;
-                if !same {
+                // Numbers that differ and are one double are within no gate: it would see nothing.
+                let lost = b.to_bits() == n.to_bits();
+                if !before.is(*after) {
                     note(difference(!kept || lost));
                 }
             }
             (CellValue::Text(before), CellValue::Text(after)) if before == after => {}
+            (CellValue::Kind(_), CellValue::Kind(_)) => {} // part of the shape
             _ => note(difference(true)),
         }
     }
     found
 }
 
+impl Cell {
+    fn kind(&self) -> Option<&'static str> {
+        match self.value {
+            CellValue::Kind(kind) => Some(kind),
+            CellValue::Number(_) | CellValue::Text(_) => None,
+        }
+    }
+
+    /// What has to be the same before values are looked at.
+    fn shape(&self) -> (&str, Option<&'static str>) {
+        (self.name.as_str(), self.kind())
+    }
+}
+
 impl CellValue {
     fn shown(&self) -> String {
         match self {
-            CellValue::Number(Numeric::Integer(integer)) => integer.to_string(),
-            CellValue::Number(Numeric::Double(double)) => Decimal::from(*double).to_string(),
+            CellValue::Number(number) => number.text(),
             CellValue::Text(text) => shown(text),
+            CellValue::Kind(kind) => (*kind).to_owned(),
         }
     }
 }

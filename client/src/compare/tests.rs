@@ -6,6 +6,8 @@ mod build;
 mod hostile;
 mod items;
 mod predictions;
+mod structures;
+mod tables;
 
 use super::archive::Budget;
 use super::bytes::Bytes;

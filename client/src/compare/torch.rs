@@ -138,7 +138,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Takes in everything below a node.
+    /// Takes in everything below a node. Paths do not show what their parts are (lists or tuples, dicts of which keys): that
+    /// is said beside them, under `#`.
     fn node(&mut self, id: NodeId, path: &str, depth: usize) -> Result<(), Unreadable> {
         self.visits += 1;
         if depth > MAX_DEPTH || self.visits > MAX_VISITS || path.len() > 64 * 1024 {
@@ -156,7 +157,7 @@ impl<'a> Walk<'a> {
             Node::Bool(value) => self.say(path, value.to_string()),
             Node::Int(value) => self.say(path, value.to_string()),
             Node::Long(value) => self.say(path, value.clone()),
-            Node::Float(value) => self.say(path, Decimal::from(*value).to_string()),
+            Node::Float(value) => self.say(path, float(*value)),
             Node::Text(value) => self.say(path, format!("\"{value}\"")),
             Node::Bytes(value) => {
                 let digest = sealstone_spec::digest::Digest::sha256(value);
@@ -169,13 +170,21 @@ impl<'a> Walk<'a> {
                 self.tensor(path, ElementType::Opaque, vec![data.len()], &[1], 0, data)
             }
             Node::Tuple(items) | Node::List(items) | Node::Set(items) => {
-                self.say(&below("#"), format!("{} items", items.len()))?;
+                let kind = match self.at(id) {
+                    Node::Tuple(_) => "tuple",
+                    Node::List(_) => "list",
+                    _ => "set",
+                };
+                self.say(&below("#"), format!("{kind} of {}", items.len()))?;
                 for (place, item) in items.iter().enumerate() {
                     self.node(*item, &below(&place.to_string()), depth + 1)?;
                 }
                 Ok(())
             }
-            Node::Dict(items) => self.items(items, path, depth),
+            Node::Dict(items) => {
+                self.say(&below("#"), format!("dict of {}", items.len()))?;
+                self.items(items, path, depth)
+            }
             Node::Call {
                 what,
                 with,
@@ -198,15 +207,20 @@ impl<'a> Walk<'a> {
         depth: usize,
     ) -> Result<(), Unreadable> {
         for (key, value) in items {
-            let key = match self.at(*key) {
-                Node::Text(text) => text.clone(),
-                Node::Int(number) => number.to_string(),
+            let (key, is_integer) = match self.at(*key) {
+                Node::Text(text) => (text.clone(), false),
+                Node::Int(number) => (number.to_string(), true),
                 other => return unsupported(format!("\"{}\" has the key {other:?}", shown(path))),
             };
             let below = match path.is_empty() {
+                // No path is the whole file's.
+                true if key.is_empty() => "\"\"".to_owned(),
                 true => key,
                 false => format!("{path}.{key}"),
             };
+            if is_integer {
+                self.say(&format!("{below}.#key"), "integer".to_owned())?;
+            }
             self.node(*value, &below, depth + 1)?;
         }
         Ok(())
@@ -372,6 +386,18 @@ impl<'a> Walk<'a> {
         tensor.big_endian = self.big_endian && element != ElementType::Opaque;
         self.file.tensors.push(tensor);
         Ok(())
+    }
+}
+
+/// As Python writes it: 1.0 is not the integer 1.
+fn float(value: f64) -> String {
+    let text = Decimal::from(value).to_string();
+    match text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    {
+        true => format!("{text}.0"),
+        false => text,
     }
 }
 

@@ -143,19 +143,35 @@ impl App {
             "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry).await)),
             "/token" => (
                 "token",
-                token::token(&Context::new(self.clone(), &mut request), request).await,
+                Box::pin(token::token(
+                    &Context::new(self.clone(), &mut request),
+                    request,
+                ))
+                .await,
             ),
             _ if log::is_static_path(&path) => (
                 "log",
-                log::serve(&Context::new(self.clone(), &mut request), request).await,
+                Box::pin(log::serve(
+                    &Context::new(self.clone(), &mut request),
+                    request,
+                ))
+                .await,
             ),
             _ if path.starts_with("/api/v1/log/") => (
                 "log",
-                log::handle(Context::new(self.clone(), &mut request), request).await,
+                Box::pin(log::handle(
+                    Context::new(self.clone(), &mut request),
+                    request,
+                ))
+                .await,
             ),
             _ if path.starts_with("/api/v1/") => (
                 "api",
-                admin::handle(Context::new(self.clone(), &mut request), request).await,
+                Box::pin(admin::handle(
+                    Context::new(self.clone(), &mut request),
+                    request,
+                ))
+                .await,
             ),
             "/" => ("root", Ok(ops::root())),
             _ => match route::OciRoute::parse(&path) {

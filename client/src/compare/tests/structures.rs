@@ -1,0 +1,78 @@
+//! What paths or first bytes alone do not tell apart: structures that torch keeps beside tensors, documents.
+
+use super::*;
+
+#[test]
+fn structures_that_are_not_the_same_are_not_the_same_content() {
+    let file = |pickle: &[u8], year: u16| {
+        let pickle = [&b"\x80\x02"[..], pickle, b"."].concat();
+        zip(&[("m/data.pkl", pickle.as_slice())], false, year)
+    };
+    let key = |text: &str| {
+        let length = (text.len() as u32).to_le_bytes();
+        [&b"X"[..], &length, text.as_bytes()].concat()
+    };
+    let dict = |key: &[u8], value: &[u8]| [&b"}"[..], key, value, b"s"].concat();
+    let five: &[u8] = b"K\x05";
+    let one = b"G\x3f\xf0\x00\x00\x00\x00\x00\x00".to_vec();
+    for (why, base, now) in [
+        (
+            "an integer as key, and a text",
+            dict(b"K\x01", five),
+            dict(&key("1"), five),
+        ),
+        (
+            "a list and a tuple",
+            b"]K\x05a".to_vec(),
+            b"K\x05\x85".to_vec(),
+        ),
+        ("a list and a set", b"]".to_vec(), b"\x8f".to_vec()),
+        ("an integer and a float", b"K\x01".to_vec(), one),
+        (
+            "a dict with nothing in it, and none",
+            dict(&key("a"), b"}"),
+            b"}".to_vec(),
+        ),
+        (
+            "a point in a key, and a dict in a dict",
+            dict(&key("a.b"), five),
+            dict(&key("a"), &dict(&key("b"), five)),
+        ),
+        (
+            "a value, and a dict with it",
+            five.to_vec(),
+            dict(&key("value"), five),
+        ),
+        (
+            "a dict, and one under a key that is empty",
+            dict(&key("a"), five),
+            dict(&key(""), &dict(&key("a"), five)),
+        ),
+    ] {
+        let rule = "class = \"content_exact\"";
+        let other = found("m.pt", &file(&base, 1980), &file(&now, 1980), rule);
+        assert_eq!(
+            (other.class, other.format),
+            (Class::Divergent, "torch"),
+            "{why}"
+        );
+        assert!(locator(&other).starts_with("metadata:"), "{why}");
+        for side in [&base, &now] {
+            let same = found("m.pt", &file(side, 1980), &file(side, 2001), rule);
+            assert_eq!(same.class, Class::ContentExact, "{why}: {:?}", same.notes);
+        }
+    }
+}
+
+#[test]
+fn a_document_that_begins_like_a_model_is_none() {
+    let (base, now) = (
+        br#"{"version":[1],"id":"1e3"}"#,
+        br#"{"version":[1],"id":"1000"}"#,
+    );
+    let other = found("m.json", base, now, "class = \"numeric\"\nabs = 1.0");
+    assert_eq!(
+        (other.class, locator(&other).as_str()),
+        (Class::Divergent, "pointer:/id")
+    );
+}
