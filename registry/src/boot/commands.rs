@@ -84,7 +84,7 @@ pub async fn verify_store(config: &Config) -> anyhow::Result<()> {
     let unnamed = orphans.orphans + orphans.young;
     if report.blobs == 0 && report.quarantined_before == 0 && unnamed > 0 {
         bail!(
-            "the metadata name no blob, and {unnamed} objects are there: they are another store's, or older than the objects"
+            "the metadata name no blob, and {unnamed} objects are there that no row names: these are the metadata of another store, or older than the objects"
         );
     }
     Ok(())
