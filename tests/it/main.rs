@@ -52,6 +52,7 @@ mod resume;
 mod rights;
 mod rights_table;
 mod run;
+mod shell;
 mod signing;
 mod staging;
 mod statements;
