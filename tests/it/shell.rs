@@ -64,3 +64,13 @@ fn a_directory_where_a_place_is_due_is_told_how_to_write_one() {
     let ended = desk.run(&["push", "model", "h.example/x"]).expect(2);
     ended.says("oci:DIRECTORY[:tag] for a layout");
 }
+
+#[test]
+fn a_refused_pack_leaves_nothing_for_the_next_one_to_pack() {
+    let desk = Desk::new();
+    let ended = desk.run(&["pack", "model", "-o", "model/lay"]).expect(2);
+    ended.says("lies inside the directory");
+    assert!(!desk.path("model/lay").exists());
+    desk.run(&["pack", "nowhere", "-o", "lay"]).expect(5);
+    assert!(!desk.path("lay").exists());
+}
