@@ -4,8 +4,9 @@
 //! stranger's. Invariants: every file lands under a name that says nothing, below the staging
 //! directory; only plain files with safe paths at or below the layer's own path are written; owners,
 //! times and every bit of the mode but the owner's right to execute are ignored; what unpacks to more
-//! than the limits is refused before the disk is full of it.
+//! than the limits is refused before the disk is full of it, and memory does not grow with it.
 
+use super::headers::bounded;
 use crate::error::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use sealstone_spec::bundle::{BundleFile, BundlePath, LayerForm, check_paths};
@@ -62,7 +63,8 @@ fn entries(
 ) -> Result<Vec<Unpacked>> {
     let unsound = |error: io::Error| refused(layer, "is no sound tar archive").source(error);
     // The limit also bounds headers, long names and padding: everything that comes out of the layer.
-    let mut archive = tar::Archive::new(source.take(limit.saturating_add(1)));
+    let (source, allowance) = bounded(source.take(limit.saturating_add(1)));
+    let mut archive = tar::Archive::new(source);
     let mut unpacked: Vec<Unpacked> = Vec::new();
     let mut buffer = vec![0; BUFFER];
     let mut written = 0_u64;
@@ -74,6 +76,7 @@ fn entries(
             ));
         }
         let mut entry = entry.map_err(unsound)?;
+        allowance.pass(&entry);
         let kind = entry.header().entry_type();
         let name = entry.path_bytes().into_owned();
         let path = path_of(&name, kind).map_err(|problem| refused(layer, &problem))?;
