@@ -27,6 +27,7 @@ mod habits;
 mod hostile;
 mod image;
 mod incident;
+mod interrupt;
 mod isolation;
 mod kill;
 mod leaves;

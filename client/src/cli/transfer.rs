@@ -48,20 +48,33 @@ fn default_ranges() -> usize {
 }
 
 /// Runs a transfer to its end or to Ctrl-C or SIGTERM, and cleans up after itself in both cases:
-/// whatever was in the making is dropped and with it removed.
+/// whatever was in the making is dropped and with it removed. Its threads are told to stop, and the program ends when
+/// they have; at a second signal it ends at once.
 pub(crate) async fn interruptible<T>(transfer: impl Future<Output = Result<T>>) -> Result<T> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |error| Error::io("waiting for signals", error);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     tokio::select! {
-        result = transfer => result,
-        _ = interrupt.recv() => Err(interrupted()),
-        _ = terminate.recv() => Err(interrupted()),
+        result = transfer => return result,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    end_at_the_next_signal();
+    Err(interrupted())
+}
+
+/// Gives both signals back what they do where nobody listens: whoever listened here has gone.
+#[allow(unsafe_code)]
+fn end_at_the_next_signal() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the default is no function of this program, and the one that it replaces only tells a runtime that
+        // does without. That this may fail leaves things as they are.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 
 fn interrupted() -> Error {
     Error::other("interrupted; nothing half-done was left under its final name")
-        .hint("the same command again goes on: an upload where the registry stands, a download with what is missing")
+        .hint("the same command again goes on: an upload where the registry stands, a download from a registry with what is missing")
 }

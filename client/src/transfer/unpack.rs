@@ -8,6 +8,7 @@
 
 use super::headers::bounded;
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use flate2::read::MultiGzDecoder;
 use sealstone_spec::bundle::{BundleFile, BundlePath, LayerForm, check_paths};
 use std::fs::File;
@@ -41,12 +42,18 @@ pub(crate) struct Unpacked {
 }
 
 /// Unpacks the verified layer `layer` of `file` into plain files in the new directory `into`.
-/// Blocks; the files are on disk when it returns.
-pub(crate) fn unpack(layer: &Path, file: &BundleFile, into: &Path) -> Result<Vec<Unpacked>> {
+/// Blocks, until it is told to stop; the files are on disk when it returns.
+pub(crate) fn unpack(
+    layer: &Path,
+    file: &BundleFile,
+    into: &Path,
+    stop: &Stop,
+) -> Result<Vec<Unpacked>> {
     let reading = |error| Error::io(format!("reading layer \"{}\"", file.path), error);
     std::fs::create_dir(into)
         .map_err(|error| Error::io(format!("making \"{}\"", into.display()), error))?;
-    let source = BufReader::with_capacity(BUFFER, File::open(layer).map_err(reading)?);
+    let source = stop.reading(File::open(layer).map_err(reading)?);
+    let source = BufReader::with_capacity(BUFFER, source);
     let limit = file.size.saturating_mul(MAX_RATIO).max(MIN_BYTES);
     match file.form {
         LayerForm::Raw => Err(Error::other(format!("\"{}\" is no archive", file.path))),

@@ -55,7 +55,8 @@ fn unpack_bytes(
     let root = tempfile::tempdir().unwrap();
     let from = root.path().join("layer");
     fs::write(&from, bytes).unwrap();
-    let result = unpack(&from, &layer(path, form, bytes), &root.path().join("files"));
+    let into = root.path().join("files");
+    let result = unpack(&from, &layer(path, form, bytes), &into, &Stop::default());
     (root, result)
 }
 
