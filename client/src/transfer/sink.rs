@@ -57,7 +57,7 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 
 impl Sink {
     /// Begins to write a file behind its kept bytes, which are hashed before what comes.
-    pub(crate) fn begin(kept: Kept, algorithm: Algorithm) -> Sink {
+    pub(super) fn begin(kept: Kept, algorithm: Algorithm) -> Sink {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let stop = Stop::default();
         let told = stop.on_drop();
