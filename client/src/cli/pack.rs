@@ -234,9 +234,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             describe_by_recipe(&mut options.description, project.recipe());
         }
         let packed = match &project {
-            Some(project) => {
-                pack_sealed(project, &path, &options, &seal, tag.as_ref(), &progress)
-            }
+            Some(project) => pack_sealed(project, &path, &options, &seal, tag.as_ref(), &progress),
             None => pack(&args.directory, &path, &options, tag.as_ref(), &progress),
         };
         progress.0.finish_and_clear();

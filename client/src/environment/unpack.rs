@@ -474,7 +474,9 @@ pub(super) mod tests {
         let kinds = [EntryType::XHeader, EntryType::GNULongName];
         for kind in kinds {
             let text = "a".repeat(2 << 20);
-            let error = world.apply(&[file, ("x", kind, &text[..]), file]).unwrap_err();
+            let error = world
+                .apply(&[file, ("x", kind, &text[..]), file])
+                .unwrap_err();
             assert!(error.to_string().contains("names and headers"), "{error}");
         }
         let text = "a".repeat(900 << 10);

@@ -197,10 +197,7 @@ impl Upload<'_> {
 
     /// Mounts the blob from the first repository that lets it go, or begins to upload it. An attempt that mounts nothing
     /// opens a session: the last one is gone on with, each other is given up.
-    async fn mount_or_start(
-        &self,
-        mount_from: &[sealstone_spec::name::RepoName],
-    ) -> Result<Start> {
+    async fn mount_or_start(&self, mount_from: &[sealstone_spec::name::RepoName]) -> Result<Start> {
         let mut opened: Option<UploadSession> = None;
         for from in mount_from {
             let started = self
