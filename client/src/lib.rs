@@ -58,6 +58,7 @@ pub mod runner;
 #[allow(unreachable_pub)] // Public where all other tests have it.
 mod skips;
 mod state;
+mod stop;
 pub mod store;
 pub mod transfer;
 pub mod transport;

@@ -6,6 +6,7 @@ use super::*;
 use crate::Outcome;
 use crate::layout::LayoutStore;
 use crate::pack::{PackOptions, pack};
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::transfer::{Place, TransferOptions, copy, export};
 use crate::trust::{Judge, evidence_of, sign, sign_model};
@@ -350,6 +351,7 @@ fn names_that_do_not_fit_a_header_are_written_and_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.tar");
     let content = b"content".to_vec();
+    let stop = Stop::default();
     let digest = Digest::of(sealstone_spec::digest::Algorithm::Sha512, &content);
     let files = [
         ("oci-layout", crate::layout::MARKER_TEXT.as_bytes().to_vec()),
@@ -359,7 +361,8 @@ fn names_that_do_not_fit_a_header_are_written_and_read() {
         &path,
         false,
         &files,
-        [(digest, Source::Bytes(content))].into(),
+        [(digest, Source::Bytes(content.clone()))].into(),
+        &stop,
     )
     .unwrap();
     assert_eq!(ArchiveStore::open(&path).unwrap().check_all().unwrap(), 1);
@@ -371,8 +374,15 @@ fn names_that_do_not_fit_a_header_are_written_and_read() {
         false,
         &files,
         [(wrong, Source::Bytes(b"x".to_vec()))].into(),
+        &stop,
     );
     assert_eq!(error.unwrap_err().outcome(), Outcome::Halted);
+    assert!(!other.exists());
+    // Nor what nobody waits for any more.
+    drop(stop.on_drop());
+    let blobs = [(digest, Source::Bytes(content))].into();
+    assert!(write(&other, false, &files, blobs, &stop).is_err());
+    assert!(write(&other, false, &files, Default::default(), &stop).is_err());
     assert!(!other.exists());
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }

@@ -2,6 +2,7 @@
 
 use super::header::{self, BLOCK};
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use sealstone_spec::digest::{Digest, Hasher};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,12 +27,13 @@ pub(crate) enum Source {
 }
 
 /// Writes an archive with these files and blobs to `out`; returns its size. Every blob is hashed on its
-/// way, and the file appears under its name only when all of it was right.
+/// way, and the file appears under its name only when all of it was right and somebody still waits for it.
 pub(crate) fn write(
     out: &Path,
     overwrite: bool,
     files: &[(&str, Vec<u8>)],
     blobs: BTreeMap<Digest, Source>,
+    stop: &Stop,
 ) -> Result<u64> {
     let writing = |error| Error::io(format!("writing \"{}\"", out.display()), error);
     let directory = match out.parent() {
@@ -62,7 +64,7 @@ pub(crate) fn write(
             Source::Stream { size, open } => (size, open()?),
         };
         archive.begin(&name, size).map_err(writing)?;
-        archive.pour(&digest, size, &mut content, out)?;
+        archive.pour(&digest, size, &mut stop.reading(&mut content), out)?;
         archive.fill().map_err(writing)?;
     }
     archive.put(&[0; 2 * BLOCK]).map_err(writing)?;
@@ -71,7 +73,7 @@ pub(crate) fn write(
         .file
         .into_inner()
         .map_err(|error| writing(error.into_error()))?;
-    publish(file, out, overwrite)?;
+    publish(file, out, overwrite, stop)?;
     Ok(size)
 }
 
@@ -137,9 +139,11 @@ impl Archive {
     }
 }
 
-fn publish(file: NamedTempFile, out: &Path, overwrite: bool) -> Result<()> {
+fn publish(file: NamedTempFile, out: &Path, overwrite: bool, stop: &Stop) -> Result<()> {
     let writing = |error| Error::io(format!("writing \"{}\"", out.display()), error);
+    stop.check().map_err(writing)?;
     file.as_file().sync_all().map_err(writing)?;
+    stop.check().map_err(writing)?;
     let placed = match overwrite {
         true => file.persist(out),
         false => file.persist_noclobber(out),

@@ -344,9 +344,11 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
     };
     let Some(out) = &args.out else {
         let mut stdout = std::io::stdout().lock();
-        let _ = stdout
+        let written = stdout
             .write_all(&bytes)
-            .and_then(|()| stdout.write_all(b"\n"));
+            .and_then(|()| stdout.write_all(b"\n"))
+            .and_then(|()| stdout.flush());
+        context.output.took(written);
         return Ok(());
     };
     std::fs::write(out, &bytes)

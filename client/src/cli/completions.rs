@@ -1,8 +1,8 @@
 //! `sealstone completions`: completions for a shell, on standard output.
 
-use super::Cli;
+use super::{Cli, Context};
 use clap::CommandFactory as _;
-use sealstone::{Error, Result};
+use sealstone::Result;
 use std::io::Write as _;
 
 /// Arguments of `sealstone completions`.
@@ -16,10 +16,11 @@ pub(crate) struct Args {
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(args: Args, context: &Context) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "sealstone", &mut script);
-    std::io::stdout()
-        .write_all(&script)
-        .map_err(|source| Error::io("writing completions", source))
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(&script).and_then(|()| stdout.flush());
+    context.output.took(written);
+    Ok(())
 }

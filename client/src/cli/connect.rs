@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ConnectArgs {
     /// Speak HTTP without TLS also to hosts other than this one
-    #[arg(long, env = "SEALSTONE_PLAIN_HTTP", help_heading = "Registry")]
+    #[arg(long, env = "SEALSTONE_PLAIN_HTTP", value_parser = yes_or_no, help_heading = "Registry")]
     plain_http: bool,
 
     /// PEM file with further certificate authorities to trust
@@ -24,6 +24,15 @@ pub(crate) struct ConnectArgs {
         help_heading = "Registry"
     )]
     ca_file: Option<PathBuf>,
+}
+
+/// What a variable says that is a flag on the command line. An empty one says what none says.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" | "" => Ok(false),
+        _ => Err("write 1 or 0, true or false, yes or no, on or off".to_owned()),
+    }
 }
 
 impl ConnectArgs {
@@ -56,5 +65,21 @@ impl ConnectArgs {
         let manifest = location.resolve(store).await?;
         watch_tag(seen.as_ref(), location, manifest.digest()).await?;
         Ok((manifest, seen))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_says_yes_or_no_in_the_usual_words() {
+        for yes in ["1", "true", "yes", "ON"] {
+            assert_eq!(yes_or_no(yes), Ok(true), "{yes}");
+        }
+        for no in ["0", "false", "No", "off", ""] {
+            assert_eq!(yes_or_no(no), Ok(false), "{no}");
+        }
+        assert!(yes_or_no("http").is_err());
     }
 }

@@ -249,7 +249,7 @@ impl Command {
             Command::Docs(args) => docs::run(args, context),
             Command::Env(args) => env::run(args, context).await,
             Command::Admin(args) => admin::run(args, context).await,
-            Command::Completions(args) => completions::run(args),
+            Command::Completions(args) => completions::run(args, context),
         }
     }
 }
@@ -257,7 +257,7 @@ impl Command {
 /// Reads the arguments, runs the command and reports how it ended.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| {
-        let _ = error.print();
+        output::misuse(&error);
         // Replay documents its own code for a command line that makes no sense, and testing is a replay.
         let name = std::env::args().nth(1);
         let is_replay = name.is_some_and(|name| name == "replay" || name == "test");
@@ -280,9 +280,17 @@ pub(crate) fn main() -> ExitCode {
             return exit::code(error.outcome());
         }
     };
+    // Whoever reads nothing must not take it for a good end; replay has a code of its own for a report that is lost.
+    let unread = match cli.command {
+        Command::Replay(_) | Command::Test(_) => replay::UNREAD,
+        _ => exit::number(sealstone::Outcome::Other),
+    };
     let context = Context::new(output);
     match runtime.block_on(cli.command.run(&context)) {
-        Ok(()) => ExitCode::from(context.code.into_inner()),
+        Ok(()) => match context.code.load(std::sync::atomic::Ordering::Relaxed) {
+            0 if context.output.has_lost() => ExitCode::from(unread),
+            code => ExitCode::from(code),
+        },
         Err(error) => {
             context.output.failure(&error);
             exit::code(error.outcome())

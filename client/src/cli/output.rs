@@ -1,7 +1,8 @@
 //! What is printed and where: results to standard output, notes and failures to standard error.
 //!
-//! Invariant: in JSON, standard output holds one object a line and nothing else. Notes and failures may quote others:
-//! no control sequence of theirs reaches a terminal, and no line of theirs a build server.
+//! Invariants: in JSON, standard output holds one object a line and nothing else. Notes and failures may quote others:
+//! no control sequence of theirs reaches a terminal, and no line of theirs a build server. A result that could not be
+//! written is not passed over in silence.
 
 use super::exit;
 use clap::ValueEnum;
@@ -10,7 +11,9 @@ use sealstone::report::as_lines;
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,6 +30,8 @@ pub(crate) enum Format {
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     format: Format,
+    /// Whether a result was lost; of all copies.
+    lost: Arc<AtomicBool>,
 }
 
 impl Output {
@@ -39,7 +44,10 @@ impl Output {
                 Format::Plain
             }
         });
-        Output { format }
+        Output {
+            format,
+            lost: Arc::default(),
+        }
     }
 
     /// The format.
@@ -49,18 +57,27 @@ impl Output {
 
     /// Writes a result: `value` as one line of JSON, or `text` with a newline.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) {
-        // A reader that went away (`| head`) is not this command's failure.
-        let _ = match self.format {
-            Format::Json => match serde_json::to_string(value) {
-                Ok(line) => writeln!(std::io::stdout().lock(), "{line}"),
-                Err(error) => writeln!(
-                    std::io::stderr().lock(),
-                    "error: cannot write JSON: {error}"
-                ),
-            },
-            Format::Human => writeln!(anstream::stdout().lock(), "{text}"),
-            Format::Plain => writeln!(anstream::StripStream::new(std::io::stdout()), "{text}"),
-        };
+        self.took(match self.format {
+            Format::Json => serde_json::to_string(value)
+                .map_err(io::Error::from)
+                .and_then(|line| write_line(std::io::stdout().lock(), line)),
+            Format::Human => write_line(anstream::stdout().lock(), text),
+            Format::Plain => write_line(anstream::StripStream::new(std::io::stdout()), text),
+        });
+    }
+
+    /// Takes how a result was written. A reader that went away (`| head`) is not this command's failure; whatever else
+    /// keeps it from its reader is told, and the program does not end as if it had been read.
+    pub(crate) fn took(&self, written: io::Result<()>) {
+        let Err(error) = written else { return };
+        if error.kind() != ErrorKind::BrokenPipe && !self.lost.swap(true, Ordering::Relaxed) {
+            self.failure(&Error::io("writing the result", error));
+        }
+    }
+
+    /// Whether a result could not be written.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Writes a note about what goes on; lines after the first are taken for somebody else's.
@@ -103,6 +120,25 @@ impl Output {
     }
 }
 
+fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
+    writeln!(to, "{text}")?;
+    to.flush()
+}
+
+/// Writes what is wrong with a command line, and what may help: clap shows the text of an error alone.
+pub(crate) fn misuse(error: &clap::Error) {
+    let _ = error.print();
+    for hint in hints_of(error) {
+        let _ = writeln!(std::io::stderr().lock(), "hint: {}", as_lines(hint));
+    }
+}
+
+fn hints_of(error: &clap::Error) -> &[String] {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<Error>());
+    cause.map(Error::hints).unwrap_or_default()
+}
+
 /// A failure for people, in colours.
 fn failed(error: &Error) -> String {
     let mut text = format!("\x1b[1;31merror\x1b[0m: {}", as_lines(error.message()));
@@ -132,7 +168,38 @@ pub(crate) fn readable_size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::Cli;
     use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn a_place_that_is_none_is_told_how_places_are_written() {
+        for words in [
+            ["sealstone", "push", "my-model", "h.example/x"],
+            ["sealstone", "copy", "oci:bundle", "my-model"],
+        ] {
+            let error = Cli::try_parse_from(words).unwrap_err();
+            let hints = hints_of(&error);
+            assert!(
+                hints.iter().any(|hint| hint.contains("oci:DIRECTORY")),
+                "{hints:?}"
+            );
+        }
+        let error = Cli::try_parse_from(["sealstone", "push"]).unwrap_err();
+        assert!(hints_of(&error).is_empty());
+    }
+
+    #[test]
+    fn a_result_is_lost_on_a_full_disk_and_not_on_a_reader_that_went_away() {
+        let output = Output::new(Some(Format::Plain));
+        let copy = output.clone();
+        output.took(Ok(()));
+        output.took(Err(ErrorKind::BrokenPipe.into()));
+        assert!(!copy.has_lost());
+        output.took(Err(ErrorKind::StorageFull.into()));
+        assert!(copy.has_lost());
+    }
 
     #[test]
     fn a_failure_quotes_and_is_not_spoken_for() {

@@ -5,7 +5,6 @@ use super::connect::ConnectArgs;
 use super::output::{Format, readable_size};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use sealstone::layout::LayoutStore;
 use sealstone::pack::{
     Description, KindRule, PackOptions, PackProgress, Packed, PackedFile, SealOptions, pack,
     pack_sealed,
@@ -234,12 +233,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         if let Some(project) = &project {
             describe_by_recipe(&mut options.description, project.recipe());
         }
-        let layout = LayoutStore::open_or_create(path)?;
         let packed = match &project {
-            Some(project) => {
-                pack_sealed(project, &layout, &options, &seal, tag.as_ref(), &progress)
-            }
-            None => pack(&args.directory, &layout, &options, tag.as_ref(), &progress),
+            Some(project) => pack_sealed(project, &path, &options, &seal, tag.as_ref(), &progress),
+            None => pack(&args.directory, &path, &options, tag.as_ref(), &progress),
         };
         progress.0.finish_and_clear();
         packed

@@ -6,7 +6,11 @@ use sealstone::transfer::progress::{Audience, Bars, Events, Lines};
 use sealstone::transfer::{Sessions, TransferOptions};
 use sealstone::{Error, Result};
 use std::future::Future;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// How blobs move.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,21 +51,77 @@ fn default_ranges() -> usize {
         .clamp(2, 4)
 }
 
+/// Tells the transfer that runs, if one does, to end.
+static RUNNING: Mutex<Option<oneshot::Sender<()>>> = Mutex::new(None);
+
+fn running() -> MutexGuard<'static, Option<oneshot::Sender<()>>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a transfer to its end or to Ctrl-C or SIGTERM, and cleans up after itself in both cases:
-/// whatever was in the making is dropped and with it removed.
+/// whatever was in the making is dropped and with it removed. Its threads are told to stop, and the program ends when
+/// they have; at a second signal it ends at once.
 pub(crate) async fn interruptible<T>(transfer: impl Future<Output = Result<T>>) -> Result<T> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |error| Error::io("waiting for signals", error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    static LISTENING: OnceLock<io::Result<()>> = OnceLock::new();
+    if let Err(error) = LISTENING.get_or_init(listen) {
+        let error = io::Error::new(error.kind(), error.to_string());
+        return Err(Error::io("waiting for signals", error));
+    }
+    let (tell, told) = oneshot::channel();
+    *running() = Some(tell);
     tokio::select! {
-        result = transfer => result,
-        _ = interrupt.recv() => Err(interrupted()),
-        _ = terminate.recv() => Err(interrupted()),
+        result = transfer => {
+            *running() = None;
+            result
+        }
+        _ = told => Err(interrupted()),
+    }
+}
+
+/// Listens for both signals from now on, on a thread of its own: the runtime of the transfers may be waiting for theirs.
+fn listen() -> io::Result<()> {
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let begin = || -> io::Result<(Runtime, Signal, Signal)> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let inside = runtime.enter();
+        let interrupt = signal(SignalKind::interrupt())?;
+        let terminate = signal(SignalKind::terminate())?;
+        drop(inside);
+        Ok((runtime, interrupt, terminate))
+    };
+    let listening = move || match begin() {
+        Ok((runtime, interrupt, terminate)) => {
+            let _ = ready.send(Ok(()));
+            runtime.block_on(tell(interrupt, terminate));
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(listening)?;
+    let ended = |_| Err(io::Error::other("the thread that listens has ended"));
+    is_ready.recv().unwrap_or_else(ended)
+}
+
+/// Tells the transfer that runs. Where none does, also because it was told already, the program ends: whoever listens
+/// once keeps signals from ending it by themselves, also in the hours of a run that come after a transfer.
+async fn tell(mut interrupt: Signal, mut terminate: Signal) {
+    loop {
+        let kind = tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+        };
+        let is_told = running().take().is_some_and(|tell| tell.send(()).is_ok());
+        if !is_told {
+            // What a shell says of a program that a signal has ended.
+            std::process::exit(128 + kind.as_raw_value());
+        }
     }
 }
 
 fn interrupted() -> Error {
     Error::other("interrupted; nothing half-done was left under its final name")
-        .hint("the same command again goes on: an upload where the registry stands, a download with what is missing")
+        .hint("the same command again goes on: an upload where the registry stands, a download from a registry with what is missing")
 }

@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
+use crate::transfer::headers::bounded;
+
 /// Most links that a name may lead through, as in Linux.
 pub(super) const MAX_LINKS: usize = 40;
 
@@ -65,14 +67,17 @@ pub(super) fn unpack(archive: &Path, root: &Path, marks: Marks) -> io::Result<()
         marks,
         written: BTreeSet::new(),
     };
-    // The limit also bounds headers and padding: everything that comes out of the archive.
+    // The limit also bounds padding and what is skipped: everything that comes out of the archive.
     let mut reader = reader.take(limit);
-    for (number, entry) in Archive::new(&mut reader).entries()?.enumerate() {
+    let (source, allowance) = bounded(&mut reader);
+    for (number, entry) in Archive::new(source).entries()?.enumerate() {
         if number >= MAX_ENTRIES {
             let text = format!("it holds more than {MAX_ENTRIES} entries");
             return Err(io::Error::other(text));
         }
-        layer.apply(&mut entry?)?;
+        let mut entry = entry?;
+        allowance.pass(&entry);
+        layer.apply(&mut entry)?;
     }
     match reader.limit() {
         0 => Err(io::Error::other(format!(
@@ -460,6 +465,26 @@ pub(super) mod tests {
         ];
         assert!(world.apply(&entries).is_err());
         assert!(!world.root().join("stolen").exists());
+    }
+
+    #[test]
+    fn what_stands_between_files_is_bounded() {
+        let world = World::new();
+        let file = ("f", FILE, "x");
+        let kinds = [EntryType::XHeader, EntryType::GNULongName];
+        for kind in kinds {
+            let text = "a".repeat(2 << 20);
+            let error = world
+                .apply(&[file, ("x", kind, &text[..]), file])
+                .unwrap_err();
+            assert!(error.to_string().contains("names and headers"), "{error}");
+        }
+        let text = "a".repeat(900 << 10);
+        let header = ("x", EntryType::XHeader, &text[..]);
+        let large = "x".repeat(2 << 20);
+        let entries = [header, ("l", FILE, &large[..]), header, file];
+        world.apply(&entries).unwrap();
+        assert_eq!(world.listing(), ["f", "l"]);
     }
 
     #[test]

@@ -211,6 +211,12 @@ impl LayoutStore {
     }
 }
 
+impl AsRef<Path> for LayoutStore {
+    fn as_ref(&self) -> &Path {
+        &self.root
+    }
+}
+
 impl listing::Manifests for LayoutStore {
     fn place(&self) -> String {
         format!("the layout \"{}\"", self.root.display())

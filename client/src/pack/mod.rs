@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use walk::{Found, Others, Tree};
@@ -149,7 +149,8 @@ pub trait PackProgress: Sync {
 /// Says nothing.
 impl PackProgress for () {}
 
-/// Packs `directory` into `layout`, under `tag` if there is one.
+/// Packs `directory` into `layout`, under `tag` if there is one. The layout, or the directory that is to be one, is made
+/// where there is none, once nothing speaks against the bundle.
 ///
 /// # Errors
 /// If the directory holds something that does not belong in a bundle (links, devices, names that
@@ -157,15 +158,17 @@ impl PackProgress for () {}
 /// The layout may hold blobs then, but no manifest names them.
 pub fn pack(
     directory: &Path,
-    layout: &LayoutStore,
+    layout: impl AsRef<Path>,
     options: &PackOptions,
     tag: Option<&Tag>,
     progress: &dyn PackProgress,
 ) -> Result<Packed> {
+    let layout = layout.as_ref();
     refuse_layout_inside(directory, layout)?;
     let tree = walk::walk(directory, options.follow, &options.ignore)?;
     refuse_nothing(directory, &tree)?;
-    let (manifest, files) = write_bundle(&tree.files, layout, options, tag, progress)?;
+    let layout = LayoutStore::open_or_create(layout)?;
+    let (manifest, files) = write_bundle(&tree.files, &layout, options, tag, progress)?;
     Ok(Packed {
         manifest,
         files,
@@ -234,19 +237,36 @@ fn write_bundle(
     Ok((manifest, files))
 }
 
-fn refuse_layout_inside(directory: &Path, layout: &LayoutStore) -> Result<()> {
-    let real = |path: &Path| {
-        fs::canonicalize(path)
-            .map_err(|source| Error::io(format!("opening \"{}\"", path.display()), source))
-    };
-    if real(layout.root())?.starts_with(real(directory)?) {
+fn refuse_layout_inside(directory: &Path, layout: &Path) -> Result<()> {
+    let opening =
+        |path: &Path, source| Error::io(format!("opening \"{}\"", path.display()), source);
+    let packed = fs::canonicalize(directory).map_err(|source| opening(directory, source))?;
+    let written = real_place(layout).map_err(|source| opening(layout, source))?;
+    if written.starts_with(packed) {
         return Err(Error::usage(format!(
             "the layout \"{}\" lies inside the directory that is packed",
-            layout.root().display()
+            layout.display()
         ))
         .hint("write it beside the directory: the next pack would pack the bundle itself"));
     }
     Ok(())
+}
+
+/// Where a path leads that need not be there yet: made to find that out, it would be there for the next pack.
+fn real_place(path: &Path) -> io::Result<PathBuf> {
+    let mut place = PathBuf::new();
+    for component in std::path::absolute(path)?.components() {
+        if component == Component::ParentDir {
+            place.pop();
+            continue;
+        }
+        place.push(component);
+        // Link by link, so that what stands before a ".." is no link any more.
+        if let Ok(real) = fs::canonicalize(&place) {
+            place = real;
+        }
+    }
+    Ok(place)
 }
 
 /// Takes every file, several at once, the largest first so that none is left alone at the end; in the order of layers.

@@ -49,7 +49,8 @@ pub struct Referenced {
     pub source: String,
 }
 
-/// Packs a project with its lock into `layout`, under `tag` if there is one.
+/// Packs a project with its lock into `layout`, under `tag` if there is one. The layout is made where there is none, as
+/// by [`pack`](super::pack).
 ///
 /// # Errors
 /// [`Outcome::Refused`](crate::Outcome::Refused) if the lock is not that of the project as it lies there, if files
@@ -57,7 +58,7 @@ pub struct Referenced {
 /// everything that is wrong. [`Outcome::NotFound`](crate::Outcome::NotFound) if there is no lock.
 pub fn pack_sealed(
     project: &Project,
-    layout: &LayoutStore,
+    layout: impl AsRef<Path>,
     options: &PackOptions,
     seal: &SealOptions,
     tag: Option<&Tag>,
@@ -93,11 +94,12 @@ pub fn pack_sealed(
     for path in &seal.include {
         gathered.include(path)?;
     }
-    let ignored = gathered.left_out(layout.root())?;
+    let ignored = gathered.left_out(layout.as_ref())?;
     let found: Vec<Found> = gathered.files.into_values().collect();
     check_paths(found.iter().map(|file| &file.path))
         .map_err(|error| Error::usage(error.to_string()))?;
-    let (manifest, files) = write_bundle(&found, layout, options, tag, progress)?;
+    let layout = LayoutStore::open_or_create(layout.as_ref())?;
+    let (manifest, files) = write_bundle(&found, &layout, options, tag, progress)?;
     Ok(Packed {
         manifest,
         files,

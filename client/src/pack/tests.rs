@@ -347,6 +347,37 @@ fn an_empty_directory_and_a_layout_inside_are_refused() {
 }
 
 #[test]
+fn what_is_refused_makes_no_layout() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir(at("empty")).unwrap();
+    tree(&at("model"));
+    symlink(at("model"), at("link")).unwrap();
+    for (packed, layout) in [
+        ("model", "model/lay"),
+        ("model", "model/deep/lay"),
+        ("model", "link/lay"),
+        ("model", "none/../model/lay"),
+        ("model", "link/../model/lay"),
+        ("link", "model/lay"),
+        ("missing", "out"),
+        ("empty", "out"),
+    ] {
+        let result = pack(&at(packed), at(layout), &PackOptions::default(), None, &());
+        let error = result.unwrap_err();
+        if packed == "missing" {
+            assert_eq!(error.outcome(), Outcome::NotFound);
+        }
+        for made in ["model/lay", "model/deep", "none", "out"] {
+            assert!(!at(made).exists(), "{packed} into {layout} made {made}");
+        }
+    }
+    let beside = at("link/../new/out");
+    pack(&at("model"), beside, &PackOptions::default(), None, &()).unwrap();
+    assert!(at("new/out/index.json").exists());
+}
+
+#[test]
 fn a_failure_names_no_manifest() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("model");

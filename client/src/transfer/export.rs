@@ -11,6 +11,7 @@ use super::{Place, TransferOptions, fetch, lost, record};
 use crate::archive::{self, Source};
 use crate::error::{Error, Result};
 use crate::layout::{Index, MARKER_TEXT};
+use crate::stop::Stop;
 use crate::trust::model_claims;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
 
 /// What an export made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -122,9 +124,10 @@ pub async fn export(
         }
     }
     let mut blobs = 0;
+    let (ask, mut asked) = mpsc::channel::<Wanted>(1);
     for (blob, label) in graphs.iter().flat_map(|graph| &graph.blobs) {
         blobs += 1;
-        let opened = stream(source, blob, label, out, options);
+        let opened = stream(source, blob, label, out, options, &ask);
         sources.insert(blob.digest, opened);
     }
     let mut recorded = 0;
@@ -145,8 +148,16 @@ pub async fn export(
         }
     }
     let target = out.to_owned();
-    let write = move || archive::write(&target, overwrite, &files, sources);
-    let bytes = tokio::task::spawn_blocking(write).await.map_err(lost)??;
+    let stop = Stop::default();
+    let _told = stop.on_drop();
+    let write = move || archive::write(&target, overwrite, &files, sources, &stop);
+    let mut writing = tokio::task::spawn_blocking(write);
+    let bytes = loop {
+        tokio::select! {
+            written = &mut writing => break written.map_err(lost)??,
+            Some(wanted) = asked.recv() => wanted.fetch(source, options).await,
+        }
+    };
     Ok(Exported {
         digest: *manifest.digest(),
         archive: out.to_owned(),
@@ -158,6 +169,29 @@ pub async fn export(
     })
 }
 
+/// A blob that the thread that writes cannot go on without. It is fetched by whoever waits for that thread, and so not
+/// at all once nobody does: by the thread itself it would go on, in a runtime that ends.
+struct Wanted {
+    blob: Descriptor,
+    label: String,
+    path: PathBuf,
+    done: oneshot::Sender<Result<()>>,
+}
+
+impl Wanted {
+    async fn fetch(self, source: &Place, options: &TransferOptions) {
+        let silent: Arc<dyn Track> = Arc::new(Silent);
+        let (blob, path, label) = (&self.blob, &self.path, &self.label);
+        let fetched = fetch::fetch(source, blob, path, label, options, silent).await;
+        // Whoever asked waits for nothing else.
+        let _ = self.done.send(fetched);
+    }
+}
+
+fn given_up() -> Error {
+    Error::other("the export was given up")
+}
+
 /// A blob that is opened when its turn comes. From a registry it is fetched then, into a file beside
 /// the archive, so that ranges and resuming work and one blob at a time takes room.
 fn stream(
@@ -166,13 +200,14 @@ fn stream(
     label: &str,
     out: &Path,
     options: &TransferOptions,
+    ask: &mpsc::Sender<Wanted>,
 ) -> Source {
     let (source, blob, label) = (source.clone(), blob.clone(), label.to_owned());
-    let (beside, options) = (out.parent().map(Path::to_owned), options.clone());
+    let (beside, progress) = (out.parent().map(Path::to_owned), options.progress.clone());
+    let ask = ask.clone();
     let size = blob.size;
-    let runtime = tokio::runtime::Handle::current();
     let open = move || -> Result<Box<dyn Read>> {
-        let track: Arc<dyn Track> = Arc::from(options.progress.begin("export", &label, blob.size));
+        let track: Arc<dyn Track> = Arc::from(progress.begin("export", &label, blob.size));
         let opened: Box<dyn Read> = match &source {
             Place::Archive(archive) => Box::new(archive.open_blob(&blob.digest)?),
             Place::Layout(layout) => {
@@ -187,9 +222,15 @@ fn stream(
                     .tempdir_in(beside.unwrap_or_else(|| PathBuf::from(".")))
                     .map_err(|error| Error::io("making a temporary directory", error))?;
                 let path = spool.path().join("blob");
-                let silent: Arc<dyn Track> = Arc::new(Silent);
-                let fetched = fetch::fetch(&source, &blob, &path, &label, &options, silent);
-                runtime.block_on(fetched)?;
+                let (done, fetched) = oneshot::channel();
+                let wanted = Wanted {
+                    blob,
+                    label,
+                    path: path.clone(),
+                    done,
+                };
+                ask.blocking_send(wanted).map_err(|_| given_up())?;
+                fetched.blocking_recv().map_err(|_| given_up())??;
                 let reading = |error| Error::io(format!("reading \"{}\"", path.display()), error);
                 // The open file outlives its directory.
                 Box::new(std::fs::File::open(&path).map_err(reading)?)

@@ -8,8 +8,10 @@
 use super::kept::{self, Kept};
 use super::progress::Track;
 use super::sink::{Closed, Sink, create_new};
+use super::staging::Staging;
 use super::{Place, TransferOptions, lost, mismatch, other_bytes, ranges};
 use crate::error::{Error, Result};
+use crate::stop::{Stop, blocking};
 use crate::transport::{Download, RegistryStore, TransportError};
 use bytes::Bytes;
 use sealstone_spec::manifest::Descriptor;
@@ -31,10 +33,24 @@ pub(crate) async fn fetch(
     options: &TransferOptions,
     track: Arc<dyn Track>,
 ) -> Result<()> {
+    fetch_into(source, descriptor, path, label, options, track, None).await
+}
+
+/// The same for a file in a staging directory, which nobody takes over as long as a thread works on the file.
+pub(crate) async fn fetch_into(
+    source: &Place,
+    descriptor: &Descriptor,
+    path: &Path,
+    label: &str,
+    options: &TransferOptions,
+    track: Arc<dyn Track>,
+    staging: Option<&Arc<Staging>>,
+) -> Result<()> {
     let goes_on = matches!(source, Place::Registry(_)) && descriptor.size > IN_MEMORY;
     let found = kept::look(path, descriptor.size).map_err(|error| writing(path, error))?;
-    if let Some(kept) = found {
+    if let Some(mut kept) = found {
         if goes_on {
+            kept.hold = staging.cloned();
             match fetch_behind(source, descriptor, kept, path, label, options, &track).await {
                 // It may be what was kept that is wrong: a power cut can swallow bytes.
                 Err(error) if error.outcome() == crate::Outcome::Halted => {
@@ -59,6 +75,7 @@ pub(crate) async fn fetch(
     let kept = Kept {
         file: create_new(path).map_err(|error| writing(path, error))?,
         bytes: 0,
+        hold: staging.cloned(),
     };
     fetch_behind(source, descriptor, kept, path, label, options, &track).await
 }
@@ -78,13 +95,14 @@ async fn fetch_behind(
             let from = layout.blob_path(&descriptor.digest);
             let reading = |error| Error::io(format!("reading \"{}\"", from.display()), error);
             let from = File::open(&from).map_err(reading)?;
-            copy_file(from, kept.file, path, descriptor, label, track).await?;
+            copy_file(from, kept, path, descriptor, label, track).await?;
         }
         Place::Archive(archive) => {
             let from = archive.open_blob(&descriptor.digest)?;
-            copy_file(from, kept.file, path, descriptor, label, track).await?;
+            copy_file(from, kept, path, descriptor, label, track).await?;
         }
         Place::Registry(store) => {
+            let hold = kept.hold.clone();
             let mut kept = Some(kept);
             if options.ranges > 1
                 && descriptor.size >= options.ranges_from
@@ -103,7 +121,11 @@ async fn fetch_behind(
                         .truncate(true)
                         .open(path)
                         .map_err(|error| writing(path, error))?;
-                    kept = Some(Kept { file, bytes: 0 });
+                    kept = Some(Kept {
+                        file,
+                        bytes: 0,
+                        hold,
+                    });
                 }
             }
             if let Some(kept) = kept {
@@ -164,8 +186,8 @@ async fn write_small(path: &Path, content: Vec<u8>) -> Result<()> {
 }
 
 async fn copy_file(
-    mut source: impl Read + Send + 'static,
-    file: File,
+    source: impl Read + Send + 'static,
+    kept: Kept,
     path: &Path,
     descriptor: &Descriptor,
     label: &str,
@@ -174,8 +196,13 @@ async fn copy_file(
     let track = track.clone();
     let algorithm = descriptor.digest.algorithm();
     let limit = descriptor.size;
-    let copy = move || -> std::io::Result<(sealstone_spec::digest::Digest, u64)> {
-        let mut file = file;
+    let copy = move |stop: &Stop| -> std::io::Result<(sealstone_spec::digest::Digest, u64)> {
+        let Kept {
+            mut file,
+            hold: _hold,
+            ..
+        } = kept;
+        let mut source = stop.reading(source);
         let mut hasher = sealstone_spec::digest::Hasher::new(algorithm);
         let mut buffer = vec![0; 1024 * 1024];
         let mut size = 0;
@@ -194,10 +221,11 @@ async fn copy_file(
             file.write_all(&buffer[..count])?;
             track.advance(count as u64);
         }
+        stop.check()?;
         file.sync_all()?;
         Ok((hasher.finalize(), size))
     };
-    let (actual, size) = tokio::task::spawn_blocking(copy)
+    let (actual, size) = blocking(copy)
         .await
         .map_err(lost)?
         .map_err(|error| writing(path, error))?;
@@ -224,8 +252,8 @@ async fn fetch_stream(
     label: &str,
     track: &Arc<dyn Track>,
 ) -> Result<()> {
-    let mut sink = Sink::begin(kept.file, descriptor.digest.algorithm(), kept.bytes);
     let mut position = kept.bytes;
+    let mut sink = Sink::begin(kept, descriptor.digest.algorithm());
     let mut farthest = position;
     let mut attempt = 1;
     track.stand_at(position);

@@ -4,18 +4,24 @@
 //! fetched. Invariant: only a plain file with one name that this directory's owner made is gone on with,
 //! and a link is never followed.
 
+use super::staging::Staging;
+use crate::stop::Stop;
 use sealstone_spec::tree::{ChainingValue, GROUP_BYTES, group_value};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A file to go on with, and how many bytes of it there are.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) file: File,
     pub(super) bytes: u64,
+    /// The directory that it is written in, if a later pull may take that over: not before nobody writes there any more,
+    /// also where a pull was dropped and left a thread that hashes or writes.
+    pub(super) hold: Option<Arc<Staging>>,
 }
 
 /// Opens what is at `path`, if it can be the beginning of a blob of `size` bytes. Anything else that is
@@ -37,7 +43,11 @@ pub(super) fn look(path: &Path, size: u64) -> io::Result<Option<Kept>> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
     let bytes = file.metadata()?.len();
-    Ok(Some(Kept { file, bytes }))
+    Ok(Some(Kept {
+        file,
+        bytes,
+        hold: None,
+    }))
 }
 
 /// The starts of those ranges of `range_bytes` (a multiple of the group) whose groups in the file all
@@ -47,6 +57,7 @@ pub(super) fn sound_ranges(
     size: u64,
     range_bytes: u64,
     values: &[ChainingValue],
+    stop: &Stop,
 ) -> io::Result<BTreeSet<u64>> {
     let mut sound = BTreeSet::new();
     let mut group = vec![0; if kept.bytes == 0 { 0 } else { GROUP_BYTES }];
@@ -56,6 +67,7 @@ pub(super) fn sound_ranges(
         if end > kept.bytes {
             break;
         }
+        stop.check()?;
         let mut is_sound = true;
         for at in (start..end).step_by(GROUP_BYTES) {
             let length = (end - at).min(GROUP_BYTES as u64) as usize;
@@ -118,12 +130,14 @@ mod tests {
         let kept = |file: &File| Kept {
             file: file.try_clone().unwrap(),
             bytes: content.len() as u64,
+            hold: None,
         };
+        let stop = Stop::default();
         let size = content.len() as u64;
-        let sound = sound_ranges(&kept(&file), size, range, &values).unwrap();
+        let sound = sound_ranges(&kept(&file), size, range, &values, &stop).unwrap();
         assert_eq!(sound, BTreeSet::from([0, 2 * range]));
         file.write_all_at(&[0], 9).unwrap();
-        let sound = sound_ranges(&kept(&file), size, range, &values).unwrap();
+        let sound = sound_ranges(&kept(&file), size, range, &values, &stop).unwrap();
         assert_eq!(sound, BTreeSet::from([2 * range]));
     }
 }

@@ -10,7 +10,7 @@
 //! | `disk` | writing past the page cache |
 //! | `kept` | what an earlier pull left of such a file |
 //! | `staging` | a directory that appears whole or not at all |
-//! | `unpack` | the files of a layer that is an archive |
+//! | `unpack`, `headers` | the files of a layer that is an archive, and how much it may say beside them |
 //! | [`progress`] | what is told while it goes on |
 //!
 //! Invariants: a file has its final name only after size and digest were compared; memory does not
@@ -22,6 +22,7 @@ mod exchange;
 mod export;
 mod fetch;
 mod graph;
+pub(crate) mod headers;
 mod kept;
 pub mod progress;
 mod pull;

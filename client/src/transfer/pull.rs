@@ -8,6 +8,7 @@ use super::progress::{Arrival, Track};
 use super::staging::Staging;
 use super::{Place, TransferOptions, fetch, lost, unpack};
 use crate::error::{Error, Outcome, Result};
+use crate::stop::{Stop, blocking};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sealstone_spec::admission::Admission;
 use sealstone_spec::bundle::{Bundle, BundleFile};
@@ -16,6 +17,7 @@ use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What must hold before a bundle is fetched.
 #[derive(Clone, Copy, Debug)]
@@ -87,20 +89,32 @@ pub async fn pull(
     })?;
     let staging = begin(destination, overwrite, manifest.digest(), bundle.files()).await?;
     let staging = Arc::new(staging);
+    if !matches!(source, Place::Registry(_)) {
+        // What lies on this machine is copied anew: a part of it is of no use, and would only take room.
+        staging.discard();
+    }
     let options = &options.shared_among(bundle.files().iter().map(|file| file.size));
     let mut files: Vec<(usize, &BundleFile)> = bundle.files().iter().enumerate().collect();
     // Large ones first, so that none of them is left alone at the end.
     files.sort_by_key(|(_, file)| std::cmp::Reverse(file.size));
-    let settled: Vec<Settled> = futures_util::stream::iter(files)
+    let fetched: Result<Vec<Settled>> = futures_util::stream::iter(files)
         .map(|(number, file)| fetch_file(source, manifest, number, file, &staging, options))
         .buffer_unordered(options.parallel.max(1))
         .try_collect()
-        .await
-        .map_err(|error: Error| given_up(error, &staging, options))?;
-    tokio::task::spawn_blocking(move || {
+        .await;
+    let settled = match fetched {
+        Ok(settled) => settled,
+        Err(error) => {
+            left_alone(&staging).await;
+            return Err(given_up(error, &staging, options));
+        }
+    };
+    blocking(move |stop| {
         // Whoever settled an archive has ended, and with it its share of the staging.
         let staging = Arc::into_inner(staging)
             .ok_or_else(|| Error::other("a part of the pull is still at work"))?;
+        stop.check()
+            .map_err(|error| Error::io("putting the bundle in place", error))?;
         staging.publish()
     })
     .await
@@ -131,6 +145,14 @@ async fn begin(
     tokio::task::spawn_blocking(move || Staging::begin(&destination, overwrite, &bundle, &files))
         .await
         .map_err(lost)?
+}
+
+/// Waits for the threads of files that were on their way when another failed. Each was told to stop, and has only the
+/// piece to end that it is at; what is then kept, removed or put into quarantine changes no more.
+async fn left_alone(staging: &Arc<Staging>) {
+    while Arc::strong_count(staging) > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Keeps what has arrived if only the network failed; anything else may be wrong with these very bytes, or
@@ -170,18 +192,19 @@ async fn fetch_file(
         })?;
     let label = file.path.as_str();
     let track: Arc<dyn Track> = Arc::from(options.progress.begin("pull", label, file.size));
-    fetch::fetch(
+    fetch::fetch_into(
         source,
         descriptor,
         &staging.incoming(number),
         label,
         options,
         track.clone(),
+        Some(staging),
     )
     .await?;
     let settled = if file.form.is_archive() {
         let (staging, file) = (staging.clone(), file.clone());
-        tokio::task::spawn_blocking(move || settle_archive(&staging, number, &file))
+        blocking(move |stop| settle_archive(&staging, number, &file, stop))
             .await
             .map_err(lost)??
     } else {
@@ -196,9 +219,14 @@ async fn fetch_file(
 }
 
 /// Gives the files of a verified archive their paths.
-fn settle_archive(staging: &Staging, number: usize, layer: &BundleFile) -> Result<Settled> {
+fn settle_archive(
+    staging: &Staging,
+    number: usize,
+    layer: &BundleFile,
+    stop: &Stop,
+) -> Result<Settled> {
     let archive = staging.incoming(number);
-    let unpacked = unpack::unpack(&archive, layer, &staging.unpacking(number))?;
+    let unpacked = unpack::unpack(&archive, layer, &staging.unpacking(number), stop)?;
     let mut settled = Settled { files: 0, bytes: 0 };
     for file in &unpacked {
         staging.settle(&file.file, &file.path, file.executable)?;

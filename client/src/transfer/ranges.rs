@@ -12,6 +12,7 @@ use super::kept::{self, Kept};
 use super::progress::Track;
 use super::{TransferOptions, lost, mismatch, other_bytes};
 use crate::error::{Error, Result};
+use crate::stop::{Stop, blocking};
 use crate::transport::{RegistryStore, TransportError};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -95,16 +96,18 @@ pub(super) async fn fetch(
     let range_bytes = (options.range_bytes / BLOCK as u64).max(1) * BLOCK as u64;
     let next = AtomicU64::new(0);
     let tree = values.clone();
-    let look = move || -> io::Result<(File, BTreeSet<u64>)> {
-        let sound = kept::sound_ranges(&kept, size, range_bytes, &tree)?;
+    let look = move |stop: &Stop| -> io::Result<(Kept, BTreeSet<u64>)> {
+        let sound = kept::sound_ranges(&kept, size, range_bytes, &tree, stop)?;
+        stop.check()?;
         kept.file.set_len(size)?;
-        Ok((kept.file, sound))
+        Ok((kept, sound))
     };
-    let (file, sound) = tokio::task::spawn_blocking(look)
+    let (kept, sound) = blocking(look)
         .await
         .map_err(lost)?
         .map_err(|error| writing(path, error))?;
-    let file = Arc::new(file);
+    // Each thread has the whole of it, and with it the directory's lock.
+    let kept = Arc::new(kept);
     track.stand_at(
         sound
             .iter()
@@ -116,10 +119,13 @@ pub(super) async fn fetch(
     let (spare, spares) = std_mpsc::channel::<Block>();
     let spares = Arc::new(std::sync::Mutex::new(spares));
     let algorithm = descriptor.digest.algorithm();
-    let hashed_file = file.clone();
+    let hashed = kept.clone();
     let there = blocks_of(&sound, range_bytes, size);
+    let stop = Stop::default();
+    let _told = stop.on_drop();
     let hashing = tokio::task::spawn_blocking(move || {
-        hash_in_order(&hashed_file, size, algorithm, there, &to_hash, &spare)
+        let file = &hashed.file;
+        hash_in_order(file, size, algorithm, there, &to_hash, &spare, &stop)
     });
 
     let workers = options
@@ -130,10 +136,10 @@ pub(super) async fn fetch(
     let mut streams = Vec::new();
     for _ in 0..workers {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let (file, values, landed, spares) =
-            (file.clone(), values.clone(), landed.clone(), spares.clone());
+        let (kept, values, landed, spares) =
+            (kept.clone(), values.clone(), landed.clone(), spares.clone());
         threads.push(tokio::task::spawn_blocking(move || {
-            check_and_write(&file, size, &values, receiver, &landed, &spares)
+            check_and_write(&kept.file, size, &values, receiver, &landed, &spares)
         }));
         let plan = Plan {
             range_bytes,
@@ -370,6 +376,7 @@ fn hash_in_order(
     there: BTreeMap<u64, (usize, Option<Block>)>,
     landed: &std_mpsc::Receiver<Landed>,
     spare: &std_mpsc::Sender<Block>,
+    stop: &Stop,
 ) -> io::Result<Option<Digest>> {
     let mut hasher = Hasher::new(algorithm);
     let mut position = 0;
@@ -389,6 +396,7 @@ fn hash_in_order(
                     give_back(block);
                 }
                 None => {
+                    stop.check()?;
                     scratch.resize(length, 0);
                     file.read_exact_at(&mut scratch, position)?;
                     hasher.update(&scratch);
@@ -449,7 +457,7 @@ mod tests {
                 sender.send(Landed { offset: offset as u64, block }).unwrap();
             }
             drop(sender);
-            let digest = hash_in_order(&file, content.len() as u64, Algorithm::Sha256, BTreeMap::new(), &receiver, &spare).unwrap();
+            let digest = hash_in_order(&file, content.len() as u64, Algorithm::Sha256, BTreeMap::new(), &receiver, &spare, &Stop::default()).unwrap();
             prop_assert_eq!(digest, Some(Digest::sha256(&content)));
         }
     }
@@ -473,6 +481,7 @@ mod tests {
             BTreeMap::new(),
             &receiver,
             &spare,
+            &Stop::default(),
         )
         .unwrap();
         assert_eq!(digest, None);

@@ -4,6 +4,8 @@
 //! returned.
 
 use super::disk::{ALIGNMENT, Block, Disk};
+use super::kept::Kept;
+use crate::stop::{Stop, StopOnDrop};
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use std::fs::{File, OpenOptions};
@@ -31,6 +33,7 @@ pub(crate) struct Sink {
     thread: JoinHandle<io::Result<Digest>>,
     batch: Vec<Bytes>,
     batched: usize,
+    _told: StopOnDrop,
 }
 
 #[derive(Debug)]
@@ -53,15 +56,18 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 }
 
 impl Sink {
-    /// Begins to write a file behind its first `kept` bytes, which are hashed before what comes.
-    pub(crate) fn begin(file: File, algorithm: Algorithm, kept: u64) -> Sink {
+    /// Begins to write a file behind its kept bytes, which are hashed before what comes.
+    pub(super) fn begin(kept: Kept, algorithm: Algorithm) -> Sink {
         let (sender, receiver) = mpsc::channel(AHEAD);
-        let thread = tokio::task::spawn_blocking(move || drain(file, algorithm, kept, receiver));
+        let stop = Stop::default();
+        let told = stop.on_drop();
+        let thread = tokio::task::spawn_blocking(move || drain(kept, algorithm, receiver, &stop));
         Sink {
             sender,
             thread,
             batch: Vec::new(),
             batched: 0,
+            _told: told,
         }
     }
 
@@ -105,14 +111,20 @@ impl Sink {
 const BLOCK: usize = 1024 * 1024;
 
 fn drain(
-    mut file: File,
+    kept: Kept,
     algorithm: Algorithm,
-    kept: u64,
     mut receiver: mpsc::Receiver<Message>,
+    stop: &Stop,
 ) -> io::Result<Digest> {
+    let Kept {
+        mut file,
+        bytes,
+        // Until nothing is written any more.
+        hold: _hold,
+    } = kept;
     let mut hasher = Hasher::new(algorithm);
-    hash_kept(&mut file, kept, &mut hasher)?;
-    let mut writer = Blocks::begin(&file, kept)?;
+    hash_kept(&mut file, bytes, &mut hasher, stop)?;
+    let mut writer = Blocks::begin(&file, bytes)?;
     let mut taken = Ok(());
     while let Some(message) = receiver.blocking_recv() {
         taken = match message {
@@ -249,16 +261,18 @@ fn ended() -> io::Error {
 }
 
 /// Hashes the first `kept` bytes, which an earlier process wrote, and stands behind them.
-fn hash_kept(file: &mut File, kept: u64, hasher: &mut Hasher) -> io::Result<()> {
+fn hash_kept(file: &mut File, kept: u64, hasher: &mut Hasher, stop: &Stop) -> io::Result<()> {
     file.rewind()?;
     let mut buffer = vec![0; if kept == 0 { 0 } else { BATCH }];
     let mut left = kept;
     while left > 0 {
+        stop.check()?;
         let take = left.min(BATCH as u64) as usize;
         file.read_exact(&mut buffer[..take])?;
         hasher.update(&buffer[..take]);
         left -= take as u64;
     }
+    stop.check()?;
     file.set_len(kept)
 }
 
@@ -333,13 +347,58 @@ impl Drop for EarlySync {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::staging::Staging;
     use super::*;
+    use std::sync::Arc;
+
+    fn kept(file: File, bytes: u64) -> Kept {
+        Kept {
+            file,
+            bytes,
+            hold: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_taken_over_only_when_no_thread_writes_there_any_more() {
+        let root = tempfile::tempdir().unwrap();
+        let (destination, bundle) = (root.path().join("model"), Digest::sha256(b"bundle"));
+        let begin = || Staging::begin(&destination, false, &bundle, &[]).unwrap();
+        let first = Arc::new(begin());
+        let directory = first.directory().to_owned();
+        let kept = Kept {
+            file: create_new(&first.incoming(0)).unwrap(),
+            bytes: 0,
+            hold: Some(first),
+        };
+        let mut sink = Sink::begin(kept, Algorithm::Sha256);
+        sink.write(Bytes::from_static(b"hello")).await.unwrap();
+        // Whoever pulled has gone, and the thread has not ended.
+        let second = begin();
+        assert_ne!(second.directory(), directory);
+        drop(second);
+        sink.finish().await.unwrap().unwrap();
+        assert_eq!(begin().directory(), directory);
+    }
+
+    #[test]
+    fn what_was_kept_is_not_cut_for_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        std::fs::write(&path, b"helXXXX").unwrap();
+        let mut file = File::options().read(true).write(true).open(&path).unwrap();
+        let stop = Stop::default();
+        drop(stop.on_drop());
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        assert!(hash_kept(&mut file, 3, &mut hasher, &stop).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"helXXXX");
+    }
 
     #[tokio::test]
     async fn what_is_written_after_a_restart_is_all_that_counts() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
-        let mut sink = Sink::begin(create_new(&path).unwrap(), Algorithm::Sha256, 0);
+        let mut sink = Sink::begin(kept(create_new(&path).unwrap(), 0), Algorithm::Sha256);
         sink.write(Bytes::from(vec![7; BATCH * 2])).await.unwrap();
         sink.restart().await.unwrap();
         sink.write(Bytes::from_static(b"hel")).await.unwrap();
@@ -355,7 +414,7 @@ mod tests {
         let path = directory.path().join("f");
         std::fs::write(&path, b"helXXXX").unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        let mut sink = Sink::begin(file, Algorithm::Sha256, 3);
+        let mut sink = Sink::begin(kept(file, 3), Algorithm::Sha256);
         sink.write(Bytes::from_static(b"lo")).await.unwrap();
         let digest = sink.finish().await.unwrap().unwrap();
         assert_eq!(digest, Digest::sha256(b"hello"));

@@ -4,9 +4,11 @@
 //! stranger's. Invariants: every file lands under a name that says nothing, below the staging
 //! directory; only plain files with safe paths at or below the layer's own path are written; owners,
 //! times and every bit of the mode but the owner's right to execute are ignored; what unpacks to more
-//! than the limits is refused before the disk is full of it.
+//! than the limits is refused before the disk is full of it, and memory does not grow with it.
 
+use super::headers::bounded;
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use flate2::read::MultiGzDecoder;
 use sealstone_spec::bundle::{BundleFile, BundlePath, LayerForm, check_paths};
 use std::fs::File;
@@ -40,12 +42,18 @@ pub(crate) struct Unpacked {
 }
 
 /// Unpacks the verified layer `layer` of `file` into plain files in the new directory `into`.
-/// Blocks; the files are on disk when it returns.
-pub(crate) fn unpack(layer: &Path, file: &BundleFile, into: &Path) -> Result<Vec<Unpacked>> {
+/// Blocks, until it is told to stop; the files are on disk when it returns.
+pub(crate) fn unpack(
+    layer: &Path,
+    file: &BundleFile,
+    into: &Path,
+    stop: &Stop,
+) -> Result<Vec<Unpacked>> {
     let reading = |error| Error::io(format!("reading layer \"{}\"", file.path), error);
     std::fs::create_dir(into)
         .map_err(|error| Error::io(format!("making \"{}\"", into.display()), error))?;
-    let source = BufReader::with_capacity(BUFFER, File::open(layer).map_err(reading)?);
+    let source = stop.reading(File::open(layer).map_err(reading)?);
+    let source = BufReader::with_capacity(BUFFER, source);
     let limit = file.size.saturating_mul(MAX_RATIO).max(MIN_BYTES);
     match file.form {
         LayerForm::Raw => Err(Error::other(format!("\"{}\" is no archive", file.path))),
@@ -62,7 +70,8 @@ fn entries(
 ) -> Result<Vec<Unpacked>> {
     let unsound = |error: io::Error| refused(layer, "is no sound tar archive").source(error);
     // The limit also bounds headers, long names and padding: everything that comes out of the layer.
-    let mut archive = tar::Archive::new(source.take(limit.saturating_add(1)));
+    let (source, allowance) = bounded(source.take(limit.saturating_add(1)));
+    let mut archive = tar::Archive::new(source);
     let mut unpacked: Vec<Unpacked> = Vec::new();
     let mut buffer = vec![0; BUFFER];
     let mut written = 0_u64;
@@ -74,6 +83,7 @@ fn entries(
             ));
         }
         let mut entry = entry.map_err(unsound)?;
+        allowance.pass(&entry);
         let kind = entry.header().entry_type();
         let name = entry.path_bytes().into_owned();
         let path = path_of(&name, kind).map_err(|problem| refused(layer, &problem))?;

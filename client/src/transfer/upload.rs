@@ -108,23 +108,10 @@ impl Upload<'_> {
     async fn run(&mut self, mount_from: &[sealstone_spec::name::RepoName]) -> Result<Arrival> {
         let mut session = match self.left_off().await? {
             Some(session) => session,
-            None => {
-                let mut opened = None;
-                for from in mount_from {
-                    match self
-                        .store
-                        .start_upload(&self.descriptor.digest, Some(from))
-                        .await?
-                    {
-                        Start::Mounted => return Ok(Arrival::Mounted),
-                        Start::Session(session) => opened = Some(session),
-                    }
-                }
-                match opened {
-                    Some(session) => session,
-                    None => self.start().await?,
-                }
-            }
+            None => match self.mount_or_start(mount_from).await? {
+                Start::Mounted => return Ok(Arrival::Mounted),
+                Start::Session(session) => session,
+            },
         };
         self.track.stand_at(session.offset);
         let size = self.descriptor.size;
@@ -205,6 +192,29 @@ impl Upload<'_> {
                 tracing::debug!(%error, "a remembered upload cannot go on");
                 Ok(None)
             }
+        }
+    }
+
+    /// Mounts the blob from the first repository that lets it go, or begins to upload it. An attempt that mounts nothing
+    /// opens a session: the last one is gone on with, each other is given up.
+    async fn mount_or_start(&self, mount_from: &[sealstone_spec::name::RepoName]) -> Result<Start> {
+        let mut opened: Option<UploadSession> = None;
+        for from in mount_from {
+            let started = self
+                .store
+                .start_upload(&self.descriptor.digest, Some(from))
+                .await;
+            if let Some(unused) = opened.take() {
+                self.store.cancel_upload(&unused.location).await;
+            }
+            match started? {
+                Start::Mounted => return Ok(Start::Mounted),
+                Start::Session(session) => opened = Some(session),
+            }
+        }
+        match opened {
+            Some(session) => Ok(Start::Session(session)),
+            None => self.start().await.map(Start::Session),
         }
     }
 

@@ -1,8 +1,8 @@
 //! From a registry's name to addresses, and which addresses may be told who this is.
 //!
 //! Owns the choice of HTTP or HTTPS and the resolution of Location headers.
-//! Invariant: HTTP without TLS is spoken to loopback only, unless it was asked for; and no redirect
-//! leads from HTTPS to HTTP.
+//! Invariant: HTTP without TLS is spoken to loopback only, unless it was asked for, and there without a
+//! proxy; and no redirect leads from HTTPS to HTTP.
 
 use super::error::TransportError;
 use std::net::IpAddr;
@@ -35,7 +35,8 @@ pub(crate) fn candidates(registry: &str, plain_http: bool) -> Result<Vec<Url>, T
     })
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address is this machine's own.
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),

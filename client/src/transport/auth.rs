@@ -207,7 +207,7 @@ async fn fetch(
                         query.append_pair("scope", scope);
                     }
                 }
-                let request = registry.http().get(url);
+                let request = registry.http(&url).get(url);
                 match credential {
                     Some(Credential::Basic { username, secret }) => {
                         request.header(AUTHORIZATION, basic(username, secret.reveal())?)
@@ -287,7 +287,7 @@ fn refresh_request(
         form.append_pair("service", service);
     }
     registry
-        .http()
+        .http(realm)
         .post(realm.clone())
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(form.finish())

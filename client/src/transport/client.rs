@@ -2,7 +2,8 @@
 //!
 //! Owns what every request has in common. Knows no endpoint but `/v2/`.
 //! Invariants: Authorization goes to the registry's own origin only, whatever a redirect or a
-//! Location says; there is a limit on standing still, never on the length of a transfer.
+//! Location says; nothing for loopback goes through a proxy; there is a limit on standing still, never
+//! on the length of a transfer.
 
 use super::address;
 use super::answer::{Answer, failure};
@@ -40,6 +41,8 @@ struct Inner {
     candidates: Vec<Url>,
     base: OnceCell<Url>,
     http: reqwest::Client,
+    /// The same without any proxy that the environment names.
+    direct: reqwest::Client,
     options: ConnectOptions,
     source: Arc<dyn CredentialSource>,
     authoriser: Authoriser,
@@ -94,38 +97,15 @@ impl Registry {
         // An error means that the choice was made already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let candidates = address::candidates(name, options.plain_http)?;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            // Many transfers at once need as many connections: HTTP/2 would put them all through one
-            // window.
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.connect)
-            .pool_max_idle_per_host(32)
-            .tcp_keepalive(Duration::from_secs(30));
-        if let Some(path) = &options.ca_file {
-            let failed = |error| crate::Error::io(format!("reading \"{}\"", path.display()), error);
-            let pem = std::fs::read(path).map_err(failed)?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .ok()
-                .filter(|certificates| !certificates.is_empty())
-                .ok_or_else(|| {
-                    crate::Error::usage(format!(
-                        "\"{}\" holds no certificate in PEM form",
-                        path.display()
-                    ))
-                })?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let http = builder
-            .build()
-            .map_err(|error| crate::Error::other("the HTTP client cannot be made").source(error))?;
+        let http = options.client(reqwest::Client::builder())?;
+        let direct = options.client(reqwest::Client::builder().no_proxy())?;
         Ok(Registry(Arc::new(Inner {
             name: name.to_owned(),
             repository: repository.cloned(),
             candidates,
             base: OnceCell::new(),
             http,
+            direct,
             source: options.source(),
             options: options.clone(),
             authoriser: Authoriser::default(),
@@ -142,8 +122,13 @@ impl Registry {
         &self.0.options
     }
 
-    pub(crate) fn http(&self) -> &reqwest::Client {
-        &self.0.http
+    /// The connections for an address. What goes to this machine never leaves it: a proxy would read the account's
+    /// secret, which loopback is told without TLS.
+    pub(crate) fn http(&self, url: &Url) -> &reqwest::Client {
+        match address::is_loopback(url) {
+            true => &self.0.direct,
+            false => &self.0.http,
+        }
     }
 
     /// Whether the registry is known to take a blob with the POST that announces it.
@@ -430,8 +415,7 @@ impl Registry {
     }
 
     fn request(&self, call: &Call, url: &Url) -> RequestBuilder {
-        self.0
-            .http
+        self.http(url)
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone())
             // Blobs are compared with their digests: no hop may compress them.

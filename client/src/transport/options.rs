@@ -1,6 +1,7 @@
 //! How registries are reached: settings with their defaults.
 
 use super::backoff::Patience;
+use super::client::USER_AGENT;
 use crate::credentials::{CredentialSource, Keyring};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,5 +48,35 @@ impl ConnectOptions {
             Some(source) => source.clone(),
             None => Arc::new(Keyring::from_environment()),
         }
+    }
+
+    /// A client of HTTP with these settings.
+    pub(super) fn client(&self, builder: reqwest::ClientBuilder) -> crate::Result<reqwest::Client> {
+        let mut builder = builder
+            .user_agent(USER_AGENT)
+            // Many transfers at once need as many connections: HTTP/2 would put them all through one
+            // window.
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.connect)
+            .pool_max_idle_per_host(32)
+            .tcp_keepalive(Duration::from_secs(30));
+        if let Some(path) = &self.ca_file {
+            let failed = |error| crate::Error::io(format!("reading \"{}\"", path.display()), error);
+            let pem = std::fs::read(path).map_err(failed)?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .ok()
+                .filter(|certificates| !certificates.is_empty())
+                .ok_or_else(|| {
+                    crate::Error::usage(format!(
+                        "\"{}\" holds no certificate in PEM form",
+                        path.display()
+                    ))
+                })?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        builder
+            .build()
+            .map_err(|error| crate::Error::other("the HTTP client cannot be made").source(error))
     }
 }

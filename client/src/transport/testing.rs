@@ -57,7 +57,8 @@ pub(crate) struct State {
     pub(crate) blobs: BTreeMap<(String, String), Vec<u8>>,
     pub(crate) manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     pub(crate) tags: BTreeMap<(String, String), String>,
-    uploads: BTreeMap<String, Vec<u8>>,
+    /// Sessions that are open.
+    pub(crate) uploads: BTreeMap<String, Vec<u8>>,
     next_upload: usize,
     tokens: BTreeMap<String, usize>,
     next_token: usize,

@@ -257,6 +257,8 @@ impl Args {
 
 /// The exit code of a command line that makes no sense, here.
 pub(crate) const USAGE: u8 = 64;
+/// The exit code of a replay whose result could not be written, where it had ended well.
+pub(crate) const UNREAD: u8 = 4;
 /// The exit code of a denial by policy.
 const DENIED: u8 = 6;
 

@@ -70,6 +70,27 @@ async fn what_the_registry_has_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_mount_that_was_not_granted_leaves_no_session_behind() {
+    let (fake, manifest, _, root) = stocked(Quirks::default()).await;
+    let layout = LayoutStore::open(root.path().join("layout")).unwrap();
+    for (place, from, mounts) in [
+        ("c/d", &["x/y", "y/z", "a/b"][..], true),
+        ("e/f", &["x/y", "y/z", "z/x"][..], false),
+    ] {
+        let options = TransferOptions {
+            mount_from: from.iter().map(|name| name.parse().unwrap()).collect(),
+            ..options()
+        };
+        let pushed = push(&layout, &fake.store(place), &manifest, None, &options)
+            .await
+            .unwrap();
+        assert_eq!(pushed.bytes_moved == 0, mounts, "{place}");
+        let open: Vec<String> = fake.state().uploads.keys().cloned().collect();
+        assert!(open.is_empty(), "{place}: {open:?}");
+    }
+}
+
+#[tokio::test]
 async fn registries_that_take_no_large_body_get_chunks_and_those_without_patch_a_put() {
     for quirks in [
         Quirks {

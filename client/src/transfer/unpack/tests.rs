@@ -55,7 +55,8 @@ fn unpack_bytes(
     let root = tempfile::tempdir().unwrap();
     let from = root.path().join("layer");
     fs::write(&from, bytes).unwrap();
-    let result = unpack(&from, &layer(path, form, bytes), &root.path().join("files"));
+    let into = root.path().join("files");
+    let result = unpack(&from, &layer(path, form, bytes), &into, &Stop::default());
     (root, result)
 }
 
@@ -184,6 +185,31 @@ fn what_unpacks_to_too_much_is_refused_before_it_is_written() {
     let (_root, result) = unpack_bytes("src", LayerForm::TarGzip, &packed.finish().unwrap());
     let message = result.unwrap_err().to_string();
     assert!(message.contains("unpacks to more than"), "{message}");
+}
+
+#[test]
+fn what_stands_between_files_is_bounded_whatever_they_hold() {
+    let pax = |length: usize| entry("x", EntryType::XHeader, 0o644, &vec![b'a'; length]);
+    let long = |length: usize| {
+        let name = vec![b'a'; length];
+        entry("././@LongLink", EntryType::GNULongName, 0o644, &name)
+    };
+    let large = || file("src/large", &"x".repeat(3 * 1024 * 1024));
+    // Headers that other tools write go with files of any size, and each file's are counted alone.
+    let many = |length| archive(&[pax(length), large(), pax(length), file("src/a", "a")]);
+    let (_root, result) = unpack_bytes("src", LayerForm::Tar, &many(700 * 1024));
+    assert_eq!(result.unwrap().len(), 2);
+    for bytes in [
+        many(1024 * 1024),
+        archive(&[file("src/a", "a"), long(2 * 1024 * 1024), large()]),
+        archive(&[pax(600 * 1024), long(600 * 1024), file("src/a", "a")]),
+    ] {
+        let (_root, result) = unpack_bytes("src", LayerForm::Tar, &bytes);
+        let error = result.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Halted);
+        let causes = error.causes().join(": ");
+        assert!(causes.contains("names and headers"), "{error}: {causes}");
+    }
 }
 
 proptest! {

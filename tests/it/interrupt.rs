@@ -1,0 +1,147 @@
+//! A transfer that is interrupted: it ends soon, shows nothing under a final name, and leaves nothing that nobody uses.
+//!
+//! What is copied comes through a pipe, so that each signal meets it in the middle.
+
+use crate::model_desk::Desk;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The client in the middle of a blob.
+struct Copying {
+    desk: Desk,
+    child: Child,
+    messages: BufReader<ChildStderr>,
+    go_on: Sender<()>,
+}
+
+/// Starts the client, and gives it the beginning of the bundle's large blob.
+fn copying(arguments: &[&str]) -> Copying {
+    let desk = Desk::new();
+    let blob = large_blob(&desk);
+    let content = std::fs::read(&blob).unwrap();
+    std::fs::remove_file(&blob).unwrap();
+    let made = Command::new("mkfifo").arg(&blob).status().unwrap();
+    assert!(made.success());
+    let (begun, has_begun) = channel();
+    let (go_on, may_go_on): (Sender<()>, Receiver<()>) = channel();
+    // Its end is awaited by nobody: opening a pipe waits for a reader.
+    std::thread::spawn(move || {
+        let mut pipe = std::fs::File::options().write(true).open(&blob).unwrap();
+        let (first, rest) = content.split_at(content.len() / 2);
+        pipe.write_all(first).unwrap();
+        begun.send(()).unwrap();
+        if may_go_on.recv().is_ok() {
+            // Nobody may be there any more.
+            let _ = pipe.write_all(rest);
+        }
+    });
+    let mut command = desk.command(arguments, None);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let messages = BufReader::new(child.stderr.take().unwrap());
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    Copying {
+        desk,
+        child,
+        messages,
+        go_on,
+    }
+}
+
+/// The file of the model's weights in the layout.
+fn large_blob(desk: &Desk) -> PathBuf {
+    let blobs = std::fs::read_dir(desk.path("bundle/blobs/sha256")).unwrap();
+    let mut blobs = blobs.map(|entry| entry.unwrap());
+    blobs
+        .find(|entry| entry.metadata().unwrap().len() > 1024 * 1024)
+        .unwrap()
+        .path()
+}
+
+impl Copying {
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.arg(name).arg(self.child.id().to_string());
+        assert!(kill.status().unwrap().success());
+    }
+
+    /// Reads until the client says that it was interrupted.
+    #[track_caller]
+    fn is_told(&mut self) {
+        let mut line = String::new();
+        while !line.contains("interrupted") {
+            line.clear();
+            assert_ne!(self.messages.read_line(&mut line).unwrap(), 0);
+        }
+    }
+
+    #[track_caller]
+    fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > deadline {
+                self.child.kill().unwrap();
+                panic!("it does not end");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What lies beside the model, but for what was there before.
+    fn left(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.desk.path("")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.starts_with("got") || name.contains(".partial-"))
+            .collect()
+    }
+}
+
+const EXPORT: [&str; 3] = ["export", "oci:bundle:1.0.0", "got.tar"];
+const PULL: [&str; 5] = [
+    "pull",
+    "oci:bundle:1.0.0",
+    "--insecure-skip-signatures",
+    "-o",
+    "got",
+];
+
+#[test]
+fn what_was_interrupted_does_not_go_on_to_its_end() {
+    for (arguments, signal) in [
+        (&EXPORT[..], "-INT"),
+        (&EXPORT[..], "-TERM"),
+        (&PULL[..], "-INT"),
+    ] {
+        let mut copying = copying(arguments);
+        copying.signal(signal);
+        copying.is_told();
+        // The thread that reads may have the rest: it is to make nothing of it.
+        copying.go_on.send(()).unwrap();
+        assert_eq!(copying.ended().code(), Some(1), "{arguments:?}");
+        assert!(
+            copying.left().is_empty(),
+            "{arguments:?}: {:?}",
+            copying.left()
+        );
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut copying = copying(&EXPORT);
+    copying.signal("-INT");
+    copying.is_told();
+    copying.signal("-TERM");
+    // The thread that reads waits for bytes that never come.
+    assert_eq!(copying.ended().code(), Some(128 + 15));
+    assert!(!copying.desk.path("got.tar").exists());
+}

@@ -1,0 +1,76 @@
+//! The client among what surrounds it on a machine: proxies that the environment names, places for its output that are
+//! full or gone, variables of build servers.
+
+use crate::client;
+use crate::model_desk::Desk;
+use sealstone_tests::registry::Setup;
+use std::fs::File;
+use std::process::Stdio;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proxy_is_told_a_secret_that_is_for_this_machine() {
+    let registry = Setup::default().start().await.unwrap();
+    let desk = Desk::new();
+    // Whoever listens there would be sent the account's secret in clear text.
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    for host in [
+        registry.address().to_string(),
+        format!("localhost:{}", registry.address().port()),
+    ] {
+        let mut command = desk.command(&["list", &host], Some(&registry));
+        command.env("SEALSTONE_REGISTRY", &host);
+        for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"] {
+            command.env(name, &address);
+        }
+        client::run(&mut command).expect(0);
+    }
+    let nobody = proxy.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_result_that_nobody_can_read_is_no_good_end() {
+    let desk = Desk::new();
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [&["list", "oci:bundle"][..], &["completions", "bash"]] {
+        let mut command = desk.command(arguments, None);
+        let ended = client::run(command.stdout(full())).expect(1);
+        ended.says("writing the result failed");
+    }
+    // A reader that has enough is none of the client's business.
+    for arguments in [&["list", "oci:bundle"][..], &["completions", "bash"]] {
+        let mut command = desk.command(arguments, None);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_variable_for_plain_http_says_so_in_the_usual_words() {
+    let desk = Desk::new();
+    for value in ["1", "yes", "true", "0", "false", ""] {
+        let mut command = desk.command(&["list", "oci:bundle"], None);
+        command.env("SEALSTONE_PLAIN_HTTP", value);
+        client::run(&mut command).expect(0);
+    }
+}
+
+#[test]
+fn a_directory_where_a_place_is_due_is_told_how_to_write_one() {
+    let desk = Desk::new();
+    let ended = desk.run(&["push", "model", "h.example/x"]).expect(2);
+    ended.says("oci:DIRECTORY[:tag] for a layout");
+}
+
+#[test]
+fn a_refused_pack_leaves_nothing_for_the_next_one_to_pack() {
+    let desk = Desk::new();
+    let ended = desk.run(&["pack", "model", "-o", "model/lay"]).expect(2);
+    ended.says("lies inside the directory");
+    assert!(!desk.path("model/lay").exists());
+    desk.run(&["pack", "nowhere", "-o", "lay"]).expect(5);
+    assert!(!desk.path("lay").exists());
+}
