@@ -5,6 +5,7 @@
 //! an alert that could not be delivered never changes how a replay ended.
 
 use crate::error::{Error, Result};
+use crate::transport::address::is_loopback;
 use data_encoding::BASE64;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::key::Signer;
@@ -46,9 +47,14 @@ impl Webhook {
                 url.scheme()
             )));
         }
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
+            .redirect(reqwest::redirect::Policy::none());
+        // As for a registry there: what is meant for this machine does not leave it.
+        if is_loopback(&url) {
+            client = client.no_proxy();
+        }
+        let client = client
             .build()
             .map_err(|error| Error::other("cannot make a client for the webhook").source(error))?;
         Ok(Webhook {

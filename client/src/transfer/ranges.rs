@@ -50,7 +50,7 @@ pub(super) enum Fetched {
 }
 
 /// What stops a worker.
-enum Stop {
+enum Ended {
     NoRanges,
     /// The thread behind it ended; its result says why.
     Closed,
@@ -178,12 +178,12 @@ pub(super) async fn fetch(
     }
     match streamed {
         Ok(_) => {}
-        Err(Stop::NoRanges) => return Ok(Fetched::NoRanges),
-        Err(Stop::Transport(error @ TransportError::OtherContent { .. })) => {
+        Err(Ended::NoRanges) => return Ok(Fetched::NoRanges),
+        Err(Ended::Transport(error @ TransportError::OtherContent { .. })) => {
             return Err(other_bytes(label, &descriptor.digest).source(error));
         }
-        Err(Stop::Transport(error)) => return Err(error.into()),
-        Err(Stop::Closed) => {
+        Err(Ended::Transport(error)) => return Err(error.into()),
+        Err(Ended::Closed) => {
             return Err(Error::other(format!(
                 "writing \"{}\" ended early",
                 path.display()
@@ -244,10 +244,10 @@ async fn work(
     plan: Plan<'_>,
     sender: mpsc::Sender<Message>,
     track: &Arc<dyn Track>,
-) -> Result<(), Stop> {
+) -> Result<(), Ended> {
     let send = |message| {
         let sender = &sender;
-        async move { sender.send(message).await.map_err(|_| Stop::Closed) }
+        async move { sender.send(message).await.map_err(|_| Ended::Closed) }
     };
     loop {
         let start = plan.next.fetch_add(plan.range_bytes, Ordering::Relaxed);
@@ -263,7 +263,7 @@ async fn work(
         let (mut batch, mut batched) = (Vec::new(), 0);
         while position < end {
             let failure = match store.open_blob(descriptor, position, Some(end)).await {
-                Ok(download) if !download.is_range => return Err(Stop::NoRanges),
+                Ok(download) if !download.is_range => return Err(Ended::NoRanges),
                 Ok(mut download) => loop {
                     match download.chunk().await {
                         Ok(Some(chunk)) => {
@@ -295,7 +295,7 @@ async fn work(
                     .pause(attempt, None)
                     .await)
             {
-                return Err(Stop::Transport(failure));
+                return Err(Ended::Transport(failure));
             }
             attempt += 1;
         }

@@ -14,7 +14,7 @@
 //! Invariant: a manifest leaves this module only as a `VerifiedManifest`, a small blob only after its
 //! digest was compared. Streams of large blobs are for [`crate::transfer`] only, which checks them.
 
-mod address;
+pub(crate) mod address;
 mod admin;
 mod answer;
 mod auth;
