@@ -26,7 +26,7 @@ pub(super) enum Placing {
     /// Copied: the process can see the rest of the machine.
     Copied,
     /// Mounted read-only: the process sees only what is mounted. Of very many, those are copied that lie where the
-    /// stage writes.
+    /// stage writes, but for large ones.
     Mounted,
 }
 

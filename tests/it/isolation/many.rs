@@ -6,6 +6,7 @@ use sealstone::runner::{Expected, Input, Kept, RunnerKind, StageJob};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::environment::Isolation;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 /// Files of a stage: more than bubblewrap takes arguments for, and than runc takes sources of mounts.
@@ -74,6 +75,40 @@ fn a_stage_may_write_beside_five_thousand_files() {
         assert!(!outcome.violations.is_empty(), "{outcome:?}");
         let left = fs::read(ground.at("base/many/17")).unwrap();
         assert_eq!(left, b"a row\n");
+    });
+}
+
+/// A link cannot be linked to, no more than a file on another file system: it is mounted onto a file of a directory that
+/// is mounted read-only itself.
+#[test]
+fn a_large_file_that_cannot_be_linked_is_read_among_five_thousand() {
+    each(Isolation::I1, |runner, ground| {
+        let mut all = job(ground, "wc -c < many/large && cat many/* | wc -c");
+        let large = vec![7u8; 2 << 20];
+        fs::write(ground.at("large"), &large).unwrap();
+        let source = ground.at("base/many/large");
+        symlink(ground.at("large"), &source).unwrap();
+        all.inputs.push(Input {
+            path: "many/large".to_owned(),
+            source,
+            expected: Expected::File(Digest::sha256(&large)),
+        });
+        let (outcome, kept) = ground.run(runner, &all);
+        assert!(outcome.succeeded(), "{outcome:?} {}", text(&kept.stderr));
+        let all_bytes = large.len() + FILES * 6;
+        assert_eq!(
+            text(&kept.stdout),
+            format!("{}\n{all_bytes}\n", large.len())
+        );
+        for script in [
+            "echo 9 > many/large",
+            "rm -f many/large && echo 9 > many/large",
+        ] {
+            all.argv[2] = script.to_owned();
+            let (outcome, _) = ground.run(runner, &all);
+            assert!(!outcome.succeeded(), "{script}: {outcome:?}");
+            assert_eq!(fs::read(ground.at("large")).unwrap(), large, "{script}");
+        }
     });
 }
 

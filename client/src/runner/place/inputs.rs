@@ -7,6 +7,7 @@ use super::standing::{Arrangement, Standing};
 use super::{Given, Place, Placing, digest_of, files_below, make_directories, open_plain};
 use crate::error::{Error, Result};
 use sealstone_spec::digest::{Algorithm, Digest};
+use std::cmp::Reverse;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,15 @@ struct Wanted {
     path: String,
     source: PathBuf,
     expected: Option<Digest>,
+    /// Its bytes, when it was looked at.
+    size: u64,
+}
+
+impl Wanted {
+    /// What a mount of its own adds to the sources of mounts: the path and a zero byte.
+    fn source_bytes(&self) -> usize {
+        self.source.as_os_str().len() + 1
+    }
 }
 
 impl Place {
@@ -24,13 +34,15 @@ impl Place {
     pub(super) fn fill(&mut self, inputs: &[Input], time: SystemTime) -> Result<()> {
         let mut files = Vec::with_capacity(inputs.len());
         for input in inputs {
-            self.look_at(input, &mut files, time)?;
+            self.look_at(input, &mut files)?;
         }
+        // Where there are not mounts for all, those that would take longest to copy get them.
+        files.sort_by_key(|file| Reverse(file.size));
         self.place_files(&files, time)
     }
 
     /// Finds the files of an input, and places a directory that is mounted where it lies.
-    fn look_at(&mut self, input: &Input, files: &mut Vec<Wanted>, time: SystemTime) -> Result<()> {
+    fn look_at(&mut self, input: &Input, files: &mut Vec<Wanted>) -> Result<()> {
         let path = input.path.trim_end_matches('/').to_owned();
         let metadata = fs::metadata(&input.source).map_err(|source| {
             Error::io(
@@ -39,7 +51,7 @@ impl Place {
             )
         })?;
         if metadata.is_dir() {
-            self.look_at_tree(input, &path, files, time)
+            self.look_at_tree(input, &path, files)
         } else if metadata.is_file() {
             let expected = match &input.expected {
                 Expected::File(digest) => Some(*digest),
@@ -55,6 +67,7 @@ impl Place {
                 path,
                 source: input.source.clone(),
                 expected,
+                size: metadata.len(),
             });
             Ok(())
         } else {
@@ -64,13 +77,7 @@ impl Place {
         }
     }
 
-    fn look_at_tree(
-        &mut self,
-        input: &Input,
-        path: &str,
-        files: &mut Vec<Wanted>,
-        time: SystemTime,
-    ) -> Result<()> {
+    fn look_at_tree(&mut self, input: &Input, path: &str, files: &mut Vec<Wanted>) -> Result<()> {
         let names = files_below(&input.source)?;
         match &input.expected {
             Expected::File(_) => {
@@ -98,13 +105,18 @@ impl Place {
         if self.placing == Placing::Copied {
             make_directories(&self.work().join(path))?;
         }
-        let found = names.into_iter().map(|name| Wanted {
-            path: format!("{path}/{name}"),
-            source: input.source.join(&name),
-            expected: match &input.expected {
-                Expected::Tree(due) => due.get(&name).copied(),
-                _ => None,
-            },
+        let found = names.into_iter().map(|name| {
+            let source = input.source.join(&name);
+            Wanted {
+                path: format!("{path}/{name}"),
+                // A file that is gone meanwhile is missed where it is read.
+                size: fs::metadata(&source).map_or(0, |metadata| metadata.len()),
+                source,
+                expected: match &input.expected {
+                    Expected::Tree(due) => due.get(&name).copied(),
+                    _ => None,
+                },
+            }
         });
         // An output inside a mounted directory needs the directory to be writable: then its files stand for
         // themselves, as they do where they are copied.
@@ -118,7 +130,7 @@ impl Place {
             return Ok(());
         }
         for file in found {
-            self.place_file(&file, Standing::Mounted, time)?;
+            self.hash_in_place(&file)?;
         }
         self.mounts.push((input.source.clone(), path.to_owned()));
         Ok(())
@@ -126,12 +138,12 @@ impl Place {
 
     /// Places files, each where it stands best.
     fn place_files(&mut self, files: &[Wanted], time: SystemTime) -> Result<()> {
-        let arrangement = match self.placing {
+        let mut arrangement = match self.placing {
             Placing::Copied => Arrangement::copied(),
             Placing::Mounted => {
                 let lengths: Vec<(&str, usize)> = files
                     .iter()
-                    .map(|file| (file.path.as_str(), file.source.as_os_str().len() + 1))
+                    .map(|file| (file.path.as_str(), file.source_bytes()))
                     .collect();
                 // What the stage writes, and directories that are mounted already.
                 let outputs = self.outputs.iter().map(|path| path.trim_end_matches('/'));
@@ -141,50 +153,88 @@ impl Place {
                 Arrangement::of(&lengths, &taken, staging)
             }
         };
+        // Mounts in directories that are mounted as a whole: those come first.
+        let mut inner = Vec::new();
         for file in files {
-            let standing = arrangement.standing(&file.path);
-            self.place_file(file, standing, time)?;
-            if standing == Standing::Mounted {
-                self.mounts.push((file.source.clone(), file.path.clone()));
+            let mount = || (file.source.clone(), file.path.clone());
+            let mut standing = arrangement.standing(&file.path);
+            if standing == Standing::Copied && arrangement.affords(file.size, file.source_bytes()) {
+                standing = Standing::Mounted;
+            }
+            match standing {
+                Standing::Gathered => {
+                    if self.gather(file, &mut arrangement, time)? {
+                        inner.push(mount());
+                    }
+                }
+                Standing::Copied => {
+                    let target = self.work().join(&file.path);
+                    make_directories(target.parent().unwrap_or(&self.work()))?;
+                    let found = copy(&file.source, &target, algorithm_of(file), time)?;
+                    self.give(file, found, true)?;
+                }
+                Standing::Mounted => {
+                    self.hash_in_place(file)?;
+                    self.mounts.push(mount());
+                }
             }
         }
         for directory in arrangement.gathered {
             self.mounts
                 .push((self.gathered().join(&directory), directory));
         }
+        self.mounts.extend(inner);
         Ok(())
     }
 
-    fn place_file(&mut self, file: &Wanted, standing: Standing, time: SystemTime) -> Result<()> {
-        let Wanted {
-            path,
-            source,
-            expected,
-        } = file;
-        let what = || format!("reading the input \"{}\"", source.display());
-        let algorithm = expected.map_or(Algorithm::Sha256, |digest| digest.algorithm());
-        let (digest, size) = match standing {
-            Standing::Mounted => {
-                let mut from = File::open(source).map_err(|error| Error::io(what(), error))?;
-                digest_of(&mut from, algorithm, None).map_err(|error| Error::io(what(), error))?
-            }
-            Standing::Gathered => {
-                let target = self.gathered().join(path);
-                make_directories(target.parent().unwrap_or(&self.gathered()))?;
-                match linked(source, &target) {
-                    // What is hashed is what the stage will see, whatever takes the source's place meanwhile.
-                    Some(mut file) => digest_of(&mut file, algorithm, None)
-                        .map_err(|error| Error::io(what(), error))?,
-                    None => copy(source, &target, algorithm, time)?,
-                }
-            }
-            Standing::Copied => {
-                let target = self.work().join(path);
-                make_directories(target.parent().unwrap_or(&self.work()))?;
-                copy(source, &target, algorithm, time)?
-            }
-        };
-        if let Some(expected) = expected
+    /// Puts a file into a directory that is mounted as a whole. Whether it has to be mounted there by itself: what is
+    /// large is not copied where no link can be made, as from another file system, while there is room for mounts.
+    ///
+    /// The directory of the source is never mounted in its stead, though nothing were copied then: whatever is put there
+    /// while the stage runs would be read without having been hashed, and runc leaves writable what is mounted below a
+    /// directory that it mounts read-only.
+    fn gather(
+        &mut self,
+        file: &Wanted,
+        arrangement: &mut Arrangement,
+        time: SystemTime,
+    ) -> Result<bool> {
+        let target = self.gathered().join(&file.path);
+        make_directories(target.parent().unwrap_or(&self.gathered()))?;
+        if let Some(mut link) = linked(&file.source, &target) {
+            // What is hashed is what the stage will see, whatever takes the source's place meanwhile.
+            let found = digest_of(&mut link, algorithm_of(file), None)
+                .map_err(|error| Error::io(reading(&file.source), error))?;
+            self.give(file, found, false)?;
+            return Ok(false);
+        }
+        if arrangement.affords(file.size, file.source_bytes()) {
+            // The sandbox cannot make what it mounts on in a directory that is read-only already.
+            File::create_new(&target).map_err(|error| {
+                let what = format!("making a place for the input \"{}\"", file.source.display());
+                Error::io(what, error)
+            })?;
+            self.hash_in_place(file)?;
+            return Ok(true);
+        }
+        let found = copy(&file.source, &target, algorithm_of(file), time)?;
+        self.give(file, found, false)?;
+        Ok(false)
+    }
+
+    /// Hashes a file that is mounted where it lies.
+    fn hash_in_place(&mut self, file: &Wanted) -> Result<()> {
+        let failed = |error| Error::io(reading(&file.source), error);
+        let mut from = File::open(&file.source).map_err(failed)?;
+        let found = digest_of(&mut from, algorithm_of(file), None).map_err(failed)?;
+        self.give(file, found, false)
+    }
+
+    /// Compares what was found of a file with what is due, and writes down that the stage is given it.
+    fn give(&mut self, file: &Wanted, found: (Digest, u64), copied: bool) -> Result<()> {
+        let (digest, size) = found;
+        let path = &file.path;
+        if let Some(expected) = &file.expected
             && digest != *expected
         {
             return Err(Error::halted(format!(
@@ -195,11 +245,21 @@ impl Place {
         let given = Given {
             digest,
             size,
-            copied: standing == Standing::Copied,
+            copied,
         };
         self.inputs.insert(path.clone(), given);
         Ok(())
     }
+}
+
+fn reading(source: &Path) -> String {
+    format!("reading the input \"{}\"", source.display())
+}
+
+/// The algorithm in which a file is hashed: that of the digest which is due.
+fn algorithm_of(file: &Wanted) -> Algorithm {
+    file.expected
+        .map_or(Algorithm::Sha256, |digest| digest.algorithm())
 }
 
 /// Links a file to another place and opens it there. `None` if it cannot be: the places are on two file systems, the
@@ -220,9 +280,9 @@ fn copy(
     algorithm: Algorithm,
     time: SystemTime,
 ) -> Result<(Digest, u64)> {
-    let what = || format!("reading the input \"{}\"", source.display());
-    let mut from = File::open(source).map_err(|error| Error::io(what(), error))?;
-    let metadata = from.metadata().map_err(|error| Error::io(what(), error))?;
+    let unread = |error| Error::io(reading(source), error);
+    let mut from = File::open(source).map_err(unread)?;
+    let metadata = from.metadata().map_err(unread)?;
     let executable = metadata.permissions().mode() & 0o111 != 0;
     let mode = if executable { 0o755 } else { 0o644 };
     let failed = |error| Error::io(format!("copying the input \"{}\"", source.display()), error);

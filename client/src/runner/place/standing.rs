@@ -14,12 +14,24 @@ const MOST: Load = Load {
     bytes: 32 << 10,
 };
 
+/// The same where large files would be copied else. runc opens two files for a mount: with 480 it still starts where
+/// 1,024 may be open, with 512 not.
+const MOST_WITH_LARGE: Load = Load {
+    mounts: 448,
+    bytes: 48 << 10,
+};
+
+/// From how many bytes on a file gets a mount of its own rather than be copied. A copy of as many takes a millisecond, and
+/// so does bubblewrap for one of a thousand mounts.
+const LARGE: u64 = 1 << 20;
+
 /// How a file gets to the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Mounted by itself, read-only.
     Mounted,
-    /// Put into a directory that is mounted as a whole, read-only.
+    /// Put into a directory that is mounted as a whole, read-only: as a link, and where none can be made as a copy, or
+    /// as an empty file on which it is mounted.
     Gathered,
     /// Copied to where the stage may write; compared again when it has ended.
     Copied,
@@ -32,6 +44,8 @@ pub(super) struct Arrangement {
     pub(super) gathered: BTreeSet<String>,
     /// Whether what lies in none of them is copied.
     copies: bool,
+    /// What is mounted so far.
+    load: Load,
 }
 
 /// What mounts ask of a sandbox.
@@ -43,7 +57,11 @@ struct Load {
 
 impl Load {
     fn fits(self) -> bool {
-        self.mounts <= MOST.mounts && self.bytes <= MOST.bytes
+        self.is_within(MOST)
+    }
+
+    fn is_within(self, most: Load) -> bool {
+        self.mounts <= most.mounts && self.bytes <= most.bytes
     }
 
     fn add(&mut self, bytes: usize) {
@@ -58,11 +76,12 @@ impl Load {
 }
 
 impl Arrangement {
-    /// Everything is copied.
+    /// Everything is copied, also what is large.
     pub(super) fn copied() -> Arrangement {
         Arrangement {
             gathered: BTreeSet::new(),
             copies: true,
+            load: MOST_WITH_LARGE,
         }
     }
 
@@ -70,7 +89,8 @@ impl Arrangement {
     /// one, is mounted as a whole; the source of what is has `staging` bytes more than its path.
     ///
     /// Every file is mounted by itself where they are few. Else the directories with the most files are gathered, no
-    /// more of them than it takes; and if all are not enough, what is left is copied.
+    /// more of them than it takes; and if all are not enough, what is left is copied, but for what [`Self::affords`]
+    /// mounts after all.
     pub(super) fn of(files: &[(&str, usize)], taken: &[&str], staging: usize) -> Arrangement {
         let mut arrangement = Arrangement::default();
         let mut load = Load::default();
@@ -78,6 +98,7 @@ impl Arrangement {
             load.add(*bytes);
         }
         if load.fits() {
+            arrangement.load = load;
             return arrangement;
         }
         let mut directories: BTreeMap<&str, Load> = BTreeMap::new();
@@ -106,7 +127,13 @@ impl Arrangement {
                 load.fits()
             };
             gathered = gathered.into_iter().take_while(fits).collect();
+            // Without the one that did not fit any more.
+            load = Load::default();
+            for directory in &gathered {
+                load.add(as_one(directory));
+            }
         }
+        arrangement.load = load;
         arrangement.gathered = gathered.into_iter().map(str::to_owned).collect();
         arrangement
     }
@@ -120,6 +147,18 @@ impl Arrangement {
         } else {
             Standing::Mounted
         }
+    }
+
+    /// Whether a file that would be copied is mounted by itself, with a source of `bytes`: if it is large, and there is
+    /// room. Takes that room, so who asks for the largest first copies the least.
+    pub(super) fn affords(&mut self, size: u64, bytes: usize) -> bool {
+        let mut load = self.load;
+        load.add(bytes);
+        let affords = size >= LARGE && load.is_within(MOST_WITH_LARGE);
+        if affords {
+            self.load = load;
+        }
+        affords
     }
 }
 
@@ -214,5 +253,29 @@ mod tests {
         assert_eq!(found.standing("data/999/1"), Standing::Copied);
         let bytes: usize = found.gathered.iter().map(|path| path.len() + 40).sum();
         assert!(bytes <= MOST.bytes);
+        assert_eq!((found.load.mounts, found.load.bytes), (MOST.mounts, bytes));
+    }
+
+    #[test]
+    fn large_files_are_mounted_before_they_are_copied() {
+        // Too many where the stage writes, and one beside them.
+        let mut paths = many("data", 300);
+        paths.push("base.bin".to_owned());
+        let mut found = arranged(&paths, &["data/processed"]);
+        assert_eq!(found.standing("base.bin"), Standing::Copied);
+        assert!(found.affords(50 << 30, 60));
+        assert!(!found.affords(LARGE - 1, 60));
+        let others = (0..MOST_WITH_LARGE.mounts).filter(|_| found.affords(LARGE, 60));
+        assert_eq!(others.count(), MOST_WITH_LARGE.mounts - 1);
+
+        // Also in a directory that is mounted as a whole, until the sources are too long.
+        let mut found = arranged(&many("data", 300), &[]);
+        assert_eq!(found.standing("data/7"), Standing::Gathered);
+        let shards = (0..300).filter(|_| found.affords(1 << 30, 60));
+        assert_eq!(shards.count(), 300);
+        assert!(!found.affords(1 << 30, MOST_WITH_LARGE.bytes));
+
+        // And never where the process sees the whole machine.
+        assert!(!Arrangement::copied().affords(50 << 30, 60));
     }
 }

@@ -268,6 +268,87 @@ fn very_many_inputs_where_the_stage_writes_are_copied_and_compared_again() {
     assert_eq!(fs::read(source).unwrap(), b"1");
 }
 
+/// A file of 2 MiB, whose digest is returned.
+fn large(fixture: &Fixture, path: &str) -> Digest {
+    let bytes = vec![7u8; 2 << 20];
+    fs::write(fixture.root.path().join(path), &bytes).unwrap();
+    Digest::sha256(&bytes)
+}
+
+/// Nor can it on another file system, or where it is somebody else's.
+#[test]
+fn a_large_file_that_cannot_be_linked_is_mounted_and_not_copied() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.inputs = many(&fixture);
+    let digest = large(&fixture, "shard");
+    let source = fixture.root.path().join("data/many/shard");
+    std::os::unix::fs::symlink("../../shard", &source).unwrap();
+    let input = |due| fixture.input("data/many/shard", "data/many/shard", Expected::File(due));
+    job.inputs.push(input(digest));
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    let [(gathered, directory), (mounted, path)] = place.mounts.as_slice() else {
+        panic!("{} mounts", place.mounts.len());
+    };
+    assert_eq!(
+        (directory.as_str(), path.as_str()),
+        ("data", "data/many/shard")
+    );
+    assert_eq!(*mounted, source);
+    // What it is mounted on, since a sandbox can make nothing there.
+    let under = fs::symlink_metadata(gathered.join("many/shard")).unwrap();
+    assert!(under.is_file() && under.len() == 0, "{under:?}");
+    assert_eq!(place.read().len(), 5001);
+    let read = place.read().into_iter().find(|read| read.path == *path);
+    let read = read.unwrap();
+    assert_eq!((read.digest, read.size), (digest, 2 << 20));
+    let found = place.collect();
+    assert!(
+        found.undeclared.is_empty() && found.violations.is_empty(),
+        "{found:?}"
+    );
+
+    job.inputs.pop();
+    job.inputs.push(input(Digest::sha256(b"another")));
+    let error = Place::prepare(&job, Placing::Mounted).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Halted);
+    assert_eq!(error.details().unwrap()["path"], "data/many/shard");
+}
+
+#[test]
+fn a_large_file_beside_many_that_are_copied_is_mounted() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.inputs = many(&fixture);
+    job.outputs = vec!["data/many/index".into()];
+    for path in ["base.bin", "data/many/large"] {
+        let digest = large(&fixture, path);
+        job.inputs
+            .push(fixture.input(path, path, Expected::File(digest)));
+    }
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    let paths: Vec<&str> = place.mounts.iter().map(|(_, path)| path.as_str()).collect();
+    assert_eq!(paths, ["base.bin", "data/many/large"]);
+    assert!(!place.work().join("base.bin").exists());
+    assert!(place.work().join("data/many/1").exists());
+    // What a sandbox makes to mount on.
+    for path in paths {
+        fs::write(place.work().join(path), "").unwrap();
+    }
+    let found = place.collect();
+    assert!(
+        found.undeclared.is_empty() && found.violations.is_empty(),
+        "{found:?}"
+    );
+    assert_eq!(place.written_bytes(), 0);
+
+    // Where the stage sees the whole machine, a mount would not be seen.
+    let place = Place::prepare(&job, Placing::Copied).unwrap();
+    assert!(place.mounts.is_empty());
+    let copy = fs::metadata(place.work().join("base.bin")).unwrap();
+    assert_eq!(copy.len(), 2 << 20);
+}
+
 #[test]
 fn a_wrong_byte_in_one_of_very_many_halts() {
     let fixture = Fixture::new();
