@@ -144,9 +144,7 @@ fn sentence(report: &Report) -> String {
             Some(first) => format!("{other}. It began in stage {}.", clean(&first.stage, 60)),
             None => format!("{other}."),
         },
-        Verdict::Error => {
-            "A stage did not end well, so nothing can be said about the bundle.".into()
-        }
+        Verdict::Error => "Not all of it could be done; what was seen stands below.".into(),
         _ if report.trail.iter().any(|entry| entry.event == "stage.run") => {
             "Bytes are not what they should be any more. Nothing was run after that showed.".into()
         }

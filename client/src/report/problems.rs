@@ -44,7 +44,7 @@ rules! {
     ENVIRONMENT_MUST "RB002" "env-must" "A fact of the environment differs that has to match for the class demanded.",
     NONDETERMINISTIC "RB003" "stage-nondeterministic" "Command, code, parameters, environment and inputs are the same, and an output is not.",
     CHANGED "RB004" "stage-changed" "Code, parameters, environment or an input changed, and an output with it.",
-    STAGE_ERROR "RB005" "stage-error" "A stage did not end well, and neither did its second attempt.",
+    STAGE_ERROR "RB005" "stage-error" "A stage did not end well, twice, or this machine could not do something.",
     SIGNATURE "RB006" "signature" "The bundle is not signed as the policy or the keys demand. Nothing was run.",
     ISOLATION "RB007" "isolation" "This machine isolates less than the recipe demands.",
     UNDECIDED "RB008" "undecided" "Something could not be compared or measured, which is never a pass.",

@@ -19,7 +19,7 @@ pub enum Verdict {
     Inconclusive,
     /// Something was built again and is not what it should be.
     Diverged,
-    /// A stage crashed twice, or the machine failed: nothing can be said about the bundle.
+    /// A stage crashed twice, or the machine failed: not all of it could be done, and what was seen stands.
     Error,
     /// Bytes or signatures are not what they should be; nothing was run, or nothing after that showed.
     Halted,
