@@ -35,6 +35,16 @@ pub fn junit(report: &Report) -> String {
     ];
     suites.extend(tests(report));
     suites.push(("resource".to_owned(), resources(report)));
+    // Whatever no row stands for: a file that is all green under a verdict that fails would be believed.
+    let fails = |case: &Case| matches!(case.outcome, Outcome::Failed(_) | Outcome::Broken(_));
+    let is_red = suites.iter().flat_map(|(_, cases)| cases).any(fails);
+    if report.verdict > Verdict::ReproducedWithWarnings && !is_red {
+        suites[0].1.push(Case {
+            name: "integrity.verdict".into(),
+            seconds: 0.0,
+            outcome: Outcome::Broken(alert_line(report, None)),
+        });
+    }
     let mut body = String::new();
     let mut totals = [0usize; 4];
     for (group, mut cases) in suites {
@@ -151,11 +161,12 @@ fn integrity(report: &Report) -> Vec<Case> {
             outcome: Outcome::Failed(alert_line(report, None)),
         });
     }
-    let undecided = report.reasons.iter().filter(|reason| {
-        ["environment", "isolation"].contains(&reason.code.as_str())
-            && reason.verdict == Verdict::Inconclusive
+    // What kept everything from being done, which no row of a table stands for.
+    let kept = report.reasons.iter().filter(|reason| {
+        ["environment", "isolation", "runner", "machine"].contains(&reason.code.as_str())
+            && [Verdict::Inconclusive, Verdict::Error].contains(&reason.verdict)
     });
-    cases.extend(undecided.map(|reason| Case {
+    cases.extend(kept.map(|reason| Case {
         name: format!("integrity.{}.{}", reason.code, reason.subject),
         seconds: 0.0,
         outcome: Outcome::Broken(reason.text.clone()),

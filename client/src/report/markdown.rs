@@ -3,7 +3,7 @@
 use super::Surroundings;
 use super::advice::next_step;
 use super::escape::{clean, markdown as text};
-use super::problems::{Level, is_of_test, problems};
+use super::problems::{Level, is_of_failed_stage, is_of_test, problems};
 use sealstone_spec::report::{Report, StageStatus, Verdict, hint};
 use std::fmt::Write as _;
 
@@ -175,10 +175,15 @@ fn changed(page: &mut String, report: &Report) {
             mark.into(),
         ]);
     }
-    for problem in problems(report) {
-        if ["RB001", "RB006", "RB007", "RB008", "RB030"].contains(&problem.rule.id)
-            && !is_of_test(report, &problem)
-        {
+    let shown = ["RB001", "RB005", "RB006", "RB007", "RB008", "RB030"];
+    let found = problems(report);
+    // A comment that says under a verdict that fails that nothing changed would be believed.
+    let is_bare = report.verdict > Verdict::ReproducedWithWarnings && rows.is_empty();
+    for problem in &found {
+        let has_row = is_of_test(report, problem)
+            || (problem.rule.id == "RB005" && is_of_failed_stage(report, &problem.subject));
+        let is_due = is_bare && problem.level == Level::Error;
+        if (shown.contains(&problem.rule.id) || is_due) && !has_row {
             let mark = if problem.level == Level::Error {
                 "**error**"
             } else {

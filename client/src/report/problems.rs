@@ -5,7 +5,7 @@
 use super::escape::clean;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::report::{
-    ArtifactRow, Cause, MetricRow, Report, StageRow, StageStatus, TestRow, Verdict, hint,
+    ArtifactRow, Cause, MetricRow, Reason, Report, StageRow, StageStatus, TestRow, Verdict, hint,
 };
 
 /// How bad a problem is.
@@ -91,15 +91,11 @@ impl Problem {
 /// Everything that is wrong, the worst first, else in the order of the report.
 pub fn problems(report: &Report) -> Vec<Problem> {
     let mut found = Vec::new();
-    for reason in &report.reasons {
-        found.extend(of_reason(
-            report,
-            &reason.code,
-            &reason.subject,
-            &reason.text,
-            reason.verdict,
-        ));
-    }
+    let untold = report
+        .reasons
+        .iter()
+        .filter(|reason| !is_told(report, reason));
+    found.extend(untold.map(|reason| of_reason(report, reason)));
     for stage in &report.stages {
         if stage.status == StageStatus::Error {
             found.push(of_stage(stage));
@@ -178,18 +174,48 @@ pub fn problems(report: &Report) -> Vec<Problem> {
     found
 }
 
-/// Reasons that no row of a table stands for.
-fn of_reason(
-    report: &Report,
-    code: &str,
-    subject: &str,
-    text: &str,
-    verdict: Verdict,
-) -> Option<Problem> {
-    let rule = match code {
-        "artifact" | "metric" | "test" | "environment" | "stage" | "usage" | "override" => {
-            return None;
+/// Whether a row of a table stands for a reason, and is a problem itself. That there is such a table is not enough: a
+/// stage that ended well can fail when it is run again, and an environment that cannot be made is no fact that differs.
+fn is_told(report: &Report, reason: &Reason) -> bool {
+    let subject = &reason.subject;
+    match reason.code.as_str() {
+        "artifact" => report
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.artifacts)
+            .any(|row| row.path == *subject && !row.ok),
+        "metric" => report
+            .metrics
+            .iter()
+            .any(|row| row.name == *subject && (!row.ok || row.undecided)),
+        "test" => report.tests.iter().any(|row| row.id == *subject && !row.ok),
+        "environment" => {
+            let is_fact = report
+                .environment
+                .diff
+                .iter()
+                .any(|row| row.fact == *subject);
+            is_fact && reason.verdict != Verdict::Error
         }
+        "stage" => is_of_failed_stage(report, subject),
+        "usage" => report
+            .resources
+            .iter()
+            .any(|row| row.stage == *subject && !row.ok),
+        "override" => report.overrides.iter().any(|row| row.id == *subject),
+        _ => false,
+    }
+}
+
+/// Whether a stage of that name did not end well.
+pub(super) fn is_of_failed_stage(report: &Report, name: &str) -> bool {
+    let is = |stage: &StageRow| stage.name == name && stage.status == StageStatus::Error;
+    report.stages.iter().any(is)
+}
+
+fn of_reason(report: &Report, reason: &Reason) -> Problem {
+    let (subject, verdict) = (reason.subject.as_str(), reason.verdict);
+    let rule = match reason.code.as_str() {
         "signature" | "policy" => SIGNATURE,
         "isolation" => ISOLATION,
         "drift" | "docs" => DRIFT,
@@ -197,6 +223,9 @@ fn of_reason(
         "unmeasured" => UNMEASURED,
         _ if verdict == Verdict::Halted => INPUT_DIGEST,
         _ if verdict == Verdict::Error => STAGE_ERROR,
+        "metric" => UNMEASURED,
+        "usage" => USAGE,
+        "override" => OVERRIDE,
         _ => UNDECIDED,
     };
     let level = match verdict {
@@ -204,7 +233,7 @@ fn of_reason(
         Verdict::ReproducedWithWarnings => Level::Warning,
         _ => Level::Error,
     };
-    Some(Problem {
+    Problem {
         rule,
         level,
         stage: report
@@ -216,8 +245,8 @@ fn of_reason(
         subject: subject.to_owned(),
         locator: String::new(),
         line: line_of(report, subject),
-        message: format!("{subject}: {text}"),
-    })
+        message: format!("{subject}: {}", reason.text),
+    }
 }
 
 fn of_stage(stage: &StageRow) -> Problem {

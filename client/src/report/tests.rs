@@ -3,7 +3,7 @@
 //! `SEALSTONE_WRITE_GOLDEN=1 cargo test report::tests`.
 
 use super::*;
-use sealstone_spec::report::{Reason, ReplayScope, Report, TrailEntry, Verdict};
+use sealstone_spec::report::{Reason, ReplayScope, Report, StageStatus, TrailEntry, Verdict};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -456,19 +456,86 @@ fn the_page_asks_nobody_and_lets_nobody_out() {
 
 #[test]
 fn every_verdict_but_reproduced_has_a_problem_and_a_next_step() {
-    for verdict in Verdict::ALL {
+    let codes = [
+        "other",
+        "stage",
+        "environment",
+        "isolation",
+        "runner",
+        "machine",
+        "artifact",
+        "metric",
+        "test",
+        "usage",
+        "override",
+    ];
+    let cases = Verdict::ALL
+        .into_iter()
+        .flat_map(|verdict| codes.map(|code| (verdict, code)));
+    for (verdict, code) in cases {
         let mut report = reproduced();
         if verdict != Verdict::Reproduced {
-            report.reasons = vec![sealstone_spec::report::Reason::new(
-                verdict, "other", "x", "y",
-            )];
+            report.reasons = vec![Reason::new(verdict, code, "x", "y")];
         }
         report.decide();
         assert_eq!(report.verdict, verdict);
-        assert_eq!(problems(&report).is_empty(), verdict == Verdict::Reproduced);
+        let is_empty = problems(&report).is_empty();
+        assert_eq!(is_empty, verdict == Verdict::Reproduced, "{verdict} {code}");
+        let text = junit(&report);
+        let is_red = text.contains("<failure") || text.contains("<error");
+        assert_eq!(is_red, !verdict.is_reproduced(), "{verdict} {code}: {text}");
+        if is_red {
+            let page = markdown(&report, &around());
+            assert!(!page.contains("Nothing changed"), "{page}");
+        }
         let (why, command) = next_step(&report, &around());
         assert!(!why.is_empty() && command.starts_with("sealstone "));
     }
+}
+
+/// It ended well, and then it could not be run again, or not with another seed.
+#[test]
+fn a_stage_that_failed_after_it_ended_well_is_told_in_every_rendering() {
+    let mut report = reproduced();
+    let name = report.stages[1].name.clone();
+    let why = "with seed 7: it took too long";
+    let reason = Reason::new(Verdict::Error, "stage", &name, why);
+    report.reasons.push(reason);
+    report.decide();
+    let found = problems(&report);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].rule.id, found[0].stage.as_str()),
+        ("RB005", name.as_str())
+    );
+    for page in [
+        terminal(&report, &around(), false),
+        junit(&report),
+        sarif(&report, &around()),
+        markdown(&report, &around()),
+        html(&report, &around()).unwrap(),
+    ] {
+        assert!(page.contains("it took too long"), "{page}");
+    }
+    // Where it did not end well in the first place, it is one problem and not two.
+    report.stages[1].status = StageStatus::Error;
+    let found = problems(&report);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let page = markdown(&report, &around());
+    let rows = page.lines().filter(|line| line.contains("**error**"));
+    assert_eq!(rows.count(), 1, "{page}");
+}
+
+#[test]
+fn a_page_of_an_error_does_not_say_that_nothing_can_be_said() {
+    let mut report = full();
+    report
+        .reasons
+        .push(Reason::new(Verdict::Error, "machine", "full", "y"));
+    report.decide();
+    let page = html(&report, &around()).unwrap();
+    assert!(page.contains("what was seen stands below"), "{page}");
+    assert!(!page.contains("nothing can be said"), "{page}");
 }
 
 #[test]
