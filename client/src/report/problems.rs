@@ -190,11 +190,8 @@ fn is_told(report: &Report, reason: &Reason) -> bool {
             .any(|row| row.name == *subject && (!row.ok || row.undecided)),
         "test" => report.tests.iter().any(|row| row.id == *subject && !row.ok),
         "environment" => {
-            let is_fact = report
-                .environment
-                .diff
-                .iter()
-                .any(|row| row.fact == *subject);
+            let mut facts = report.environment.diff.iter();
+            let is_fact = facts.any(|row| row.fact == *subject && row.level != "i");
             is_fact && reason.verdict != Verdict::Error
         }
         "stage" => is_of_failed_stage(report, subject),
