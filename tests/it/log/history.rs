@@ -115,3 +115,38 @@ async fn a_history_that_changes_is_refused_by_the_server_and_noticed_by_the_clie
     registry.ended().await.unwrap();
     assert!(copy.exists());
 }
+
+/// A service that pulls often has no directory that it could write; what it keeps was laid there.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sees_what_is_kept_already_locks_nothing() {
+    let registry = ready(Setup::default()).await;
+    let host = registry.address().to_string();
+    let state = registry.directory().join("state");
+    let locks = || -> Vec<_> {
+        let mut folders = vec![state.clone()];
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => found.push(path),
+                }
+            }
+        }
+        found.retain(|path| path.extension().is_some_and(|end| end == "lock"));
+        found
+    };
+    push_tag(&registry, "a", "v1").await.expect(201);
+    ended(&client(&registry, &state, &["list", &host]), 0);
+    let taken = locks();
+    assert!(!taken.is_empty());
+    for lock in &taken {
+        std::fs::remove_file(lock).unwrap();
+    }
+    ended(&client(&registry, &state, &["list", &host]), 0);
+    assert!(locks().is_empty(), "{:?}", locks());
+    push_tag(&registry, "a", "v2").await.expect(201);
+    ended(&client(&registry, &state, &["list", &host]), 0);
+    assert_eq!(locks().len(), taken.len());
+}
