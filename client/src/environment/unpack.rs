@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
-use crate::transfer::headers::bounded;
+use crate::transfer::headers::{bounded, is_sparse};
 
 /// Most links that a name may lead through, as in Linux.
 pub(super) const MAX_LINKS: usize = 40;
@@ -42,7 +42,8 @@ pub(super) enum Marks {
     Whiteouts,
 }
 
-/// Unpacks a tar, or tar.gz, into the directory `root`. Devices, owners and set-id bits are left out.
+/// Unpacks a tar, or tar.gz, into the directory `root`. Devices, owners and set-id bits are left out; sparse files
+/// are refused.
 pub(super) fn unpack(archive: &Path, root: &Path, marks: Marks) -> io::Result<()> {
     let mut file = File::open(archive)?;
     let limit = file
@@ -76,6 +77,14 @@ pub(super) fn unpack(archive: &Path, root: &Path, marks: Marks) -> io::Result<()
             return Err(io::Error::other(text));
         }
         let mut entry = entry?;
+        // Left out, a file of the system would be missing; read as it stands, it would be another.
+        if is_sparse(&mut entry)? {
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name: String = name.chars().take(200).collect();
+            return Err(io::Error::other(format!(
+                "{name:?} is a sparse file: make the archive without --sparse"
+            )));
+        }
         allowance.pass(&entry);
         layer.apply(&mut entry)?;
     }

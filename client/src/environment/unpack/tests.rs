@@ -41,8 +41,12 @@ impl World {
     }
 
     fn apply(&self, entries: &[(&str, EntryType, &str)]) -> io::Result<()> {
+        self.apply_bytes(&tar_of(entries))
+    }
+
+    fn apply_bytes(&self, archive: &[u8]) -> io::Result<()> {
         let path = self.directory.path().join("layer.tar");
-        fs::write(&path, tar_of(entries)).unwrap();
+        fs::write(&path, archive).unwrap();
         unpack(&path, &self.root(), Marks::Whiteouts)
     }
 
@@ -199,6 +203,44 @@ fn what_stands_between_files_is_bounded() {
     let entries = [header, ("l", FILE, &large[..]), header, file];
     world.apply(&entries).unwrap();
     assert_eq!(world.listing(), ["f", "l"]);
+}
+
+/// Its own size says how much may pass, and an extended header says to `tar` that it is another: a name of any length would
+/// be read whole after it.
+#[test]
+fn a_file_whose_holes_were_left_out_is_refused_before_anything_after_it_is_read() {
+    let world = World::new();
+    let sparse = |size| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_size(size);
+        header.as_old_mut().name[..1].copy_from_slice(b"s");
+        header.as_gnu_mut().unwrap().set_real_size(0);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    };
+    // Without the zeros of its end.
+    let begun = |entries: &[(&str, EntryType, &str)]| {
+        let mut archive = tar_of(entries);
+        archive.truncate(archive.len() - 1024);
+        archive
+    };
+    let long = "a".repeat(2 << 20);
+    let rest = tar_of(&[("x", EntryType::GNULongName, &long[..]), ("f", FILE, "x")]);
+    let size = begun(&[("x", EntryType::XHeader, "9 size=0\n")]);
+    for archive in [
+        [size, sparse(1 << 40), rest].concat(),
+        [sparse(0), tar_of(&[("f", FILE, "x")])].concat(),
+        // As tar writes it into archives of the newer form: a plain file by its kind.
+        tar_of(&[
+            ("x", EntryType::XHeader, "22 GNU.sparse.major=1\n"),
+            ("GNUSparseFile.1/s", FILE, "0\n"),
+        ]),
+    ] {
+        let error = world.apply_bytes(&archive).unwrap_err();
+        assert!(error.to_string().contains("a sparse file"), "{error}");
+        assert!(world.listing().is_empty(), "{:?}", world.listing());
+    }
 }
 
 #[test]
