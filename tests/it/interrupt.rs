@@ -3,7 +3,10 @@
 //! What is copied comes through a pipe, so that each signal meets it in the middle.
 
 use crate::model_desk::Desk;
+use crate::{client, project_desk};
+use sealstone_spec::digest::Digest;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -63,13 +66,28 @@ fn large_blob(desk: &Desk) -> PathBuf {
         .path()
 }
 
-impl Copying {
-    fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.arg(name).arg(self.child.id().to_string());
-        assert!(kill.status().unwrap().success());
-    }
+fn signal(child: &Child, name: &str) {
+    let mut kill = Command::new("kill");
+    kill.arg(name).arg(child.id().to_string());
+    assert!(kill.status().unwrap().success());
+}
 
+#[track_caller]
+fn ended(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Copying {
     /// Reads until the client says that it was interrupted.
     #[track_caller]
     fn is_told(&mut self) {
@@ -77,21 +95,6 @@ impl Copying {
         while !line.contains("interrupted") {
             line.clear();
             assert_ne!(self.messages.read_line(&mut line).unwrap(), 0);
-        }
-    }
-
-    #[track_caller]
-    fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            if Instant::now() > deadline {
-                self.child.kill().unwrap();
-                panic!("it does not end");
-            }
-            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -116,17 +119,17 @@ const PULL: [&str; 5] = [
 
 #[test]
 fn what_was_interrupted_does_not_go_on_to_its_end() {
-    for (arguments, signal) in [
+    for (arguments, name) in [
         (&EXPORT[..], "-INT"),
         (&EXPORT[..], "-TERM"),
         (&PULL[..], "-INT"),
     ] {
         let mut copying = copying(arguments);
-        copying.signal(signal);
+        signal(&copying.child, name);
         copying.is_told();
         // The thread that reads may have the rest: it is to make nothing of it.
         copying.go_on.send(()).unwrap();
-        assert_eq!(copying.ended().code(), Some(1), "{arguments:?}");
+        assert_eq!(ended(&mut copying.child).code(), Some(1), "{arguments:?}");
         assert!(
             copying.left().is_empty(),
             "{arguments:?}: {:?}",
@@ -138,10 +141,39 @@ fn what_was_interrupted_does_not_go_on_to_its_end() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let mut copying = copying(&EXPORT);
-    copying.signal("-INT");
+    signal(&copying.child, "-INT");
     copying.is_told();
-    copying.signal("-TERM");
+    signal(&copying.child, "-TERM");
     // The thread that reads waits for bytes that never come.
-    assert_eq!(copying.ended().code(), Some(128 + 15));
+    assert_eq!(ended(&mut copying.child).code(), Some(128 + 15));
     assert!(!copying.desk.path("got.tar").exists());
+}
+
+#[test]
+fn a_replay_that_is_interrupted_while_its_image_is_fetched_says_nothing_of_the_model() {
+    let desk = project_desk::Desk::locked();
+    let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!(
+        r#"{{ kind = "oci", image = "{}/systems/tiny@{}" }}"#,
+        registry.local_addr().unwrap(),
+        Digest::sha256(b"an image")
+    );
+    desk.change("p/recipe.toml", r#"{ kind = "host" }"#, &image);
+    let (ask, asked) = channel();
+    std::thread::spawn(move || ask.send(registry.accept()));
+    let arguments = [
+        &["replay", "p", "--sign-with", "builder.key"][..],
+        &["--report", "report.json", "--bundle", "signed.json"],
+        &["--alert-dir", "alerts"],
+    ];
+    let mut command = client::sealstone(desk.root(), &arguments.concat());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // The registry never answers.
+    let _open = asked.recv_timeout(PATIENCE).unwrap().unwrap();
+    signal(&child, "-INT");
+    assert_eq!(ended(&mut child).code(), Some(4));
+    for name in ["report.json", "signed.json", "alerts"] {
+        assert!(!desk.path(name).exists(), "{name}");
+    }
 }

@@ -39,6 +39,29 @@ sys.stdout.buffer.write(said)
 sys.exit(os.waitstatus_to_exitcode(status) % 256)
 "#;
 
+/// A shell with one job, its arguments, that leaves it stopped for longer than the signer has. Ends as the job does, or with
+/// 99 if nothing stopped it.
+const SHELL: &str = r#"
+import os, signal, sys, time
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpgrp())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status = os.waitpid(job, os.WUNTRACED)
+os.tcsetpgrp(0, os.getpgrp())
+if not os.WIFSTOPPED(status):
+    sys.exit(99)
+time.sleep(8)
+os.tcsetpgrp(0, job)
+os.killpg(job, signal.SIGCONT)
+_, status = os.waitpid(job, 0)
+os.tcsetpgrp(0, os.getpgrp())
+sys.exit(os.waitstatus_to_exitcode(status) % 256)
+"#;
+
 fn is_there(program: &str, argument: &str) -> bool {
     let ended = Command::new(program).arg(argument).output();
     ended.is_ok_and(|output| output.status.success())
@@ -66,15 +89,21 @@ fn desk() -> Option<Desk> {
 
 /// Signs in a script that goes on after that, and types this when it is asked for the PIN.
 fn typed(desk: &Desk, keys: &str) -> Ended {
+    let script = ["/bin/sh", "-c", "\"$@\" || exit; : > after", "sh"];
+    typed_in(&script, "20", desk, keys)
+}
+
+/// The same under this program, with so many seconds for the signer.
+fn typed_in(program: &[&str], time: &str, desk: &Desk, keys: &str) -> Ended {
     let mut command = Command::new("python3");
     command
         .args(["-c", TYPIST, keys])
-        .args(["/bin/sh", "-c", "\"$@\" || exit; : > after", "sh"])
+        .args(program)
         .arg(binary("sealstone").unwrap())
         .args(["--output", "json", "sign", "oci:bundle:1.0.0"])
         .arg("--signer")
         .arg(format!("command:{}", desk.path("token.sh").display()))
-        .args(["--signer-key", "alice.pub", "--signer-time", "20"]);
+        .args(["--signer-key", "alice.pub", "--signer-time", time]);
     client::run(client::alone(&mut command, &desk.path("")))
 }
 
@@ -100,6 +129,16 @@ fn an_interrupt_at_the_question_ends_the_script_as_well() {
 fn a_stop_at_the_question_does_not_leave_the_program_behind() {
     let Some(desk) = desk() else { return };
     typed(&desk, "\u{1a}|1234\n").expect(0);
+    desk.run(&["verify", "oci:bundle:1.0.0", "--key", "alice.pub"])
+        .expect(0);
+}
+
+/// Whoever stops it and comes back later still has the time that was left.
+#[test]
+fn no_time_passes_for_the_signer_while_it_is_stopped() {
+    let Some(desk) = desk() else { return };
+    let shell = ["/usr/bin/env", "python3", "-c", SHELL];
+    typed_in(&shell, "6", &desk, "\u{1a}|1234\n").expect(0);
     desk.run(&["verify", "oci:bundle:1.0.0", "--key", "alice.pub"])
         .expect(0);
 }

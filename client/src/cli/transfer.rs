@@ -62,6 +62,12 @@ fn running() -> MutexGuard<'static, Option<oneshot::Sender<()>>> {
 /// whatever was in the making is dropped and with it removed. Its threads are told to stop, and the program ends when
 /// they have; at a second signal it ends at once.
 pub(crate) async fn interruptible<T>(transfer: impl Future<Output = Result<T>>) -> Result<T> {
+    unless_interrupted(transfer).await?
+}
+
+/// The same for whoever goes on where a transfer has failed: its own end, and the error outside only if it was interrupted,
+/// or could not be.
+pub(crate) async fn unless_interrupted<T>(transfer: impl Future<Output = T>) -> Result<T> {
     static LISTENING: OnceLock<io::Result<()>> = OnceLock::new();
     if let Err(error) = LISTENING.get_or_init(listen) {
         let error = io::Error::new(error.kind(), error.to_string());
@@ -70,9 +76,9 @@ pub(crate) async fn interruptible<T>(transfer: impl Future<Output = Result<T>>) 
     let (tell, told) = oneshot::channel();
     *running() = Some(tell);
     tokio::select! {
-        result = transfer => {
+        ended = transfer => {
             *running() = None;
-            result
+            Ok(ended)
         }
         _ = told => Err(interrupted()),
     }

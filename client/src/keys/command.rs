@@ -12,7 +12,8 @@
 //! terminal, if there is one: the program has its foreground and may ask something there. Keys that interrupt or stop it there
 //! do the same to whoever started it.
 //! Invariant: its answer is verified with the key that was named beforehand; nothing that does not
-//! verify gets out of here. A program that takes too long is killed with everything it started.
+//! verify gets out of here. A program that takes too long is killed with everything it started; while somebody has stopped it
+//! and this process at the terminal, no time passes for it.
 
 use super::terminal::Lent;
 use super::words;
@@ -127,20 +128,18 @@ impl CommandSigner {
             let read = output.take(MAX_ANSWER + 1).read_to_end(&mut answer);
             let _ = send.send(read.map(|_| answer));
         });
-        let deadline = Instant::now() + self.limit;
-        let follow = |child: &Child| {
-            if let Some(lent) = lent {
-                lent.follow(child);
-            }
-        };
-        let answer = self.receive(&answers, deadline, || follow(child))?;
+        let mut deadline = Instant::now() + self.limit;
+        let follow = |child: &Child| lent.map_or(Duration::ZERO, |lent| lent.follow(child));
+        let answer = self.receive(&answers, &mut deadline, || follow(child))?;
         loop {
             match child.try_wait() {
                 Ok(Some(status)) if status.success() => break,
                 Ok(Some(status)) => return Err(format!("the program ended with {status}")),
-                Ok(None) if Instant::now() >= deadline => return Err(self.too_long()),
                 Ok(None) => {
-                    follow(child);
+                    deadline += follow(child);
+                    if Instant::now() >= deadline {
+                        return Err(self.too_long());
+                    }
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(error) => return Err(format!("waiting for the program failed: {error}")),
@@ -155,11 +154,13 @@ impl CommandSigner {
         }
     }
 
+    /// Waits for the answer until the deadline, which is put off by what `meanwhile` returns: the time in which nobody could
+    /// give one. That is asked before the deadline is, which has passed when somebody comes back.
     fn receive(
         &self,
         answers: &Receiver<std::io::Result<Vec<u8>>>,
-        deadline: Instant,
-        meanwhile: impl Fn(),
+        deadline: &mut Instant,
+        meanwhile: impl Fn() -> Duration,
     ) -> Result<Vec<u8>, String> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -167,8 +168,12 @@ impl CommandSigner {
                 Ok(answer) => {
                     return answer.map_err(|error| format!("reading its answer failed: {error}"));
                 }
-                Err(RecvTimeoutError::Timeout) if left <= TICK => return Err(self.too_long()),
-                Err(RecvTimeoutError::Timeout) => meanwhile(),
+                Err(RecvTimeoutError::Timeout) => {
+                    *deadline += meanwhile();
+                    if Instant::now() >= *deadline {
+                        return Err(self.too_long());
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err("reading its answer failed".to_owned());
                 }

@@ -9,6 +9,14 @@ use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// How long it may take until a signal to this process's own group has stopped it.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// The shortest stop that counts. Where the system ignores the stop, nobody was away, and a program that stops itself
+/// again and again would have for ever.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A terminal whose foreground is a child's group. Dropped, its foreground is this process's group again.
 pub(super) struct Lent {
@@ -43,23 +51,32 @@ impl Lent {
     }
 
     /// Stops this process's group as well if `child` has been stopped at the terminal, and lets it go on once that group is
-    /// in the foreground again. Asked now and then: `child` must not have been waited for yet.
-    pub(super) fn follow(&self, child: &Child) {
+    /// in the foreground again. Asked now and then: `child` must not have been waited for yet. Returns how long this process
+    /// was stopped meanwhile: nobody could answer at the terminal.
+    pub(super) fn follow(&self, child: &Child) -> Duration {
         let Some(signal) = stopped_by(child) else {
-            return;
+            return Duration::ZERO;
         };
         let front = self.front();
         // Not for what it did in the background: it may do so now.
         let was_typed = signal != libc::SIGTTIN && signal != libc::SIGTTOU;
         if front == self.group && was_typed {
+            let stopped = Instant::now();
             bring_to_front(&self.terminal, self.own);
             // Where no shell could let it go on again the system ignores this, and the next call goes on.
             send(0, libc::SIGTSTP);
+            // Another thread may be given the signal, and stop all of them when this one is back already.
+            std::thread::sleep(MOMENT);
+            let away = stopped.elapsed();
+            if away >= SHORTEST {
+                return away;
+            }
         } else if front == self.group
             || (front == self.own && bring_to_front(&self.terminal, self.group))
         {
             send(-self.group, libc::SIGCONT);
         }
+        Duration::ZERO
     }
 
     #[allow(unsafe_code)]

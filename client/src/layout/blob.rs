@@ -1,6 +1,7 @@
 //! Blobs of a layout: written and hashed in one pass, read and checked in one pass.
 
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use sealstone_spec::manifest::Descriptor;
 use serde_json::json;
@@ -196,10 +197,11 @@ pub(super) fn read_checked(path: &Path, descriptor: &Descriptor, limit: u64) -> 
     Ok(content)
 }
 
-/// Reads a blob of any size and checks size and digest.
-pub(super) fn check(path: &Path, descriptor: &Descriptor) -> Result<()> {
+/// Reads a blob of any size and checks size and digest, as long as somebody waits for it.
+pub(super) fn check(path: &Path, descriptor: &Descriptor, stop: &Stop) -> Result<()> {
     let what = || format!("reading \"{}\"", path.display());
-    let mut file = File::open(path).map_err(|source| Error::io(what(), source))?;
+    let file = File::open(path).map_err(|source| Error::io(what(), source))?;
+    let mut file = stop.reading(file);
     let (actual, size) = hash(&mut file, descriptor.digest.algorithm())
         .map_err(|source| Error::io(what(), source))?;
     judge(descriptor, &actual, size)

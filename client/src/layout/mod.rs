@@ -15,6 +15,7 @@ pub(crate) use blob::{hash_file, temporary_in};
 pub(crate) use index::Index;
 
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use listing::Manifests as _;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
@@ -153,7 +154,12 @@ impl LayoutStore {
     /// # Errors
     /// If it is not there or not what its descriptor says.
     pub fn check_blob(&self, descriptor: &Descriptor) -> Result<()> {
-        blob::check(&self.blob_path(&descriptor.digest), descriptor)
+        self.check_blob_while(descriptor, &Stop::default())
+    }
+
+    /// As [`LayoutStore::check_blob`], until it is told to stop.
+    pub(crate) fn check_blob_while(&self, descriptor: &Descriptor, stop: &Stop) -> Result<()> {
+        blob::check(&self.blob_path(&descriptor.digest), descriptor, stop)
     }
 
     /// The manifest under a tag or digest, checked.

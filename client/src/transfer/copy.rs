@@ -10,6 +10,7 @@ use super::progress::{Arrival, Track};
 use super::{Place, TransferOptions, fetch, lost, record, upload};
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
+use crate::stop::blocking;
 use crate::store::Store;
 use crate::transport::RegistryStore;
 use crate::trust::{Listed, add_to_list, denial_of, denied, set_bill};
@@ -320,7 +321,7 @@ async fn to_layout(
     // What lies there may be damaged, so it is read before it counts.
     if to.holds(blob) {
         let (layout, descriptor) = (to.clone(), blob.clone());
-        let checked = tokio::task::spawn_blocking(move || layout.check_blob(&descriptor))
+        let checked = blocking(move |stop| layout.check_blob_while(&descriptor, stop))
             .await
             .map_err(lost)?;
         if checked.is_ok() {
@@ -343,4 +344,36 @@ async fn to_layout(
         .and_then(|directory| directory.sync_all())
         .map_err(writing)?;
     Ok(Arrival::Moved)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// What lies in the layout takes longer to read than anybody waits who has interrupted it.
+    #[test]
+    fn what_is_there_is_not_read_to_its_end_once_nobody_waits() {
+        const SIZE: u64 = 1 << 39;
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let place = tempfile::tempdir().unwrap();
+        let layout = |name| LayoutStore::open_or_create(place.path().join(name)).unwrap();
+        let (source, to) = (Place::Layout(layout("source")), layout("to"));
+        let blob = Descriptor::new("application/octet-stream", Digest::sha256(b"x"), SIZE);
+        let path = to.blob_path(&blob.digest);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        File::create(&path).unwrap().set_len(SIZE).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let options = TransferOptions::default();
+            let track: Arc<dyn Track> = Arc::new(super::super::Silent);
+            let copied = to_layout(&source, &to, &blob, "x", &options, &track);
+            let copied = tokio::time::timeout(Duration::from_millis(100), copied).await;
+            assert!(copied.is_err());
+        });
+        let interrupted = Instant::now();
+        runtime.shutdown_timeout(PATIENCE);
+        assert!(interrupted.elapsed() < PATIENCE);
+    }
 }

@@ -12,6 +12,9 @@ use tar::{Entry, EntryType};
 /// Bytes of headers, names and padding from one content to the next.
 const HEADERS: u64 = 1024 * 1024;
 
+/// How the names begin by which an extended header says that a file's holes were left out.
+const SPARSE: &[u8] = b"GNU.sparse.";
+
 /// An archive that is read within the bound.
 #[derive(Debug)]
 pub(crate) struct Bounded<R> {
@@ -37,12 +40,30 @@ impl Allowance {
     /// Lets the content of this entry pass, whether it is read or skipped, and what stands before the next.
     pub(crate) fn pass<R: Read>(&self, entry: &Entry<'_, R>) {
         let content = match entry.header().entry_type() {
-            // Its size counts holes, which are not in the archive.
-            EntryType::GNUSparse => entry.header().entry_size().unwrap_or(0),
+            // Its size counts holes, which are not in the archive, and an extended header may say another than its own:
+            // how much of the archive it is cannot be asked. Whoever reads such files would have to count them.
+            EntryType::GNUSparse => 0,
             _ => entry.size(),
         };
         self.0.set(content.saturating_add(HEADERS));
     }
+}
+
+/// Whether the archive holds this file without its holes, in one of the two forms of GNU tar: what stands in the archive is
+/// another file then.
+pub(crate) fn is_sparse<R: Read>(entry: &mut Entry<'_, R>) -> io::Result<bool> {
+    match entry.header().entry_type() {
+        EntryType::GNUSparse => return Ok(true),
+        EntryType::Regular | EntryType::Continuous => {}
+        // Asked for its extensions, one that is itself a header would be read whole.
+        _ => return Ok(false),
+    }
+    let Some(mut extensions) = entry.pax_extensions()? else {
+        return Ok(false);
+    };
+    Ok(extensions.any(|extension| {
+        extension.is_ok_and(|extension| extension.key_bytes().starts_with(SPARSE))
+    }))
 }
 
 impl<R: Read> Read for Bounded<R> {

@@ -12,7 +12,7 @@ use super::kept::{self, Kept};
 use super::progress::Track;
 use super::{TransferOptions, lost, mismatch, other_bytes};
 use crate::error::{Error, Result};
-use crate::stop::{Stop, blocking};
+use crate::stop::{Stop, StopOnDrop, blocking};
 use crate::transport::{RegistryStore, TransportError};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -122,7 +122,7 @@ pub(super) async fn fetch(
     let hashed = kept.clone();
     let there = blocks_of(&sound, range_bytes, size);
     let stop = Stop::default();
-    let _told = stop.on_drop();
+    let told = stop.on_drop();
     let hashing = tokio::task::spawn_blocking(move || {
         let file = &hashed.file;
         hash_in_order(file, size, algorithm, there, &to_hash, &spare, &stop)
@@ -149,8 +149,7 @@ pub(super) async fn fetch(
         streams.push(work(store, descriptor, plan, sender, track));
     }
     drop(landed);
-    // The first failure drops the other streams and with them their threads' senders.
-    let streamed = futures_util::future::try_join_all(streams).await;
+    let streamed = together(streams, told).await;
 
     let mut fault = None;
     for thread in threads {
@@ -199,6 +198,16 @@ pub(super) async fn fetch(
             "fewer bytes than its size",
         )),
     }
+}
+
+/// All streams to their end. The first failure drops the others and with them their threads' senders, and `told`: the hash
+/// would read all that was kept from before, which may be most of the blob, for a digest that nobody asks for.
+async fn together(
+    streams: Vec<impl Future<Output = Result<(), Ended>>>,
+    told: StopOnDrop,
+) -> Result<StopOnDrop, Ended> {
+    futures_util::future::try_join_all(streams).await?;
+    Ok(told)
 }
 
 /// What a worker tells its thread.
@@ -459,6 +468,20 @@ mod tests {
             drop(sender);
             let digest = hash_in_order(&file, content.len() as u64, Algorithm::Sha256, BTreeMap::new(), &receiver, &spare, &Stop::default()).unwrap();
             prop_assert_eq!(digest, Some(Digest::sha256(&content)));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_hash_is_told_to_stop_by_the_first_stream_that_fails() {
+        for (ends, goes_on) in [([true, true], true), ([true, false], false)] {
+            let stop = Stop::default();
+            let streams = ends.into_iter();
+            let streams: Vec<_> = streams
+                .map(|well| async move { well.then_some(()).ok_or(Ended::NoRanges) })
+                .collect();
+            let streamed = together(streams, stop.on_drop()).await;
+            assert_eq!(stop.check().is_ok(), goes_on);
+            assert_eq!(streamed.is_ok(), goes_on);
         }
     }
 

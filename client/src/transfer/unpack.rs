@@ -6,7 +6,7 @@
 //! times and every bit of the mode but the owner's right to execute are ignored; what unpacks to more
 //! than the limits is refused before the disk is full of it, and memory does not grow with it.
 
-use super::headers::bounded;
+use super::headers::{bounded, is_sparse};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 use flate2::read::MultiGzDecoder;
@@ -84,6 +84,7 @@ fn entries(
         }
         let mut entry = entry.map_err(unsound)?;
         allowance.pass(&entry);
+        let sparse = is_sparse(&mut entry).map_err(unsound)?;
         let kind = entry.header().entry_type();
         let name = entry.path_bytes().into_owned();
         let path = path_of(&name, kind).map_err(|problem| refused(layer, &problem))?;
@@ -96,11 +97,16 @@ fn entries(
                 continue;
             }
             EntryType::XGlobalHeader => continue,
-            EntryType::Regular | EntryType::Continuous => {}
+            EntryType::Regular | EntryType::Continuous if !sparse => {}
             other => {
+                let what = if sparse {
+                    "a sparse file"
+                } else {
+                    kind_name(other)
+                };
                 return Err(refused(
                     layer,
-                    &format!("holds {}, which is {}", shown(&name), kind_name(other)),
+                    &format!("holds {}, which is {what}", shown(&name)),
                 ));
             }
         }
@@ -206,7 +212,6 @@ fn kind_name(kind: EntryType) -> &'static str {
         EntryType::Symlink => "a symbolic link",
         EntryType::Char | EntryType::Block => "a device",
         EntryType::Fifo => "a pipe",
-        EntryType::GNUSparse => "a sparse file",
         _ => "no plain file",
     }
 }

@@ -9,7 +9,7 @@ use super::Context;
 use super::connect::ConnectArgs;
 use super::output::Format;
 use super::passphrase::PassphraseArgs;
-use super::transfer::{TransferArgs, interruptible};
+use super::transfer::{TransferArgs, unless_interrupted};
 use super::trust::TrustArgs;
 use bundle::{bring, id_of};
 use sealstone::environment::{fetch_image, prefix_in_repository};
@@ -284,13 +284,14 @@ fn code_of(error: &Error) -> u8 {
 }
 
 /// Brings the image that stages run in, if the recipe names one that does not travel in the bundle. Without it the
-/// replay goes on: its report says what was missing. Only an image that is another one halts.
+/// replay goes on: its report says what was missing. Only an image that is another one halts, and only whoever interrupts
+/// it ends it without a verdict.
 async fn bring_image(
     args: &Args,
     context: &Context,
     project: &Project,
     is_project: bool,
-) -> std::result::Result<(), Halt> {
+) -> std::result::Result<(), ProjectError> {
     if args.scope == ReplayScope::Verify {
         return Ok(());
     }
@@ -303,11 +304,12 @@ async fn bring_image(
     };
     let asked = asked.as_deref();
     let fetched = fetch_image(environment, project.root(), &connect, &transfer, asked);
-    let Err(error) = interruptible(fetched).await else {
+    let fetched = unless_interrupted(fetched).await;
+    let Err(error) = fetched.map_err(ProjectError::Failed)? else {
         return Ok(());
     };
     match Halt::of_error(&error, "environment") {
-        Some(halt) if error.outcome() == Outcome::Halted => Err(halt),
+        Some(halt) if error.outcome() == Outcome::Halted => Err(halt.into()),
         _ => {
             context.output.failure(&error);
             Ok(())
@@ -421,12 +423,9 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
             let brought =
                 match tokio::task::block_in_place(|| bring_data(args, &project, is_project))? {
                     Ok(()) => bring_image(args, context, &project, is_project).await,
-                    halt => halt,
+                    Err(halt) => Err(halt.into()),
                 };
-            let replayed = match brought {
-                Ok(()) => tokio::task::block_in_place(work),
-                Err(halt) => Err(halt.into()),
-            };
+            let replayed = brought.and_then(|()| tokio::task::block_in_place(work));
             replayed.map_err(|error| (error, project.id().to_owned(), Some(*project.digest())))
         }
         Err(error) => Err(error),

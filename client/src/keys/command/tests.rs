@@ -90,6 +90,23 @@ fn a_program_that_hangs_is_ended_with_what_it_started() {
 }
 
 #[test]
+fn time_in_which_nobody_could_answer_is_not_the_program_s() {
+    let limit = Duration::from_millis(200);
+    let signer = CommandSigner::new("true", key().public_key().clone(), limit).unwrap();
+    for (away, answered) in [(LONG, true), (Duration::ZERO, false)] {
+        let (send, answers) = channel();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(1));
+            let _ = send.send(Ok(vec![7]));
+        });
+        let away = std::cell::Cell::new(away);
+        let mut deadline = Instant::now() + limit;
+        let got = signer.receive(&answers, &mut deadline, || away.take());
+        assert_eq!(got.is_ok(), answered, "{got:?}");
+    }
+}
+
+#[test]
 fn ecdsa_answers_are_brought_into_the_one_form() {
     let key = SecretKey::p256_from_seed(&[2; 32]).unwrap();
     let good = key.sign(b"message").unwrap();

@@ -133,6 +133,18 @@ fn what_is_no_plain_file_is_refused() {
     }
 }
 
+/// In an archive of the newer form its kind is that of a plain file, whose content is a list of what is left of it.
+#[test]
+fn a_file_whose_holes_were_left_out_is_refused_in_either_form() {
+    let header = b"22 GNU.sparse.major=1\n";
+    let bytes = archive(&[
+        entry("x", EntryType::XHeader, 0o644, header),
+        file("src/GNUSparseFile.1/x", "0\n"),
+    ]);
+    let message = refusal("src", &bytes);
+    assert!(message.contains("sparse file"), "{message}");
+}
+
 #[test]
 fn paths_that_leave_the_layer_are_refused() {
     for name in [
