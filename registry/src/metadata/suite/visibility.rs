@@ -319,6 +319,56 @@ pub(crate) async fn a_list_of_evidence_shows_nothing_but_evidence(store: Arc<dyn
     }
 }
 
+/// What was pushed under such a name where nothing was hidden was held to nothing.
+pub(crate) async fn a_list_of_evidence_is_what_its_name_says(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let mut blobs = Vec::new();
+    for content in [&b"config"[..], b"weights", b"payload"] {
+        blobs.push(put_inline(&*store, &here, content).await);
+    }
+    let image = Shape::image(&blobs[..2]);
+    let signatures = Shape {
+        signature: Some("alice".into()),
+        ..Shape::image(&[blobs[0], blobs[2]])
+    };
+    let index = Shape::index(&[]);
+    for is_before in [true, false] {
+        for (suffix, list, is_evidence) in [
+            ("", &image, false),
+            (".sig", &image, false),
+            (".att", &image, false),
+            (".sbom", &image, false),
+            (".att", &signatures, false),
+            (".sig", &index, false),
+            (".sig", &signatures, true),
+        ] {
+            let case = format!("{is_before}{suffix} {is_evidence}");
+            let list = list.clone().marked(&case);
+            let subject = Shape::image(&blobs[..1]).marked(format!("about {case} {list:?}"));
+            let subject = subject.build();
+            let name = format!("sha256-{}{suffix}", subject.digest().hex());
+            let manifest = list.build();
+            let list_put = || PutManifest {
+                admission: None,
+                ..put(&here, &manifest, TagClass::EvidenceList, &[&name])
+            };
+            if is_before {
+                try_put(&*store, list_put()).await.unwrap();
+            }
+            let release = put(&here, &subject, TagClass::Mutable, &["latest"]);
+            try_put(&*store, release).await.unwrap();
+            if !is_before {
+                try_put(&*store, list_put()).await.unwrap();
+            }
+            let row = store.tag(&here, &tag(&name)).await.unwrap();
+            assert_eq!(row.map(|row| row.visible), Some(is_evidence), "{case}");
+            let is_seen = sees(&*store, &here, manifest.digest()).await;
+            assert_eq!(is_seen, is_evidence, "{case}");
+            assert!(!sees_blob(&*store, &here, &blobs[1]).await, "{case}");
+        }
+    }
+}
+
 /// Puts a list under the name of what it speaks of, as cosign does for each manifest that it signs.
 async fn put_list(store: &dyn Store, here: &RepoName, subject: &Digest, payload: Digest) -> Digest {
     let list = Shape::image(&[payload]).marked(subject).build();
