@@ -86,6 +86,7 @@ macro_rules! run_suite {
             visibility::a_list_of_evidence_is_what_its_name_says,
             visibility::lists_about_all_that_a_release_leads_to_are_seen_with_it,
             visibility::a_list_waits_for_what_it_speaks_of,
+            visibility::a_list_waits_for_what_it_lists,
             visibility::a_tag_that_moves_takes_the_lists_along,
             circles::an_index_cannot_speak_of_its_own_child,
             circles::longer_circles_are_refused_as_well,

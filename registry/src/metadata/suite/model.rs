@@ -394,6 +394,7 @@ impl Model {
                 return Err(Refusal::Circular { through: *through });
             }
             repo.follow_since(&before);
+            repo.follow(shape.subject.into_iter().collect(), true);
             repo.used = true;
             changed = true;
             events += usize::from(shape.is_statement());

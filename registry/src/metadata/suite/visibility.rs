@@ -444,6 +444,35 @@ pub(crate) async fn a_list_waits_for_what_it_speaks_of(store: Arc<dyn Store>) {
     }
 }
 
+pub(crate) async fn a_list_waits_for_what_it_lists(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let config = put_inline(&*store, &here, b"config").await;
+    let subject = Shape::image(&[config]).build();
+    let latest = put(&here, &subject, TagClass::Mutable, &["latest"]);
+    try_put(&*store, latest).await.unwrap();
+    let note = Shape::image(&[config]).about(*subject.digest());
+    let listed = store_manifest(&*store, &here, note.clone()).await;
+    let list = Shape::index(&[listed]).build();
+    let name = format!("sha256-{}", subject.digest().hex());
+    let list_put = PutManifest {
+        admission: None,
+        ..put(&here, &list, TagClass::EvidenceList, &[&name])
+    };
+    try_put(&*store, list_put).await.unwrap();
+    assert!(sees(&*store, &here, list.digest()).await);
+    delete_manifest(&*store, &here, &listed).await.unwrap();
+    for visible in [false, true] {
+        assert!(kit::show(&*store, &here, "latest", *subject.digest(), visible).await);
+        assert!(!sees(&*store, &here, list.digest()).await, "{visible}");
+    }
+    store_manifest(&*store, &here, note).await;
+    for digest in [&listed, list.digest()] {
+        assert!(sees(&*store, &here, digest).await, "{digest}");
+    }
+    let row = store.tag(&here, &tag(&name)).await.unwrap();
+    assert!(row.is_some_and(|row| row.visible));
+}
+
 pub(crate) async fn a_tag_that_moves_takes_the_lists_along(store: Arc<dyn Store>) {
     let tree = Tree::staged(&*store).await;
     tree.tag(&*store, TagClass::Mutable, "latest").await;
