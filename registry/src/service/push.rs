@@ -463,9 +463,7 @@ async fn check(
         )
     };
     let checked = if large {
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Error::Unavailable(error.to_string()))?
+        tokio::task::spawn_blocking(work).await?
     } else {
         work()
     };
