@@ -183,6 +183,38 @@ fn count_anew(engine: &Kept) {
     drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
 }
 
+/// Whoever opens a store may find that it is not the one that was served.
+#[tokio::test]
+async fn a_store_that_is_refused_is_left_as_it_is() {
+    let engine = Kept::default();
+    let all = |engine: &Kept| Family::ALL.map(|family| rows(engine, family));
+    let nothing = all(&engine);
+    let opened = KvMetadata::open(engine.clone(), |_| {}).unwrap();
+    assert!(opened.log().published().await.unwrap().is_none());
+    drop(opened);
+    assert_eq!(all(&engine), nothing, "not even a new one is made");
+
+    let store = KvMetadata::start(engine.clone(), |_| {}).unwrap();
+    let dynamic: &dyn Store = &store;
+    let here = repo("a/here");
+    let blob = put_inline(dynamic, &here, b"config").await;
+    release(dynamic, &here, Shape::image(&[blob]), &["v1"]).await;
+    drop(store);
+    let right = all(&engine);
+    show_all(&engine);
+    let uncounted =
+        [usage::COUNTED, recount::DONE].map(|name| ((Family::Server, name.to_vec()), None));
+    engine.write(&Changes::from(uncounted), true).unwrap();
+    let older = all(&engine);
+    let opened = KvMetadata::open(engine.clone(), |_| {}).unwrap();
+    assert_eq!(opened.log().recorded().await.unwrap().events, 1);
+    drop(opened);
+    assert_eq!(all(&engine), older);
+    let opened = KvMetadata::open(engine.clone(), |_| {}).unwrap();
+    drop(opened.counted().unwrap());
+    assert_eq!(all(&engine), right);
+}
+
 /// As it is where rows were written when evidence showed whatever it listed.
 #[tokio::test]
 async fn what_was_visible_beside_evidence_is_counted_once() {
