@@ -208,8 +208,8 @@ fn engine(_directory: &Path, _lost: LostWrites) -> anyhow::Result<(impl Engine, 
 
 /// Opens the stores and puts policy and registry together; with the policy's document, if it is signed. Nothing is judged,
 /// and the policy is not put in force: without the log and the registry's own key, verdicts would be others. Nothing is
-/// removed either: that is for whoever opens them. A metadata store that is not the one that was served is refused, since
-/// what only its own rows name would look like nobody's.
+/// removed either: that is for whoever opens them. A metadata store that is not the one that was served is refused as it
+/// is, since what only its own rows name would look like nobody's.
 async fn open(
     config: &Config,
     lost: LostWrites,
@@ -221,11 +221,10 @@ async fn open(
     let observed = metrics.clone();
     let observe = move |time: Duration| observed.commit_seconds.observe(time.as_secs_f64());
     let (engine, has_lost) = engine(directory, lost)?;
-    let metadata = Arc::new(
-        KvMetadata::start(engine, observe)
-            .with_context(|| format!("metadata in {}", directory.display()))?,
-    );
-    check_served(config, &*metadata).await?;
+    let place = || format!("metadata in {}", directory.display());
+    let opened = KvMetadata::open(engine, observe).with_context(place)?;
+    check_served(config, opened.log()).await?;
+    let metadata = Arc::new(opened.counted().with_context(place)?);
     let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
     if config.storage.direct_writes {
         blobs = blobs.with_direct_writes();

@@ -242,6 +242,33 @@ async fn a_push_waits_for_its_quorum_of_witnesses() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_registry_says_about_a_release_is_cosigned_with_it() {
+    let mut registry = ready(Setup::default()).await;
+    let directory: PathBuf = registry.directory().to_owned();
+    let port = 34_000 + rand::random::<u16>() % 700;
+    let log = vkey(&registry).await;
+    let witness = Witness::start(&directory, &log, port).await;
+    registry.terminate().unwrap();
+    registry.ended().await.unwrap();
+    registry.setup().collect = format!(
+        "[transparency]\nwitnesses = [{{ key = \"{}\", url = \"{}\" }}]\nquorum = 1\n\
+         [statements]\nreleases = \"always\"\n",
+        witness.key, witness.url
+    );
+    registry.start().await.unwrap();
+    let trust = format!("log {log}witness w {}\nquorum w\n", witness.key);
+    let trust = LogTrust::parse(&trust).unwrap();
+    for tag in ["v1", "v2", "v3"] {
+        let pushed = push_tag(&registry, "a", tag).await.expect(201);
+        let index: u64 = pushed.header("sealstone-log-index").parse().unwrap();
+        let note = text(&registry, &User::nobody(), "/api/v1/log/witnessed").await;
+        let note = SignedCheckpoint::parse(note.as_bytes()).unwrap();
+        // The tag, and two statements.
+        assert!(trust.verify(&note).unwrap().size() >= index + 3, "{tag}");
+    }
+}
+
 /// A policy under which releases in `models/**` need a signature of alice, in a log that a witness has seen.
 fn policy(desk: &Desk, log: &str, witness: &str) -> String {
     let key = |name: &str| format!("\"\"\"{}\"\"\"", desk.public(name));

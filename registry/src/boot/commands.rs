@@ -1,7 +1,7 @@
 //! What is done with a store that no server has open: from the command line, by whoever may read its files.
 //!
-//! Invariant: none of it makes a store, and none touches one that is not what was served. To rows that are missing, or
-//! older than the objects, these objects are nobody's.
+//! Invariant: none of it makes a store, and none changes a row or an object of one that is not what was served. To rows
+//! that are missing, or older than the objects, these objects are nobody's.
 
 use super::{LostWrites, check_served, engine, open, repair_staging};
 use crate::auth::password::Passwords;
@@ -39,9 +39,10 @@ pub async fn reset_administrator(config: &Config) -> anyhow::Result<String> {
     find_store(config)?;
     let directory = &config.storage.path;
     let (engine, _) = engine(directory, LostWrites::Refuse)?;
-    let metadata = KvMetadata::start(engine, |_| {})
-        .with_context(|| format!("metadata in {}", directory.display()))?;
-    check_served(config, &metadata).await?;
+    let place = || format!("metadata in {}", directory.display());
+    let opened = KvMetadata::open(engine, |_| {}).with_context(place)?;
+    check_served(config, opened.log()).await?;
+    let metadata = opened.counted().with_context(place)?;
     let clock: AuthClock = Arc::new(jiff::Timestamp::now);
     let secret = administration::reset_first_administrator(
         &metadata,

@@ -7,7 +7,7 @@
 //! Where checkpoints need not be spaced, the store does the first two in the step that records an event
 //! ([`LogStore::follow`](crate::metadata::log::LogStore::follow)), and this loop finds only what was left over.
 
-use super::{Error, Inner, Log};
+use super::{Error, Log, Pen};
 use crate::metadata::log::{LogState, PublishedCheckpoint, Scribe};
 use sealstone_spec::log::Checkpoint;
 use std::time::{Duration, Instant};
@@ -102,12 +102,12 @@ impl Log {
             }
         }
         // The store may have had it signed in the same step, or the tree has gone on since.
-        if self.inner.serves(&state) {
+        if self.inner.pen.serves(&state) {
             return Ok(());
         }
-        let checkpoint = self.inner.checkpoint(&state)?;
+        let checkpoint = self.inner.pen.checkpoint(&state)?;
         if !self.inner.store.publish(checkpoint.clone()).await? {
-            if self.inner.serves(&state) {
+            if self.inner.pen.serves(&state) {
                 return Ok(());
             }
             return Err(Error::Contradiction(format!(
@@ -115,7 +115,7 @@ impl Log {
                 checkpoint.size
             )));
         }
-        self.inner.stored(checkpoint);
+        self.inner.pen.stored(checkpoint);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Log {
     }
 }
 
-impl Inner {
+impl Pen {
     /// The signed checkpoint of a tree.
     fn checkpoint(&self, state: &LogState) -> Result<PublishedCheckpoint, Error> {
         let key = self.key.verifier();
@@ -154,7 +154,7 @@ impl Inner {
     }
 }
 
-impl Scribe for Inner {
+impl Scribe for Pen {
     fn sign(&self, state: &LogState) -> Option<PublishedCheckpoint> {
         // The appender tries again, and tells why it cannot.
         self.checkpoint(state).ok()

@@ -98,19 +98,26 @@ pub struct Log {
 
 struct Inner {
     store: Arc<dyn LogStore>,
-    key: LogKey,
+    pen: Arc<Pen>,
     settings: Settings,
     guard: Guard,
-    clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     nudge: Notify,
-    published: watch::Sender<PublishedCheckpoint>,
     cosigned: watch::Sender<Cosigned>,
+}
+
+/// What signs checkpoints, and serves them. Knows no store: a store has hold of it while it writes, and must not be what
+/// it lets go of last.
+struct Pen {
+    key: LogKey,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    published: watch::Sender<PublishedCheckpoint>,
 }
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Log({})", self.inner.key.verifier())
+        write!(f, "Log({})", self.inner.pen.key.verifier())
     }
 }
 
@@ -156,13 +163,16 @@ impl Log {
         };
         let log = Log {
             inner: Arc::new(Inner {
-                published: watch::Sender::new(kept.unwrap_or(empty)),
+                pen: Arc::new(Pen {
+                    published: watch::Sender::new(kept.unwrap_or(empty)),
+                    key,
+                    clock,
+                    metrics: metrics.clone(),
+                }),
                 cosigned: watch::Sender::new(cosigned),
                 store,
-                key,
                 settings,
                 guard,
-                clock,
                 metrics,
                 nudge: Notify::new(),
             }),
@@ -170,7 +180,7 @@ impl Log {
         log.inner.guard.check(&*log.inner.store, log.key()).await?;
         log.advance().await?;
         if log.inner.settings.batch.is_zero() {
-            let scribe: Arc<dyn Scribe> = log.inner.clone();
+            let scribe: Arc<dyn Scribe> = log.inner.pen.clone();
             log.inner.store.follow(Arc::downgrade(&scribe));
         }
         Ok(log)
@@ -178,12 +188,12 @@ impl Log {
 
     /// Its key.
     pub fn key(&self) -> &VerifierKey {
-        self.inner.key.verifier()
+        self.inner.pen.key.verifier()
     }
 
     /// The latest checkpoint.
     pub fn latest(&self) -> PublishedCheckpoint {
-        self.inner.published.borrow().clone()
+        self.inner.pen.published.borrow().clone()
     }
 
     /// The latest checkpoint that every configured witness cosigned.
@@ -201,7 +211,7 @@ impl Log {
     pub async fn settle(&self) -> Result<PublishedCheckpoint, Error> {
         let wanted = self.inner.store.recorded().await?;
         let started = std::time::Instant::now();
-        let mut published = self.inner.published.subscribe();
+        let mut published = self.inner.pen.published.subscribe();
         let contains = |checkpoint: &PublishedCheckpoint| {
             checkpoint.events >= wanted.events && checkpoint.submissions >= wanted.submissions
         };

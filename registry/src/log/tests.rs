@@ -326,6 +326,18 @@ async fn what_happens_has_a_checkpoint_in_the_same_write() {
     }
 }
 
+/// The store has hold of it in the thread that writes: it would end there, and wait for that very thread.
+#[tokio::test]
+async fn what_signs_for_the_store_keeps_no_store() {
+    let store = store(&Arc::new(MemoryEngine::default()), u32::MAX, true).unwrap();
+    let log = open(store.clone(), None).await.unwrap();
+    let scribe: Arc<dyn Scribe> = log.inner.pen.clone();
+    let kept = Arc::downgrade(&store);
+    drop((log, store));
+    assert!(kept.upgrade().is_none());
+    drop(scribe);
+}
+
 /// What the store's own end of a step cannot do is done by the appender, and told by it.
 #[tokio::test]
 async fn what_cannot_become_an_entry_stops_no_write_and_is_told() {

@@ -83,7 +83,7 @@ impl Log {
         };
         // What each is believed to keep; a wrong guess costs one more request.
         let mut sizes = vec![0; parties.len()];
-        let mut published = self.inner.published.subscribe();
+        let mut published = self.inner.pen.published.subscribe();
         published.mark_changed();
         let (pause, again) = match self.inner.settings.quorum {
             0 => (ROUND, AGAIN),
@@ -280,7 +280,7 @@ impl Log {
             witnesses,
         });
         // The served one gets the lines too, if it is still the same.
-        self.inner.published.send_if_modified(|latest| {
+        self.inner.pen.published.send_if_modified(|latest| {
             if latest.size == checkpoint.size && latest.root == checkpoint.root {
                 latest.note.clone_from(&checkpoint.note);
             }

@@ -78,7 +78,8 @@ pub struct PublishedCheckpoint {
     pub note: String,
 }
 
-/// Whoever holds the log's key, for a store that grows the tree in the step that records what happened.
+/// Whoever holds the log's key, for a store that grows the tree in the step that records what happened. Has no store: the
+/// thread that writes may be the last to let go of it.
 pub trait Scribe: Send + Sync {
     /// The checkpoint over a tree that is about to be durable; `None` if it cannot be signed now. Runs where the store
     /// writes, so it does nothing but sign.

@@ -105,8 +105,8 @@ impl Writer {
             Writer::Busy { hashing, writing } => {
                 // Both end before anybody hears of a failure of one.
                 let (hashed, written) = (hashing.await, writing.await);
-                written.map_err(|_| blobs::Error::Stopping)??;
-                Ok(hashed.map_err(|_| blobs::Error::Stopping)??)
+                written??;
+                Ok(hashed??)
             }
         }
     }

@@ -167,9 +167,7 @@ impl Registry {
             let claimed = bundle.claimed_predicate_type();
             claimed.ok_or_else(|| "its bundle holds no statement".to_owned())
         });
-        let claimed = reading
-            .await
-            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        let claimed = reading.await?;
         match claimed {
             Ok(kind) if lifecycle::WORDS.contains(&kind.as_str()) => {
                 self.check_speaker(repo, manifest, bytes).await
@@ -255,7 +253,5 @@ async fn read_words(
     size: u64,
 ) -> Result<Option<Digest>, Error> {
     let reading = tokio::task::spawn_blocking(move || policy.words(&item, size));
-    reading
-        .await
-        .map_err(|error| Error::Unavailable(error.to_string()))
+    Ok(reading.await?)
 }

@@ -220,6 +220,17 @@ impl From<blobs::Error> for Error {
     }
 }
 
+/// A task of ours that did not come to its end.
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        // A bug is no reason for a client to try again, nor for an operator to look for a stop.
+        match error.is_panic() {
+            true => Error::Internal(error.to_string()),
+            false => blobs::Error::Stopping.into(),
+        }
+    }
+}
+
 impl From<metadata::Refusal> for Error {
     fn from(refusal: metadata::Refusal) -> Self {
         use metadata::Refusal;

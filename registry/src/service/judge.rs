@@ -168,9 +168,7 @@ impl Registry {
         };
         // Each signature is some 50 microseconds, so many of them are no work for this thread. None is not worth another.
         let ((evaluation, verdict), uses) = match policy.reads_evidence(repo) {
-            true => tokio::task::spawn_blocking(hear)
-                .await
-                .map_err(|error| Error::Unavailable(error.to_string()))?,
+            true => tokio::task::spawn_blocking(hear).await?,
             false => hear(),
         };
         self.inner.metrics.judgements.inc();

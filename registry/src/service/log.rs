@@ -22,6 +22,26 @@ pub struct LoggedChange {
     pub witnesses: Option<usize>,
 }
 
+/// What of a push the witnesses must have seen before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// The event of its tag.
+    Tag,
+    /// All that had been recorded when it was settled: what the registry said about the release has entries after it.
+    Recorded,
+}
+
+impl Awaited {
+    /// The entry that must be in a cosigned checkpoint.
+    fn last_entry(self, change: &LoggedChange) -> u64 {
+        match self {
+            Awaited::Tag => change.index,
+            // A tag that has moved meanwhile has a later one.
+            Awaited::Recorded => change.index.max(change.size.saturating_sub(1)),
+        }
+    }
+}
+
 /// An entry that a reader asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedEntry {
@@ -178,7 +198,8 @@ impl Registry {
         Ok(entry)
     }
 
-    /// Waits as [`Registry::await_log`] does, and until enough witnesses have cosigned, where the operator wants that.
+    /// Waits as [`Registry::await_log`] does, and until enough witnesses have cosigned what is `awaited`, where the operator
+    /// wants that.
     ///
     /// # Errors
     /// [`Error::Unwitnessed`] if that takes too long. The change is made and logged all the same.
@@ -186,13 +207,14 @@ impl Registry {
         &self,
         repo: &RepoName,
         tag: &Tag,
+        awaited: Awaited,
     ) -> Result<Option<LoggedChange>, Error> {
         let entry = LogQuery::Tag(repo.clone(), tag.clone());
         let mut logged = self.await_log(repo, Some(entry)).await;
         let Some(log) = self.inner.log.get() else {
             return Ok(None);
         };
-        let index = logged.as_ref().map(|change| change.index);
+        let index = logged.as_ref().map(|change| awaited.last_entry(change));
         let witnesses = log.settle_witnessed(index).await?;
         if let Some(change) = logged.as_mut() {
             change.witnesses = witnesses;
@@ -250,5 +272,25 @@ fn check_seen(entry: &Entry, may_see: &impl Fn(&RepoName) -> bool) -> Result<(),
             Err(Error::MayNotReadLog)
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_about_a_release_is_awaited_with_it() {
+        let change = |index: u64, size: u64| LoggedChange {
+            origin: "log.example".into(),
+            index,
+            size,
+            witnesses: None,
+        };
+        for (index, size, tag, recorded) in [(0, 1, 0, 0), (4, 7, 4, 6), (9, 7, 9, 9)] {
+            let change = change(index, size);
+            assert_eq!(Awaited::Tag.last_entry(&change), tag);
+            assert_eq!(Awaited::Recorded.last_entry(&change), recorded);
+        }
     }
 }

@@ -37,7 +37,7 @@ pub use upload::{BeginUpload, Begun, Received};
 
 pub use crate::metadata::ReferrerPage;
 
-use crate::blobs::{self, BlobStore};
+use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::log::Log;
 use crate::metadata::{Metadata, Millis, Quota, UploadId};
@@ -176,13 +176,13 @@ impl Registry {
 
     /// Begins something, and does it to its end even if the caller goes away. What takes more than one step, each kept for
     /// itself, is not left between two of them by a connection that breaks: a policy is never in the store and not in force.
-    /// It ends with [`Error::Unavailable`] if the server ends first.
+    /// It ends with [`Error::Unavailable`] if the server ends first, and with [`Error::Internal`] if the work panics.
     pub fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = Result<T, Error>> + Send {
         let done = self.inner.tasks.spawn(work);
-        async move { done.await.map_err(|_| Error::from(blobs::Error::Stopping)) }
+        async move { done.await.map_err(Error::from) }
     }
 
     /// Waits until everything that goes on without its caller has ended: what uploads have received is written down then.

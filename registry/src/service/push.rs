@@ -1,6 +1,7 @@
 //! Storing manifests and setting tags.
 
 use super::judge::JUDGEMENTS;
+use super::log::Awaited;
 use super::{Contributor, Error, LoggedChange, Registry};
 use crate::auth::{Grant, Tag as TagAction};
 use crate::metadata::log::LogQuery;
@@ -158,15 +159,17 @@ impl Registry {
                         let tags = tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",");
                         tracing::info!(repo.name = %repo, manifest.digest = %digest, tags, by = who.name(), "manifest pushed");
                     }
+                    let mut awaited = Awaited::Tag;
                     if statements_due && outcome == PutOutcome::Created {
-                        // Before the answer, so that they are in the same checkpoint. What fails here is
-                        // made later: the release stands.
+                        // Before the answer, so that they are in the checkpoint that it waits for. What fails here
+                        // is made later: the release stands.
                         if let Err(error) = self.attend().await {
                             tracing::warn!(repo.name = %repo, %error, "statements about a release are late");
                         }
+                        awaited = Awaited::Recorded;
                     }
                     let logged = match tags.iter().find(|tag| !tag.is_evidence_list()) {
-                        Some(tag) => self.await_witnesses(repo, tag).await?,
+                        Some(tag) => self.await_witnesses(repo, tag, awaited).await?,
                         // Also where it was there before: whoever lost the first answer asks for the same.
                         None => match entry_of(repo, &manifest, &tags) {
                             Some(entry) => self.await_log(repo, Some(entry)).await,
@@ -463,9 +466,7 @@ async fn check(
         )
     };
     let checked = if large {
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Error::Unavailable(error.to_string()))?
+        tokio::task::spawn_blocking(work).await?
     } else {
         work()
     };

@@ -67,9 +67,7 @@ impl Registry {
         }
         let bytes = bytes.clone();
         let reading = tokio::task::spawn_blocking(move || policy.revocations_in(&bytes));
-        let found = reading
-            .await
-            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        let found = reading.await?;
         for Revocation {
             subject,
             word,
@@ -173,7 +171,5 @@ async fn read_revocation(
     evidence: Evidence,
 ) -> Result<Option<Revocation>, Error> {
     let reading = tokio::task::spawn_blocking(move || policy.revocation(&evidence));
-    reading
-        .await
-        .map_err(|error| Error::Unavailable(error.to_string()))
+    Ok(reading.await?)
 }

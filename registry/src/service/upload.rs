@@ -39,8 +39,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, blobs::Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Error::from(blobs::Error::Stopping))?
+        .await?
         .map_err(Error::from)
 }
 

@@ -35,7 +35,8 @@ struct Queued {
     durable: bool,
 }
 
-/// Hands operations to the writing thread. Dropping it lets the thread finish what waits, and ends it.
+/// Hands operations to the writing thread. Dropping it lets the thread finish what waits, and ends it; whoever drops it
+/// waits for that, unless it is the thread itself.
 pub(super) struct Committer {
     queue: Option<SyncSender<Queued>>,
     thread: Option<JoinHandle<()>>,
@@ -98,7 +99,11 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take() {
+        // What the thread calls when something is written may be the last to let go of the store. It ends after that by
+        // itself, and would wait for itself for ever.
+        let is_other =
+            |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(is_other) {
             let _ = thread.join();
         }
     }
@@ -291,6 +296,40 @@ mod tests {
             engine.get(Family::Server, b"n").unwrap().unwrap(),
             400_u32.to_le_bytes()
         );
+    }
+
+    /// Whoever is told of a write may have the last hold of the store.
+    #[tokio::test]
+    async fn it_may_be_dropped_by_its_own_thread() {
+        let slot = Arc::new(std::sync::Mutex::new(None::<Arc<Committer>>));
+        let (dropped, is_dropped) = std::sync::mpsc::channel();
+        let held = slot.clone();
+        let closing = move |_: &mut Txn<'_>| {
+            let (held, dropped) = (held.clone(), dropped.clone());
+            let tell = move || {
+                let last = held.lock().unwrap().take();
+                drop(last);
+                dropped.send(()).unwrap();
+            };
+            Ok(Some(Box::new(tell) as Box<dyn FnOnce() + Send>))
+        };
+        let engine = Arc::new(MemoryEngine::default());
+        let committer = Committer::start(engine.clone(), Arc::new(closing), Arc::new(|_| {}));
+        let committer = Arc::new(committer.unwrap());
+        *slot.lock().unwrap() = Some(committer.clone());
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
+        let adding = committer.run(true, move |txn| {
+            may_go.recv().unwrap();
+            add_one(txn, b"n")
+        });
+        // It is queued, and nobody waits for it any more.
+        let patience = std::time::Duration::from_millis(1);
+        assert!(tokio::time::timeout(patience, adding).await.is_err());
+        drop(committer);
+        go.send(()).unwrap();
+        let patience = std::time::Duration::from_secs(20);
+        is_dropped.recv_timeout(patience).unwrap();
+        assert_eq!(count_of(&engine, b"n"), 1);
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod last_write;
 mod log;
 mod manifests;
 pub mod memory;
+mod opened;
 mod policies;
 mod reach;
 mod recount;
@@ -36,16 +37,13 @@ use super::{
 use bytes::Bytes;
 use committer::Committer;
 use engine::{Engine, Family};
+pub use opened::Opened;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::KeyRecord;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use std::time::Duration;
 use txn::{Txn, decode};
-
-/// Version of the key layout. A server refuses a directory of another version instead of guessing.
-const SCHEMA: &[u8] = b"1";
 
 /// Why an operation is rolled back.
 enum Stop {
@@ -89,56 +87,6 @@ impl<E: Engine> std::fmt::Debug for KvMetadata<E> {
 }
 
 impl<E: Engine> KvMetadata<E> {
-    /// Starts the store over an engine. `observe` is told how long each group of writes took. What a build wrote that
-    /// did not count usage, or showed more than is visible now, is counted first, which takes as long as reading every link
-    /// and every manifest's row.
-    ///
-    /// # Errors
-    /// If the engine holds another version of the key layout, or no thread can be started.
-    pub fn start(
-        engine: E,
-        observe: impl Fn(Duration) + Send + Sync + 'static,
-    ) -> Result<KvMetadata<E>, Error> {
-        let engine = Arc::new(engine);
-        match engine.get(Family::Server, b"schema")? {
-            None => {
-                // Nothing is there, so everything has been counted.
-                let first = engine::Changes::from([
-                    ((Family::Server, b"schema".to_vec()), Some(SCHEMA.to_vec())),
-                    (
-                        (Family::Server, usage::COUNTED.to_vec()),
-                        Some(b"1".to_vec()),
-                    ),
-                    (
-                        (Family::Server, recount::DONE.to_vec()),
-                        Some(b"1".to_vec()),
-                    ),
-                ]);
-                engine.write(&first, true)?;
-            }
-            Some(found) if found == SCHEMA => {
-                usage::count_once(&*engine)?;
-                recount::once(&*engine)?;
-            }
-            Some(found) => {
-                let found = String::from_utf8_lossy(&found).into_owned();
-                return Err(Error::Damaged(format!(
-                    "the directory has layout version {found}, this server reads version 1: use the server that wrote it"
-                )));
-            }
-        }
-        let following = Arc::new(log::Following::default());
-        let end = following.clone();
-        let closing = Arc::new(move |txn: &mut Txn<'_>| end.close(txn));
-        let committer = Committer::start(engine.clone(), closing, Arc::new(observe))
-            .map_err(|error| Error::Unavailable(format!("no thread for writing: {error}")))?;
-        Ok(KvMetadata {
-            engine,
-            committer,
-            following,
-        })
-    }
-
     fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
         self.engine
             .get(family, key)?

@@ -1,7 +1,7 @@
 //! What consumers see, counted anew, once: for stores of builds that showed more.
 //!
 //! An index with a subject once gave on what it was seen by to whatever it listed, and a list of evidence was shown whatever
-//! it listed; a list about what has no tag of its own was shown or hidden when it was pushed, and stayed so. What was shown
+//! it listed, or was; a list about what has no tag of its own was shown or hidden when it was pushed, and stayed so. What was shown
 //! so would stay visible for ever, because a counter only follows what comes and goes, and what was hidden so would stay
 //! hidden. Rows may be of all these times, so nothing is subtracted: from the tags down, all is counted as [`reach`] would
 //! count it now. Whether a list of evidence is shown is not asked: it is with the manifest of which it speaks.
@@ -18,8 +18,9 @@ use sealstone_spec::name::RepoName;
 use std::collections::BTreeMap;
 
 /// Name of the server value that says that this was done. Under "visible" it was done by builds that left the lists about
-/// what they hid, under "visible-2" by such as showed no list that was hidden.
-pub(super) const DONE: &[u8] = b"visible-3";
+/// what they hid, under "visible-2" by such as showed no list that was hidden, under "visible-3" by such as took any image
+/// for a list.
+pub(super) const DONE: &[u8] = b"visible-4";
 
 /// Counts what is visible in a store that was written before evidence showed nothing but evidence.
 pub(super) fn once(engine: &dyn Engine) -> Result<(), Error> {
@@ -68,7 +69,7 @@ fn of_repository(engine: &dyn Engine, repo: &RepoName) -> Result<Changes, Error>
             return Ok(());
         }
         match tags::subject_of(&store, repo, &tag)? {
-            Some((subject, _)) if tags::lists_evidence(&store, repo, &tag, &row.digest)? => {
+            Some((subject, _)) if tags::names_evidence(&store, repo, &tag, &row.digest)? => {
                 let about = lists.entry(subject).or_default();
                 about.push((key.to_vec(), row));
             }

@@ -3,7 +3,7 @@
 
 use super::Stop;
 use super::engine::Family;
-use super::keys::{self, EdgeKind};
+use super::keys;
 use super::reach::{self, Reach};
 use super::txn::{Txn, decode};
 use super::{events, manifests, policies, revocations};
@@ -13,7 +13,7 @@ use crate::metadata::{
 };
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
-use sealstone_spec::evidence_list::speaks_of;
+use sealstone_spec::evidence_list::{list_problem, speaks_of};
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::ExceptionUse;
@@ -53,7 +53,7 @@ pub(super) fn point(
     let visible = match new.class {
         TagClass::EvidenceList => {
             subject_of(txn, change.repo, &new.tag)?.is_some_and(|(_, subject)| subject.visible > 0)
-                && lists_evidence(txn, change.repo, &new.tag, &digest)?
+                && lists_evidence(txn, change.repo, &new.tag, manifest)?
         }
         _ => new.visible,
     };
@@ -268,7 +268,7 @@ pub(super) fn follow(
             if row.visible == visible || !tag.is_evidence_list() {
                 continue;
             }
-            if visible && !lists_evidence(txn, repo, &tag, &row.digest)? {
+            if visible && !names_evidence(txn, repo, &tag, &row.digest)? {
                 continue;
             }
             let below = set_visible(txn, repo, &tag, &row.digest, visible)?;
@@ -278,20 +278,41 @@ pub(super) fn follow(
     Ok(())
 }
 
-/// Whether a list of evidence lists no manifest but such as speak of the one in its name. A push is held to that only
-/// where something is hidden from consumers, and what was pushed before that was so must not show anything else either.
-/// Of a child that is not there nobody knows what it speaks of.
-pub(super) fn lists_evidence(
+/// Whether the stored manifest under the tag of a list of evidence is such a list. One that cannot be read is shown to
+/// nobody; what it speaks of is released all the same.
+pub(super) fn names_evidence(
     txn: &Txn<'_>,
     repo: &RepoName,
     list: &Tag,
     digest: &Digest,
 ) -> Result<bool, Error> {
-    for (kind, child) in reach::children(txn, repo, digest)? {
-        if kind == EdgeKind::Blob {
-            continue;
+    match manifests::read(txn, repo, digest) {
+        Ok(Some(manifest)) => lists_evidence(txn, repo, list, &manifest),
+        Ok(None) => Ok(false),
+        Err(Error::Damaged(problem)) => {
+            tracing::warn!(repo.name = %repo, tag = %list, manifest.digest = %digest, problem, "a list of evidence cannot be read, and is not shown");
+            Ok(false)
         }
-        let row = txn.row::<ManifestRow>(Family::Manifest, &keys::repo_digest(repo, &child))?;
+        Err(other) => Err(other),
+    }
+}
+
+/// Whether a list of evidence is of the kind that its name says, and lists no manifest but such as speak of the one in
+/// the name. A push is held to that only where something is hidden from consumers, and what was pushed before that was so
+/// must not show anything else either: any image could stand under such a name. Of a child that is not there, or is a
+/// blob, nobody knows what it speaks of.
+fn lists_evidence(
+    txn: &Txn<'_>,
+    repo: &RepoName,
+    list: &Tag,
+    manifest: &VerifiedManifest,
+) -> Result<bool, Error> {
+    if list_problem(list, manifest).is_some() {
+        return Ok(false);
+    }
+    for child in manifest.children() {
+        let key = keys::repo_digest(repo, &child.digest);
+        let row = txn.row::<ManifestRow>(Family::Manifest, &key)?;
         let subject = row.and_then(|row| row.subject);
         if !subject.is_some_and(|subject| speaks_of(list, &subject)) {
             return Ok(false);

@@ -183,6 +183,38 @@ fn count_anew(engine: &Kept) {
     drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
 }
 
+/// Whoever opens a store may find that it is not the one that was served.
+#[tokio::test]
+async fn a_store_that_is_refused_is_left_as_it_is() {
+    let engine = Kept::default();
+    let all = |engine: &Kept| Family::ALL.map(|family| rows(engine, family));
+    let nothing = all(&engine);
+    let opened = KvMetadata::open(engine.clone(), |_| {}).unwrap();
+    assert!(opened.log().published().await.unwrap().is_none());
+    drop(opened);
+    assert_eq!(all(&engine), nothing, "not even a new one is made");
+
+    let store = KvMetadata::start(engine.clone(), |_| {}).unwrap();
+    let dynamic: &dyn Store = &store;
+    let here = repo("a/here");
+    let blob = put_inline(dynamic, &here, b"config").await;
+    release(dynamic, &here, Shape::image(&[blob]), &["v1"]).await;
+    drop(store);
+    let right = all(&engine);
+    show_all(&engine);
+    let uncounted =
+        [usage::COUNTED, recount::DONE].map(|name| ((Family::Server, name.to_vec()), None));
+    engine.write(&Changes::from(uncounted), true).unwrap();
+    let older = all(&engine);
+    let opened = KvMetadata::open(engine.clone(), |_| {}).unwrap();
+    assert_eq!(opened.log().recorded().await.unwrap().events, 1);
+    drop(opened);
+    assert_eq!(all(&engine), older);
+    let opened = KvMetadata::open(engine.clone(), |_| {}).unwrap();
+    drop(opened.counted().unwrap());
+    assert_eq!(all(&engine), right);
+}
+
 /// As it is where rows were written when evidence showed whatever it listed.
 #[tokio::test]
 async fn what_was_visible_beside_evidence_is_counted_once() {
@@ -228,6 +260,67 @@ async fn what_was_visible_beside_evidence_is_counted_once() {
     tamper(&engine, Family::Link, |row: &mut LinkRow| row.visible += 2);
     drop(KvMetadata::start(engine.clone(), |_| {}).unwrap());
     assert_ne!(SHOWN.map(|family| rows(&engine, family)), right);
+}
+
+/// Stores an image under the name of a list of signatures about a release.
+async fn image_as_a_list(store: &dyn Store) -> Digest {
+    let here = repo("a/here");
+    let config = put_inline(store, &here, b"config").await;
+    let weights = put_inline(store, &here, b"weights").await;
+    let about = release(store, &here, Shape::image(&[config]), &["v1"]).await;
+    let image = Shape::image(&[config, weights]).build();
+    let name = format!("sha256-{}.sig", about.hex());
+    let list = PutManifest {
+        admission: None,
+        ..put(&here, &image, TagClass::EvidenceList, &[&name])
+    };
+    try_put(store, list).await.unwrap();
+    *image.digest()
+}
+
+/// As it is where the last server took whatever lists no manifest for a list of evidence.
+#[tokio::test]
+async fn an_image_that_was_shown_as_a_list_is_hidden_once() {
+    let engine = Kept::default();
+    let store = KvMetadata::start(engine.clone(), |_| {}).unwrap();
+    let image = image_as_a_list(&store).await;
+    assert!(!sees(&store, &repo("a/here"), &image).await);
+    drop(store);
+    let right = SHOWN.map(|family| rows(&engine, family));
+    show_all(&engine);
+    let as_before = Changes::from([((Family::Server, b"visible-3".to_vec()), Some(b"1".to_vec()))]);
+    engine.write(&as_before, true).unwrap();
+    count_anew(&engine);
+    assert_eq!(SHOWN.map(|family| rows(&engine, family)), right);
+}
+
+/// Whoever releases something answers for no list about it.
+#[tokio::test]
+async fn a_list_that_cannot_be_read_is_hidden_and_stops_no_release() {
+    let engine = Kept::default();
+    let store = KvMetadata::start(engine.clone(), |_| {}).unwrap();
+    let dynamic: &dyn Store = &store;
+    let here = repo("a/here");
+    let config = put_inline(dynamic, &here, b"config").await;
+    let subject = Shape::image(&[config]).marked("subject");
+    let list = Shape::image(&[config]).marked("list").build();
+    let name = format!("sha256-{}.sig", subject.build().digest().hex());
+    let list_put = || PutManifest {
+        admission: None,
+        ..put(&here, &list, TagClass::EvidenceList, &[&name])
+    };
+    try_put(dynamic, list_put()).await.unwrap();
+    let mut damaged = Changes::new();
+    for (key, _) in rows(&engine, Family::Body) {
+        damaged.insert((Family::Body, key), Some(b"{".to_vec()));
+    }
+    engine.write(&damaged, true).unwrap();
+    let about = release(dynamic, &here, subject, &["v1"]).await;
+    assert!(sees(dynamic, &here, &about).await);
+    assert!(!sees(dynamic, &here, list.digest()).await);
+    // The next push of the same bytes mends and shows it.
+    try_put(dynamic, list_put()).await.unwrap();
+    assert!(sees(dynamic, &here, list.digest()).await);
 }
 
 /// What cosign writes lists no manifest, so it is not known by itself from a list about what is seen.

@@ -96,7 +96,7 @@ pub(crate) async fn lists_about_each_other_come_to_an_end(store: Arc<dyn Store>)
         made.push(store_manifest(&*store, &here, image(mark)).await);
     }
     for (mark, list) in [1, 2, 0].into_iter().enumerate() {
-        let name = format!("sha256-{}", made[mark].hex());
+        let name = format!("sha256-{}.sig", made[mark].hex());
         let list_put = PutManifest {
             admission: None,
             ..put(
@@ -117,9 +117,39 @@ pub(crate) async fn lists_about_each_other_come_to_an_end(store: Arc<dyn Store>)
     }
     // The first list that goes takes the rest along.
     delete_tag(&*store, &here, "latest").await.unwrap();
-    let name = format!("sha256-{}", made[0].hex());
+    let name = format!("sha256-{}.sig", made[0].hex());
     delete_tag(&*store, &here, &name).await.unwrap();
     for digest in &made {
         assert!(!sees(&*store, &here, digest).await);
     }
+}
+
+/// Nor does a name among lists keep in sight what is none: two images, each under the name of the other's signatures.
+pub(crate) async fn no_circle_of_names_outlives_a_release(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let config = put_inline(&*store, &here, b"config").await;
+    let weights = put_inline(&*store, &here, b"weights").await;
+    let image = |mark: usize| Shape::image(&[config, weights]).marked(mark);
+    let mut made = Vec::new();
+    for mark in 0..2 {
+        made.push(store_manifest(&*store, &here, image(mark)).await);
+    }
+    for (mark, digest) in made.iter().enumerate() {
+        let name = format!("sha256-{}.sig", digest.hex());
+        let other = image(1 - mark).build();
+        let list_put = PutManifest {
+            admission: None,
+            ..put(&here, &other, TagClass::EvidenceList, &[&name])
+        };
+        try_put(&*store, list_put).await.unwrap();
+    }
+    release(&*store, &here, image(0), &["v1"]).await;
+    assert!(sees(&*store, &here, &made[0]).await);
+    assert!(!sees(&*store, &here, &made[1]).await);
+    // As when it is revoked.
+    assert!(show(&*store, &here, "v1", made[0], false).await);
+    for digest in &made {
+        assert!(!sees(&*store, &here, digest).await);
+    }
+    assert!(!sees_blob(&*store, &here, &weights).await);
 }

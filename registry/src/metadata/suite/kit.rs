@@ -146,7 +146,7 @@ pub(crate) struct Shape {
     /// Makes manifests differ that name the same.
     pub(crate) mark: String,
     pub(crate) artifact_type: Option<String>,
-    /// Stands at each layer, as cosign's signatures do.
+    /// Stands at each layer, as cosign's signatures do; the layers have the type of such.
     pub(crate) signature: Option<String>,
 }
 
@@ -192,10 +192,11 @@ impl Shape {
     }
 
     fn layer(&self, digest: &Digest) -> Value {
-        let mut layer = descriptor("application/octet-stream", digest);
-        if let Some(signature) = &self.signature {
-            layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
-        }
+        let Some(signature) = &self.signature else {
+            return descriptor("application/octet-stream", digest);
+        };
+        let mut layer = descriptor(media::COSIGN_SIMPLE_SIGNING, digest);
+        layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
         layer
     }
 

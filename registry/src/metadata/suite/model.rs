@@ -148,7 +148,7 @@ impl ModelRepo {
         check(&tag, wanted.condition, existing)?;
         let visible = match wanted.class {
             TagClass::EvidenceList => self.subject_of(&tag).is_some_and(|subject| {
-                self.visible().contains(&subject) && self.lists_evidence(&subject, &digest)
+                self.visible().contains(&subject) && self.lists_evidence(&tag, &subject, &digest)
             }),
             _ => wanted.visible,
         };
@@ -234,7 +234,7 @@ impl ModelRepo {
                 name.evidence_subject().is_some_and(|subject| {
                     changed.contains(&subject)
                         && before.contains(&subject) == visible
-                        && (!visible || self.lists_evidence(&subject, &tag.digest))
+                        && (!visible || self.lists_evidence(name, &subject, &tag.digest))
                 })
             };
             let lists = self.live().filter(|(name, tag)| follows(name, tag));
@@ -248,11 +248,20 @@ impl ModelRepo {
         }
     }
 
-    /// Whether a list of evidence about a manifest lists nothing else.
-    fn lists_evidence(&self, subject: &Digest, list: &Digest) -> bool {
-        let shape = self.manifests.get(list);
-        let mut listed = shape.iter().flat_map(|shape| &shape.children);
-        listed.all(|child| self.subject(child) == Some(*subject))
+    /// Whether a list of signatures, or an index of referrers, is one, and is about nothing but the manifest in its name.
+    fn lists_evidence(&self, name: &Tag, subject: &Digest, list: &Digest) -> bool {
+        let Some(shape) = self.manifests.get(list) else {
+            return false;
+        };
+        // The first blob is the configuration; where nobody signed, further ones are layers of some other type.
+        let is_of_kind = match name.as_str().ends_with(".sig") {
+            true => {
+                shape.blobs.len() == 1 || (!shape.blobs.is_empty() && shape.signature.is_some())
+            }
+            false => shape.blobs.is_empty(),
+        };
+        let mut listed = shape.children.iter();
+        is_of_kind && list != subject && listed.all(|child| self.subject(child) == Some(*subject))
     }
 
     /// Whether a tag that is no list of evidence names a manifest.
@@ -385,6 +394,7 @@ impl Model {
                 return Err(Refusal::Circular { through: *through });
             }
             repo.follow_since(&before);
+            repo.follow(shape.subject.into_iter().collect(), true);
             repo.used = true;
             changed = true;
             events += usize::from(shape.is_statement());

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 
 const REPOS: [&str; 2] = ["a/one", "a/two"];
 const TAGS: [&str; 4] = ["v1", "v2", "latest", "x"];
-/// How many lists of evidence there are: of the first manifests of the pool.
-const LISTS: usize = 2;
+/// How many lists of evidence there are: of signatures, and of referrers, of each of the first manifests of the pool.
+const LISTS: usize = 4;
 const BLOBS: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -200,7 +200,10 @@ impl Run<'_> {
     fn tag(&self, number: usize) -> Tag {
         match number.checked_sub(TAGS.len()) {
             None => tag(TAGS[number]),
-            Some(list) => tag(&format!("sha256-{}.sig", self.pool[list].0.hex())),
+            Some(list) => {
+                let suffix = [".sig", ""][list % 2];
+                tag(&format!("sha256-{}{suffix}", self.pool[list / 2].0.hex()))
+            }
         }
     }
 

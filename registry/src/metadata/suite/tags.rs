@@ -357,13 +357,13 @@ pub(crate) async fn a_list_of_evidence_stays_while_a_release_keeps_its_subject(
             admission: None,
             ..put(&here, list, TagClass::EvidenceList, &[&name(suffix)])
         };
-        for suffix in ["", ".sig", ".att"] {
+        for suffix in [".sbom", ".sig", ".att"] {
             try_put(&*store, put_list(suffix)).await.unwrap();
             assert!(!sees(&*store, &here, list.digest()).await);
         }
         // While nothing is released, it can go.
-        delete_tag(&*store, &here, &name("")).await.unwrap();
-        try_put(&*store, put_list("")).await.unwrap();
+        delete_tag(&*store, &here, &name(".sbom")).await.unwrap();
+        try_put(&*store, put_list(".sbom")).await.unwrap();
         try_put(
             &*store,
             put(&here, subject, TagClass::Immutable, &[release]),
@@ -371,7 +371,7 @@ pub(crate) async fn a_list_of_evidence_stays_while_a_release_keeps_its_subject(
         .await
         .unwrap();
         assert!(sees(&*store, &here, list.digest()).await, "{release}");
-        for suffix in ["", ".sig", ".att"] {
+        for suffix in [".sbom", ".sig", ".att"] {
             let list_tag = name(suffix);
             assert_eq!(
                 delete_tag_where(&*store, &here, &list_tag, TagClass::EvidenceList).await,
@@ -389,7 +389,7 @@ pub(crate) async fn a_list_of_evidence_stays_while_a_release_keeps_its_subject(
         }
         delete_tag(&*store, &here, release).await.unwrap();
         assert!(!sees(&*store, &here, list.digest()).await);
-        for suffix in ["", ".sig"] {
+        for suffix in [".sbom", ".sig"] {
             delete_tag(&*store, &here, &name(suffix)).await.unwrap();
         }
     }

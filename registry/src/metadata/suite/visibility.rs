@@ -319,6 +319,56 @@ pub(crate) async fn a_list_of_evidence_shows_nothing_but_evidence(store: Arc<dyn
     }
 }
 
+/// What was pushed under such a name where nothing was hidden was held to nothing.
+pub(crate) async fn a_list_of_evidence_is_what_its_name_says(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let mut blobs = Vec::new();
+    for content in [&b"config"[..], b"weights", b"payload"] {
+        blobs.push(put_inline(&*store, &here, content).await);
+    }
+    let image = Shape::image(&blobs[..2]);
+    let signatures = Shape {
+        signature: Some("alice".into()),
+        ..Shape::image(&[blobs[0], blobs[2]])
+    };
+    let index = Shape::index(&[]);
+    for is_before in [true, false] {
+        for (suffix, list, is_evidence) in [
+            ("", &image, false),
+            (".sig", &image, false),
+            (".att", &image, false),
+            (".sbom", &image, false),
+            (".att", &signatures, false),
+            (".sig", &index, false),
+            (".sig", &signatures, true),
+        ] {
+            let case = format!("{is_before}{suffix} {is_evidence}");
+            let list = list.clone().marked(&case);
+            let subject = Shape::image(&blobs[..1]).marked(format!("about {case} {list:?}"));
+            let subject = subject.build();
+            let name = format!("sha256-{}{suffix}", subject.digest().hex());
+            let manifest = list.build();
+            let list_put = || PutManifest {
+                admission: None,
+                ..put(&here, &manifest, TagClass::EvidenceList, &[&name])
+            };
+            if is_before {
+                try_put(&*store, list_put()).await.unwrap();
+            }
+            let release = put(&here, &subject, TagClass::Mutable, &["latest"]);
+            try_put(&*store, release).await.unwrap();
+            if !is_before {
+                try_put(&*store, list_put()).await.unwrap();
+            }
+            let row = store.tag(&here, &tag(&name)).await.unwrap();
+            assert_eq!(row.map(|row| row.visible), Some(is_evidence), "{case}");
+            let is_seen = sees(&*store, &here, manifest.digest()).await;
+            assert_eq!(is_seen, is_evidence, "{case}");
+            assert!(!sees_blob(&*store, &here, &blobs[1]).await, "{case}");
+        }
+    }
+}
+
 /// Puts a list under the name of what it speaks of, as cosign does for each manifest that it signs.
 async fn put_list(store: &dyn Store, here: &RepoName, subject: &Digest, payload: Digest) -> Digest {
     let list = Shape::image(&[payload]).marked(subject).build();
@@ -392,6 +442,35 @@ pub(crate) async fn a_list_waits_for_what_it_speaks_of(store: Arc<dyn Store>) {
         assert!(!sees(&*store, &tree.here, &list).await);
         assert!(!sees_blob(&*store, &tree.here, &payload).await);
     }
+}
+
+pub(crate) async fn a_list_waits_for_what_it_lists(store: Arc<dyn Store>) {
+    let here = repo("a/here");
+    let config = put_inline(&*store, &here, b"config").await;
+    let subject = Shape::image(&[config]).build();
+    let latest = put(&here, &subject, TagClass::Mutable, &["latest"]);
+    try_put(&*store, latest).await.unwrap();
+    let note = Shape::image(&[config]).about(*subject.digest());
+    let listed = store_manifest(&*store, &here, note.clone()).await;
+    let list = Shape::index(&[listed]).build();
+    let name = format!("sha256-{}", subject.digest().hex());
+    let list_put = PutManifest {
+        admission: None,
+        ..put(&here, &list, TagClass::EvidenceList, &[&name])
+    };
+    try_put(&*store, list_put).await.unwrap();
+    assert!(sees(&*store, &here, list.digest()).await);
+    delete_manifest(&*store, &here, &listed).await.unwrap();
+    for visible in [false, true] {
+        assert!(kit::show(&*store, &here, "latest", *subject.digest(), visible).await);
+        assert!(!sees(&*store, &here, list.digest()).await, "{visible}");
+    }
+    store_manifest(&*store, &here, note).await;
+    for digest in [&listed, list.digest()] {
+        assert!(sees(&*store, &here, digest).await, "{digest}");
+    }
+    let row = store.tag(&here, &tag(&name)).await.unwrap();
+    assert!(row.is_some_and(|row| row.visible));
 }
 
 pub(crate) async fn a_tag_that_moves_takes_the_lists_along(store: Arc<dyn Store>) {

@@ -135,6 +135,20 @@ async fn a_store_that_cannot_be_written_says_so_and_keeps_nothing() {
     }
 }
 
+/// Whoever asked is not told to wait for the end of a stop that nobody asked for.
+#[tokio::test]
+async fn a_panic_is_no_stop() {
+    let bench = Bench::new().await;
+    let is_sound = bench.clock.now() < 0;
+    let panics = async move { assert!(is_sound, "a bug in a request") };
+    let failed = bench.registry.to_the_end(panics).await;
+    let is_told =
+        matches!(&failed, Err(Error::Internal(text)) if text.contains("a bug in a request"));
+    assert!(is_told, "{failed:?}");
+    let failed = super::super::upload::blocking::<()>(|| panic!("a bug in a job")).await;
+    assert!(matches!(failed, Err(Error::Internal(_))), "{failed:?}");
+}
+
 /// A connection that breaks drops what waits for the answer, between any two steps.
 #[tokio::test]
 async fn what_is_done_to_the_end_needs_nobody_who_waits() {
