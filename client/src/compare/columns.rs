@@ -1,10 +1,12 @@
 //! Columns of numbers that arrive row by row: figures without keeping the rows.
 
 use super::accumulate::{Sums, Tally, pairs};
-use super::comparison::{Element, TensorComparison};
+use super::comparison::{Difference, Element, TensorComparison};
 use super::limits::COLUMNS;
+use super::locator::{Locator, Place};
 use super::numbers::F64;
-use sealstone_spec::compare::{ArtifactRule, Decimal, ElementType, TensorFigures};
+use super::predictions::Seen;
+use sealstone_spec::compare::{ArtifactRule, Decimal, ElementType, Predictions, TensorFigures};
 use std::collections::BTreeMap;
 
 /// Rows that are summed at once: one leaf of the tree.
@@ -62,14 +64,23 @@ impl Columns {
         true
     }
 
-    /// The columns that differ, and whether all pass.
-    pub(super) fn finish(mut self, rule: &ArtifactRule) -> (Vec<TensorComparison>, u64, u64) {
+    /// The columns that differ, the number of all, and of their elements. Columns of integers are labels, where a rule
+    /// demands anything of them.
+    pub(super) fn finish(
+        mut self,
+        rule: &ArtifactRule,
+        mut labels: Option<&mut Seen>,
+    ) -> (Vec<TensorComparison>, u64, u64) {
         let mut table = Vec::new();
         let (mut count, mut elements) = (0, 0);
         for (name, column) in &mut self.columns {
             column.flush(rule);
             count += 1;
             elements += column.seen;
+            let column = &*column;
+            if let (Some(labels), false) = (labels.as_deref_mut(), column.fractions) {
+                labels.take("column", name, &column.labels(), || column.turned(name));
+            }
             if column.tally.changed > 0 {
                 table.push(column.conclude(name, rule));
             }
@@ -115,6 +126,32 @@ impl Column {
         self.base.clear();
         self.now.clear();
         self.rows.clear();
+    }
+
+    /// Integers as labels. Those that differ and are one double are not counted: no tolerance lets them pass.
+    fn labels(&self) -> Predictions {
+        Predictions {
+            examples: self.seen,
+            flips: self.tally.changed,
+            topk_overlap: None,
+        }
+    }
+
+    /// The first label that turned.
+    fn turned(&self, name: &str) -> Difference {
+        let text = |value: f64| Decimal::from(value).to_string();
+        Difference {
+            locator: Locator::at(match self.first {
+                Some((row, ..)) => Place::Row {
+                    row,
+                    column: Some(name.to_owned()),
+                },
+                None => Place::Whole,
+            }),
+            what: String::new(),
+            base: self.first.map(|(_, base, _)| text(base)),
+            now: self.first.map(|(.., now)| text(now)),
+        }
     }
 
     fn conclude(&self, name: &str, rule: &ArtifactRule) -> TensorComparison {

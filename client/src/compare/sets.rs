@@ -113,8 +113,7 @@ pub(super) fn compare(
     measure(&pairs, rule)?;
 
     let mut table: Vec<TensorComparison> = Vec::new();
-    // Where nothing is said of numbers, labels and ranks make up for the gates of the tensors that they were read from.
-    let is_bounded = rule.is_elementwise() || rule.rel_l2.is_some() || rule.scaled_max.is_some();
+    let is_bounded = predictions::is_bounded(rule);
     let mut failing: Option<Difference> = None;
     let mut excused: Option<Difference> = None;
     let mut differing: Option<Difference> = None;

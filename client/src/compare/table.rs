@@ -1,14 +1,16 @@
 //! Tables of rows: lists of rows of any format, held against each other, and JSON lines as such a list.
 //!
-//! Rows are read in step and never kept. Cells that are numbers on both sides are gated column by column, all others
-//! are exact. Fingerprints of both sides tell rows in another order from other rows. CSV and TSV are `delimited`'s.
+//! Rows are read in step and never kept. Cells that are numbers on both sides are gated column by column, and those of
+//! integers are labels where a rule demands anything of labels; all others are exact. Fingerprints of both sides tell
+//! rows in another order from other rows. CSV and TSV are `delimited`'s.
 
 use super::bytes::Bytes;
 use super::columns::Columns;
-use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorCounts};
+use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorComparison, TensorCounts};
 use super::json::Numeric;
 use super::limits::{LINE_BYTES, Unreadable};
 use super::locator::{Locator, Place, shown};
+use super::predictions::{self, Seen};
 use super::sets::Found;
 use sealstone_spec::canonical::parse_value;
 use sealstone_spec::compare::{ArtifactRule, Class, RowFingerprint};
@@ -209,7 +211,9 @@ pub(super) fn compare(
         }
     }
     let dropped = columns.dropped;
-    let (mut table, tensors, elements) = columns.finish(rule);
+    let mut labels = Seen::of(rule);
+    let (mut table, tensors, elements) = columns.finish(rule, labels.as_mut());
+    let judged = labels.map(Seen::judge);
     let counts = TensorCounts {
         tensors,
         tensors_differing: table.len() as u64,
@@ -220,8 +224,12 @@ pub(super) fn compare(
         now_nan: table.iter().map(|column| column.now_nan).sum(),
         ..TensorCounts::default()
     };
-    let failing = table.iter().find(|column| !column.ok);
-    let failed = failing.and_then(|column| {
+    let is_bounded = predictions::is_bounded(rule);
+    let fails = |column: &TensorComparison| {
+        let is_excused = !is_bounded && predictions::stand_for_column(column.element, rule);
+        !column.ok && !is_excused
+    };
+    let told = |column: &TensorComparison| {
         let at = column.at.as_ref()?;
         Some(Difference {
             locator: Locator::at(Place::Row {
@@ -232,13 +240,27 @@ pub(super) fn compare(
             base: Some(at.base.clone()),
             now: Some(at.now.clone()),
         })
-    });
+    };
+    let failing = table.iter().find(|column| fails(column));
+    let excused = table.iter().find(|column| !column.ok && !fails(column));
+    // What is demanded of labels holds beside the gates, as it does in files of tensors.
+    let labels_hold = judged
+        .as_ref()
+        .is_none_or(|judged| judged.comparison.problem.is_none());
+    let holds = broken.is_none() && failing.is_none() && labels_hold;
     let class = if same_content {
         Class::ContentExact
-    } else if broken.is_none() && failing.is_none() {
+    } else if holds && excused.is_none() {
         Class::Numeric
+    } else if holds && judged.is_some() {
+        Class::Functional
     } else {
         Class::Divergent
+    };
+    let (failed, excused) = (failing.and_then(told), excused.and_then(told));
+    let (predictions, turned) = match judged {
+        Some(judged) => (Some(judged.comparison), judged.failing),
+        None => (None, None),
     };
     let (one, two) = (one.finish(), two.finish());
     let reordered = two.is_reorder_of(&one);
@@ -255,9 +277,9 @@ pub(super) fn compare(
     let worst = table
         .iter()
         .reduce(|one, two| {
-            let rank = |column: &super::TensorComparison| (!column.ok, column.rel_l2.value());
-            let (a, b) = (rank(one), rank(two));
-            if b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)).is_gt() {
+            let rank = |column: &TensorComparison| (fails(column), !column.ok);
+            let further = two.rel_l2.value().total_cmp(&one.rel_l2.value());
+            if rank(two).cmp(&rank(one)).then(further).is_gt() {
                 two
             } else {
                 one
@@ -275,7 +297,11 @@ pub(super) fn compare(
             base: None,
             now: None,
         }),
-        false => broken.or(failed).or(first),
+        false => broken
+            .or(failed)
+            .or(turned.filter(|_| !same_content))
+            .or(excused)
+            .or(first),
     };
     let rows = RowComparison {
         base: one,
@@ -290,7 +316,7 @@ pub(super) fn compare(
             worst,
             counts,
             tensors: table,
-            predictions: None,
+            predictions,
             notes,
         },
         rows,
