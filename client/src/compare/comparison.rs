@@ -44,7 +44,7 @@ pub struct ArtifactComparison {
     /// What was found of rows, where the files are tables or lists of documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowComparison>,
-    /// What was found of predictions, where the rule asks for them.
+    /// What was found of predictions, where the rule asks for them; of an archive, in all members that differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predictions: Option<PredictionComparison>,
     /// What was levelled out to reach `content_exact`.

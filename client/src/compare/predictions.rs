@@ -177,6 +177,23 @@ impl Seen {
     }
 }
 
+impl PredictionComparison {
+    /// What two members of an archive show together.
+    pub(super) fn and(self, other: PredictionComparison) -> PredictionComparison {
+        let least = |one: Option<Decimal>, two: Option<Decimal>| match (one, two) {
+            (Some(one), Some(two)) if two.value() < one.value() => Some(two),
+            (one, two) => one.or(two),
+        };
+        PredictionComparison {
+            examples: self.examples + other.examples,
+            flips: self.flips + other.flips,
+            label_agreement: least(self.label_agreement, other.label_agreement),
+            topk_overlap: least(self.topk_overlap, other.topk_overlap),
+            problem: self.problem.or(other.problem),
+        }
+    }
+}
+
 /// What the predictions in `pairs` show, where the rule asks for them.
 pub(super) fn of_tensors(
     pairs: &[(Tensor, Tensor)],

@@ -308,3 +308,62 @@ fn demands_on_labels_hold_in_tables() {
         );
     }
 }
+
+/// Labels that turn in several members of an archive are as many as in several arrays of one file.
+#[test]
+fn flips_are_summed_over_the_members_of_an_archive() {
+    let labels = |turned: usize| {
+        let mut labels = [1_i64; 100];
+        labels[..turned].fill(2);
+        int64s(&labels)
+    };
+    let arrays = |turned| [("a.npy", labels(turned)), ("b.npy", labels(turned))];
+    let archive = |turned: usize, year: u16| {
+        let (a, b) = (labels(turned), labels(turned));
+        zip(
+            &[("README.txt", b"text"), ("a.npy", &a), ("b.npy", &b)],
+            false,
+            year,
+        )
+    };
+    let tape = |turned: usize| {
+        let (a, b) = (labels(turned), labels(turned));
+        tar(&[("README.txt", b"text", 1), ("a.npy", &a, 1), ("b.npy", &b, 1)])
+    };
+    let nested = |turned: usize| {
+        let (inner, b) = (archive(turned, 1980), labels(0));
+        zip(&[("b.npy", &b), ("inner.zip", &inner)], false, 1980)
+    };
+    for (name, base, now, place) in [
+        ("p.npz", npz(&arrays(0)), npz(&arrays(10)), "tensor:a[0]"),
+        ("p.npz", archive(0, 1980), archive(10, 1980), "file"),
+        ("p.zip", archive(0, 1980), archive(10, 1980), "file"),
+        ("p.tar", tape(0), tape(10), "file"),
+        ("p.tar.gz", gzip(&tape(0), 1), gzip(&tape(10), 1), "file"),
+        ("p.zip", nested(0), nested(10), "member:inner.zip!file"),
+    ] {
+        let judged = |most: u64| {
+            let rule = format!("class = \"functional\"\nmax_flips = {most}");
+            found(name, &base, &now, &rule)
+        };
+        for (most, due) in [
+            (9, Class::Divergent),
+            (10, Class::Divergent),
+            (19, Class::Divergent),
+            (20, Class::Functional),
+        ] {
+            let other = judged(most);
+            assert_eq!(other.class, due, "{name} {most}");
+            assert_eq!(other.predictions.unwrap().flips, 20, "{name}");
+        }
+        let other = judged(19);
+        assert_eq!(locator(&other), place, "{name}");
+        assert_eq!(other.first.unwrap().what, "20 labels differ, over 19");
+        let problem = other.predictions.unwrap().problem.unwrap();
+        assert!(problem.ends_with("20 labels differ, over 19"), "{problem}");
+    }
+    // What has no labels and the same content fails no demand on them.
+    let (base, later) = (archive(0, 1980), archive(0, 2001));
+    let same = found("p.zip", &base, &later, "max_flips = 0");
+    assert_eq!((same.class, same.predictions), (Class::ContentExact, None));
+}
