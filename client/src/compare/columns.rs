@@ -2,7 +2,7 @@
 
 use super::accumulate::{Sums, Tally, pairs};
 use super::comparison::{Difference, Element, TensorComparison};
-use super::limits::COLUMNS;
+use super::limits::{COLUMN_NAMES_BYTES, COLUMNS};
 use super::locator::{Locator, Place};
 use super::numbers::F64;
 use super::predictions::Seen;
@@ -16,6 +16,8 @@ const ROWS: usize = 4096;
 #[derive(Default)]
 pub(super) struct Columns {
     columns: BTreeMap<String, Column>,
+    /// Bytes of their names.
+    names: usize,
     /// Columns over the limit, which are compared exactly.
     pub(super) dropped: bool,
 }
@@ -46,10 +48,12 @@ impl Columns {
         rule: &ArtifactRule,
     ) -> bool {
         if !self.columns.contains_key(column) {
-            if self.columns.len() >= COLUMNS {
+            let names = self.names + column.len();
+            if self.columns.len() >= COLUMNS || names > COLUMN_NAMES_BYTES {
                 self.dropped = true;
                 return base.to_bits() == now.to_bits();
             }
+            self.names = names;
             self.columns.insert(column.to_owned(), Column::default());
         }
         if let Some(found) = self.columns.get_mut(column) {

@@ -8,7 +8,7 @@ use super::bytes::Bytes;
 use super::columns::Columns;
 use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorComparison, TensorCounts};
 use super::json::Numeric;
-use super::limits::{LINE_BYTES, Unreadable};
+use super::limits::{LINE_BYTES, NAMES_BYTES, Unreadable, check_name, unsupported};
 use super::locator::{Locator, Place, shown};
 use super::predictions::{self, Seen};
 use super::sets::Found;
@@ -16,6 +16,7 @@ use sealstone_spec::canonical::parse_value;
 use sealstone_spec::compare::{ArtifactRule, Class, RowFingerprint};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read};
+use std::sync::Arc;
 
 /// Bytes read ahead.
 pub(super) const BUFFER: usize = 256 * 1024;
@@ -31,8 +32,45 @@ pub(super) trait Rows {
 
 /// A named cell. What stands under one name is one column, with one gate.
 pub(super) struct Cell {
-    pub(super) name: String,
-    pub(super) value: CellValue,
+    /// One text for all rows, where the format has a header.
+    name: Arc<str>,
+    value: CellValue,
+}
+
+/// The cells of a row in the making: no more of them than memory should hold.
+#[derive(Default)]
+pub(super) struct Cells {
+    each: Vec<Cell>,
+    bytes: usize,
+}
+
+impl Cells {
+    pub(super) fn push(&mut self, name: Arc<str>, value: CellValue) -> Result<(), Unreadable> {
+        check_name(&name)?;
+        self.bytes += size_of::<Cell>() + name.len();
+        if self.bytes > NAMES_BYTES {
+            return too_wide();
+        }
+        self.each.push(Cell { name, value });
+        Ok(())
+    }
+
+    /// The row, with what is hashed of it.
+    pub(super) fn hashed_as(self, bytes: Vec<u8>) -> Row {
+        (self.each, bytes)
+    }
+}
+
+/// Refuses a row of so many cells before anything is made of them.
+pub(super) fn check_width(cells: usize) -> Result<(), Unreadable> {
+    match cells > NAMES_BYTES / size_of::<Cell>() {
+        true => too_wide(),
+        false => Ok(()),
+    }
+}
+
+fn too_wide<T>() -> Result<T, Unreadable> {
+    unsupported("a row with the names of its cells takes more than 256 MiB")
 }
 
 pub(super) enum CellValue {
@@ -58,7 +96,7 @@ impl Lines {
 }
 
 impl Rows for Lines {
-    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable> {
+    fn next(&mut self) -> Result<Option<Row>, Unreadable> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -73,46 +111,42 @@ impl Rows for Lines {
         }
         let value = parse_value(line.trim_ascii(), LINE_BYTES)
             .map_err(|error| Unreadable::Malformed(format!("line {}: {error}", self.line)))?;
-        let mut cells = Vec::new();
-        flatten(&value, &mut String::new(), &mut cells);
-        Ok(Some((cells, line.trim_ascii().to_vec())))
+        let mut cells = Cells::default();
+        flatten(&value, &mut String::new(), &mut cells)?;
+        Ok(Some(cells.hashed_as(line.trim_ascii().to_vec())))
     }
 }
 
 /// Every part of a document under its pointer, what holds others before them.
-fn flatten(value: &Value, pointer: &mut String, cells: &mut Vec<Cell>) {
+fn flatten(value: &Value, pointer: &mut String, cells: &mut Cells) -> Result<(), Unreadable> {
     let end = pointer.len();
     match value {
         Value::Array(list) if !list.is_empty() => {
-            cells.push(Cell {
-                name: pointer.clone(),
-                value: CellValue::Kind("array"),
-            });
+            cells.push(Arc::from(pointer.as_str()), CellValue::Kind("array"))?;
             for (place, item) in list.iter().enumerate() {
                 pointer.push_str(&format!("/{place}"));
-                flatten(item, pointer, cells);
+                flatten(item, pointer, cells)?;
                 pointer.truncate(end);
             }
+            Ok(())
         }
         Value::Object(map) if !map.is_empty() => {
-            cells.push(Cell {
-                name: pointer.clone(),
-                value: CellValue::Kind("object"),
-            });
+            cells.push(Arc::from(pointer.as_str()), CellValue::Kind("object"))?;
             for (key, item) in map {
                 pointer.push('/');
                 pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                flatten(item, pointer, cells);
+                flatten(item, pointer, cells)?;
                 pointer.truncate(end);
             }
+            Ok(())
         }
-        leaf => cells.push(Cell {
-            name: pointer.clone(),
-            value: match Numeric::of(leaf, false) {
+        leaf => {
+            let value = match Numeric::of(leaf, false) {
                 Some(number) => CellValue::Number(number),
                 None => CellValue::Text(leaf.to_string()),
-            },
-        }),
+            };
+            cells.push(Arc::from(pointer.as_str()), value)
+        }
     }
 }
 
@@ -324,7 +358,7 @@ pub(super) fn compare(
 }
 
 struct RowDifference {
-    column: Option<String>,
+    column: Option<Arc<str>>,
     base: Option<String>,
     now: Option<String>,
     /// Whether no tolerance can let it pass.
@@ -404,7 +438,7 @@ impl Cell {
 
     /// What has to be the same before values are looked at.
     fn shape(&self) -> (&str, Option<&'static str>) {
-        (self.name.as_str(), self.kind())
+        (&*self.name, self.kind())
     }
 }
 

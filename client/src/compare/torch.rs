@@ -6,7 +6,9 @@
 use super::archive::{Budget, Member, read_zip};
 use super::bytes::Bytes;
 use super::content::Side;
-use super::limits::{DIMENSIONS, DOCUMENT_BYTES, TENSORS, Unreadable, malformed, unsupported};
+use super::limits::{
+    DIMENSIONS, DOCUMENT_BYTES, NAME_BYTES, NAMES_BYTES, TENSORS, Unreadable, malformed, unsupported,
+};
 use super::locator::shown;
 use super::numbers;
 use super::pickle::{self, Node, NodeId, Pickle};
@@ -95,6 +97,7 @@ pub(super) fn read(side: &Side, budget: &mut Budget) -> Result<TensorFile, Unrea
         prefix,
         big_endian,
         visits: 0,
+        names: 0,
         file: TensorFile {
             format: "torch",
             ..TensorFile::default()
@@ -110,6 +113,8 @@ struct Walk<'a> {
     prefix: String,
     big_endian: bool,
     visits: usize,
+    /// Bytes of the paths to them.
+    names: usize,
     file: TensorFile,
 }
 
@@ -142,7 +147,9 @@ impl<'a> Walk<'a> {
     /// is said beside them, under names that begin with `#`, where no key stands (see [`Walk::items`]).
     fn node(&mut self, id: NodeId, path: &str, depth: usize) -> Result<(), Unreadable> {
         self.visits += 1;
-        if depth > MAX_DEPTH || self.visits > MAX_VISITS || path.len() > 64 * 1024 {
+        self.names += path.len();
+        let is_too_much = self.visits > MAX_VISITS || self.names > NAMES_BYTES;
+        if depth > MAX_DEPTH || is_too_much || path.len() > NAME_BYTES {
             return unsupported(format!(
                 "\"{}\" is nested too deep or has too many parts",
                 shown(path)
