@@ -66,7 +66,7 @@ pub(super) fn stand_for_column(element: ElementType, rule: &ArtifactRule) -> boo
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) comparison: PredictionComparison,
-    /// The first label that turned, where that is more than the rule allows.
+    /// What a demand fails for: the first label that turned, or the file as a whole. `None` where all are met.
     pub(super) failing: Option<Difference>,
 }
 
@@ -151,17 +151,22 @@ impl Seen {
         if problem.is_none()
             && let Err(text) = self.demands.judge(Some(&self.all))
         {
-            // The other demands fail for want of anything to judge, and have no place.
-            failing = self
+            let most = self.demands.max_flips;
+            let turned = self
                 .turned
-                .filter(|_| {
-                    let most = self.demands.max_flips;
-                    most.is_some_and(|most| self.all.flips > most)
-                })
-                .map(|turned| Difference {
-                    what: text.clone(),
-                    ..turned
-                });
+                .filter(|_| most.is_some_and(|most| self.all.flips > most));
+            // The other demands fail for want of anything to judge: no place is to blame, and no number that rounding
+            // moved beside it.
+            let place = turned.unwrap_or_else(|| Difference {
+                locator: Locator::at(Place::Whole),
+                what: String::new(),
+                base: None,
+                now: None,
+            });
+            failing = Some(Difference {
+                what: text.clone(),
+                ..place
+            });
             problem = Some(text);
         }
         Judged {
