@@ -116,10 +116,12 @@ impl Column {
             (self.rows[place], value(&self.base), value(&self.now))
         };
         let odd = tally.odd_at.filter(|_| self.tally.odd_at.is_none());
+        let refused = self.tally.refused_at(rule.nan);
+        let next = tally.refused_at(rule.nan).filter(|_| refused.is_none());
         let farther = tally
             .max_at
-            .filter(|_| self.tally.odd_at.is_none() && tally.max_abs > self.tally.max_abs);
-        if let Some(index) = odd.or(farther) {
+            .filter(|_| refused.is_none() && tally.max_abs > self.tally.max_abs);
+        if let Some(index) = odd.or(next).or(farther) {
             self.worst = Some(pair(index));
         }
         if let (None, Some(index)) = (self.first, tally.first_changed) {
