@@ -266,6 +266,57 @@ def several(case, folder):
             fail(case, f"npz, flips {flips}, {allowed} allowed, prob {how}", due, answer)
 
 
+def labels_in_text(case, folder):
+    """The same of columns and lists: integers are labels, each of them by itself, and what stands beside them is within its gate."""
+    rows = int(RNG.integers(2, 60))
+    base = {"label": RNG.integers(0, 5, size=rows), "id": RNG.integers(0, 1000, size=rows), "prob": RNG.random(rows) + 0.5}
+    now = {name: value.copy() for name, value in base.items()}
+    now["label"][: int(RNG.integers(0, rows // 2 + 1))] += 1
+    now["id"][: int(RNG.integers(0, 2))] += 1
+    how = int(RNG.integers(3))
+    at = int(RNG.integers(rows))
+    now["prob"][at] = (now["prob"][at], now["prob"][at] + 0.1, np.nan)[how]
+    flips = [int((base[name] != now[name]).sum()) for name in ("label", "id")]
+
+    def delimited(delimiter):
+        def write(path, file):
+            lines = [delimiter.join(file)]
+            lines += [delimiter.join((str(label), str(id_), repr(float(prob)))) for label, id_, prob in zip(*file.values())]
+            path.write_text("\n".join(lines) + "\n")
+
+        return write
+
+    def lines(path, file):
+        rows = [{"label": int(label), "id": int(id_), "prob": word(prob)} for label, id_, prob in zip(*file.values())]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def document(path, file):
+        path.write_text(json.dumps({"label": file["label"].tolist(), "id": file["id"].tolist(), "prob": list(map(word, file["prob"]))}))
+
+    def arrays(path, file):
+        with open(path, "wb") as opened:
+            np.savez(opened, **file)
+
+    kinds = {"csv": delimited(","), "tsv": delimited("\t"), "jsonl": lines, "json": document, "npz": arrays}
+    worst = 1 - max(flips) / rows
+    margin = 1 / (rows * 4)
+    for name, write in kinds.items():
+        one, two = folder / f"labels.base.{name}", folder / f"labels.now.{name}"
+        write(one, base), write(two, now)
+        for bound, agrees in ((worst - margin, True), (worst + margin, False)):
+            if 0 <= bound <= 1:
+                due = agrees and how == 0
+                found, answer = ask(one, two, "--class", "functional", "--label-agreement", number(bound))
+                if found != due:
+                    fail(case, f"{name}, flips {flips} of {rows} rows, agreement {bound}, prob {how}", due, answer)
+        for allowed in (max(sum(flips) - 1, 0), sum(flips)):
+            # Every number near enough; what is demanded of labels holds beside that.
+            due = sum(flips) <= allowed and how < 2
+            found, answer = ask(one, two, "--class", "numeric", "--abs", "1", "--max-flips", str(allowed))
+            if found != due:
+                fail(case, f"{name}, flips {flips}, {allowed} allowed, prob {how}", due, answer)
+
+
 def special(case, folder):
     base, now = draw()
     now = base.copy()
@@ -339,7 +390,7 @@ def narrow_types(case, folder):
         fail(case, "changed elements of a transposed part", parts, answer)
 
 
-KINDS = [elementwise, norms, tables, zeros, special, predictions, several, itself, narrow_types]
+KINDS = [elementwise, norms, tables, zeros, special, predictions, several, labels_in_text, itself, narrow_types]
 with tempfile.TemporaryDirectory() as scratch:
     for case in range(CASES):
         KINDS[case % len(KINDS)](case, Path(scratch))

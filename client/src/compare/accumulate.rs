@@ -6,7 +6,7 @@
 
 use super::lanes::{self, LANES, Lanes};
 use super::numbers::Number;
-use sealstone_spec::compare::ScalarTolerance;
+use sealstone_spec::compare::{NanRule, ScalarTolerance};
 
 /// Elements of a block: the leaves of the tree that `sets` folds.
 pub(super) const BLOCK_ELEMENTS: u64 = 1 << 20;
@@ -48,8 +48,10 @@ pub(super) struct Tally {
     /// The largest finite difference and the first element that has it.
     pub(super) max_abs: f64,
     pub(super) max_at: Option<u64>,
-    /// The first pair that cannot be subtracted and is not allowed: NaN or another infinity.
+    /// The first pair that cannot be subtracted and is never allowed: NaN on one side, or another infinity.
     pub(super) odd_at: Option<u64>,
+    /// The first pair of NaN.
+    pub(super) both_at: Option<u64>,
     pub(super) sign_flips: u64,
     pub(super) base_nan: u64,
     pub(super) now_nan: u64,
@@ -72,6 +74,7 @@ impl Default for Tally {
             max_abs: 0.0,
             max_at: None,
             odd_at: None,
+            both_at: None,
             sign_flips: 0,
             base_nan: 0,
             now_nan: 0,
@@ -99,6 +102,7 @@ impl Tally {
         self.first_changed = earlier(self.first_changed, other.first_changed);
         self.raise(other.max_abs, other.max_at);
         self.odd_at = earlier(self.odd_at, other.odd_at);
+        self.both_at = earlier(self.both_at, other.both_at);
         self.sign_flips += other.sign_flips;
         self.base_nan += other.base_nan;
         self.now_nan += other.now_nan;
@@ -110,6 +114,14 @@ impl Tally {
         self.outside_at = earlier(self.outside_at, other.outside_at);
         for (count, more) in self.ulps.iter_mut().zip(other.ulps) {
             *count += more;
+        }
+    }
+
+    /// The first pair that no gate lets pass, whatever its bounds.
+    pub(super) fn refused_at(&self, nan: NanRule) -> Option<u64> {
+        match nan {
+            NanRule::Fails => self.odd_at.or(self.both_at),
+            NanRule::Equal => self.odd_at,
         }
     }
 
@@ -212,6 +224,7 @@ fn careful<N: Number>(base: &[u8], now: &[u8], from: u64, tally: &mut Tally) -> 
         if b.is_nan() || n.is_nan() {
             if b.is_nan() && n.is_nan() {
                 tally.nan_both += 1;
+                tally.both_at = earlier(tally.both_at, index);
             } else {
                 tally.nan_one_side += 1;
                 tally.odd_at = earlier(tally.odd_at, index);

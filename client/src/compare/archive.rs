@@ -4,14 +4,14 @@
 //! name, all of one comparison within one budget. What is written of a member is never its path.
 
 use super::bytes::Bytes;
-use super::comparison::{ArtifactComparison, Difference};
+use super::comparison::{ArtifactComparison, Difference, PredictionComparison};
 use super::content::{self, Side};
 use super::format::Format;
 use super::limits::{INFLATED_BYTES, MEMBERS, Unreadable, malformed, unsupported};
 use super::locator::{Locator, Place, shown};
 use super::tensors::TensorFile;
 use super::{npy, stabilizer};
-use sealstone_spec::compare::{ArtifactRule, Class};
+use sealstone_spec::compare::{ArtifactRule, Class, PredictionRule, Predictions};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write as _};
 
@@ -315,6 +315,7 @@ pub(super) fn compare(
             now,
         })
     };
+    let mut labels: Option<PredictionComparison> = None;
     for (name, member) in before {
         let Some(other) = after.remove(&name) else {
             let first = whole(&name, "missing", Some(member.kind), None);
@@ -347,7 +348,16 @@ pub(super) fn compare(
             result.counts = compared.counts;
             result.tensors = compared.tensors;
             result.rows = compared.rows;
-            result.predictions = compared.predictions;
+        }
+        if let Some(mut found) = compared.predictions {
+            // Where the content is the same, no demand was looked at.
+            let problem = found.problem.filter(|_| compared.class == Class::Divergent);
+            found.problem =
+                problem.map(|problem| format!("member \"{}\": {problem}", shown(&name)));
+            labels = Some(match labels {
+                Some(all) => all.and(found),
+                None => found,
+            });
         }
         for note in compared.notes {
             if result.notes.len() < 20 {
@@ -362,6 +372,19 @@ pub(super) fn compare(
         let first = whole(&name, "added", None, Some(member.kind));
         weaken(&mut result, Class::Divergent, first);
     }
+    if let Some(found) = &mut labels
+        && let Err(text) = few_flips(found, rule)
+    {
+        found.problem.get_or_insert_with(|| text.clone());
+        let first = Difference {
+            locator: Locator::at(Place::Whole),
+            what: text,
+            base: None,
+            now: None,
+        };
+        weaken(&mut result, Class::Divergent, Some(first));
+    }
+    result.predictions = labels;
     if result.class == Class::ContentExact {
         result.stabilizers.push(match format {
             Format::Tar => stabilizer::TAR,
@@ -373,8 +396,22 @@ pub(super) fn compare(
     Ok(result)
 }
 
+/// Whether no more labels turned in all members than may: each of them was held to that by itself.
+fn few_flips(found: &PredictionComparison, rule: &ArtifactRule) -> Result<(), String> {
+    let demand = PredictionRule {
+        max_flips: rule.max_flips.filter(|_| found.flips > 0),
+        ..PredictionRule::default()
+    };
+    demand.judge(Some(&Predictions {
+        examples: found.examples,
+        flips: found.flips,
+        topk_overlap: None,
+    }))
+}
+
 /// Lowers the class of an archive to that of a member, where it is weaker; `false` where it is not. What is told of an
-/// archive is of one member, the first of the weakest: figures of another would stand beside a place that has none.
+/// archive is of one member, the first of the weakest: figures of another would stand beside a place that has none. Only
+/// labels are counted over all members.
 fn weaken(result: &mut ArtifactComparison, class: Class, first: Option<Difference>) -> bool {
     if class >= result.class {
         return false;
@@ -385,6 +422,5 @@ fn weaken(result: &mut ArtifactComparison, class: Class, first: Option<Differenc
     result.counts = None;
     result.tensors = Vec::new();
     result.rows = None;
-    result.predictions = None;
     true
 }

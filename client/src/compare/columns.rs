@@ -1,10 +1,12 @@
 //! Columns of numbers that arrive row by row: figures without keeping the rows.
 
 use super::accumulate::{Sums, Tally, pairs};
-use super::comparison::{Element, TensorComparison};
-use super::limits::COLUMNS;
+use super::comparison::{Difference, Element, TensorComparison};
+use super::limits::{COLUMN_NAMES_BYTES, COLUMNS};
+use super::locator::{Locator, Place};
 use super::numbers::F64;
-use sealstone_spec::compare::{ArtifactRule, Decimal, ElementType, TensorFigures};
+use super::predictions::Seen;
+use sealstone_spec::compare::{ArtifactRule, Decimal, ElementType, Predictions, TensorFigures};
 use std::collections::BTreeMap;
 
 /// Rows that are summed at once: one leaf of the tree.
@@ -14,6 +16,8 @@ const ROWS: usize = 4096;
 #[derive(Default)]
 pub(super) struct Columns {
     columns: BTreeMap<String, Column>,
+    /// Bytes of their names.
+    names: usize,
     /// Columns over the limit, which are compared exactly.
     pub(super) dropped: bool,
 }
@@ -44,10 +48,12 @@ impl Columns {
         rule: &ArtifactRule,
     ) -> bool {
         if !self.columns.contains_key(column) {
-            if self.columns.len() >= COLUMNS {
+            let names = self.names + column.len();
+            if self.columns.len() >= COLUMNS || names > COLUMN_NAMES_BYTES {
                 self.dropped = true;
                 return base.to_bits() == now.to_bits();
             }
+            self.names = names;
             self.columns.insert(column.to_owned(), Column::default());
         }
         if let Some(found) = self.columns.get_mut(column) {
@@ -62,14 +68,23 @@ impl Columns {
         true
     }
 
-    /// The columns that differ, and whether all pass.
-    pub(super) fn finish(mut self, rule: &ArtifactRule) -> (Vec<TensorComparison>, u64, u64) {
+    /// The columns that differ, the number of all, and of their elements. Columns of integers are labels, where a rule
+    /// demands anything of them.
+    pub(super) fn finish(
+        mut self,
+        rule: &ArtifactRule,
+        mut labels: Option<&mut Seen>,
+    ) -> (Vec<TensorComparison>, u64, u64) {
         let mut table = Vec::new();
         let (mut count, mut elements) = (0, 0);
         for (name, column) in &mut self.columns {
             column.flush(rule);
             count += 1;
             elements += column.seen;
+            let column = &*column;
+            if let (Some(labels), false) = (labels.as_deref_mut(), column.fractions) {
+                labels.take("column", name, &column.labels(), || column.turned(name));
+            }
             if column.tally.changed > 0 {
                 table.push(column.conclude(name, rule));
             }
@@ -101,10 +116,12 @@ impl Column {
             (self.rows[place], value(&self.base), value(&self.now))
         };
         let odd = tally.odd_at.filter(|_| self.tally.odd_at.is_none());
+        let refused = self.tally.refused_at(rule.nan);
+        let next = tally.refused_at(rule.nan).filter(|_| refused.is_none());
         let farther = tally
             .max_at
-            .filter(|_| self.tally.odd_at.is_none() && tally.max_abs > self.tally.max_abs);
-        if let Some(index) = odd.or(farther) {
+            .filter(|_| refused.is_none() && tally.max_abs > self.tally.max_abs);
+        if let Some(index) = odd.or(next).or(farther) {
             self.worst = Some(pair(index));
         }
         if let (None, Some(index)) = (self.first, tally.first_changed) {
@@ -115,6 +132,32 @@ impl Column {
         self.base.clear();
         self.now.clear();
         self.rows.clear();
+    }
+
+    /// Integers as labels. Those that differ and are one double are not counted: no tolerance lets them pass.
+    fn labels(&self) -> Predictions {
+        Predictions {
+            examples: self.seen,
+            flips: self.tally.changed,
+            topk_overlap: None,
+        }
+    }
+
+    /// The first label that turned.
+    fn turned(&self, name: &str) -> Difference {
+        let text = |value: f64| Decimal::from(value).to_string();
+        Difference {
+            locator: Locator::at(match self.first {
+                Some((row, ..)) => Place::Row {
+                    row,
+                    column: Some(name.to_owned()),
+                },
+                None => Place::Whole,
+            }),
+            what: String::new(),
+            base: self.first.map(|(_, base, _)| text(base)),
+            now: self.first.map(|(.., now)| text(now)),
+        }
     }
 
     fn conclude(&self, name: &str, rule: &ArtifactRule) -> TensorComparison {

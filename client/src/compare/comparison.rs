@@ -44,7 +44,7 @@ pub struct ArtifactComparison {
     /// What was found of rows, where the files are tables or lists of documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowComparison>,
-    /// What was found of predictions, where the rule asks for them.
+    /// What was found of predictions, where the rule asks for them; of an archive, in all members that differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predictions: Option<PredictionComparison>,
     /// What was levelled out to reach `content_exact`.
@@ -110,7 +110,8 @@ pub struct TensorComparison {
     /// (less one); `None` for types without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ulp: Option<Decimal>,
-    /// The element with the largest difference, or the first that differs where none has a size.
+    /// The first element that no bound lets pass (NaN where it is not allowed, another infinity), else the one with the
+    /// largest difference, or the first that differs where none has a size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Element>,
     /// The first element whose bits differ, from 0 in each dimension.

@@ -4,14 +4,15 @@
 
 use super::bytes::Bytes;
 use super::json::Numeric;
-use super::limits::{Unreadable, malformed};
-use super::table::{BUFFER, Cell, CellValue, Limited, Row, Rows};
+use super::limits::{Unreadable, check_name, malformed};
+use super::table::{BUFFER, CellValue, Cells, Limited, Row, Rows, check_width};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// CSV or TSV with a header.
 pub(super) struct Delimited {
     reader: csv::Reader<Limited>,
-    header: Vec<String>,
+    header: Vec<Arc<str>>,
     names: Names,
 }
 
@@ -23,10 +24,12 @@ impl Delimited {
             .buffer_capacity(BUFFER)
             .from_reader(Limited::new(file));
         let header = reader.headers().map_err(not_a_table)?;
-        let header: Vec<String> = header.iter().map(str::to_owned).collect();
+        check_width(header.len())?;
+        let header: Vec<Arc<str>> = header.iter().map(Arc::from).collect();
         if header.is_empty() {
             return malformed("it has no header");
         }
+        header.iter().try_for_each(|name| check_name(name))?;
         let names = Names::of(&header);
         Ok(Delimited {
             reader,
@@ -35,7 +38,7 @@ impl Delimited {
         })
     }
 
-    pub(super) fn header(&self) -> &[String] {
+    pub(super) fn header(&self) -> &[Arc<str>] {
         &self.header
     }
 }
@@ -55,21 +58,19 @@ impl Rows for Delimited {
         if !self.reader.read_record(&mut record).map_err(not_a_table)? {
             return Ok(None);
         }
+        check_width(record.len())?;
         let mut hashed = Vec::with_capacity(record.as_slice().len() + 8 * record.len());
-        let cells = record.iter().enumerate().map(|(place, text)| {
+        let mut cells = Cells::default();
+        for (place, text) in record.iter().enumerate() {
             hashed.extend((text.len() as u64).to_le_bytes());
             hashed.extend(text.as_bytes());
             let value = match number(text) {
                 Some(number) => CellValue::Number(number),
                 None => CellValue::Text(text.to_owned()),
             };
-            Cell {
-                name: self.names.at(place),
-                value,
-            }
-        });
-        let cells = cells.collect();
-        Ok(Some((cells, hashed)))
+            cells.push(self.names.at(place), value)?;
+        }
+        Ok(Some(cells.hashed_as(hashed)))
     }
 }
 
@@ -77,21 +78,22 @@ impl Rows for Delimited {
 /// of small numbers would vanish beside the size of the other. Without a header of their own (pandas writes none over its
 /// index, a table without any repeats its first values) columns also have their number: `age#3`, `#1`.
 struct Names {
-    each: Vec<String>,
+    /// Those of the header, then those of cells beyond it as far as rows reached: each is made once.
+    each: Vec<Arc<str>>,
     /// Everything that the header says.
-    taken: HashSet<String>,
+    taken: HashSet<Arc<str>>,
 }
 
 impl Names {
-    fn of(header: &[String]) -> Names {
+    fn of(header: &[Arc<str>]) -> Names {
         let (mut taken, mut shared) = (HashSet::new(), HashSet::new());
         for name in header {
             if !taken.insert(name.clone()) {
-                shared.insert(name.as_str());
+                shared.insert(name.clone());
             }
         }
         let each = header.iter().enumerate().map(|(place, name)| {
-            match name.is_empty() || shared.contains(name.as_str()) {
+            match name.is_empty() || shared.contains(name) {
                 true => numbered(&taken, name, place),
                 false => name.clone(),
             }
@@ -100,22 +102,23 @@ impl Names {
         Names { each, taken }
     }
 
-    fn at(&self, place: usize) -> String {
-        match self.each.get(place) {
-            Some(name) => name.clone(),
-            // Rows may be longer than the header.
-            None => numbered(&self.taken, "", place),
+    fn at(&mut self, place: usize) -> Arc<str> {
+        // Rows may be longer than the header.
+        while self.each.len() <= place {
+            let name = numbered(&self.taken, "", self.each.len());
+            self.each.push(name);
         }
+        self.each[place].clone()
     }
 }
 
 /// A name with the number of its column, that no header says and no other column has.
-fn numbered(taken: &HashSet<String>, name: &str, place: usize) -> String {
+fn numbered(taken: &HashSet<Arc<str>>, name: &str, place: usize) -> Arc<str> {
     let mut numbered = format!("{name}#{}", place + 1);
-    while taken.contains(&numbered) {
+    while taken.contains(numbered.as_str()) {
         numbered.push('#');
     }
-    numbered
+    Arc::from(numbered)
 }
 
 /// A cell as a number: JSON's grammar, where digits before or behind the point may be missing, and the words that numpy and
@@ -153,10 +156,12 @@ mod tests {
     #[test]
     fn columns_without_a_name_of_their_own_have_a_number() {
         let names = |header: &[&str]| {
-            let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
-            let names = Names::of(&header);
+            let header: Vec<Arc<str>> = header.iter().map(|name| Arc::from(*name)).collect();
+            let mut names = Names::of(&header);
+            let beyond = names.at(header.len());
+            assert!(Arc::ptr_eq(&beyond, &names.at(header.len())), "made once");
             (0..=header.len())
-                .map(|place| names.at(place))
+                .map(|place| names.at(place).to_string())
                 .collect::<Vec<_>>()
         };
         assert_eq!(names(&["", "0", "1"]), ["#1", "0", "1", "#4"]);
@@ -193,8 +198,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_two_columns_have_one_name(header in prop::collection::vec("[a#12]{0,3}", 1..8)) {
-            let names = Names::of(&header);
-            let all: HashSet<String> = (0..header.len() + 4).map(|place| names.at(place)).collect();
+            let header: Vec<Arc<str>> = header.into_iter().map(Arc::from).collect();
+            let mut names = Names::of(&header);
+            let all: HashSet<Arc<str>> = (0..header.len() + 4).map(|place| names.at(place)).collect();
             prop_assert_eq!(all.len(), header.len() + 4);
         }
     }

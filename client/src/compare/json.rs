@@ -5,7 +5,7 @@
 //! of every other format. Order of keys, space and the digits of equal numbers mean nothing.
 
 use super::bytes::{Bytes, PIECE_BYTES};
-use super::limits::{Unreadable, unsupported};
+use super::limits::{NAMES_BYTES, TENSORS, Unreadable, check_name, unsupported};
 use super::locator::{Locator, Place};
 use super::sets::{self, Found};
 use super::tensors::{Tensor, TensorFile};
@@ -71,6 +71,8 @@ pub(super) fn compare(
         base: TensorFile::default(),
         now: TensorFile::default(),
         numbers_in_text,
+        kept: 0,
+        names: 0,
     };
     walk.pair(base, now, &mut String::new())?;
     let (base, now) = (walk.base.check()?, walk.now.check()?);
@@ -101,6 +103,10 @@ struct Walk {
     base: TensorFile,
     now: TensorFile,
     numbers_in_text: bool,
+    /// Values that are kept, each under its pointer on both sides.
+    kept: usize,
+    /// Bytes of these pointers.
+    names: usize,
 }
 
 /// A number, and whether it is an integer that 64 bits hold.
@@ -184,6 +190,7 @@ impl Walk {
                 let all = |list: &[Value]| list.iter().map(numeric).collect::<Option<Vec<_>>>();
                 if one.len() != two.len() {
                     let at = format!("{pointer}/-");
+                    self.keep(&at)?;
                     self.base
                         .metadata
                         .insert(at.clone(), format!("{} elements", one.len()));
@@ -213,6 +220,7 @@ impl Walk {
                     match two.get(key) {
                         Some(other) => self.pair(value, other, pointer)?,
                         None => {
+                            self.keep(pointer)?;
                             self.base.metadata.insert(pointer.clone(), brief(value));
                         }
                     }
@@ -222,12 +230,14 @@ impl Walk {
                 for (key, value) in two.iter().filter(|(key, _)| !one.contains_key(*key)) {
                     let end = pointer.len();
                     push_key(pointer, key);
+                    self.keep(pointer)?;
                     self.now.metadata.insert(pointer.clone(), brief(value));
                     pointer.truncate(end);
                 }
             }
             // Only what differs is kept: equal leaves of a large document say nothing.
             _ if base != now => {
+                self.keep(pointer)?;
                 self.base.metadata.insert(pointer.clone(), brief(base));
                 let brief_now = match brief(now) {
                     same if same == brief(base) => format!("{same} (differs further on)"),
@@ -240,6 +250,20 @@ impl Walk {
         Ok(())
     }
 
+    /// Counts one more value that is kept, before it is.
+    fn keep(&mut self, pointer: &str) -> Result<(), Unreadable> {
+        check_name(pointer)?;
+        self.kept += 1;
+        self.names += 2 * pointer.len();
+        if self.kept > TENSORS {
+            return unsupported(format!("it has more than {TENSORS} numbers and differences"));
+        }
+        if self.names > NAMES_BYTES {
+            return unsupported("the pointers to its values take more than 256 MiB");
+        }
+        Ok(())
+    }
+
     fn numbers(
         &mut self,
         base: &[Numeric],
@@ -247,6 +271,7 @@ impl Walk {
         shape: Vec<u64>,
         pointer: &str,
     ) -> Result<(), Unreadable> {
+        self.keep(pointer)?;
         let is_integer = |number: &Numeric| matches!(number, Numeric::Integer(_));
         let integers = base.iter().chain(now).all(is_integer);
         let element = if integers {
@@ -270,9 +295,6 @@ impl Walk {
             });
             Bytes::of_memory(each.collect())
         };
-        if pointer.len() > 64 * 1024 {
-            return unsupported("a JSON pointer is longer than 64 KiB");
-        }
         let make = |list| Tensor::new(pointer, element, shape.clone(), bytes(list));
         let (one, two) = (make(base)?, make(now)?);
         self.base.tensors.push(one);

@@ -9,6 +9,13 @@ pub(super) const HEADER_BYTES: u64 = 100_000_000;
 pub(super) const DOCUMENT_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of one line of a table or of JSON lines.
 pub(super) const LINE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of the name of a column, or of the pointer to a value in a document.
+pub(super) const NAME_BYTES: usize = 64 * 1024;
+/// Bytes of all names that are kept of a document, and of one row with its cells. A key stands in the name of everything
+/// below it, so names may be far longer than the file.
+pub(super) const NAMES_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of the names of all columns that get figures of their own.
+pub(super) const COLUMN_NAMES_BYTES: usize = 64 * 1024 * 1024;
 /// Columns of a table that get figures of their own.
 pub(super) const COLUMNS: usize = 10_000;
 /// Tensors of one file.
@@ -58,6 +65,14 @@ impl From<Unreadable> for Error {
             Unreadable::Io(error) => Error::io("reading a file to compare", error),
             Unreadable::Malformed(text) | Unreadable::Unsupported(text) => Error::other(text),
         }
+    }
+}
+
+/// Refuses a name that is too long to stand in everything that it names.
+pub(super) fn check_name(name: &str) -> Result<(), Unreadable> {
+    match name.len() > NAME_BYTES {
+        true => unsupported("the name of a column or a value in it is longer than 64 KiB"),
+        false => Ok(()),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Labels and ranks out of tensors of predictions.
+//! Labels and ranks out of tensors of predictions, and out of columns of tables.
 //!
-//! Integers in one dimension are labels; floating rows in two dimensions are scores of classes. Rows are read in
-//! pieces, so the number of examples does not matter. Invariant: every tensor meets the demands by itself; a list of
-//! identifiers beside the labels cannot make up for them.
+//! Integers in one dimension are labels, and so is a column of integers; floating rows in two dimensions are scores of
+//! classes. Rows are read in pieces, so the number of examples does not matter. Invariant: every tensor and column meets
+//! the demands by itself; a list of identifiers beside the labels cannot make up for them.
 
 use super::comparison::{Difference, PredictionComparison};
 use super::limits::Unreadable;
@@ -37,21 +37,36 @@ fn kind(tensor: &Tensor) -> Option<Kind> {
     }
 }
 
+/// Whether `rule` says anything of numbers. Where it does not, labels and ranks make up for the gates of what they were
+/// read from.
+pub(super) fn is_bounded(rule: &ArtifactRule) -> bool {
+    rule.is_elementwise() || rule.rel_l2.is_some() || rule.scaled_max.is_some()
+}
+
+fn reads_labels(rule: &ArtifactRule) -> bool {
+    rule.label_agreement.is_some() || rule.max_flips.is_some()
+}
+
 /// Whether what `rule` demands of predictions is read from `tensor`, and so may stand for its gate. Of everything else
 /// in a file, labels that agree say nothing.
 pub(super) fn stand_for(tensor: &Tensor, rule: &ArtifactRule) -> bool {
     match kind(tensor) {
         Some(Kind::Scores) => rule.predictions().is_stated(),
-        Some(Kind::Labels) => rule.label_agreement.is_some() || rule.max_flips.is_some(),
+        Some(Kind::Labels) => reads_labels(rule),
         None => false,
     }
+}
+
+/// The same of a column of a table, which has one dimension: integers are labels, and there are no scores.
+pub(super) fn stand_for_column(element: ElementType, rule: &ArtifactRule) -> bool {
+    !element.is_rounded() && reads_labels(rule)
 }
 
 /// What predictions show.
 #[derive(Debug)]
 pub(super) struct Judged {
     pub(super) comparison: PredictionComparison,
-    /// The first label that turned, where that is more than the rule allows.
+    /// What a demand fails for: the first label that turned, or the file as a whole. `None` where all are met.
     pub(super) failing: Option<Difference>,
 }
 
@@ -62,88 +77,156 @@ struct Flip {
     now: String,
 }
 
+/// What is seen of predictions, tensor by tensor or column by column. Flips are summed; agreement and overlap are those
+/// of the part that has the least of them.
+pub(super) struct Seen {
+    demands: PredictionRule,
+    all: Predictions,
+    agreement: Option<f64>,
+    problem: Option<String>,
+    failing: Option<Difference>,
+    turned: Option<Difference>,
+}
+
+impl Seen {
+    /// Nothing yet; `None` where `rule` demands nothing of predictions.
+    pub(super) fn of(rule: &ArtifactRule) -> Option<Seen> {
+        let demands = rule.predictions();
+        demands.is_stated().then(|| Seen {
+            demands,
+            all: Predictions::default(),
+            agreement: None,
+            problem: None,
+            failing: None,
+            turned: None,
+        })
+    }
+
+    /// Takes in one part: what it is called, what it shows, and the place of its first label that turned or, where none
+    /// did, of the whole.
+    pub(super) fn take(
+        &mut self,
+        what: &str,
+        name: &str,
+        found: &Predictions,
+        place: impl Fn() -> Difference,
+    ) {
+        let Some(part) = found.label_agreement() else {
+            return; // no examples
+        };
+        self.all.examples += found.examples;
+        self.all.flips += found.flips;
+        self.agreement = Some(self.agreement.map_or(part, |least| least.min(part)));
+        if let Some(part) = found.topk_overlap {
+            let least = self.all.topk_overlap.map_or(part, |least| least.min(part));
+            self.all.topk_overlap = Some(least);
+        }
+        if self.turned.is_none() && found.flips > 0 {
+            self.turned = Some(place());
+        }
+        let alone = PredictionRule {
+            max_flips: None,
+            // Labels without scores have no ranks.
+            topk_overlap: self
+                .demands
+                .topk_overlap
+                .clone()
+                .filter(|_| found.topk_overlap.is_some()),
+            ..self.demands.clone()
+        };
+        if self.problem.is_none()
+            && let Err(text) = alone.judge(Some(found))
+        {
+            self.problem = Some(format!("{what} \"{}\": {text}", shown(name)));
+            self.failing = Some(Difference {
+                what: text,
+                ..place()
+            });
+        }
+    }
+
+    /// What all parts show together.
+    pub(super) fn judge(self) -> Judged {
+        let (mut problem, mut failing) = (self.problem, self.failing);
+        if problem.is_none()
+            && let Err(text) = self.demands.judge(Some(&self.all))
+        {
+            let most = self.demands.max_flips;
+            let turned = self
+                .turned
+                .filter(|_| most.is_some_and(|most| self.all.flips > most));
+            // The other demands fail for want of anything to judge: no place is to blame, and no number that rounding
+            // moved beside it.
+            let place = turned.unwrap_or_else(|| Difference {
+                locator: Locator::at(Place::Whole),
+                what: String::new(),
+                base: None,
+                now: None,
+            });
+            failing = Some(Difference {
+                what: text.clone(),
+                ..place
+            });
+            problem = Some(text);
+        }
+        Judged {
+            comparison: PredictionComparison {
+                examples: self.all.examples,
+                flips: self.all.flips,
+                label_agreement: self.agreement.map(Decimal::from),
+                topk_overlap: self.all.topk_overlap.map(Decimal::from),
+                problem,
+            },
+            failing,
+        }
+    }
+}
+
+impl PredictionComparison {
+    /// What two members of an archive show together.
+    pub(super) fn and(self, other: PredictionComparison) -> PredictionComparison {
+        let least = |one: Option<Decimal>, two: Option<Decimal>| match (one, two) {
+            (Some(one), Some(two)) if two.value() < one.value() => Some(two),
+            (one, two) => one.or(two),
+        };
+        PredictionComparison {
+            examples: self.examples + other.examples,
+            flips: self.flips + other.flips,
+            label_agreement: least(self.label_agreement, other.label_agreement),
+            topk_overlap: least(self.topk_overlap, other.topk_overlap),
+            problem: self.problem.or(other.problem),
+        }
+    }
+}
+
 /// What the predictions in `pairs` show, where the rule asks for them.
 pub(super) fn of_tensors(
     pairs: &[(Tensor, Tensor)],
     rule: &ArtifactRule,
 ) -> Result<Option<Judged>, Unreadable> {
-    let demands = rule.predictions();
-    if !demands.is_stated() {
+    let Some(mut seen) = Seen::of(rule) else {
         return Ok(None);
-    }
-    // Flips are summed; agreement and overlap are those of the tensor that has the least of them.
-    let mut all = Predictions::default();
-    let mut agreement: Option<f64> = None;
-    let mut problem: Option<String> = None;
-    let mut failing: Option<Difference> = None;
-    let mut turned: Option<Difference> = None;
+    };
     for (base, now) in pairs {
         let Some(kind) = kind(base) else {
             continue;
         };
         let (base, now) = (base.row_major()?, now.row_major()?);
         let (found, flip) = match kind {
-            Kind::Scores => of_scores(&base, &now, demands.ranks())?,
+            Kind::Scores => of_scores(&base, &now, rule.predictions().ranks())?,
             Kind::Labels => of_labels(&base, &now)?,
         };
-        let Some(part) = found.label_agreement() else {
-            continue; // no examples
-        };
-        all.examples += found.examples;
-        all.flips += found.flips;
-        agreement = Some(agreement.map_or(part, |least| least.min(part)));
-        if let Some(part) = found.topk_overlap {
-            all.topk_overlap = Some(all.topk_overlap.map_or(part, |least| least.min(part)));
-        }
-        let alone = PredictionRule {
-            max_flips: None,
-            topk_overlap: demands
-                .topk_overlap
-                .clone()
-                .filter(|_| kind == Kind::Scores),
-            ..demands.clone()
-        };
-        let difference = |what: String| Difference {
+        seen.take("tensor", &base.name, &found, || Difference {
             locator: Locator::at(Place::Tensor {
                 name: base.name.clone(),
                 index: flip.iter().map(|flip| flip.place).collect(),
             }),
-            what,
+            what: String::new(),
             base: flip.as_ref().map(|flip| flip.base.clone()),
             now: flip.as_ref().map(|flip| flip.now.clone()),
-        };
-        if turned.is_none() && flip.is_some() {
-            turned = Some(difference(String::new()));
-        }
-        if problem.is_none()
-            && let Err(text) = alone.judge(Some(&found))
-        {
-            problem = Some(format!("tensor \"{}\": {text}", shown(&base.name)));
-            failing = Some(difference(text));
-        }
+        });
     }
-    if problem.is_none()
-        && let Err(text) = demands.judge(Some(&all))
-    {
-        // The other demands fail for want of anything to judge, and have no place.
-        failing = turned
-            .filter(|_| demands.max_flips.is_some_and(|most| all.flips > most))
-            .map(|turned| Difference {
-                what: text.clone(),
-                ..turned
-            });
-        problem = Some(text);
-    }
-    Ok(Some(Judged {
-        comparison: PredictionComparison {
-            examples: all.examples,
-            flips: all.flips,
-            label_agreement: agreement.map(Decimal::from),
-            topk_overlap: all.topk_overlap.map(Decimal::from),
-            problem,
-        },
-        failing,
-    }))
+    Ok(Some(seen.judge()))
 }
 
 /// What rows of scores show; both sides are of one type and shape, the last index running fastest.

@@ -15,7 +15,7 @@ use super::passes::{Pair, State, measure, poisoned};
 use super::predictions;
 use super::tensors::{Tensor, TensorFile};
 use sealstone_spec::compare::{
-    ArtifactRule, Class, Decimal, ElementType, GateFailure, NanRule, TensorFigures,
+    ArtifactRule, Class, Decimal, ElementType, GateFailure, TensorFigures,
 };
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -113,8 +113,7 @@ pub(super) fn compare(
     measure(&pairs, rule)?;
 
     let mut table: Vec<TensorComparison> = Vec::new();
-    // Where nothing is said of numbers, labels and ranks make up for the gates of the tensors that they were read from.
-    let is_bounded = rule.is_elementwise() || rule.rel_l2.is_some() || rule.scaled_max.is_some();
+    let is_bounded = predictions::is_bounded(rule);
     let mut failing: Option<Difference> = None;
     let mut excused: Option<Difference> = None;
     let mut differing: Option<Difference> = None;
@@ -306,13 +305,8 @@ fn conclude(
         true => product / (base_square.sqrt() * now_square.sqrt()),
         false => f64::from(u8::from(difference == 0.0)),
     };
-    let odd = match rule.nan {
-        NanRule::Fails => tally.odd_at,
-        NanRule::Equal => tally
-            .odd_at
-            .filter(|_| tally.nan_one_side + tally.infinite > 0),
-    };
-    let place = odd
+    let place = tally
+        .refused_at(rule.nan)
         .or(tally
             .outside_at
             .filter(|_| !ok && tally.outside > 0 && tally.max_at.is_none()))

@@ -212,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn a_vocabulary_of_characters_is_sound() {
+        use std::io::Write as _;
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let stored = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored);
+        zip.start_file("m/data.pkl", stored).unwrap();
+        // {"stoi": {"!": 0, "#": 1}, "#": "a text"}
+        let pickle = b"\x80\x02}X\x04\x00\x00\x00stoi}X\x01\x00\x00\x00!K\x00sX\x01\x00\x00\x00#K\x01ss\
+            X\x01\x00\x00\x00#X\x06\x00\x00\x00a texts.";
+        zip.write_all(pickle).unwrap();
+        let file = zip.finish().unwrap().into_inner();
+        assert_eq!(look_at("m.pt", &file), None);
+    }
+
+    #[test]
     fn no_member_that_cannot_be_read_hides_a_pickle() {
         use std::io::Write as _;
         let archive = |harmless: bool| {

@@ -1,19 +1,22 @@
 //! Tables of rows: lists of rows of any format, held against each other, and JSON lines as such a list.
 //!
-//! Rows are read in step and never kept. Cells that are numbers on both sides are gated column by column, all others
-//! are exact. Fingerprints of both sides tell rows in another order from other rows. CSV and TSV are `delimited`'s.
+//! Rows are read in step and never kept. Cells that are numbers on both sides are gated column by column, and those of
+//! integers are labels where a rule demands anything of labels; all others are exact. Fingerprints of both sides tell
+//! rows in another order from other rows. CSV and TSV are `delimited`'s.
 
 use super::bytes::Bytes;
 use super::columns::Columns;
-use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorCounts};
+use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorComparison, TensorCounts};
 use super::json::Numeric;
-use super::limits::{LINE_BYTES, Unreadable};
+use super::limits::{LINE_BYTES, NAMES_BYTES, Unreadable, check_name, unsupported};
 use super::locator::{Locator, Place, shown};
+use super::predictions::{self, Seen};
 use super::sets::Found;
 use sealstone_spec::canonical::parse_value;
 use sealstone_spec::compare::{ArtifactRule, Class, RowFingerprint};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read};
+use std::sync::Arc;
 
 /// Bytes read ahead.
 pub(super) const BUFFER: usize = 256 * 1024;
@@ -29,8 +32,45 @@ pub(super) trait Rows {
 
 /// A named cell. What stands under one name is one column, with one gate.
 pub(super) struct Cell {
-    pub(super) name: String,
-    pub(super) value: CellValue,
+    /// One text for all rows, where the format has a header.
+    name: Arc<str>,
+    value: CellValue,
+}
+
+/// The cells of a row in the making: no more of them than memory should hold.
+#[derive(Default)]
+pub(super) struct Cells {
+    each: Vec<Cell>,
+    bytes: usize,
+}
+
+impl Cells {
+    pub(super) fn push(&mut self, name: Arc<str>, value: CellValue) -> Result<(), Unreadable> {
+        check_name(&name)?;
+        self.bytes += size_of::<Cell>() + name.len();
+        if self.bytes > NAMES_BYTES {
+            return too_wide();
+        }
+        self.each.push(Cell { name, value });
+        Ok(())
+    }
+
+    /// The row, with what is hashed of it.
+    pub(super) fn hashed_as(self, bytes: Vec<u8>) -> Row {
+        (self.each, bytes)
+    }
+}
+
+/// Refuses a row of so many cells before anything is made of them.
+pub(super) fn check_width(cells: usize) -> Result<(), Unreadable> {
+    match cells > NAMES_BYTES / size_of::<Cell>() {
+        true => too_wide(),
+        false => Ok(()),
+    }
+}
+
+fn too_wide<T>() -> Result<T, Unreadable> {
+    unsupported("a row with the names of its cells takes more than 256 MiB")
 }
 
 pub(super) enum CellValue {
@@ -56,7 +96,7 @@ impl Lines {
 }
 
 impl Rows for Lines {
-    fn next(&mut self) -> Result<Option<(Vec<Cell>, Vec<u8>)>, Unreadable> {
+    fn next(&mut self) -> Result<Option<Row>, Unreadable> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -71,46 +111,42 @@ impl Rows for Lines {
         }
         let value = parse_value(line.trim_ascii(), LINE_BYTES)
             .map_err(|error| Unreadable::Malformed(format!("line {}: {error}", self.line)))?;
-        let mut cells = Vec::new();
-        flatten(&value, &mut String::new(), &mut cells);
-        Ok(Some((cells, line.trim_ascii().to_vec())))
+        let mut cells = Cells::default();
+        flatten(&value, &mut String::new(), &mut cells)?;
+        Ok(Some(cells.hashed_as(line.trim_ascii().to_vec())))
     }
 }
 
 /// Every part of a document under its pointer, what holds others before them.
-fn flatten(value: &Value, pointer: &mut String, cells: &mut Vec<Cell>) {
+fn flatten(value: &Value, pointer: &mut String, cells: &mut Cells) -> Result<(), Unreadable> {
     let end = pointer.len();
     match value {
         Value::Array(list) if !list.is_empty() => {
-            cells.push(Cell {
-                name: pointer.clone(),
-                value: CellValue::Kind("array"),
-            });
+            cells.push(Arc::from(pointer.as_str()), CellValue::Kind("array"))?;
             for (place, item) in list.iter().enumerate() {
                 pointer.push_str(&format!("/{place}"));
-                flatten(item, pointer, cells);
+                flatten(item, pointer, cells)?;
                 pointer.truncate(end);
             }
+            Ok(())
         }
         Value::Object(map) if !map.is_empty() => {
-            cells.push(Cell {
-                name: pointer.clone(),
-                value: CellValue::Kind("object"),
-            });
+            cells.push(Arc::from(pointer.as_str()), CellValue::Kind("object"))?;
             for (key, item) in map {
                 pointer.push('/');
                 pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                flatten(item, pointer, cells);
+                flatten(item, pointer, cells)?;
                 pointer.truncate(end);
             }
+            Ok(())
         }
-        leaf => cells.push(Cell {
-            name: pointer.clone(),
-            value: match Numeric::of(leaf, false) {
+        leaf => {
+            let value = match Numeric::of(leaf, false) {
                 Some(number) => CellValue::Number(number),
                 None => CellValue::Text(leaf.to_string()),
-            },
-        }),
+            };
+            cells.push(Arc::from(pointer.as_str()), value)
+        }
     }
 }
 
@@ -209,7 +245,9 @@ pub(super) fn compare(
         }
     }
     let dropped = columns.dropped;
-    let (mut table, tensors, elements) = columns.finish(rule);
+    let mut labels = Seen::of(rule);
+    let (mut table, tensors, elements) = columns.finish(rule, labels.as_mut());
+    let judged = labels.map(Seen::judge);
     let counts = TensorCounts {
         tensors,
         tensors_differing: table.len() as u64,
@@ -220,8 +258,12 @@ pub(super) fn compare(
         now_nan: table.iter().map(|column| column.now_nan).sum(),
         ..TensorCounts::default()
     };
-    let failing = table.iter().find(|column| !column.ok);
-    let failed = failing.and_then(|column| {
+    let is_bounded = predictions::is_bounded(rule);
+    let fails = |column: &TensorComparison| {
+        let is_excused = !is_bounded && predictions::stand_for_column(column.element, rule);
+        !column.ok && !is_excused
+    };
+    let told = |column: &TensorComparison| {
         let at = column.at.as_ref()?;
         Some(Difference {
             locator: Locator::at(Place::Row {
@@ -232,13 +274,27 @@ pub(super) fn compare(
             base: Some(at.base.clone()),
             now: Some(at.now.clone()),
         })
-    });
+    };
+    let failing = table.iter().find(|column| fails(column));
+    let excused = table.iter().find(|column| !column.ok && !fails(column));
+    // What is demanded of labels holds beside the gates, as it does in files of tensors.
+    let labels_hold = judged
+        .as_ref()
+        .is_none_or(|judged| judged.comparison.problem.is_none());
+    let holds = broken.is_none() && failing.is_none() && labels_hold;
     let class = if same_content {
         Class::ContentExact
-    } else if broken.is_none() && failing.is_none() {
+    } else if holds && excused.is_none() {
         Class::Numeric
+    } else if holds && judged.is_some() {
+        Class::Functional
     } else {
         Class::Divergent
+    };
+    let (failed, excused) = (failing.and_then(told), excused.and_then(told));
+    let (predictions, turned) = match judged {
+        Some(judged) => (Some(judged.comparison), judged.failing),
+        None => (None, None),
     };
     let (one, two) = (one.finish(), two.finish());
     let reordered = two.is_reorder_of(&one);
@@ -255,9 +311,9 @@ pub(super) fn compare(
     let worst = table
         .iter()
         .reduce(|one, two| {
-            let rank = |column: &super::TensorComparison| (!column.ok, column.rel_l2.value());
-            let (a, b) = (rank(one), rank(two));
-            if b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)).is_gt() {
+            let rank = |column: &TensorComparison| (fails(column), !column.ok);
+            let further = two.rel_l2.value().total_cmp(&one.rel_l2.value());
+            if rank(two).cmp(&rank(one)).then(further).is_gt() {
                 two
             } else {
                 one
@@ -275,7 +331,11 @@ pub(super) fn compare(
             base: None,
             now: None,
         }),
-        false => broken.or(failed).or(first),
+        false => broken
+            .or(failed)
+            .or(turned.filter(|_| !same_content))
+            .or(excused)
+            .or(first),
     };
     let rows = RowComparison {
         base: one,
@@ -290,7 +350,7 @@ pub(super) fn compare(
             worst,
             counts,
             tensors: table,
-            predictions: None,
+            predictions,
             notes,
         },
         rows,
@@ -298,7 +358,7 @@ pub(super) fn compare(
 }
 
 struct RowDifference {
-    column: Option<String>,
+    column: Option<Arc<str>>,
     base: Option<String>,
     now: Option<String>,
     /// Whether no tolerance can let it pass.
@@ -378,7 +438,7 @@ impl Cell {
 
     /// What has to be the same before values are looked at.
     fn shape(&self) -> (&str, Option<&'static str>) {
-        (self.name.as_str(), self.kind())
+        (&*self.name, self.kind())
     }
 }
 

@@ -6,7 +6,9 @@
 use super::archive::{Budget, Member, read_zip};
 use super::bytes::Bytes;
 use super::content::Side;
-use super::limits::{DIMENSIONS, DOCUMENT_BYTES, TENSORS, Unreadable, malformed, unsupported};
+use super::limits::{
+    DIMENSIONS, DOCUMENT_BYTES, NAME_BYTES, NAMES_BYTES, TENSORS, Unreadable, malformed, unsupported,
+};
 use super::locator::shown;
 use super::numbers;
 use super::pickle::{self, Node, NodeId, Pickle};
@@ -95,6 +97,7 @@ pub(super) fn read(side: &Side, budget: &mut Budget) -> Result<TensorFile, Unrea
         prefix,
         big_endian,
         visits: 0,
+        names: 0,
         file: TensorFile {
             format: "torch",
             ..TensorFile::default()
@@ -110,6 +113,8 @@ struct Walk<'a> {
     prefix: String,
     big_endian: bool,
     visits: usize,
+    /// Bytes of the paths to them.
+    names: usize,
     file: TensorFile,
 }
 
@@ -131,7 +136,7 @@ impl<'a> Walk<'a> {
     }
 
     fn say(&mut self, path: &str, value: String) -> Result<(), Unreadable> {
-        let key = if path.is_empty() { "value" } else { path };
+        let key = if path.is_empty() { "#value" } else { path };
         match self.file.metadata.insert(key.to_owned(), value) {
             None => Ok(()),
             Some(_) => malformed(format!("\"{}\" stands twice", shown(key))),
@@ -139,10 +144,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes in everything below a node. Paths do not show what their parts are (lists or tuples, dicts of which keys): that
-    /// is said beside them, under `#`.
+    /// is said beside them, under names that begin with `#`, where no key stands (see [`Walk::items`]).
     fn node(&mut self, id: NodeId, path: &str, depth: usize) -> Result<(), Unreadable> {
         self.visits += 1;
-        if depth > MAX_DEPTH || self.visits > MAX_VISITS || path.len() > 64 * 1024 {
+        self.names += path.len();
+        let is_too_much = self.visits > MAX_VISITS || self.names > NAMES_BYTES;
+        if depth > MAX_DEPTH || is_too_much || path.len() > NAME_BYTES {
             return unsupported(format!(
                 "\"{}\" is nested too deep or has too many parts",
                 shown(path)
@@ -208,6 +215,8 @@ impl<'a> Walk<'a> {
     ) -> Result<(), Unreadable> {
         for (key, value) in items {
             let (key, is_integer) = match self.at(*key) {
+                // A name with one # is said of a structure: a vocabulary of characters has a key that is such a name.
+                Node::Text(text) if text.starts_with('#') => (format!("#{text}"), false),
                 Node::Text(text) => (text.clone(), false),
                 Node::Int(number) => (number.to_string(), true),
                 other => return unsupported(format!("\"{}\" has the key {other:?}", shown(path))),
@@ -267,7 +276,11 @@ impl<'a> Walk<'a> {
             }
             (Some((module, name)), _) => {
                 self.say(path, format!("{module}.{name}(...)"))?;
-                self.node(with, &format!("{path}#"), depth + 1)
+                let below = match path.is_empty() {
+                    true => "#with".to_owned(),
+                    false => format!("{path}.#with"),
+                };
+                self.node(with, &below, depth + 1)
             }
             _ => malformed(format!("\"{}\" is made by a call of no name", shown(path))),
         }

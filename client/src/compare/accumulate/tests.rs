@@ -43,6 +43,12 @@ fn what_is_not_finite_is_counted_and_not_summed() {
         (tally.max_abs, tally.max_at, tally.odd_at),
         (6.0, Some(7), Some(2))
     );
+    assert_eq!(tally.both_at, Some(1));
+    assert_eq!(tally.refused_at(NanRule::Fails), Some(2));
+    assert_eq!(tally.refused_at(NanRule::Equal), Some(2));
+    let (_, both) = of(&[1.0, nan], &[1.5, nan]);
+    assert_eq!(both.refused_at(NanRule::Fails), Some(1));
+    assert_eq!(both.refused_at(NanRule::Equal), None);
     assert_eq!(tally.sign_flips, 3, "3 to -3, inf to -inf, -inf to 7");
 }
 

@@ -138,6 +138,59 @@ fn a_long_row_is_no_reason_to_fill_memory() {
     assert!(refused.notes[0].contains("64 MiB"), "{:?}", refused.notes);
 }
 
+/// A key stands in the names of everything below it, and of each of a thousand columns in every row.
+#[test]
+fn names_are_no_reason_to_fill_memory() {
+    let list = |key: usize, count: usize, item: &str| {
+        let items = vec![item; count].join(",");
+        format!("{{\"{}\": [{items}]}}", "k".repeat(key))
+    };
+    let table = |name: usize, value: u8| format!("{},b\n{value},1\n", "k".repeat(name));
+    let deep = |value: u8| {
+        let nested = format!("{}{value}{}", "[".repeat(60), "]".repeat(60));
+        list(1_000, 5_000, &nested)
+    };
+    let wide = |end: &str| format!("a\n{}{end}\n", ",".repeat(8_000_000));
+    let (long, large) = (70_000, 60_000);
+    for (name, base, now, reason) in [
+        ("a.json", list(long, 2, "[1]"), list(long, 3, "[1]"), "64 KiB"),
+        ("a.json", list(long, 2, "\"a\""), list(long, 2, "\"b\""), "64 KiB"),
+        ("a.json", list(large, 3_000, "[1]"), list(large, 3_000, "[2]"), "256 MiB"),
+        ("a.jsonl", list(long, 1, "1"), list(long, 1, "2"), "64 KiB"),
+        ("a.jsonl", list(large, 5_000, "1"), list(large, 5_000, "2"), "256 MiB"),
+        ("a.jsonl", deep(1), deep(2), "256 MiB"),
+        ("a.csv", table(long, 1), table(long, 2), "64 KiB"),
+        ("a.csv", wide("1"), wide("2"), "256 MiB"),
+        ("a.csv", wide("1").split_off(2), wide("2").split_off(2), "256 MiB"),
+    ] {
+        let refused = found(name, base.as_bytes(), now.as_bytes(), "class = \"numeric\"");
+        assert_eq!(refused.class, Class::Divergent, "{name}");
+        let note = &refused.notes[0];
+        assert!(note.contains("as bytes") && note.contains(reason), "{name}: {note}");
+    }
+    // What is not too long is compared.
+    for (name, base, now) in [
+        ("a.json", list(large, 100, "[1]"), list(large, 100, "[2]")),
+        ("a.jsonl", list(large, 100, "1"), list(large, 100, "2")),
+        ("a.csv", table(large, 1), table(large, 2)),
+    ] {
+        let near = found(name, base.as_bytes(), now.as_bytes(), "class = \"numeric\"\nabs = 1");
+        assert_eq!((near.class, near.ok), (Class::Numeric, true), "{name}");
+    }
+    // The same in a pickle: a list of 10,000 under a long key.
+    let key = "k".repeat(large);
+    let mut pickle = b"\x80\x02}X".to_vec();
+    pickle.extend((key.len() as u32).to_le_bytes());
+    pickle.extend(key.as_bytes());
+    pickle.extend(b"](");
+    pickle.extend(b"K\x01".repeat(10_000));
+    pickle.extend(b"es.");
+    let file = zip(&[("m/data.pkl", &pickle)], false, 1980);
+    let other = zip(&[("m/data.pkl", b"].")], false, 1980);
+    let refused = found("m.pt", &other, &file, "");
+    assert!(refused.notes[0].contains("too many parts"), "{:?}", refused.notes);
+}
+
 #[test]
 fn shared_values_of_a_pickle_do_not_multiply_for_ever() {
     // Each list holds the one before twice: 2^40 leaves.

@@ -1,4 +1,4 @@
-//! Items that are no numbers: text, records, quantised blocks, of any width.
+//! Items that are no numbers: text, records, quantised blocks, of any width; NaN.
 
 use super::*;
 use crate::compare::npy;
@@ -93,5 +93,37 @@ fn wide_items_are_counted_one_by_one() {
         assert_eq!((worst.changed, worst.first_index.unwrap()), (2, vec![0]));
         assert_eq!(found.predictions.unwrap().flips, 2);
         assert_eq!(found.class, Class::Functional);
+    }
+}
+
+/// A gate that fails for NaN is told of NaN, also where both sides have it and something else moved further.
+#[test]
+fn nan_on_both_sides_is_where_its_gate_fails() {
+    let nan = f64::NAN;
+    let array = |values: &[f64]| npy("<f8", false, &[values.len() as u64], &f64s(values));
+    let csv = |values: &[f64]| {
+        let rows = values.iter().map(|value| format!("{value}\n"));
+        format!("a\n{}", rows.collect::<String>()).into_bytes()
+    };
+    // Figures of columns are summed 4,096 rows at a time.
+    let long = |first: f64, last: f64, end: f64| {
+        let mut values = vec![1.0; 10_000];
+        (values[0], values[5_000], values[9_000]) = (first, last, end);
+        values
+    };
+    for (base, now, place) in [
+        (vec![1.0, nan, 2.0], vec![1.0, nan, 2.5], 1),
+        (long(1.0, nan, 1.0), long(1.5, nan, 1.75), 5_000),
+        (long(nan, 1.0, 1.0), long(nan, 1.5, 1.0), 0),
+        (long(nan, 1.0, 1.0), long(nan, 1.5, nan), 9_000),
+    ] {
+        let rule = "class = \"numeric\"\nrel_l2 = 1e9";
+        let other = found("a.npy", &array(&base), &array(&now), rule);
+        assert_eq!(other.class, Class::Divergent);
+        assert_eq!(locator(&other), format!("tensor:array[{place}]"));
+        let other = found("a.csv", &csv(&base), &csv(&now), rule);
+        assert_eq!(other.class, Class::Divergent);
+        assert_eq!(locator(&other), format!("row:{},column:a", place + 1));
+        assert_eq!(other.first.unwrap().base.unwrap() == "NaN", place != 9_000);
     }
 }

@@ -219,3 +219,151 @@ fn labels_that_agree_excuse_nothing_but_the_numbers_they_were_read_from() {
     let few = "class = \"functional\"\nmax_flips = 2";
     assert_eq!(class(&base, &other, few), Class::Functional);
 }
+
+/// A column is a tensor: of integers, labels. What is demanded of labels is never passed over.
+#[test]
+fn demands_on_labels_hold_in_tables() {
+    let table = |labels: &[u32], score: f64| {
+        let rows = labels
+            .iter()
+            .enumerate()
+            .map(|(row, label)| format!("{row},name,{label},{score}\n"));
+        format!("id,text,label,score\n{}", rows.collect::<String>())
+    };
+    let tabs = |table: String| table.replace(',', "\t");
+    let lines = |labels: &[u32], score: f64| {
+        let rows = labels
+            .iter()
+            .map(|label| format!("{{\"label\": {label}, \"score\": {score}, \"text\": \"name\"}}\n"));
+        rows.collect::<String>()
+    };
+    let before = [0; 100];
+    let mut after = before;
+    after[7] = 3;
+    for (name, base, now, near, place) in [
+        (
+            "p.csv",
+            table(&before, 0.5),
+            table(&after, 0.5),
+            table(&after, 0.5 + 1e-14),
+            "row:8,column:label",
+        ),
+        (
+            "p.tsv",
+            tabs(table(&before, 0.5)),
+            tabs(table(&after, 0.5)),
+            tabs(table(&after, 0.5 + 1e-14)),
+            "row:8,column:label",
+        ),
+        (
+            "p.jsonl",
+            lines(&before, 0.5),
+            lines(&after, 0.5),
+            lines(&after, 0.5 + 1e-14),
+            "row:8,column:/label",
+        ),
+    ] {
+        let judged = |now: &str, rule: &str| found(name, base.as_bytes(), now.as_bytes(), rule);
+        // Near enough as numbers, and a label turned.
+        let turned = judged(&now, "class = \"numeric\"\nabs = 5.0\nmax_flips = 0");
+        assert_eq!((turned.class, turned.ok), (Class::Divergent, false), "{name}");
+        assert_eq!(locator(&turned), place);
+        let first = turned.first.unwrap();
+        assert_eq!(
+            (first.what.as_str(), first.base.unwrap(), first.now.unwrap()),
+            ("1 labels differ, over 0", "0".to_owned(), "3".to_owned())
+        );
+        assert!(judged(&now, "class = \"numeric\"\nabs = 5.0\nmax_flips = 1").ok);
+        // Labels that agree stand for the gate of their own column, and for no other.
+        for now in [&now, &near] {
+            let agree = judged(now, "class = \"functional\"\nlabel_agreement = 0.99");
+            assert_eq!((agree.class, agree.ok), (Class::Functional, true), "{name}");
+            let few = judged(now, "class = \"functional\"\nlabel_agreement = 0.995");
+            assert!(!few.ok, "{name}");
+            let problem = few.predictions.unwrap().problem.unwrap();
+            assert!(
+                problem.ends_with("label\": labels agree on 99 of 100 examples, under 0.995"),
+                "{problem}"
+            );
+        }
+        for other in [now.replace("0.5", "0.6"), now.replacen("0.5", "NaN", 1)] {
+            let moved = judged(&other, "class = \"functional\"\nlabel_agreement = 0.9");
+            assert_eq!(moved.class, Class::Divergent, "{name}");
+        }
+        let other = now.replacen("name", "nose", 1);
+        let other = judged(&other, "class = \"functional\"\nlabel_agreement = 0.9");
+        assert_eq!(other.class, Class::Divergent, "{name}");
+        // Columns have no ranks.
+        let ranked = judged(&now, "class = \"functional\"\ntopk_overlap = 0.1");
+        assert_eq!(ranked.class, Class::Divergent, "{name}");
+    }
+    // Nothing in it is a label, and nothing says that it is as good.
+    for rule in ["label_agreement = 0.1", "max_flips = 9"] {
+        let rule = format!("class = \"numeric\"\nabs = 5.0\n{rule}");
+        let none = found("p.csv", b"score\n0.5\n", b"score\n0.6\n", &rule);
+        assert_eq!(none.class, Class::Divergent);
+        assert_eq!(
+            none.predictions.unwrap().problem.unwrap(),
+            "there are no predictions to compare"
+        );
+    }
+}
+
+/// Labels that turn in several members of an archive are as many as in several arrays of one file.
+#[test]
+fn flips_are_summed_over_the_members_of_an_archive() {
+    let labels = |turned: usize| {
+        let mut labels = [1_i64; 100];
+        labels[..turned].fill(2);
+        int64s(&labels)
+    };
+    let arrays = |turned| [("a.npy", labels(turned)), ("b.npy", labels(turned))];
+    let archive = |turned: usize, year: u16| {
+        let (a, b) = (labels(turned), labels(turned));
+        zip(
+            &[("README.txt", b"text"), ("a.npy", &a), ("b.npy", &b)],
+            false,
+            year,
+        )
+    };
+    let tape = |turned: usize| {
+        let (a, b) = (labels(turned), labels(turned));
+        tar(&[("README.txt", b"text", 1), ("a.npy", &a, 1), ("b.npy", &b, 1)])
+    };
+    let nested = |turned: usize| {
+        let (inner, b) = (archive(turned, 1980), labels(0));
+        zip(&[("b.npy", &b), ("inner.zip", &inner)], false, 1980)
+    };
+    for (name, base, now, place) in [
+        ("p.npz", npz(&arrays(0)), npz(&arrays(10)), "tensor:a[0]"),
+        ("p.npz", archive(0, 1980), archive(10, 1980), "file"),
+        ("p.zip", archive(0, 1980), archive(10, 1980), "file"),
+        ("p.tar", tape(0), tape(10), "file"),
+        ("p.tar.gz", gzip(&tape(0), 1), gzip(&tape(10), 1), "file"),
+        ("p.zip", nested(0), nested(10), "member:inner.zip!file"),
+    ] {
+        let judged = |most: u64| {
+            let rule = format!("class = \"functional\"\nmax_flips = {most}");
+            found(name, &base, &now, &rule)
+        };
+        for (most, due) in [
+            (9, Class::Divergent),
+            (10, Class::Divergent),
+            (19, Class::Divergent),
+            (20, Class::Functional),
+        ] {
+            let other = judged(most);
+            assert_eq!(other.class, due, "{name} {most}");
+            assert_eq!(other.predictions.unwrap().flips, 20, "{name}");
+        }
+        let other = judged(19);
+        assert_eq!(locator(&other), place, "{name}");
+        assert_eq!(other.first.unwrap().what, "20 labels differ, over 19");
+        let problem = other.predictions.unwrap().problem.unwrap();
+        assert!(problem.ends_with("20 labels differ, over 19"), "{problem}");
+    }
+    // What has no labels and the same content fails no demand on them.
+    let (base, later) = (archive(0, 1980), archive(0, 2001));
+    let same = found("p.zip", &base, &later, "max_flips = 0");
+    assert_eq!((same.class, same.predictions), (Class::ContentExact, None));
+}

@@ -15,6 +15,10 @@ fn structures_that_are_not_the_same_are_not_the_same_content() {
     let dict = |key: &[u8], value: &[u8]| [&b"}"[..], key, value, b"s"].concat();
     let five: &[u8] = b"K\x05";
     let one = b"G\x3f\xf0\x00\x00\x00\x00\x00\x00".to_vec();
+    let sized = |key_of_list: &str| {
+        let size = dict(&key("a"), b"ctorch\nSize\nK\x05\x85\x85R");
+        [&size[..], &key(key_of_list)[..], &b"]K\x05as"[..]].concat()
+    };
     for (why, base, now) in [
         (
             "an integer as key, and a text",
@@ -48,6 +52,18 @@ fn structures_that_are_not_the_same_are_not_the_same_content() {
             dict(&key("a"), five),
             dict(&key(""), &dict(&key("a"), five)),
         ),
+        // The characters of a vocabulary, and what is said of structures.
+        (
+            "a key that is a mark, and its twin",
+            dict(&key("#"), five),
+            dict(&key("##"), five),
+        ),
+        (
+            "a list under the mark of a state",
+            dict(&key("#state"), b"]"),
+            dict(&key("##state"), b"]"),
+        ),
+        ("what a call takes, and a key", sized("a#"), sized("#with")),
     ] {
         let rule = "class = \"content_exact\"";
         let other = found("m.pt", &file(&base, 1980), &file(&now, 1980), rule);

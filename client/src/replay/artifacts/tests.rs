@@ -160,6 +160,40 @@ fn a_label_that_turned_is_told_and_not_the_score_that_moved_most() {
     );
 }
 
+/// What a demand on labels fails for want of is told, and not what rounding moved beside it.
+#[test]
+fn a_demand_with_nothing_to_judge_is_told_of_the_whole_file() {
+    let scores = |value: f64| doubles(&[("scores", &[2], &[0.25, value])]);
+    let rows = |value: f64| doubles(&[("scores", &[2, 2], &[0.25, value, 0.5, 0.75])]);
+    let ids = |value: f64| format!("id,score\n1,{value}\n").into_bytes();
+    let near = 0.5 + 1e-14;
+    let (none, unranked) = (
+        "there are no predictions to compare",
+        "there are no scores to rank",
+    );
+    for (name, base, now, rule, observed) in [
+        ("s.safetensors", scores(0.5), scores(near), "label_agreement = 0.9", none),
+        ("s.safetensors", scores(0.5), scores(0.9), "max_flips = 1\nabs = 1.0", none),
+        ("s.json", b"{\"a\":0.5}".to_vec(), b"{\"a\":0.6}".to_vec(), "max_flips = 1\nabs = 1.0", none),
+        ("s.csv", b"a\n0.5\n".to_vec(), b"a\n0.6\n".to_vec(), "max_flips = 1\nabs = 1.0", none),
+        ("s.csv", ids(0.5), ids(near), "topk_overlap = 0.1", unranked),
+    ] {
+        let rule = format!("class = \"functional\"\n{rule}");
+        let (row, first, clues) = told(name, &base, &now, &rule);
+        assert!(!row.ok, "{name}");
+        assert_eq!(first.locator.as_deref(), Some("file"), "{name}");
+        assert_eq!((first.base, first.now), (None, None), "{name}");
+        assert_eq!(row.detail.unwrap().observed.as_deref(), Some(observed), "{name}");
+        assert!(!clues.contains(&Clue::Rounding), "{name}");
+    }
+    // Beside a gate that failed it is the gate that is told; and scores that are there are judged.
+    let rule = "class = \"functional\"\nlabel_agreement = 0.9";
+    let (_, first, _) = told("s.safetensors", &scores(0.5), &scores(0.9), rule);
+    assert_eq!(first.locator.as_deref(), Some("tensor:scores[1]"));
+    let (row, ..) = told("s.safetensors", &rows(0.5), &rows(near), rule);
+    assert!(row.ok);
+}
+
 #[test]
 fn a_place_is_told_in_the_words_of_its_format() {
     let table = "name,score\na,0.25\nb,0.5\n";
