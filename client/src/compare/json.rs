@@ -256,7 +256,9 @@ impl Walk {
         self.kept += 1;
         self.names += 2 * pointer.len();
         if self.kept > TENSORS {
-            return unsupported(format!("it has more than {TENSORS} numbers and differences"));
+            return unsupported(format!(
+                "it has more than {TENSORS} numbers and differences"
+            ));
         }
         if self.names > NAMES_BYTES {
             return unsupported("the pointers to its values take more than 256 MiB");

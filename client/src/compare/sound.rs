@@ -219,7 +219,8 @@ mod tests {
             .compression_method(zip::CompressionMethod::Stored);
         zip.start_file("m/data.pkl", stored).unwrap();
         // {"stoi": {"!": 0, "#": 1}, "#": "a text"}
-        let pickle = b"\x80\x02}X\x04\x00\x00\x00stoi}X\x01\x00\x00\x00!K\x00sX\x01\x00\x00\x00#K\x01ss\
+        let pickle =
+            b"\x80\x02}X\x04\x00\x00\x00stoi}X\x01\x00\x00\x00!K\x00sX\x01\x00\x00\x00#K\x01ss\
             X\x01\x00\x00\x00#X\x06\x00\x00\x00a texts.";
         zip.write_all(pickle).unwrap();
         let file = zip.finish().unwrap().into_inner();

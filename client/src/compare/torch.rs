@@ -7,7 +7,8 @@ use super::archive::{Budget, Member, read_zip};
 use super::bytes::Bytes;
 use super::content::Side;
 use super::limits::{
-    DIMENSIONS, DOCUMENT_BYTES, NAME_BYTES, NAMES_BYTES, TENSORS, Unreadable, malformed, unsupported,
+    DIMENSIONS, DOCUMENT_BYTES, NAME_BYTES, NAMES_BYTES, TENSORS, Unreadable, malformed,
+    unsupported,
 };
 use super::locator::shown;
 use super::numbers;

@@ -153,20 +153,48 @@ fn names_are_no_reason_to_fill_memory() {
     let wide = |end: &str| format!("a\n{}{end}\n", ",".repeat(8_000_000));
     let (long, large) = (70_000, 60_000);
     for (name, base, now, reason) in [
-        ("a.json", list(long, 2, "[1]"), list(long, 3, "[1]"), "64 KiB"),
-        ("a.json", list(long, 2, "\"a\""), list(long, 2, "\"b\""), "64 KiB"),
-        ("a.json", list(large, 3_000, "[1]"), list(large, 3_000, "[2]"), "256 MiB"),
+        (
+            "a.json",
+            list(long, 2, "[1]"),
+            list(long, 3, "[1]"),
+            "64 KiB",
+        ),
+        (
+            "a.json",
+            list(long, 2, "\"a\""),
+            list(long, 2, "\"b\""),
+            "64 KiB",
+        ),
+        (
+            "a.json",
+            list(large, 3_000, "[1]"),
+            list(large, 3_000, "[2]"),
+            "256 MiB",
+        ),
         ("a.jsonl", list(long, 1, "1"), list(long, 1, "2"), "64 KiB"),
-        ("a.jsonl", list(large, 5_000, "1"), list(large, 5_000, "2"), "256 MiB"),
+        (
+            "a.jsonl",
+            list(large, 5_000, "1"),
+            list(large, 5_000, "2"),
+            "256 MiB",
+        ),
         ("a.jsonl", deep(1), deep(2), "256 MiB"),
         ("a.csv", table(long, 1), table(long, 2), "64 KiB"),
         ("a.csv", wide("1"), wide("2"), "256 MiB"),
-        ("a.csv", wide("1").split_off(2), wide("2").split_off(2), "256 MiB"),
+        (
+            "a.csv",
+            wide("1").split_off(2),
+            wide("2").split_off(2),
+            "256 MiB",
+        ),
     ] {
         let refused = found(name, base.as_bytes(), now.as_bytes(), "class = \"numeric\"");
         assert_eq!(refused.class, Class::Divergent, "{name}");
         let note = &refused.notes[0];
-        assert!(note.contains("as bytes") && note.contains(reason), "{name}: {note}");
+        assert!(
+            note.contains("as bytes") && note.contains(reason),
+            "{name}: {note}"
+        );
     }
     // What is not too long is compared.
     for (name, base, now) in [
@@ -174,7 +202,12 @@ fn names_are_no_reason_to_fill_memory() {
         ("a.jsonl", list(large, 100, "1"), list(large, 100, "2")),
         ("a.csv", table(large, 1), table(large, 2)),
     ] {
-        let near = found(name, base.as_bytes(), now.as_bytes(), "class = \"numeric\"\nabs = 1");
+        let near = found(
+            name,
+            base.as_bytes(),
+            now.as_bytes(),
+            "class = \"numeric\"\nabs = 1",
+        );
         assert_eq!((near.class, near.ok), (Class::Numeric, true), "{name}");
     }
     // The same in a pickle: a list of 10,000 under a long key.
@@ -188,7 +221,11 @@ fn names_are_no_reason_to_fill_memory() {
     let file = zip(&[("m/data.pkl", &pickle)], false, 1980);
     let other = zip(&[("m/data.pkl", b"].")], false, 1980);
     let refused = found("m.pt", &other, &file, "");
-    assert!(refused.notes[0].contains("too many parts"), "{:?}", refused.notes);
+    assert!(
+        refused.notes[0].contains("too many parts"),
+        "{:?}",
+        refused.notes
+    );
 }
 
 #[test]

@@ -232,9 +232,9 @@ fn demands_on_labels_hold_in_tables() {
     };
     let tabs = |table: String| table.replace(',', "\t");
     let lines = |labels: &[u32], score: f64| {
-        let rows = labels
-            .iter()
-            .map(|label| format!("{{\"label\": {label}, \"score\": {score}, \"text\": \"name\"}}\n"));
+        let rows = labels.iter().map(|label| {
+            format!("{{\"label\": {label}, \"score\": {score}, \"text\": \"name\"}}\n")
+        });
         rows.collect::<String>()
     };
     let before = [0; 100];
@@ -266,7 +266,11 @@ fn demands_on_labels_hold_in_tables() {
         let judged = |now: &str, rule: &str| found(name, base.as_bytes(), now.as_bytes(), rule);
         // Near enough as numbers, and a label turned.
         let turned = judged(&now, "class = \"numeric\"\nabs = 5.0\nmax_flips = 0");
-        assert_eq!((turned.class, turned.ok), (Class::Divergent, false), "{name}");
+        assert_eq!(
+            (turned.class, turned.ok),
+            (Class::Divergent, false),
+            "{name}"
+        );
         assert_eq!(locator(&turned), place);
         let first = turned.first.unwrap();
         assert_eq!(
@@ -328,7 +332,11 @@ fn flips_are_summed_over_the_members_of_an_archive() {
     };
     let tape = |turned: usize| {
         let (a, b) = (labels(turned), labels(turned));
-        tar(&[("README.txt", b"text", 1), ("a.npy", &a, 1), ("b.npy", &b, 1)])
+        tar(&[
+            ("README.txt", b"text", 1),
+            ("a.npy", &a, 1),
+            ("b.npy", &b, 1),
+        ])
     };
     let nested = |turned: usize| {
         let (inner, b) = (archive(turned, 1980), labels(0));

@@ -172,10 +172,34 @@ fn a_demand_with_nothing_to_judge_is_told_of_the_whole_file() {
         "there are no scores to rank",
     );
     for (name, base, now, rule, observed) in [
-        ("s.safetensors", scores(0.5), scores(near), "label_agreement = 0.9", none),
-        ("s.safetensors", scores(0.5), scores(0.9), "max_flips = 1\nabs = 1.0", none),
-        ("s.json", b"{\"a\":0.5}".to_vec(), b"{\"a\":0.6}".to_vec(), "max_flips = 1\nabs = 1.0", none),
-        ("s.csv", b"a\n0.5\n".to_vec(), b"a\n0.6\n".to_vec(), "max_flips = 1\nabs = 1.0", none),
+        (
+            "s.safetensors",
+            scores(0.5),
+            scores(near),
+            "label_agreement = 0.9",
+            none,
+        ),
+        (
+            "s.safetensors",
+            scores(0.5),
+            scores(0.9),
+            "max_flips = 1\nabs = 1.0",
+            none,
+        ),
+        (
+            "s.json",
+            b"{\"a\":0.5}".to_vec(),
+            b"{\"a\":0.6}".to_vec(),
+            "max_flips = 1\nabs = 1.0",
+            none,
+        ),
+        (
+            "s.csv",
+            b"a\n0.5\n".to_vec(),
+            b"a\n0.6\n".to_vec(),
+            "max_flips = 1\nabs = 1.0",
+            none,
+        ),
         ("s.csv", ids(0.5), ids(near), "topk_overlap = 0.1", unranked),
     ] {
         let rule = format!("class = \"functional\"\n{rule}");
@@ -183,7 +207,11 @@ fn a_demand_with_nothing_to_judge_is_told_of_the_whole_file() {
         assert!(!row.ok, "{name}");
         assert_eq!(first.locator.as_deref(), Some("file"), "{name}");
         assert_eq!((first.base, first.now), (None, None), "{name}");
-        assert_eq!(row.detail.unwrap().observed.as_deref(), Some(observed), "{name}");
+        assert_eq!(
+            row.detail.unwrap().observed.as_deref(),
+            Some(observed),
+            "{name}"
+        );
         assert!(!clues.contains(&Clue::Rounding), "{name}");
     }
     // Beside a gate that failed it is the gate that is told; and scores that are there are judged.
