@@ -170,6 +170,10 @@ impl ArtifactComparison {
         }
         if self.class == Class::ContentExact {
             self.stabilizers.extend(stabilizer::of(before));
+            // Where the content is the same, nothing was demanded of labels.
+            if let Some(predictions) = &mut self.predictions {
+                predictions.problem = None;
+            }
         }
     }
 }

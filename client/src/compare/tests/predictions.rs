@@ -301,6 +301,11 @@ fn demands_on_labels_hold_in_tables() {
         let ranked = judged(&now, "class = \"functional\"\ntopk_overlap = 0.1");
         assert_eq!(ranked.class, Class::Divergent, "{name}");
     }
+    // The same content in other digits: nothing is demanded of it.
+    let rule = "class = \"functional\"\nlabel_agreement = 0.99";
+    let same = found("p.csv", b"score\n1.50\n", b"score\n1.5\n", rule);
+    assert_eq!((same.class, same.ok), (Class::ContentExact, true));
+    assert_eq!(same.predictions.and_then(|found| found.problem), None);
     // Nothing in it is a label, and nothing says that it is as good.
     for rule in ["label_agreement = 0.1", "max_flips = 9"] {
         let rule = format!("class = \"numeric\"\nabs = 5.0\n{rule}");

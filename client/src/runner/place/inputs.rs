@@ -150,7 +150,9 @@ impl Place {
                 let mounted = self.mounts.iter().map(|(_, path)| path.as_str());
                 let taken: Vec<&str> = outputs.chain(mounted).collect();
                 let staging = self.gathered().as_os_str().len() + 2;
-                Arrangement::of(&lengths, &taken, staging)
+                let sources = self.mounts.iter();
+                let sources = sources.map(|(source, _)| source.as_os_str().len());
+                Arrangement::of(&lengths, &taken, staging).beside(sources)
             }
         };
         // Mounts in directories that are mounted as a whole: those come first.

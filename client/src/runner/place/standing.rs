@@ -149,6 +149,14 @@ impl Arrangement {
         }
     }
 
+    /// Counts mounts that are there beside the files', with sources of so many bytes: they take room as well.
+    pub(super) fn beside(mut self, mounts: impl Iterator<Item = usize>) -> Arrangement {
+        for bytes in mounts {
+            self.load.add(bytes);
+        }
+        self
+    }
+
     /// Whether a file that would be copied is mounted by itself, with a source of `bytes`: if it is large, and there is
     /// room. Takes that room, so who asks for the largest first copies the least.
     pub(super) fn affords(&mut self, size: u64, bytes: usize) -> bool {
@@ -274,6 +282,11 @@ mod tests {
         let shards = (0..300).filter(|_| found.affords(1 << 30, 60));
         assert_eq!(shards.count(), 300);
         assert!(!found.affords(1 << 30, MOST_WITH_LARGE.bytes));
+
+        // Directories that were mounted before leave less room.
+        let mut found = arranged(&paths, &["data/processed"]).beside([60; 40].into_iter());
+        let others = (0..MOST_WITH_LARGE.mounts).filter(|_| found.affords(LARGE, 60));
+        assert_eq!(others.count(), MOST_WITH_LARGE.mounts - 40);
 
         // And never where the process sees the whole machine.
         assert!(!Arrangement::copied().affords(50 << 30, 60));

@@ -304,8 +304,8 @@ fn insert(txn: &mut Txn<'_>, put: &PutManifest, key: &[u8]) -> Result<(), Stop> 
         }
     }
     // Lists about it may have been here first, and one that lists it, about what it speaks of: that is not shown while
-    // nobody knows what it lists.
-    shown.extend(row.subject);
+    // nobody knows what it lists. What nothing lists changes no list.
+    shown.extend(row.subject.filter(|_| row.parents > 0));
     tags::follow(txn, repo, shown, true)?;
     note_statement(txn, put)?;
     txn.put(
