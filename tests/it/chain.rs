@@ -602,6 +602,33 @@ fn a_difference_names_parameters_with_their_roles_and_judges_metrics_on_one_side
     // The same without a gate is only told.
     desk.run(&["diff", "oci:bundle:1.0.0", "oci:bundle:1.2.0"])
         .expect(0);
+    // A lock whose recipe is not there, cannot be read or is another one says nothing about loss.
+    let recipe = desk.read("p/recipe.toml");
+    let lax = recipe.replace("max_loss = 0.5", "max_loss = 9.5");
+    assert_ne!(lax, recipe);
+    let nothing: &[&str] = &[];
+    for (tag, text, more) in [
+        ("absent", recipe.as_str(), &["--ignore", "/recipe.toml"][..]),
+        ("unread", "not a recipe", nothing),
+        ("another", lax.as_str(), nothing),
+    ] {
+        desk.write("p/recipe.toml", text);
+        let out = format!("bundle:{tag}");
+        let pack = ["pack", "p", "--plain", "--ignore", "/.sealstone/", "-o", &out];
+        desk.run(&[&pack[..], more].concat()).expect(0);
+        let now = format!("oci:{out}");
+        let told = desk.run(&["diff", "oci:bundle:1.0.0", &now]).expect(0).json;
+        let difference = &told["difference"];
+        assert_eq!(
+            (&difference["locks"], &difference["judged"]),
+            (&json!(true), &json!(false)),
+            "{tag}"
+        );
+        assert_eq!(difference["regressions"], json!([]), "{tag}");
+        desk.run(&["diff", "oci:bundle:1.0.0", &now, "--refuse-regression"])
+            .expect(3)
+            .says("cannot be judged");
+    }
 }
 
 #[test]
