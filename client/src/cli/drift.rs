@@ -27,7 +27,8 @@ Of a project: what lies there and this machine, against its recipe.lock or the r
 Of a release: its lock against that of the release which it names as its baseline, or that is given.
 Parameters (with what they do), data (and whether rows only changed places), code, stages, packages and facts of
 the environment are named with their values then and now; facts at the level M (must match), W or i that the
-recipe's class gives them. Between releases, metrics are judged by the newer recipe's rules.
+recipe's class gives them. Between releases, metrics are judged by the newer recipe's rules; one that it does not state
+any more is a loss.
 
 Exit codes: 0 nothing that may matter has changed, 3 something has (with --report-only 0 as well), 5 there is no
 baseline to hold it against.
