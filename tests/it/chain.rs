@@ -602,6 +602,68 @@ fn a_difference_names_parameters_with_their_roles_and_judges_metrics_on_one_side
     // The same without a gate is only told.
     desk.run(&["diff", "oci:bundle:1.0.0", "oci:bundle:1.2.0"])
         .expect(0);
+    // A metric that is not measured any more is lost, also where nothing else has changed.
+    let recipe = desk.read("p/recipe.toml");
+    let (head, rest) = recipe.split_once("[metric.rows]").unwrap();
+    let (_, tail) = rest.split_once("[test.golden]").unwrap();
+    desk.write("p/recipe.toml", &format!("{head}[test.golden]{tail}"));
+    release("x\n1\n2\n3\n4\n", "5", "1.3.0")
+        .expect(3)
+        .says("rows: it was measured before")
+        .says("sealstone except");
+    let gone = compared("1.3.0").unwrap();
+    assert_eq!(
+        (&gone["result"], &gone["failedTests"]),
+        (&json!("FAILED"), &json!(["metric.rows"]))
+    );
+    let drift = [
+        "drift",
+        "oci:bundle:1.3.0",
+        "--baseline",
+        "oci:bundle:1.1.0",
+    ];
+    let drift = desk.run(&drift).expect(3).json;
+    let metric = &drift["metrics"][0];
+    assert_eq!(
+        (&metric["name"], &metric["outcome"]),
+        (&json!("rows"), &json!("unmeasured"))
+    );
+    let rows = drift["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["level"] == "i"), "{drift}");
+    // A lock whose recipe is not there, cannot be read or is another one says nothing about loss.
+    let lax = recipe.replace("max_loss = 0.5", "max_loss = 9.5");
+    assert_ne!(lax, recipe);
+    let nothing: &[&str] = &[];
+    for (tag, text, more) in [
+        ("absent", recipe.as_str(), &["--ignore", "/recipe.toml"][..]),
+        ("unread", "not a recipe", nothing),
+        ("another", lax.as_str(), nothing),
+    ] {
+        desk.write("p/recipe.toml", text);
+        let out = format!("bundle:{tag}");
+        let pack = [
+            "pack",
+            "p",
+            "--plain",
+            "--ignore",
+            "/.sealstone/",
+            "-o",
+            &out,
+        ];
+        desk.run(&[&pack[..], more].concat()).expect(0);
+        let now = format!("oci:{out}");
+        let told = desk.run(&["diff", "oci:bundle:1.0.0", &now]).expect(0).json;
+        let difference = &told["difference"];
+        assert_eq!(
+            (&difference["locks"], &difference["judged"]),
+            (&json!(true), &json!(false)),
+            "{tag}"
+        );
+        assert_eq!(difference["regressions"], json!([]), "{tag}");
+        desk.run(&["diff", "oci:bundle:1.0.0", &now, "--refuse-regression"])
+            .expect(3)
+            .says("cannot be judged");
+    }
 }
 
 #[test]

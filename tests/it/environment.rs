@@ -456,3 +456,30 @@ fn documents_of_facts_are_compared_for_a_class() {
         2,
     );
 }
+
+/// The documented way from a lock to a machine, where the lock was made.
+#[test]
+fn a_lock_is_that_of_the_machine_that_made_it() {
+    let desk = crate::project_desk::Desk::locked();
+    let shown = |more: &[&str]| {
+        let told = desk.run(&[&["env", "show"][..], more].concat()).expect(0);
+        desk.write("here.json", &told.json.to_string());
+    };
+    let diff = |code: i32| {
+        let diff = ["env", "diff", "p/recipe.lock", "here.json"];
+        desk.run(&diff).expect(code).json
+    };
+    let (none, seeds) = (serde_json::json!([]), serde_json::json!(["seeds.declared"]));
+    shown(&[]);
+    assert_eq!(diff(0)["notCompared"], seeds);
+    shown(&["p"]);
+    assert_eq!(diff(0)["notCompared"], none);
+    // What the project chooses for its stages, only the project tells.
+    desk.change("p/recipe.toml", "threads = 1", "threads = 2");
+    desk.run(&["run", "p"]).expect(0);
+    shown(&[]);
+    diff(3);
+    shown(&["p"]);
+    diff(0);
+    desk.run(&["env", "show", "p", "--threads", "2"]).expect(2);
+}

@@ -22,7 +22,8 @@ Files are compared by digest; parameters, metrics, data, stages, environment and
 where both bundles hold one. --tensors also fetches both bundles (their digests are checked, signatures are not) and
 compares files as what they are. Parameters are told with what they do. Metrics are judged by the newer recipe's rule
 between releases: a loss in the direction of the metric, never a gain. With one bundle, the base is the release that
-it names as its baseline. Exit code 3 with --refuse-regression if a metric lost more than its rule allows.
+it names as its baseline. Exit code 3 with --refuse-regression if a metric lost more than its rule allows, is gone,
+or if the newer bundle holds no recipe that its lock was made from: then nothing is judged.
 
 Examples:
   sealstone diff registry.example/models/m:1.1.0
@@ -116,10 +117,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         .iter()
         .filter(|metric| !metric.verdict.outcome.is_pass())
         .collect();
-    if args.refuse_regression && (!lost.is_empty() || !found.locks) {
-        let mut error = Error::refused(match found.locks {
-            true => format!("{} metrics are not kept", lost.len()),
-            false => "not both bundles hold a recipe.lock, so metrics cannot be judged".to_owned(),
+    if args.refuse_regression && (!lost.is_empty() || !found.judged) {
+        let mut error = Error::refused(match (found.locks, found.judged) {
+            (false, _) => {
+                "not both bundles hold a recipe.lock, so metrics cannot be judged".to_owned()
+            }
+            (true, false) => format!("{NOT_JUDGED}, so metrics cannot be judged"),
+            (true, true) => format!("{} metrics are not kept", lost.len()),
         });
         for metric in lost {
             error = error.hint(format!("{}: {}", metric.name, metric.verdict.reason));
@@ -128,6 +132,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     Ok(())
 }
+
+/// Why nothing is judged although both bundles hold a lock.
+const NOT_JUDGED: &str =
+    "the newer bundle holds no recipe.toml that can be read and that its recipe.lock was made from";
 
 fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
     let mut text = format!(
@@ -155,6 +163,9 @@ fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
         for change in list {
             let _ = write!(text, "\n  {}", show_value(change));
         }
+    }
+    if found.locks && !found.judged {
+        let _ = write!(text, "\nmetrics are not judged: {NOT_JUDGED}");
     }
     for metric in &found.regressions {
         let verdict = &metric.verdict;

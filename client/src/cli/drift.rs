@@ -2,18 +2,17 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::env::of_project;
 use jiff::Timestamp;
-use sealstone::environment::{fetch_image, prepare};
-use sealstone::plan::{Looking, machine, source_date_epoch};
+use sealstone::environment::fetch_image;
 use sealstone::recipe::Project;
 use sealstone::releases::{Drift, DriftRow, SealedRelease, drift_between, drift_since};
-use sealstone::run::{self, disagreements};
-use sealstone::runner::{Choice, choose};
+use sealstone::run::disagreements;
 use sealstone::store::{Location, Store};
 use sealstone::transfer::TransferOptions;
 use sealstone::{Error, Result};
 use sealstone_spec::digest::Digest;
-use sealstone_spec::environment::{Day, Facts, Isolation};
+use sealstone_spec::environment::Day;
 use sealstone_spec::name::Reference;
 use sealstone_spec::recipe::Lock;
 use serde_json::json;
@@ -27,7 +26,8 @@ Of a project: what lies there and this machine, against its recipe.lock or the r
 Of a release: its lock against that of the release which it names as its baseline, or that is given.
 Parameters (with what they do), data (and whether rows only changed places), code, stages, packages and facts of
 the environment are named with their values then and now; facts at the level M (must match), W or i that the
-recipe's class gives them. Between releases, metrics are judged by the newer recipe's rules.
+recipe's class gives them. Between releases, metrics are judged by the newer recipe's rules; one that it does not state
+any more is a loss.
 
 Exit codes: 0 nothing that may matter has changed, 3 something has (with --report-only 0 as well), 5 there is no
 baseline to hold it against.
@@ -143,7 +143,7 @@ async fn of_directory(
         };
         let found = disagreements(&project, &base, None)?;
         let facts = match look {
-            true => Some(facts_of(&project, &base)?),
+            true => Some(of_project(&project, Some(&base), None)?.1.facts),
             false => None,
         };
         let drift = drift_since(project.recipe(), &base, &found, facts.as_ref(), today()?);
@@ -151,31 +151,6 @@ async fn of_directory(
     })
     .await
     .map_err(|error| Error::other("looking at the project ended early").source(error))?
-}
-
-/// This machine, as a stage of the project would see it in a replay: by the runner that the recipe asks for, at the time
-/// that the baseline's stages were given.
-fn facts_of(project: &Project, base: &Lock) -> Result<Facts> {
-    let home = run::home(project.root())?;
-    let prepared = prepare(project.recipe(), project.root(), &home, None)?;
-    let rooted = prepared.software.rootfs.is_some();
-    let chosen = choose(
-        Choice::from(project.recipe().isolation().runner),
-        rooted,
-        Isolation::I0,
-        None,
-    )?;
-    let scratch = tempfile::tempdir_in(&home)
-        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
-    let machine = machine(Looking {
-        recipe: project.recipe(),
-        prepared: &prepared,
-        runner: chosen.runner.as_ref(),
-        source_date_epoch: source_date_epoch(base),
-        scratch: scratch.path(),
-        repository: None,
-    })?;
-    Ok(machine.facts)
 }
 
 fn shown(directory: &Path) -> String {

@@ -1,12 +1,20 @@
 //! `sealstone env`: what this machine is, how two environments differ, what stages can be isolated with.
 
 use super::Context;
+use super::connect::ConnectArgs;
 use jiff::Timestamp;
-use sealstone::environment::{Capture, capture, find_interpreter};
-use sealstone::runner::{Capability, Choice, StageJob, choose, survey};
+use sealstone::environment::{Capture, Captured, capture, fetch_image, find_interpreter, prepare};
+use sealstone::plan::{Looking, captured, source_date_epoch};
+use sealstone::recipe::Project;
+use sealstone::run::home;
+use sealstone::runner::{Capability, Choice, Chosen, StageJob, choose, survey};
+use sealstone::transfer::TransferOptions;
 use sealstone::{Error, Result};
 use sealstone_spec::compare::Class;
-use sealstone_spec::environment::{Comparing, Day, Facts, Isolation, Level, compare, fact_rule};
+use sealstone_spec::environment::{
+    Comparing, Day, Difference, Facts, Isolation, Level, Row, compare, fact_rule,
+};
+use sealstone_spec::recipe::Lock;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +26,7 @@ Examples:
   sealstone env lock                           requirements.lock with hashes, and the wheels
   sealstone env probe                          which runners work here, and why others do not
   sealstone env show                           the facts of this environment, as stages would see it
-  sealstone env show --output json > here.json
+  sealstone env show . --output json > here.json    as the stages of this project would
   sealstone env diff there.json here.json --class bit_exact")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -31,16 +39,22 @@ enum Command {
     #[command(after_help = "\
 Facts come from a fixed list; variables of the environment are never read. The digest names the environment; what \
 changes by itself (time, load) is shown beside it and does not count.
+With a project's directory they are what its stages would see: in its environment, which is made for that, with its \
+seeds, threads and variables, by the runner that it asks for. Without one, no seed is told and no package of another \
+environment. Facts of Git need --repository.
 
-Example:
+Examples:
+  sealstone env show . --output json > here.json
   sealstone env show --python 3.11 --repository .")]
     Show(ShowArgs),
     /// Compare two documents of facts, or locks that hold one
     #[command(after_help = "\
 A and B are files: what `env show --output json` writes, the document alone, or a recipe.lock. The command ends with 3 \
-if a fact differs that must match for the class.
+if a fact differs that must match for the class. Seeds and commits are a project's and not a machine's: where one side \
+is of `env show` and has none, they are not compared, and named.
 
 Example:
+  sealstone env show . --output json > here.json
   sealstone env diff recipe.lock here.json --class numeric")]
     Diff(DiffArgs),
     /// Lock the project's requirements with hashes, and fetch their wheels
@@ -58,6 +72,10 @@ Example:
 
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
+    /// A project, of whose stages the facts are; runner, Python and threads are then its own
+    #[arg(value_name = "DIR", conflicts_with_all = ["runner", "python", "threads"])]
+    directory: Option<PathBuf>,
+
     /// Runner whose stages the facts are of: auto, rootfs, oci, bubblewrap, confined, process
     #[arg(long, default_value = "auto")]
     runner: String,
@@ -73,6 +91,9 @@ struct ShowArgs {
     /// Threads that libraries are told to use
     #[arg(long, default_value_t = 1)]
     threads: u32,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,10 +117,21 @@ fn read_class(text: &str) -> std::result::Result<Class, String> {
 
 /// Runs it.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
+    if let Command::Show(ShowArgs {
+        directory: Some(directory),
+        connect,
+        ..
+    }) = &args.command
+    {
+        let project = tokio::task::block_in_place(|| Project::open(directory))?;
+        let environment = project.recipe().environment();
+        let (connect, transfer) = (connect.options(), TransferOptions::default());
+        fetch_image(environment, project.root(), &connect, &transfer, None).await?;
+    }
     // Probes and captures wait for processes.
     let context = Context::new(context.output.clone());
     let task = tokio::task::spawn_blocking(move || match args.command {
-        Command::Show(args) => show(args, &context),
+        Command::Show(args) => show(&args, &context),
         Command::Diff(args) => diff(&args, &context),
         Command::Lock(args) => super::lock::run(args, &context),
         Command::Probe => {
@@ -111,7 +143,36 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         .map_err(|error| Error::other("the command ended by itself").source(error))?
 }
 
-fn show(args: ShowArgs, context: &Context) -> Result<()> {
+/// This machine, as a stage of the project would see it in a replay: by the runner that the recipe asks for, at the time
+/// that the baseline's stages were given. Facts of Git only if a repository is named.
+pub(super) fn of_project(
+    project: &Project,
+    base: Option<&Lock>,
+    repository: Option<&Path>,
+) -> Result<(Chosen, Captured)> {
+    let home = home(project.root())?;
+    let prepared = prepare(project.recipe(), project.root(), &home, None)?;
+    let chosen = choose(
+        Choice::from(project.recipe().isolation().runner),
+        prepared.software.rootfs.is_some(),
+        Isolation::I0,
+        None,
+    )?;
+    let scratch = tempfile::tempdir_in(&home)
+        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
+    let captured = captured(Looking {
+        recipe: project.recipe(),
+        prepared: &prepared,
+        runner: chosen.runner.as_ref(),
+        source_date_epoch: base.map_or(0, source_date_epoch),
+        scratch: scratch.path(),
+        repository,
+    })?;
+    Ok((chosen, captured))
+}
+
+/// This machine, as a stage of no project in particular would see it.
+fn of_machine(args: &ShowArgs) -> Result<(Chosen, Captured)> {
     let choice: Choice = args.runner.parse()?;
     let chosen = choose(choice, false, Isolation::I0, None)?;
     let scratch = tempfile::tempdir().map_err(|source| Error::io("making a directory", source))?;
@@ -133,6 +194,18 @@ fn show(args: ShowArgs, context: &Context) -> Result<()> {
         repository: args.repository.as_deref(),
         python_environment: None,
     })?;
+    Ok((chosen, captured))
+}
+
+fn show(args: &ShowArgs, context: &Context) -> Result<()> {
+    let (chosen, captured) = match &args.directory {
+        None => of_machine(args)?,
+        Some(directory) => {
+            let project = Project::open(directory)?;
+            let base = project.lock(None)?;
+            of_project(&project, base.as_ref(), args.repository.as_deref())?
+        }
+    };
     let mut text = String::new();
     for (name, value) in captured.facts.iter() {
         let mut value = value.to_string();
@@ -164,8 +237,17 @@ fn show(args: ShowArgs, context: &Context) -> Result<()> {
     Ok(())
 }
 
+/// Where `env show` has its document.
+const SHOWN: &str = "/facts";
+
+/// A document of facts, and whether it is what `env show` wrote.
+struct Side {
+    facts: Facts,
+    is_shown: bool,
+}
+
 /// Reads a document of facts, alone or inside of what else holds one.
-fn read_facts(path: &Path) -> Result<Facts> {
+fn read_facts(path: &Path) -> Result<Side> {
     let what = || format!("reading \"{}\"", path.display());
     let bytes = std::fs::read(path).map_err(|source| Error::io(what(), source))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|source| {
@@ -173,30 +255,48 @@ fn read_facts(path: &Path) -> Result<Facts> {
     })?;
     let places = [
         "",
-        "/facts",
+        SHOWN,
         "/environment/document",
         "/environment/facts",
         "/environment",
     ];
     let document = places
         .iter()
-        .filter_map(|place| value.pointer(place))
-        .find(|value| {
+        .filter_map(|place| Some((*place, value.pointer(place)?)))
+        .find(|(_, value)| {
             value.get("schema").and_then(Value::as_str) == Some(sealstone_spec::environment::SCHEMA)
         });
-    let Some(document) = document else {
+    let Some((place, document)) = document else {
         return Err(
             Error::usage(format!("\"{}\" holds no document of facts", path.display()))
                 .hint("write one with: sealstone env show --output json"),
         );
     };
-    Facts::parse(document.to_string().as_bytes()).map_err(|source| {
+    let facts = Facts::parse(document.to_string().as_bytes()).map_err(|source| {
         Error::usage(format!(
             "the facts in \"{}\" cannot be read",
             path.display()
         ))
         .source(source)
+    })?;
+    Ok(Side {
+        facts,
+        is_shown: place == SHOWN,
     })
+}
+
+/// Takes out of a difference what `env show` was not asked for: seeds and commits are a project's, and a machine that
+/// has none is no other machine. `shown` says which sides `env show` wrote. The names of what was taken out.
+fn without_untold(difference: &mut Difference, shown: (bool, bool)) -> Vec<String> {
+    let is_of_project = |fact: &str| fact == "seeds.declared" || fact.starts_with("git.");
+    let is_untold = |row: &Row| {
+        let lacking = (shown.0 && row.base.is_none()) || (shown.1 && row.now.is_none());
+        lacking && is_of_project(&row.fact)
+    };
+    let untold = difference.rows.iter().filter(|row| is_untold(row));
+    let untold = untold.map(|row| row.fact.clone()).collect();
+    difference.rows.retain(|row| !is_untold(row));
+    untold
 }
 
 fn today() -> Result<Day> {
@@ -214,7 +314,8 @@ fn diff(args: &DiffArgs, context: &Context) -> Result<()> {
         overrides: &[],
         today: today()?,
     };
-    let difference = compare(&base, &now, &comparing);
+    let mut difference = compare(&base.facts, &now.facts, &comparing);
+    let untold = without_untold(&mut difference, (base.is_shown, now.is_shown));
     let mut text = String::new();
     for row in &difference.rows {
         let value = |value: &Option<String>| match value.as_deref() {
@@ -239,6 +340,13 @@ fn diff(args: &DiffArgs, context: &Context) -> Result<()> {
             let _ = writeln!(text, "  {meaning}");
         }
     }
+    if !untold.is_empty() {
+        let _ = writeln!(
+            text,
+            "not compared: {} (env show tells seeds of a project's directory, and commits with --repository)",
+            untold.join(", ")
+        );
+    }
     let count = |level| difference.at(level).count();
     let _ = write!(
         text,
@@ -247,8 +355,8 @@ fn diff(args: &DiffArgs, context: &Context) -> Result<()> {
         count(Level::Warn),
         count(Level::Info)
     );
-    let value = json!({"base": base.digest(), "now": now.digest(), "class": args.class,
-        "inconclusive": difference.is_inconclusive(), "rows": difference.rows});
+    let value = json!({"base": base.facts.digest(), "now": now.facts.digest(), "class": args.class,
+        "inconclusive": difference.is_inconclusive(), "rows": difference.rows, "notCompared": untold});
     context.output.result(&value, text);
     if difference.is_inconclusive() {
         return Err(Error::refused(
@@ -290,4 +398,48 @@ fn probe(context: &Context) {
     context
         .output
         .result(&json!({"runners": rows}), text.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_env_show_was_not_asked_for_is_not_compared() {
+        let facts = |pairs: &[(&str, &str)]| {
+            let mut facts = Facts::default();
+            for (name, value) in pairs {
+                facts.set(name, *value).unwrap();
+            }
+            facts
+        };
+        let comparing = Comparing {
+            strictness: Class::BitExact.into(),
+            replicate: false,
+            overrides: &[],
+            today: "2026-11-24".parse().unwrap(),
+        };
+        let lock = facts(&[
+            ("git.commit", "0123"),
+            ("seeds.declared", "7"),
+            ("user", "run"),
+        ]);
+        let machine = facts(&[("user", "run")]);
+        let found = |base: &Facts, now: &Facts, shown: (bool, bool)| {
+            let mut difference = compare(base, now, &comparing);
+            let untold = without_untold(&mut difference, shown);
+            (untold.len(), difference.is_inconclusive())
+        };
+        assert_eq!(found(&lock, &machine, (false, true)), (2, false));
+        assert_eq!(found(&machine, &lock, (true, false)), (2, false));
+        // A lock that has no seed or commit says that there is none.
+        assert_eq!(found(&lock, &machine, (false, false)), (0, true));
+        assert_eq!(found(&machine, &lock, (false, true)), (0, true));
+        // What was told on both sides counts, and so does what is the machine's.
+        let told = facts(&[("seeds.declared", "8"), ("user", "run")]);
+        assert_eq!(found(&lock, &told, (false, true)), (1, true));
+        let other = facts(&[("python.version", "3.11.2"), ("user", "run")]);
+        assert_eq!(found(&lock, &other, (false, true)), (2, true));
+    }
 }

@@ -15,7 +15,8 @@ use sealstone_spec::words::three_words;
 Yes takes a report by a trusted key that is not the builder's: all of the recipe replayed, each stage on what the
 stages before it made, isolated by I3 or better (no network, no file that is not declared), and reproduced, with nothing
 waived by whoever replayed. A fact of the environment that the recipe itself lets go is told with the yes. Who built it is
-read from provenance. Anything else is no, with the list of gaps.
+read from provenance. Whoever reports that it diverged is believed, the builder too, until he himself reports later, of
+at least as much, that it reproduces. Anything else is no, with the list of gaps.
 Exit codes: 0 yes, 3 no.
 
 Examples:

@@ -1,7 +1,7 @@
 //! The machine with a recipe's programs: the facts that a stage would see.
 
 use super::settings::{device, settings, threads};
-use crate::environment::{Capture, Prepared, capture};
+use crate::environment::{Capture, Captured, Prepared, capture};
 use crate::error::Result;
 use crate::runner::{Device, Runner, Software, StageJob};
 use sealstone_spec::environment::Facts;
@@ -50,26 +50,33 @@ pub fn source_date_epoch(base: &Lock) -> u64 {
 /// # Errors
 /// If the runner does not run at all.
 pub fn machine(looking: Looking<'_>) -> Result<Machine> {
-    let Looking {
-        recipe,
-        prepared,
-        scratch,
-        ..
-    } = looking;
-    let mut machine = Machine {
-        software: prepared.software.clone(),
-        source_date_epoch: looking.source_date_epoch,
-        ..Machine::default()
-    };
-    let job = probe(recipe, &machine, scratch)?;
-    machine.facts = capture(&Capture {
+    Ok(Machine {
+        facts: captured(looking)?.facts,
+        ..unseen(looking)
+    })
+}
+
+/// The same facts, with what is no part of them: what changes by itself, and what was left out.
+///
+/// # Errors
+/// If the runner does not run at all.
+pub fn captured(looking: Looking<'_>) -> Result<Captured> {
+    let job = probe(looking.recipe, &unseen(looking), looking.scratch)?;
+    capture(&Capture {
         runner: looking.runner,
         job: &job,
         repository: looking.repository,
-        python_environment: prepared.python_environment,
-    })?
-    .facts;
-    Ok(machine)
+        python_environment: looking.prepared.python_environment,
+    })
+}
+
+/// The machine before anybody has looked at it.
+fn unseen(looking: Looking<'_>) -> Machine {
+    Machine {
+        software: looking.prepared.software.clone(),
+        source_date_epoch: looking.source_date_epoch,
+        ..Machine::default()
+    }
 }
 
 /// A job that sees what any stage sees. Facts are captured once for all: of accelerators where one stage computes on

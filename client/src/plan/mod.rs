@@ -23,7 +23,7 @@ mod stage;
 
 pub(crate) use command::{command, plain};
 pub(crate) use contents::{contents, lock_files};
-pub use machine::{Looking, Machine, machine, source_date_epoch};
+pub use machine::{Looking, Machine, captured, machine, source_date_epoch};
 pub use roots::Roots;
 pub(crate) use settings::settings;
 pub use stage::{Planned, plan, strictest};

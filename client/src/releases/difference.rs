@@ -32,6 +32,8 @@ pub struct ReleaseDifference {
     pub parameters: Vec<ValueChange>,
     /// Metrics.
     pub metrics: Vec<ValueChange>,
+    /// Whether metrics are judged: the newer recipe was read, and the newer lock was made from it.
+    pub judged: bool,
     /// Every metric by the newer recipe's rule between releases: better is no loss.
     pub regressions: Vec<Regression>,
     /// Pinned inputs.
@@ -123,7 +125,11 @@ pub async fn compare_releases(
                 let role = recipe.params().role_of(&change.name);
                 change.role = role.map(|role| role.as_str());
             }
-            difference.regressions = regressions(&recipe, &one, &two);
+            // By the rules of a recipe that its lock is not of, any loss could be called kept.
+            difference.judged = two.disagreements(&recipe).is_empty();
+            if difference.judged {
+                difference.regressions = regressions(&recipe, &one, &two);
+            }
         }
     }
     Ok(difference)

@@ -90,10 +90,10 @@ impl Drift {
     /// Whether something changed that may matter.
     pub fn matters(&self) -> bool {
         self.rows.iter().any(|row| row.level != Level::Info)
-            || self
-                .metrics
-                .iter()
-                .any(|metric| metric.verdict.outcome == Outcome::Fail)
+            || self.metrics.iter().any(|metric| {
+                // Too few replicates say nothing of a change, and a new metric has lost nothing.
+                matches!(metric.verdict.outcome, Outcome::Fail | Outcome::Unmeasured)
+            })
     }
 
     fn add(&mut self, area: Area, name: &str, base: Option<String>, now: Option<String>) {

@@ -115,34 +115,32 @@ impl Rebuildable {
 
     fn listen(&mut self, hearing: &Hearing) {
         let mut problems = Vec::new();
-        let mut diverged: Vec<(&str, String)> = Vec::new();
+        let mut said: Vec<(&str, Report)> = Vec::new();
         for heard in hearing.of(PREDICATE_TYPE) {
             match read(heard, &self.digest) {
                 Err(problem) => problems.push(format!("the report by {}: {problem}", heard.by)),
-                Ok(report) if report.verdict == Verdict::Diverged => {
-                    diverged.push((&heard.by, report.finished_on));
-                }
-                Ok(report) => match self.counts(heard, &report) {
-                    Ok(isolation) => self.by.push(Proof {
-                        by: heard.by.clone(),
-                        referrer: heard.referrer,
-                        finished_on: report.finished_on.clone(),
-                        isolation,
-                        let_go: let_go(&report),
-                    }),
-                    Err(problem) => {
-                        problems.push(format!("the replay by {} {problem}", heard.by));
+                Ok(report) => {
+                    match self.counts(heard, &report) {
+                        Ok(isolation) => self.by.push(Proof {
+                            by: heard.by.clone(),
+                            referrer: heard.referrer,
+                            finished_on: report.finished_on.clone(),
+                            isolation,
+                            let_go: let_go(&report),
+                        }),
+                        // What diverged stands among the gaps, or was taken back.
+                        Err(_) if report.verdict == Verdict::Diverged => {}
+                        Err(problem) => {
+                            problems.push(format!("the replay by {} {problem}", heard.by));
+                        }
                     }
-                },
+                    said.push((&heard.by, report));
+                }
             }
         }
-        // Bad news stand, whoever brings them and however he isolated it, until he himself says otherwise.
-        for (by, at) in diverged {
-            let is_later = |proof: &Proof| proof.by == by && is_after(&proof.finished_on, &at);
-            if !self.by.iter().any(is_later) {
-                self.gaps
-                    .push(format!("{by} reports that it does not reproduce"));
-            }
+        for by in diverging(&said) {
+            self.gaps
+                .push(format!("{by} reports that it does not reproduce"));
         }
         for other in &hearing.unheard {
             if other.predicate_type.as_deref() == Some(PREDICATE_TYPE) {
@@ -166,6 +164,24 @@ impl Rebuildable {
         }
         shows(report)
     }
+}
+
+/// Those whose word is that it does not reproduce. Bad news stand, whoever brings them and however he isolated it, until
+/// he himself says otherwise: later, of at least as much, and in a report that could count for a policy. Who built it
+/// cannot show that it is rebuildable, and can take back what he said all the same.
+fn diverging<'a>(said: &[(&'a str, Report)]) -> BTreeSet<&'a str> {
+    let stands = |by: &str, diverged: &Report| {
+        !said.iter().any(|(other, later)| {
+            *other == by
+                && later.vouches()
+                && later.scope >= diverged.scope
+                && is_after(&later.finished_on, &diverged.finished_on)
+        })
+    };
+    said.iter()
+        .filter(|(by, report)| report.verdict == Verdict::Diverged && stands(by, report))
+        .map(|(by, _)| *by)
+        .collect()
 }
 
 /// Whether a report shows that all was made again, and under which isolation. Facts that the recipe lets go are no step
@@ -221,6 +237,66 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use sealstone_spec::report::Override;
+
+    #[test]
+    fn a_divergence_is_taken_back_by_the_same_one_alone() {
+        let good = Report::parse(include_bytes!(
+            "../../../spec/vectors/report/reproduced.json"
+        ))
+        .unwrap();
+        let at = |hour: u32, report: &Report| Report {
+            finished_on: format!("2026-02-01T{hour:02}:00:00Z"),
+            ..report.clone()
+        };
+        let bad = at(
+            10,
+            &Report {
+                verdict: Verdict::Diverged,
+                scope: ReplayScope::Eval,
+                ..good.clone()
+            },
+        );
+        let of = |by: &'static str, hour: u32, report: &Report| {
+            let said = [("builder", bad.clone()), (by, at(hour, report))];
+            diverging(&said).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(of("builder", 11, &good), Vec::<&str>::new());
+        // Neither isolated nor chained, and of no more than what had diverged: that says nothing for the bundle, and
+        // enough against what was said before.
+        let mut plain = good.clone();
+        plain.isolation.achieved = Some(Isolation::I1);
+        plain.mode.chained = false;
+        plain.scope = ReplayScope::Eval;
+        assert!(shows(&plain).is_err());
+        assert_eq!(of("builder", 11, &plain), Vec::<&str>::new());
+        // Earlier, at the same moment, by another, of less, or worth nothing.
+        let stands = ["builder"];
+        assert_eq!(of("builder", 9, &good), stands);
+        assert_eq!(of("builder", 10, &good), stands);
+        assert_eq!(of("other", 11, &good), stands);
+        let less = Report {
+            scope: ReplayScope::Infer,
+            ..good.clone()
+        };
+        assert_eq!(of("builder", 11, &less), stands);
+        let undecided = Report {
+            verdict: Verdict::Inconclusive,
+            ..good.clone()
+        };
+        assert_eq!(of("builder", 11, &undecided), stands);
+        let waived = Report {
+            overrides: vec![Override {
+                kind: "tolerance".to_owned(),
+                id: "auc".to_owned(),
+                expires: None,
+                reason: None,
+            }],
+            ..good.clone()
+        };
+        assert_eq!(of("builder", 11, &waived), stands);
+        // And what is said last stands.
+        assert_eq!(of("builder", 12, &bad), stands);
+    }
 
     #[test]
     fn facts_that_the_recipe_lets_go_are_told_and_nothing_else_is_waived() {

@@ -1,9 +1,9 @@
 //! Metrics of a release held against those of the one before it: by the newer recipe's rules, on one side only.
 //!
 //! A replay must give the same numbers; a new release may be better. Invariant: a metric that is missing, new or
-//! cannot be judged is no pass.
+//! cannot be judged is no pass; one that the newer recipe does not state any more is missing.
 
-use sealstone_spec::compare::{Baseline, MetricVerdict};
+use sealstone_spec::compare::{Baseline, MetricRule, MetricVerdict};
 use sealstone_spec::recipe::{Lock, Recipe};
 use serde::Serialize;
 
@@ -20,7 +20,13 @@ pub struct Regression {
     pub why: Option<String>,
 }
 
-/// Every metric of the newer recipe.
+/// What is said of a metric that only the older lock has. Some are dropped on purpose: whoever means it says so to
+/// people, for no comparison can tell it from one that was dropped because it got worse.
+const DROPPED: &str = "it was measured before, and the newer recipe does not state it any more: state it again; if it \
+    was dropped on purpose, compare with a release that does not have it either, or have the policy's rule waived for \
+    this one (sealstone except)";
+
+/// Every metric of the newer recipe, and after them those that only the older lock has.
 pub fn regressions(recipe: &Recipe, base: &Lock, now: &Lock) -> Vec<Regression> {
     let values = |lock: &Lock, name: &str| {
         let locked = lock.metrics.get(name);
@@ -30,7 +36,7 @@ pub fn regressions(recipe: &Recipe, base: &Lock, now: &Lock) -> Vec<Regression> 
         })
     };
     let metrics = recipe.metrics().iter();
-    metrics
+    let mut found: Vec<Regression> = metrics
         .map(|metric| Regression {
             name: metric.name.clone(),
             verdict: metric
@@ -38,5 +44,22 @@ pub fn regressions(recipe: &Recipe, base: &Lock, now: &Lock) -> Vec<Regression> 
                 .judge_regression(&values(base, &metric.name), &values(now, &metric.name)),
             why: metric.why.clone(),
         })
-        .collect()
+        .collect();
+    for name in base.metrics.keys() {
+        if found.iter().any(|metric| metric.name == *name) {
+            continue;
+        }
+        // No rule is asked: without a value now, each of them gives `unmeasured`.
+        let verdict =
+            MetricRule::default().judge_regression(&values(base, name), &Baseline::default());
+        found.push(Regression {
+            name: name.clone(),
+            verdict: MetricVerdict {
+                reason: DROPPED.to_owned(),
+                ..verdict
+            },
+            why: None,
+        });
+    }
+    found
 }

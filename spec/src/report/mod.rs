@@ -10,6 +10,7 @@
 //! | `trace` | the first step of a training run that differs |
 //! | `hints` | the catalogue of causes, ND-01 and on, and what points at which |
 //! | `limits` | tables that were cut, and what may stand in a document |
+//! | `worth` | whether a report vouches for anything, whoever signed it |
 //! | `alert` | the one line that people are woken by |
 //!
 //! Does not compare artifacts or metrics ([`crate::compare`]) and runs nothing: a replay hands in what
@@ -25,6 +26,7 @@ mod origin;
 mod rows;
 mod trace;
 mod verdict;
+mod worth;
 
 pub use alert::{Failing, alert_line};
 pub use attribution::{Attribution, Finding, Runs, attribute};

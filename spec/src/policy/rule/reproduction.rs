@@ -19,10 +19,6 @@ use std::collections::BTreeSet;
 /// A report's time may lie ahead of the judge's clock by so much, in seconds.
 const CLOCK_SKEW: i64 = 300;
 
-/// Kinds of overrides with which a report vouches for nothing: who made it did not look at signatures, or took wider
-/// bounds than the baseline's.
-const WAIVED: [&str; 2] = ["insecure", "tolerance"];
-
 /// Reports of replays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -145,7 +141,7 @@ impl Reproduction {
         }
         let divergence = reports.iter().find(|(counted, report)| {
             let taken_back = |(later, other): &(&Counted<'_>, Report)| {
-                vouches(other) && later.takes_back(counted)
+                other.vouches() && later.takes_back(counted)
             };
             report.verdict == Verdict::Diverged && !reports.iter().any(taken_back)
         });
@@ -186,10 +182,10 @@ impl Reproduction {
     }
 
     fn check(&self, report: &Report, hearing: &Hearing<'_>) -> Result<(), String> {
-        if !has_reproduced(report) {
+        if !report.verdict.is_reproduced() {
             return Err(format!("says {}", report.verdict.as_str()));
         }
-        if let Some(kind) = waived(report) {
+        if let Some(kind) = report.waived() {
             return Err(format!("was made with something waived: {kind}"));
         }
         if report.scope < self.scope {
@@ -200,7 +196,7 @@ impl Reproduction {
             Some(class) => return Err(format!("has class {class} only")),
             None => return Err("compared nothing".to_owned()),
         }
-        if measured_baseline(report) {
+        if report.measured_baseline() {
             return Err(format!(
                 "has class {} by metrics of the baseline's own files: it ran stages on recorded inputs",
                 Class::Statistical
@@ -269,33 +265,7 @@ fn read_report(counted: &Counted<'_>, manifest: &Digest) -> Result<Report, Strin
     }
 }
 
-fn has_reproduced(report: &Report) -> bool {
-    matches!(
-        report.verdict,
-        Verdict::Reproduced | Verdict::ReproducedWithWarnings
-    )
-}
-
-/// The override with which a report vouches for nothing, if it has one.
-fn waived(report: &Report) -> Option<&'static str> {
-    let is_there = |kind: &&str| report.overrides.iter().any(|waived| waived.kind == *kind);
-    WAIVED.into_iter().find(is_there)
-}
-
-/// Whether what a report has reached rests on metrics that were measured with files of the baseline. A stage that is the
-/// same on recorded inputs is the same in a chain of such; one whose metrics hold on them shows nothing about the files
-/// that others made.
-fn measured_baseline(report: &Report) -> bool {
-    !report.mode.chained && report.class.achieved == Some(Class::Statistical)
-}
-
-/// Whether a report is one that can count: neither a divergence is taken back nor an approval left alive by
-/// one that nobody would count.
-fn vouches(report: &Report) -> bool {
-    has_reproduced(report) && waived(report).is_none() && !measured_baseline(report)
-}
-
 /// Whether a report only confirms.
 pub(in super::super) fn confirms(counted: &Counted<'_>) -> bool {
-    read_report(counted, counted.statement.digest()).is_ok_and(|report| vouches(&report))
+    read_report(counted, counted.statement.digest()).is_ok_and(|report| report.vouches())
 }
