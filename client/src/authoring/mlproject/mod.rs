@@ -14,12 +14,13 @@ use super::scan::scan;
 use super::settle;
 use super::trace::{Traced, trace};
 use super::watch::{self, SEED, Watched};
-use super::yaml::{self, list, table, text};
+use super::yaml::{self, InOrder, list, table, text};
 use crate::environment::stated_version;
 use crate::error::{Error, Result};
 use crate::run::write_whole;
 use sealstone_spec::recipe::StageKind;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -60,8 +61,15 @@ pub struct MlProject {
     pub conda_env: Option<String>,
     /// A container image.
     pub image: Option<String>,
-    /// The entry points, by name.
+    /// The entry points, in the order of the file.
     pub entry_points: Vec<EntryPoint>,
+}
+
+/// The part of the file whose order says something: entry points use what those before them made.
+#[derive(Deserialize)]
+struct Ordered {
+    #[serde(default)]
+    entry_points: InOrder,
 }
 
 /// Reads an `MLproject` file.
@@ -79,13 +87,17 @@ pub fn read(content: &str) -> Result<MlProject> {
             .and_then(|docker| Some(text(docker, "image")?.to_owned())),
         ..MlProject::default()
     };
-    for (name, entry) in table(&value, "entry_points").into_iter().flatten() {
-        let Some(command) = text(entry, "command") else {
+    if table(&value, "entry_points").is_none_or(Map::is_empty) {
+        return Err(Error::usage(format!("{FILE} has no entry_points")));
+    }
+    let ordered: Ordered = yaml::read_as(content, FILE)?;
+    for (name, entry) in ordered.entry_points.0 {
+        let Some(command) = text(&entry, "command") else {
             return Err(Error::usage(format!(
                 "entry point \"{name}\" of {FILE} has no command"
             )));
         };
-        let parameters = table(entry, "parameters")
+        let parameters = table(&entry, "parameters")
             .into_iter()
             .flatten()
             .map(|(name, told)| {
@@ -101,13 +113,10 @@ pub fn read(content: &str) -> Result<MlProject> {
                 }
             });
         project.entry_points.push(EntryPoint {
-            name: name.clone(),
             command: command.trim().to_owned(),
             parameters: parameters.collect(),
+            name,
         });
-    }
-    if project.entry_points.is_empty() {
-        return Err(Error::usage(format!("{FILE} has no entry_points")));
     }
     Ok(project)
 }

@@ -111,3 +111,26 @@ fn conda_environments_and_images_are_read() {
         assert!(read(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn entry_points_stand_in_the_order_of_the_file() {
+    let train = "  train: {command: sh train.sh}\n";
+    let evaluate = "  evaluate: {command: sh evaluate.sh}\n";
+    for (first, second) in [(train, evaluate), (evaluate, train)] {
+        let project = read(&format!("entry_points:\n{first}{second}")).unwrap();
+        let names = project.entry_points.iter().map(|entry| &entry.name);
+        let due = match first == train {
+            true => ["train", "evaluate"],
+            false => ["evaluate", "train"],
+        };
+        assert_eq!(names.collect::<Vec<_>>(), due);
+    }
+    for bad in [
+        "entry_points: {}\n",
+        "entry_points: []\n",
+        "entry_points:\n",
+        format!("entry_points:\n{train}{train}").as_str(),
+    ] {
+        assert!(read(bad).is_err(), "{bad}");
+    }
+}
