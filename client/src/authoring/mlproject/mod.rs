@@ -4,6 +4,7 @@
 //! What a stage reads and writes does not stand there: a traced run can tell. Nothing of MLflow is run.
 //! Invariant: no file of the project is changed; what is written beside the recipe was not there before.
 
+mod command;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use super::yaml::{self, InOrder, list, table, text};
 use crate::environment::stated_version;
 use crate::error::{Error, Result};
 use crate::run::write_whole;
+use command::{Line, Part, default, line};
 use sealstone_spec::recipe::StageKind;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -158,9 +160,8 @@ pub fn import(directory: &Path, traced: bool, note: &mut dyn FnMut(&str)) -> Res
         let watched = Watched::new(&root, &[], note)?;
         let mut found: Vec<(DraftStage, Traced)> = Vec::new();
         for (entry, mut stage) in project.entry_points.iter().zip(stages) {
-            let line = defaults(entry)?;
-            note(&format!("tracing: {line}"));
-            let command = ["sh".to_owned(), "-c".to_owned(), line];
+            let command = with_defaults(entry)?;
+            note(&format!("tracing: {}", entry.command));
             let steps = trace(&root, &command, &watched.programs, SEED, &|_, _| false)?;
             stage.notes.clear();
             found.extend(steps.into_iter().next().map(|step| (stage, step)));
@@ -198,18 +199,20 @@ fn key(name: &str) -> String {
 
 fn stage(root: &Path, entry: &EntryPoint) -> DraftStage {
     let base = stage_kind(&entry.name).unwrap_or(StageKind::Train);
-    let mut command = entry.command.replace('{', "{{").replace('}', "}}");
-    for one in &entry.parameters {
-        let word = format!("{{params.{}.{}}}", key(&entry.name), one.name);
-        let word = if needs_quotes(one) {
-            format!("'{word}'")
-        } else {
-            word
-        };
-        command = command.replace(&format!("{{{{{}}}}}", one.name), &word);
-    }
-    let mut stage = DraftStage::new(plain_name(&entry.name, "main"), base, vec![command]);
-    stage.shell = true;
+    let words = |one: &Parameter| format!("{{params.{}.{}}}", key(&entry.name), one.name);
+    let Line { parts, arguments } = line(entry);
+    let parts = parts.into_iter().map(|part| match part {
+        Part::Text(text) => text.replace('{', "{{").replace('}', "}}"),
+        Part::Word(one) => words(one),
+    });
+    let text: String = parts.collect();
+    let is_shell = arguments.is_empty();
+    let run = match is_shell {
+        true => vec![text],
+        false => shell(text, arguments.into_iter().map(words)),
+    };
+    let mut stage = DraftStage::new(plain_name(&entry.name, "main"), base, run);
+    stage.shell = is_shell;
     if !entry.parameters.is_empty() {
         stage.params = vec![format!("{}.*", key(&entry.name))];
     }
@@ -240,37 +243,38 @@ fn stage(root: &Path, entry: &EntryPoint) -> DraftStage {
     stage
 }
 
-/// Whether the shell would take a default apart.
-fn needs_quotes(one: &Parameter) -> bool {
-    let plain = |text: &str| {
-        text.chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c))
-    };
-    match &one.default {
-        Some(Value::String(text)) => text.is_empty() || !plain(text),
-        _ => false,
-    }
+/// A shell that reads a line and gets arguments.
+fn shell(line: String, arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut command = vec!["sh".to_owned(), "-c".to_owned(), line, "sh".to_owned()];
+    command.extend(arguments);
+    command
 }
 
 /// The command with its defaults.
-fn defaults(entry: &EntryPoint) -> Result<String> {
-    let mut line = entry.command.clone();
+fn with_defaults(entry: &EntryPoint) -> Result<Vec<String>> {
+    let value = |one: &Parameter| {
+        default(one).ok_or_else(|| {
+            Error::usage(format!(
+                "parameter \"{}\" of entry point \"{}\" has no default, so it cannot be traced",
+                one.name, entry.name
+            ))
+            .hint("give it one in MLproject, or leave out --trace")
+        })
+    };
+    // MLflow would not run without one that the command does not use, either.
     for one in &entry.parameters {
-        let value = match &one.default {
-            Some(Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
-            None => {
-                return Err(Error::usage(format!(
-                    "parameter \"{}\" of entry point \"{}\" has no default, so it cannot be traced",
-                    one.name, entry.name
-                ))
-                .hint("give it one in MLproject, or leave out --trace"));
-            }
-        };
-        let quoted = format!("'{}'", value.replace('\'', "'\\''"));
-        line = line.replace(&format!("{{{}}}", one.name), &quoted);
+        value(one)?;
     }
-    Ok(line)
+    let Line { parts, arguments } = line(entry);
+    let mut text = String::new();
+    for part in parts {
+        match part {
+            Part::Text(part) => text.push_str(&part),
+            Part::Word(one) => text.push_str(&value(one)?),
+        }
+    }
+    let arguments: Vec<String> = arguments.into_iter().map(value).collect::<Result<_>>()?;
+    Ok(shell(text, arguments.into_iter()))
 }
 
 /// Writes the defaults as a file of parameters; its name, if there are any.

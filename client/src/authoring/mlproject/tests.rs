@@ -37,10 +37,16 @@ fn entry_points_become_stages_with_gaps() {
     assert_eq!(
         main.run,
         [
-            "python train.py {params.main.alpha} {params.main.l1_ratio} --title '{params.main.title}' {params.main.data} '{{x}}'"
+            "sh",
+            "-c",
+            "python train.py {params.main.alpha} {params.main.l1_ratio} --title \"${{1}}\" {params.main.data} '{{x}}'",
+            "sh",
+            "{params.main.title}"
         ]
     );
-    assert_eq!((main.kind, main.shell), (StageKind::Train, true));
+    assert_eq!((main.kind, main.shell), (StageKind::Train, false));
+    assert_eq!(draft.stages[1].run, ["python validate.py"]);
+    assert!(draft.stages[1].shell);
     assert_eq!(main.reads, ["train.py", "data/wine.csv"]);
     assert_eq!(draft.stages[1].kind, StageKind::Evaluate);
     assert_eq!(draft.inputs.len(), 1);
