@@ -173,7 +173,10 @@ fn a_bill_says_nothing_that_lock_and_files_contradict() {
             format!("{data}digest = \"sha256:{}\"\n", "0".repeat(64)),
             "has the digest",
         ),
-        (format!("{data}uri = \"s3://lake/other.csv\"\n"), "s3://lake/counts/raw.csv"),
+        (
+            format!("{data}uri = \"s3://lake/other.csv\"\n"),
+            "s3://lake/counts/raw.csv",
+        ),
         (
             format!("{data}uri = \"s3://lake/other.csv\"\n").replace("dataset", "base-model"),
             "s3://lake/other.csv",

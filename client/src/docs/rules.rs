@@ -59,7 +59,7 @@ fn flatten(name: &str, value: &toml::Value, rules: &mut BTreeMap<String, String>
             }
         }
         toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
-            let mut taken = BTreeSet::new();
+            let mut taken: BTreeSet<String> = BTreeSet::new();
             for (index, value) in list.iter().enumerate() {
                 // By what names it, so that another one before it changes nothing.
                 let named = ["fact", "id", "name", "rule"]

@@ -62,8 +62,7 @@ fn entry_points_become_stages_with_gaps() {
             .any(|note| note.contains("does not pin numpy"))
     );
     let params =
-        Params::from_toml(&fs::read_to_string(root.path().join("params.toml")).unwrap())
-            .unwrap();
+        Params::from_toml(&fs::read_to_string(root.path().join("params.toml")).unwrap()).unwrap();
     assert_eq!(params.texts()["main.alpha"], "0.5");
     assert!(params.texts()["main.l1_ratio"].contains("TODO"));
     assert_eq!(
@@ -105,8 +104,7 @@ fn conda_environments_and_images_are_read() {
     assert_eq!(packages.lines, ["mlflow==2.1"]);
     assert_eq!(packages.from_conda, ["numpy==1.14.3", "scipy>=1"]);
     let image =
-        read("docker_env:\n  image: team/train:1\nentry_points:\n  main: {command: a}\n")
-            .unwrap();
+        read("docker_env:\n  image: team/train:1\nentry_points:\n  main: {command: a}\n").unwrap();
     assert_eq!(image.image.as_deref(), Some("team/train:1"));
     for bad in [
         "name: x\n",
