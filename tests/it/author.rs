@@ -458,6 +458,26 @@ fn a_project_of_mlflow_that_is_watched_has_no_gap() {
 }
 
 #[test]
+fn entry_points_of_mlflow_are_watched_in_the_order_of_the_file() {
+    if !works("strace", "-V") {
+        return skips::not_installed("strace");
+    }
+    let desk = mlproject();
+    // By name, evaluate would come first, and find no model.
+    desk.write(
+        "MLproject",
+        &format!("{MLPROJECT}  evaluate: {{command: sh evaluate.sh}}\n"),
+    );
+    desk.write("evaluate.sh", "wc -l < model/lines.txt > lines.count\n");
+    let written = desk.ends(0, &["import", "mlproject", "--trace"]);
+    let stage = &written["stages"][1];
+    assert_eq!(stage["name"], "evaluate");
+    assert_eq!(names(&stage["in"]), ["model/lines.txt", "evaluate.sh"]);
+    desk.ends(0, &["run"]);
+    assert_eq!(desk.read("lines.count").trim(), "2");
+}
+
+#[test]
 fn documents_are_checked_against_what_they_were_made_from() {
     if !works("python3", "-V") {
         return skips::not_installed("python3");

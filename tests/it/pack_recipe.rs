@@ -129,6 +129,82 @@ fn each_way_of_not_being_what_the_lock_says_is_named() {
 }
 
 #[test]
+fn a_bill_says_nothing_that_lock_and_files_contradict() {
+    let desk = Desk::locked();
+    desk.run(&["bom", "write", "p", "-o", "bom.json"]).expect(0);
+    desk.run(&["pack", "p", "-o", "bundle:1.0.0"]).expect(0);
+
+    // A card adds to what the lock says: also a part of the data, and the same number written otherwise.
+    let part = "[[metric]]\ntype = \"rows\"\nvalue = \"3\"\nslice = \"a part\"\n";
+    let same = "[[metric]]\ntype = \"rows\"\nvalue = \"4\"\n";
+    let data = "[[dataset]]\nname = \"data/raw.csv\"\nclassification = \"public\"\n";
+    desk.write("card.toml", &format!("{part}{same}{data}"));
+    let write = |place: &str| {
+        desk.run(&[
+            "bom",
+            "write",
+            place,
+            "--card",
+            "card.toml",
+            "-o",
+            "bom.json",
+        ])
+    };
+    let lock: Value = serde_json::from_str(&desk.read("p/recipe.lock")).unwrap();
+    for place in ["p", "oci:bundle:1.0.0"] {
+        write(place).expect(0);
+        let bill: Value = serde_json::from_str(&desk.read("bom.json")).unwrap();
+        let analysis = &bill["metadata"]["component"]["modelCard"]["quantitativeAnalysis"];
+        let metrics = analysis["performanceMetrics"].as_array().unwrap().iter();
+        let mut values: Vec<(&Value, &Value)> =
+            metrics.map(|it| (&it["slice"], &it["value"])).collect();
+        values.sort_by_key(|(slice, _)| slice.is_null());
+        assert_eq!(
+            values,
+            [
+                (&json!("a part"), &json!("3")),
+                (&Value::Null, &lock["metrics"]["rows"]["value"])
+            ]
+        );
+    }
+    for (wrong, says) in [
+        (same.replace('4', "5"), "metric \\\"rows\\\""),
+        (
+            format!("{data}digest = \"sha256:{}\"\n", "0".repeat(64)),
+            "has the digest",
+        ),
+        (
+            format!("{data}uri = \"s3://lake/other.csv\"\n"),
+            "s3://lake/counts/raw.csv",
+        ),
+        (
+            format!("{data}uri = \"s3://lake/other.csv\"\n").replace("dataset", "base-model"),
+            "s3://lake/other.csv",
+        ),
+    ] {
+        desk.write("card.toml", &wrong);
+        for place in ["p", "oci:bundle:1.0.0"] {
+            write(place).expect(3).says(says);
+        }
+    }
+
+    // Weights that came after the run were not measured.
+    let weights = desk.read("p/model/weights.txt");
+    desk.write("p/model/weights.txt", "others\n");
+    fs::remove_file(desk.path("bom.json")).unwrap();
+    desk.run(&["bom", "write", "p", "-o", "bom.json"])
+        .expect(3)
+        .says("model/weights.txt");
+    assert!(!desk.path("bom.json").exists());
+    desk.write("p/model/weights.txt", &weights);
+    desk.run(&["bom", "write", "p", "-o", "bom.json"]).expect(0);
+    desk.change("p/recipe.toml", "max_loss = 0.5", "max_loss = 0.6");
+    desk.run(&["bom", "write", "p", "-o", "bom.json"])
+        .expect(3)
+        .says("the lock was made from the recipe");
+}
+
+#[test]
 fn data_outside_is_named_by_digest_and_must_have_a_source() {
     let with = |source: &str| {
         let recipe = RECIPE.replace(

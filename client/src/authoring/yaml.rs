@@ -4,7 +4,10 @@
 //! Duplicate keys are refused. Invariant: what is refused is named with the file's name.
 
 use crate::error::{Error, Result};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// Longest file that is read, in bytes.
 pub(super) const MAX_YAML_BYTES: usize = 8 << 20;
@@ -14,6 +17,11 @@ pub(super) const MAX_YAML_BYTES: usize = 8 << 20;
 /// # Errors
 /// If it is too long, no YAML, or beyond the limits.
 pub fn read(text: &str, file: &str) -> Result<Value> {
+    read_as(text, file)
+}
+
+/// The same, as a type of one's own: a [`Value`] does not know in which order its keys stood.
+pub(super) fn read_as<T: DeserializeOwned>(text: &str, file: &str) -> Result<T> {
     if text.len() > MAX_YAML_BYTES {
         return Err(Error::usage(format!(
             "\"{file}\" is longer than {MAX_YAML_BYTES} bytes"
@@ -36,6 +44,37 @@ pub fn read(text: &str, file: &str) -> Result<Value> {
     };
     serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| Error::usage(format!("\"{file}\" cannot be read: {error}")))
+}
+
+/// A table with its entries in the order of the document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct InOrder(pub(super) Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for InOrder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = InOrder;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<InOrder, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(InOrder(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
 }
 
 /// The table under a key; empty where there is none.
@@ -86,5 +125,17 @@ mod tests {
         }
         let value = read("a: &x {b: on}\nc: *x\n", "x.yaml").unwrap();
         assert_eq!(value["c"]["b"], "on");
+    }
+
+    #[test]
+    fn a_table_keeps_the_order_of_its_document() {
+        let table: InOrder = read_as("z: 1\na: {y: 2}\nm:\n", "x.yaml").unwrap();
+        let due = [
+            ("z".to_owned(), 1.into()),
+            ("a".to_owned(), serde_json::json!({"y": 2})),
+            ("m".to_owned(), Value::Null),
+        ];
+        assert_eq!(table.0, due);
+        assert!(read_as::<InOrder>("a: 1\nb: 2\na: 3\n", "x.yaml").is_err());
     }
 }

@@ -1,10 +1,12 @@
 //! What a recipe and its lock say of a model, as parts of its bill of materials: nothing of it is typed.
 //!
-//! Invariant: what somebody wrote in a card stays; the lock fills in what is missing.
+//! Invariant: a card says nothing of what was measured and read that the lock does not say; what only people know stays.
 
 use crate::ci::{is_address, is_model};
+use crate::error::{Error, Result};
 use sealstone_spec::bom::Package;
 use sealstone_spec::bom::contents::{Card, File, Input, Metric};
+use sealstone_spec::compare::Decimal;
 use sealstone_spec::environment::FactValue;
 use sealstone_spec::recipe::{Environment, LOCK_FILE, Lock, RECIPE_FILE, Recipe, RecipePath};
 use serde_json::json;
@@ -61,14 +63,33 @@ pub fn sealed_below(directory: &Path) -> (Option<Recipe>, Option<Lock>) {
 }
 
 /// Fills metrics, data sets and base models of a card in from a lock. `files` are those of the bundle.
-pub fn fill_card(card: &mut Card, lock: &Lock, files: &[File]) {
+///
+/// # Errors
+/// [`Outcome::Refused`](crate::Outcome::Refused) if the card has another value for a metric of the lock, or another
+/// digest or source for an input.
+pub fn fill_card(card: &mut Card, lock: &Lock, files: &[File]) -> Result<()> {
     for (name, metric) in &lock.metrics {
-        if card.metrics.iter().all(|known| known.kind != *name) {
-            card.metrics.push(Metric {
-                kind: name.clone(),
-                value: metric.value.as_str().to_owned(),
-                slice: None,
-            });
+        // What was measured on a part of the data is another number.
+        let is_it = |known: &Metric| {
+            let slice = known.slice.as_deref().unwrap_or_default();
+            known.kind == *name && slice.trim().is_empty()
+        };
+        let value = metric.value.as_str();
+        for known in card.metrics.iter().filter(|known| is_it(known)) {
+            if known.value.parse::<Decimal>().ok().as_ref() != Some(&metric.value) {
+                let what = format!("metric \"{name}\"");
+                return Err(contradiction(&what, "value", &known.value, value));
+            }
+        }
+        let at = card.metrics.iter().position(is_it);
+        let found = Metric {
+            kind: name.clone(),
+            value: value.to_owned(),
+            slice: None,
+        };
+        match at {
+            Some(at) => card.metrics[at] = found,
+            None => card.metrics.push(found),
         }
     }
     for input in &lock.inputs {
@@ -83,6 +104,10 @@ pub fn fill_card(card: &mut Card, lock: &Lock, files: &[File]) {
             files: held.map(str::to_owned).collect(),
             ..Input::default()
         };
+        let both = card.datasets.iter().chain(&card.base_models);
+        for known in both.filter(|known| known.name == path) {
+            refuse_contradictions(known, &found)?;
+        }
         let list = match is_model(input) {
             true => &mut card.base_models,
             false => &mut card.datasets,
@@ -99,4 +124,30 @@ pub fn fill_card(card: &mut Card, lock: &Lock, files: &[File]) {
             }
         }
     }
+    Ok(())
+}
+
+fn refuse_contradictions(known: &Input, locked: &Input) -> Result<()> {
+    let what = format!("\"{}\"", known.name);
+    if let (Some(told), Some(locked)) = (&known.digest, &locked.digest)
+        && told != locked
+    {
+        let (told, locked) = (told.to_string(), locked.to_string());
+        return Err(contradiction(&what, "digest", &told, &locked));
+    }
+    if let (Some(told), Some(locked)) = (&known.uri, &locked.uri)
+        && told != locked
+    {
+        return Err(contradiction(&what, "source", told, locked));
+    }
+    Ok(())
+}
+
+fn contradiction(what: &str, field: &str, told: &str, locked: &str) -> Error {
+    Error::refused(format!(
+        "{what} has the {field} {told} in the card, and {locked} in {LOCK_FILE}"
+    ))
+    .hint(format!(
+        "leave the {field} out of the card: it comes from the lock"
+    ))
 }

@@ -8,7 +8,9 @@ use sealstone::bill::{
     model_of, package_list, packages_in, packages_of, sealed_below,
 };
 use sealstone::keys::read_public;
+use sealstone::recipe::Project;
 use sealstone::releases::SealedRelease;
+use sealstone::run::{disagreements, refuse_disagreements};
 use sealstone::store::{Location, Store};
 use sealstone::trust::{evidence_of, open};
 use sealstone::{Error, Outcome, Result};
@@ -20,7 +22,7 @@ use sealstone_spec::bundle::Bundle;
 use sealstone_spec::environment::Facts;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::media;
-use sealstone_spec::recipe::{Lock, RecipePath};
+use sealstone_spec::recipe::{LOCK_FILE, Lock, RecipePath};
 use sealstone_spec::sigstore::SigstoreBundle;
 use sealstone_spec::statement::predicate;
 use serde_json::{Value, json};
@@ -34,7 +36,8 @@ use std::sync::Arc;
 #[command(after_help = "\
 A bill lists every file, data set, base model, package and fact of the environment, as CycloneDX ML-BOM 1.7.
 What a recipe.lock in it says goes in: data sets with source and digest, base models, metrics, the environment's
-facts, and the packages of its environment; what stands in --card stays. Packages also come from --requirements
+facts, and the packages of its environment; --card adds to it, and is refused where it says something else. Of a directory
+it is refused if the lock is not that of its files. Packages also come from --requirements
 (pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another, takes every file
 of a directory whatever its .sealstoneignore says, and is refused where packages are listed and none could be compared.
 
@@ -290,6 +293,10 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
         })?,
         None => Card::default(),
     };
+    let directory = Path::new(&args.place.place);
+    if directory.join(LOCK_FILE).is_file() {
+        tokio::task::block_in_place(|| refuse_another_lock(directory))?;
+    }
     let found = find(&args.place, files_below, context).await?;
     let mut created =
         super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
@@ -316,7 +323,7 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
     }
     refuse_damage(&found)?;
     if let Some(lock) = &found.lock {
-        fill_card(&mut card, lock, &found.files);
+        fill_card(&mut card, lock, &found.files)?;
     }
     let contents = Contents {
         model,
@@ -380,6 +387,15 @@ fn refuse_damage(found: &Found) -> Result<()> {
             found.damaged.len() - 1
         ))
         .hint("install it again")),
+    }
+}
+
+/// So would one that puts what a lock measured beside other files than those it was measured of.
+fn refuse_another_lock(directory: &Path) -> Result<()> {
+    let project = Project::open(directory)?;
+    match project.lock(None)? {
+        Some(lock) => refuse_disagreements(LOCK_FILE, &disagreements(&project, &lock, None)?),
+        None => Ok(()),
     }
 }
 

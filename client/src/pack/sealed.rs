@@ -13,7 +13,7 @@ use crate::environment::{repository, uncommitted};
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::recipe::{LinkPolicy, Project, files_at};
-use crate::run::{Disagreement, disagreements};
+use crate::run::{disagreements, refuse_disagreements};
 use sealstone_spec::bundle::{BundlePath, FileKind, check_paths};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::Tag;
@@ -106,22 +106,6 @@ pub fn pack_sealed(
         ignored,
         referenced,
     })
-}
-
-fn refuse_disagreements(name: &str, found: &[Disagreement]) -> Result<()> {
-    if found.is_empty() {
-        return Ok(());
-    }
-    let mut error = Error::refused(format!(
-        "{name} is not the lock of what lies here; differences: {}",
-        found.len()
-    ));
-    for problem in found.iter().take(20) {
-        error = error.hint(problem.to_string());
-    }
-    Err(error
-        .hint("make it so with: sealstone run (what has not changed is not run again)")
-        .detail(json!({ "problems": found })))
 }
 
 /// Where a wrong model does harm, its code must be in the commit that its lock names: what is nowhere but on

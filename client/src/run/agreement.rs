@@ -4,7 +4,7 @@
 //! machine: a lock is as good on another one. Invariant: an empty list means that the files of the project at
 //! declared paths are exactly those of the lock, byte for byte and mode for mode.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Roots;
 use crate::recipe::{LinkPolicy, Project, files_at, hash_path};
 use sealstone_spec::digest::Digest;
@@ -12,6 +12,7 @@ use sealstone_spec::recipe::{
     Environment, FileRole, Lock, LockedFile, Profile, RecipePath, param_changes,
 };
 use serde::Serialize;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
@@ -138,6 +139,26 @@ pub fn disagreements(
     }
     found.extend(added(project, lock, profile)?);
     Ok(found)
+}
+
+/// Refuses what is not what its lock, a file of this name, says; with everything that differs.
+///
+/// # Errors
+/// [`Outcome::Refused`](crate::Outcome::Refused) if anything differs.
+pub fn refuse_disagreements(name: &str, found: &[Disagreement]) -> Result<()> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut error = Error::refused(format!(
+        "{name} is not the lock of what lies here; differences: {}",
+        found.len()
+    ));
+    for problem in found.iter().take(20) {
+        error = error.hint(problem.to_string());
+    }
+    Err(error
+        .hint("make it so with: sealstone run (what has not changed is not run again)")
+        .detail(json!({ "problems": found })))
 }
 
 fn look_at(

@@ -28,7 +28,7 @@ mod publish;
 mod stages;
 mod trace;
 
-pub use agreement::{Disagreement, disagreements};
+pub use agreement::{Disagreement, disagreements, refuse_disagreements};
 pub use baseline::{Ran, RunEvents, RunOptions, StageRan, home, run};
 pub use metric::{MetricError, read_metric};
 pub(crate) use publish::write_whole;

@@ -4,6 +4,10 @@
 //! What a stage reads and writes does not stand there: a traced run can tell. Nothing of MLflow is run.
 //! Invariant: no file of the project is changed; what is written beside the recipe was not there before.
 
+mod command;
+#[cfg(test)]
+mod tests;
+
 use super::classify::{plain_name, role, stage_kind};
 use super::draft::{Draft, DraftEnvironment, DraftParams, DraftStage, todo};
 use super::init::{self, LOCK, WHEELS};
@@ -11,12 +15,14 @@ use super::scan::scan;
 use super::settle;
 use super::trace::{Traced, trace};
 use super::watch::{self, SEED, Watched};
-use super::yaml::{self, list, table, text};
+use super::yaml::{self, InOrder, list, table, text};
 use crate::environment::stated_version;
 use crate::error::{Error, Result};
 use crate::run::write_whole;
+use command::{Line, Part, default, line};
 use sealstone_spec::recipe::StageKind;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -57,8 +63,15 @@ pub struct MlProject {
     pub conda_env: Option<String>,
     /// A container image.
     pub image: Option<String>,
-    /// The entry points, by name.
+    /// The entry points, in the order of the file.
     pub entry_points: Vec<EntryPoint>,
+}
+
+/// The part of the file whose order says something: entry points use what those before them made.
+#[derive(Deserialize)]
+struct Ordered {
+    #[serde(default)]
+    entry_points: InOrder,
 }
 
 /// Reads an `MLproject` file.
@@ -76,13 +89,17 @@ pub fn read(content: &str) -> Result<MlProject> {
             .and_then(|docker| Some(text(docker, "image")?.to_owned())),
         ..MlProject::default()
     };
-    for (name, entry) in table(&value, "entry_points").into_iter().flatten() {
-        let Some(command) = text(entry, "command") else {
+    if table(&value, "entry_points").is_none_or(Map::is_empty) {
+        return Err(Error::usage(format!("{FILE} has no entry_points")));
+    }
+    let ordered: Ordered = yaml::read_as(content, FILE)?;
+    for (name, entry) in ordered.entry_points.0 {
+        let Some(command) = text(&entry, "command") else {
             return Err(Error::usage(format!(
                 "entry point \"{name}\" of {FILE} has no command"
             )));
         };
-        let parameters = table(entry, "parameters")
+        let parameters = table(&entry, "parameters")
             .into_iter()
             .flatten()
             .map(|(name, told)| {
@@ -98,13 +115,10 @@ pub fn read(content: &str) -> Result<MlProject> {
                 }
             });
         project.entry_points.push(EntryPoint {
-            name: name.clone(),
             command: command.trim().to_owned(),
             parameters: parameters.collect(),
+            name,
         });
-    }
-    if project.entry_points.is_empty() {
-        return Err(Error::usage(format!("{FILE} has no entry_points")));
     }
     Ok(project)
 }
@@ -146,9 +160,8 @@ pub fn import(directory: &Path, traced: bool, note: &mut dyn FnMut(&str)) -> Res
         let watched = Watched::new(&root, &[], note)?;
         let mut found: Vec<(DraftStage, Traced)> = Vec::new();
         for (entry, mut stage) in project.entry_points.iter().zip(stages) {
-            let line = defaults(entry)?;
-            note(&format!("tracing: {line}"));
-            let command = ["sh".to_owned(), "-c".to_owned(), line];
+            let command = with_defaults(entry)?;
+            note(&format!("tracing: {}", entry.command));
             let steps = trace(&root, &command, &watched.programs, SEED, &|_, _| false)?;
             stage.notes.clear();
             found.extend(steps.into_iter().next().map(|step| (stage, step)));
@@ -186,18 +199,20 @@ fn key(name: &str) -> String {
 
 fn stage(root: &Path, entry: &EntryPoint) -> DraftStage {
     let base = stage_kind(&entry.name).unwrap_or(StageKind::Train);
-    let mut command = entry.command.replace('{', "{{").replace('}', "}}");
-    for one in &entry.parameters {
-        let word = format!("{{params.{}.{}}}", key(&entry.name), one.name);
-        let word = if needs_quotes(one) {
-            format!("'{word}'")
-        } else {
-            word
-        };
-        command = command.replace(&format!("{{{{{}}}}}", one.name), &word);
-    }
-    let mut stage = DraftStage::new(plain_name(&entry.name, "main"), base, vec![command]);
-    stage.shell = true;
+    let words = |one: &Parameter| format!("{{params.{}.{}}}", key(&entry.name), one.name);
+    let Line { parts, arguments } = line(entry);
+    let parts = parts.into_iter().map(|part| match part {
+        Part::Text(text) => text.replace('{', "{{").replace('}', "}}"),
+        Part::Word(one) => words(one),
+    });
+    let text: String = parts.collect();
+    let is_shell = arguments.is_empty();
+    let run = match is_shell {
+        true => vec![text],
+        false => shell(text, arguments.into_iter().map(words)),
+    };
+    let mut stage = DraftStage::new(plain_name(&entry.name, "main"), base, run);
+    stage.shell = is_shell;
     if !entry.parameters.is_empty() {
         stage.params = vec![format!("{}.*", key(&entry.name))];
     }
@@ -228,37 +243,38 @@ fn stage(root: &Path, entry: &EntryPoint) -> DraftStage {
     stage
 }
 
-/// Whether the shell would take a default apart.
-fn needs_quotes(one: &Parameter) -> bool {
-    let plain = |text: &str| {
-        text.chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c))
-    };
-    match &one.default {
-        Some(Value::String(text)) => text.is_empty() || !plain(text),
-        _ => false,
-    }
+/// A shell that reads a line and gets arguments.
+fn shell(line: String, arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let mut command = vec!["sh".to_owned(), "-c".to_owned(), line, "sh".to_owned()];
+    command.extend(arguments);
+    command
 }
 
 /// The command with its defaults.
-fn defaults(entry: &EntryPoint) -> Result<String> {
-    let mut line = entry.command.clone();
+fn with_defaults(entry: &EntryPoint) -> Result<Vec<String>> {
+    let value = |one: &Parameter| {
+        default(one).ok_or_else(|| {
+            Error::usage(format!(
+                "parameter \"{}\" of entry point \"{}\" has no default, so it cannot be traced",
+                one.name, entry.name
+            ))
+            .hint("give it one in MLproject, or leave out --trace")
+        })
+    };
+    // MLflow would not run without one that the command does not use, either.
     for one in &entry.parameters {
-        let value = match &one.default {
-            Some(Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
-            None => {
-                return Err(Error::usage(format!(
-                    "parameter \"{}\" of entry point \"{}\" has no default, so it cannot be traced",
-                    one.name, entry.name
-                ))
-                .hint("give it one in MLproject, or leave out --trace"));
-            }
-        };
-        let quoted = format!("'{}'", value.replace('\'', "'\\''"));
-        line = line.replace(&format!("{{{}}}", one.name), &quoted);
+        value(one)?;
     }
-    Ok(line)
+    let Line { parts, arguments } = line(entry);
+    let mut text = String::new();
+    for part in parts {
+        match part {
+            Part::Text(part) => text.push_str(&part),
+            Part::Word(one) => text.push_str(&value(one)?),
+        }
+    }
+    let arguments: Vec<String> = arguments.into_iter().map(value).collect::<Result<_>>()?;
+    Ok(shell(text, arguments.into_iter()))
 }
 
 /// Writes the defaults as a file of parameters; its name, if there are any.
@@ -433,121 +449,4 @@ fn environment_file(root: &Path, name: &str) -> Result<Value> {
     let content = fs::read_to_string(root.join(name))
         .map_err(|source| Error::io(format!("reading \"{name}\", which {FILE} names"), source))?;
     yaml::read(&content, name)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::authoring::init::write_recipe;
-    use sealstone_spec::recipe::{Params, Recipe, StageKind};
-
-    const PROJECT: &str = "name: wine quality\n\npython_env: python_env.yaml\n\nentry_points:\n  main:\n    parameters:\n\
-        \x20     data: {type: path, default: data/wine.csv}\n      alpha: {type: float, default: 0.5}\n      l1_ratio: float\n\
-        \x20     title: {type: string, default: \"a b\"}\n    command: \"python train.py {alpha} {l1_ratio} --title {title} {data} '{x}'\"\n\
-        \x20 validate:\n    command: python validate.py\n";
-
-    fn project() -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in [
-            (FILE, PROJECT),
-            (
-                "python_env.yaml",
-                "python: \"3.11.7\"\nbuild_dependencies: [pip]\ndependencies:\n  - scikit-learn==1.3.0\n  - numpy\n",
-            ),
-            ("train.py", "print()\n"),
-            ("validate.py", "print()\n"),
-            ("data/wine.csv", "a\n"),
-        ] {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
-
-    #[test]
-    fn entry_points_become_stages_with_gaps() {
-        let root = project();
-        let mut said = Vec::new();
-        let draft = import(root.path(), false, &mut |text| said.push(text.to_owned())).unwrap();
-        assert_eq!(draft.name, "wine-quality");
-        let main = &draft.stages[0];
-        assert_eq!(
-            main.run,
-            [
-                "python train.py {params.main.alpha} {params.main.l1_ratio} --title '{params.main.title}' {params.main.data} '{{x}}'"
-            ]
-        );
-        assert_eq!((main.kind, main.shell), (StageKind::Train, true));
-        assert_eq!(main.reads, ["train.py", "data/wine.csv"]);
-        assert_eq!(draft.stages[1].kind, StageKind::Evaluate);
-        assert_eq!(draft.inputs.len(), 1);
-        let requirements = fs::read_to_string(root.path().join("requirements.txt")).unwrap();
-        assert!(
-            requirements.contains("\nscikit-learn==1.3.0\nnumpy\n"),
-            "{requirements}"
-        );
-        assert!(
-            draft
-                .notes
-                .iter()
-                .any(|note| note.contains("does not pin numpy"))
-        );
-        let params =
-            Params::from_toml(&fs::read_to_string(root.path().join("params.toml")).unwrap())
-                .unwrap();
-        assert_eq!(params.texts()["main.alpha"], "0.5");
-        assert!(params.texts()["main.l1_ratio"].contains("TODO"));
-        assert_eq!(
-            draft.params.as_ref().unwrap().roles,
-            [
-                ("main.alpha".to_owned(), "regularisation"),
-                ("main.l1_ratio".to_owned(), "regularisation")
-            ]
-        );
-        let written = write_recipe(root.path(), draft, false).unwrap();
-        let text = fs::read_to_string(written.path).unwrap();
-        let error = Recipe::parse(&text).unwrap_err();
-        assert!(
-            error
-                .findings()
-                .iter()
-                .all(|finding| finding.code.as_str() == "RE14"),
-            "{error}\n{text}"
-        );
-        // Once more: the file of parameters is the same, and requirements are not touched.
-        fs::write(root.path().join("requirements.txt"), "mine\n").unwrap();
-        import(root.path(), false, &mut |_| {}).unwrap();
-        assert_eq!(
-            fs::read_to_string(root.path().join("requirements.txt")).unwrap(),
-            "mine\n"
-        );
-        assert!(!root.path().join("mlproject.params.toml").exists());
-    }
-
-    #[test]
-    fn conda_environments_and_images_are_read() {
-        let value = yaml::read(
-            "name: x\nchannels: [defaults]\ndependencies:\n  - python=3.8.2\n  - conda-forge::numpy=1.14.3=py_0\n  - scipy>=1\n  - pip\n  - pip:\n    - mlflow==2.1\n",
-            "conda.yaml",
-        )
-        .unwrap();
-        let packages = conda_env(&value);
-        assert_eq!(packages.python.as_deref(), Some("3.8.2"));
-        assert_eq!(packages.lines, ["mlflow==2.1"]);
-        assert_eq!(packages.from_conda, ["numpy==1.14.3", "scipy>=1"]);
-        let image =
-            read("docker_env:\n  image: team/train:1\nentry_points:\n  main: {command: a}\n")
-                .unwrap();
-        assert_eq!(image.image.as_deref(), Some("team/train:1"));
-        for bad in [
-            "name: x\n",
-            "entry_points: {main: {parameters: {a: float}}}\n",
-            "- a\n",
-            "entry_points: [",
-        ] {
-            assert!(read(bad).is_err(), "{bad}");
-        }
-    }
 }
