@@ -1,15 +1,17 @@
-//! Files of a root file system, read as a system that has it for its root would.
+//! Names in a root file system, followed as a system that has it for its root would.
 //!
-//! Invariant: nothing outside of the root is read, whatever links say: an image that brings a link to `/etc/shadow`
+//! Invariant: nothing outside of the root is found or read, whatever links say: an image that brings a link to `/etc/shadow`
 //! gets its own file of that name, or none.
 
-use super::unpack::MAX_LINKS;
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
+
+/// Most links that a name may lead through, as in Linux.
+const MAX_LINKS: usize = 40;
 
 /// Most bytes of a file: the database of packages of a large system has some ten million.
 const MAX_BYTES: u64 = 64 << 20;
@@ -32,7 +34,17 @@ pub(super) fn read(root: &Path, path: &str) -> Option<String> {
 
 /// Where that lies on this machine: below `root`, and no link on the way or at the end.
 fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
-    let mut waiting: VecDeque<OsString> = parts(path).into();
+    follow(root, parts(path), |_, found| found.map(drop))
+}
+
+/// Follows names from `root` on, and every link on the way as the system itself would; where that ends. What is no link
+/// is shown to `visit`, or why it cannot be looked at, and an error of that ends the way.
+pub(super) fn follow(
+    root: &Path,
+    parts: Vec<OsString>,
+    mut visit: impl FnMut(&Path, io::Result<Metadata>) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    let mut waiting: VecDeque<OsString> = parts.into();
     let mut place: Vec<OsString> = Vec::new();
     let at = |place: &[OsString]| place.iter().fold(root.to_owned(), |at, part| at.join(part));
     let mut links = 0;
@@ -44,7 +56,9 @@ fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
         }
         place.push(part);
         let here = at(&place);
-        if !fs::symlink_metadata(&here)?.is_symlink() {
+        let found = fs::symlink_metadata(&here);
+        if !found.as_ref().is_ok_and(Metadata::is_symlink) {
+            visit(&here, found)?;
             continue;
         }
         links += 1;
@@ -59,7 +73,7 @@ fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
         if to.is_absolute() {
             place.clear();
         }
-        for part in parts(&to).into_iter().rev() {
+        for part in self::parts(&to).into_iter().rev() {
             waiting.push_front(part);
         }
     }

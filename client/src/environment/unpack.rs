@@ -3,7 +3,7 @@
 //! Invariant: nothing is made, read or removed outside of the directory, whatever names and links say: every link
 //! on the way is followed inside of it, as a system that has it for its root would.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufReader, Read, Seek as _};
@@ -14,10 +14,8 @@ use std::time::{Duration, SystemTime};
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, Entry, EntryType};
 
+use super::inside;
 use crate::transfer::headers::{bounded, is_sparse};
-
-/// Most links that a name may lead through, as in Linux.
-pub(super) const MAX_LINKS: usize = 40;
 
 /// Most entries of one archive.
 const MAX_ENTRIES: usize = 2_000_000;
@@ -218,52 +216,15 @@ impl Layer<'_> {
     }
 
     fn directory(&self, parts: Vec<OsString>) -> io::Result<PathBuf> {
-        let mut waiting: VecDeque<OsString> = parts.into();
-        let mut place: Vec<OsString> = Vec::new();
-        let at = |place: &[OsString]| place.iter().fold(self.root.to_owned(), |at, p| at.join(p));
-        let mut links = 0;
-        while let Some(part) = waiting.pop_front() {
-            if part == ".." {
-                // Above the root is the root.
-                place.pop();
-                continue;
-            }
-            place.push(part);
-            let here = at(&place);
-            match fs::symlink_metadata(&here) {
-                Ok(found) if found.is_dir() => {}
-                Ok(found) if found.is_symlink() => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(io::Error::other(format!(
-                            "\"{}\" leads through more than {MAX_LINKS} links",
-                            here.display()
-                        )));
-                    }
-                    let to = fs::read_link(&here)?;
-                    place.pop();
-                    if to.is_absolute() {
-                        place.clear();
-                    }
-                    for component in to.components().rev() {
-                        match component {
-                            Component::Normal(part) => waiting.push_front(part.to_owned()),
-                            Component::ParentDir => waiting.push_front("..".into()),
-                            _ => {}
-                        }
-                    }
-                }
-                Ok(_) => {
-                    return Err(io::Error::other(format!(
-                        "\"{}\" is no directory, and something lies in it",
-                        here.display()
-                    )));
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(&here)?,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(at(&place))
+        inside::follow(self.root, parts, |here, found| match found {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(io::Error::other(format!(
+                "\"{}\" is no directory, and something lies in it",
+                here.display()
+            ))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(here),
+            Err(error) => Err(error),
+        })
     }
 }
 
