@@ -630,7 +630,8 @@ fn a_difference_names_parameters_with_their_roles_and_judges_metrics_on_one_side
     );
     let rows = drift["rows"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["level"] == "i"), "{drift}");
-    // A lock whose recipe is not there, cannot be read or is another one says nothing about loss.
+    // A lock whose recipe is not there, cannot be read or is another one says nothing about loss; nor does one of
+    // other files.
     let lax = recipe.replace("max_loss = 0.5", "max_loss = 9.5");
     assert_ne!(lax, recipe);
     let nothing: &[&str] = &[];
@@ -638,8 +639,12 @@ fn a_difference_names_parameters_with_their_roles_and_judges_metrics_on_one_side
         ("absent", recipe.as_str(), &["--ignore", "/recipe.toml"][..]),
         ("unread", "not a recipe", nothing),
         ("another", lax.as_str(), nothing),
+        ("files", recipe.as_str(), nothing),
     ] {
         desk.write("p/recipe.toml", text);
+        if tag == "files" {
+            desk.write("p/src/train.sh", "exit 1\n");
+        }
         let out = format!("bundle:{tag}");
         let pack = [
             "pack",

@@ -134,8 +134,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 }
 
 /// Why nothing is judged although both bundles hold a lock.
-const NOT_JUDGED: &str =
-    "the newer bundle holds no recipe.toml that can be read and that its recipe.lock was made from";
+const NOT_JUDGED: &str = "the newer bundle holds no recipe.toml that can be read and that its recipe.lock was made from, \
+    or files of one bundle are not those of its recipe.lock";
 
 fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
     let mut text = format!(

@@ -232,6 +232,7 @@ fn show(args: &ShowArgs, context: &Context) -> Result<()> {
         chosen.capabilities.runner, chosen.isolation
     );
     let value = json!({"digest": digest, "runner": chosen.capabilities.runner, "isolation": chosen.isolation,
+        "asked": {"seeds": args.directory.is_some(), "git": args.repository.is_some()},
         "facts": captured.facts, "volatile": captured.volatile, "leftOut": captured.left_out});
     context.output.result(&value, text);
     Ok(())
@@ -240,10 +241,32 @@ fn show(args: &ShowArgs, context: &Context) -> Result<()> {
 /// Where `env show` has its document.
 const SHOWN: &str = "/facts";
 
-/// A document of facts, and whether it is what `env show` wrote.
+/// A document of facts, and what it does not tell because nobody asked.
 struct Side {
     facts: Facts,
-    is_shown: bool,
+    untold: Untold,
+}
+
+/// What `env show` was not asked for. What it was asked for and has not is told: there is none.
+#[derive(Clone, Copy, Default)]
+struct Untold {
+    seeds: bool,
+    git: bool,
+}
+
+impl Untold {
+    /// Of a whole document that `env show` wrote.
+    fn of(shown: &Value) -> Untold {
+        let is_asked = |name| shown["asked"][name].as_bool().unwrap_or(false);
+        Untold {
+            seeds: !is_asked("seeds"),
+            git: !is_asked("git"),
+        }
+    }
+
+    fn has(self, fact: &str) -> bool {
+        (self.seeds && fact == "seeds.declared") || (self.git && fact.starts_with("git."))
+    }
 }
 
 /// Reads a document of facts, alone or inside of what else holds one.
@@ -279,19 +302,18 @@ fn read_facts(path: &Path) -> Result<Side> {
         ))
         .source(source)
     })?;
-    Ok(Side {
-        facts,
-        is_shown: place == SHOWN,
-    })
+    let untold = match place == SHOWN {
+        true => Untold::of(&value),
+        false => Untold::default(),
+    };
+    Ok(Side { facts, untold })
 }
 
 /// Takes out of a difference what `env show` was not asked for: seeds and commits are a project's, and a machine that
-/// has none is no other machine. `shown` says which sides `env show` wrote. The names of what was taken out.
-fn without_untold(difference: &mut Difference, shown: (bool, bool)) -> Vec<String> {
-    let is_of_project = |fact: &str| fact == "seeds.declared" || fact.starts_with("git.");
+/// has none is no other machine. The names of what was taken out.
+fn without_untold(difference: &mut Difference, base: Untold, now: Untold) -> Vec<String> {
     let is_untold = |row: &Row| {
-        let lacking = (shown.0 && row.base.is_none()) || (shown.1 && row.now.is_none());
-        lacking && is_of_project(&row.fact)
+        (row.base.is_none() && base.has(&row.fact)) || (row.now.is_none() && now.has(&row.fact))
     };
     let untold = difference.rows.iter().filter(|row| is_untold(row));
     let untold = untold.map(|row| row.fact.clone()).collect();
@@ -315,7 +337,7 @@ fn diff(args: &DiffArgs, context: &Context) -> Result<()> {
         today: today()?,
     };
     let mut difference = compare(&base.facts, &now.facts, &comparing);
-    let untold = without_untold(&mut difference, (base.is_shown, now.is_shown));
+    let untold = without_untold(&mut difference, base.untold, now.untold);
     let mut text = String::new();
     for row in &difference.rows {
         let value = |value: &Option<String>| match value.as_deref() {
@@ -428,7 +450,11 @@ mod tests {
         let machine = facts(&[("user", "run")]);
         let found = |base: &Facts, now: &Facts, shown: (bool, bool)| {
             let mut difference = compare(base, now, &comparing);
-            let untold = without_untold(&mut difference, shown);
+            let untold = |shown: bool| Untold {
+                seeds: shown,
+                git: shown,
+            };
+            let untold = without_untold(&mut difference, untold(shown.0), untold(shown.1));
             (untold.len(), difference.is_inconclusive())
         };
         assert_eq!(found(&lock, &machine, (false, true)), (2, false));
@@ -441,5 +467,15 @@ mod tests {
         assert_eq!(found(&lock, &told, (false, true)), (1, true));
         let other = facts(&[("python.version", "3.11.2"), ("user", "run")]);
         assert_eq!(found(&lock, &other, (false, true)), (2, true));
+        // A project that was asked and has no seed any more is another one.
+        let untold = |asked: Value| Untold::of(&json!({"asked": asked}));
+        let asked = untold(json!({"seeds": true, "git": false}));
+        let mut difference = compare(&lock, &machine, &comparing);
+        let left = without_untold(&mut difference, Untold::default(), asked);
+        assert_eq!(
+            (left, difference.is_inconclusive()),
+            (vec!["git.commit".to_owned()], true)
+        );
+        assert!(untold(Value::Null).has("seeds.declared"));
     }
 }

@@ -32,7 +32,8 @@ pub struct ReleaseDifference {
     pub parameters: Vec<ValueChange>,
     /// Metrics.
     pub metrics: Vec<ValueChange>,
-    /// Whether metrics are judged: the newer recipe was read, and the newer lock was made from it.
+    /// Whether metrics are judged: the newer recipe was read, the newer lock was made from it, and both locks speak of
+    /// the files that the bundles have.
     pub judged: bool,
     /// Every metric by the newer recipe's rule between releases: better is no loss.
     pub regressions: Vec<Regression>,
@@ -125,14 +126,25 @@ pub async fn compare_releases(
                 let role = recipe.params().role_of(&change.name);
                 change.role = role.map(|role| role.as_str());
             }
-            // By the rules of a recipe that its lock is not of, any loss could be called kept.
-            difference.judged = two.disagreements(&recipe).is_empty();
+            // By the rules of a recipe that its lock is not of, or by the figures of other files, any loss could be
+            // called kept.
+            difference.judged = two.disagreements(&recipe).is_empty()
+                && is_of_files(&one, &before)
+                && is_of_files(&two, &after);
             if difference.judged {
                 difference.regressions = regressions(&recipe, &one, &two);
             }
         }
     }
     Ok(difference)
+}
+
+/// Whether a bundle's files are those that the lock speaks of, as far as it holds them.
+fn is_of_files(lock: &Lock, files: &BTreeMap<String, BundleFile>) -> bool {
+    lock.files.iter().all(|file| {
+        let held = files.get(file.path.as_str());
+        held.is_none_or(|held| (held.digest, held.executable) == (file.digest, file.executable))
+    })
 }
 
 fn value_of(lock: &Lock) -> Result<Value> {

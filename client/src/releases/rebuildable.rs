@@ -174,7 +174,7 @@ fn diverging<'a>(said: &[(&'a str, Report)]) -> BTreeSet<&'a str> {
         !said.iter().any(|(other, later)| {
             *other == by
                 && later.vouches()
-                && later.scope >= diverged.scope
+                && covers(later, diverged)
                 && is_after(&later.finished_on, &diverged.finished_on)
         })
     };
@@ -182,6 +182,16 @@ fn diverging<'a>(said: &[(&'a str, Report)]) -> BTreeSet<&'a str> {
         .filter(|(by, report)| report.verdict == Verdict::Diverged && stands(by, report))
         .map(|(by, _)| *by)
         .collect()
+}
+
+/// Whether a report is of at least as much as another: a profile has a baseline of its own, and stages on recorded inputs
+/// say nothing of what goes from one to the next. Nor does one that waived more than the recipe does.
+fn covers(later: &Report, diverged: &Report) -> bool {
+    let scope = later.scope == diverged.scope
+        || later.scope == ReplayScope::Full
+        || (later.scope > diverged.scope && later.scope != ReplayScope::Smoke);
+    let waived = later.overrides.iter().all(|it| it.is_of_the_recipe());
+    scope && waived && (later.mode.chained || !diverged.mode.chained)
 }
 
 /// Whether a report shows that all was made again, and under which isolation. Facts that the recipe lets go are no step
@@ -248,11 +258,14 @@ mod tests {
             finished_on: format!("2026-02-01T{hour:02}:00:00Z"),
             ..report.clone()
         };
+        let mut unchained = good.clone();
+        unchained.mode.chained = false;
         let bad = at(
             10,
             &Report {
                 verdict: Verdict::Diverged,
                 scope: ReplayScope::Eval,
+                mode: unchained.mode,
                 ..good.clone()
             },
         );
@@ -294,6 +307,22 @@ mod tests {
             ..good.clone()
         };
         assert_eq!(of("builder", 11, &waived), stands);
+        // A profile is held against a baseline of its own.
+        let smoke = Report {
+            scope: ReplayScope::Smoke,
+            ..good.clone()
+        };
+        assert_eq!(of("builder", 11, &smoke), stands);
+        // Stages on recorded inputs say nothing of a chain that broke.
+        let chain = Report {
+            verdict: Verdict::Diverged,
+            ..good.clone()
+        };
+        let chain = |report: &Report| {
+            let said = [("ci", at(10, &chain)), ("ci", at(11, report))];
+            diverging(&said).len()
+        };
+        assert_eq!((chain(&unchained), chain(&good)), (1, 0));
         // And what is said last stands.
         assert_eq!(of("builder", 12, &bad), stands);
     }

@@ -6,6 +6,7 @@
 use sealstone_spec::compare::{Baseline, MetricRule, MetricVerdict};
 use sealstone_spec::recipe::{Lock, Recipe};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// A metric of two releases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,8 +46,13 @@ pub fn regressions(recipe: &Recipe, base: &Lock, now: &Lock) -> Vec<Regression> 
             why: metric.why.clone(),
         })
         .collect();
+    let stated: BTreeSet<&str> = recipe
+        .metrics()
+        .iter()
+        .map(|metric| metric.name.as_str())
+        .collect();
     for name in base.metrics.keys() {
-        if found.iter().any(|metric| metric.name == *name) {
+        if stated.contains(name.as_str()) {
             continue;
         }
         // No rule is asked: without a value now, each of them gives `unmeasured`.
