@@ -203,8 +203,12 @@ impl Default for Metrics {
         );
         let login_failures = Counter::default();
         registry.register("login_failures", "Logins refused", login_failures.clone());
-        let gc_runs = Family::default();
+        let gc_runs: Family<ResultLabel, Counter> = Family::default();
         registry.register("gc_runs", "Collections run", gc_runs.clone());
+        for result in ["ok", "error"] {
+            // As above: the first one that fails is seen.
+            drop(gc_runs.get_or_create(&ResultLabel { result }));
+        }
         let gc_bytes_freed = Counter::default();
         registry.register(
             "gc_bytes_freed",
@@ -369,5 +373,26 @@ impl Metrics {
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Metrics;
+
+    /// A series that begins with its first failure never grows, so an alert on its growth would miss that one.
+    #[test]
+    fn what_alerts_wait_for_is_there_before_it_happens() {
+        let shown = Metrics::default().render();
+        for series in [
+            "sealstone_gc_runs_total{result=\"error\"} 0",
+            "sealstone_gc_runs_total{result=\"ok\"} 0",
+            "sealstone_blob_verify_failures_total{where=\"pull\"} 0",
+        ] {
+            assert!(
+                shown.lines().any(|line| line == series),
+                "{series} is not in\n{shown}"
+            );
+        }
     }
 }

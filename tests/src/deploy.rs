@@ -24,9 +24,7 @@ fn read(file: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::read;
-    use sealstone_registry::metrics::{
-        Metrics, NamespaceLabel, RequestLabels, ResultLabel, RouteLabel,
-    };
+    use sealstone_registry::metrics::{Metrics, NamespaceLabel, RequestLabels, RouteLabel};
     use std::collections::BTreeSet;
 
     const FILES: [&str; 3] = [
@@ -56,10 +54,6 @@ mod tests {
             .request_seconds
             .get_or_create(&RouteLabel { route: "manifest" })
             .observe(0.1);
-        metrics
-            .gc_runs
-            .get_or_create(&ResultLabel { result: "ok" })
-            .inc();
         let namespace = NamespaceLabel::of("team-a");
         for quota in [
             &metrics.quota_bytes,
