@@ -17,6 +17,7 @@ use std::process::{Command, Output};
 const UNIT: &str = "systemd/sealstone-registry.service";
 const DOCKERFILE: &str = "container/Dockerfile";
 const COMPOSE: &str = "container/compose.yaml";
+const JOB: &str = "ci/kubernetes-job.yaml";
 
 /// Runs a program of ours, named by its path where it is installed, with nothing of the caller's environment.
 fn ran(program: &str, arguments: &[&str], variables: &[(String, String)]) -> Output {
@@ -327,7 +328,7 @@ fn a_stop_waits_longer_than_the_server_drains() {
 }
 
 #[test]
-fn the_compose_file_names_what_is_there() {
+fn the_compose_file_names_what_is_there_and_the_job_reaches_its_port() {
     let compose = compose();
     let folder = at("container");
     let registry = &compose["services"]["registry"];
@@ -366,6 +367,21 @@ fn the_compose_file_names_what_is_there() {
         listen.rsplit(':').next(),
         published.rsplit(':').next(),
         "{listen} and {published}"
+    );
+    // A network policy counts the port of the pod, whatever port the Service before it has.
+    let documents = read(JOB);
+    let policy = documents.split("\n---\n").nth(1).unwrap();
+    let policy: Value = serde_saphyr::from_str(policy).unwrap();
+    assert_eq!(policy["kind"], "NetworkPolicy");
+    let rules = policy["spec"]["egress"].as_array().unwrap();
+    let rule = rules
+        .iter()
+        .find(|rule| rule["to"][0]["podSelector"]["matchLabels"]["app"] == "sealstone-registry")
+        .unwrap();
+    assert_eq!(
+        listen.rsplit(':').next(),
+        Some(rule["ports"][0]["port"].to_string().as_str()),
+        "{listen} and {rule}"
     );
     let data = registry["volumes"][0].as_str().unwrap();
     let storage = shown["storage"]["path"].as_str().unwrap();
