@@ -80,6 +80,15 @@ rust_works() {
     cargo --version && rustc --version | awk '{split($2,v,"."); exit !(v[1]>1 || v[2]>=95)}'
 }
 
+# The tools' modules ask for Go 1.24 and later. From 1.21 on, Go fetches the version that is asked for, where it may.
+go_works() {
+    local minor
+    minor=$(go version 2>/dev/null | sed -n 's/.*go1\.\([0-9]*\).*/\1/p')
+    [ -n "$minor" ] || return 1
+    [ "$minor" -lt 24 ] || return 0
+    [ "$minor" -ge 21 ] && case "$(go env GOTOOLCHAIN)" in auto | *+auto) true ;; *) false ;; esac
+}
+
 # go_tool SEVERITY NAME: builds one line of tools.tsv and links it into $BIN.
 go_tool() {
     local severity=$1 name=$2 package version line target started
@@ -89,8 +98,8 @@ go_tool() {
     target="$SEALSTONE_TOOLS/$name-$version"
     if [ -x "$target" ]; then
         present=$((present + 1))
-    elif ! have go; then
-        lack "$severity" "$name $version (needs Go 1.24 or later; Debian: apt-get install golang)"
+    elif ! go_works; then
+        lack "$severity" "$name $version (needs Go 1.24 or later, or 1.21 with GOTOOLCHAIN=auto; Debian 12 itself has 1.19: take golang-go from bookworm-backports, or the download of Go's own site)"
         return
     elif [ -n "${SEALSTONE_SETUP_OFFLINE:-}" ]; then
         lack "$severity" "$name $version (SEALSTONE_SETUP_OFFLINE is set; go install $package@$version)"

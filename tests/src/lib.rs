@@ -8,6 +8,8 @@ pub mod examples;
 pub mod fuzzing;
 pub mod model;
 pub mod registry;
+#[cfg(test)]
+mod setup;
 pub mod skips;
 #[cfg(test)]
 mod specification;
