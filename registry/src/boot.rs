@@ -1,6 +1,7 @@
 //! From a configuration to a running server, and down again. The only place that sees both ends.
 
 mod commands;
+mod folders;
 mod policy;
 
 pub use commands::{collect_garbage, reset_administrator, verify_store};
@@ -215,8 +216,7 @@ async fn open(
     lost: LostWrites,
 ) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>, Option<Vec<u8>>)> {
     let directory = &config.storage.path;
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
+    folders::make_private(directory)?;
     let metrics = Arc::new(Metrics::default());
     let observed = metrics.clone();
     let observe = move |time: Duration| observed.commit_seconds.observe(time.as_secs_f64());

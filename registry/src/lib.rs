@@ -1,7 +1,7 @@
 //! The Sealstone registry: an OCI registry that refuses what it cannot verify.
 //!
 //! Modules use only what stands before them in this line:
-//! `allocator, clock, file, metrics < auth < metadata, blobs < log < service < api, jobs < config, boot, witness < main`.
+//! `allocator, clock, file, metrics, process < auth < metadata, blobs < log < service < api, jobs < config, boot, witness < main`.
 //!
 //! | module | what it owns |
 //! | --- | --- |
@@ -12,7 +12,7 @@
 //! | [`service`] | the use cases; the only place where storage and trust meet |
 //! | [`api`] | HTTP: parses, authorises, calls one use case, renders |
 //! | [`jobs`] | what runs on a schedule |
-//! | [`allocator`], [`file`](mod@file) | keeps memory flat; files that are replaced as a whole |
+//! | [`allocator`], [`file`](mod@file), [`process`] | keeps memory flat; files that are replaced as a whole; files that only the server's user reads |
 //! | [`config`], [`boot`] | from a file to a running server |
 //! | [`witness`] | cosigning the logs of others |
 
@@ -28,5 +28,6 @@ pub mod jobs;
 pub mod log;
 pub mod metadata;
 pub mod metrics;
+pub mod process;
 pub mod service;
 pub mod witness;

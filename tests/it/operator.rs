@@ -5,6 +5,9 @@ use crate::content::*;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry, User, binary};
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -239,6 +242,59 @@ async fn the_first_scrape_tells_how_much_room_there_is() {
     let registry = Setup::default().start().await.unwrap();
     let free = registry.metric("sealstone_disk_free_bytes", "");
     assert!(free.await.unwrap() > 0.0);
+}
+
+/// Whatever is in the data directory that somebody else could read, write or enter.
+fn open_to_others(registry: &TestRegistry) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    let mut rest = vec![registry.data()];
+    while let Some(path) = rest.pop() {
+        let kept = std::fs::symlink_metadata(&path).unwrap();
+        if kept.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            rest.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+        let mode = kept.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            found.push((path, mode));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_reads_what_the_server_keeps_whatever_the_umask() {
+    let mut registry = Setup {
+        wrapper: ["sh", "-c", "umask 022 && exec \"$@\"", "sh"]
+            .map(ToOwned::to_owned)
+            .to_vec(),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
+    let admin = registry.admin.clone();
+    push_image(&registry, &admin, "a", Some("v1"), MIB).await;
+    let upload = begin(&registry, &admin, "a").await;
+    patch(&registry, &admin, &upload, None, &bytes(MIB))
+        .await
+        .expect(202);
+    registry.kill().unwrap();
+    for folder in ["metadata", "blobs", "uploads", "log"] {
+        assert!(!registry.files(folder).is_empty(), "{folder}");
+    }
+    let open = open_to_others(&registry);
+    assert!(open.is_empty(), "{open:?}");
+    // What an older server has made, or a backup was put back as.
+    let folders = ["metadata", "blobs", "uploads", "log"].map(|name| registry.data().join(name));
+    for folder in &folders {
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    }
+    assert_eq!(open_to_others(&registry).len(), 4);
+    registry.start().await.unwrap();
+    registry.kill().unwrap();
+    let open = open_to_others(&registry);
+    assert!(open.is_empty(), "{open:?}");
 }
 
 /// The last secret that was printed.

@@ -1,5 +1,5 @@
 //! What the kernel is asked that the standard library does not ask: three calls, and which start of the machine this
-//! is. With the allocator's settings, the only unsafe code of the server.
+//! is. With the settings of the whole process (`allocator`, `process`), the only unsafe code of the server.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -1,0 +1,81 @@
+//! The folders of the data directory: that nobody but the server's user comes into them.
+//!
+//! Owns what was there before this start. What is made from now on is kept private by the umask
+//! ([`crate::process::keep_files_private`]).
+
+use anyhow::Context as _;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+/// Everything that is kept lies in one of these. The data directory itself may be a volume that another owns, or hold
+/// what is not ours, so its rights stay those that its owner gave it.
+const KEPT: [&str; 5] = ["metadata", "blobs", "uploads", "log", "statements"];
+
+/// The rights of all others.
+const OTHERS: u32 = 0o077;
+
+/// Makes the data directory, if there is none, and takes from all others what rights they have to the folders in it: those
+/// of servers that did not do so, and those of a backup that was put back without them.
+pub(super) fn make_private(directory: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
+    for name in KEPT {
+        let folder = directory.join(name);
+        if let Err(error) = take_rights(&folder) {
+            tracing::warn!(
+                %error,
+                "other users can come into {} and may read keys and models: let only the server's user",
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Takes a folder's rights from all others, where it is there and they have any.
+fn take_rights(folder: &Path) -> std::io::Result<()> {
+    let mode = match fs::metadata(folder) {
+        Ok(found) => found.permissions().mode(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(folder, Permissions::from_mode(mode & 0o7777 & !OTHERS))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_is_kept_is_closed_and_what_is_not_ours_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        make_private(&data).unwrap();
+        assert_eq!(mode(&data), 0o700);
+
+        for (name, before) in [("metadata", 0o755), ("blobs", 0o2775), ("other", 0o755)] {
+            fs::create_dir(data.join(name)).unwrap();
+            fs::set_permissions(data.join(name), Permissions::from_mode(before)).unwrap();
+        }
+        fs::set_permissions(&data, Permissions::from_mode(0o750)).unwrap();
+        make_private(&data).unwrap();
+        assert_eq!(mode(&data.join("metadata")), 0o700);
+        assert_eq!(mode(&data.join("blobs")), 0o2700);
+        assert_eq!(mode(&data.join("other")), 0o755);
+        assert_eq!(mode(&data), 0o750);
+        assert!(!data.join("uploads").exists());
+    }
+}
