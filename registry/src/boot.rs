@@ -62,7 +62,7 @@ fn load_htpasswd(config: &Config) -> anyhow::Result<Htpasswd> {
     Htpasswd::parse(&text).with_context(|| path.display().to_string())
 }
 
-/// Reads everything that a start would read, without touching the stores.
+/// Reads everything that a start would read, without touching the stores, and asks whether it could write beside keys.
 ///
 /// # Errors
 /// Says what a start would stumble over.
@@ -70,7 +70,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     load_policy(config)?;
     load_htpasswd(config)?;
     tls(config)?;
-    Ok(())
+    folders::check_keys(config)
 }
 
 fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
@@ -118,7 +118,7 @@ async fn check_served(config: &Config, store: &dyn LogStore) -> anyhow::Result<(
         .context("the transparency log cannot go on")
 }
 
-/// Opens the transparency log. Its last checkpoint is kept beside its key as well.
+/// Opens the transparency log. Its last checkpoint is kept beside its key as well, or it is not opened.
 async fn open_log(
     config: &Config,
     store: Arc<dyn LogStore>,

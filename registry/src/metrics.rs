@@ -116,6 +116,8 @@ pub struct Metrics {
     pub log_last_checkpoint: Gauge,
     /// Attempts to go on with the log that failed.
     pub log_failures: Counter,
+    /// Attempts to keep the last checkpoint outside the store that failed.
+    pub log_copy_failures: Counter,
     /// Time that a change waited for its checkpoint.
     pub log_wait_seconds: Histogram,
     /// Entries in the latest checkpoint that all witnesses cosigned.
@@ -269,6 +271,12 @@ impl Default for Metrics {
             "Attempts to go on with the transparency log that failed",
             log_failures.clone(),
         );
+        let log_copy_failures = Counter::default();
+        registry.register(
+            "log_copy_failures",
+            "Attempts to keep the last checkpoint outside the store that failed",
+            log_copy_failures.clone(),
+        );
         let log_wait_seconds = seconds();
         registry.register(
             "log_wait_seconds",
@@ -353,6 +361,7 @@ impl Default for Metrics {
             log_checkpoints,
             log_last_checkpoint,
             log_failures,
+            log_copy_failures,
             log_wait_seconds,
             log_witnessed_size,
             log_witness_failures,

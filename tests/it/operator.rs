@@ -50,6 +50,17 @@ async fn a_configuration_is_checked_before_a_start_stumbles_over_it() {
             hashes.display().to_string(),
             "line 1",
         ),
+        // A file where the folder of a key should be.
+        (
+            "SEALSTONE__TRANSPARENCY__KEY",
+            hashes.join("log-key.pem").display().to_string(),
+            "log-key.pem",
+        ),
+        (
+            "SEALSTONE__STATEMENTS__KEY",
+            hashes.join("statement-key.pem").display().to_string(),
+            "statement-key.pem",
+        ),
         (
             "SEALSTONE__SERVER__LISTEN",
             "0.0.0.0:1".into(),
@@ -242,6 +253,23 @@ async fn the_first_scrape_tells_how_much_room_there_is() {
     let registry = Setup::default().start().await.unwrap();
     let free = registry.metric("sealstone_disk_free_bytes", "");
     assert!(free.await.unwrap() > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_keep_its_last_checkpoint_does_not_start() {
+    let mut registry = Setup::default().start().await.unwrap();
+    registry.terminate().unwrap();
+    registry.ended().await.unwrap();
+    // A folder under the name of the file that is to replace it: that stops root as well.
+    let in_the_way = registry.data().join("log/key.checkpoint.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let refused = registry.start().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("log/key.checkpoint: the last checkpoint cannot be kept there"),
+        "{refused}"
+    );
+    std::fs::remove_dir(&in_the_way).unwrap();
+    registry.start().await.unwrap();
 }
 
 /// Whatever is in the data directory that somebody else could read, write or enter.

@@ -1,8 +1,10 @@
-//! The folders of the data directory: that nobody but the server's user comes into them.
+//! The folders that a server keeps things in: that nobody but its user comes into them, and that it can write them.
 //!
 //! Owns what was there before this start. What is made from now on is kept private by the umask
-//! ([`crate::process::keep_files_private`]).
+//! ([`process::keep_files_private`]).
 
+use crate::config::Config;
+use crate::{file, process};
 use anyhow::Context as _;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::ErrorKind;
@@ -47,7 +49,41 @@ fn take_rights(folder: &Path) -> std::io::Result<()> {
     if mode & OTHERS == 0 {
         return Ok(());
     }
-    fs::set_permissions(folder, Permissions::from_mode(mode & 0o7777 & !OTHERS))
+    // Without the bits for set-ids too: a service's sandbox may forbid to set them again (RestrictSUIDSGID=).
+    fs::set_permissions(folder, Permissions::from_mode(mode & 0o700))
+}
+
+/// Whether a start could keep what it keeps beside keys outside the data directory. Makes nothing.
+pub(super) fn check_keys(config: &Config) -> anyhow::Result<()> {
+    if let Some(key) = &config.transparency.key {
+        check_folder(key).with_context(|| {
+            format!(
+                "transparency.key = \"{}\": the last checkpoint is replaced beside the log's key, so the server's user must be able to write there for as long as it runs (in a systemd unit, ReadWritePaths=)",
+                key.display()
+            )
+        })?;
+    }
+    if let Some(key) = &config.statements.key
+        && !key.exists()
+    {
+        check_folder(key).with_context(|| {
+            format!(
+                "statements.key = \"{}\": there is no key yet, and none can be made",
+                key.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether a file can be made under this name, with the folders above it that are missing.
+fn check_folder(path: &Path) -> anyhow::Result<()> {
+    let folder = path
+        .ancestors()
+        .map(file::folder)
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("."));
+    process::may_write(folder).with_context(|| format!("cannot write in {}", folder.display()))
 }
 
 #[cfg(test)]
@@ -73,9 +109,34 @@ mod tests {
         fs::set_permissions(&data, Permissions::from_mode(0o750)).unwrap();
         make_private(&data).unwrap();
         assert_eq!(mode(&data.join("metadata")), 0o700);
-        assert_eq!(mode(&data.join("blobs")), 0o2700);
+        assert_eq!(mode(&data.join("blobs")), 0o700);
         assert_eq!(mode(&data.join("other")), 0o755);
         assert_eq!(mode(&data), 0o750);
         assert!(!data.join("uploads").exists());
+    }
+
+    #[test]
+    fn keys_are_where_a_start_can_keep_something_beside_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let missing = directory.path().join("new/deep/key.pem");
+        let mut config = Config::default();
+        check_keys(&config).unwrap();
+        config.transparency.key = Some(missing.clone());
+        config.statements.key = Some(missing.clone());
+        check_keys(&config).unwrap();
+        assert!(!directory.path().join("new").exists());
+
+        config.statements.key = Some(file.join("key.pem"));
+        let refused = format!("{:#}", check_keys(&config).unwrap_err());
+        assert!(refused.starts_with("statements.key = "), "{refused}");
+        config.transparency.key = Some(file.join("key.pem"));
+        let refused = format!("{:#}", check_keys(&config).unwrap_err());
+        assert!(refused.starts_with("transparency.key = "), "{refused}");
+        // A key that is there is only read.
+        config.transparency.key = None;
+        config.statements.key = Some(file);
+        check_keys(&config).unwrap();
     }
 }

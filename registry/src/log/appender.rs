@@ -8,6 +8,7 @@
 //! ([`LogStore::follow`](crate::metadata::log::LogStore::follow)), and this loop finds only what was left over.
 
 use super::{Error, Log, Pen};
+use crate::metadata;
 use crate::metadata::log::{LogState, PublishedCheckpoint, Scribe};
 use sealstone_spec::log::Checkpoint;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ impl Log {
     /// Appends until `stop`. There must be no other appender over the same store.
     pub async fn run(self, stop: CancellationToken) {
         let mut last = Instant::now();
-        let mut copied = (Instant::now(), 0);
+        let (mut tried, mut kept) = (Instant::now(), 0);
         loop {
             tokio::select! {
                 () = self.inner.nudge.notified() => {}
@@ -42,9 +43,11 @@ impl Log {
                 tokio::time::sleep(POLL).await;
             }
             let size = self.latest().size;
-            if size > copied.1 && copied.0.elapsed() >= COPY_EVERY {
-                self.copy_checkpoint().await;
-                copied = (Instant::now(), size);
+            if size > kept && tried.elapsed() >= COPY_EVERY {
+                if self.copy_checkpoint().await {
+                    kept = size;
+                }
+                tried = Instant::now();
             }
         }
         // Requests have ended; what they recorded and did not wait for is in the last checkpoint.
@@ -119,14 +122,24 @@ impl Log {
         Ok(())
     }
 
-    pub(super) async fn copy_checkpoint(&self) {
+    /// Keeps the latest checkpoint outside the store.
+    pub(super) async fn keep_checkpoint(&self) -> Result<(), Error> {
         let guard = self.inner.guard.clone();
         let note = self.latest().note;
-        let copied = tokio::task::spawn_blocking(move || guard.write(&note)).await;
-        if let Ok(Err(error)) = copied {
-            self.inner.metrics.log_failures.inc();
+        tokio::task::spawn_blocking(move || guard.write(&note))
+            .await
+            .map_err(|error| metadata::Error::Unavailable(error.to_string()))?
+    }
+
+    /// The same while the log runs, and whether it went well. A failure stops no push: until the next attempt, an older
+    /// copy is there.
+    pub(super) async fn copy_checkpoint(&self) -> bool {
+        let kept = self.keep_checkpoint().await;
+        if let Err(error) = &kept {
+            self.inner.metrics.log_copy_failures.inc();
             tracing::warn!(%error, "the last checkpoint could not be kept outside the store");
         }
+        kept.is_ok()
     }
 }
 

@@ -76,7 +76,9 @@ impl Guard {
         };
         replace(path, note.as_bytes()).map_err(|error| Error::File {
             path: path.clone(),
-            problem: error.to_string(),
+            problem: format!(
+                "the last checkpoint cannot be kept there: {error}; the server must be able to write the folder of the log's key"
+            ),
         })
     }
 }

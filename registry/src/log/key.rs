@@ -1,6 +1,7 @@
 //! The log's key: a PKCS#8 file, made at the first start.
 
 use super::Error;
+use crate::file::folder;
 use data_encoding::BASE64;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -82,7 +83,8 @@ pub fn load_or_make_secret(path: &Path, may_make: bool) -> Result<SecretKey, Err
 }
 
 fn make(path: &Path) -> std::io::Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+    let directory = folder(path);
+    if !directory.exists() {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -107,11 +109,5 @@ fn make(path: &Path) -> std::io::Result<()> {
         .open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    if let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-    {
-        fs::File::open(directory)?.sync_all()?;
-    }
-    Ok(())
+    fs::File::open(directory)?.sync_all()
 }

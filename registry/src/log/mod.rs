@@ -134,10 +134,11 @@ pub struct Proved {
 
 impl Log {
     /// Opens the log of a store: brings it up to date, compares it with what was served before, and has a
-    /// first checkpoint.
+    /// first checkpoint, which is kept outside the store as well.
     ///
     /// # Errors
-    /// If the store, the key and what was served before do not go together. Such a log must not go on.
+    /// If the store, the key and what was served before do not go together, or the checkpoint cannot be kept. Such a log
+    /// must not go on.
     pub async fn open(
         store: Arc<dyn LogStore>,
         key: LogKey,
@@ -179,6 +180,8 @@ impl Log {
         };
         log.inner.guard.check(&*log.inner.store, log.key()).await?;
         log.advance().await?;
+        // Before anything is served: without the copy, an older store would be believed at the next start.
+        log.keep_checkpoint().await?;
         if log.inner.settings.batch.is_zero() {
             let scribe: Arc<dyn Scribe> = log.inner.pen.clone();
             log.inner.store.follow(Arc::downgrade(&scribe));

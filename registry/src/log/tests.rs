@@ -212,6 +212,51 @@ async fn a_store_older_than_what_was_served_signs_nothing() {
     );
 }
 
+/// Without the copy an older store would be believed at the next start. So a start makes one first, and a failure while
+/// the log runs is tried again although nothing happens, and does not read as if the log stood still.
+#[tokio::test]
+async fn no_log_goes_on_whose_last_checkpoint_cannot_be_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let guard = directory.path().join("key.checkpoint");
+    // A folder under the name of the file that is to replace it: that stops root as well.
+    let in_the_way = directory.path().join("key.checkpoint.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let store = store(&Arc::new(MemoryEngine::default()), u32::MAX, true).unwrap();
+    let refused = open(store.clone(), Some(guard.clone())).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::File { path, .. } if *path == guard),
+        "{refused}"
+    );
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let log = open(store.clone(), Some(guard.clone())).await.unwrap();
+    let kept = || std::fs::read_to_string(&guard).unwrap();
+    assert_eq!(kept(), log.latest().note);
+
+    std::fs::create_dir(&in_the_way).unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(log.clone().run(stop.clone()));
+    store
+        .adopt_policy(change(Digest::sha256(b"1")))
+        .await
+        .unwrap();
+    let latest = log.latest().note;
+    let metrics = &log.inner.metrics;
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while metrics.log_copy_failures.get() < 2 {
+        assert!(std::time::Instant::now() < until, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_ne!(kept(), latest);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    while kept() != latest {
+        assert!(std::time::Instant::now() < until, "it is not kept");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(metrics.log_failures.get(), 0);
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_log_keeps_its_name_and_key() {
     let engine = Arc::new(MemoryEngine::default());
