@@ -74,6 +74,10 @@ impl Guard {
         let Some(path) = &self.path else {
             return Ok(());
         };
+        // A start on a full disk, which can still be read, has nothing new to keep.
+        if std::fs::read(path).is_ok_and(|kept| kept == note.as_bytes()) {
+            return Ok(());
+        }
         replace(path, note.as_bytes()).map_err(|error| Error::File {
             path: path.clone(),
             problem: format!(
