@@ -23,7 +23,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Each stage runs in an empty directory that holds what it declares, without the network, with a clean
 environment. Its outputs get their names only if it ended well. A stage whose command, parameters,
-environment and inputs have not changed is taken from the last run.
+environment and inputs have not changed is taken from the last run, also from one that failed later on.
 
 A stage finds SEALSTONE_SEED, SEALSTONE_PARAMS (a JSON file), SEALSTONE_STAGE and SEALSTONE_OUT in its
 environment. Logs are in .sealstone/logs.

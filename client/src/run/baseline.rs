@@ -1,14 +1,14 @@
 //! The run: what is reused and what is run, what came of it, and the lock.
 //!
 //! Invariant: recipe.lock is written once, at the end, by one rename, and only if every stage, metric and
-//! test ended well. A stage that ended well is remembered even if a later one did not, so that nothing is
-//! trained twice.
+//! test ended well.
 
 use super::publish::write_whole;
+use super::remembered::{place_of_records, records};
 use crate::check::{Compare, TestResult};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Machine, Roots};
-use crate::recipe::{Project, read_lock};
+use crate::recipe::Project;
 use crate::runner::{Runner, Stream};
 use sealstone_spec::recipe::{
     Finding, Lock, LockDocument, LockedFile, LockedMetric, LockedStage, Params, Profile, Recipe,
@@ -102,9 +102,6 @@ pub fn run(
                 source,
             )
         })?;
-    let name = profile.map_or("last.lock".to_owned(), |profile| {
-        format!("last-{}.lock", profile.name)
-    });
     let mut run = Run {
         project,
         recipe: project.recipe(),
@@ -118,7 +115,7 @@ pub fn run(
         scratch: scratch.path().to_owned(),
         logs: home.join("logs"),
         earlier: Vec::new(),
-        last: home.join(name),
+        last: place_of_records(&home, profile),
         files: BTreeMap::new(),
         done: Vec::new(),
     };
@@ -162,7 +159,8 @@ pub fn run(
         )));
     }
     write_whole(&lock_path, lock.as_bytes())?;
-    let _ = fs::remove_file(&run.last);
+    // Every stage stands in the lock now.
+    let _ = fs::remove_dir_all(&run.last);
     Ok(Ran {
         lock: Some(lock),
         lock_path,
@@ -210,7 +208,7 @@ pub(super) struct Run<'a> {
     pub(super) logs: PathBuf,
     /// Locks of earlier runs, the newest first.
     pub(super) earlier: Vec<Lock>,
-    /// Where stages are remembered that ended well in a run that did not.
+    /// Where stages are remembered that ended well, and stand in no lock yet.
     pub(super) last: PathBuf,
     pub(super) files: BTreeMap<String, LockedFile>,
     pub(super) done: Vec<StageRan>,
@@ -249,8 +247,7 @@ impl Run<'_> {
     }
 
     fn remember_earlier(&mut self, force: bool) -> Result<()> {
-        // What a broken run left is a help and no promise: if it cannot be read, it is not used.
-        self.earlier.extend(read_lock(&self.last).ok().flatten());
+        self.earlier.extend(records(&self.last, self.recipe));
         match self.project.lock(self.profile) {
             Ok(lock) => self.earlier.extend(lock),
             Err(_) if force => {}
