@@ -9,7 +9,7 @@ use crate::check::{Against, TestResult, run_test};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Roots, plan, strictest};
 use sealstone_spec::compare::Decimal;
-use sealstone_spec::recipe::{Check, FileRole, LockedFile, LockedMetric, Test};
+use sealstone_spec::recipe::{Check, FileRole, Lock, LockedFile, LockedMetric, Test};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Run<'_> {
@@ -67,10 +67,20 @@ impl Run<'_> {
             true => replicates.seeds.len(),
             false => 0,
         };
-        // What nothing changed need not be run again: the values stand in an earlier lock.
+        // What nothing changed need not be run again: the values stand in an earlier lock. That stages are reused says
+        // little of it: a run that was cut short leaves stages of newer code, and the lock before it has older values.
         let unchanged = self.done.iter().all(|ran| ran.reused);
+        let is_of_these = |lock: &Lock| {
+            self.done.iter().all(|ran| {
+                let (record, locked) = (&ran.record, lock.stage(&ran.name));
+                locked.is_some_and(|locked| {
+                    locked.key == record.key && locked.outputs == record.outputs
+                })
+            })
+        };
         let known = self.earlier.iter().find(|lock| {
             lock.recipe.digest == *self.recipe.digest()
+                && is_of_these(lock)
                 && metrics.iter().all(|(name, metric)| {
                     lock.metrics.get(name).is_some_and(|other| {
                         other.replicates.len() == due(name)

@@ -22,3 +22,32 @@ fn what_ended_well_is_remembered_over_several_runs_that_do_not() {
     );
     assert_eq!(demo.ran(&[]), Vec::<String>::new());
 }
+
+/// A run that fails after its stages leaves them, and the lock before it leaves values of other code.
+#[test]
+fn replicates_of_older_code_are_not_taken_for_those_of_newer() {
+    let demo = Demo::new();
+    demo.change("src/train.sh", "$rows.0", "$SEALSTONE_SEED");
+    demo.change(
+        "recipe.toml",
+        "params = { file",
+        "replicates = { seeds = [7, 8, 9], stages = [\"train\"] }\nparams = { file",
+    );
+    assert_eq!(demo.ran(&[]), ["prepare", "train"]);
+    let replicates = |demo: &Demo| demo.lock()["metrics"]["rows"]["replicates"].clone();
+    assert_eq!(replicates(&demo), serde_json::json!(["7", "8", "9"]));
+    // With the seed of the run the same number, with others another; and the run does not end well.
+    demo.change(
+        "src/train.sh",
+        "mkdir -p model",
+        "mkdir -p model\n[ $SEALSTONE_SEED = 7 ] || SEALSTONE_SEED=1$SEALSTONE_SEED",
+    );
+    let golden = demo.read("golden/out.txt");
+    demo.write("golden/out.txt", "no answer of this model\n");
+    demo.fails(&[], 1, "test \\\"golden\\\" failed");
+    demo.write("golden/out.txt", &golden);
+    assert_eq!(demo.ran(&[]), Vec::<String>::new(), "no stage is due");
+    assert_eq!(replicates(&demo), serde_json::json!(["7", "18", "19"]));
+    assert_eq!(demo.ran(&[]), Vec::<String>::new());
+    assert_eq!(replicates(&demo), serde_json::json!(["7", "18", "19"]));
+}
