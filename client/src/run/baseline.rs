@@ -1,7 +1,7 @@
 //! The run: what is reused and what is run, what came of it, and the lock.
 //!
 //! Invariant: recipe.lock is written once, at the end, by one rename, and only if every stage, metric and
-//! test ended well.
+//! test ended well. A project has one run at a time.
 
 use super::publish::write_whole;
 use super::remembered::{place_of_records, records};
@@ -14,7 +14,8 @@ use sealstone_spec::recipe::{
     Finding, Lock, LockDocument, LockedFile, LockedMetric, LockedStage, Params, Profile, Recipe,
 };
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What to run.
@@ -77,8 +78,9 @@ pub struct Ran {
 ///
 /// # Errors
 /// [`Outcome::Halted`](crate::Outcome::Halted) if an input is not what the recipe says, before anything
-/// runs; [`Outcome::Usage`](crate::Outcome::Usage) if the recipe has errors; anything else if a stage,
-/// metric or test failed.
+/// runs; [`Outcome::Usage`](crate::Outcome::Usage) if the recipe has errors;
+/// [`Outcome::Conflict`](crate::Outcome::Conflict) if another run of this project is under way; anything
+/// else if a stage, metric or test failed.
 pub fn run(
     project: &Project,
     options: &RunOptions,
@@ -93,6 +95,7 @@ pub fn run(
         .map(|name| project.profile(name))
         .transpose()?;
     let home = home(project.root())?;
+    let _turn = take_turn(&home, events)?;
     let scratch = tempfile::Builder::new()
         .prefix("run-")
         .tempdir_in(&home)
@@ -168,6 +171,29 @@ pub fn run(
         stale,
         tests,
     })
+}
+
+/// Takes the project for one run, or refuses: of two runs at a time, one would record what the other wrote, with all
+/// profiles too, whose logs lie side by side. The system lets go of it when the run ends, however it ends.
+fn take_turn(home: &Path, events: &mut dyn RunEvents) -> Result<File> {
+    let path = home.join("run.lock");
+    let failed = |source| Error::io(format!("locking \"{}\"", path.display()), source);
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::conflict(
+            "another run is under way in this project; nothing was run",
+        )
+        .hint("wait until it has ended: two at a time would mix what they write")),
+        // Some file systems of clusters have no locks, and runs all the same.
+        Err(TryLockError::Error(source)) if source.kind() == ErrorKind::Unsupported => {
+            events.warn("this file system has no locks: nothing keeps a second run from this project while this one is under way");
+            Ok(file)
+        }
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 fn seal(document: LockDocument) -> Result<Lock> {

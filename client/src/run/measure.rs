@@ -4,7 +4,7 @@
 
 use super::baseline::{Run, make};
 use super::logfile::LogFile;
-use super::metric::read_metric;
+use super::metric::read_metric_of;
 use crate::check::{Against, TestResult, run_test};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Roots, plan, strictest};
@@ -28,10 +28,20 @@ impl Run<'_> {
         let mut metrics = BTreeMap::new();
         for metric in self.recipe.metrics() {
             let name = &metric.name;
-            let place = roots.place(self.recipe, metric.from.path.as_str());
-            let value = read_metric(&place, &metric.from).map_err(|error| {
+            let path = metric.from.path.as_str();
+            let place = roots.place(self.recipe, path);
+            let (value, digest) = read_metric_of(&place, &metric.from).map_err(|error| {
                 Error::other(format!("metric \"{name}\" was not measured: {error}"))
             })?;
+            // What runs with other seeds write lies where nobody else writes, and stands in no lock.
+            let is_recorded = place == self.roots.place(self.recipe, path);
+            let written = self.files.get(path).map(|file| file.digest);
+            if is_recorded && written != Some(digest) {
+                return Err(Error::other(format!(
+                    "metric \"{name}\" was not measured: \"{path}\" is not what its stage wrote, it was changed since"
+                ))
+                .hint("run again while nothing else writes to the project"));
+            }
             if value.value().is_nan() {
                 return Err(Error::other(format!(
                     "metric \"{name}\" is NaN, which never passes"

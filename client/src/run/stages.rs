@@ -1,13 +1,14 @@
 //! Stages run in order, or taken from an earlier run that had the same key.
 //!
-//! Invariant: what is reused has the key and the outputs that its record says.
+//! Invariant: what is reused has the key and the outputs that its record says; what is recorded of a stage is what it
+//! wrote, whatever becomes of that in the project.
 
 use super::baseline::{Run, RunOptions, StageRan, make};
 use super::logfile::LogFile;
 use super::publish::publish;
 use super::trace;
 use crate::error::{Error, Result};
-use crate::plan::{Planned, contents, plan, strictest};
+use crate::plan::{Planned, Roots, contents, plan, strictest};
 use crate::runner::{Measured, StageJob, StageOutcome};
 use sealstone_spec::recipe::{LockedFile, LockedStage, PathDigest, Stage, Usage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,7 +119,7 @@ impl Run<'_> {
         if same.is_empty() {
             return Ok(None);
         }
-        let (outputs, files) = match self.outputs(stage) {
+        let (outputs, files) = match self.outputs(&self.roots, stage) {
             Ok(found) => found,
             Err(error) if error.outcome() == crate::Outcome::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -136,11 +137,15 @@ impl Run<'_> {
     }
 
     /// What lies at the places of a stage's outputs.
-    fn outputs(&self, stage: &Stage) -> Result<(Vec<PathDigest>, BTreeMap<String, LockedFile>)> {
+    fn outputs(
+        &self,
+        roots: &Roots,
+        stage: &Stage,
+    ) -> Result<(Vec<PathDigest>, BTreeMap<String, LockedFile>)> {
         let mut job = StageJob::new("outputs", Vec::new(), &self.scratch, &self.scratch);
         let (mut outputs, mut files) = (Vec::new(), BTreeMap::new());
         for path in &stage.writes {
-            let (content, found) = contents(self.recipe, &self.roots, path, &mut job)?;
+            let (content, found) = contents(self.recipe, roots, path, &mut job)?;
             outputs.push(content);
             files.extend(
                 found
@@ -189,23 +194,26 @@ impl Run<'_> {
             }
             return Err(error);
         }
+        // Read before it is put in place: in the project, others can write too.
+        let own = std::slice::from_ref(&stage.name);
+        let own = self.roots.with_overlay(own, written.clone());
+        let found = self.outputs(&own, stage);
+        let traced = stage.trace.as_ref().map(|path| {
+            let place = own.place(self.recipe, path.as_str());
+            (trace::data_wait_ms(&place), trace::summary(&place, path))
+        });
         publish(
             &written,
             self.roots.outputs_of(&stage.name),
             &stage.writes,
             &self.scratch,
         )?;
-        let (outputs, files) = self.outputs(stage)?;
+        // What cannot be recorded fails only now: a long training is in place, and not lost with this run's directory.
+        let (outputs, files) = found?;
         self.files.extend(files);
-        let traced = stage.trace.as_ref();
-        let data_wait_ms = traced
-            .and_then(|path| trace::data_wait_ms(&self.roots.place(self.recipe, path.as_str())));
-        let trace = match traced {
-            Some(path) => Some(trace::summary(
-                &self.roots.place(self.recipe, path.as_str()),
-                path,
-            )?),
-            None => None,
+        let (data_wait_ms, trace) = match traced {
+            Some((wait, summary)) => (wait, Some(summary?)),
+            None => (None, None),
         };
         let determinism = self.recipe.determinism();
         Ok(LockedStage {
