@@ -1,5 +1,7 @@
 //! `sealstone lint` and `run` through the real binary, on small projects of shell scripts.
 
+mod recorded;
+
 use sealstone_tests::registry::binary;
 use serde_json::Value;
 use std::fs;

@@ -23,13 +23,15 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Each stage runs in an empty directory that holds what it declares, without the network, with a clean
 environment. Its outputs get their names only if it ended well. A stage whose command, parameters,
-environment and inputs have not changed is taken from the last run.
+environment and inputs have not changed is taken from the last run, also from one that failed later on.
+A project has one run at a time, with a profile or without: a second one is refused.
 
 A stage finds SEALSTONE_SEED, SEALSTONE_PARAMS (a JSON file), SEALSTONE_STAGE and SEALSTONE_OUT in its
 environment. Logs are in .sealstone/logs.
 
 Exit codes: 0 locked, 1 a stage, metric or test failed, 2 the recipe has errors, 3 this machine cannot
-isolate as the recipe demands, 4 halted: an input is not what the recipe says, and nothing was run.
+isolate as the recipe demands, 4 halted: an input is not what the recipe says, and nothing was run,
+7 another run of this project is under way.
 
 Examples:
   sealstone run

@@ -1,20 +1,21 @@
 //! The run: what is reused and what is run, what came of it, and the lock.
 //!
 //! Invariant: recipe.lock is written once, at the end, by one rename, and only if every stage, metric and
-//! test ended well. A stage that ended well is remembered even if a later one did not, so that nothing is
-//! trained twice.
+//! test ended well. A project has one run at a time.
 
 use super::publish::write_whole;
+use super::remembered::{place_of_records, records};
 use crate::check::{Compare, TestResult};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Machine, Roots};
-use crate::recipe::{Project, read_lock};
+use crate::recipe::Project;
 use crate::runner::{Runner, Stream};
 use sealstone_spec::recipe::{
     Finding, Lock, LockDocument, LockedFile, LockedMetric, LockedStage, Params, Profile, Recipe,
 };
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What to run.
@@ -77,8 +78,9 @@ pub struct Ran {
 ///
 /// # Errors
 /// [`Outcome::Halted`](crate::Outcome::Halted) if an input is not what the recipe says, before anything
-/// runs; [`Outcome::Usage`](crate::Outcome::Usage) if the recipe has errors; anything else if a stage,
-/// metric or test failed.
+/// runs; [`Outcome::Usage`](crate::Outcome::Usage) if the recipe has errors;
+/// [`Outcome::Conflict`](crate::Outcome::Conflict) if another run of this project is under way; anything
+/// else if a stage, metric or test failed.
 pub fn run(
     project: &Project,
     options: &RunOptions,
@@ -93,6 +95,7 @@ pub fn run(
         .map(|name| project.profile(name))
         .transpose()?;
     let home = home(project.root())?;
+    let _turn = take_turn(&home, events)?;
     let scratch = tempfile::Builder::new()
         .prefix("run-")
         .tempdir_in(&home)
@@ -102,9 +105,6 @@ pub fn run(
                 source,
             )
         })?;
-    let name = profile.map_or("last.lock".to_owned(), |profile| {
-        format!("last-{}.lock", profile.name)
-    });
     let mut run = Run {
         project,
         recipe: project.recipe(),
@@ -118,7 +118,7 @@ pub fn run(
         scratch: scratch.path().to_owned(),
         logs: home.join("logs"),
         earlier: Vec::new(),
-        last: home.join(name),
+        last: place_of_records(&home, profile),
         files: BTreeMap::new(),
         done: Vec::new(),
     };
@@ -162,7 +162,8 @@ pub fn run(
         )));
     }
     write_whole(&lock_path, lock.as_bytes())?;
-    let _ = fs::remove_file(&run.last);
+    // Every stage stands in the lock now.
+    let _ = fs::remove_dir_all(&run.last);
     Ok(Ran {
         lock: Some(lock),
         lock_path,
@@ -170,6 +171,29 @@ pub fn run(
         stale,
         tests,
     })
+}
+
+/// Takes the project for one run, or refuses: of two runs at a time, one would record what the other wrote, with all
+/// profiles too, whose logs lie side by side. The system lets go of it when the run ends, however it ends.
+fn take_turn(home: &Path, events: &mut dyn RunEvents) -> Result<File> {
+    let path = home.join("run.lock");
+    let failed = |source| Error::io(format!("locking \"{}\"", path.display()), source);
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::conflict(
+            "another run is under way in this project; nothing was run",
+        )
+        .hint("wait until it has ended: two at a time would mix what they write")),
+        // Some file systems of clusters have no locks, and runs all the same.
+        Err(TryLockError::Error(source)) if source.kind() == ErrorKind::Unsupported => {
+            events.warn("this file system has no locks: nothing keeps a second run from this project while this one is under way");
+            Ok(file)
+        }
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 fn seal(document: LockDocument) -> Result<Lock> {
@@ -210,7 +234,7 @@ pub(super) struct Run<'a> {
     pub(super) logs: PathBuf,
     /// Locks of earlier runs, the newest first.
     pub(super) earlier: Vec<Lock>,
-    /// Where stages are remembered that ended well in a run that did not.
+    /// Where stages are remembered that ended well, and stand in no lock yet.
     pub(super) last: PathBuf,
     pub(super) files: BTreeMap<String, LockedFile>,
     pub(super) done: Vec<StageRan>,
@@ -249,8 +273,7 @@ impl Run<'_> {
     }
 
     fn remember_earlier(&mut self, force: bool) -> Result<()> {
-        // What a broken run left is a help and no promise: if it cannot be read, it is not used.
-        self.earlier.extend(read_lock(&self.last).ok().flatten());
+        self.earlier.extend(records(&self.last, self.recipe));
         match self.project.lock(self.profile) {
             Ok(lock) => self.earlier.extend(lock),
             Err(_) if force => {}

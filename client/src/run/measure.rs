@@ -4,12 +4,12 @@
 
 use super::baseline::{Run, make};
 use super::logfile::LogFile;
-use super::metric::read_metric;
+use super::metric::read_metric_of;
 use crate::check::{Against, TestResult, run_test};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Roots, plan, strictest};
 use sealstone_spec::compare::Decimal;
-use sealstone_spec::recipe::{Check, FileRole, LockedFile, LockedMetric, Test};
+use sealstone_spec::recipe::{Check, FileRole, Lock, LockedFile, LockedMetric, Test};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Run<'_> {
@@ -28,10 +28,20 @@ impl Run<'_> {
         let mut metrics = BTreeMap::new();
         for metric in self.recipe.metrics() {
             let name = &metric.name;
-            let place = roots.place(self.recipe, metric.from.path.as_str());
-            let value = read_metric(&place, &metric.from).map_err(|error| {
+            let path = metric.from.path.as_str();
+            let place = roots.place(self.recipe, path);
+            let (value, digest) = read_metric_of(&place, &metric.from).map_err(|error| {
                 Error::other(format!("metric \"{name}\" was not measured: {error}"))
             })?;
+            // What runs with other seeds write lies where nobody else writes, and stands in no lock.
+            let is_recorded = place == self.roots.place(self.recipe, path);
+            let written = self.files.get(path).map(|file| file.digest);
+            if is_recorded && written != Some(digest) {
+                return Err(Error::other(format!(
+                    "metric \"{name}\" was not measured: \"{path}\" is not what its stage wrote, it was changed since"
+                ))
+                .hint("run again while nothing else writes to the project"));
+            }
             if value.value().is_nan() {
                 return Err(Error::other(format!(
                     "metric \"{name}\" is NaN, which never passes"
@@ -67,10 +77,20 @@ impl Run<'_> {
             true => replicates.seeds.len(),
             false => 0,
         };
-        // What nothing changed need not be run again: the values stand in an earlier lock.
+        // What nothing changed need not be run again: the values stand in an earlier lock. That stages are reused says
+        // little of it: a run that was cut short leaves stages of newer code, and the lock before it has older values.
         let unchanged = self.done.iter().all(|ran| ran.reused);
+        let is_of_these = |lock: &Lock| {
+            self.done.iter().all(|ran| {
+                let (record, locked) = (&ran.record, lock.stage(&ran.name));
+                locked.is_some_and(|locked| {
+                    locked.key == record.key && locked.outputs == record.outputs
+                })
+            })
+        };
         let known = self.earlier.iter().find(|lock| {
             lock.recipe.digest == *self.recipe.digest()
+                && is_of_these(lock)
                 && metrics.iter().all(|(name, metric)| {
                     lock.metrics.get(name).is_some_and(|other| {
                         other.replicates.len() == due(name)

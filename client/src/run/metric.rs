@@ -6,6 +6,7 @@
 
 use sealstone_spec::canonical::quote_words;
 use sealstone_spec::compare::Decimal;
+use sealstone_spec::digest::Digest;
 use sealstone_spec::recipe::MetricSource;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -55,6 +56,14 @@ pub enum MetricError {
 /// # Errors
 /// If there is no number: a metric that is missing never passes.
 pub fn read_metric(file: &Path, from: &MetricSource) -> Result<Decimal, MetricError> {
+    read_metric_of(file, from).map(|(value, _)| value)
+}
+
+/// The same, with the SHA-256 of the very bytes that it was read from.
+pub(super) fn read_metric_of(
+    file: &Path,
+    from: &MetricSource,
+) -> Result<(Decimal, Digest), MetricError> {
     let path = from.path.to_string();
     let no_json = |problem: String| MetricError::NoJson {
         path: path.clone(),
@@ -65,6 +74,7 @@ pub fn read_metric(file: &Path, from: &MetricSource) -> Result<Decimal, MetricEr
         return Err(no_json(format!("it is longer than {MAX_BYTES} bytes")));
     }
     let text = fs::read_to_string(file).map_err(|error| no_json(error.to_string()))?;
+    let digest = Digest::sha256(text.as_bytes());
     let text = quote_words(&text);
     let document: &RawValue =
         serde_json::from_str(&text).map_err(|error| no_json(error.to_string()))?;
@@ -80,11 +90,12 @@ pub fn read_metric(file: &Path, from: &MetricSource) -> Result<Decimal, MetricEr
     let raw = place.get().trim();
     let word: Option<String> = serde_json::from_str(raw).ok();
     let number = word.as_deref().unwrap_or(raw).parse::<Decimal>();
-    number.map_err(|_| MetricError::NoNumber {
+    let value = number.map_err(|_| MetricError::NoNumber {
         path: path.clone(),
         pointer: from.pointer.clone(),
         found: raw.chars().take(60).collect(),
-    })
+    })?;
+    Ok((value, digest))
 }
 
 fn step(value: &RawValue, key: &str) -> Option<Box<RawValue>> {

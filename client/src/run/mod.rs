@@ -6,6 +6,7 @@
 //! | `baseline` | the run itself, from recipe to lock |
 //! | `inputs` | inputs held against the recipe |
 //! | `stages` | stages run, or taken from an earlier run |
+//! | `remembered` | stages that ended well in runs that did not |
 //! | `measure` | metrics, replicates, the recipe's tests |
 //! | `document` | the lock as it is written |
 //! | `publish` | outputs put in place, whole or not at all |
@@ -25,6 +26,7 @@ mod logfile;
 mod measure;
 mod metric;
 mod publish;
+mod remembered;
 mod stages;
 mod trace;
 

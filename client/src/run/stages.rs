@@ -1,17 +1,16 @@
 //! Stages run in order, or taken from an earlier run that had the same key.
 //!
-//! Invariant: what is reused has the key and the outputs that its record says.
+//! Invariant: what is reused has the key and the outputs that its record says; what is recorded of a stage is what it
+//! wrote, whatever becomes of that in the project.
 
 use super::baseline::{Run, RunOptions, StageRan, make};
 use super::logfile::LogFile;
-use super::publish::{publish, write_whole};
+use super::publish::publish;
 use super::trace;
 use crate::error::{Error, Result};
-use crate::plan::{Planned, contents, plan, strictest};
+use crate::plan::{Planned, Roots, contents, plan, strictest};
 use crate::runner::{Measured, StageJob, StageOutcome};
-use sealstone_spec::recipe::{
-    Lock, LockDocument, LockedFile, LockedStage, PathDigest, Stage, Usage,
-};
+use sealstone_spec::recipe::{LockedFile, LockedStage, PathDigest, Stage, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Run<'_> {
@@ -91,14 +90,14 @@ impl Run<'_> {
                     .into_iter()
                     .map(|file| (file.path.as_str().to_owned(), file)),
             );
+            if !reused {
+                self.remember(&record);
+            }
             self.done.push(StageRan {
                 name: stage.name.clone(),
                 reused,
                 record,
             });
-            if !reused {
-                self.remember_stage();
-            }
         }
         Ok(stale)
     }
@@ -106,39 +105,47 @@ impl Run<'_> {
     /// The record of an earlier run with the same key, if its outputs are still what they were.
     fn reusable(&mut self, stage: &Stage, planned: &Planned) -> Result<Option<LockedStage>> {
         let key = planned.parts.key();
-        let earlier = self
-            .earlier
-            .iter()
-            .filter_map(|lock| lock.stage(&stage.name));
-        let mut same = earlier.filter(|record| record.key == key);
-        let Some(record) = same.next().cloned() else {
+        let is_same = |record: &&LockedStage| {
+            let traced = record.trace.as_ref().map(|trace| &trace.path);
+            // With another trace, its summary would be that of another file.
+            record.key == key && traced == stage.trace.as_ref()
+        };
+        let earlier = self.earlier.iter();
+        let same: Vec<LockedStage> = earlier
+            .filter_map(|lock| lock.stage(&stage.name))
+            .filter(is_same)
+            .cloned()
+            .collect();
+        if same.is_empty() {
+            return Ok(None);
+        }
+        let (outputs, files) = match self.outputs(&self.roots, stage) {
+            Ok(found) => found,
+            Err(error) if error.outcome() == crate::Outcome::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Two runs of one key may have written two things: the one that lies there counts.
+        let Some(record) = same.into_iter().find(|record| record.outputs == outputs) else {
             return Ok(None);
         };
-        if record.trace.as_ref().map(|trace| &trace.path) != stage.trace.as_ref() {
-            // Its summary would be that of another file.
-            return Ok(None);
-        }
-        match self.outputs(stage) {
-            Ok((outputs, files)) if outputs == record.outputs => {
-                self.files.extend(files);
-                // What a stage is for is nothing that it does: the key leaves it out.
-                Ok(Some(LockedStage {
-                    kind: stage.kind,
-                    ..record
-                }))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.outcome() == crate::Outcome::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.files.extend(files);
+        // What a stage is for is nothing that it does: the key leaves it out.
+        Ok(Some(LockedStage {
+            kind: stage.kind,
+            ..record
+        }))
     }
 
     /// What lies at the places of a stage's outputs.
-    fn outputs(&self, stage: &Stage) -> Result<(Vec<PathDigest>, BTreeMap<String, LockedFile>)> {
+    fn outputs(
+        &self,
+        roots: &Roots,
+        stage: &Stage,
+    ) -> Result<(Vec<PathDigest>, BTreeMap<String, LockedFile>)> {
         let mut job = StageJob::new("outputs", Vec::new(), &self.scratch, &self.scratch);
         let (mut outputs, mut files) = (Vec::new(), BTreeMap::new());
         for path in &stage.writes {
-            let (content, found) = contents(self.recipe, &self.roots, path, &mut job)?;
+            let (content, found) = contents(self.recipe, roots, path, &mut job)?;
             outputs.push(content);
             files.extend(
                 found
@@ -187,23 +194,26 @@ impl Run<'_> {
             }
             return Err(error);
         }
+        // Read before it is put in place: in the project, others can write too.
+        let own = std::slice::from_ref(&stage.name);
+        let own = self.roots.with_overlay(own, written.clone());
+        let found = self.outputs(&own, stage);
+        let traced = stage.trace.as_ref().map(|path| {
+            let place = own.place(self.recipe, path.as_str());
+            (trace::data_wait_ms(&place), trace::summary(&place, path))
+        });
         publish(
             &written,
             self.roots.outputs_of(&stage.name),
             &stage.writes,
             &self.scratch,
         )?;
-        let (outputs, files) = self.outputs(stage)?;
+        // What cannot be recorded fails only now: a long training is in place, and not lost with this run's directory.
+        let (outputs, files) = found?;
         self.files.extend(files);
-        let traced = stage.trace.as_ref();
-        let data_wait_ms = traced
-            .and_then(|path| trace::data_wait_ms(&self.roots.place(self.recipe, path.as_str())));
-        let trace = match traced {
-            Some(path) => Some(trace::summary(
-                &self.roots.place(self.recipe, path.as_str()),
-                path,
-            )?),
-            None => None,
+        let (data_wait_ms, trace) = match traced {
+            Some((wait, summary)) => (wait, Some(summary?)),
+            None => (None, None),
         };
         let determinism = self.recipe.determinism();
         Ok(LockedStage {
@@ -237,18 +247,6 @@ impl Run<'_> {
             isolation: outcome.isolation,
             trace,
         })
-    }
-
-    /// Keeps what ended well, for the next run. It helps and promises nothing, so a failure is no error.
-    fn remember_stage(&self) {
-        let stages = self.done.iter().map(|ran| ran.record.clone()).collect();
-        let document = LockDocument {
-            stages,
-            ..self.empty()
-        };
-        if let Ok(lock) = Lock::seal(document) {
-            let _ = write_whole(&self.last, lock.as_bytes());
-        }
     }
 }
 
