@@ -85,6 +85,12 @@ impl Registry {
         self.own_key().ok_or_else(absent)
     }
 
+    /// The same with those that it had before, the present one first.
+    pub fn statement_keys(&self) -> Result<Vec<PublicKey>, Error> {
+        self.statement_key()?;
+        Ok(self.own_keys())
+    }
+
     fn own_key(&self) -> Option<&PublicKey> {
         let notary = self.inner.notary.get()?;
         Some(notary.key.public_key())
