@@ -25,6 +25,7 @@ use crate::service::{Lifetimes, Notary, Registry};
 use anyhow::Context as _;
 use ed25519_dalek::SigningKey;
 use policy::{choose_policy, load_policy};
+use sealstone_spec::digest::Digest;
 use sealstone_spec::key::Signer as _;
 use sealstone_spec::log::KeyKind;
 use sealstone_spec::policy::KeyRecord;
@@ -149,7 +150,8 @@ async fn open_log(
         .context("the transparency log cannot go on")
 }
 
-/// Gives the registry a key of its own for statements, and has the log tell of its keys.
+/// Gives the registry a key of its own for statements, and has the log tell of its keys. One that takes the place of
+/// another lifts nothing: what was signed with that one is heard as before.
 async fn attach_notary(
     config: &Config,
     registry: &Registry,
@@ -160,6 +162,22 @@ async fn attach_notary(
     let known = metadata.registry_keys().await?;
     let is_new = !known.iter().any(|key| key.kind == STATEMENTS);
     let key = log::load_or_make_secret(&config.statement_key(), is_new)?;
+    // Before anything is signed with it, so that no statement is by a key that is nowhere.
+    let kept = metadata
+        .keep_statement_key(key.public_key().clone())
+        .await?;
+    let digests: Vec<Digest> = kept
+        .iter()
+        .map(|key| Digest::sha256(&key.to_spki_der()))
+        .collect();
+    // Versions before this kept no more than the digest of a key.
+    let noted = known.iter().filter(|noted| noted.kind == STATEMENTS);
+    for lost in noted.filter(|noted| !digests.contains(&noted.digest)) {
+        tracing::error!(
+            key.id = %lost.id,
+            "the key for statements was replaced before it was kept: incidents that it reported are not heard any more. Start once with the old key in place and they are"
+        );
+    }
     let keys = vec![
         KeyRecord::new(
             "registry-log",
@@ -170,12 +188,8 @@ async fn attach_notary(
     ];
     metadata.note_registry_keys(keys, SystemClock.now()).await?;
     let releases = config.statements.releases;
-    registry.attach_notary(Notary::new(
-        key,
-        config.log_origin(),
-        releases,
-        Maintenance::at_boot(),
-    ));
+    let notary = Notary::new(key, config.log_origin(), releases, Maintenance::at_boot());
+    registry.attach_notary(notary.with_former(kept));
     registry.count_quarantined().await;
     Ok(())
 }

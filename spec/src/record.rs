@@ -24,7 +24,7 @@ pub const LOG_KEY: &str = "log.vkey";
 /// The log's key as sigstore's tools read it.
 pub const TRUSTED_ROOT: &str = "trusted_root.json";
 
-/// The key of the registry's own statements, as PEM.
+/// The key of the registry's own statements, as PEM. Each that it had before is a document of its own under this name.
 pub const STATEMENT_KEY: &str = "statements.pem";
 /// The proof that the log tells of that key.
 pub const STATEMENT_KEY_PROOF: &str = "statements.tlog-proof";

@@ -2,6 +2,8 @@
 
 use crate::content::{get, head, push_blob};
 use crate::policy_desk::{Desk, place, registry, released};
+use data_encoding::BASE64;
+use sealstone_spec::key::SecretKey;
 use sealstone_tests::registry::TestRegistry;
 use serde_json::{Value, json};
 use std::fs;
@@ -22,6 +24,23 @@ pub(crate) fn flip(registry: &TestRegistry) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, 100_000).unwrap();
     file.write_all_at(&[byte[0] ^ 1], 100_000).unwrap();
+}
+
+/// Puts another key for statements in the place of the registry's, which has it from its next start on.
+fn replace_statement_key(registry: &TestRegistry) {
+    let path = registry.data().join("statements/key.pem");
+    assert!(path.exists());
+    let key = SecretKey::ed25519_from_seed(&[77; 32]).unwrap();
+    let body = BASE64.encode(&key.to_pkcs8_der());
+    let lines = body.as_bytes().chunks(64);
+    let lines: Vec<&str> = lines
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    let text = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        lines.join("\n")
+    );
+    fs::write(path, text).unwrap();
 }
 
 /// The kinds of everything that the registry noted, in order.
@@ -99,7 +118,10 @@ async fn damage_puts_a_release_into_quarantine_until_the_incident_is_closed() {
         let gauge = registry.metric("sealstone_blobs_quarantined", "");
         assert_eq!(gauge.await.unwrap(), 1.0);
 
-        // A restart forgets nothing of it. Pushing the content again repairs it, and closes nothing.
+        // A restart forgets nothing of it, also with another key. Pushing the content again repairs it, and closes nothing.
+        if by_scrub {
+            replace_statement_key(&registry);
+        }
         registry.crash().await.unwrap();
         let gauge = registry.metric("sealstone_blobs_quarantined", "");
         assert_eq!(gauge.await.unwrap(), 1.0);

@@ -14,7 +14,7 @@ use sealstone_spec::key::PublicKey;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::Reference;
-use sealstone_spec::record::STATEMENT_KEY;
+use sealstone_spec::record::{Document, STATEMENT_KEY};
 use sealstone_spec::sigstore::{
     ANNOTATION_PREDICATE_TYPE, KeyChoice, MAX_BUNDLE_BYTES, SigstoreBundle, legacy_tag,
 };
@@ -64,14 +64,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     for path in &args.key {
         keys.push(read_public(path)?);
     }
-    let registry = registry_key(store.as_ref()).await?;
-    keys.extend(registry.clone());
+    let registry = registry_keys(store.as_ref()).await?;
+    let own: Vec<String> = registry.iter().map(|key| key.id().to_string()).collect();
+    keys.extend(registry);
     let referrers = store.referrers(manifest.digest(), None).await?;
     let mut claims = Vec::new();
     for referrer in &referrers {
         let mut claim = claim(store.as_ref(), referrer, &manifest, &keys).await?;
-        let own = registry.as_ref().map(|key| key.id().to_string());
-        claim.by_registry = claim.holds && claim.key.is_some() && claim.key == own;
+        let is_own = claim.key.as_ref().is_some_and(|key| own.contains(key));
+        claim.by_registry = claim.holds && is_own;
         claims.push(claim);
     }
     let legacy = legacy_signatures(store.as_ref(), &manifest).await?;
@@ -83,11 +84,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The key of the registry's own statements, as it hands it out; a layout has none.
-async fn registry_key(store: &dyn Store) -> Result<Option<PublicKey>> {
+/// The keys of the registry's own statements, as it hands them out; a layout has none.
+async fn registry_keys(store: &dyn Store) -> Result<Vec<PublicKey>> {
     let documents = store.record(None, &[]).await?;
-    let key = documents.iter().find(|each| each.name == STATEMENT_KEY);
-    Ok(key.and_then(|key| std::str::from_utf8(&key.content).ok()?.parse().ok()))
+    let keys = documents.iter().filter(|each| each.name == STATEMENT_KEY);
+    let read = |key: &Document| {
+        let text = std::str::from_utf8(&key.content).ok()?;
+        text.parse::<PublicKey>().ok()
+    };
+    Ok(keys.filter_map(read).collect())
 }
 
 /// Something that refers to the bundle, as it presents itself.

@@ -76,19 +76,17 @@ impl RegistryStore {
                     content,
                 }),
         );
-        let statements_key = self.document_if_any(KEY_PATH).await?;
-        let statements_key = statements_key.filter(|(kind, _)| kind == PEM_MEDIA_TYPE);
-        let mut key_digest = None;
-        if let Some((media_type, content)) = statements_key {
-            let key = std::str::from_utf8(&content).ok();
-            let key = key.and_then(|text| text.parse::<PublicKey>().ok());
-            key_digest = key.map(|key| Digest::sha256(&key.to_spki_der()));
-            found.push(Document {
-                name: record::STATEMENT_KEY.to_owned(),
-                media_type,
-                content,
-            });
-        }
+        // A registry that keeps no former keys hands out the present one.
+        let keys = format!("{KEY_PATH}?former=1");
+        let keys = self.document_if_any(&keys).await?;
+        let keys = keys.filter(|(kind, _)| kind == PEM_MEDIA_TYPE);
+        let keys = keys.map(|(_, content)| keys_in(&content));
+        let keys = keys.unwrap_or_default();
+        found.extend(keys.iter().map(|key| Document {
+            name: record::STATEMENT_KEY.to_owned(),
+            media_type: PEM_MEDIA_TYPE.to_owned(),
+            content: key.to_pem().into_bytes(),
+        }));
         let Some((_, key)) = self.document_if_any("api/v1/log/key").await? else {
             return Ok(found);
         };
@@ -106,9 +104,9 @@ impl RegistryStore {
         let mut wanted = Vec::new();
         let here = format!("repository={}", self.name());
         wanted.extend(tag.map(|tag| (record::TAG_PROOF.to_owned(), format!("{here}&tag={tag}"))));
-        wanted.extend(key_digest.map(|digest| {
+        wanted.extend(keys.iter().map(|key| {
             let name = record::STATEMENT_KEY_PROOF.to_owned();
-            (name, format!("key={digest}"))
+            (name, format!("key={}", Digest::sha256(&key.to_spki_der())))
         }));
         for digest in statements {
             wanted.push((
@@ -159,4 +157,12 @@ impl RegistryStore {
         let content = answer.bytes(limit).await?;
         Ok(Some((kind, content.to_vec())))
     }
+}
+
+/// The keys in a PEM text; none if it is no list of keys.
+fn keys_in(content: &[u8]) -> Vec<PublicKey> {
+    let text = std::str::from_utf8(content).ok();
+    let listed = text.and_then(|text| PublicKey::parse_list(text).ok());
+    let listed = listed.into_iter().flatten();
+    listed.map(|listed| listed.key).collect()
 }

@@ -42,8 +42,9 @@ pub struct Evidence {
     pub attached: Vec<Attached>,
     /// Proofs that referrers were logged; whether they hold is for the policy to find.
     pub proofs: Vec<(Digest, LogProof)>,
-    /// The key of the registry's own statements, if any is known.
-    pub registry: Option<RegistryKey>,
+    /// Keys of the statements of registries: every one that is known for certain, the best known first; else the one that
+    /// came along, if any did.
+    pub registry: Vec<RegistryKey>,
     /// What cannot be evidence, whatever its bytes are, and why.
     pub set_aside: Vec<(Digest, String)>,
     /// What is lost or damaged, and how that was found.
@@ -60,8 +61,8 @@ impl Evidence {
     /// The circumstances of a judgement at this time, with what the evidence says of them.
     pub fn circumstances(&self, now: Time) -> Circumstances {
         let mut circumstances = Circumstances::at(now);
-        let registry = self.registry.as_ref().filter(|key| key.is_certain());
-        circumstances.registry = registry.map(|registry| registry.key.clone());
+        let certain = self.registry.iter().filter(|key| key.is_certain());
+        circumstances.registry = certain.map(|registry| registry.key.clone()).collect();
         circumstances
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn evidence_against(
         };
         evidence.undecided = check_kept(kept, shown.iter().filter(is_unseen))?;
     }
-    evidence.registry = RegistryKey::choose(found.keys, &found.key_proofs, policy);
+    evidence.registry = RegistryKey::heard(found.keys, &found.key_proofs, policy);
     Ok(evidence)
 }
 

@@ -164,6 +164,34 @@ fn key_files_of_one_name_are_one_signer() {
     }
 }
 
+#[test]
+fn keys_of_one_principal_are_one_signer_in_any_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, principals: &str, key: &SecretKey| -> PathBuf {
+        let path = directory.path().join(name);
+        let line = format!("{principals} {}\n", key.public_key().to_openssh());
+        fs::write(&path, line).unwrap();
+        path
+    };
+    let one = write("one", "alice@a.example,alice@b.example", &ed25519(1));
+    let two = write("two", "alice@b.example", &ed25519(2));
+    for pair in [[&one, &two], [&two, &one]] {
+        let pair = pair.map(PathBuf::clone);
+        assert!(
+            Judge::from_key_files(&pair, 2).is_err(),
+            "one signer cannot be two"
+        );
+        assert!(Judge::from_key_files(&pair, 1).is_ok());
+    }
+    // Somebody else's, and one without a principal, are others.
+    let bob = write("three", "bob@b.example", &ed25519(3));
+    let plain = directory.path().join("four.pub");
+    fs::write(&plain, ed25519(4).public_key().to_pem()).unwrap();
+    let others = [one, two, bob, plain];
+    assert!(Judge::from_key_files(&others, 3).is_ok());
+    assert!(Judge::from_key_files(&others, 4).is_err());
+}
+
 #[tokio::test]
 async fn no_changed_byte_of_the_evidence_is_accepted() {
     let world = world();

@@ -96,21 +96,23 @@ impl Judge {
     }
 
     /// Judges by key files; `NAME.pub` and `NAME-p256.pub` in one directory are one signer, and so are
-    /// the keys of one principal in a list in the style of `allowed_signers`.
+    /// the keys of one principal in lists in the style of `allowed_signers`, whichever of the files they stand in.
     ///
     /// # Errors
     /// As [`Judge::from_keys`], and if a file holds no public key.
     pub fn from_key_files(paths: &[PathBuf], threshold: u32) -> Result<Judge> {
-        let mut keys = Vec::new();
+        let (mut listed, mut signers) = (Vec::new(), Vec::new());
         for (path, signer) in paths.iter().zip(signer_names(paths)) {
-            for listed in merged(read_public_list(path)?) {
-                let name = match listed.principals.first() {
-                    Some(principal) => principal.clone(),
-                    None => signer.clone(),
-                };
-                keys.push((name, listed.key));
-            }
+            let keys = read_public_list(path)?;
+            signers.extend(keys.iter().map(|_| signer.clone()));
+            listed.extend(keys);
         }
+        // All at once: whoever stands in two files under one principal is one signer as well.
+        let keys = merged(listed).into_iter().zip(signers);
+        let keys = keys.map(|(listed, signer)| {
+            let principal = listed.principals.into_iter().next();
+            (principal.unwrap_or(signer), listed.key)
+        });
         Judge::from_keys(keys, threshold)
     }
 

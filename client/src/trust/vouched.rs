@@ -1,7 +1,8 @@
 //! What the registry itself says about a release, and how its key is known.
 //!
-//! Owns the choice of the key and the reading of what it signed. Decides nothing: no release is taken on
-//! the registry's word. A report of damage counts only by a key that is known for certain, because it stops.
+//! Owns the choice of the keys and the reading of what they signed. Decides nothing: no release is taken on
+//! the registry's word. A report of damage counts only by a key that is known for certain, because it stops; and by every
+//! such key, so that no key that anybody attaches takes the place of another.
 
 use super::evidence::Evidence;
 use sealstone_spec::digest::Digest;
@@ -13,7 +14,7 @@ use sealstone_spec::notary::{self, Vouched};
 use sealstone_spec::policy::{Policy, lifecycle};
 use sealstone_spec::sigstore::{ANNOTATION_PREDICATE_TYPE, SigstoreBundle};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a log calls the key of a registry's statements.
 const KEY_KIND: &str = "registry-statements";
@@ -63,12 +64,14 @@ pub struct RegistryKey {
 }
 
 impl RegistryKey {
-    /// The best known of these keys; `proofs` are what may show that a log tells of one.
-    pub(super) fn choose(
+    /// Those of these keys that are heard, each once and the best known first; `proofs` are what may show that a log tells
+    /// of one. Whoever may attach records can bring as many as he likes, but none that is certain: of those that only came
+    /// along the first is kept, and only where there is no other.
+    pub(super) fn heard(
         candidates: Vec<RegistryKey>,
         proofs: &[LogProof],
         policy: &Policy,
-    ) -> Option<RegistryKey> {
+    ) -> Vec<RegistryKey> {
         let in_logs = keys_in_logs(proofs, policy);
         let known = |candidate: RegistryKey| {
             let in_policy = policy.identity_of(candidate.key.id());
@@ -83,8 +86,13 @@ impl RegistryKey {
             };
             RegistryKey { known, ..candidate }
         };
-        let candidates = candidates.into_iter().map(known);
-        candidates.min_by(|one, other| one.known.cmp(&other.known))
+        let mut keys: Vec<RegistryKey> = candidates.into_iter().map(known).collect();
+        keys.sort_by(|one, other| one.known.cmp(&other.known));
+        let mut seen = BTreeSet::new();
+        keys.retain(|candidate| seen.insert(*candidate.key.id()));
+        let certain = keys.iter().filter(|key| key.is_certain()).count();
+        keys.truncate(certain.max(1));
+        keys
     }
 
     /// Whether its word about damage counts.
@@ -177,15 +185,26 @@ pub(super) fn may_be_registrys(referrer: &VerifiedManifest) -> bool {
 }
 
 impl Evidence {
-    /// What the registry said of this release; `None` if its key is not known. With a tag, its word about
-    /// other tags is left out.
+    /// What the registry said of this release; `None` if no key of it is known. With a tag, its word about
+    /// other tags is left out. Of several keys the best known that said anything is shown.
     pub fn registry_word(
         &self,
         manifest: &VerifiedManifest,
         repository: &RepoName,
         tag: Option<&Tag>,
     ) -> Option<RegistryWord> {
-        let registry = self.registry.as_ref()?;
+        let keys = self.registry.iter();
+        let words = keys.map(|registry| self.word_of(registry, manifest, repository, tag));
+        words.min_by_key(|word| (word.said.is_empty(), word.refused.is_empty()))
+    }
+
+    fn word_of(
+        &self,
+        registry: &RegistryKey,
+        manifest: &VerifiedManifest,
+        repository: &RepoName,
+        tag: Option<&Tag>,
+    ) -> RegistryWord {
         let mut word = RegistryWord {
             key_id: *registry.key.id(),
             known: registry.known.clone(),
@@ -216,6 +235,6 @@ impl Evidence {
             }
         }
         word.said.dedup();
-        Some(word)
+        word
     }
 }

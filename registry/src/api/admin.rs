@@ -350,12 +350,18 @@ async fn policy(context: &Context) -> Outcome {
         .build())
 }
 
-/// The key of the registry's own statements, for everybody.
+/// The key of the registry's own statements, for everybody; with `former` also those that it had before, behind it.
 fn statement_key(context: &Context) -> Outcome {
-    let key = context.registry().statement_key()?;
+    let text = match context.parameter("former") {
+        Some(_) => {
+            let keys = context.registry().statement_keys()?;
+            keys.iter().map(|key| key.to_pem()).collect::<String>()
+        }
+        None => context.registry().statement_key()?.to_pem(),
+    };
     Ok(Answer::new(StatusCode::OK)
         .header(http::header::CONTENT_TYPE, "application/x-pem-file")
-        .text(key.to_pem())
+        .text(text)
         .build())
 }
 

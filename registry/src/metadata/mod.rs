@@ -34,6 +34,7 @@ pub use usage::{Counted, HEADROOM_BYTES, HEADROOM_OBJECTS, Quota, QuotaExceeded,
 use bytes::Bytes;
 use sealstone_spec::admission::Admission;
 use sealstone_spec::digest::Digest;
+use sealstone_spec::key::PublicKey;
 use sealstone_spec::manifest::VerifiedManifest;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::{ExceptionUse, KeyRecord};
@@ -583,6 +584,9 @@ pub trait Metadata: Send + Sync + 'static {
     fn note_registry_keys(&self, keys: Vec<KeyRecord>, now: Millis) -> Answer<'_, ()>;
     /// The keys that were noted so.
     fn registry_keys(&self) -> Answer<'_, Vec<KeyRecord>>;
+    /// Keeps a key that the registry signs statements with, for good; all that were ever kept, in the order in which they
+    /// came.
+    fn keep_statement_key(&self, key: PublicKey) -> Answer<'_, Vec<PublicKey>>;
     /// The signed document of the policy in force, if it was signed.
     fn policy_document(&self) -> Answer<'_, Option<Vec<u8>>>;
     /// Digest of the policy under which every tag has been judged.

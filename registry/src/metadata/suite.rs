@@ -129,6 +129,7 @@ macro_rules! run_suite {
             directory::tokens_are_kept_by_owner,
             directory::the_last_run_of_a_job_is_remembered,
             directory::values_of_the_server_are_made_once,
+            directory::every_key_for_statements_is_kept,
         }
     };
     (@each $make:path; $($area:ident::$case:ident),* $(,)?) => {

@@ -131,7 +131,7 @@ impl Registry {
         let policy = self.policy();
         let mut circumstances = Circumstances::at(self.time());
         circumstances.released = released;
-        circumstances.registry = self.own_key().cloned();
+        circumstances.registry = self.own_keys();
         if !released || self.keeps_incidents(repo) {
             circumstances.damaged = self.damaged_content(repo, manifest).await?;
         }

@@ -39,6 +39,8 @@ pub enum ReleaseStatements {
 #[derive(Debug)]
 pub struct Notary {
     key: SecretKey,
+    /// Public keys that it had before.
+    former: Vec<PublicKey>,
     origin: String,
     releases: ReleaseStatements,
     right: Maintenance,
@@ -54,10 +56,19 @@ impl Notary {
     ) -> Notary {
         Notary {
             key,
+            former: Vec::new(),
             origin,
             releases,
             right,
         }
+    }
+
+    /// Also hears what was signed with these keys: an incident that one of them reported stands until it is closed, also
+    /// where the key was replaced since.
+    pub fn with_former(mut self, keys: impl IntoIterator<Item = PublicKey>) -> Notary {
+        self.former.extend(keys);
+        self.former.retain(|key| key != self.key.public_key());
+        self
     }
 }
 
@@ -74,9 +85,24 @@ impl Registry {
         self.own_key().ok_or_else(absent)
     }
 
-    pub(super) fn own_key(&self) -> Option<&PublicKey> {
+    /// The same with those that it had before, the present one first.
+    pub fn statement_keys(&self) -> Result<Vec<PublicKey>, Error> {
+        self.statement_key()?;
+        Ok(self.own_keys())
+    }
+
+    fn own_key(&self) -> Option<&PublicKey> {
         let notary = self.inner.notary.get()?;
         Some(notary.key.public_key())
+    }
+
+    /// Every key that the registry signs statements with or has signed any with, the present one first.
+    pub(super) fn own_keys(&self) -> Vec<PublicKey> {
+        let Some(notary) = self.inner.notary.get() else {
+            return Vec::new();
+        };
+        let present = std::iter::once(notary.key.public_key());
+        present.chain(&notary.former).cloned().collect()
     }
 
     /// Whether releases in a repository are followed by statements.

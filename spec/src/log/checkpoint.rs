@@ -231,16 +231,18 @@ impl SignedCheckpoint {
             if witness.kind() != KeyKind::Witness {
                 continue;
             }
+            // Every line, also behind one that holds: whether a note is refused must not hang on the order of its lines.
+            let mut first = None;
             for line in self.note.signatures() {
                 if witness.is_named_by(line) {
                     let seconds = self.check_cosignature(witness, line)?;
-                    found.push(Cosignature {
-                        witness: witness.clone(),
-                        seconds,
-                    });
-                    break;
+                    first.get_or_insert(seconds);
                 }
             }
+            found.extend(first.map(|seconds| Cosignature {
+                witness: witness.clone(),
+                seconds,
+            }));
         }
         Ok(found)
     }

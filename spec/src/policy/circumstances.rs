@@ -16,9 +16,10 @@ pub struct Circumstances {
     pub uses: BTreeMap<String, BTreeSet<Digest>>,
     /// Content of the bundle that is not what its digest says: an incident, whatever the rules say.
     pub damaged: BTreeSet<Digest>,
-    /// The registry's own key for statements, if it is known. Its word can stop a release, because it is
-    /// the one who sees damage; it never lets one through.
-    pub registry: Option<PublicKey>,
+    /// Keys for the registry's own statements, as far as they are known for certain: also those that it had before, and those
+    /// of another registry that the bundle came from. Each is heard, for the word of one takes back nothing that another
+    /// said. It can stop a release, because a registry is the one who sees damage; it never lets one through.
+    pub registry: Vec<PublicKey>,
     /// Whether a release tag names the manifest. Changes nothing about the verdict, only the word for
     /// where the bundle stands.
     pub released: bool,
@@ -31,7 +32,7 @@ impl Circumstances {
             now,
             uses: BTreeMap::new(),
             damaged: BTreeSet::new(),
-            registry: None,
+            registry: Vec::new(),
             released: false,
         }
     }

@@ -294,6 +294,12 @@ fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<TrustedLog>, Po
         };
         log.trust()
             .map_err(|error| source.error(vkey_node.place(), error.to_string(), None))?;
+        // What was signed before this was refused is read as it was, and the two are told apart by their keys.
+        if source.is_written() && logs.iter().any(|other| other.name() == log.name()) {
+            let problem = TrustedLog::namesake(log.name());
+            let suggestion = "a log that was set up anew takes the place of the old one".to_owned();
+            return Err(source.error(vkey_node.place(), problem, suggestion));
+        }
         logs.push(log);
     }
     Ok(logs)

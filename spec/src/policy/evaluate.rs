@@ -210,19 +210,19 @@ impl Policy {
         types
     }
 
-    /// What the registry itself says with a bundle; `None` if it is not the registry's, or the policy has
-    /// its key among those of its own.
+    /// What the registry itself says with a bundle; `None` if it is by no key of the registry, or by one that the policy has
+    /// among those of its own: that silences no other.
     fn hear_registry(
         &self,
         attached: &Attached,
         circumstances: &Circumstances,
         manifest: &Digest,
     ) -> Option<Heard> {
-        let key = circumstances.registry.as_ref()?;
-        if self.identity_of(key.id()).is_some() {
-            return None;
-        }
-        registry::hear(attached, key, manifest)
+        let mut keys = circumstances.registry.iter();
+        keys.find_map(|key| match self.identity_of(key.id()) {
+            Some(_) => None,
+            None => registry::hear(attached, key, manifest),
+        })
     }
 
     /// A statement whose signature holds, and where this copy of it is proven to stand. Whether its key counts is not
@@ -322,8 +322,9 @@ impl Policy {
             .log_trust()
             .first()
             .and_then(|trust| trust.logs().first());
-        let is_first =
-            |position: &&LogPosition| first.is_some_and(|log| log.key.name() == position.origin);
+        let is_first = |position: &&LogPosition| {
+            first.is_some_and(|log| *log.key.full_id() == position.log)
+        };
         let log = placed.position.as_ref();
         let index = log.filter(is_first).map(|position| position.index);
         let admitted = counted.key.admits(index);

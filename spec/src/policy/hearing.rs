@@ -29,7 +29,7 @@ impl Counted<'_> {
     /// Whether this is a later word of the same identity: only an order that a log gave counts.
     pub(super) fn takes_back(&self, earlier: &Counted<'_>) -> bool {
         let later = match (&self.log, &earlier.log) {
-            (Some(own), Some(other)) => own.origin == other.origin && own.index > other.index,
+            (Some(own), Some(other)) => own.log == other.log && own.index > other.index,
             _ => false,
         };
         later && self.identity.name == earlier.identity.name

@@ -1,7 +1,7 @@
 //! Lint: what a policy's author probably did not mean, though it can be read.
 
 use super::rule::{Rule, not_waivable};
-use super::scope::{Scope, TagRule};
+use super::scope::{Scope, TagRule, TrustedLog};
 use super::{Edition, Policy, PolicyError, Time};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -38,6 +38,9 @@ impl Policy {
         self.lint_validity(now, &mut say);
         self.lint_people(&mut say);
         self.lint_scopes(&mut say);
+        if let Some(name) = self.namesake() {
+            say("log", TrustedLog::namesake(name));
+        }
         for exception in self.exceptions() {
             let place = format!("exception {}", exception.id);
             if now >= exception.expires {
@@ -51,19 +54,30 @@ impl Policy {
         findings
     }
 
-    /// Refuses what no new document may say, though it is read, without effect, where it was signed before: an exception
-    /// from a rule that cannot be waived. For whoever signs a document, or is handed one to put it in force.
+    /// Refuses what no new document may say, though it is read where it was signed before: an exception from a rule that
+    /// cannot be waived, which has no effect, and a second log of one name, which is another one. For whoever signs a
+    /// document, or is handed one to put it in force.
     ///
     /// # Errors
-    /// Names the rule.
+    /// Names the rule, or the log.
     pub fn check_new(&self) -> Result<(), PolicyError> {
         let allowed = self.scopes().iter().filter_map(Scope::exceptions);
         let allowed = allowed.flat_map(|exceptions| &exceptions.rules);
         let made = self.exceptions().iter().map(|exception| &exception.rule);
-        match allowed.chain(made).find(|rule| !Rule::is_waivable(rule)) {
-            Some(rule) => Err(PolicyError::nowhere(not_waivable(rule))),
+        if let Some(rule) = allowed.chain(made).find(|rule| !Rule::is_waivable(rule)) {
+            return Err(PolicyError::nowhere(not_waivable(rule)));
+        }
+        match self.namesake() {
+            Some(name) => Err(PolicyError::nowhere(TrustedLog::namesake(name))),
             None => Ok(()),
         }
+    }
+
+    /// The name that a second log has, if one has.
+    fn namesake(&self) -> Option<&str> {
+        let mut names = BTreeSet::new();
+        let mut logs = self.logs().iter().map(TrustedLog::name);
+        logs.find(|name| !names.insert(*name))
     }
 
     fn lint_validity(&self, now: Time, say: &mut impl FnMut(&str, String)) {

@@ -8,7 +8,7 @@ use super::evidence::Attached;
 use super::scope::TrustedLog;
 use crate::digest::Digest;
 use crate::key::PublicKey;
-use crate::log::{Entry, LogError, LogProof, LogTrust, LoggedEvidence, TlogEntry};
+use crate::log::{Entry, Hash, LogError, LogProof, LogTrust, LoggedEvidence, TlogEntry};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,13 +16,30 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct LogPosition {
-    /// The log.
+    /// The id of the log's key, of name and key together. A log is told from another by this alone: one that was set up anew
+    /// has the name of the last one, and numbers of its own.
+    pub log: Hash,
+    /// Its name.
     pub origin: String,
     /// The number of the leaf, from 0.
     pub index: u64,
 }
 
 impl TrustedLog {
+    /// Its name: what stands before the first `+` of its key.
+    pub(super) fn name(&self) -> &str {
+        let parted = self.vkey.split_once('+');
+        parted.map_or(self.vkey.as_str(), |(name, _)| name)
+    }
+
+    /// What is wrong with a document that has another log of this name.
+    pub(super) fn namesake(name: &str) -> String {
+        let name: String = name.chars().take(80).collect();
+        format!(
+            "there is a log {name} before: keys' limits and later words are places in one log, so each has a name of its own"
+        )
+    }
+
     /// The same in the words of the log's own code.
     pub(super) fn trust(&self) -> Result<LogTrust, LogError> {
         let mut text = format!("log {}\n", self.vkey);
@@ -108,7 +125,7 @@ pub(super) fn firsts<'p, Words: Ord>(
     let rank = |position: &LogPosition| {
         let is_its = |trust: &LogTrust| {
             let mut logs = trust.logs().iter();
-            logs.any(|log| log.key.name() == position.origin)
+            logs.any(|log| *log.key.full_id() == position.log)
         };
         let place = logs.iter().position(is_its);
         (place.unwrap_or(usize::MAX), position.index)
@@ -128,6 +145,7 @@ pub(super) fn firsts<'p, Words: Ord>(
 
 fn position(evidence: &LoggedEvidence) -> LogPosition {
     LogPosition {
+        log: *evidence.checkpoint().log().full_id(),
         origin: evidence.origin().to_owned(),
         index: evidence.index(),
     }

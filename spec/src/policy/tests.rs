@@ -416,3 +416,32 @@ fn an_exception_that_has_no_effect_is_read_where_it_was_signed() {
         "{denial}"
     );
 }
+
+#[test]
+fn a_second_log_of_one_name_is_another_where_it_was_signed() {
+    let anew = |name: &str| {
+        let key = ed25519(56).public_key().clone();
+        crate::log::VerifierKey::new(name, crate::log::KeyKind::Log, key).unwrap()
+    };
+    let (first, other) = (crate::log::tests::log_key(), anew("other.example.com"));
+    let text = format!(
+        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2100-01-01T00:00:00Z\"\n[roots]\nthreshold = 1\nkeys = [\"{}\"]\n\
+         [[log]]\nvkey = \"{first}\"\n[[log]]\nvkey = \"{other}\"\n",
+        ed25519(1).public_key().to_openssh()
+    );
+    let written = Policy::parse(&text).unwrap();
+    assert_eq!(written.check_new(), Ok(()));
+    let (other, anew) = (other.to_string(), anew(first.name()).to_string());
+    let refused = Policy::parse(&text.replace(&other, &anew)).unwrap_err();
+    assert!(refused.to_string().contains("there is a log"), "{refused}");
+
+    let json = String::from_utf8(written.to_canonical_json()).unwrap();
+    let policy = Policy::parse_canonical(json.replace(&other, &anew).as_bytes()).unwrap();
+    assert_eq!(policy.log_trust().len(), 2);
+    assert_eq!(policy.check_new().unwrap_err().problem, refused.problem);
+    let findings = policy.lint(now().now);
+    assert!(
+        findings.iter().any(|it| it.text == refused.problem),
+        "{findings:?}"
+    );
+}

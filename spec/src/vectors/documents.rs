@@ -3,6 +3,8 @@
 use super::{agree, text};
 use crate::fixtures::{ed25519, identities};
 use crate::key::Signer;
+use crate::log::tests::log_key;
+use crate::log::{KeyKind, VerifierKey};
 use crate::policy::Policy;
 use serde_json::{Value, json};
 
@@ -38,6 +40,9 @@ fn documents() -> Vec<Refused> {
     let line = move |n: usize| first + n;
     let bob = ed25519(3).public_key().to_openssh();
     let root = ed25519(20).public_key().to_openssh();
+    let log = log_key();
+    let anew = VerifierKey::new(log.name(), KeyKind::Log, ed25519(56).public_key().clone());
+    let anew = anew.unwrap();
     // Three lines.
     let second = |text: &str| {
         format!(
@@ -288,6 +293,14 @@ fn documents() -> Vec<Refused> {
             )),
             (1, 1),
             "can never be met without a [[log]]",
+        ),
+        refused(
+            "two logs of one name",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[log]]\nvkey = \"{log}\"\n[[log]]\nvkey = \"{anew}\""
+            )),
+            (10, 8),
+            "there is a log log.example.com before",
         ),
         refused(
             "exceptions from what cannot be waived",

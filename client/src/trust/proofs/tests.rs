@@ -9,11 +9,14 @@ use crate::trust::{Judge, policy_by_roots, sign};
 use sealstone_spec::digest::Algorithm;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::log::{
-    Checkpoint, Entry, EventEntry, Hash, KeyKind, Operation, PROOF_MEDIA_TYPE, VerifierKey,
+    Checkpoint, Entry, EventEntry, Hash, KeyChange, KeyEntry, KeyKind, Operation, PROOF_MEDIA_TYPE,
+    VerifierKey,
 };
 use sealstone_spec::name::RepoName;
-use sealstone_spec::policy::Roots;
+use sealstone_spec::policy::{Roots, lifecycle};
 use sealstone_spec::record::{Document, record_manifest};
+use sealstone_spec::sigstore::referrer_manifest;
+use sealstone_spec::statement::Subject;
 use serde_json::json;
 use std::fs;
 
@@ -89,6 +92,65 @@ impl World {
     fn checkpoint(&self, size: u64, entry: &[u8]) -> SignedCheckpoint {
         let checkpoint = Checkpoint::new(ORIGIN, size, Hash::of_entry(entry));
         checkpoint.sign(&self.log, &key(5)).unwrap()
+    }
+
+    /// Attaches a report of damage that a registry with this key made.
+    fn attach_incident(&self, registry: &SecretKey) {
+        let created = "2026-01-01T00:00:00Z";
+        let subject = Subject::new("x", self.manifest.digest());
+        let statement = lifecycle::incident(vec![subject], "content is damaged", &[], created);
+        let bundle = SigstoreBundle::sign(&statement, registry).unwrap();
+        let bundle = bundle.to_bytes();
+        let digest = Digest::sha256(&bundle);
+        self.layout.write_blob(&digest, &bundle).unwrap();
+        let subject = self.manifest.descriptor();
+        let referrer = referrer_manifest(&subject, &bundle, lifecycle::INCIDENT, created);
+        let referrer = VerifiedManifest::check(referrer, None, None, Algorithm::Sha256).unwrap();
+        self.layout.write_manifest(&referrer, None).unwrap();
+    }
+
+    /// Attaches a record with the key of a registry's statements, as anybody may; with the log's word about it, if the log
+    /// has one.
+    fn attach_key(&self, registry: &SecretKey, is_logged: bool) {
+        let public = registry.public_key();
+        let mut documents = vec![Document {
+            name: STATEMENT_KEY.to_owned(),
+            media_type: "application/x-pem-file".to_owned(),
+            content: public.to_pem().into_bytes(),
+        }];
+        if is_logged {
+            let digest = Digest::sha256(&public.to_spki_der());
+            let mut event = EventEntry::new(Operation::Key, digest, "registry", 1);
+            event.key = Some(KeyEntry {
+                change: KeyChange::Added,
+                kind: "registry-statements".to_owned(),
+                holder: None,
+                id: public.id().to_string(),
+                roles: Vec::new(),
+                status: None,
+                from: None,
+                until: None,
+            });
+            let entry = Entry::Event(event).to_bytes().unwrap();
+            let proof = LogProof {
+                index: 0,
+                hashes: Vec::new(),
+                checkpoint: self.checkpoint(1, &entry),
+                extra: Some(entry),
+            };
+            documents.push(Document {
+                name: STATEMENT_KEY_PROOF.to_owned(),
+                media_type: PROOF_MEDIA_TYPE.to_owned(),
+                content: proof.to_string().into_bytes(),
+            });
+        }
+        for document in &documents {
+            let digest = Digest::sha256(&document.content);
+            self.layout.write_blob(&digest, &document.content).unwrap();
+        }
+        let record = record_manifest(&self.manifest.descriptor(), &documents);
+        let record = VerifiedManifest::check(record, None, None, Algorithm::Sha256).unwrap();
+        self.layout.write_manifest(&record, None).unwrap();
     }
 
     /// A place in which this checkpoint is kept of the log.
@@ -279,4 +341,57 @@ async fn a_record_that_states_a_false_size_hides_no_proof() {
         assert!(found.read_records(&world.layout, &listed).await.unwrap());
         assert_eq!(found.proofs, [(*referrer, good.clone())], "{size}");
     }
+}
+
+#[tokio::test]
+async fn no_attached_key_silences_a_registry() {
+    let world = World::new().await;
+    let registry = key(8);
+    world.attach_incident(&registry);
+    let verdict = async || {
+        let found = world.evidence(None).await.unwrap();
+        let verdict = world.judged(&found).map_err(|error| error.outcome());
+        (found.registry.len(), verdict)
+    };
+    assert_eq!(verdict().await, (0, Ok(())));
+    // What only came along may be anybody's: a stranger stops nobody's release with it, however many he brings.
+    world.attach_key(&registry, false);
+    world.attach_key(&key(9), false);
+    assert_eq!(verdict().await, (1, Ok(())));
+
+    world.attach_key(&registry, true);
+    assert_eq!(verdict().await, (1, Err(Outcome::Refused)));
+    // One that the policy gives to somebody, and that of another registry, or of the same one before.
+    world.attach_key(&key(1), false);
+    assert_eq!(verdict().await, (2, Err(Outcome::Refused)));
+    world.attach_key(&key(10), true);
+    assert_eq!(verdict().await, (3, Err(Outcome::Refused)));
+    // The same keys once more are no others.
+    world.attach_key(&key(10), false);
+    assert_eq!(verdict().await, (3, Err(Outcome::Refused)));
+}
+
+#[test]
+fn the_registry_that_was_asked_is_heard_beside_those_of_logs() {
+    let known = |seed: u8, known: KnownBy| RegistryKey {
+        key: key(seed).public_key().clone(),
+        known,
+    };
+    let policy = Policy::parse("schema = \"sealstone-policy/v1\"\n").unwrap();
+    let log = KnownBy::Log {
+        origin: ORIGIN.to_owned(),
+        index: 3,
+    };
+    let candidates = vec![
+        known(1, KnownBy::Companion),
+        known(2, KnownBy::Registry),
+        known(3, KnownBy::Companion),
+        known(4, log.clone()),
+        known(2, KnownBy::Companion),
+    ];
+    let heard = RegistryKey::heard(candidates.clone(), &[], &policy);
+    assert_eq!(heard, [known(4, log), known(2, KnownBy::Registry)]);
+    let companions = vec![candidates[2].clone(), candidates[0].clone()];
+    let heard = RegistryKey::heard(companions, &[], &policy);
+    assert_eq!(heard, [known(3, KnownBy::Companion)]);
 }

@@ -39,6 +39,7 @@ use committer::Committer;
 use engine::{Engine, Family};
 pub use opened::Opened;
 use sealstone_spec::digest::Digest;
+use sealstone_spec::key::PublicKey;
 use sealstone_spec::name::{RepoName, Tag};
 use sealstone_spec::policy::KeyRecord;
 use serde::de::DeserializeOwned;
@@ -323,6 +324,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             Ok(self
                 .row(Family::Server, key_events::OF_REGISTRY)?
                 .unwrap_or_default())
+        })
+    }
+
+    fn keep_statement_key(&self, key: PublicKey) -> Answer<'_, Vec<PublicKey>> {
+        Box::pin(async move {
+            self.write(move |txn| key_events::keep_statement_key(txn, &key))
+                .await
         })
     }
 

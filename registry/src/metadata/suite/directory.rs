@@ -7,6 +7,7 @@ use crate::auth::account::{Account, AccountKind, AccountName};
 use crate::auth::principal::Restriction;
 use crate::auth::token::{ApiToken, TokenSecret};
 use jiff::Timestamp;
+use sealstone_spec::key::{SecretKey, Signer as _};
 use std::sync::Arc;
 
 fn account(name: &str) -> Account {
@@ -123,6 +124,23 @@ pub(crate) async fn the_last_run_of_a_job_is_remembered(store: Arc<dyn Store>) {
         assert_eq!(store.last_run("scrub").await.unwrap(), Some(at));
     }
     assert_eq!(store.last_run("collect").await.unwrap(), None);
+}
+
+pub(crate) async fn every_key_for_statements_is_kept(store: Arc<dyn Store>) {
+    let key = |seed: u8| {
+        let secret = SecretKey::ed25519_from_seed(&[seed; 32]).unwrap();
+        secret.public_key().clone()
+    };
+    let (one, other) = (key(1), key(2));
+    for (given, kept) in [
+        (&one, vec![&one]),
+        (&one, vec![&one]),
+        (&other, vec![&one, &other]),
+        (&one, vec![&one, &other]),
+    ] {
+        let found = store.keep_statement_key(given.clone()).await.unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), kept);
+    }
 }
 
 pub(crate) async fn values_of_the_server_are_made_once(store: Arc<dyn Store>) {

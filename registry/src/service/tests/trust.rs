@@ -323,6 +323,25 @@ async fn damage_of_a_release_stands_until_it_is_closed() {
 }
 
 #[tokio::test]
+async fn an_incident_stands_after_its_key_was_replaced() {
+    for (former, is_heard) in [(7, false), (8, true)] {
+        let bench = Bench::new().await;
+        let (releases, right) = (ReleaseStatements::Never, Maintenance::at_boot());
+        let notary = Notary::new(key(9), "registry.example".into(), releases, right);
+        let former = [9, former].map(|seed| key(seed).public_key().clone());
+        bench.registry.attach_notary(notary.with_former(former));
+        bench.adopt_v2(&policy(1, FAR, "immutable")).await;
+        let digest = bench.signed(b"content", "v1").await;
+        assert!(bench.is_seen("v1").await);
+        let subject = vec![Subject::new("m", &digest)];
+        let now = Time::from_seconds(1_000);
+        let report = lifecycle::incident(subject, "content is damaged", &[], now);
+        bench.attach(&digest, &report, &key(8)).await;
+        assert_eq!(bench.is_seen("v1").await, !is_heard);
+    }
+}
+
+#[tokio::test]
 async fn closing_before_the_repair_shows_the_release_only_after_it() {
     let bench = Bench::new().await.with_notary(ReleaseStatements::Never);
     bench.adopt_v2(&policy(1, FAR, "immutable")).await;

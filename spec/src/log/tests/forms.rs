@@ -76,6 +76,29 @@ fn a_line_of_a_known_key_that_does_not_hold_spoils_the_note() {
 }
 
 #[test]
+fn a_cosignature_that_does_not_hold_spoils_the_note_wherever_it_stands() {
+    let grown = Grown::numbered(3);
+    let cosigned = |size: u64| {
+        let checkpoint = grown.checkpoint(size);
+        let claim = checkpoint.claim();
+        claim.cosign(&witness_key(6), &ed25519(6), SECONDS).unwrap()
+    };
+    let (good, foreign) = (cosigned(3), cosigned(2));
+    for lines in [[&good, &foreign], [&foreign, &good]] {
+        let mut note = grown.checkpoint(3);
+        for line in lines {
+            note.add_cosignature(line.clone());
+        }
+        assert!(note.cosignatures([&witness_key(6)]).is_err());
+        // Nobody who does not know the witness minds.
+        assert!(note.cosignatures([&witness_key(7)]).unwrap().is_empty());
+    }
+    let mut note = grown.checkpoint(3);
+    note.add_cosignature(good);
+    assert_eq!(note.cosignatures([&witness_key(6)]).unwrap().len(), 1);
+}
+
+#[test]
 fn a_witness_key_signs_no_checkpoint_and_a_log_key_cosigns_none() {
     let checkpoint = Checkpoint::new(ORIGIN, 0, Hash::of_nothing());
     let as_witness =

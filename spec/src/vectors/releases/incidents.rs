@@ -99,7 +99,8 @@ fn the_registry_reports_damage_and_releases_nothing() {
             case.add(evidence(item));
         }
         let mut now = Circumstances::at(NOW.parse().unwrap());
-        now.registry = known.then(|| registry.public_key().clone());
+        let keys = known.then(|| registry.public_key().clone());
+        now.registry = keys.into_iter().collect();
         policy.hear(&repo, &case, &now)
     };
     let damaged = good().with("incident", report(&registry, "content is damaged"));
@@ -140,4 +141,31 @@ fn the_registry_reports_damage_and_releases_nothing() {
         panic!("{:?}", evaluation.ignored)
     };
     assert!(ignored.reason.contains("names the registry's key, but"));
+}
+
+/// A registry may have had other keys, and a bundle may come from another registry: none of their keys silences the others.
+#[test]
+fn every_key_of_a_registry_is_heard() {
+    let (old, new) = (ed25519(60), ed25519(61));
+    let policy = Policy::parse(&policy()).unwrap();
+    let repo = REPOSITORY.parse().unwrap();
+    let denial = |by: &dyn Signer, keys: &[&dyn Signer]| {
+        let mut case = Case::of(&repo, &manifest());
+        for (_, item) in &good().with("incident", report(by, "content is damaged")).0 {
+            case.add(evidence(item));
+        }
+        let mut now = Circumstances::at(NOW.parse().unwrap());
+        now.registry = keys.iter().map(|key| key.public_key().clone()).collect();
+        let verdict = policy.judge(&repo, &case, &now);
+        verdict.map_err(|denial| denial.to_string()).err()
+    };
+    let stops = |by: &dyn Signer, keys: &[&dyn Signer]| {
+        let text = denial(by, keys).unwrap_or_default();
+        text.contains("the registry reports content is damaged")
+    };
+    assert!(stops(&old, &[&new, &old]) && stops(&new, &[&new, &old]));
+    assert_eq!(denial(&old, &[&new]), None);
+    // Somebody's of the policy is his own, and no registry's; whoever else is heard still is.
+    assert!(stops(&old, &[&ci(), &old]));
+    assert_eq!(denial(&ci(), &[&ci(), &old]), None);
 }
