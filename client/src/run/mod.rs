@@ -8,7 +8,9 @@
 //! | `stages` | stages run, or taken from an earlier run |
 //! | `measure` | metrics, replicates, the recipe's tests |
 //! | `document` | the lock as it is written |
+//! | `places` | where outputs go on this machine: through no link, over nothing that is mounted |
 //! | `publish` | outputs put in place, whole or not at all |
+//! | `replaced` | what an output would replace and no lock records: kept |
 //! | `metric` | a number in a JSON file, with the text that it has there |
 //! | `logfile` | what a stage prints |
 //! | `trace` | what a training trace says in short |
@@ -24,7 +26,9 @@ mod inputs;
 mod logfile;
 mod measure;
 mod metric;
+mod places;
 mod publish;
+mod replaced;
 mod stages;
 mod trace;
 

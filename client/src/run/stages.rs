@@ -4,7 +4,7 @@
 
 use super::baseline::{Run, RunOptions, StageRan, make};
 use super::logfile::LogFile;
-use super::publish::{publish, write_whole};
+use super::publish::write_whole;
 use super::trace;
 use crate::error::{Error, Result};
 use crate::plan::{Planned, contents, plan, strictest};
@@ -45,6 +45,7 @@ impl Run<'_> {
         selected: &BTreeSet<String>,
         options: &RunOptions,
     ) -> Result<Vec<String>> {
+        self.check_places(selected)?;
         let recipe = self.recipe;
         let seed = recipe.determinism().seed;
         let mut stale: Vec<String> = Vec::new();
@@ -187,12 +188,7 @@ impl Run<'_> {
             }
             return Err(error);
         }
-        publish(
-            &written,
-            self.roots.outputs_of(&stage.name),
-            &stage.writes,
-            &self.scratch,
-        )?;
+        self.publish(stage, &written, &outcome.outputs)?;
         let (outputs, files) = self.outputs(stage)?;
         self.files.extend(files);
         let traced = stage.trace.as_ref();
