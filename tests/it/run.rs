@@ -469,7 +469,10 @@ fn what_no_lock_records_is_kept_when_an_output_replaces_it() {
     let output = demo.run(&["run"]);
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("\"metrics.json\", \"model/NOTES.md\""), "{said}");
+    assert!(
+        said.contains("model/NOTES.md") && said.contains(".sealstone/replaced/"),
+        "{said}"
+    );
     assert!(!demo.path().join("model/NOTES.md").exists());
     assert_eq!(kept("model/NOTES.md"), ["mine"]);
     assert_eq!(kept("metrics.json"), ["by hand"]);
@@ -490,7 +493,7 @@ fn nothing_is_written_through_a_link_that_nobody_named() {
     let demo = Demo::new();
     let elsewhere = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), demo.path().join("work")).unwrap();
-    demo.fails(&[], 2, "a link leads from \"work/sorted.csv\"");
+    demo.fails(&[], 2, "a link leads from");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     assert!(
         !demo.path().join(".sealstone/logs/prepare.log").exists(),
@@ -521,7 +524,7 @@ fn a_repository_that_a_stage_wrote_is_not_put_in_place() {
     let output = demo.run(&["run"]);
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("\"model/.git/config\""), "{said}");
+    assert!(said.contains("model/.git/config"), "{said}");
     assert!(!demo.path().join("model/.git").exists());
     assert_eq!(demo.ran(&[]), Vec::<String>::new());
 }

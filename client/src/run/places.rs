@@ -97,7 +97,10 @@ fn place_of(to: &Path, path: &RecipePath, outside: &[PathBuf]) -> Result<PathBuf
             let error = Error::usage(format!(
                 "at \"{path}\" a file system is mounted, which no output can replace"
             ));
-            Err(error.hint(format!("declare what lies in it: \"{}/NAME\"", path.as_str())))
+            Err(error.hint(format!(
+                "declare what lies in it: \"{}/NAME\"",
+                path.as_str()
+            )))
         }
         Ok(_) => Ok(place),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(place),

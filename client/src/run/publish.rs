@@ -269,9 +269,7 @@ mod tests {
 
     fn pairs(from: &Path, to: &Path, names: &[&str]) -> Vec<(PathBuf, PathBuf)> {
         let pairs = names.iter();
-        pairs
-            .map(|name| (from.join(name), to.join(name)))
-            .collect()
+        pairs.map(|name| (from.join(name), to.join(name))).collect()
     }
 
     #[test]

@@ -58,10 +58,7 @@ impl Recipe {
     }
 }
 
-fn why<'a>(
-    path: &RecipePath,
-    mut read: impl Iterator<Item = (String, &'a str)>,
-) -> Option<String> {
+fn why<'a>(path: &RecipePath, mut read: impl Iterator<Item = (String, &'a str)>) -> Option<String> {
     if is_reserved(path.as_str()) {
         return Some("tools keep things of their own under such a name".to_owned());
     }
@@ -166,7 +163,8 @@ mod tests {
         }
         let params = format!("{host}\nparams = {{ file = \"conf/params.toml\" }}");
         refused(&recipe(&params, "conf/", ""), "the parameters");
-        let venv = "environment = { kind = \"venv\", lock = \"requirements.lock\", wheels = \"wheels/\" }";
+        let venv =
+            "environment = { kind = \"venv\", lock = \"requirements.lock\", wheels = \"wheels/\" }";
         refused(&recipe(venv, "requirements.lock", ""), "environment's lock");
         refused(&recipe(venv, "wheels/a.whl", ""), "wheels");
         let rootfs = format!(
