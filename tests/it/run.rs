@@ -453,3 +453,80 @@ fn replicates_are_run_beside_the_baseline() {
         serde_json::json!(["7", "8", "9"])
     );
 }
+
+#[test]
+fn what_no_lock_records_is_kept_when_an_output_replaces_it() {
+    let demo = Demo::new();
+    demo.write("model/NOTES.md", "mine");
+    demo.write("metrics.json", "by hand");
+    let kept = |path: &str| -> Vec<String> {
+        let Ok(times) = fs::read_dir(demo.path().join(".sealstone/replaced")) else {
+            return Vec::new();
+        };
+        let files = times.map(|time| time.unwrap().path().join(path));
+        files
+            .filter_map(|file| fs::read_to_string(file).ok())
+            .collect()
+    };
+    let output = demo.run(&["run"]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("model/NOTES.md") && said.contains(".sealstone/replaced/"),
+        "{said}"
+    );
+    assert!(!demo.path().join("model/NOTES.md").exists());
+    assert_eq!(kept("model/NOTES.md"), ["mine"]);
+    assert_eq!(kept("metrics.json"), ["by hand"]);
+    // What the lock records can be made again.
+    assert_eq!(demo.ran(&["--force"]), ["prepare", "train"]);
+    demo.change("params.toml", "scale = 2", "scale = 5");
+    fs::remove_file(demo.path().join("golden/out.txt")).unwrap();
+    assert_eq!(demo.ran(&[]), ["train"]);
+    assert!(kept("model/weights.txt").is_empty());
+    // What somebody changed since cannot.
+    demo.write("model/weights.txt", "tuned by hand");
+    assert_eq!(demo.ran(&[]), ["train"]);
+    assert_eq!(kept("model/weights.txt"), ["tuned by hand"]);
+}
+
+#[test]
+fn nothing_is_written_through_a_link_that_nobody_named() {
+    let demo = Demo::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), demo.path().join("work")).unwrap();
+    demo.fails(&[], 2, "a link leads from");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    assert!(
+        !demo.path().join(".sealstone/logs/prepare.log").exists(),
+        "nothing was run"
+    );
+    let named = elsewhere.path().to_str().unwrap();
+    assert_eq!(demo.ran(&["--outside", named]), ["prepare", "train"]);
+    assert!(elsewhere.path().join("sorted.csv").exists());
+    // Nor is a log, whose text is the stage's to say.
+    let target = elsewhere.path().join("profile");
+    fs::write(&target, "mine").unwrap();
+    let log = demo.path().join(".sealstone/logs/train.log");
+    fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink(&target, &log).unwrap();
+    demo.ran(&["--outside", named, "--force"]);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "mine");
+    assert!(demo.read(".sealstone/logs/train.log").contains("trained"));
+}
+
+#[test]
+fn a_repository_that_a_stage_wrote_is_not_put_in_place() {
+    let demo = Demo::new();
+    demo.change(
+        "src/train.sh",
+        "echo trained",
+        "mkdir model/.git\necho x > model/.git/config\necho trained",
+    );
+    let output = demo.run(&["run"]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("model/.git/config"), "{said}");
+    assert!(!demo.path().join("model/.git").exists());
+    assert_eq!(demo.ran(&[]), Vec::<String>::new());
+}

@@ -26,6 +26,11 @@ environment. Its outputs get their names only if it ended well. A stage whose co
 environment and inputs have not changed is taken from the last run, also from one that failed later on.
 A project has one run at a time, with a profile or without: a second one is refused.
 
+What lies at the place of an output is replaced. Files there that no lock records as outputs, such as notes
+or the result of a run by hand, are kept in .sealstone/replaced/TIME; what cannot be put in place, in
+.sealstone/unplaced/TIME. Nobody but you removes them. Through a link in the project nothing is written,
+unless it leads to a directory that --outside names.
+
 A stage finds SEALSTONE_SEED, SEALSTONE_PARAMS (a JSON file), SEALSTONE_STAGE and SEALSTONE_OUT in its
 environment. Logs are in .sealstone/logs.
 
@@ -62,6 +67,11 @@ pub(crate) struct Args {
     /// Go on if this machine isolates less than the recipe demands, down to this level
     #[arg(long, value_name = "LEVEL")]
     accept_isolation: Option<Isolation>,
+
+    /// A directory outside of the project in which outputs may lie, where a link in the project leads there; may be
+    /// repeated
+    #[arg(long, value_name = "DIR")]
+    outside: Vec<PathBuf>,
 
     /// Also write a build record: the lock, and what the CI system says of this run. Whoever holds the key makes
     /// signed provenance of it: sealstone attest --build-record FILE
@@ -183,6 +193,7 @@ fn run_blocking(args: Args, project: &Project, output: &Output) -> Result<Ran> {
         stages: args.stage,
         profile: args.profile,
         force: args.force,
+        outside: args.outside,
     };
     let mut events = Shown {
         output,

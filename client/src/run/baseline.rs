@@ -27,6 +27,8 @@ pub struct RunOptions {
     pub profile: Option<String>,
     /// Run stages also if their keys have not changed: the named ones, or all.
     pub force: bool,
+    /// Directories outside of the project in which outputs may lie, where a link in the project leads there.
+    pub outside: Vec<PathBuf>,
 }
 
 /// What a caller hears while stages run.
@@ -117,6 +119,7 @@ pub fn run(
         events,
         scratch: scratch.path().to_owned(),
         logs: home.join("logs"),
+        outside: outside(&options.outside)?,
         earlier: Vec::new(),
         last: place_of_records(&home, profile),
         files: BTreeMap::new(),
@@ -232,6 +235,8 @@ pub(super) struct Run<'a> {
     pub(super) events: &'a mut dyn RunEvents,
     pub(super) scratch: PathBuf,
     pub(super) logs: PathBuf,
+    /// Directories to which links may lead outputs.
+    pub(super) outside: Vec<PathBuf>,
     /// Locks of earlier runs, the newest first.
     pub(super) earlier: Vec<Lock>,
     /// Where stages are remembered that ended well, and stand in no lock yet.
@@ -281,6 +286,15 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Directories by their own paths, without links.
+fn outside(directories: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let own = directories.iter().map(|directory| {
+        fs::canonicalize(directory)
+            .map_err(|source| Error::io(format!("opening \"{}\"", directory.display()), source))
+    });
+    own.collect()
 }
 
 /// Makes a directory.

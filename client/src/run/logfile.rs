@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::runner::{LogSink, StageOutcome, Stream};
 use sealstone_spec::digest::{Algorithm, Hasher};
 use sealstone_spec::recipe::LogDigest;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,9 @@ const TAIL_BYTES: usize = 2000;
 
 impl<'a> LogFile<'a> {
     pub(super) fn create(path: &Path, events: &'a mut dyn RunEvents) -> Result<LogFile<'a>> {
-        let file = File::create(path).map_err(|source| {
+        // Anew, not through a link that came with the project: what is written is the stage's to say.
+        let _ = fs::remove_file(path);
+        let file = File::create_new(path).map_err(|source| {
             Error::io(format!("writing the log \"{}\"", path.display()), source)
         })?;
         Ok(LogFile {

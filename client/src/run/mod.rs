@@ -9,7 +9,9 @@
 //! | `remembered` | stages that ended well in runs that did not |
 //! | `measure` | metrics, replicates, the recipe's tests |
 //! | `document` | the lock as it is written |
+//! | `places` | where outputs go on this machine: through no link, over nothing that is mounted |
 //! | `publish` | outputs put in place, whole or not at all |
+//! | `replaced` | what an output would replace and no lock records: kept |
 //! | `metric` | a number in a JSON file, with the text that it has there |
 //! | `logfile` | what a stage prints |
 //! | `trace` | what a training trace says in short |
@@ -25,8 +27,10 @@ mod inputs;
 mod logfile;
 mod measure;
 mod metric;
+mod places;
 mod publish;
 mod remembered;
+mod replaced;
 mod stages;
 mod trace;
 

@@ -5,7 +5,7 @@
 
 use super::baseline::{Run, RunOptions, StageRan, make};
 use super::logfile::LogFile;
-use super::publish::publish;
+use super::publish::write_whole;
 use super::trace;
 use crate::error::{Error, Result};
 use crate::plan::{Planned, Roots, contents, plan, strictest};
@@ -44,6 +44,7 @@ impl Run<'_> {
         selected: &BTreeSet<String>,
         options: &RunOptions,
     ) -> Result<Vec<String>> {
+        self.check_places(selected)?;
         let recipe = self.recipe;
         let seed = recipe.determinism().seed;
         let mut stale: Vec<String> = Vec::new();
@@ -202,12 +203,7 @@ impl Run<'_> {
             let place = own.place(self.recipe, path.as_str());
             (trace::data_wait_ms(&place), trace::summary(&place, path))
         });
-        publish(
-            &written,
-            self.roots.outputs_of(&stage.name),
-            &stage.writes,
-            &self.scratch,
-        )?;
+        self.publish(stage, &written, &outcome.outputs)?;
         // What cannot be recorded fails only now: a long training is in place, and not lost with this run's directory.
         let (outputs, files) = found?;
         self.files.extend(files);

@@ -8,6 +8,7 @@ use super::measure::{Check, Metric, Test};
 use super::path::RecipePath;
 use super::reader::suggest;
 use super::replication::Replication;
+use super::reserved;
 use super::stage::Stage;
 use super::substitution::placeholders;
 use super::{MAX_PATHS, Recipe};
@@ -37,6 +38,7 @@ pub(super) fn check(recipe: &mut Recipe, is_whole: bool) -> Vec<Finding> {
     }
     inputs(recipe, &mut findings);
     writers(recipe, &mut findings);
+    reserved::check(recipe, &mut findings);
     order(recipe, &mut findings);
     if !is_whole {
         return findings;

@@ -5,7 +5,7 @@
 //! | `finding` | codes, places, what is wrong and what to do |
 //! | `reader`, `words`, `quantity`, `path`, `pattern` | TOML into values, each with its place |
 //! | `conditions`, `stage`, `measure` | the sections of `recipe.toml` |
-//! | `graph`, `replication`, `pins`, `marker`, `lint` | what has to hold between sections; what counts as pinned; warnings |
+//! | `graph`, `replication`, `reserved`, `pins`, `marker`, `lint` | what has to hold between sections; where no run may write; what counts as pinned; warnings |
 //! | `params`, `substitution`, `key` | what a stage is given, and the key that says whether it changed |
 //! | `lock`, `listing` | `recipe.lock`, digests of directories |
 //!
@@ -29,6 +29,7 @@ mod pins;
 mod quantity;
 mod reader;
 mod replication;
+mod reserved;
 mod stage;
 mod substitution;
 mod words;
@@ -52,6 +53,7 @@ pub use path::RecipePath;
 pub use pattern::{Pattern, PatternError};
 pub use pins::{Requirement, requirements};
 pub use reader::left_to_fill;
+pub use reserved::is_reserved;
 pub use stage::{Gpu, Input, Resources, Stage, Tolerance};
 pub use substitution::{Placeholder, placeholders, substitute};
 pub use words::{Network, Risk, Role, RowOrder, RunnerChoice, StageKind};

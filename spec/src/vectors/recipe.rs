@@ -89,6 +89,34 @@ fn refused() -> Vec<Refused> {
             vec![("RE06", 7, 8)],
         ),
         (
+            "a hook of Git as an output",
+            instead("\"x\"]", "\".git/hooks/post-commit\"]"),
+            vec![("RE05", 3, 8)],
+        ),
+        (
+            "a repository below a directory, in other letters",
+            instead("\"x\"]", "\"models/.GIT/\"]"),
+            vec![("RE05", 3, 8)],
+        ),
+        (
+            "the recipe as an output",
+            instead("\"x\"]", "\"recipe.toml\"]"),
+            vec![("RE05", 3, 8)],
+        ),
+        (
+            "an output over the parameters",
+            instead(
+                "kind = \"host\" }\n",
+                "kind = \"host\" }\nparams = { file = \"x\" }\n",
+            ),
+            vec![("RE05", 4, 8)],
+        ),
+        (
+            "a profile's lock over the recipe's",
+            with("[profile.p]\nbaseline = \"recipe.lock\"\n"),
+            vec![("RE05", 7, 10)],
+        ),
+        (
             "circle",
             with(
                 "in = [\"y\"]\n[stage.b]\nkind = \"other\"\nrun = [\"b\"]\nin = [\"x\"]\nout = [\"y\"]\n",
