@@ -255,6 +255,7 @@ struct TokenRequest {
 }
 
 async fn create_token(context: &Context, principal: &Principal, body: Body) -> Outcome {
+    administration::token_maker(principal).map_err(failed)?;
     let wanted: TokenRequest = read(context, body).await?;
     let inner = &context.app.inner;
     let lifetime = wanted.expires_in_seconds.map(Duration::from_secs);

@@ -4,8 +4,8 @@
 //! writes it from what is returned).
 //! Invariants: a secret is returned once, by the call that made it, and kept as a hash; the first
 //! administrator is made only in an empty directory, or by who holds the store's files; nobody removes,
-//! disables or demotes themself, so one administrator remains; a token is made for oneself, with one's own full credentials, so
-//! that a limited token cannot make a wider one.
+//! disables or demotes themself, so one administrator remains; a token is made for oneself, with one's own secret, so
+//! that no token makes one that is wider or lasts longer than itself.
 
 use super::account::{Account, AccountKind, AccountName};
 use super::authorize::Administrator;
@@ -66,7 +66,7 @@ pub enum AdministrationError {
     )]
     Oneself,
     /// Tokens are made by accounts with their own secret.
-    #[error("{0} cannot make or remove tokens: log in with an account's own secret")]
+    #[error("{0} cannot make or remove tokens with these credentials: log in with the account's own secret")]
     LimitedCredentials(Identity),
     /// Too many logins at once.
     #[error(transparent)]
@@ -274,7 +274,7 @@ pub async fn create_token(
     fresh: TokenSecret,
     now: Timestamp,
 ) -> Result<(ApiToken, TokenSecret), AdministrationError> {
-    let owner = own_name(by)?.clone();
+    let owner = token_maker(by)?.clone();
     let printable = !name.trim().is_empty() && !name.chars().any(char::is_control);
     if !printable || name.chars().count() > MAX_TOKEN_NAME_LEN {
         return Err(AdministrationError::TokenName);
@@ -334,7 +334,19 @@ pub async fn remove_token(
     }
 }
 
-/// The principal's name, if it came with an account's own secret.
+/// Who may make tokens: whoever came with an account's own secret. A token that leaves nothing out makes none either: the
+/// next one would outlive it.
+///
+/// # Errors
+/// When they are limited, or a token.
+pub fn token_maker(by: &Principal) -> Result<&AccountName, AdministrationError> {
+    if by.token.is_some() {
+        return Err(AdministrationError::LimitedCredentials(by.identity.clone()));
+    }
+    own_name(by)
+}
+
+/// The principal's name, if its credentials leave nothing out.
 fn own_name(by: &Principal) -> Result<&AccountName, AdministrationError> {
     let unlimited = by.restriction().is_none_or(Restriction::is_unlimited);
     match by.identity.name() {

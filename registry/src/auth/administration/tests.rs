@@ -272,6 +272,11 @@ async fn limited_credentials_make_no_tokens() {
         Principal::anonymous(),
         restricted(user("alice"), vec![scope()]),
         session(user("alice"), vec![]),
+        // It leaves nothing out, but ends: what it made would not.
+        Principal {
+            token: Some(TokenSecret::generate(&mut rand::rng()).hash().id()),
+            ..restricted(user("alice"), vec![wide.clone()])
+        },
     ] {
         let error = house
             .token(&by, "t", vec![wide.clone()], None)
