@@ -10,7 +10,9 @@ use crate::api::{self, App, Limits, Listening, Settings};
 use crate::auth::htpasswd::Htpasswd;
 use crate::auth::jwt::Sessions;
 use crate::auth::secret::Secret;
-use crate::auth::{Authenticator, Authorizer, Clock as AuthClock, Maintenance, administration};
+use crate::auth::{
+    Authenticator, Authorizer, Clock as AuthClock, Directory as _, Maintenance, administration,
+};
 use crate::blobs::BlobStore;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -323,6 +325,7 @@ impl Server {
         );
         let htpasswd = load_htpasswd(config)?;
         let clock: AuthClock = Arc::new(jiff::Timestamp::now);
+        metadata.note_file(htpasswd.marks(), clock()).await?;
         let (directory, auth_clock) = (metadata.clone(), clock.clone());
         let authenticator = tokio::task::spawn_blocking(move || {
             Authenticator::new(

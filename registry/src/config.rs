@@ -111,7 +111,7 @@ impl Default for Storage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
-    /// An htpasswd file with bcrypt hashes.
+    /// An htpasswd file with bcrypt hashes. Another hash is another account, without the tokens of the one before it.
     pub htpasswd: Option<PathBuf>,
     /// Name of this registry in tokens.
     pub service: String,

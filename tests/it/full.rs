@@ -154,6 +154,11 @@ async fn a_disk_that_others_fill_is_survived() {
     send(registry.request(&admin, Method::POST, "/v2/a/blobs/uploads/"))
         .await
         .expect(507);
+    // The reserve is not for tokens either, which no quota counts.
+    let wanted =
+        serde_json::json!({"name": "t", "scopes": [{"repositories": ["**"], "verbs": ["pull"]}]});
+    let token = registry.request(&admin, Method::POST, "/api/v1/tokens");
+    send(token.json(&wanted)).await.expect(507);
     assert_eq!(
         get(&registry, &admin, &format!("/v2/a/blobs/{}", kept.layer))
             .await

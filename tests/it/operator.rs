@@ -222,6 +222,42 @@ async fn an_account_of_the_htpasswd_file_logs_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_next_person_of_a_name_in_the_htpasswd_file_has_no_tokens() {
+    // The hashes of "U*U*" and "U*U", from the test vectors of crypt_blowfish.
+    const FIRST: &str = "ann:$2y$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK\n";
+    const NEXT: &str = "ann:$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("htpasswd");
+    std::fs::write(&file, FIRST).unwrap();
+    let mut registry = Setup {
+        access: format!("[auth]\nhtpasswd = {:?}\n", file.display().to_string()),
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .unwrap();
+    let ann = |secret: &str| User {
+        name: "ann".into(),
+        secret: secret.into(),
+    };
+    let path = "/api/v1/tokens";
+    let wanted =
+        serde_json::json!({"name": "t", "scopes": [{"repositories": ["**"], "verbs": ["pull"]}]});
+    let request = registry.request(&ann("U*U*"), reqwest::Method::POST, path);
+    let made = send(request.json(&wanted)).await.expect(201).json();
+    let token = ann(made["secret"].as_str().unwrap());
+    get(&registry, &token, "/v2/").await.expect(200);
+    registry.crash().await.unwrap();
+    get(&registry, &token, "/v2/").await.expect(200);
+    std::fs::write(&file, NEXT).unwrap();
+    registry.crash().await.unwrap();
+    get(&registry, &ann("U*U"), "/v2/").await.expect(200);
+    get(&registry, &token, "/v2/").await.expect(401);
+    let listed = get(&registry, &ann("U*U"), path).await.expect(200).json();
+    assert_eq!(listed["tokens"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_for_machines_is_one_object_a_line() {
     let registry = Setup {
         access: "[log]\nformat = \"json\"\n".into(),

@@ -388,6 +388,76 @@ async fn api_tokens_narrow_their_owner_and_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_a_hundred_tokens_and_its_list_has_pages() {
+    let registry = ready().await;
+    let reader = registry.account("reader", "user").await.unwrap();
+    let other = registry.account("other", "user").await.unwrap();
+    let path = "/api/v1/tokens";
+    let mut wanted =
+        json!({"name": "t", "scopes": [{"repositories": ["m/**"], "verbs": ["pull"]}]});
+    let made = api(&registry, &other, Method::POST, path, &wanted).await;
+    let foreign = made.expect(201).json()["id"].clone();
+    for _ in 0..100 {
+        api(&registry, &reader, Method::POST, path, &wanted)
+            .await
+            .expect(201);
+    }
+    let refused = api(&registry, &reader, Method::POST, path, &wanted).await;
+    assert_eq!(refused.expect(403).code(), "DENIED");
+    let mut ids: Vec<String> = Vec::new();
+    loop {
+        let last = ids.last().map(|id| format!("&last={id}"));
+        let page = format!("{path}?n=30{}", last.unwrap_or_default());
+        let listed = get(&registry, &reader, &page).await.expect(200).json();
+        let page = listed["tokens"].as_array().unwrap().clone();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 30);
+        ids.extend(
+            page.iter()
+                .map(|token| token["id"].as_str().unwrap().to_owned()),
+        );
+    }
+    assert!(
+        ids.len() == 100 && ids.is_sorted() && !ids.contains(&foreign.as_str().unwrap().into())
+    );
+    let everybody = get(&registry, &registry.admin, "/api/v1/tokens?all=true")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(everybody["tokens"].as_array().unwrap().len(), 101);
+    // Room is made by removing one, and no scope is longer than can be listed.
+    delete(&registry, &reader, &format!("{path}/{}", ids[0]))
+        .await
+        .expect(204);
+    wanted["scopes"][0]["repositories"] = json!(vec!["a".repeat(200); 50]);
+    api(&registry, &reader, Method::POST, path, &wanted)
+        .await
+        .expect(400);
+    wanted["scopes"][0]["repositories"] = json!(["**"]);
+    wanted["scopes"][0]["verbs"] = json!(["admin"]);
+    let whole = api(&registry, &reader, Method::POST, path, &wanted).await;
+    let whole = User {
+        name: reader.name.clone(),
+        secret: whole.expect(201).json()["secret"].as_str().unwrap().into(),
+    };
+    // It leaves nothing out, and yet makes no other; that is said before the body is read.
+    for body in [&wanted, &json!(null)] {
+        api(&registry, &whole, Method::POST, path, body)
+            .await
+            .expect(403);
+    }
+    delete(&registry, &registry.admin, "/api/v1/accounts/reader")
+        .await
+        .expect(204);
+    let everybody = get(&registry, &registry.admin, "/api/v1/tokens?all=true").await;
+    let left = everybody.expect(200).json();
+    assert_eq!(left["tokens"].as_array().unwrap().len(), 1);
+    assert_eq!(left["tokens"][0]["id"], foreign);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_account_is_out_at_once() {
     let registry = ready().await;
     let pusher = registry.account("pusher", "user").await.unwrap();

@@ -5,7 +5,6 @@
 
 use super::baseline::{Run, RunOptions, StageRan, make};
 use super::logfile::LogFile;
-use super::publish::write_whole;
 use super::trace;
 use crate::error::{Error, Result};
 use crate::plan::{Planned, Roots, contents, plan, strictest};

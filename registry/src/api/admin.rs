@@ -109,9 +109,10 @@ fn failed(error: AdministrationError) -> ApiError {
         AdministrationError::NoAccount(_) | AdministrationError::NoToken(_) => {
             ApiError::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", text)
         }
-        AdministrationError::Oneself | AdministrationError::LimitedCredentials(_) => {
-            ApiError::new(StatusCode::FORBIDDEN, "DENIED", text)
-        }
+        AdministrationError::Oneself
+        | AdministrationError::LimitedCredentials(_)
+        | AdministrationError::TooManyTokens
+        | AdministrationError::Gone(_) => ApiError::new(StatusCode::FORBIDDEN, "DENIED", text),
         AdministrationError::Busy(_) | AdministrationError::Directory(_) => {
             tracing::error!(error = text, "accounts cannot be changed");
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", text)
@@ -190,7 +191,8 @@ async fn create_account(context: &Context, principal: &Principal, body: Body) ->
 async fn remove_account(context: &Context, principal: &Principal, name: &str) -> Outcome {
     let by = administrator(context, principal)?;
     let name: AccountName = name.parse().map_err(invalid)?;
-    administration::remove_account(&*context.app.inner.directory, &by, &name)
+    let inner = &context.app.inner;
+    administration::remove_account(&*inner.directory, &by, &name, (inner.clock)())
         .await
         .map_err(failed)?;
     tracing::info!(account = %name, by = %by.identity(), "account removed");
@@ -202,8 +204,9 @@ async fn replace_secret(context: &Context, principal: &Principal, name: &str) ->
     let name: AccountName = name.parse().map_err(invalid)?;
     let inner = &context.app.inner;
     let passwords = inner.authenticator.passwords();
+    let (directory, now) = (&*inner.directory, (inner.clock)());
     let secret =
-        administration::replace_secret(&*inner.directory, passwords, &by, &name, fresh_secret())
+        administration::replace_secret(directory, passwords, &by, &name, fresh_secret(), now)
             .await
             .map_err(failed)?;
     tracing::info!(account = %name, by = %by.identity(), "secret replaced");
@@ -222,7 +225,9 @@ async fn set_disabled(
 ) -> Outcome {
     let by = administrator(context, principal)?;
     let name: AccountName = name.parse().map_err(invalid)?;
-    let account = administration::set_disabled(&*context.app.inner.directory, &by, &name, disabled)
+    let inner = &context.app.inner;
+    let (directory, now) = (&*inner.directory, (inner.clock)());
+    let account = administration::set_disabled(directory, &by, &name, disabled, now)
         .await
         .map_err(failed)?;
     tracing::info!(account = %name, by = %by.identity(), disabled, "account changed");
@@ -240,7 +245,14 @@ async fn list_tokens(context: &Context, principal: &Principal) -> Outcome {
         ));
     };
     let owner = (!everybody).then_some(own);
-    let tokens = context.app.inner.directory.tokens(owner, None, PAGE).await;
+    let last = context
+        .parameter("last")
+        .map(str::parse::<TokenId>)
+        .transpose()
+        .map_err(invalid)?;
+    let size = context.page_size(PAGE, PAGE)?;
+    let directory = &context.app.inner.directory;
+    let tokens = directory.tokens(owner, last.as_ref(), size).await;
     let tokens = tokens.map_err(|error| failed(AdministrationError::Directory(error)))?;
     let tokens: Vec<Value> = tokens.iter().map(shown_token).collect();
     Ok(Answer::json(StatusCode::OK, &json!({"tokens": tokens})).build())
@@ -255,6 +267,9 @@ struct TokenRequest {
 }
 
 async fn create_token(context: &Context, principal: &Principal, body: Body) -> Outcome {
+    administration::token_maker(principal).map_err(failed)?;
+    // No quota counts what they take, but the reserve is not theirs either.
+    context.registry().check_room().await?;
     let wanted: TokenRequest = read(context, body).await?;
     let inner = &context.app.inner;
     let lifetime = wanted.expires_in_seconds.map(Duration::from_secs);

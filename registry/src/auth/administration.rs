@@ -4,12 +4,15 @@
 //! writes it from what is returned).
 //! Invariants: a secret is returned once, by the call that made it, and kept as a hash; the first
 //! administrator is made only in an empty directory, or by who holds the store's files; nobody removes,
-//! disables or demotes themself, so one administrator remains; a token is made for oneself, with one's own full credentials, so
-//! that a limited token cannot make a wider one.
+//! disables or demotes themself, and who asks is looked up again in the step that changes something, so one administrator
+//! remains; a token is made for oneself, with one's own secret, so that no token makes one that is wider or lasts longer
+//! than itself.
 
 use super::account::{Account, AccountKind, AccountName};
 use super::authorize::Administrator;
-use super::directory::{Directory, DirectoryError};
+use super::directory::{
+    AccountChange, Asker, Directory, DirectoryError, NewToken, NotKept, Unchanged, Wish,
+};
 use super::grant::Maintenance;
 use super::password::{Busy, MAX_SECRET_LEN, Passwords};
 use super::principal::{Identity, Principal, Restriction};
@@ -26,6 +29,11 @@ pub const MIN_SECRET_LEN: usize = 12;
 pub const MAX_TOKEN_NAME_LEN: usize = 128;
 /// Most scopes of a token, and most patterns of a scope.
 pub const MAX_TOKEN_SCOPES: usize = 64;
+/// Longest scopes of a token, in bytes as they are kept.
+pub const MAX_TOKEN_SCOPES_LEN: usize = 8 * 1024;
+/// Most tokens of an account, those apart that have expired. What they take of the disk no quota counts, and whoever has an
+/// account can make them.
+pub const MAX_TOKENS: usize = 100;
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +65,16 @@ pub enum AdministrationError {
         "a token needs 1 to {MAX_TOKEN_SCOPES} scopes, each with repositories and verbs: use [{{\"repositories\": [\"**\"], \"verbs\": [\"pull\"]}}] to read everything that you may read"
     )]
     TokenScopes,
+    /// Scopes that are too long altogether.
+    #[error(
+        "the token's scopes have {0} bytes, and at most {MAX_TOKEN_SCOPES_LEN} are kept: use patterns, or several tokens"
+    )]
+    TokenScopesLength(usize),
+    /// The account has as many tokens as it may.
+    #[error(
+        "the account has {MAX_TOKENS} tokens, which is as many as it may have: remove one that is not used"
+    )]
+    TooManyTokens,
     /// It would be expired from the start, or the time is out of range.
     #[error("the expiry has to lie in the future, within 10 years")]
     Expiry,
@@ -65,8 +83,13 @@ pub enum AdministrationError {
         "you cannot remove, disable or demote your own account: let another administrator do it"
     )]
     Oneself,
+    /// Whoever asked may not any more, by the time that it was to be done.
+    #[error("{0} was removed, shut out or made anew while this was under way: nothing was changed")]
+    Gone(Identity),
     /// Tokens are made by accounts with their own secret.
-    #[error("{0} cannot make or remove tokens: log in with an account's own secret")]
+    #[error(
+        "{0} cannot make or remove tokens with these credentials: log in with the account's own secret"
+    )]
     LimitedCredentials(Identity),
     /// Too many logins at once.
     #[error(transparent)]
@@ -107,7 +130,8 @@ pub async fn bootstrap(
         return Ok(None);
     }
     let account = first_administrator(passwords, &fresh, now).await?;
-    Ok(directory.insert_account(account).await?.then_some(fresh))
+    let made = directory.insert_account(account, None).await?;
+    Ok(made.is_ok().then_some(fresh))
 }
 
 /// Makes the administrator `admin` anew with the secret `fresh`, for whoever holds the store's files and has lost every
@@ -127,7 +151,7 @@ pub async fn reset_first_administrator(
     let made = if directory.account(&account.name).await?.is_some() {
         directory.replace_account(account).await?
     } else {
-        directory.insert_account(account).await?
+        directory.insert_account(account, None).await?.is_ok()
     };
     if made {
         Ok(fresh)
@@ -159,11 +183,11 @@ async fn first_administrator(
 /// Makes an account and returns it with its secret, which may be shown once.
 ///
 /// # Errors
-/// When the name is taken or the secret will not do; nothing is changed then.
+/// When the name is taken, the secret will not do, or whoever asks is shut out meanwhile; nothing is changed then.
 pub async fn create_account(
     directory: &dyn Directory,
     passwords: &Passwords,
-    _by: &Administrator,
+    by: &Administrator,
     wanted: NewAccount,
     now: Timestamp,
 ) -> Result<(Account, Secret), AdministrationError> {
@@ -181,10 +205,10 @@ pub async fn create_account(
         created_at: now,
         expires_at: wanted.expires_at,
     };
-    if directory.insert_account(account.clone()).await? {
-        Ok((account, secret))
-    } else {
-        Err(AdministrationError::AccountExists(account.name))
+    let asker = Some(asker(by)?);
+    match directory.insert_account(account.clone(), asker).await? {
+        Ok(()) => Ok((account, secret)),
+        Err(unchanged) => Err(not_changed(unchanged, by, &account.name)),
     }
 }
 
@@ -196,25 +220,16 @@ pub async fn create_account(
 pub async fn replace_secret(
     directory: &dyn Directory,
     passwords: &Passwords,
-    _by: &Administrator,
+    by: &Administrator,
     name: &AccountName,
     secret: Secret,
+    now: Timestamp,
 ) -> Result<Secret, AdministrationError> {
     let secret = checked(secret)?;
-    let secret_hash = passwords.hash(&secret).await?;
-    let account = directory
-        .account(name)
-        .await?
-        .ok_or_else(|| AdministrationError::NoAccount(name.clone()))?;
-    let replaced = directory.replace_account(Account {
-        secret_hash,
-        ..account
-    });
-    if replaced.await? {
-        Ok(secret)
-    } else {
-        Err(AdministrationError::NoAccount(name.clone()))
-    }
+    // It takes its time, so it is made before the step that changes the account, and nothing else of that is kept from here.
+    let wish = Wish::Secret(passwords.hash(&secret).await?);
+    change(directory, by, name, wish, now).await?;
+    Ok(secret)
 }
 
 /// Shuts an account out, or lets it in again.
@@ -226,21 +241,10 @@ pub async fn set_disabled(
     by: &Administrator,
     name: &AccountName,
     disabled: bool,
+    now: Timestamp,
 ) -> Result<Account, AdministrationError> {
     not_oneself(by, name)?;
-    let account = directory
-        .account(name)
-        .await?
-        .ok_or_else(|| AdministrationError::NoAccount(name.clone()))?;
-    let account = Account {
-        disabled,
-        ..account
-    };
-    if directory.replace_account(account.clone()).await? {
-        Ok(account)
-    } else {
-        Err(AdministrationError::NoAccount(name.clone()))
-    }
+    change(directory, by, name, Wish::Disabled(disabled), now).await
 }
 
 /// Removes an account; its tokens and sessions end with it.
@@ -251,12 +255,45 @@ pub async fn remove_account(
     directory: &dyn Directory,
     by: &Administrator,
     name: &AccountName,
+    now: Timestamp,
 ) -> Result<(), AdministrationError> {
     not_oneself(by, name)?;
-    if directory.remove_account(name).await? {
-        Ok(())
-    } else {
-        Err(AdministrationError::NoAccount(name.clone()))
+    change(directory, by, name, Wish::Removed, now)
+        .await
+        .map(drop)
+}
+
+async fn change(
+    directory: &dyn Directory,
+    by: &Administrator,
+    name: &AccountName,
+    wish: Wish,
+    now: Timestamp,
+) -> Result<Account, AdministrationError> {
+    let change = AccountChange {
+        name: name.clone(),
+        wish,
+        by: asker(by)?,
+        now,
+    };
+    let changed = directory.change_account(change).await?;
+    changed.map_err(|unchanged| not_changed(unchanged, by, name))
+}
+
+fn asker(by: &Administrator) -> Result<Asker, AdministrationError> {
+    by.asker()
+        .ok_or_else(|| AdministrationError::Gone(by.identity().clone()))
+}
+
+fn not_changed(
+    unchanged: Unchanged,
+    by: &Administrator,
+    name: &AccountName,
+) -> AdministrationError {
+    match unchanged {
+        Unchanged::NameTaken => AdministrationError::AccountExists(name.clone()),
+        Unchanged::NoAccount => AdministrationError::NoAccount(name.clone()),
+        Unchanged::AskerGone => AdministrationError::Gone(by.identity().clone()),
     }
 }
 
@@ -274,7 +311,7 @@ pub async fn create_token(
     fresh: TokenSecret,
     now: Timestamp,
 ) -> Result<(ApiToken, TokenSecret), AdministrationError> {
-    let owner = own_name(by)?.clone();
+    let owner = token_maker(by)?.clone();
     let printable = !name.trim().is_empty() && !name.chars().any(char::is_control);
     if !printable || name.chars().count() > MAX_TOKEN_NAME_LEN {
         return Err(AdministrationError::TokenName);
@@ -286,6 +323,12 @@ pub async fn create_token(
         .all(|scope| well_sized(scope.repositories.len()) && well_sized(scope.verbs.len()));
     if !well_sized(scopes.0.len()) || !usable {
         return Err(AdministrationError::TokenScopes);
+    }
+    let length = serde_json::to_vec(&scopes)
+        .expect("names and verbs are text")
+        .len();
+    if length > MAX_TOKEN_SCOPES_LEN {
+        return Err(AdministrationError::TokenScopesLength(length));
     }
     let expires_at = lifetime
         .map(|lifetime| now.checked_add(lifetime))
@@ -302,12 +345,19 @@ pub async fn create_token(
         created_at: now,
         expires_at,
     };
-    if directory.insert_token(token.clone()).await? {
-        Ok((token, fresh))
-    } else {
-        Err(AdministrationError::Directory(DirectoryError::new(
+    let gone = || AdministrationError::Gone(by.identity.clone());
+    let new = NewToken {
+        token: token.clone(),
+        owner_since: by.since.ok_or_else(gone)?,
+        most: MAX_TOKENS,
+    };
+    match directory.insert_token(new).await? {
+        Ok(()) => Ok((token, fresh)),
+        Err(NotKept::OwnerGone) => Err(gone()),
+        Err(NotKept::TooMany) => Err(AdministrationError::TooManyTokens),
+        Err(NotKept::IdTaken) => Err(AdministrationError::Directory(DirectoryError::new(
             "a fresh token's id is taken: try again",
-        )))
+        ))),
     }
 }
 
@@ -334,7 +384,19 @@ pub async fn remove_token(
     }
 }
 
-/// The principal's name, if it came with an account's own secret.
+/// Who may make tokens: whoever came with an account's own secret. A token that leaves nothing out makes none either: the
+/// next one would outlive it.
+///
+/// # Errors
+/// When they are limited, or a token.
+pub fn token_maker(by: &Principal) -> Result<&AccountName, AdministrationError> {
+    if by.token.is_some() {
+        return Err(AdministrationError::LimitedCredentials(by.identity.clone()));
+    }
+    own_name(by)
+}
+
+/// The principal's name, if its credentials leave nothing out.
 fn own_name(by: &Principal) -> Result<&AccountName, AdministrationError> {
     let unlimited = by.restriction().is_none_or(Restriction::is_unlimited);
     match by.identity.name() {

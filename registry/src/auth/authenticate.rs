@@ -73,7 +73,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Asks `directory` first, then `htpasswd`. **Blocking** for one slow hash: call it from boot.
+    /// Asks `directory` first, then `htpasswd`, of which the directory has been told
+    /// ([`Directory::note_file`]). **Blocking** for one slow hash: call it from boot.
     pub fn new<R: CryptoRng + ?Sized>(
         directory: Arc<dyn Directory>,
         sessions: Arc<Sessions>,
@@ -126,7 +127,11 @@ impl Authenticator {
 
     async fn account(&self, name: &AccountName) -> Result<Option<Account>, DirectoryError> {
         let kept = self.directory.account(name).await?;
-        Ok(kept.or_else(|| self.htpasswd.account(name)))
+        if kept.is_some() || !self.htpasswd.has(name) {
+            return Ok(kept);
+        }
+        let since = self.directory.in_file_since(name).await?;
+        Ok(since.and_then(|since| self.htpasswd.account(name, since)))
     }
 
     async fn by_secret(&self, name: &str, secret: &Secret) -> Result<Principal, AuthError> {
@@ -244,6 +249,7 @@ fn admit(account: &Account, now: Timestamp) -> Result<Principal, AuthError> {
     Ok(Principal {
         identity: Identity::of(account.kind, account.name.clone()),
         administrator: account.admin,
+        since: Some(account.created_at),
         restriction: None,
         token: None,
         session: None,

@@ -5,11 +5,13 @@
 //! Invariant: effective rights = (rules, or everything for an administrator) ∩ API token's scopes
 //! ∩ session's scopes. Nothing in this file can add to the first term.
 
+use super::directory::Asker;
 use super::grant::{Action, Grant};
 use super::principal::{Identity, Principal};
 use super::rules::AccessRules;
 use super::scope::{Access, Scope};
 use super::verb::{Verb, VerbSet};
+use jiff::Timestamp;
 use sealstone_spec::name::RepoName;
 
 /// Why there is no grant.
@@ -77,15 +79,21 @@ pub enum AdministratorRefusal {
 ///
 /// ```compile_fail,E0423
 /// use sealstone_registry::auth::{Administrator, Identity};
-/// let me = Administrator(Identity::Anonymous);
+/// let me = Administrator(Identity::Anonymous, None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Administrator(Identity);
+pub struct Administrator(Identity, Option<Timestamp>);
 
 impl Administrator {
     /// Who, for audit lines.
     pub fn identity(&self) -> &Identity {
         &self.0
+    }
+
+    /// Who, for the store, which looks again when it does what they asked for.
+    pub(super) fn asker(&self) -> Option<Asker> {
+        let name = self.0.name()?.clone();
+        self.1.map(|since| Asker { name, since })
     }
 }
 
@@ -167,7 +175,7 @@ impl Authorizer {
             .as_ref()
             .is_none_or(|restriction| restriction.is_unlimited());
         if principal.administrator && unlimited && principal.session.is_none() {
-            Ok(Administrator(principal.identity.clone()))
+            Ok(Administrator(principal.identity.clone(), principal.since))
         } else {
             Err(AdministratorRefusal::Forbidden(principal.identity.clone()))
         }

@@ -5,12 +5,16 @@
 //! as a whole, by line number, so that nobody believes an account to work that does not.
 //!
 //! Its accounts are users without the administrator's flag. An account of the same name in the
-//! directory comes first.
+//! directory comes first. The file does not say who a name is: it may be the next person's. So an account lasts as
+//! long as its hash ([`Htpasswd::marks`]), and another hash is another account, to which no token or session of the one
+//! before it belongs. Whoever changes their password makes their tokens anew.
 
 use super::account::{Account, AccountKind, AccountName, AccountNameError};
 use super::password::{SecretHash, SecretHashError, is_bcrypt};
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use std::collections::HashMap;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
 
 /// Largest number of entries.
 pub const MAX_ENTRIES: usize = 100_000;
@@ -116,15 +120,33 @@ impl Htpasswd {
         Ok(Htpasswd(entries))
     }
 
-    /// The account of that name.
-    pub fn account(&self, name: &AccountName) -> Option<Account> {
+    /// Whether it has an account of that name.
+    pub fn has(&self, name: &AccountName) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// What tells each account from the one that had its name before: the hash of its hash, which proves nothing to whoever
+    /// reads it.
+    pub fn marks(&self) -> BTreeMap<AccountName, String> {
+        let mark = |entry: &Entry| {
+            let hash: [u8; 32] = Sha256::digest(entry.hash.as_str().as_bytes()).into();
+            HEXLOWER.encode(&hash)
+        };
+        self.0
+            .iter()
+            .map(|(name, entry)| (name.clone(), mark(entry)))
+            .collect()
+    }
+
+    /// The account of that name, which has been this one since `since`.
+    pub fn account(&self, name: &AccountName, since: Timestamp) -> Option<Account> {
         self.0.get(name).map(|entry| Account {
             name: name.clone(),
             kind: AccountKind::User,
             secret_hash: entry.hash.clone(),
             admin: false,
             disabled: false,
-            created_at: Timestamp::UNIX_EPOCH,
+            created_at: since,
             expires_at: None,
         })
     }
@@ -165,13 +187,26 @@ mod tests {
         let text = format!("# accounts\n\nalice:{HASH}\r\n bob:{HASH}  \n");
         let file = Htpasswd::parse(&text).unwrap();
         for name in ["alice", "bob"] {
-            let account = file.account(&name.parse().unwrap()).unwrap();
+            let since = Timestamp::UNIX_EPOCH;
+            let account = file.account(&name.parse().unwrap(), since).unwrap();
             assert!(account.secret_hash.verify(&Secret::new("U*U*")));
             assert!(!account.admin);
             assert_eq!(account.kind, AccountKind::User);
         }
-        assert!(file.account(&"carol".parse().unwrap()).is_none());
+        assert!(!file.has(&"carol".parse().unwrap()));
         assert_eq!(file.hashes().len(), 2);
+    }
+
+    #[test]
+    fn a_mark_follows_the_hash_and_shows_nothing_of_it() {
+        let mark = |hash: &str| {
+            let file = Htpasswd::parse(&format!("alice:{hash}")).unwrap();
+            file.marks().remove("alice").unwrap()
+        };
+        let other = HASH.replace("CCCCCCCCCCCCCCCCCCCCC.", "abcdefghijklmnopqrstuu");
+        assert_eq!(mark(HASH), mark(HASH));
+        assert_ne!(mark(HASH), mark(&other));
+        assert!(!mark(HASH).contains(&HASH[7..20]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::account::{AccountKind, AccountName};
 use super::repositories::RepositoryPattern;
 use super::scope::Access;
 use super::verb::{Verb, VerbSet};
+use jiff::Timestamp;
 use sealstone_spec::name::RepoName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -120,13 +121,16 @@ impl Session {
 ///
 /// ```compile_fail,E0451
 /// use sealstone_registry::auth::{Identity, Principal};
-/// let principal = Principal { identity: Identity::Anonymous, administrator: true, restriction: None, token: None, session: None };
+/// let principal = Principal { identity: Identity::Anonymous, administrator: true, since: None, restriction: None, token: None, session: None };
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     pub(super) identity: Identity,
     /// Holds every verb everywhere, within the restriction.
     pub(super) administrator: bool,
+    /// When the account was made, where there is one: what it asks for is done for that one, and not for another one that
+    /// has its name by then.
+    pub(super) since: Option<Timestamp>,
     /// Set by an API token.
     pub(super) restriction: Option<Restriction>,
     /// The API token that proved it, so that a session made from it dies with it.
@@ -141,6 +145,7 @@ impl Principal {
         Principal {
             identity: Identity::Anonymous,
             administrator: false,
+            since: None,
             restriction: None,
             token: None,
             session: None,

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use super::account::{Account, AccountName};
-use super::directory::{Answer, Directory, DirectoryError};
+use super::directory::{
+    AccountChange, Answer, Asker, Directory, DirectoryError, NewToken, NotKept, Unchanged, Wish,
+};
 use super::grant::{Action, Grant};
 use super::principal::{Identity, Principal, Restriction, Session, TokenScope};
 use super::rules::{AccessRuleText, AccessRules};
@@ -18,10 +20,11 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A user who logged in with the account's own secret.
+/// A user who logged in with the account's own secret; the account is as old as [`TestClock`].
 pub(crate) fn user(name: &str) -> Principal {
     Principal {
         identity: Identity::User(name.parse().unwrap()),
+        since: Some(TestClock::default().now()),
         ..Principal::anonymous()
     }
 }
@@ -30,6 +33,7 @@ pub(crate) fn user(name: &str) -> Principal {
 pub(crate) fn robot(name: &str) -> Principal {
     Principal {
         identity: Identity::Robot(name.parse().unwrap()),
+        since: Some(TestClock::default().now()),
         ..Principal::anonymous()
     }
 }
@@ -117,6 +121,8 @@ impl TestClock {
 pub(crate) struct MemoryDirectory {
     pub(crate) accounts: Mutex<BTreeMap<AccountName, Account>>,
     pub(crate) tokens: Mutex<BTreeMap<TokenId, ApiToken>>,
+    /// Of accounts in the file: the mark of the secret, and since when.
+    pub(crate) file: Mutex<BTreeMap<AccountName, (String, Timestamp)>>,
     /// When set, every question fails.
     pub(crate) broken: AtomicBool,
 }
@@ -129,6 +135,11 @@ impl MemoryDirectory {
             Ok(work())
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn end_tokens(&self, owner: &AccountName) {
+        let mut tokens = self.tokens.lock().unwrap();
+        tokens.retain(|_, token| token.owner != *owner);
     }
 }
 
@@ -153,14 +164,24 @@ impl Directory for MemoryDirectory {
         })
     }
 
-    fn insert_account(&self, account: Account) -> Answer<'_, bool> {
+    fn insert_account(
+        &self,
+        account: Account,
+        by: Option<Asker>,
+    ) -> Answer<'_, Result<(), Unchanged>> {
         self.answer(|| {
             let mut accounts = self.accounts.lock().unwrap();
-            let free = !accounts.contains_key(&account.name);
-            if free {
-                accounts.insert(account.name.clone(), account);
+            if let Some(by) = by
+                && !by.administers(accounts.get(&by.name), account.created_at)
+            {
+                return Err(Unchanged::AskerGone);
             }
-            free
+            if accounts.contains_key(&account.name) {
+                return Err(Unchanged::NameTaken);
+            }
+            self.end_tokens(&account.name);
+            accounts.insert(account.name.clone(), account);
+            Ok(())
         })
     }
 
@@ -169,14 +190,55 @@ impl Directory for MemoryDirectory {
             let mut accounts = self.accounts.lock().unwrap();
             let known = accounts.contains_key(&account.name);
             if known {
+                self.end_tokens(&account.name);
                 accounts.insert(account.name.clone(), account);
             }
             known
         })
     }
 
-    fn remove_account<'a>(&'a self, name: &'a AccountName) -> Answer<'a, bool> {
-        self.answer(|| self.accounts.lock().unwrap().remove(name).is_some())
+    fn change_account(&self, change: AccountChange) -> Answer<'_, Result<Account, Unchanged>> {
+        self.answer(|| {
+            let mut accounts = self.accounts.lock().unwrap();
+            let found = accounts.get(&change.name).cloned();
+            let account = change.apply(found, accounts.get(&change.by.name))?;
+            if change.wish != Wish::Removed {
+                accounts.insert(change.name, account.clone());
+                return Ok(account);
+            }
+            accounts.remove(&change.name);
+            self.end_tokens(&change.name);
+            if let Some((_, since)) = self.file.lock().unwrap().get_mut(&change.name) {
+                *since = change.now;
+            }
+            Ok(account)
+        })
+    }
+
+    fn note_file(&self, file: BTreeMap<AccountName, String>, now: Timestamp) -> Answer<'_, ()> {
+        self.answer(|| {
+            let accounts = self.accounts.lock().unwrap();
+            let mut kept = self.file.lock().unwrap();
+            kept.retain(|name, _| file.contains_key(name));
+            for (name, mark) in file {
+                if kept.get(&name).is_some_and(|(before, _)| *before == mark) {
+                    continue;
+                }
+                if !accounts.contains_key(&name) {
+                    self.end_tokens(&name);
+                }
+                kept.insert(name, (mark, now));
+            }
+            self.tokens.lock().unwrap().retain(|_, token| {
+                let account = accounts.get(&token.owner).map(|kept| kept.created_at);
+                let since = account.or_else(|| kept.get(&token.owner).map(|(_, since)| *since));
+                token.is_active(now) && since.is_some_and(|since| since <= token.created_at)
+            });
+        })
+    }
+
+    fn in_file_since<'a>(&'a self, name: &'a AccountName) -> Answer<'a, Option<Timestamp>> {
+        self.answer(|| self.file.lock().unwrap().get(name).map(|(_, since)| *since))
     }
 
     fn token<'a>(&'a self, id: &'a TokenId) -> Answer<'a, Option<ApiToken>> {
@@ -201,14 +263,30 @@ impl Directory for MemoryDirectory {
         })
     }
 
-    fn insert_token(&self, token: ApiToken) -> Answer<'_, bool> {
+    fn insert_token(&self, new: NewToken) -> Answer<'_, Result<(), NotKept>> {
         self.answer(|| {
-            let mut tokens = self.tokens.lock().unwrap();
-            let free = !tokens.contains_key(&token.id);
-            if free {
-                tokens.insert(token.id.clone(), token);
+            let now = new.token.created_at;
+            let token = new.token;
+            let accounts = self.accounts.lock().unwrap();
+            let owner = accounts.get(&token.owner);
+            let file = self.file.lock().unwrap();
+            let since = owner
+                .map(|owner| owner.created_at)
+                .or_else(|| file.get(&token.owner).map(|(_, since)| *since));
+            if owner.is_some_and(|owner| !owner.is_active(now)) || since != Some(new.owner_since) {
+                return Err(NotKept::OwnerGone);
             }
-            free
+            let mut tokens = self.tokens.lock().unwrap();
+            if tokens.contains_key(&token.id) {
+                return Err(NotKept::IdTaken);
+            }
+            tokens.retain(|_, kept| kept.owner != token.owner || kept.is_active(now));
+            let kept = tokens.values().filter(|kept| kept.owner == token.owner);
+            if kept.count() >= new.most {
+                return Err(NotKept::TooMany);
+            }
+            tokens.insert(token.id.clone(), token);
+            Ok(())
         })
     }
 

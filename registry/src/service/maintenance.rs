@@ -531,6 +531,11 @@ impl Registry {
     pub async fn check_ready(&self) -> Result<(), Error> {
         self.metadata().check_health().await?;
         self.measure_disk().await?;
+        self.check_room().await
+    }
+
+    /// Refuses where nothing is left of the disk but the reserve.
+    pub async fn check_room(&self) -> Result<(), Error> {
         let staging = self.blobs().staging().clone();
         blocking(move || staging.check_space(0)).await
     }

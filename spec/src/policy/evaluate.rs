@@ -322,9 +322,8 @@ impl Policy {
             .log_trust()
             .first()
             .and_then(|trust| trust.logs().first());
-        let is_first = |position: &&LogPosition| {
-            first.is_some_and(|log| *log.key.full_id() == position.log)
-        };
+        let is_first =
+            |position: &&LogPosition| first.is_some_and(|log| *log.key.full_id() == position.log);
         let log = placed.position.as_ref();
         let index = log.filter(is_first).map(|position| position.index);
         let admitted = counted.key.admits(index);

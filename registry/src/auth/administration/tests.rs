@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::auth::password::SecretHash;
 use crate::auth::principal::TokenScope;
 use crate::auth::testing::{
     MemoryDirectory, TestClock, administrator, restricted, robot, session, user,
@@ -28,15 +29,37 @@ fn house() -> House {
 }
 
 impl House {
+    /// An account that nobody made, of which the secret is of no concern.
+    fn enter(&self, name: &str, admin: bool) {
+        let hash = "$2y$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK";
+        let account = Account {
+            name: name.parse().unwrap(),
+            kind: AccountKind::User,
+            secret_hash: SecretHash::try_from(hash.to_owned()).unwrap(),
+            admin,
+            disabled: false,
+            created_at: TestClock::default().now(),
+            expires_at: None,
+        };
+        let mut accounts = self.directory.accounts.lock().unwrap();
+        accounts.insert(account.name.clone(), account);
+    }
+
+    fn count(&self) -> usize {
+        self.directory.accounts.lock().unwrap().len()
+    }
+
     async fn bootstrap(&self) -> Result<Option<Secret>, AdministrationError> {
         bootstrap(&self.directory, &self.passwords, fresh(), self.clock.now()).await
     }
 
+    /// By root, who is there from then on.
     async fn create(
         &self,
         name: &str,
         secret: Option<&str>,
     ) -> Result<(Account, Secret), AdministrationError> {
+        self.enter("root", true);
         let wanted = NewAccount {
             name: name.parse().unwrap(),
             kind: AccountKind::Robot,
@@ -55,6 +78,9 @@ impl House {
         scopes: Vec<TokenScope>,
         lifetime: Option<Duration>,
     ) -> Result<(ApiToken, TokenSecret), AdministrationError> {
+        if let Some(owner) = by.identity.name() {
+            self.enter(owner.as_str(), false);
+        }
         let (scopes, now) = (Restriction(scopes), self.clock.now());
         create_token(
             &self.directory,
@@ -170,11 +196,7 @@ async fn accounts_are_made_once_per_name_with_a_good_secret() {
     ] {
         assert!(house.create("other", Some(bad)).await.is_err(), "{bad}");
     }
-    assert_eq!(
-        house.directory.accounts.lock().unwrap().len(),
-        1,
-        "refusals store nothing"
-    );
+    assert_eq!(house.count(), 2, "refusals store nothing");
     let (_, secret) = house
         .create("other", Some("long enough secret"))
         .await
@@ -188,32 +210,23 @@ async fn secrets_are_replaced_and_accounts_shut_out_and_removed() {
     let (_, old) = house.create("ci", None).await.unwrap();
     let ci: AccountName = "ci".parse().unwrap();
     let (directory, passwords) = (&house.directory, &house.passwords);
-    let new = replace_secret(directory, passwords, &house.root, &ci, fresh())
+    let (root, now) = (&house.root, house.clock.now());
+    let new = replace_secret(directory, passwords, root, &ci, fresh(), now)
         .await
         .unwrap();
     let account = directory.account(&ci).await.unwrap().unwrap();
     assert!(account.secret_hash.verify(&new) && !account.secret_hash.verify(&old));
-    assert!(
-        set_disabled(directory, &house.root, &ci, true)
-            .await
-            .unwrap()
-            .disabled
-    );
-    assert!(
-        !set_disabled(directory, &house.root, &ci, false)
-            .await
-            .unwrap()
-            .disabled
-    );
-    remove_account(directory, &house.root, &ci).await.unwrap();
+    for disabled in [true, false] {
+        let changed = set_disabled(directory, root, &ci, disabled, now).await;
+        assert_eq!(changed.unwrap().disabled, disabled);
+    }
+    remove_account(directory, root, &ci, now).await.unwrap();
     for gone in [
-        remove_account(directory, &house.root, &ci)
+        remove_account(directory, root, &ci, now).await.unwrap_err(),
+        set_disabled(directory, root, &ci, true, now)
             .await
             .unwrap_err(),
-        set_disabled(directory, &house.root, &ci, true)
-            .await
-            .unwrap_err(),
-        replace_secret(directory, passwords, &house.root, &ci, fresh())
+        replace_secret(directory, passwords, root, &ci, fresh(), now)
             .await
             .unwrap_err(),
     ] {
@@ -222,21 +235,56 @@ async fn secrets_are_replaced_and_accounts_shut_out_and_removed() {
 }
 
 #[tokio::test]
-async fn nobody_shuts_out_themself() {
+async fn an_administrator_who_is_gone_changes_nothing() {
     let house = house();
-    house.create("root", None).await.unwrap();
-    let root: AccountName = "root".parse().unwrap();
-    for error in [
-        remove_account(&house.directory, &house.root, &root)
+    house.create("ci", None).await.unwrap();
+    let (ci, root): (AccountName, AccountName) = ("ci".parse().unwrap(), "root".parse().unwrap());
+    let before = house.directory.accounts.lock().unwrap()[&ci].clone();
+    // The request was let in before that.
+    house.directory.accounts.lock().unwrap().remove(&root);
+    let (directory, passwords) = (&house.directory, &house.passwords);
+    let (by, now) = (&house.root, house.clock.now());
+    let wanted = NewAccount {
+        name: "back-door".parse().unwrap(),
+        kind: AccountKind::User,
+        admin: true,
+        secret: fresh(),
+        expires_at: None,
+    };
+    for gone in [
+        remove_account(directory, by, &ci, now).await.unwrap_err(),
+        set_disabled(directory, by, &ci, true, now)
             .await
             .unwrap_err(),
-        set_disabled(&house.directory, &house.root, &root, true)
+        replace_secret(directory, passwords, by, &ci, fresh(), now)
+            .await
+            .unwrap_err(),
+        create_account(directory, passwords, by, wanted, now)
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(matches!(gone, AdministrationError::Gone(_)), "{gone}");
+    }
+    let after = house.directory.accounts.lock().unwrap();
+    assert_eq!((after.len(), &after[&ci]), (1, &before));
+}
+
+#[tokio::test]
+async fn nobody_shuts_out_themself() {
+    let house = house();
+    house.enter("root", true);
+    let (root, now): (AccountName, _) = ("root".parse().unwrap(), house.clock.now());
+    for error in [
+        remove_account(&house.directory, &house.root, &root, now)
+            .await
+            .unwrap_err(),
+        set_disabled(&house.directory, &house.root, &root, true, now)
             .await
             .unwrap_err(),
     ] {
         assert!(matches!(error, AdministrationError::Oneself));
     }
-    assert_eq!(house.directory.accounts.lock().unwrap().len(), 1);
+    assert_eq!(house.count(), 1);
 }
 
 #[tokio::test]
@@ -272,6 +320,11 @@ async fn limited_credentials_make_no_tokens() {
         Principal::anonymous(),
         restricted(user("alice"), vec![scope()]),
         session(user("alice"), vec![]),
+        // It leaves nothing out, but ends: what it made would not.
+        Principal {
+            token: Some(TokenSecret::generate(&mut rand::rng()).hash().id()),
+            ..restricted(user("alice"), vec![wide.clone()])
+        },
     ] {
         let error = house
             .token(&by, "t", vec![wide.clone()], None)
@@ -293,6 +346,10 @@ async fn wishes_that_will_not_do_store_nothing() {
         repositories: vec![],
         ..scope()
     };
+    let long = TokenScope {
+        repositories: vec!["a".repeat(200).parse().unwrap(); 42],
+        ..scope()
+    };
     let second = Some(Duration::from_secs(1));
     for (name, scopes, lifetime) in [
         ("", vec![scope()], None),
@@ -302,6 +359,7 @@ async fn wishes_that_will_not_do_store_nothing() {
         ("t", vec![], None),
         ("t", vec![empty], second),
         ("t", vec![scope(); 65], None),
+        ("t", vec![long], None),
         ("t", vec![scope()], Some(Duration::ZERO)),
         (
             "t",
@@ -314,6 +372,54 @@ async fn wishes_that_will_not_do_store_nothing() {
         assert!(error.is_err(), "{name}");
     }
     assert!(house.directory.tokens.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_tokens_and_no_more() {
+    let house = house();
+    let (alice, hour) = (user("alice"), Some(Duration::from_secs(3600)));
+    for _ in 0..MAX_TOKENS {
+        house.token(&alice, "t", vec![scope()], hour).await.unwrap();
+    }
+    let error = house.token(&alice, "t", vec![scope()], hour).await;
+    assert!(matches!(error, Err(AdministrationError::TooManyTokens)));
+    house
+        .token(&user("bob"), "t", vec![scope()], hour)
+        .await
+        .unwrap();
+    house.clock.advance(3600);
+    house.token(&alice, "t", vec![scope()], hour).await.unwrap();
+    let kept = house.directory.tokens.lock().unwrap().len();
+    assert_eq!(kept, 2, "those that have expired are gone");
+}
+
+#[tokio::test]
+async fn a_token_is_not_made_for_the_next_account_of_a_name() {
+    let house = house();
+    house.enter("alice", false);
+    house
+        .directory
+        .accounts
+        .lock()
+        .unwrap()
+        .get_mut("alice")
+        .unwrap()
+        .created_at = house
+        .clock
+        .now()
+        .checked_add(Duration::from_secs(1))
+        .unwrap();
+    let made = create_token(
+        &house.directory,
+        &user("alice"),
+        "t",
+        Restriction(vec![scope()]),
+        None,
+        TokenSecret::generate(&mut rand::rng()),
+        house.clock.now(),
+    );
+    let refused = made.await;
+    assert!(matches!(refused, Err(AdministrationError::Gone(_))));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 use super::*;
 use crate::auth::account::AccountKind;
 use crate::auth::attempts::BURST;
+use crate::auth::directory::{AccountChange, Asker, Wish};
 use crate::auth::grant::{Pull, Push};
 use crate::auth::jwt::LIFETIME;
 use crate::auth::password::SecretHash;
@@ -41,6 +42,10 @@ fn house() -> House {
             .unwrap()
             .insert(account.name.clone(), account);
     }
+    let noted = ("mark".to_owned(), clock.now());
+    let mut file = directory.file.lock().unwrap();
+    file.insert("old".parse().unwrap(), noted);
+    drop(file);
     let sessions = Sessions::new(SigningKey::from_bytes(&[7; 32]), "s", "registry", LIFETIME);
     let door = Authenticator::new(
         directory.clone(),
@@ -81,12 +86,16 @@ impl House {
 
     /// A token of alice that may pull below `models`, for an hour.
     fn token(&self) -> TokenSecret {
+        self.token_of("alice")
+    }
+
+    fn token_of(&self, owner: &str) -> TokenSecret {
         let secret = TokenSecret::generate(&mut rand::rng());
         let token = ApiToken {
             id: secret.hash().id(),
             hash: secret.hash(),
             name: "t".into(),
-            owner: "alice".parse().unwrap(),
+            owner: owner.parse().unwrap(),
             scopes: Restriction(vec![TokenScope {
                 repositories: vec!["models/**".parse().unwrap()],
                 verbs: vec![Verb::Pull],
@@ -445,6 +454,66 @@ async fn an_account_in_the_directory_comes_before_the_file() {
         .insert(account.name.clone(), account);
     assert!(refused(house.basic("old", "U*U*").await));
     assert!(house.basic("old", "alice-secret").await.is_ok());
+}
+
+#[tokio::test]
+async fn the_next_person_of_a_name_in_the_file_has_nothing_of_the_last_one() {
+    let house = house();
+    let old: AccountName = "old".parse().unwrap();
+    let token = house.token_of("old");
+    let person = house.basic("old", "U*U*").await.unwrap();
+    let session = house.session(&person, vec![]);
+    assert!(house.bearer(token.expose()).await.is_ok());
+    assert!(house.bearer(&session).await.is_ok());
+    let kept = house.directory.tokens.lock().unwrap().clone();
+    house.clock.advance(1);
+    let file = [(old, "another".to_owned())].into();
+    let noted = house.directory.note_file(file, house.clock.now());
+    noted.await.unwrap();
+    assert!(house.basic("old", "U*U*").await.is_ok());
+    assert!(refused(house.bearer(token.expose()).await));
+    assert!(invalid_token(house.bearer(&session).await));
+    // Nor if the token were still there.
+    *house.directory.tokens.lock().unwrap() = kept;
+    assert!(refused(house.bearer(token.expose()).await));
+}
+
+#[tokio::test]
+async fn a_removed_account_leaves_nothing_to_one_of_its_name_in_the_file() {
+    let house = house();
+    let old: AccountName = "old".parse().unwrap();
+    let mut account = house.directory.accounts.lock().unwrap()["alice"].clone();
+    account.name = old.clone();
+    let asker = Asker {
+        name: "ci".parse().unwrap(),
+        since: house.clock.now(),
+    };
+    house.change("ci", |ci| ci.admin = true);
+    let made = house.directory.insert_account(account, Some(asker.clone()));
+    made.await.unwrap().unwrap();
+    let token = house.token_of("old");
+    let person = house.basic("old", "alice-secret").await.unwrap();
+    let session = house.session(&person, vec![]);
+    assert!(house.bearer(token.expose()).await.is_ok());
+    house.clock.advance(1);
+    let remove = AccountChange {
+        name: old,
+        wish: Wish::Removed,
+        by: asker,
+        now: house.clock.now(),
+    };
+    let removed = house.directory.change_account(remove);
+    removed.await.unwrap().unwrap();
+    assert!(house.basic("old", "U*U*").await.is_ok());
+    assert!(refused(house.bearer(token.expose()).await));
+    assert!(invalid_token(house.bearer(&session).await));
+}
+
+#[tokio::test]
+async fn an_account_of_the_file_that_nobody_noted_is_not_let_in() {
+    let house = house();
+    house.directory.file.lock().unwrap().clear();
+    assert!(refused(house.basic("old", "U*U*").await));
 }
 
 #[tokio::test]

@@ -57,7 +57,8 @@ pub enum Family {
     /// id -> API token.
     Token,
     /// name -> value of the server's own; `revoked/` subject, word -> [`crate::metadata::RevocationRow`]; `roomless/`
-    /// account -> number of its uploads that go on without room.
+    /// account -> number of its uploads that go on without room; `owned/` account 0
+    /// id -> nothing: the API tokens of an account; `file/` account -> since when the htpasswd file has had it so.
     Server,
 }
 

@@ -79,7 +79,9 @@ fn said_in(item: &Item, signer: &dyn Signer) -> Digest {
 
 /// A policy that trusts these logs.
 fn trusting(text: &str, logs: &[VerifierKey]) -> String {
-    let logs = logs.iter().map(|log| format!("[[log]]\nvkey = \"{log}\"\n\n"));
+    let logs = logs
+        .iter()
+        .map(|log| format!("[[log]]\nvkey = \"{log}\"\n\n"));
     let logs: String = logs.collect();
     text.replace("[[scope]]\n", &format!("{logs}[[scope]]\n"))
 }
