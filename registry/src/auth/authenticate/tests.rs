@@ -12,7 +12,6 @@ use crate::auth::verb::Verb;
 use crate::auth::{Authorizer, Refusal};
 use data_encoding::BASE64;
 use ed25519_dalek::SigningKey;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 const BCRYPT: &str = "$2y$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK";
