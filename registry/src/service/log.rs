@@ -268,7 +268,12 @@ impl Registry {
 
 fn check_readable(entry: &Entry, may_pull: &impl Fn(&RepoName) -> bool) -> Result<(), Error> {
     match entry {
-        Entry::Event(event) if event.repository.as_ref().is_some_and(|repo| !may_pull(repo)) => {
+        Entry::Event(event)
+            if event
+                .repository
+                .as_ref()
+                .is_some_and(|repo| !may_pull(repo)) =>
+        {
             Err(Error::MayNotReadLog)
         }
         _ => Ok(()),

@@ -140,7 +140,14 @@ fn invalid_token(answer: Result<Principal, AuthError>) -> bool {
 #[tokio::test]
 async fn no_credentials_are_nobody_and_wrong_ones_are_an_error() {
     let house = house();
-    assert!(house.door.authenticate(None, None).await.unwrap().is_anonymous());
+    assert!(
+        house
+            .door
+            .authenticate(None, None)
+            .await
+            .unwrap()
+            .is_anonymous()
+    );
     for header in [
         "",
         "Basic",
@@ -255,7 +262,8 @@ async fn guessing_is_slowed_down_for_known_and_unknown_names_alike() {
 #[tokio::test]
 async fn a_running_push_is_not_locked_out_by_guesses_from_elsewhere() {
     let house = house();
-    let [home, elsewhere]: [Option<IpAddr>; 2] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().ok());
+    let [home, elsewhere]: [Option<IpAddr>; 2] =
+        ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().ok());
     let right = async |from: Option<IpAddr>| house.basic_at(from, "alice", "alice-secret").await;
     assert!(right(home).await.is_ok());
     // Remembered; after the minute for which it is; a working day later.
