@@ -351,6 +351,7 @@ impl Server {
         .await?;
         let settings = Settings {
             public_url: config.server.public_url.clone(),
+            trust_forwarded_for: config.server.trust_forwarded_for,
             body_idle: config.body_idle(),
             chunk_min_bytes: config.server.chunk_min_bytes,
             tls: config.has_tls(),

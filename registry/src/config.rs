@@ -56,6 +56,8 @@ pub struct Server {
     pub tls_key: Option<PathBuf>,
     /// Lets other machines connect without encryption: for a proxy that encrypts, and nothing else.
     pub allow_plain_http: bool,
+    /// Believes the last address of `X-Forwarded-For`, for the limit on wrong logins: where nobody but a proxy that sets it connects.
+    pub trust_forwarded_for: bool,
     /// Connections at once.
     pub max_connections: usize,
     /// Longest wait for the head of a request, in seconds.
@@ -76,6 +78,7 @@ impl Default for Server {
             tls_certificate: None,
             tls_key: None,
             allow_plain_http: false,
+            trust_forwarded_for: false,
             max_connections: 4096,
             head_timeout_seconds: 30,
             idle_timeout_seconds: 60,

@@ -346,3 +346,35 @@ async fn whoever_guesses_is_told_to_wait() {
     assert_eq!(statuses[..10], [401; 10]);
     assert!(statuses[10..].contains(&429), "{statuses:?}");
 }
+
+/// How a login as the administrator is answered that a proxy passes on.
+async fn login(registry: &TestRegistry, secret: &str, from: &str) -> u16 {
+    let request = registry.http.get(registry.url("/v2/"));
+    let request = request.header("x-forwarded-for", from);
+    send(request.basic_auth("admin", Some(secret))).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_elsewhere_locks_nobody_out() {
+    for (trusts, at_home) in [(true, 200), (false, 429)] {
+        let registry = Setup {
+            server: format!("trust_forwarded_for = {trusts}"),
+            ..Setup::default()
+        }
+        .start()
+        .await
+        .unwrap();
+        let right = registry.admin.secret.clone();
+        // What a client says before the proxy counts for nothing.
+        let (home, stranger) = ("192.0.2.2, 192.0.2.1", "192.0.2.1, 192.0.2.2");
+        assert_eq!(login(&registry, &right, home).await, 200);
+        let mut tried = 0;
+        while login(&registry, "a wrong secret", stranger).await == 401 {
+            tried += 1;
+            assert!(tried < 40, "nobody is told to wait");
+        }
+        // It is remembered from a moment ago, which helps nobody who searches for it.
+        assert_eq!(login(&registry, &right, stranger).await, 429);
+        assert_eq!(login(&registry, &right, home).await, at_home);
+    }
+}

@@ -1,4 +1,7 @@
 //! A registry's log over HTTP. Nothing that comes is believed here.
+//!
+//! Entries, and proofs by number, name repositories that nobody knows beforehand, so no session can be asked for that covers
+//! them: these requests show the account's secret.
 
 use crate::error::{Error, Result};
 use crate::transport::{Registry, TransportError};
@@ -24,6 +27,16 @@ pub struct LogSource {
 /// A path or query of the log that the registry answered with 404 is `None`.
 type Found<T> = Result<Option<T>>;
 
+/// What a request needs.
+enum Rights<'a> {
+    /// Everybody may ask.
+    None,
+    /// Of a reader of this repository.
+    Pull(&'a RepoName),
+    /// All that the account has.
+    Account,
+}
+
 impl LogSource {
     /// The log of this registry.
     pub fn new(registry: Registry) -> LogSource {
@@ -35,12 +48,16 @@ impl LogSource {
         self.registry.name()
     }
 
-    async fn get(&self, path: &str, scopes: Vec<String>, limit: usize) -> Found<Bytes> {
+    async fn get(&self, path: &str, rights: Rights<'_>, limit: usize) -> Found<Bytes> {
         let mut call = self
             .registry
             .call(Method::GET, path, format!("GET /{path}"))
             .await?;
-        call.scopes = scopes;
+        match rights {
+            Rights::None => {}
+            Rights::Pull(repo) => call.scopes = vec![format!("repository:{repo}:pull")],
+            Rights::Account => call.shows_secret = true,
+        }
         let answer = self.registry.send(&call).await?;
         if matches!(answer.status(), 404 | 405 | 410) {
             return Ok(None);
@@ -61,7 +78,7 @@ impl LogSource {
     /// # Errors
     /// If the registry does not answer, or with something else.
     pub async fn key(&self) -> Found<VerifierKey> {
-        let Some(bytes) = self.get("api/v1/log/key", Vec::new(), 4096).await? else {
+        let Some(bytes) = self.get("api/v1/log/key", Rights::None, 4096).await? else {
             return Ok(None);
         };
         let text = String::from_utf8_lossy(&bytes);
@@ -120,7 +137,7 @@ impl LogSource {
             .collect();
         let mut tiles = Tiles::default();
         for path in paths {
-            let bytes = self.get(&path.to_string(), Vec::new(), 8192).await?;
+            let bytes = self.get(&path.to_string(), Rights::None, 8192).await?;
             let bytes = bytes.ok_or_else(|| {
                 Error::halted(format!("registry {} has no {path} of its log, which its checkpoint of {size} entries needs", self.registry()))
             })?;
@@ -173,7 +190,7 @@ impl LogSource {
             return Ok(Vec::new());
         };
         let limit = (MAX_ENTRY_BYTES + 2) * usize::try_from(TILE_WIDTH).expect("a small number");
-        let bytes = self.get(&path.to_string(), Vec::new(), limit).await?;
+        let bytes = self.get(&path.to_string(), Rights::Account, limit).await?;
         let bytes = bytes.ok_or_else(|| {
             Error::halted(format!(
                 "registry {} withholds {path} of its log",
@@ -185,9 +202,9 @@ impl LogSource {
         Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
     }
 
-    async fn proof(&self, query: &str, scopes: Vec<String>) -> Found<LogProof> {
+    async fn proof(&self, query: &str, rights: Rights<'_>) -> Found<LogProof> {
         let path = format!("api/v1/log/proof?{query}");
-        let Some(bytes) = self.get(&path, scopes, MAX_PROOF_FILE_BYTES).await? else {
+        let Some(bytes) = self.get(&path, rights, MAX_PROOF_FILE_BYTES).await? else {
             return Ok(None);
         };
         LogProof::parse(&bytes)
@@ -200,8 +217,8 @@ impl LogSource {
     /// # Errors
     /// If the registry does not answer, or with no proof.
     pub async fn proof_of_tag(&self, repo: &RepoName, tag: &Tag) -> Found<LogProof> {
-        self.proof(&format!("repository={repo}&tag={tag}"), pull_scope(repo))
-            .await
+        let query = format!("repository={repo}&tag={tag}");
+        self.proof(&query, Rights::Pull(repo)).await
     }
 
     /// The proof of the event that attached a statement.
@@ -209,11 +226,8 @@ impl LogSource {
     /// # Errors
     /// If the registry does not answer, or with no proof.
     pub async fn proof_of_statement(&self, repo: &RepoName, statement: &Digest) -> Found<LogProof> {
-        self.proof(
-            &format!("repository={repo}&statement={statement}"),
-            pull_scope(repo),
-        )
-        .await
+        let query = format!("repository={repo}&statement={statement}");
+        self.proof(&query, Rights::Pull(repo)).await
     }
 
     /// The proof of an entry by its number.
@@ -221,7 +235,7 @@ impl LogSource {
     /// # Errors
     /// If the registry does not answer, or with no proof.
     pub async fn proof_of_index(&self, index: u64) -> Found<LogProof> {
-        self.proof(&format!("index={index}"), Vec::new()).await
+        self.proof(&format!("index={index}"), Rights::Account).await
     }
 
     /// Has a P-256 signature logged, for a repository in which one may push, sign or approve; the element for a
@@ -248,6 +262,49 @@ impl LogSource {
     }
 }
 
-fn pull_scope(repo: &RepoName) -> Vec<String> {
-    vec![format!("repository:{repo}:pull")]
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::credentials::{Credential, Fixed};
+    use crate::transport::ConnectOptions;
+    use crate::transport::testing::{FakeRegistry, Quirks};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn entries_are_asked_for_with_the_secret_and_the_rest_without() {
+        let fake = FakeRegistry::start(Quirks {
+            token_uses: Some(1000),
+            ..Quirks::default()
+        })
+        .await;
+        let options = ConnectOptions {
+            credentials: Some(Arc::new(Fixed(Some(Credential::basic("user", "right"))))),
+            ..FakeRegistry::options()
+        };
+        let source = LogSource::new(Registry::new(&fake.name(), None, &options).unwrap());
+        assert!(source.key().await.unwrap().is_none());
+        // This registry takes sessions alone, and has no log.
+        assert!(source.entries(0, 1).await.is_err());
+        assert!(source.proof_of_index(0).await.is_err());
+        let (repo, tag) = ("a".parse().unwrap(), "v1".parse().unwrap());
+        assert!(source.proof_of_tag(&repo, &tag).await.unwrap().is_none());
+        let state = fake.state();
+        let mut shown = Vec::new();
+        for (line, sent) in state.log.iter().zip(&state.authorizations) {
+            if sent
+                .as_deref()
+                .is_some_and(|sent| sent.starts_with("Basic "))
+            {
+                shown.push(line.as_str());
+            }
+        }
+        let asked = [
+            "GET /token",
+            "GET /tile/entries/000.p/1",
+            "GET /api/v1/log/proof",
+            "GET /token",
+        ];
+        assert_eq!(shown, asked);
+    }
 }

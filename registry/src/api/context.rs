@@ -11,7 +11,12 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use sealstone_spec::name::RepoName;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+/// Who is at the other end of a connection; the server puts it beside each request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// What handlers know of a request besides its body.
 pub(super) struct Context {
@@ -20,6 +25,7 @@ pub(super) struct Context {
     pub(super) query: Vec<(String, String)>,
     /// Which host the request was sent to, if its first line says.
     authority: Option<Authority>,
+    peer: Option<IpAddr>,
 }
 
 impl Context {
@@ -35,7 +41,15 @@ impl Context {
             headers,
             query,
             authority: request.uri().authority().cloned(),
+            peer: request.extensions().get::<Peer>().map(|peer| peer.0),
         }
+    }
+
+    /// From which address the request was sent, as far as that is known.
+    fn sender(&self) -> Option<IpAddr> {
+        let forwarded = || forwarded_for(&self.headers);
+        let trusts = self.app.inner.settings.trust_forwarded_for;
+        trusts.then(forwarded).flatten().or(self.peer)
     }
 
     /// What a challenge says of where to log in.
@@ -117,7 +131,7 @@ impl Context {
         self.app
             .inner
             .authenticator
-            .authenticate(value)
+            .authenticate(value, self.sender())
             .await
             .map_err(|error| {
                 if matches!(
@@ -253,6 +267,14 @@ fn pieces(body: Body, idle: Duration, announced: Option<u64>) -> crate::service:
     ))
 }
 
+/// Whom a proxy saw: the last address, since a proxy appends what it saw to what it was told.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let value = headers.get_all("x-forwarded-for").iter().next_back()?;
+    let last = value.to_str().ok()?.rsplit(',').next()?.trim();
+    let with_port = || last.parse().ok().map(|address: SocketAddr| address.ip());
+    last.parse().ok().or_else(with_port)
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
@@ -261,6 +283,28 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn of_those_that_a_request_was_forwarded_for_the_last_is_taken() {
+        for (values, expected) in [
+            ("", None),
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("198.51.100.7, 192.0.2.1 ", Some("192.0.2.1")),
+            ("198.51.100.7|192.0.2.1", Some("192.0.2.1")),
+            ("192.0.2.1:4711", Some("192.0.2.1")),
+            ("[2001:db8::1]:4711", Some("2001:db8::1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("192.0.2.1, unknown", None),
+            ("192.0.2.1,", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values.split('|').filter(|value| !value.is_empty()) {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            let expected: Option<IpAddr> = expected.map(|text| text.parse().unwrap());
+            assert_eq!(forwarded_for(&headers), expected, "{values}");
+        }
+    }
 
     #[tokio::test]
     async fn an_end_before_the_announced_length_is_none() {

@@ -1,12 +1,13 @@
 //! The transparency log: static paths of C2SP tlog-tiles at the host's root, and what is asked of it.
 //!
 //! Checkpoints and hashes are for everybody: they say nothing but that the log goes on. Entries name
-//! repositories, tags and people, so they are for whoever sees all of these.
+//! repositories, tags and people, so they are for whoever may pull from all of these, by what the request came with: a token
+//! that was made for less reads less.
 
 use super::answer::{Answer, name};
 use super::context::Context;
 use super::error::ApiError;
-use crate::auth::{Principal, Pull};
+use crate::auth::{Principal, Pull, Verb};
 use crate::log::Proved;
 use crate::service::{Error, LoggedChange, WantedEntry};
 use axum::body::Body;
@@ -54,10 +55,9 @@ pub(super) async fn serve(context: &Context, request: Request<Body>) -> Outcome 
 
 async fn entries(context: &Context, path: TilePath) -> Outcome {
     let principal = context.principal().await?;
-    let authorizer = &context.app.inner.authorizer;
-    let sees = |repo: &RepoName| authorizer.may_see(&principal, repo);
-    let found = context.registry().log_entries(path, sees).await;
-    let found = found.map_err(|error| refuse(context, principal.is_anonymous(), error))?;
+    let may_pull = may_pull(context, &principal);
+    let found = context.registry().log_entries(path, may_pull).await;
+    let found = found.map_err(|error| refuse(context, &principal, error))?;
     let tile = found.ok_or_else(|| absent("the latest checkpoint has no such tile"))?;
     // A shared cache must not give somebody's answer to somebody else.
     let shared = if principal.is_anonymous() {
@@ -128,10 +128,9 @@ async fn proof(context: &Context) -> Outcome {
     let proved = match (context.parameter("index"), context.parameter("repository")) {
         (Some(index), None) => {
             let index = index.parse().map_err(|_| bad("index is not a number"))?;
-            let authorizer = &context.app.inner.authorizer;
-            let sees = |repo: &RepoName| authorizer.may_see(&principal, repo);
-            let found = registry.prove_index(index, witnessed, sees).await;
-            found.map_err(|error| refuse(context, principal.is_anonymous(), error))?
+            let may_pull = may_pull(context, &principal);
+            let found = registry.prove_index(index, witnessed, may_pull).await;
+            found.map_err(|error| refuse(context, &principal, error))?
         }
         (None, Some(repo)) => {
             let repo: RepoName =
@@ -233,12 +232,23 @@ fn absent(text: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "UNSUPPORTED", text)
 }
 
-/// Whoever is nobody is asked to say who they are, before they are refused.
-fn refuse(context: &Context, is_anonymous: bool, error: Error) -> ApiError {
+/// From which repositories entries may be read: those from which `principal` may pull, within its session too.
+fn may_pull(context: &Context, principal: &Principal) -> impl Fn(&RepoName) -> bool {
+    let authorizer = &context.app.inner.authorizer;
+    move |repo: &RepoName| authorizer.verbs(principal, repo).contains(Verb::Pull)
+}
+
+/// Whoever is nobody is asked to say who they are, before they are refused. Elsewhere a session that covers too little is
+/// answered with the scope that would do. Here that would tell its holder names of repositories that it is not for.
+fn refuse(context: &Context, principal: &Principal, error: Error) -> ApiError {
     match error {
-        Error::MayNotReadLog if is_anonymous => {
+        Error::MayNotReadLog if principal.is_anonymous() => {
             let text = "these entries name repositories that are not public: log in";
             ApiError::challenge(text, &context.realm(), &[], None)
+        }
+        Error::MayNotReadLog if principal.has_session() => {
+            let text = "these entries name repositories that the bearer token does not cover: send the account's secret, or an API token, instead of it";
+            ApiError::new(StatusCode::FORBIDDEN, "DENIED", text)
         }
         other => other.into(),
     }

@@ -53,6 +53,8 @@ struct Inner {
 pub struct Settings {
     /// URL under which clients reach the server; without it, the request's host is taken.
     pub public_url: Option<String>,
+    /// Whether the last address of `X-Forwarded-For` is whoever sent a request.
+    pub trust_forwarded_for: bool,
     /// Longest wait for the next bytes of a body.
     pub body_idle: Duration,
     /// Smallest chunk that clients are asked to send, in bytes; 0 for no wish.

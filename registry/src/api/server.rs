@@ -4,6 +4,7 @@
 //! have one for each piece. There is no limit on the time of a whole transfer, until the server stops.
 
 use super::App;
+use super::context::Peer;
 use super::ending::Ending;
 use super::lingering::Lingering;
 use super::opening::Opening;
@@ -100,7 +101,7 @@ pub async fn serve(
             let _place = place;
             let over = ends.clone().over();
             let ended = tokio::select! {
-                ended = connection(app, stream, acceptor, limits, ends) => ended,
+                ended = connection(app, stream, Peer(peer.ip()), acceptor, limits, ends) => ended,
                 () = over => Err("cut, because the server stops".into()),
             };
             if let Err(error) = ended {
@@ -146,6 +147,7 @@ impl Ends {
 async fn connection(
     app: App,
     stream: TcpStream,
+    peer: Peer,
     acceptor: Option<TlsAcceptor>,
     limits: Limits,
     ends: Ends,
@@ -155,19 +157,25 @@ async fn connection(
         .map_err(|error| error.to_string())?;
     let stream = WriteDeadline::new(stream, limits.write_idle);
     match acceptor {
-        None => requests(app, stream, limits, ends).await,
+        None => requests(app, stream, peer, limits, ends).await,
         Some(acceptor) => {
             let handshake = tokio::time::timeout(limits.head, acceptor.accept(stream));
             let stream = handshake
                 .await
                 .map_err(|_| "handshake took too long")?
                 .map_err(|error| error.to_string())?;
-            requests(app, stream, limits, ends).await
+            requests(app, stream, peer, limits, ends).await
         }
     }
 }
 
-async fn requests<S>(app: App, stream: S, limits: Limits, ends: Ends) -> Result<(), String>
+async fn requests<S>(
+    app: App,
+    stream: S,
+    peer: Peer,
+    limits: Limits,
+    ends: Ends,
+) -> Result<(), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -188,7 +196,8 @@ where
     let Ends { stop, cut } = ends;
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let app = app.clone();
-        let request = request.map(|body| Ending::wrap(Body::new(body), cut.clone()));
+        let mut request = request.map(|body| Ending::wrap(Body::new(body), cut.clone()));
+        request.extensions_mut().insert(peer);
         async move { Ok::<_, std::convert::Infallible>(app.handle(Lingering::wrap(request)).await) }
     });
     let connection =

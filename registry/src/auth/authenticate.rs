@@ -10,7 +10,7 @@
 
 use super::Clock;
 use super::account::{Account, AccountName};
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Try};
 use super::authorization::{Credentials, MalformedAuthorization};
 use super::directory::{Directory, DirectoryError};
 use super::htpasswd::Htpasswd;
@@ -21,6 +21,7 @@ use super::secret::Secret;
 use super::token::{ApiToken, TokenHash, TokenId, TokenSecret};
 use jiff::Timestamp;
 use rand::CryptoRng;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Authenticator {
     ) -> Authenticator {
         Authenticator {
             passwords: Passwords::new(&htpasswd.hashes(), Arc::clone(&clock), rng),
-            attempts: Attempts::default(),
+            attempts: Attempts::new(rng),
             directory,
             sessions,
             htpasswd,
@@ -102,14 +103,19 @@ impl Authenticator {
         &self.passwords
     }
 
-    /// Who sends a request with this `Authorization` header. No header is the anonymous principal.
+    /// Who sends a request with this `Authorization` header from this address, where that is known. No header is the
+    /// anonymous principal.
     ///
     /// - `Basic`: an account's name and secret, or any name and an API token;
     /// - `Bearer`: a session, or an API token.
     ///
     /// # Errors
     /// When the credentials prove nothing, or it cannot be told.
-    pub async fn authenticate(&self, authorization: Option<&str>) -> Result<Principal, AuthError> {
+    pub async fn authenticate(
+        &self,
+        authorization: Option<&str>,
+        from: Option<IpAddr>,
+    ) -> Result<Principal, AuthError> {
         let Some(header) = authorization else {
             return Ok(Principal::anonymous());
         };
@@ -120,7 +126,7 @@ impl Authenticator {
             },
             Credentials::Basic { name, secret } => match TokenSecret::parse(secret.expose()) {
                 Some(token) => self.by_token(&token.hash()).await,
-                None => self.by_secret(&name, &secret).await,
+                None => self.by_secret(&name, &secret, from).await,
             },
         }
     }
@@ -134,30 +140,38 @@ impl Authenticator {
         Ok(since.and_then(|since| self.htpasswd.account(name, since)))
     }
 
-    async fn by_secret(&self, name: &str, secret: &Secret) -> Result<Principal, AuthError> {
+    async fn by_secret(
+        &self,
+        name: &str,
+        secret: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<Principal, AuthError> {
         // No account can have such a name, so nothing is given away by being quick.
         let name: AccountName = name.parse().map_err(|_| AuthError::InvalidCredentials)?;
         let account = self.account(&name).await?;
         let now = (self.clock)();
-        if let Some(account) = &account
-            && self
-                .passwords
-                .remembers(&name, &account.secret_hash, secret)
-        {
-            return admit(account, now);
-        }
-        self.attempts
-            .pay(name.as_str(), now)
-            .map_err(|retry_after| AuthError::TooManyAttempts { retry_after })?;
         let hash = account.as_ref().map(|account| &account.secret_hash);
-        let matches = self.passwords.verify(&name, hash, secret).await;
-        if !matches!(matches, Ok(false)) {
-            self.attempts.refund(name.as_str(), now);
-        }
-        match account.filter(|_| matches == Ok(true)) {
-            Some(account) => admit(&account, now),
+        let tries = self.attempts.of(&name, hash, from, now);
+        let is_remembered =
+            || hash.is_some_and(|hash| self.passwords.remembers(&name, hash, secret));
+        let tried = tries
+            .take(now, is_remembered)
+            .map_err(|retry_after| AuthError::TooManyAttempts { retry_after })?;
+        let is_right = match tried {
+            Try::Right => true,
+            // Whoever gives up or is turned away while it waits has paid: the memory was asked already.
+            Try::Paid => self.passwords.verify(&name, hash, secret).await?,
+        };
+        match account.as_ref().filter(|_| is_right) {
+            Some(account) => {
+                if tried == Try::Paid {
+                    tries.give_back();
+                }
+                self.attempts
+                    .was_right(&name, &account.secret_hash, from, now);
+                admit(account, now)
+            }
             None => {
-                matches?;
                 tracing::info!(account.name = %name, "login refused: unknown account or wrong secret");
                 Err(AuthError::InvalidCredentials)
             }

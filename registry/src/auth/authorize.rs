@@ -190,8 +190,9 @@ impl Authorizer {
         }
     }
 
-    /// Whether a list may name `repository`. The scope of a session does not matter here: a token
-    /// for the catalog names no repository.
+    /// Whether the catalog may name `repository`. The scope of a session does not matter here: a token
+    /// for the catalog names no repository. Whatever says more than that a repository is there asks for
+    /// [`Authorizer::verbs`].
     pub fn may_see(&self, principal: &Principal, repository: &RepoName) -> bool {
         !self.held(principal, repository).is_empty()
     }

@@ -168,6 +168,11 @@ impl Principal {
         self.administrator
     }
 
+    /// Whether it came with a session, which may cover less than the account may do.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// The scopes of the API token that was used, if one was.
     pub fn restriction(&self) -> Option<&Restriction> {
         self.restriction.as_ref()

@@ -148,9 +148,9 @@ pub enum Error {
     /// The caller may push, but not tag.
     #[error("setting tag {0} needs the right to tag in this repository")]
     MayNotTag(Tag),
-    /// Entries of the log name repositories that the caller does not see.
+    /// Entries of the log name repositories from which the caller may not pull.
     #[error(
-        "these entries of the log name repositories that you do not see; ask for the proof of what you may read"
+        "these entries of the log name repositories from which you may not pull; ask for the proof of what you may read"
     )]
     MayNotReadLog,
     /// What is stored is not what was stored; the caller gets nothing of it.

@@ -105,18 +105,18 @@ impl Registry {
         Ok(self.log()?.tile(path).await?.map(LogTile))
     }
 
-    /// A tile of entries, for a reader who sees the repositories that `may_see` says. `None` if there is no
-    /// such tile; [`Error::MayNotReadLog`] if it names a repository that the reader does not see.
+    /// A tile of entries, for a reader who may pull from the repositories that `may_pull` says. `None` if there is no
+    /// such tile; [`Error::MayNotReadLog`] if it names another repository.
     pub async fn log_entries(
         &self,
         path: TilePath,
-        may_see: impl Fn(&RepoName) -> bool,
+        may_pull: impl Fn(&RepoName) -> bool,
     ) -> Result<Option<LogTile>, Error> {
         let Some(entries) = self.log()?.entries(path).await? else {
             return Ok(None);
         };
         for entry in &entries {
-            check_seen(&Entry::parse(entry).map_err(log::Error::from)?, &may_see)?;
+            check_readable(&Entry::parse(entry).map_err(log::Error::from)?, &may_pull)?;
         }
         Ok(Some(LogTile(Bytes::from(Log::encode(&entries)?))))
     }
@@ -173,16 +173,16 @@ impl Registry {
         }
     }
 
-    /// The proof of an entry by its number, for a reader who sees the repositories that `may_see` says.
+    /// The proof of an entry by its number, for a reader who may pull from the repositories that `may_pull` says.
     pub async fn prove_index(
         &self,
         index: u64,
         witnessed: bool,
-        may_see: impl Fn(&RepoName) -> bool,
+        may_pull: impl Fn(&RepoName) -> bool,
     ) -> Result<Option<Proved>, Error> {
         let proved = self.log()?.prove(index, witnessed).await?;
         if let Some(proved) = &proved {
-            check_seen(&proved.entry, &may_see)?;
+            check_readable(&proved.entry, &may_pull)?;
         }
         Ok(proved)
     }
@@ -266,9 +266,14 @@ impl Registry {
     }
 }
 
-fn check_seen(entry: &Entry, may_see: &impl Fn(&RepoName) -> bool) -> Result<(), Error> {
+fn check_readable(entry: &Entry, may_pull: &impl Fn(&RepoName) -> bool) -> Result<(), Error> {
     match entry {
-        Entry::Event(event) if event.repository.as_ref().is_some_and(|repo| !may_see(repo)) => {
+        Entry::Event(event)
+            if event
+                .repository
+                .as_ref()
+                .is_some_and(|repo| !may_pull(repo)) =>
+        {
             Err(Error::MayNotReadLog)
         }
         _ => Ok(()),

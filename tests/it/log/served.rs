@@ -1,8 +1,8 @@
 //! How checkpoints and tiles are served, and to whom.
 
-use super::bench::{push_tag, ready};
+use super::bench::{client, ended, push_tag, ready};
 use super::reader::{checkpoint, tile_path};
-use crate::content::{get, send};
+use crate::content::{get, push_blob, send};
 use reqwest::Method;
 use sealstone_tests::registry::{Setup, User};
 use serde_json::Value;
@@ -68,4 +68,58 @@ async fn tiles_are_cached_for_ever_and_entries_are_for_those_who_may_read() {
         .expect(200)
         .json();
     assert_eq!(root["tlogs"][0]["baseUrl"], "https://localhost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_reads_entries_of_the_repositories_that_it_covers_alone() {
+    let access = "[[access]]\nrepositories = [\"a\", \"b\"]\nwho = [\"user:reader\"]\nverbs = [\"pull\"]\n\
+        [[access]]\nrepositories = [\"**\"]\nwho = [\"user:deleter\"]\nverbs = [\"delete\"]\n";
+    let registry = ready(Setup {
+        access: access.into(),
+        ..Setup::default()
+    })
+    .await;
+    push_blob(&registry, &registry.admin, "b", b"{}").await;
+    let mut last = String::new();
+    for repo in ["a", "b"] {
+        let pushed = push_tag(&registry, repo, "v1").await.expect(201);
+        last = pushed.header("sealstone-log-index").to_owned();
+    }
+    let tile = tile_path("entries", 0, checkpoint(&registry).await.size);
+    // The event of b:v1.
+    let proof = format!("/api/v1/log/proof?index={last}");
+    let reader = registry.account("reader", "user").await.unwrap();
+    get(&registry, &reader, &tile).await.expect(200);
+    get(&registry, &reader, &proof).await.expect(200);
+    for (scopes, of_tile, of_proof) in [
+        ("", 403, 403),
+        ("&scope=repository:a:pull", 403, 403),
+        ("&scope=repository:b:pull", 403, 200),
+        ("&scope=registry:catalog:*", 403, 403),
+        ("&scope=repository:a:pull&scope=repository:b:pull", 200, 200),
+    ] {
+        let path = format!("/token?service=sealstone{scopes}");
+        let issued = get(&registry, &reader, &path).await.expect(200).json();
+        let token = issued["token"].as_str().unwrap();
+        for (path, status) in [(&tile, of_tile), (&proof, of_proof)] {
+            let request = registry.http.get(registry.url(path));
+            let answer = send(request.bearer_auth(token)).await;
+            assert_eq!(answer.status, status, "{scopes} {path}");
+            // What the session is not for is not named either.
+            if status == 403 {
+                assert_eq!(answer.code(), "DENIED");
+                assert_eq!(answer.header("www-authenticate"), "");
+            }
+        }
+    }
+    // To see a name is not to read what happened there.
+    let deleter = registry.account("deleter", "user").await.unwrap();
+    for path in [&tile, &proof] {
+        assert_eq!(get(&registry, &deleter, path).await.status, 403);
+    }
+    // The client's own session would cover nothing of this.
+    let state = registry.directory().join("state");
+    let address = registry.address().to_string();
+    let read = client(&registry, &state, &["log", "verify", &address]);
+    ended(&read, 0);
 }

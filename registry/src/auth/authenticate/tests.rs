@@ -63,13 +63,23 @@ fn house() -> House {
 
 impl House {
     async fn basic(&self, name: &str, secret: &str) -> Result<Principal, AuthError> {
+        self.basic_at(None, name, secret).await
+    }
+
+    async fn basic_at(
+        &self,
+        from: Option<IpAddr>,
+        name: &str,
+        secret: &str,
+    ) -> Result<Principal, AuthError> {
         let pair = BASE64.encode(format!("{name}:{secret}").as_bytes());
-        self.door.authenticate(Some(&format!("Basic {pair}"))).await
+        let header = format!("Basic {pair}");
+        self.door.authenticate(Some(&header), from).await
     }
 
     async fn bearer(&self, token: &str) -> Result<Principal, AuthError> {
         self.door
-            .authenticate(Some(&format!("Bearer {token}")))
+            .authenticate(Some(&format!("Bearer {token}")), None)
             .await
     }
 
@@ -128,6 +138,10 @@ fn refused(answer: Result<Principal, AuthError>) -> bool {
     matches!(answer, Err(AuthError::InvalidCredentials))
 }
 
+fn too_many(answer: Result<Principal, AuthError>) -> bool {
+    matches!(answer, Err(AuthError::TooManyAttempts { .. }))
+}
+
 fn invalid_token(answer: Result<Principal, AuthError>) -> bool {
     matches!(answer, Err(AuthError::InvalidToken))
 }
@@ -135,7 +149,14 @@ fn invalid_token(answer: Result<Principal, AuthError>) -> bool {
 #[tokio::test]
 async fn no_credentials_are_nobody_and_wrong_ones_are_an_error() {
     let house = house();
-    assert!(house.door.authenticate(None).await.unwrap().is_anonymous());
+    assert!(
+        house
+            .door
+            .authenticate(None, None)
+            .await
+            .unwrap()
+            .is_anonymous()
+    );
     for header in [
         "",
         "Basic",
@@ -145,7 +166,7 @@ async fn no_credentials_are_nobody_and_wrong_ones_are_an_error() {
         "Negotiate abc",
     ] {
         assert!(
-            house.door.authenticate(Some(header)).await.is_err(),
+            house.door.authenticate(Some(header), None).await.is_err(),
             "{header}"
         );
     }
@@ -228,6 +249,7 @@ async fn a_changed_secret_is_in_force_at_once() {
 #[tokio::test]
 async fn guessing_is_slowed_down_for_known_and_unknown_names_alike() {
     let house = house();
+    // It is remembered, and nevertheless no guess finds it for nothing.
     assert!(house.basic("alice", "alice-secret").await.is_ok());
     for name in ["alice", "ghost"] {
         for _ in 0..BURST {
@@ -240,13 +262,48 @@ async fn guessing_is_slowed_down_for_known_and_unknown_names_alike() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(
-        house.basic("alice", "alice-secret").await.is_ok(),
-        "a running push is not locked out by somebody's guesses"
-    );
+    assert!(too_many(house.basic("alice", "alice-secret").await));
     assert!(house.basic("ci", "ci-secret").await.is_ok());
     house.clock.advance(61);
     assert!(house.basic("alice", "alice-secret").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_running_push_is_not_locked_out_by_guesses_from_elsewhere() {
+    let house = house();
+    let [home, elsewhere]: [Option<IpAddr>; 2] =
+        ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().ok());
+    let right = async |from: Option<IpAddr>| house.basic_at(from, "alice", "alice-secret").await;
+    assert!(right(home).await.is_ok());
+    // Remembered; after the minute for which it is; a working day later.
+    for seconds in [0, 61, 30_000] {
+        house.clock.advance(seconds);
+        while refused(house.basic_at(elsewhere, "alice", "wrong").await) {}
+        assert!(too_many(right(elsewhere).await), "{seconds}");
+        assert!(too_many(right(None).await), "{seconds}");
+        assert!(right(home).await.is_ok(), "{seconds}");
+    }
+    house.clock.advance(86_400);
+    while refused(house.basic_at(elsewhere, "alice", "wrong").await) {}
+    assert!(too_many(right(home).await), "not for ever");
+    house.clock.advance(61);
+    assert!(right(home).await.is_ok());
+    // Whoever guesses from there is told to wait as well.
+    for _ in 0..BURST {
+        assert!(refused(house.basic_at(home, "alice", "wrong").await));
+    }
+    assert!(too_many(right(home).await));
+    assert!(right(elsewhere).await.is_ok());
+}
+
+#[tokio::test]
+async fn whoever_does_not_wait_for_the_answer_has_paid() {
+    let house = house();
+    for _ in 0..BURST {
+        let guess = house.basic("alice", "wrong");
+        assert!(tokio::time::timeout(Duration::ZERO, guess).await.is_err());
+    }
+    assert!(too_many(house.basic("alice", "wrong").await));
 }
 
 #[tokio::test]
