@@ -409,9 +409,10 @@ async fn a_token_is_not_made_for_the_next_account_of_a_name() {
         .now()
         .checked_add(Duration::from_secs(1))
         .unwrap();
+    let alice = user("alice");
     let made = create_token(
         &house.directory,
-        &user("alice"),
+        &alice,
         "t",
         Restriction(vec![scope()]),
         None,
