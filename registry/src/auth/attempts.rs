@@ -31,7 +31,7 @@ pub const HOME_FOR: SignedDuration = SignedDuration::from_secs(86_400);
 const REFILL_MILLIS: i64 = 6_000;
 /// In which no try is left.
 const EMPTY_MILLIS: i64 = REFILL_MILLIS * BURST as i64;
-/// Places for tries from anywhere (1 MiB). To keep all of them empty takes 10,000 tries a second.
+/// Places for tries from anywhere (1.5 MiB). To keep all of them empty takes 10,000 tries a second.
 const PLACES: usize = 1 << 16;
 /// Places for tries from addresses at which the secret was right; strangers pay for none of these.
 const HOME_PLACES: usize = 1 << 13;
@@ -123,12 +123,31 @@ impl Attempts {
     }
 }
 
-/// When each place has all its tries again, in milliseconds.
-struct Table(Box<[Mutex<i64>]>);
+/// Places for tries.
+struct Table(Box<[Mutex<Spent>]>);
+
+/// What was spent of a place's tries.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    /// Milliseconds after which none was, as it was at `at`.
+    missing: i64,
+    /// When that was, in milliseconds since 1970.
+    at: i64,
+}
+
+impl Spent {
+    /// Goes on to `now`. If the clock was set back, no time has passed: nothing that was spent comes back, and nothing is
+    /// taken from those who spent nothing.
+    fn advance(&mut self, now: i64) {
+        let passed = now.saturating_sub(self.at).max(0);
+        self.missing = self.missing.saturating_sub(passed).max(0);
+        self.at = now;
+    }
+}
 
 impl Table {
     fn new(places: usize) -> Table {
-        Table((0..places).map(|_| Mutex::new(0)).collect())
+        Table((0..places).map(|_| Mutex::default()).collect())
     }
 
     fn tries(&self, mark: &[u8; 32]) -> Tries<'_> {
@@ -149,7 +168,7 @@ pub enum Try {
 
 /// The tries that somebody has.
 #[derive(Debug)]
-pub struct Tries<'a>(&'a Mutex<i64>);
+pub struct Tries<'a>(&'a Mutex<Spent>);
 
 impl Tries<'_> {
     /// Takes one, unless `is_right` says that what was sent is known to be right. It is asked only where there is a try left,
@@ -158,29 +177,26 @@ impl Tries<'_> {
     /// # Errors
     /// How long to wait until there is one, in whole seconds, at least one.
     pub fn take(&self, now: Timestamp, is_right: impl FnOnce() -> bool) -> Result<Try, Duration> {
-        let now = now.as_millisecond();
-        let mut full_at = self.lock();
-        // The clock may have been set back: nobody waits for the old future.
-        let missing = full_at.saturating_sub(now).clamp(0, EMPTY_MILLIS);
-        *full_at = now.saturating_add(missing);
-        let wait = missing + REFILL_MILLIS - EMPTY_MILLIS;
+        let mut spent = self.lock();
+        spent.advance(now.as_millisecond());
+        let wait = spent.missing + REFILL_MILLIS - EMPTY_MILLIS;
         if let Ok(wait @ 1..) = u64::try_from(wait) {
             return Err(Duration::from_secs(wait.div_ceil(1000)));
         }
         if is_right() {
             return Ok(Try::Right);
         }
-        *full_at = full_at.saturating_add(REFILL_MILLIS);
+        spent.missing += REFILL_MILLIS;
         Ok(Try::Paid)
     }
 
     /// Gives one back: it was right.
     pub fn give_back(&self) {
-        let mut full_at = self.lock();
-        *full_at = full_at.saturating_sub(REFILL_MILLIS);
+        let mut spent = self.lock();
+        spent.missing = spent.missing.saturating_sub(REFILL_MILLIS).max(0);
     }
 
-    fn lock(&self) -> MutexGuard<'_, i64> {
+    fn lock(&self) -> MutexGuard<'_, Spent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -232,6 +248,13 @@ mod tests {
         // The clock is set back: as long a wait as ever, not until the old time comes again.
         assert_eq!(guess(&attempts, "alice", 0), Err(Duration::from_secs(6)));
         assert_eq!(guess(&attempts, "alice", 6), Ok(()));
+        // Whoever spent nothing has all tries before and after that.
+        let tries = stranger(&attempts, "carol", 900);
+        assert_eq!(tries.take(at(900), || true), Ok(Try::Right));
+        for _ in 0..BURST {
+            assert_eq!(guess(&attempts, "carol", 100), Ok(()));
+        }
+        assert!(guess(&attempts, "carol", 100).is_err());
     }
 
     #[test]

@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 const OWNED: &[u8] = b"owned/";
 /// Before the name of an account of the file, there as well.
 const IN_FILE: &[u8] = b"file/";
+/// Name of the server value that says that the file was noted before.
+const FILE_NOTED: &[u8] = b"file-noted";
 /// Tokens that are read at once.
 const PAGE: usize = 1000;
 
@@ -132,17 +134,27 @@ fn note_file(
             txn.delete(Family::Server, key);
         }
     }
+    // Builds before this noted nothing. Nothing says that an account is another one than then, so its tokens stay.
+    let is_first = !txn.has(Family::Server, FILE_NOTED)?;
+    txn.put(Family::Server, FILE_NOTED.to_vec(), b"1".to_vec());
     for (name, mark) in file {
         let key = file_key(name.as_str());
         let before: Option<FileRow> = txn.row(Family::Server, &key)?;
         if before.is_some_and(|row| row.mark == *mark) {
             continue;
         }
+        let since = match is_first {
+            true => Timestamp::UNIX_EPOCH,
+            false => now,
+        };
         let row = FileRow {
             mark: mark.clone(),
-            since: now,
+            since,
         };
         txn.put_row(Family::Server, key, &row);
+        if is_first {
+            continue;
+        }
         // If there is an account in the directory as well, they are that one's.
         if !txn.has(Family::Account, name.as_str().as_bytes())? {
             end_tokens(txn, name)?;
@@ -184,7 +196,7 @@ fn sweep_tokens(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), Error> {
         }
     }
     if removed > 0 {
-        tracing::info!(
+        tracing::warn!(
             tokens = removed,
             "removed api tokens that have expired or whose owner is gone"
         );

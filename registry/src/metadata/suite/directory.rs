@@ -305,7 +305,11 @@ pub(crate) async fn an_account_of_the_file_lasts_as_long_as_its_mark(store: Arc<
     };
     let since = async |name: &str| store.in_file_since(&named(name)).await.unwrap();
     add(store, administrator("root")).await.unwrap();
+    // The first time nobody knows since when they have been there, and tokens of an older server stay theirs.
+    note(&[("eve", "1")], MADE).await;
+    assert_eq!(since("eve").await, Some(Timestamp::UNIX_EPOCH));
     note(&[("ann", "1"), ("bob", "1"), ("root", "1")], MADE).await;
+    assert_eq!(since("eve").await, None);
     for name in ["ann", "bob", "root"] {
         keep(store, &token(name), 9).await.unwrap();
         assert_eq!(since(name).await, Some(at(MADE)));
