@@ -191,12 +191,17 @@ fn take_turn(home: &Path, events: &mut dyn RunEvents) -> Result<File> {
         )
         .hint("wait until it has ended: two at a time would mix what they write")),
         // Some file systems of clusters have no locks, and runs all the same.
-        Err(TryLockError::Error(source)) if source.kind() == ErrorKind::Unsupported => {
+        Err(TryLockError::Error(source)) if has_no_locks(&source) => {
             events.warn("this file system has no locks: nothing keeps a second run from this project while this one is under way");
             Ok(file)
         }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// NFS without its lock service and Lustre without `flock` say ENOLCK, for which the standard library has no kind.
+fn has_no_locks(source: &std::io::Error) -> bool {
+    source.kind() == ErrorKind::Unsupported || source.raw_os_error() == Some(libc::ENOLCK)
 }
 
 fn seal(document: LockDocument) -> Result<Lock> {
@@ -305,4 +310,23 @@ pub(super) fn make(directory: &Path) -> Result<()> {
             source,
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_known_by_what_it_answers() {
+        for (number, due) in [
+            (libc::ENOLCK, true),
+            (libc::ENOSYS, true),
+            (libc::EOPNOTSUPP, true),
+            (libc::EACCES, false),
+            (libc::EIO, false),
+        ] {
+            let source = std::io::Error::from_raw_os_error(number);
+            assert_eq!(has_no_locks(&source), due, "{source}");
+        }
+    }
 }
