@@ -391,7 +391,7 @@ mod tests {
                 && fs::read_link(directory.join("link")).unwrap() == Path::new("nowhere")
         };
 
-        assert!(swap_by_copy(&new, &place, &aside).is_err(), "nothing is new");
+        assert!(swap_by_copy(&new, &place, &aside).is_err(), "none is new");
         assert!(is_as_it_was(&place) && !aside.exists());
 
         fs::create_dir(&new).unwrap();
