@@ -1,5 +1,6 @@
 //! `sealstone lint` and `run` through the real binary, on small projects of shell scripts.
 
+mod mounted;
 mod recorded;
 
 use sealstone_tests::registry::binary;

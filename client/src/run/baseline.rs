@@ -4,7 +4,7 @@
 //! test ended well. A project has one run at a time.
 
 use super::publish::write_whole;
-use super::remembered::{place_of_records, records};
+use super::remembered::{forget, place_of_records, records};
 use crate::check::{Compare, TestResult};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Machine, Roots};
@@ -166,7 +166,7 @@ pub fn run(
     }
     write_whole(&lock_path, lock.as_bytes())?;
     // Every stage stands in the lock now.
-    let _ = fs::remove_dir_all(&run.last);
+    forget(&run.last, run.recipe);
     Ok(Ran {
         lock: Some(lock),
         lock_path,
@@ -191,12 +191,17 @@ fn take_turn(home: &Path, events: &mut dyn RunEvents) -> Result<File> {
         )
         .hint("wait until it has ended: two at a time would mix what they write")),
         // Some file systems of clusters have no locks, and runs all the same.
-        Err(TryLockError::Error(source)) if source.kind() == ErrorKind::Unsupported => {
+        Err(TryLockError::Error(source)) if has_no_locks(&source) => {
             events.warn("this file system has no locks: nothing keeps a second run from this project while this one is under way");
             Ok(file)
         }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// NFS without its lock service and Lustre without `flock` say ENOLCK, for which the standard library has no kind.
+fn has_no_locks(source: &std::io::Error) -> bool {
+    source.kind() == ErrorKind::Unsupported || source.raw_os_error() == Some(libc::ENOLCK)
 }
 
 fn seal(document: LockDocument) -> Result<Lock> {
@@ -206,7 +211,7 @@ fn seal(document: LockDocument) -> Result<Lock> {
 /// Makes `.sealstone` in a project, which Git is told to pass over; returns it.
 ///
 /// # Errors
-/// If it cannot be made.
+/// If it cannot be made, or if it is a link or holds one where a run writes: it may have come with the project.
 pub fn home(root: &Path) -> Result<PathBuf> {
     let home = root.join(".sealstone");
     let failed = |source| {
@@ -215,12 +220,39 @@ pub fn home(root: &Path) -> Result<PathBuf> {
             source,
         )
     };
+    refuse_links(&home).map_err(failed)??;
     fs::create_dir_all(home.join("logs")).map_err(failed)?;
     let ignore = home.join(".gitignore");
     if !ignore.exists() {
         fs::write(ignore, "*\n").map_err(failed)?;
     }
     Ok(home)
+}
+
+/// Git clones a `.sealstone` as it clones anything else. Through a link there, logs, records and what outputs replace
+/// would be written, and removed, where the project's author likes. (What leads from `profiles` elsewhere is looked at
+/// with the places of outputs.)
+fn refuse_links(home: &Path) -> std::io::Result<Result<()>> {
+    let refused = |path: &Path| {
+        let error = Error::usage(format!(
+            "\"{}\" is a symbolic link, through which a run would write",
+            path.display()
+        ));
+        Err(error.hint("remove the link: a run makes a directory or file of its own there"))
+    };
+    match home.symlink_metadata() {
+        Ok(found) if found.is_symlink() => return Ok(refused(home)),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Ok(())),
+        Err(error) => return Err(error),
+    }
+    for entry in fs::read_dir(home)? {
+        let entry = entry?;
+        if entry.file_name() != "profiles" && entry.file_type()?.is_symlink() {
+            return Ok(refused(&entry.path()));
+        }
+    }
+    Ok(Ok(()))
 }
 
 pub(super) struct Run<'a> {
@@ -305,4 +337,61 @@ pub(super) fn make(directory: &Path) -> Result<()> {
             source,
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_came_with_the_project() {
+        let root = tempfile::tempdir().unwrap();
+        let (project, other) = (root.path().join("project"), root.path().join("other"));
+        fs::create_dir(&project).unwrap();
+        fs::create_dir(&other).unwrap();
+        let own = project.join(".sealstone");
+        symlink("../other", &own).unwrap();
+        let error = home(&project).unwrap_err();
+        assert!(error.message().contains("link"), "{}", error.message());
+        fs::remove_file(&own).unwrap();
+
+        fs::create_dir(&own).unwrap();
+        for name in [
+            "logs",
+            "last",
+            "last-smoke",
+            "replaced",
+            "run.lock",
+            ".gitignore",
+        ] {
+            symlink("../../other", own.join(name)).unwrap();
+            let error = home(&project).unwrap_err();
+            assert!(error.message().contains(name), "{}", error.message());
+            fs::remove_file(own.join(name)).unwrap();
+        }
+        symlink("../../other/made", own.join(".gitignore")).unwrap();
+        assert!(home(&project).is_err(), "also one that leads nowhere");
+        fs::remove_file(own.join(".gitignore")).unwrap();
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
+
+        assert_eq!(home(&project).unwrap(), own);
+        assert_eq!(home(&project).unwrap(), own, "and again");
+        assert!(own.join("logs").is_dir());
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_known_by_what_it_answers() {
+        for (number, due) in [
+            (libc::ENOLCK, true),
+            (libc::ENOSYS, true),
+            (libc::EOPNOTSUPP, true),
+            (libc::EACCES, false),
+            (libc::EIO, false),
+        ] {
+            let source = std::io::Error::from_raw_os_error(number);
+            assert_eq!(has_no_locks(&source), due, "{source}");
+        }
+    }
 }

@@ -9,8 +9,10 @@ use super::baseline::Run;
 use crate::error::{Error, Result};
 use sealstone_spec::recipe::{Check, RecipePath, Stage, is_reserved};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -67,9 +69,8 @@ fn place_of(to: &Path, path: &RecipePath, outside: &[PathBuf]) -> Result<PathBuf
             above.display()
         )));
     }
+    let target = real.join(place.strip_prefix(above).unwrap_or(&place));
     if real != above {
-        let rest = place.strip_prefix(above).unwrap_or(&place);
-        let target = real.join(rest);
         let is_named = outside.iter().any(|directory| {
             let below = target.strip_prefix(directory);
             below.is_ok_and(|below| !is_reserved(&below.to_string_lossy()))
@@ -93,18 +94,51 @@ fn place_of(to: &Path, path: &RecipePath, outside: &[PathBuf]) -> Result<PathBuf
             Err(error.hint(format!("put the thing itself there, or declare what lies in the directory that it leads to: \"{}/NAME\"", path.as_str())))
         }
         // What is mounted cannot be moved, and that would be noticed after the training.
-        Ok(found) if found.is_dir() && found.dev() != of_real.dev() => {
+        Ok(found) => {
+            let is_dir = found.is_dir();
+            let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+            let is_other = is_dir && found.dev() != of_real.dev();
+            let Some(at) = mounted(&mounts, &target).or(is_other.then(|| target.clone())) else {
+                return Ok(place);
+            };
             let error = Error::usage(format!(
-                "at \"{path}\" a file system is mounted, which no output can replace"
+                "at \"{}\" something is mounted, so no output can replace \"{path}\"",
+                at.display()
             ));
-            Err(error.hint(format!(
-                "declare what lies in it: \"{}/NAME\"",
-                path.as_str()
-            )))
+            Err(error.hint(match is_dir {
+                true => format!("declare what lies in it: \"{}/NAME\"", path.as_str()),
+                false => "mount the directory in which it lies, not the file".to_owned(),
+            }))
         }
-        Ok(_) => Ok(place),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(place),
         Err(source) => Err(reading(&place, source)),
+    }
+}
+
+/// Where something is mounted at a path without links, or below it: a mount within a directory would go with it, and
+/// be emptied. One of the same disk has the same device, and is found only in `/proc/self/mountinfo`, `mounts`.
+fn mounted(mounts: &[u8], path: &Path) -> Option<PathBuf> {
+    mounts
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(unescaped)
+        .find(|at| at.starts_with(path))
+}
+
+/// A path as it is: blanks, line ends and backslashes stand there as `\040`.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    loop {
+        let (byte, after) = match rest {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
+                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), after)
+            }
+            [byte, after @ ..] => (*byte, after),
+            [] => return PathBuf::from(OsString::from_vec(bytes)),
+        };
+        bytes.push(byte);
+        rest = after;
     }
 }
 
@@ -168,6 +202,42 @@ mod tests {
         assert!(at("models/new/a", &named).is_ok());
         for path in ["hooks/post-commit", "there/post-commit", "models/"] {
             assert!(at(path, &named).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_mounted_from_the_same_disk_is_found_by_its_name() {
+        let mounts = b"27 1 8:1 / / rw - ext4 /dev/a rw\n\
+            28 27 8:1 /home/me/models /work/models rw shared:1 - ext4 /dev/a rw\n\
+            29 27 8:1 /home/me/m.json /work/metrics.json rw - ext4 /dev/a rw\n\
+            30 27 8:1 /home/me/a /work/two\\040words/\\134040 rw - ext4 /dev/a rw\n";
+        let at = |path: &str| mounted(mounts, Path::new(path));
+        for path in [
+            "/work/models",
+            "/work/metrics.json",
+            "/work/two words/\\040",
+        ] {
+            assert_eq!(at(path), Some(PathBuf::from(path)));
+        }
+        assert_eq!(
+            at("/work/two words"),
+            Some(PathBuf::from("/work/two words/\\040")),
+            "it would be carried away with its directory"
+        );
+        for path in ["/work/model", "/work/models/a", "/work/metrics.json.old"] {
+            assert_eq!(at(path), None, "{path}");
+        }
+        assert_eq!(mounted(b"", Path::new("/work")), None);
+    }
+
+    #[test]
+    fn a_file_that_is_mounted_is_not_replaced() {
+        // Containers have this one from outside.
+        let hosts = Path::new("/etc/hosts");
+        let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+        if hosts.exists() && mounted(&mounts, hosts).is_some() {
+            let error = place_of(Path::new("/etc"), &"hosts".parse().unwrap(), &[]).unwrap_err();
+            assert!(error.message().contains("mounted"), "{}", error.message());
         }
     }
 

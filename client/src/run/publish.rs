@@ -191,7 +191,17 @@ fn exchange_by_copy(new: &Path, place: &Path, parent: &Path) -> std::io::Result<
     let whole = beside.path().join("new");
     copy(new, &whole)?;
     let aside = beside.path().join("old");
-    let old = match swap(&whole, place, &aside) {
+    let swapped = match swap(&whole, place, &aside) {
+        Err(error)
+            if error.kind() == ErrorKind::CrossesDevices
+                && place.symlink_metadata().is_ok_and(|found| found.is_dir())
+                && aside.symlink_metadata().is_err() =>
+        {
+            swap_by_copy(&whole, place, &aside)
+        }
+        swapped => swapped,
+    };
+    let old = match swapped {
         Ok(old) => old,
         Err(error) => {
             if aside.symlink_metadata().is_ok() {
@@ -230,17 +240,50 @@ fn swap(new: &Path, place: &Path, aside: &Path) -> std::io::Result<Option<PathBu
     Ok(old)
 }
 
-/// Copies a file or directory of plain files, onto the disk.
+/// The same for a directory that cannot be renamed at all: in a container, one that came with the image.
+fn swap_by_copy(new: &Path, place: &Path, aside: &Path) -> std::io::Result<Option<PathBuf>> {
+    if let Err(error) = copy(place, aside) {
+        remove(aside);
+        return Err(error);
+    }
+    if let Err(error) = fs::remove_dir_all(place).and_then(|()| fs::rename(new, place)) {
+        // What is gone of it comes back.
+        if copy(aside, place).is_ok() {
+            remove(aside);
+        }
+        return Err(error);
+    }
+    Ok(Some(aside.to_owned()))
+}
+
+/// Copies a file, link or directory onto the disk; what is there already stays.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    if !from.symlink_metadata()?.is_dir() {
-        fs::copy(from, to)?;
-        return File::open(to)?.sync_all();
+    let found = from.symlink_metadata()?;
+    if found.is_dir() {
+        if let Err(error) = fs::create_dir(to)
+            && error.kind() != ErrorKind::AlreadyExists
+        {
+            return Err(error);
+        }
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        // Some file systems cannot; the files themselves are on the disk.
+        let _ = File::open(to).and_then(|directory| directory.sync_all());
+        return Ok(());
     }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
+    if to.symlink_metadata().is_ok() {
+        return Ok(());
     }
+    if found.is_symlink() {
+        return std::os::unix::fs::symlink(fs::read_link(from)?, to);
+    }
+    if !found.is_file() {
+        // To read from a pipe would take for ever.
+        return Err(ErrorKind::Unsupported.into());
+    }
+    fs::copy(from, to)?;
     File::open(to)?.sync_all()
 }
 
@@ -333,6 +376,37 @@ mod tests {
         let content = fs::read_to_string(other.path().join("a")).unwrap();
         assert_eq!(content, "new");
         assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_renamed_is_replaced_and_comes_back_if_that_fails() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let (new, place, aside) = (at("new"), at("model"), at("aside"));
+        fs::create_dir_all(place.join("deep")).unwrap();
+        fs::write(place.join("deep/old"), "old").unwrap();
+        std::os::unix::fs::symlink("nowhere", place.join("link")).unwrap();
+        let is_as_it_was = |directory: &Path| {
+            fs::read_to_string(directory.join("deep/old")).unwrap() == "old"
+                && fs::read_link(directory.join("link")).unwrap() == Path::new("nowhere")
+        };
+
+        assert!(swap_by_copy(&new, &place, &aside).is_err(), "none is new");
+        assert!(is_as_it_was(&place) && !aside.exists());
+
+        fs::create_dir(&new).unwrap();
+        fs::write(new.join("weights"), "new").unwrap();
+        let old = swap_by_copy(&new, &place, &aside).unwrap();
+        assert_eq!(old.as_deref(), Some(aside.as_path()));
+        let weights = fs::read_to_string(place.join("weights")).unwrap();
+        assert_eq!(weights, "new");
+        assert!(is_as_it_was(&aside) && !place.join("deep").exists());
+
+        // What was left by a removal that failed stays as it is.
+        fs::write(place.join("link"), "left").unwrap();
+        copy(&aside, &place).unwrap();
+        assert_eq!(fs::read_to_string(place.join("link")).unwrap(), "left");
+        assert!(place.join("deep/old").exists());
     }
 
     #[test]

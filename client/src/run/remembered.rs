@@ -10,6 +10,7 @@ use super::baseline::Run;
 use super::publish::write_whole;
 use crate::recipe::read_lock;
 use sealstone_spec::recipe::{Lock, LockDocument, LockedStage, Profile, Recipe, RecipePath};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the records of a project lie, or those of a profile.
@@ -26,6 +27,14 @@ pub(super) fn records(directory: &Path, recipe: &Recipe) -> Vec<Lock> {
     stages
         .filter_map(|stage| read_lock(&record_of(directory, &stage.name)).ok().flatten())
         .collect()
+}
+
+/// Removes the records, and nothing else that lies there.
+pub(super) fn forget(directory: &Path, recipe: &Recipe) {
+    for stage in recipe.stages() {
+        let _ = fs::remove_file(record_of(directory, &stage.name));
+    }
+    let _ = fs::remove_dir(directory);
 }
 
 fn record_of(directory: &Path, stage: &str) -> PathBuf {
