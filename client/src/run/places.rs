@@ -131,9 +131,13 @@ fn unescaped(field: &[u8]) -> PathBuf {
     let mut rest = field;
     loop {
         let (byte, after) = match rest {
-            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
-                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), after)
-            }
+            [
+                b'\\',
+                a @ b'0'..=b'3',
+                b @ b'0'..=b'7',
+                c @ b'0'..=b'7',
+                after @ ..,
+            ] => ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), after),
             [byte, after @ ..] => (*byte, after),
             [] => return PathBuf::from(OsString::from_vec(bytes)),
         };

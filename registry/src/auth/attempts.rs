@@ -347,7 +347,7 @@ mod tests {
     proptest! {
         #[test]
         fn over_any_time_there_are_no_more_tries_than_allowed(steps in prop::collection::vec(-20i64..40, 1..200)) {
-            let place = Mutex::new(0);
+            let place = Mutex::default();
             let tries = Tries(&place);
             let (mut now, mut forward, mut passed) = (0, 0u64, 0u64);
             for step in steps {

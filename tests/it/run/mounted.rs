@@ -9,9 +9,8 @@ use std::process::{Command, Output};
 /// `sealstone run` after `mounting` in a mount namespace of its own, in which `$1` is the project; `None`, said aloud,
 /// where that cannot be.
 fn run_after(mounting: &str, demo: &Demo) -> Option<Output> {
-    let script = format!(
-        "{{ {mounting}; }} && cd \"$1\" && touch \"$2\" && exec \"$0\" run --output json"
-    );
+    let script =
+        format!("{{ {mounting}; }} && cd \"$1\" && touch \"$2\" && exec \"$0\" run --output json");
     let directory = tempfile::tempdir().unwrap();
     let is_mounted = directory.path().join("mounted");
     let output = Command::new("unshare")
