@@ -185,6 +185,13 @@ async fn garbage_is_collected_by_hand_on_a_store_that_nobody_has_open() {
     );
 }
 
+fn ann(secret: &str) -> User {
+    User {
+        name: "ann".into(),
+        secret: secret.into(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_of_the_htpasswd_file_logs_in() {
     // The hash of "U*U*", from the test vectors of crypt_blowfish.
@@ -202,10 +209,6 @@ async fn an_account_of_the_htpasswd_file_logs_in() {
     .start()
     .await
     .unwrap();
-    let ann = |secret: &str| User {
-        name: "ann".into(),
-        secret: secret.into(),
-    };
     get(&registry, &ann("U*U*"), "/v2/").await.expect(200);
     get(&registry, &ann("U*U"), "/v2/").await.expect(401);
     let image = push_image(&registry, &ann("U*U*"), "a", Some("v1"), 100).await;
@@ -236,10 +239,6 @@ async fn the_next_person_of_a_name_in_the_htpasswd_file_has_no_tokens() {
     .start()
     .await
     .unwrap();
-    let ann = |secret: &str| User {
-        name: "ann".into(),
-        secret: secret.into(),
-    };
     let path = "/api/v1/tokens";
     let wanted =
         serde_json::json!({"name": "t", "scopes": [{"repositories": ["**"], "verbs": ["pull"]}]});

@@ -145,35 +145,19 @@ impl App {
             "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry).await)),
             "/token" => (
                 "token",
-                Box::pin(token::token(
-                    &Context::new(self.clone(), &mut request),
-                    request,
-                ))
-                .await,
+                token::token(&Context::new(self.clone(), &mut request), request).await,
             ),
             _ if log::is_static_path(&path) => (
                 "log",
-                Box::pin(log::serve(
-                    &Context::new(self.clone(), &mut request),
-                    request,
-                ))
-                .await,
+                log::serve(&Context::new(self.clone(), &mut request), request).await,
             ),
             _ if path.starts_with("/api/v1/log/") => (
                 "log",
-                Box::pin(log::handle(
-                    Context::new(self.clone(), &mut request),
-                    request,
-                ))
-                .await,
+                log::handle(Context::new(self.clone(), &mut request), request).await,
             ),
             _ if path.starts_with("/api/v1/") => (
                 "api",
-                Box::pin(admin::handle(
-                    Context::new(self.clone(), &mut request),
-                    request,
-                ))
-                .await,
+                admin::handle(Context::new(self.clone(), &mut request), request).await,
             ),
             "/" => ("root", Ok(ops::root())),
             _ => match route::OciRoute::parse(&path) {

@@ -40,7 +40,6 @@ async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     let method = request.method().clone();
     let body = request.into_body();
-    // What writes is boxed: the future of a request is moved several times, and should not be as long as that of a push.
     let is_read = matches!(method, Method::GET | Method::HEAD);
     match (route, method) {
         (OciRoute::Ping, _) if is_read => ping(context),
@@ -50,10 +49,10 @@ async fn answer(
             manifests::get(context, &principal, &repo, &reference).await
         }
         (OciRoute::Manifest(repo, reference), Method::PUT) => {
-            Box::pin(manifests::put(context, &principal, &repo, reference, body)).await
+            manifests::put(context, &principal, &repo, reference, body).await
         }
         (OciRoute::Manifest(repo, reference), Method::DELETE) => {
-            Box::pin(manifests::delete(context, &principal, &repo, &reference)).await
+            manifests::delete(context, &principal, &repo, &reference).await
         }
         (OciRoute::Blob(repo, digest), Method::GET) => {
             blobs::get(context, &principal, &repo, &digest).await
@@ -62,25 +61,25 @@ async fn answer(
             blobs::head(context, &principal, &repo, &digest).await
         }
         (OciRoute::Blob(repo, digest), Method::DELETE) => {
-            Box::pin(blobs::delete(context, &principal, &repo, &digest)).await
+            blobs::delete(context, &principal, &repo, &digest).await
         }
         (OciRoute::Tree(repo, digest), Method::GET) => {
             blobs::tree(context, &principal, &repo, &digest).await
         }
         (OciRoute::Uploads(repo), Method::POST) => {
-            Box::pin(uploads::begin(context, &principal, &repo, body)).await
+            uploads::begin(context, &principal, &repo, body).await
         }
         (OciRoute::Upload(repo, id), Method::PATCH) => {
-            Box::pin(uploads::patch(context, &principal, &repo, id, body)).await
+            uploads::patch(context, &principal, &repo, id, body).await
         }
         (OciRoute::Upload(repo, id), Method::PUT) => {
-            Box::pin(uploads::put(context, &principal, &repo, id, body)).await
+            uploads::put(context, &principal, &repo, id, body).await
         }
         (OciRoute::Upload(repo, id), _) if is_read => {
             uploads::status(context, &principal, &repo, id).await
         }
         (OciRoute::Upload(repo, id), Method::DELETE) => {
-            Box::pin(uploads::cancel(context, &principal, &repo, id)).await
+            uploads::cancel(context, &principal, &repo, id).await
         }
         (OciRoute::Referrers(repo, subject), _) if is_read => {
             referrers::list(context, &principal, &repo, &subject).await
