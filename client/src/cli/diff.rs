@@ -10,7 +10,7 @@ use sealstone::releases::{
 use sealstone::store::Location;
 use sealstone::transfer::{Place, Requirement, TransferOptions, pull};
 use sealstone::{Error, Result};
-use sealstone_spec::compare::Class;
+use sealstone_spec::compare::{Class, Outcome};
 use sealstone_spec::name::Reference;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -115,7 +115,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let lost: Vec<&Regression> = found
         .regressions
         .iter()
-        .filter(|metric| !metric.verdict.outcome.is_pass())
+        .filter(|metric| !is_kept(metric.verdict.outcome))
         .collect();
     if args.refuse_regression && (!lost.is_empty() || !found.judged) {
         let mut error = Error::refused(match (found.locks, found.judged) {
@@ -136,6 +136,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 /// Why nothing is judged although both bundles hold a lock.
 const NOT_JUDGED: &str = "the newer bundle holds no recipe.toml that can be read and that its recipe.lock was made from, \
     or files of one bundle are not those of its recipe.lock";
+
+/// A metric that the older release has not has lost nothing.
+fn is_kept(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Pass | Outcome::New)
+}
 
 fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
     let mut text = format!(
@@ -169,10 +174,10 @@ fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
     }
     for metric in &found.regressions {
         let verdict = &metric.verdict;
-        let mark = if verdict.outcome.is_pass() {
-            "kept"
-        } else {
-            "NOT KEPT"
+        let mark = match verdict.outcome {
+            Outcome::Pass => "kept",
+            Outcome::New => "new",
+            _ => "NOT KEPT",
         };
         let _ = write!(text, "\nmetric {} {mark}: {}", metric.name, verdict.reason);
     }

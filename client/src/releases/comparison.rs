@@ -2,6 +2,7 @@
 //! what changed beside it.
 //!
 //! Invariant: only a metric that the newer recipe's rule keeps has passed; a comparison in which none was judged has not.
+//! A metric that the older release has not is held against nothing, and decides nothing.
 
 use super::drift::{Drift, drift_between};
 use super::sealed::SealedRelease;
@@ -64,6 +65,8 @@ fn result(base: &SealedRelease, now: &SealedRelease, drift: &Drift) -> TestResul
         match metric.verdict.outcome {
             Kept::Pass => result.passed_tests.push(name),
             Kept::Fail | Kept::Unmeasured => result.failed_tests.push(name),
+            // It stands in the difference.
+            Kept::New => {}
             _ => result.warned_tests.push(name),
         }
     }

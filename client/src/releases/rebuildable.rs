@@ -167,14 +167,16 @@ impl Rebuildable {
 }
 
 /// Those whose word is that it does not reproduce. Bad news stand, whoever brings them and however he isolated it, until
-/// he himself says otherwise: later, of at least as much, and in a report that could count for a policy. Who built it
+/// he himself says otherwise: later, of at least as much, and in a report that could count for a policy and waived no more
+/// than the recipe does. Who built it
 /// cannot show that it is rebuildable, and can take back what he said all the same.
 fn diverging<'a>(said: &[(&'a str, Report)]) -> BTreeSet<&'a str> {
     let stands = |by: &str, diverged: &Report| {
         !said.iter().any(|(other, later)| {
             *other == by
                 && later.vouches()
-                && covers(later, diverged)
+                && later.covers(diverged)
+                && waives_no_more(later)
                 && is_after(&later.finished_on, &diverged.finished_on)
         })
     };
@@ -184,14 +186,9 @@ fn diverging<'a>(said: &[(&'a str, Report)]) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// Whether a report is of at least as much as another: a profile has a baseline of its own, and stages on recorded inputs
-/// say nothing of what goes from one to the next. Nor does one that waived more than the recipe does.
-fn covers(later: &Report, diverged: &Report) -> bool {
-    let scope = later.scope == diverged.scope
-        || later.scope == ReplayScope::Full
-        || (later.scope > diverged.scope && later.scope != ReplayScope::Smoke);
-    let waived = later.overrides.iter().all(|it| it.is_of_the_recipe());
-    scope && waived && (later.mode.chained || !diverged.mode.chained)
+/// Whether nothing was waived but what the recipe itself lets go.
+fn waives_no_more(report: &Report) -> bool {
+    report.overrides.iter().all(|it| it.is_of_the_recipe())
 }
 
 /// Whether a report shows that all was made again, and under which isolation. Facts that the recipe lets go are no step

@@ -122,10 +122,15 @@ fn row(test: &Test, rule: Option<String>, result: TestResult, said: &str) -> Tes
     row
 }
 
+/// The name of a test in a report.
+pub(super) fn id(test: &Test) -> String {
+    format!("{}/{}", test.check.kind(), test.name)
+}
+
 fn empty(test: &Test, rule: Option<String>) -> TestRow {
     let kind = test.check.kind();
     TestRow {
-        id: format!("{kind}/{}", test.name),
+        id: id(test),
         kind: kind.to_owned(),
         ok: false,
         undecided: false,

@@ -9,6 +9,7 @@ use super::room::Produced;
 use super::session::Session;
 use crate::error::Result;
 use sealstone_spec::compare::Class;
+use sealstone_spec::recipe::{Check, Recipe, RecipePath, Stage};
 use sealstone_spec::report::{MetricRow, StageRow, TestRow, Verdict};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -83,13 +84,18 @@ impl Session<'_> {
             }
             tests.push(row);
         }
-        let unasked = project.recipe.tests().iter();
-        let unasked = unasked.filter(|test| !checks::is_due(project, test));
-        let golden: Vec<Held> = tests
+        let golden: Vec<Golden> = project
+            .recipe
+            .tests()
             .iter()
-            .filter(|test| test.kind == "inference")
-            .map(|test| Held::of(test.ok, test.undecided))
-            .chain(unasked.map(|_| Held::Open))
+            .filter(|test| matches!(test.check, Check::Inference { .. }))
+            .map(|test| Golden {
+                // One that was not asked is open.
+                held: (tests.iter())
+                    .find(|row| row.id == checks::id(test))
+                    .map_or(Held::Open, |row| Held::of(row.ok, row.undecided)),
+                reads: test.reads_of(&project.recipe),
+            })
             .collect();
         self.report.tests = tests;
         for (row, _) in &judged {
@@ -131,7 +137,13 @@ impl Session<'_> {
                 .collect(),
             isolated: self.settings.isolated,
         };
-        settle(&mut self.report.stages, &judged, &golden, &unmeasured);
+        let said = Said {
+            recipe: &project.recipe,
+            judged: &judged,
+            golden: &golden,
+            unmeasured: &unmeasured,
+        };
+        settle(&mut self.report.stages, &said);
         self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
         let mut stages = self.report.stages.iter();
         let is_compared = stages.any(|stage| !stage.artifacts.is_empty());
@@ -172,6 +184,12 @@ impl Held {
     }
 }
 
+/// What came of a golden answer, and the paths that it was asked of.
+struct Golden<'a> {
+    held: Held,
+    reads: Vec<&'a RecipePath>,
+}
+
 /// What no metric of a replay says anything about, because of how much of it there is.
 #[derive(Default)]
 struct Unmeasured<'a> {
@@ -181,68 +199,107 @@ struct Unmeasured<'a> {
     isolated: bool,
 }
 
+/// What was measured and asked in a replay.
+struct Said<'a> {
+    recipe: &'a Recipe,
+    judged: &'a [(MetricRow, Class)],
+    golden: &'a [Golden<'a>],
+    unmeasured: &'a Unmeasured<'a>,
+}
+
+impl Said<'_> {
+    /// What metrics say of the files of a stage: those that it, or a stage after it, has written. What is measured
+    /// beside it says nothing of it.
+    fn by_metrics(&self, stage: &Stage) -> Option<Held> {
+        let of_stage = |file: &str| self.recipe.comes_of(file, stage);
+        let measured = self.judged.iter().map(|(row, _)| row);
+        let measured = measured.filter(|row| file_of(row).is_some_and(of_stage));
+        let left_out = self.unmeasured.files.iter().any(|file| of_stage(file));
+        let held = measured.map(Held::of_metric).max();
+        let held = held.max(left_out.then_some(Held::Open));
+        match self.unmeasured.isolated {
+            true => held.and(Some(Held::Open)),
+            false => held,
+        }
+    }
+
+    /// What golden answers say of the files of a stage: those that were asked of what it, or a stage after it, has made.
+    fn by_golden(&self, stage: &Stage) -> Option<Held> {
+        let is_of_stage = |golden: &&Golden<'_>| {
+            let mut reads = golden.reads.iter();
+            reads.any(|read| self.is_made_by(read, stage))
+        };
+        let asked = self.golden.iter().filter(is_of_stage);
+        asked.map(|golden| golden.held).max()
+    }
+
+    /// Whether something below a path comes of a stage.
+    fn is_made_by(&self, read: &RecipePath, stage: &Stage) -> bool {
+        let below = self.recipe.stages().iter().flat_map(|other| &other.writes);
+        self.recipe.comes_of(read.as_str(), stage)
+            || below
+                .filter(|output| read.contains(output))
+                .any(|output| self.recipe.comes_of(output.as_str(), stage))
+    }
+}
+
+/// The file that a metric was read from.
+fn file_of(metric: &MetricRow) -> Option<&str> {
+    metric.from.as_deref()?.split('#').next()
+}
+
 /// What metrics and golden answers say about files: where only function or statistics are demanded of weights,
-/// these decide; and a file of metrics is as good as the metrics in it, unless its bytes are demanded. Where they say
-/// nothing, neither do they of files. A golden answer that was not asked is an open one, and so is a metric that was left
-/// out or measured something else. A sample says less than a number: what it decides is as good as it, and no more is
-/// demanded of that file.
-fn settle(
-    stages: &mut [StageRow],
-    judged: &[(MetricRow, Class)],
-    golden: &[Held],
-    unmeasured: &Unmeasured<'_>,
-) {
+/// those decide that come of the stage that wrote them; and a file of metrics is as good as the metrics in it, unless its
+/// bytes are demanded. Where they say nothing, neither do they of files. A golden answer that was not asked is an open
+/// one, and so is a metric that was left out or measured something else. A sample says less than a number: what it
+/// decides is as good as it, and no more is demanded of that file.
+fn settle(stages: &mut [StageRow], said: &Said<'_>) {
     let open_if = |is_open: bool| is_open.then_some(Held::Open);
-    let metrics = judged.iter().map(|(row, _)| Held::of_metric(row)).max();
-    let metrics = metrics.max(open_if(!unmeasured.files.is_empty()));
-    let metrics = match unmeasured.isolated {
-        true => metrics.and(Some(Held::Open)),
-        false => metrics,
-    };
-    let golden = golden.iter().copied().max();
-    for row in stages.iter_mut().flat_map(|stage| &mut stage.artifacts) {
-        let Some(class) = row
-            .class
-            .filter(|_| !row.ok && row.now.is_some() && row.base.is_some())
-        else {
-            continue;
-        };
-        let in_file = |metric: &MetricRow| {
-            let from = metric.from.as_deref();
-            from.and_then(|from| from.split('#').next()) == Some(&row.path)
-        };
-        let of_file: Vec<&(MetricRow, Class)> =
-            judged.iter().filter(|(row, _)| in_file(row)).collect();
-        let in_it = of_file.iter().map(|(row, _)| Held::of_metric(row)).max();
-        let in_it = in_it.max(open_if(unmeasured.files.contains(row.path.as_str())));
-        // One that the baseline has not is held against nothing.
-        let held = of_file.iter().filter(|(metric, _)| metric.base.is_some());
-        let by_sample = held
-            .clone()
-            .any(|(metric, _)| metric.rule.contains_key("method"));
-        let sampled = held.map(|(_, class)| *class).min();
-        let (said, reached) = match row.required {
-            Class::BitExact | Class::ContentExact => continue,
-            _ if by_sample => (in_it, sampled.unwrap_or(class).min(Class::Numeric)),
-            required if in_it.is_some() => {
-                let lowest = of_file.iter().map(|(_, class)| *class).min();
-                let lowest = lowest.unwrap_or(class).min(Class::Numeric);
-                (in_it, lowest.max(required.min(Class::Numeric)))
-            }
-            Class::Functional => (golden, Class::Functional),
-            Class::Statistical => (metrics, Class::Statistical),
-            _ => continue,
-        };
-        match said {
-            Some(Held::Holds) => {
-                if by_sample {
-                    row.required = row.required.min(reached);
+    for stage in stages.iter_mut() {
+        let written = said.recipe.stage(&stage.name);
+        let metrics = written.and_then(|stage| said.by_metrics(stage));
+        let golden = written.and_then(|stage| said.by_golden(stage));
+        for row in &mut stage.artifacts {
+            let Some(class) = row
+                .class
+                .filter(|_| !row.ok && row.now.is_some() && row.base.is_some())
+            else {
+                continue;
+            };
+            let of_file: Vec<&(MetricRow, Class)> = (said.judged.iter())
+                .filter(|(metric, _)| file_of(metric) == Some(&row.path))
+                .collect();
+            let in_it = of_file.iter().map(|(row, _)| Held::of_metric(row)).max();
+            let in_it = in_it.max(open_if(said.unmeasured.files.contains(row.path.as_str())));
+            // One that the baseline has not is held against nothing.
+            let held = of_file.iter().filter(|(metric, _)| metric.base.is_some());
+            let by_sample = held
+                .clone()
+                .any(|(metric, _)| metric.rule.contains_key("method"));
+            let sampled = held.map(|(_, class)| *class).min();
+            let (found, reached) = match row.required {
+                Class::BitExact | Class::ContentExact => continue,
+                _ if by_sample => (in_it, sampled.unwrap_or(class).min(Class::Numeric)),
+                required if in_it.is_some() => {
+                    let lowest = of_file.iter().map(|(_, class)| *class).min();
+                    let lowest = lowest.unwrap_or(class).min(Class::Numeric);
+                    (in_it, lowest.max(required.min(Class::Numeric)))
                 }
-                row.class = Some(reached.max(class));
-                row.ok = reached.satisfies(row.required);
+                Class::Functional => (golden, Class::Functional),
+                Class::Statistical => (metrics, Class::Statistical),
+                _ => continue,
+            };
+            match found {
+                Some(Held::Holds) => {
+                    if by_sample {
+                        row.required = row.required.min(reached);
+                    }
+                    row.class = Some(reached.max(class));
+                    row.ok = reached.satisfies(row.required);
+                }
+                Some(Held::Open) => row.class = None,
+                Some(Held::Fails) | None => {}
             }
-            Some(Held::Open) => row.class = None,
-            Some(Held::Fails) | None => {}
         }
     }
 }
@@ -256,6 +313,28 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
+
+    /// `evaluate` makes a file that `measure` reads; nothing reads what `aside` makes.
+    const RECIPE: &str = r#"
+        [recipe]
+        version = 1
+        name = "r"
+        [environment]
+        kind = "host"
+        [stage.evaluate]
+        kind = "evaluate"
+        run = ["true"]
+        out = ["m.json"]
+        [stage.measure]
+        kind = "evaluate"
+        run = ["true"]
+        in = ["m.json"]
+        out = ["metrics.json"]
+        [stage.aside]
+        kind = "train"
+        run = ["true"]
+        out = ["aside.bin"]
+    "#;
 
     fn settled(
         required: Class,
@@ -279,7 +358,22 @@ mod tests {
         let stage = json!({"name": "evaluate", "status": "OK", "artifacts": [
             {"path": "m.json", "base": base, "now": now, "class": "divergent", "required": required, "ok": false}]});
         let mut stages: Vec<StageRow> = vec![serde_json::from_value(stage).unwrap()];
-        settle(&mut stages, judged, golden, unmeasured);
+        let recipe = Recipe::parse(RECIPE).unwrap();
+        let model: RecipePath = "m.json".parse().unwrap();
+        let golden: Vec<Golden> = golden
+            .iter()
+            .map(|held| Golden {
+                held: *held,
+                reads: vec![&model],
+            })
+            .collect();
+        let said = Said {
+            recipe: &recipe,
+            judged,
+            golden: &golden,
+            unmeasured,
+        };
+        settle(&mut stages, &said);
         let row = &stages[0].artifacts[0];
         (row.class, row.required, row.ok)
     }
@@ -377,6 +471,49 @@ mod tests {
             (vec![], (Some(Class::Divergent), functional, false)),
         ] {
             assert_eq!(settled(functional, &[], &golden), due, "{golden:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_measured_or_asked_elsewhere_says_nothing_of_a_file() {
+        let recipe = Recipe::parse(RECIPE).unwrap();
+        let (base, now) = (
+            sealstone_spec::digest::Digest::sha256(b"then"),
+            sealstone_spec::digest::Digest::sha256(b"now"),
+        );
+        let (of_stage, after, aside): (RecipePath, RecipePath, RecipePath) = (
+            "m.json".parse().unwrap(),
+            "metrics.json".parse().unwrap(),
+            "aside.bin".parse().unwrap(),
+        );
+        let class_of = |stage: &str, path: &str, required: Class, read: &RecipePath| {
+            let stage = json!({"name": stage, "status": "OK", "artifacts": [
+                {"path": path, "base": base, "now": now, "class": "divergent", "required": required, "ok": false}]});
+            let mut stages: Vec<StageRow> = vec![serde_json::from_value(stage).unwrap()];
+            let mut measured = metric(None, Class::Numeric);
+            measured.0.from = Some(format!("{read}#/loss"));
+            let golden = [Golden {
+                held: Held::Holds,
+                reads: vec![read],
+            }];
+            let said = Said {
+                recipe: &recipe,
+                judged: &[measured],
+                golden: &golden,
+                unmeasured: &Unmeasured::default(),
+            };
+            settle(&mut stages, &said);
+            stages[0].artifacts[0].class
+        };
+        for required in [Class::Functional, Class::Statistical] {
+            let divergent = Some(Class::Divergent);
+            let of_m = |read| class_of("evaluate", "m.txt", required, read);
+            assert_eq!(of_m(&of_stage), Some(required));
+            assert_eq!(of_m(&after), Some(required));
+            assert_eq!(of_m(&aside), divergent);
+            let of_aside = |read| class_of("aside", "aside.txt", required, read);
+            assert_eq!(of_aside(&after), divergent);
+            assert_eq!(of_aside(&aside), Some(required));
         }
     }
 }

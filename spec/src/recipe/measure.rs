@@ -1,5 +1,6 @@
 //! What is measured and tested: metrics with two kinds of tolerance, tests, profiles.
 
+use super::Recipe;
 use super::conditions::digest_of;
 use super::finding::{Code, Place};
 use super::path::RecipePath;
@@ -336,6 +337,17 @@ impl Test {
             why: fields.words("why"),
             place: source.place(fields.place().start),
         })
+    }
+
+    /// The paths that it reads, the model of `recipe` among them where it states none.
+    pub fn reads_of<'a>(&'a self, recipe: &'a Recipe) -> Vec<&'a RecipePath> {
+        let model = match &self.check {
+            Check::Data { .. } => None,
+            Check::Serialization { model, .. } | Check::Inference { model, .. } => {
+                model.as_ref().or_else(|| recipe.model())
+            }
+        };
+        self.reads().into_iter().chain(model).collect()
     }
 
     /// The paths that it reads, beside the model.

@@ -4,6 +4,7 @@
 //! Invariant: the same test decides what counts for a policy, and what takes back a divergence.
 
 use super::document::Report;
+use super::ReplayScope;
 use crate::compare::Class;
 
 /// Kinds of overrides with which a report vouches for nothing: who made it did not look at signatures, or took wider
@@ -15,6 +16,16 @@ impl Report {
     /// nobody would count.
     pub fn vouches(&self) -> bool {
         self.verdict.is_reproduced() && self.waived().is_none() && !self.measured_baseline()
+    }
+
+    /// Whether it is of at least as much as one that diverged, so that it can take that back: of the same scope, of
+    /// everything, or of a wider scope that is no profile, which has a baseline of its own; and chained if the other was,
+    /// since stages on recorded inputs say nothing of what goes from one to the next.
+    pub fn covers(&self, diverged: &Report) -> bool {
+        let scope = self.scope == diverged.scope
+            || self.scope == ReplayScope::Full
+            || (self.scope > diverged.scope && self.scope != ReplayScope::Smoke);
+        scope && (self.mode.chained || !diverged.mode.chained)
     }
 
     /// The override with which it vouches for nothing, if it has one.

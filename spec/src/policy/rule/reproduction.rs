@@ -1,7 +1,7 @@
 //! Rule `reproduction`: others made it again, closely enough, apart enough, lately enough.
 //!
 //! Invariant: a divergence that somebody trusted reports stands until the same one reports, later in
-//! the same log, that it reproduces after all.
+//! the same log and of at least as much, that it reproduces after all.
 
 use super::super::Time;
 use super::super::hearing::{Counted, Hearing};
@@ -141,7 +141,7 @@ impl Reproduction {
         }
         let divergence = reports.iter().find(|(counted, report)| {
             let taken_back = |(later, other): &(&Counted<'_>, Report)| {
-                other.vouches() && later.takes_back(counted)
+                other.vouches() && other.covers(report) && later.takes_back(counted)
             };
             report.verdict == Verdict::Diverged && !reports.iter().any(taken_back)
         });
@@ -166,9 +166,12 @@ impl Reproduction {
         }
         let remedy = (!satisfied).then(|| {
             let command = format!("\"sealstone replay {}\"", hearing.place());
-            if let Some((counted, _)) = divergence {
+            if let Some((counted, report)) = divergence {
                 let name = &counted.identity.name;
-                return format!("find out why it diverged; then {name} must run {command} again");
+                return format!(
+                    "find out why it diverged; then {name} must run {command} again, with \"--scope {}\" or more",
+                    report.scope
+                );
             }
             if unknown_builder {
                 return format!(

@@ -184,6 +184,14 @@ fn later_words() -> Vec<InLog> {
             "2027-01-12T00:00:00Z",
         )),
     );
+    // It was of everything, and chained.
+    let of_less = |field: &str, value: Value| {
+        let mut less = report("REPRODUCED", "bit_exact", "I4", "2027-01-12T00:00:00Z");
+        *less.pointer_mut(field).unwrap() = value;
+        diverged.clone().with("less", reproduction(less))
+    };
+    let part = of_less("/scope", json!("eval"));
+    let unchained = of_less("/mode/chained", json!(false));
     let wider = diverged.clone().with(
         "wider",
         reproduction(waived("tolerance", "2027-01-12T00:00:00Z")),
@@ -271,6 +279,18 @@ fn later_words() -> Vec<InLog> {
             "a replay that diverged and reproduced within wider bounds after that",
             &approve(wider),
             &[("reproduction", 2), ("diverged", 5), ("wider", 9)],
+            Denied(not_reproduced),
+        ),
+        in_log(
+            "a replay of everything that diverged, and one of evaluation alone that reproduced after that",
+            &approve(part),
+            &[("reproduction", 2), ("diverged", 5), ("less", 9)],
+            Denied(not_reproduced),
+        ),
+        in_log(
+            "a chained replay that diverged, and one on recorded inputs that reproduced after that",
+            &approve(unchained),
+            &[("reproduction", 2), ("diverged", 5), ("less", 9)],
             Denied(not_reproduced),
         ),
         in_log(
