@@ -335,6 +335,8 @@ pub async fn create_token(
         .transpose()
         .map_err(|_| AdministrationError::Expiry)?;
     check_expiry(expires_at, now)?;
+    let gone = || AdministrationError::Gone(by.identity.clone());
+    let owner_since = by.since.ok_or_else(gone)?;
     let hash = fresh.hash();
     let token = ApiToken {
         id: hash.id(),
@@ -342,13 +344,13 @@ pub async fn create_token(
         name: name.to_owned(),
         owner,
         scopes,
-        created_at: now,
+        // Never before its owner's: a clock that was ahead when the account was made must not make it an earlier one's.
+        created_at: now.max(owner_since),
         expires_at,
     };
-    let gone = || AdministrationError::Gone(by.identity.clone());
     let new = NewToken {
         token: token.clone(),
-        owner_since: by.since.ok_or_else(gone)?,
+        owner_since,
         most: MAX_TOKENS,
     };
     match directory.insert_token(new).await? {

@@ -124,6 +124,7 @@ macro_rules! run_suite {
             log::statements_are_entries,
             log::one_signature_is_one_entry,
             log::tiles_are_those_of_the_entries,
+            log::keys_that_no_entry_can_hold_do_not_stop_the_log,
             log::a_checkpoint_of_another_tree_is_not_kept,
             directory::accounts_are_inserted_replaced_and_removed,
             directory::of_many_who_want_one_name_one_gets_it,

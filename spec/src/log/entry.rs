@@ -203,6 +203,22 @@ impl EventEntry {
         }
     }
 
+    /// The same, fit for the log: registries recorded events of keys whose end, or whose roles, no entry can hold, before
+    /// a policy with such was refused. The end is the last that there is then, and one word stands for the roles, with
+    /// the SHA-256 over them, one a line.
+    #[must_use]
+    pub fn fitted(mut self) -> EventEntry {
+        if let Some(key) = &mut self.key {
+            key.until = key.until.map(|until| until.min(MAX_EXACT));
+            key.from = key.from.map(|from| from.min(MAX_EXACT));
+            if key.roles.iter().map(String::len).sum::<usize>() > MAX_ENTRY_BYTES / 4 {
+                let lines: String = key.roles.iter().map(|role| format!("{role}\n")).collect();
+                key.roles = vec![Digest::sha256(lines.as_bytes()).to_string()];
+            }
+        }
+        self
+    }
+
     fn check(&self) -> Result<(), LogError> {
         let is_global = matches!(self.op, Operation::Policy | Operation::Key);
         let problem = if self.repository.is_some() == is_global {

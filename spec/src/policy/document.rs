@@ -17,6 +17,8 @@ use scopes::{exceptions, scopes};
 use std::collections::BTreeSet;
 
 const MAX_NAME_CHARS: usize = 100;
+/// Most words in one list: roles of a key, for example.
+const MAX_WORDS: usize = 64;
 /// Everything that a document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
@@ -245,7 +247,13 @@ pub(super) fn words<'a>(
     let Some(node) = node else {
         return Ok(words);
     };
-    for node in source.list(node, what)? {
+    let list = source.list(node, what)?;
+    // What becomes of a key is an entry of the log, with its roles, and an entry has a bound.
+    if list.len() > MAX_WORDS && source.is_written() {
+        let problem = format!("{} stand here: at most {MAX_WORDS} do", list.len());
+        return Err(source.error(list[MAX_WORDS].place(), problem, None));
+    }
+    for node in list {
         let text = word(source, node, what)?;
         if !words.insert(text.clone()) {
             let problem = format!("\"{text}\" stands here for the second time");

@@ -214,10 +214,11 @@ impl<'a> Source<'a> {
 
     /// A whole number from 0.
     pub(super) fn index(self, node: &Node, what: &str) -> Result<u64, PolicyError> {
-        // Above 2^53 JSON readers disagree about numbers.
+        // From 2^53 on JSON readers disagree about numbers. What was signed before 2^53 itself was refused is read.
+        let most = (1 << 53) - u64::from(self.is_written());
         self.number(node)
-            .filter(|&number| number <= 1 << 53)
-            .ok_or_else(|| self.wrong_type(node, what, "a whole number from 0"))
+            .filter(|&number| number <= most)
+            .ok_or_else(|| self.wrong_type(node, what, "a whole number from 0, below 2^53"))
     }
 
     fn number(self, node: &Node) -> Option<u64> {

@@ -335,6 +335,23 @@ fn documents() -> Vec<Refused> {
             "a key that ends at index 7 cannot begin at 7",
         ),
         refused(
+            "a key that ends beyond what JSON numbers hold",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\n[[identity.keys]]\nkey = \"{bob}\"\nstatus = \"retired\"\nvalid_until_index = 9007199254740992"
+            )),
+            (12, 21),
+            "valid_until_index must be a whole number from 0, below 2^53",
+        ),
+        refused(
+            "more roles than an entry of the log can name",
+            second(&format!(
+                "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nkeys = [\"{bob}\"]\nroles = [\n{}]",
+                (0..65).map(|n| format!("\"role-{n}\",\n")).collect::<String>()
+            )),
+            (75, 1),
+            "65 stand here: at most 64 do",
+        ),
+        refused(
             "approvals bound to what there is not",
             second(&format!(
                 "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nroles = [\"approver\"]\nkeys = [\"{bob}\"]\n[[scope]]\nrepositories = [\"a\"]\n[[scope.require]]\nrule = \"approvals\"\nbinds = \"polcy\""

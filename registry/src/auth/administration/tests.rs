@@ -424,6 +424,36 @@ async fn a_token_is_not_made_for_the_next_account_of_a_name() {
 }
 
 #[tokio::test]
+async fn a_token_is_its_owners_also_where_the_clock_was_set_back_meanwhile() {
+    let house = house();
+    house.enter("alice", false);
+    let ahead = house
+        .clock
+        .now()
+        .checked_add(Duration::from_secs(7200))
+        .unwrap();
+    let mut accounts = house.directory.accounts.lock().unwrap();
+    accounts.get_mut("alice").unwrap().created_at = ahead;
+    drop(accounts);
+    let alice = Principal {
+        since: Some(ahead),
+        ..user("alice")
+    };
+    let (token, _) = create_token(
+        &house.directory,
+        &alice,
+        "t",
+        Restriction(vec![scope()]),
+        None,
+        TokenSecret::generate(&mut rand::rng()),
+        house.clock.now(),
+    )
+    .await
+    .unwrap();
+    assert!(token.created_at >= ahead);
+}
+
+#[tokio::test]
 async fn tokens_are_removed_by_their_owner_or_an_administrator() {
     let house = house();
     let alice = user("alice");

@@ -151,7 +151,7 @@ impl Appending<'_, '_> {
             }
             _ => None,
         };
-        let at = self.append(&Entry::Event(entry))?;
+        let at = self.append(&Entry::Event(entry.fitted()))?;
         let key = event.key.as_ref().map(|_| LogQuery::Key(event.digest));
         if let Some(query) = tag.or(statement).or(key) {
             self.note(&query, at);

@@ -14,6 +14,7 @@ use sealstone_spec::log::{
     Entry, EventEntry, Frontier, Hash, NodeId, Operation, Rekord, TileKind, TilePath,
 };
 use sealstone_spec::media;
+use sealstone_spec::policy::KeyRecord;
 use std::sync::Arc;
 
 /// Integrates in steps of `step` until nothing waits.
@@ -201,6 +202,33 @@ pub(crate) async fn tiles_are_those_of_the_entries(store: Arc<dyn Store>) {
         assert_eq!(stored, expected, "{path}");
     }
     assert!(store.log_tile(0, 3).await.unwrap().is_none());
+}
+
+pub(crate) async fn keys_that_no_entry_can_hold_do_not_stop_the_log(store: Arc<dyn Store>) {
+    let key = SecretKey::p256_from_seed(&[7; 32]).unwrap();
+    let mut record = KeyRecord::new("identity", Some("alice"), key.public_key());
+    record.status = Some("retired".into());
+    record.until = Some(1 << 53);
+    record.roles = (0..2000)
+        .map(|n| format!("a-role-with-a-long-name-{n:016}"))
+        .collect();
+    let change = PolicyChange {
+        digest: Digest::sha256(b"policy"),
+        document: None,
+        keys: vec![record],
+        by: "user:tester".into(),
+        now: NOW,
+    };
+    assert!(store.adopt_policy(change).await.unwrap());
+    let state = settle(&*store, 100).await;
+    assert_eq!(state.size, 2);
+    let found = entries(&*store).await;
+    let logged = event(&found[1]).key.as_ref().unwrap();
+    assert_eq!(logged.until, Some((1 << 53) - 1));
+    let [roles] = &logged.roles[..] else {
+        panic!("{:?}", logged.roles)
+    };
+    assert!(roles.starts_with("sha256:"), "{roles}");
 }
 
 pub(crate) async fn a_checkpoint_of_another_tree_is_not_kept(store: Arc<dyn Store>) {
