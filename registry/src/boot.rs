@@ -3,6 +3,7 @@
 mod commands;
 mod folders;
 mod policy;
+mod tls;
 
 pub use commands::{collect_garbage, reset_administrator, verify_store};
 
@@ -35,6 +36,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Certificate;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +52,7 @@ pub struct Server {
     registry: Registry,
     log: Log,
     listening: Listening,
+    certificate: Option<Arc<Certificate>>,
     limits: Limits,
     schedule: Schedule,
     /// Name and secret of the first administrator, if this start made one.
@@ -72,30 +75,8 @@ fn load_htpasswd(config: &Config) -> anyhow::Result<Htpasswd> {
 pub fn check(config: &Config) -> anyhow::Result<()> {
     load_policy(config)?;
     load_htpasswd(config)?;
-    tls(config)?;
+    Certificate::open(config)?;
     folders::check_keys(config)
-}
-
-fn tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
-    use rustls_pki_types::pem::PemObject as _;
-    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-    let (Some(certificate), Some(key)) = (&config.server.tls_certificate, &config.server.tls_key)
-    else {
-        return Ok(None);
-    };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .with_context(|| format!("cannot read certificates from {}", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key)
-        .with_context(|| format!("cannot read a private key from {}", key.display()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .context("certificate and key do not belong together")?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(tls)))
 }
 
 /// The key that signs session tokens: made at the first start, kept in the metadata store.
@@ -232,6 +213,7 @@ async fn open(
     lost: LostWrites,
 ) -> anyhow::Result<(Registry, Arc<KvMetadata<impl Engine>>, Option<Vec<u8>>)> {
     let directory = &config.storage.path;
+    folders::check_owner(directory)?;
     folders::make_private(directory)?;
     let metrics = Arc::new(Metrics::default());
     let observed = metrics.clone();
@@ -337,7 +319,8 @@ impl Server {
             )
         })
         .await?;
-        let tls = tls(config)?;
+        let certificate = Certificate::open(config)?;
+        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
         let listener = TcpListener::bind(config.server.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.server.listen))?;
@@ -372,6 +355,7 @@ impl Server {
             registry,
             log,
             listening: Listening { listener, tls },
+            certificate,
             limits: Limits {
                 connections: config.server.max_connections,
                 head: seconds(config.server.head_timeout_seconds),
@@ -414,6 +398,7 @@ impl Server {
             stop.clone(),
         ));
         tracker.spawn(jobs::attend(registry.clone(), stop.clone()));
+        tracker.spawn(tls::follow(self.certificate, stop.clone()));
         // Requests that are ending still wait for their checkpoint, so the log ends after them.
         let end_log = CancellationToken::new();
         tracker.spawn(self.log.clone().run(end_log.clone()));

@@ -16,6 +16,12 @@ pub fn keep_files_private() {
     }
 }
 
+/// The user as whom this process makes files.
+pub fn user() -> u32 {
+    // SAFETY: geteuid only reads a number of this process, and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether this process may make files in a folder. Makes none.
 ///
 /// # Errors

@@ -196,6 +196,48 @@ async fn the_client_trusts_the_authority_that_it_is_given_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_taken_without_a_restart() {
+    let Some(registry) = encrypted("IP:127.0.0.1").await else {
+        return;
+    };
+    let desk = Desk::new();
+    let place = at(&registry, "m/a");
+    // A server that is trusted says that it knows no such repository.
+    let trusts = |authority: &str| {
+        let file = registry.directory().join(format!("{authority}.crt"));
+        let file = file.display().to_string();
+        let ended = desk.run_at(&registry, &["list", &place, "--ca-file", &file]);
+        !ended.everything.contains("certificate")
+    };
+    let said = async |words: &str, times: usize| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while registry.log().matches(words).count() < times {
+            assert!(std::time::Instant::now() < deadline, "{}", registry.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    assert!(trusts("ours") && !trusts("theirs"));
+    certificate(registry.directory(), "theirs", "IP:127.0.0.1").unwrap();
+    assert!(trusts("ours"), "nobody said that it is another");
+    registry.hang_up().unwrap();
+    said("the certificate was renewed", 1).await;
+    assert!(!trusts("ours") && trusts("theirs"));
+    // Half of a pair, or none: the last one stays.
+    let whole = std::fs::read(registry.directory().join("tls.key")).unwrap();
+    for key in ["", "no key"] {
+        std::fs::write(registry.directory().join("tls.key"), key).unwrap();
+        registry.hang_up().unwrap();
+        let times = 1 + usize::from(!key.is_empty());
+        said("the certificate cannot be read again", times).await;
+        assert!(trusts("theirs"));
+    }
+    std::fs::write(registry.directory().join("tls.key"), whole).unwrap();
+    registry.hang_up().unwrap();
+    said("the certificate is the same", 1).await;
+    assert!(trusts("theirs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_for_another_name_is_refused() {
     let Some(registry) = encrypted("DNS:elsewhere.example").await else {
         return;

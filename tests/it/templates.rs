@@ -770,7 +770,15 @@ async fn the_job_for_kubernetes_replays_a_release() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_job_for_kubernetes_replays_a_commit_at_its_scopes() {
     let server = Server::new().await;
-    let job = &read("kubernetes-commit.yaml")[0];
+    let documents = read("kubernetes-commit.yaml");
+    // Made anew for each push: what has a fixed name would be refused from the second on.
+    assert_eq!(documents.len(), 1);
+    let job = &documents[0];
+    let confined = &read("kubernetes-commit-network.yaml")[0]["spec"]["podSelector"];
+    assert_eq!(
+        confined["matchLabels"],
+        job["spec"]["template"]["metadata"]["labels"]
+    );
     let pod = &job["spec"]["template"]["spec"];
     let (checkout, replay) = (&pod["initContainers"][0], &pod["containers"][0]);
     // The pod's directory is here a directory.

@@ -98,4 +98,23 @@ mod tests {
             assert!(dashboard.contains(name), "no panel shows {name}");
         }
     }
+
+    #[test]
+    fn each_panel_shows_the_chosen_instances() {
+        let dashboard: serde_json::Value =
+            serde_json::from_str(&read("grafana/sealstone.json")).unwrap();
+        let mut asked = 0;
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().unwrap();
+                assert!(
+                    expression.contains("{instance=~\"$instance\""),
+                    "{}: {expression}",
+                    panel["title"]
+                );
+                asked += 1;
+            }
+        }
+        assert!(asked > 20, "{asked}");
+    }
 }

@@ -216,6 +216,19 @@ impl TestRegistry {
         self.start().await
     }
 
+    /// Asks the server to read its certificate again: SIGHUP.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn hang_up(&self) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("the server does not run")?;
+        let status = Command::new("kill")
+            .args(["-HUP", &process.id().to_string()])
+            .status()?;
+        ensure!(status.success(), "kill said {status}");
+        Ok(())
+    }
+
     /// Asks the server to end: SIGTERM.
     ///
     /// # Errors

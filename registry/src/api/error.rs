@@ -278,12 +278,19 @@ impl From<Error> for ApiError {
             | Error::MayNotReadLog => of(StatusCode::FORBIDDEN, "DENIED"),
             Error::Damaged(digest) => of(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN")
                 .detail(json!({"reason": "damaged", "digest": digest})),
-            Error::Unwitnessed(_) => of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
-                .header(header::RETRY_AFTER, "5")
-                .detail(json!({"reason": "not_witnessed"})),
-            Error::Full(_) => of(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE")
-                .detail(json!({"reason": "storage_full"})),
+            Error::Unwitnessed(_) => {
+                tracing::warn!(error = message, "request failed");
+                of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
+                    .header(header::RETRY_AFTER, "5")
+                    .detail(json!({"reason": "not_witnessed"}))
+            }
+            Error::Full(_) => {
+                tracing::warn!(error = message, "request failed");
+                of(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE")
+                    .detail(json!({"reason": "storage_full"}))
+            }
             Error::Unavailable(_) => {
+                tracing::warn!(error = message, "request failed");
                 of(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE").header(header::RETRY_AFTER, "2")
             }
             Error::Internal(_) => {

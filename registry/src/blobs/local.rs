@@ -3,6 +3,7 @@
 
 use super::Error;
 use crate::metadata::PhysicalKey;
+use crate::process;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,11 @@ impl LocalDirectory {
         Ok(LocalDirectory {
             root: root.to_owned(),
         })
+    }
+
+    /// Whether objects can be made.
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        process::may_write(&self.root).map_err(Error::io("write in", self.root.display()))
     }
 
     /// The file of a key.

@@ -165,6 +165,18 @@ impl BlobStore {
         }
     }
 
+    /// Whether uploads can be staged, and objects made where that can be asked without making one.
+    ///
+    /// # Errors
+    /// Which folder cannot be written, and why.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        self.staging.check_writable()?;
+        match &self.local {
+            Some(local) => local.check_writable(),
+            None => Ok(()),
+        }
+    }
+
     /// Free space where uploads are staged, in bytes.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::hashing::BlobHasher;
 use super::part::{self, PartFile};
 use super::{Error, sys};
 use crate::metadata::{PhysicalKey, UploadId, UploadRow};
+use crate::process;
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use sealstone_spec::tree::{ChainingValue, GROUP_BYTES};
@@ -75,6 +76,11 @@ impl Staging {
             boot: boot_or_process(boot.map(str::to_owned)),
             ..self.clone()
         }
+    }
+
+    /// Whether part files can be made.
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        process::may_write(&self.directory).map_err(Error::io("write in", self.directory.display()))
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, Error> {

@@ -3,7 +3,7 @@
 //! Invariant: none of it makes a store, and none changes a row or an object of one that is not what was served. To rows
 //! that are missing, or older than the objects, these objects are nobody's.
 
-use super::{LostWrites, check_served, engine, open, repair_staging};
+use super::{LostWrites, check_served, engine, folders, open, repair_staging};
 use crate::auth::password::Passwords;
 use crate::auth::secret::Secret;
 use crate::auth::{Clock as AuthClock, Maintenance, administration};
@@ -12,7 +12,7 @@ use crate::metadata::kv::KvMetadata;
 use anyhow::{Context as _, bail};
 use std::sync::Arc;
 
-/// Refuses a data directory without a metadata store. Only `serve` makes one.
+/// Refuses a data directory without a metadata store, which only `serve` makes, and one of another user.
 fn find_store(config: &Config) -> anyhow::Result<()> {
     let directory = &config.storage.path;
     #[cfg(feature = "rocksdb")]
@@ -28,7 +28,7 @@ fn find_store(config: &Config) -> anyhow::Result<()> {
             directory.display()
         );
     }
-    Ok(())
+    folders::check_owner(directory)
 }
 
 /// Makes the first administrator anew in a store that no server has open. Returns the secret, to be shown once.

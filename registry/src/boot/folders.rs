@@ -6,9 +6,9 @@
 use crate::config::Config;
 use crate::{file, process};
 use anyhow::Context as _;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Everything that is kept lies in one of these. The data directory itself may be a volume that another owns, or hold
@@ -37,6 +37,33 @@ pub(super) fn make_private(directory: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a store that another user keeps: what this one wrote into it, that one's server could not read. Changes nothing.
+pub(super) fn check_owner(directory: &Path) -> anyhow::Result<()> {
+    let metadata = directory.join("metadata");
+    let Ok(kept) = fs::metadata(metadata.join("CURRENT")) else {
+        // There is none yet, or what opens it says why it cannot.
+        return Ok(());
+    };
+    if kept.uid() == process::user() || shows_as(&metadata, kept.uid()) {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "the store in {} is kept by the user with the number {}, and this is run by {}: run it as that user (runuser -u NAME -- sealstone-registry ...; \"getent passwd {}\" says the name), or the server cannot read afterwards what was written",
+        directory.display(),
+        kept.uid(),
+        process::user(),
+        kept.uid()
+    );
+}
+
+/// Whether what this process makes in a folder belongs to a user there: some file systems have one for everything.
+fn shows_as(folder: &Path, user: u32) -> bool {
+    let probe = folder.join(format!(".owner-{}", std::process::id()));
+    let made = File::create_new(&probe).and_then(|file| file.metadata());
+    let _ = fs::remove_file(&probe);
+    made.is_ok_and(|made| made.uid() == user)
 }
 
 /// Takes a folder's rights from all others, where it is there and they have any.
@@ -113,6 +140,24 @@ mod tests {
         assert_eq!(mode(&data.join("other")), 0o755);
         assert_eq!(mode(&data), 0o750);
         assert!(!data.join("uploads").exists());
+    }
+
+    #[test]
+    fn a_store_of_another_user_is_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let metadata = directory.path().join("metadata");
+        check_owner(directory.path()).unwrap();
+        fs::create_dir(&metadata).unwrap();
+        fs::write(metadata.join("CURRENT"), "MANIFEST-1").unwrap();
+        check_owner(directory.path()).unwrap();
+        // Only root can give files away.
+        let given = std::os::unix::fs::chown(metadata.join("CURRENT"), Some(10_001), None);
+        if process::user() == 0 {
+            given.unwrap();
+            let refused = check_owner(directory.path()).unwrap_err().to_string();
+            assert!(refused.contains("number 10001"), "{refused}");
+            assert_eq!(fs::read_dir(&metadata).unwrap().count(), 1);
+        }
     }
 
     #[test]

@@ -527,9 +527,11 @@ impl Registry {
         gauge.set(at / 1000);
     }
 
-    /// Whether the stores answer and there is room.
+    /// Whether the stores answer and can be written, and there is room.
     pub async fn check_ready(&self) -> Result<(), Error> {
         self.metadata().check_health().await?;
+        let store = self.blobs().clone();
+        blocking(move || store.check_writable()).await?;
         self.measure_disk().await?;
         self.check_room().await
     }

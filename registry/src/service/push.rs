@@ -189,6 +189,7 @@ impl Registry {
                 Err(refusal) => {
                     if matches!(refusal, Refusal::TagTaken { .. } | Refusal::TagBurnt { .. }) {
                         self.inner.metrics.tag_conflicts.inc();
+                        tracing::info!(repo.name = %repo, manifest.digest = %digest, by = who.name(), ?refusal, "a tag that is taken was refused");
                     }
                     return Err(self.refused(who, refusal));
                 }
@@ -230,6 +231,7 @@ impl Registry {
                 Ok(admitted) => admission = Some(admitted),
                 Err(denial) => {
                     self.inner.metrics.release_denials.inc();
+                    tracing::info!(repo.name = %repo, manifest.digest = %manifest.digest(), "the policy refused a release");
                     return Err(Error::Denied(Box::new(denial)));
                 }
             }

@@ -311,6 +311,18 @@ async fn a_tree_written_half_behind_the_bytes_is_cut_off() {
 }
 
 #[test]
+fn folders_that_cannot_be_written_are_noticed_before_an_upload_comes() {
+    for name in ["uploads", "blobs"] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = BlobStore::local(directory.path(), 0).unwrap();
+        store.check_writable().unwrap();
+        std::fs::remove_dir_all(directory.path().join(name)).unwrap();
+        let refused = store.check_writable().unwrap_err().to_string();
+        assert!(refused.contains(name), "{refused}");
+    }
+}
+
+#[test]
 fn the_reserve_is_kept_free() {
     let directory = tempfile::tempdir().unwrap();
     let free = BlobStore::local(directory.path(), 0)
