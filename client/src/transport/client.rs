@@ -346,7 +346,7 @@ impl Registry {
             }
             let next = answer
                 .header(LOCATION)
-                .and_then(|location| address::resolve(&url, location));
+                .and_then(|location| address::resolve(&url, location, self.0.options.plain_http));
             let Some(next) = next else {
                 return Err(self.protocol(
                     &call.what,
@@ -429,6 +429,7 @@ impl Registry {
             registry: self.0.name.clone(),
             what: call.what.clone(),
             idle: self.0.options.idle,
+            plain_http: self.0.options.plain_http,
         }
     }
 
@@ -448,6 +449,7 @@ impl Registry {
             registry: self.0.name.clone(),
             what: what.to_owned(),
             idle: self.0.options.idle,
+            plain_http: self.0.options.plain_http,
         };
         let status = answer.status();
         Ok((status, answer.bytes(limit).await?))

@@ -127,6 +127,43 @@ async fn authorization_does_not_follow_a_redirect_to_another_host() {
     assert_eq!(elsewhere.state().authorizations, [None]);
 }
 
+/// Whoever listens on this machine is spoken to in clear text, and chooses nobody else who is.
+#[tokio::test]
+async fn a_registry_here_leads_nobody_over_plain_http_to_another_machine() {
+    const ELSEWHERE: &str = "http://elsewhere.invalid:5000";
+    let fake = FakeRegistry::start(Quirks {
+        token_uses: Some(5),
+        token_service: Some("http://elsewhere.invalid:5000/token"),
+        ..Quirks::default()
+    })
+    .await;
+    let store = fake.store_as("a/b", "user", "hunter2");
+    let error = store.tags().await.unwrap_err();
+    let said = error.message().to_owned();
+    assert!(
+        said.contains("token service") && said.contains(ELSEWHERE),
+        "{said}"
+    );
+
+    let fake = FakeRegistry::start(Quirks {
+        redirect_blobs: Some(ELSEWHERE.to_owned()),
+        no_single_post: true,
+        uploads_at: ELSEWHERE,
+        ..Quirks::default()
+    })
+    .await;
+    let store = fake.store("a/b");
+    let digest = fake.put_blob("a/b", b"hello");
+    let error = store.blob_bytes(&octets(digest, 5), 10).await.unwrap_err();
+    assert!(error.message().contains("without TLS"), "{error:?}");
+    let content = b"other".to_vec();
+    let stored = store
+        .put_blob_bytes(&Digest::sha256(b"other"), content)
+        .await;
+    let error = stored.unwrap_err();
+    assert!(error.message().contains("no Location"), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_challenge_from_another_host_gets_no_credentials() {
     let elsewhere = FakeRegistry::start(Quirks {
