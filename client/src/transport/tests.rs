@@ -363,6 +363,49 @@ async fn a_list_without_types_hides_nothing() {
 }
 
 #[tokio::test]
+async fn a_listing_of_referrers_that_breaks_off_is_an_error_and_not_the_list_of_the_fallback_tag() {
+    for next in [
+        ("", 200),
+        ("", 404),
+        ("", 400),
+        ("http://elsewhere.invalid", 200),
+    ] {
+        let fake = FakeRegistry::start(Quirks::default()).await;
+        let store = fake.store("a/b");
+        let subject = manifest("subject", None);
+        let old = manifest("old", Some(&subject));
+        let list = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [old.descriptor()]});
+        let list =
+            VerifiedManifest::check(list.to_string(), None, None, Algorithm::Sha256).unwrap();
+        for manifest in [&subject, &old] {
+            store.put_manifest(manifest, None).await.unwrap();
+        }
+        let tag = format!("sha256-{}", subject.digest().hex());
+        store
+            .put_manifest(&list, Some(&tag.parse().unwrap()))
+            .await
+            .unwrap();
+        fake.state().quirks.next_referrers = Some(next);
+        let error = store.referrers(subject.digest(), None).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Network, "{next:?}: {error:?}");
+        let fallback = format!("GET /v2/a/b/manifests/{tag}");
+        assert_eq!(fake.count(&fallback), 0, "{next:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_would_fill_the_memory_is_not_asked_for() {
+    let fake = FakeRegistry::start(Quirks::default()).await;
+    let store = fake.store("a/b");
+    let digest = fake.put_blob("a/b", b"hello");
+    let found = store.blob_tree(&octets(digest, 5)).await.unwrap();
+    assert_eq!(found.map(|values| values.len()), Some(1));
+    let claimed = store.blob_tree(&octets(digest, 1 << 50)).await.unwrap();
+    assert!(claimed.is_none());
+    assert_eq!(fake.count("GET /v2/a/b/_sealstone/tree/"), 1);
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_the_digests_never_come_back() {
     let fake = FakeRegistry::start(Quirks::default()).await;
     let store = fake.store("a/b");
