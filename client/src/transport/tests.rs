@@ -475,6 +475,26 @@ async fn small_blobs_go_with_one_request_where_the_registry_takes_it() {
 }
 
 #[tokio::test]
+async fn a_small_blob_is_there_although_the_answer_was_lost() {
+    let fake = FakeRegistry::start(Quirks {
+        no_single_post: true,
+        lost_answers: 1,
+        ..Quirks::default()
+    })
+    .await;
+    let store = fake.store("a/b");
+    let digest = Digest::sha256(b"one");
+    let stored = store.put_blob_bytes(&digest, b"one".to_vec()).await;
+    stored.unwrap();
+    assert_eq!(fake.state().blobs.len(), 1);
+    assert!(fake.count("PUT") > 1);
+    // Where nothing was stored, the refusal stands.
+    fake.state().quirks.uploads_at = "/nowhere";
+    let stored = store.put_blob_bytes(&Digest::sha256(b"two"), b"two".to_vec());
+    assert_eq!(stored.await.unwrap_err().outcome(), Outcome::NotFound);
+}
+
+#[tokio::test]
 async fn refusals_keep_their_detail() {
     for (detail, outcome) in [
         (
