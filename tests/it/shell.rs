@@ -7,6 +7,9 @@ use sealstone_tests::registry::Setup;
 use std::fs::File;
 use std::process::Stdio;
 
+/// Variables that name a proxy.
+const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_proxy_is_told_a_secret_that_is_for_this_machine() {
     let registry = Setup::default().start().await.unwrap();
@@ -21,11 +24,31 @@ async fn no_proxy_is_told_a_secret_that_is_for_this_machine() {
     ] {
         let mut command = desk.command(&["list", &host], Some(&registry));
         command.env("SEALSTONE_REGISTRY", &host);
-        for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"] {
+        for name in PROXIES {
             command.env(name, &address);
         }
         client::run(&mut command).expect(0);
     }
+    let nobody = proxy.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_and_port_that_no_proxy_names_is_asked_without_one() {
+    let registry = Setup::default().start().await.unwrap();
+    let desk = Desk::new();
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    // An address of this machine that is none of loopback's.
+    let host = format!("0.0.0.0:{}", registry.address().port());
+    let mut command = desk.command(&["list", &host, "--plain-http"], Some(&registry));
+    command.env("SEALSTONE_REGISTRY", &host);
+    command.env("NO_PROXY", format!("elsewhere.example,{host}"));
+    for name in PROXIES {
+        command.env(name, &address);
+    }
+    client::run(&mut command).expect(0);
     let nobody = proxy.accept().unwrap_err();
     assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
 }

@@ -18,6 +18,9 @@ everything else that was said about the bundle goes along, and from a registry t
 it was logged there. Nothing is judged: that is for whoever uses the copy. Without a tag at the
 destination, the copy has none.
 
+A large blob that was cut is gone on with by the same command: for a week it is kept in the layout, or on
+its way between two registries in the cache (~/.cache/sealstone/downloads; XDG_CACHE_HOME names another).
+
 Examples:
   sealstone copy registry.example/models/m:1.0.0 backup.example/models/m:1.0.0
   sealstone copy registry.example/models/m:1.0.0 oci:carry:1.0.0

@@ -38,6 +38,7 @@ impl TransferArgs {
             parallel: self.parallel.into(),
             ranges: self.ranges.map_or_else(default_ranges, usize::from),
             sessions: Sessions::in_user_cache(),
+            downloads: sealstone::transfer::Downloads::in_user_cache(),
             progress,
             ..TransferOptions::default()
         }
@@ -129,5 +130,5 @@ async fn tell(mut interrupt: Signal, mut terminate: Signal) {
 
 fn interrupted() -> Error {
     Error::other("interrupted; nothing half-done was left under its final name")
-        .hint("the same command again goes on: an upload where the registry stands, a download from a registry with what is missing")
+        .hint("the same command again goes on: an upload where the registry stands, a download from a registry with what is missing; an archive is made anew")
 }

@@ -1,14 +1,17 @@
 //! A manifest with everything that belongs to it, from one place to another.
 //!
 //! The order is what makes an interruption harmless: blobs, manifests with children first, what was
-//! said about them, what the source's log proves of that, and the tag last. Invariant: nothing is
+//! said about them, what the source's log proves of that, and the tag last. A large blob of a registry that was cut is
+//! kept, and gone on with by the next copy. Invariant: nothing is
 //! stored at the destination under a digest that was not compared; a tag never appears before what
 //! it leads to.
 
 use super::graph::{self, Graph, Seen};
+use super::kept::Hold;
+use super::partial::{Partial, forget_old};
 use super::progress::{Arrival, Track};
 use super::{Place, TransferOptions, fetch, lost, record, upload};
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::layout::LayoutStore;
 use crate::stop::blocking;
 use crate::store::Store;
@@ -16,13 +19,14 @@ use crate::transport::RegistryStore;
 use crate::trust::{Listed, add_to_list, denial_of, denied, set_bill};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use sealstone_spec::digest::Digest;
+use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::name::Tag;
 use serde::Serialize;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 /// What a copy did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -94,6 +98,7 @@ pub(super) async fn copy_as(
     };
     let counts = Counts::default();
     let mut manifests = 0;
+    make_room(destination, &options).await?;
 
     // All blobs at once: those of signatures are small and would otherwise each wait for a turn.
     let mut graphs: Vec<&Graph> = vec![&content];
@@ -166,6 +171,26 @@ pub(super) async fn copy_as(
         bytes_moved: counts.bytes.into_inner(),
         bytes_total: graph::total(&graphs),
     })
+}
+
+/// Removes what earlier copies left at the destination, or on their way there, and nobody came back for.
+async fn make_room(destination: &Place, options: &TransferOptions) -> Result<()> {
+    let (destination, downloads) = (destination.clone(), options.downloads.clone());
+    tokio::task::spawn_blocking(move || {
+        let now = SystemTime::now();
+        match destination {
+            Place::Layout(layout) => {
+                for algorithm in Algorithm::ALL {
+                    let blobs = layout.root().join("blobs").join(algorithm.as_str());
+                    forget_old(&blobs, now);
+                }
+            }
+            Place::Registry(_) => downloads.forget_old(now),
+            Place::Archive(_) => {}
+        }
+    })
+    .await
+    .map_err(lost)
 }
 
 /// Stores a list by its digest alone.
@@ -290,6 +315,38 @@ async fn to_registry(
     }
 }
 
+/// Fetches a blob where it is kept. After a cut or an interruption it stays there, if the next run can go on with it;
+/// anything else that fails may be wrong with these very bytes, or with the disk that they lie on.
+async fn fetch_kept(
+    source: &Place,
+    blob: &Descriptor,
+    partial: &Arc<Partial>,
+    label: &str,
+    options: &TransferOptions,
+    track: Arc<dyn Track>,
+) -> Result<()> {
+    // What is of no use to the next run goes at once, also where a thread is not told soon that nobody waits.
+    let mut hold: Option<Hold> = None;
+    if fetch::goes_on(source, blob) {
+        partial.keep();
+        hold = Some(partial.clone());
+    }
+    let path = partial.blob();
+    let fetched = fetch::fetch_into(source, blob, &path, label, options, track, hold).await;
+    fetched.map_err(|error| {
+        if error.outcome() != Outcome::Network {
+            partial.discard();
+        }
+        match partial.stays() {
+            true => error.hint(format!(
+                "what has arrived of \"{label}\" is kept in \"{}\": the same command goes on from there",
+                path.display()
+            )),
+            false => error,
+        }
+    })
+}
+
 /// The blob is verified before its first byte goes on, and either side can be resumed without the
 /// other.
 async fn by_way_of_a_file(
@@ -300,14 +357,22 @@ async fn by_way_of_a_file(
     options: &TransferOptions,
     track: &Arc<dyn Track>,
 ) -> Result<Arrival> {
-    let spool = tempfile::Builder::new()
-        .prefix("sealstone-copy-")
-        .tempdir()
-        .map_err(|error| Error::io("making a temporary directory", error))?;
-    let path = spool.path().join("blob");
+    let partial = options.downloads.begin(&blob.digest);
+    let making = |error| Error::io("making a temporary directory", error);
+    let partial = Arc::new(partial.map_err(making)?);
     let silent: Arc<dyn Track> = Arc::new(super::Silent);
-    fetch::fetch(source, blob, &path, label, options, silent).await?;
-    upload::upload_file(to, blob, &path, options, track.clone()).await
+    fetch_kept(source, blob, &partial, label, options, silent).await?;
+    let uploaded = upload::upload_file(to, blob, &partial.blob(), options, track.clone()).await;
+    let waits = uploaded.as_ref().is_err_and(|error| {
+        matches!(
+            error.outcome(),
+            Outcome::Network | Outcome::Unauthorised | Outcome::Refused
+        )
+    });
+    if !waits {
+        partial.discard();
+    }
+    uploaded
 }
 
 async fn to_layout(
@@ -332,14 +397,11 @@ async fn to_layout(
     let directory = name.parent().map(ToOwned::to_owned).unwrap_or_default();
     let writing = |error| fetch::writing(&name, error);
     std::fs::create_dir_all(&directory).map_err(writing)?;
-    // Beside its final name, in a directory of its own, which goes when this fails.
-    let staging = tempfile::Builder::new()
-        .prefix(".partial-")
-        .tempdir_in(&directory)
-        .map_err(writing)?;
-    let path = staging.path().join("blob");
-    fetch::fetch(source, blob, &path, label, options, track.clone()).await?;
-    std::fs::rename(&path, &name).map_err(writing)?;
+    // Beside its final name, in a directory of its own.
+    let partial = Partial::begin(&directory, &blob.digest).map_err(writing)?;
+    let partial = Arc::new(partial);
+    fetch_kept(source, blob, &partial, label, options, track.clone()).await?;
+    std::fs::rename(partial.blob(), &name).map_err(writing)?;
     File::open(&directory)
         .and_then(|directory| directory.sync_all())
         .map_err(writing)?;

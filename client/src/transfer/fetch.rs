@@ -3,12 +3,11 @@
 //! Owns the choice between one stream and parallel ranges, and going on after a cut, also that of an
 //! earlier process.
 //! Invariant: on success the file has exactly the descriptor's size and digest; on failure whoever
-//! called removes it.
+//! called removes it, or keeps it for the next run to check.
 
-use super::kept::{self, Kept};
+use super::kept::{self, Hold, Kept};
 use super::progress::Track;
 use super::sink::{Closed, Sink, create_new};
-use super::staging::Staging;
 use super::{Place, TransferOptions, lost, mismatch, other_bytes, ranges};
 use crate::error::{Error, Result};
 use crate::stop::{Stop, blocking};
@@ -23,7 +22,12 @@ use std::sync::Arc;
 /// Blobs up to this size are fetched with one request into memory.
 const IN_MEMORY: u64 = 1024 * 1024;
 
-/// Fetches a blob into the file `path`. `label` is its name in errors and reports. What an earlier pull
+/// Whether a fetch goes on with what an earlier one left of a blob: from a registry, and where it is worth a file.
+pub(super) fn goes_on(source: &Place, descriptor: &Descriptor) -> bool {
+    matches!(source, Place::Registry(_)) && descriptor.size > IN_MEMORY
+}
+
+/// Fetches a blob into the file `path`. `label` is its name in errors and reports. What an earlier run
 /// left there is checked like what comes, and fetched again if it is not right.
 pub(crate) async fn fetch(
     source: &Place,
@@ -36,7 +40,7 @@ pub(crate) async fn fetch(
     fetch_into(source, descriptor, path, label, options, track, None).await
 }
 
-/// The same for a file in a staging directory, which nobody takes over as long as a thread works on the file.
+/// The same for a file in a directory that the next run may take over: not as long as a thread works on the file.
 pub(crate) async fn fetch_into(
     source: &Place,
     descriptor: &Descriptor,
@@ -44,17 +48,16 @@ pub(crate) async fn fetch_into(
     label: &str,
     options: &TransferOptions,
     track: Arc<dyn Track>,
-    staging: Option<&Arc<Staging>>,
+    hold: Option<Hold>,
 ) -> Result<()> {
-    let goes_on = matches!(source, Place::Registry(_)) && descriptor.size > IN_MEMORY;
     let found = kept::look(path, descriptor.size).map_err(|error| writing(path, error))?;
     if let Some(mut kept) = found {
-        if goes_on {
-            kept.hold = staging.cloned();
+        if goes_on(source, descriptor) {
+            kept.hold = hold.clone();
             match fetch_behind(source, descriptor, kept, path, label, options, &track).await {
                 // It may be what was kept that is wrong: a power cut can swallow bytes.
                 Err(error) if error.outcome() == crate::Outcome::Halted => {
-                    tracing::debug!(label, %error, "what an earlier pull left is of no use");
+                    tracing::debug!(label, %error, "what an earlier run left is of no use");
                 }
                 other => return other,
             }
@@ -75,7 +78,7 @@ pub(crate) async fn fetch_into(
     let kept = Kept {
         file: create_new(path).map_err(|error| writing(path, error))?,
         bytes: 0,
-        hold: staging.cloned(),
+        hold,
     };
     fetch_behind(source, descriptor, kept, path, label, options, &track).await
 }

@@ -1,7 +1,8 @@
 //! What belongs to a manifest: its children, its blobs, and what was said about it.
 //!
-//! Invariant: manifests come in an order in which each may be stored: children before the index that
-//! lists them, a subject before its referrers.
+//! Invariants: manifests come in an order in which each may be stored: children before the index that
+//! lists them, a subject before its referrers. There is a limit on how many are held, and on their bytes: whoever may
+//! attach to a bundle, or writes an index, fills nobody's memory.
 
 use crate::error::{Error, Outcome, Result};
 use crate::store::Store;
@@ -11,8 +12,11 @@ use sealstone_spec::media;
 use sealstone_spec::name::{Reference, Tag};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most manifests that belong to one.
+/// Most manifests that belong to one, with what was said about it.
 const MAX_MANIFESTS: usize = 10_000;
+
+/// Most bytes that all of them have together. As they are read they take several times as much.
+const MAX_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Deepest nesting of indexes, and longest chain of referrers.
 const MAX_DEPTH: usize = 16;
@@ -35,11 +39,63 @@ pub(crate) struct Evidence {
     pub(crate) lists: Vec<(Tag, Graph)>,
 }
 
-/// Which manifests and blobs have been gathered already.
-#[derive(Debug, Default)]
+/// Which manifests and blobs have been gathered already, and how much that is.
+#[derive(Debug)]
 pub(crate) struct Seen {
     manifests: BTreeSet<Digest>,
     blobs: BTreeSet<Digest>,
+    /// Manifests that are held; a list may be one that was seen before.
+    held: usize,
+    /// What they have together.
+    bytes: u64,
+    limits: Limits,
+}
+
+/// How much may belong together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) manifests: usize,
+    pub(super) bytes: u64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen::within(Limits {
+            manifests: MAX_MANIFESTS,
+            bytes: MAX_BYTES,
+        })
+    }
+}
+
+impl Seen {
+    /// Nothing yet, and at most so much.
+    pub(super) fn within(limits: Limits) -> Seen {
+        Seen {
+            manifests: BTreeSet::new(),
+            blobs: BTreeSet::new(),
+            held: 0,
+            bytes: 0,
+            limits,
+        }
+    }
+
+    /// Counts a manifest that is held from now on.
+    fn hold(&mut self, manifest: &VerifiedManifest) -> Result<()> {
+        self.held += 1;
+        self.bytes = self.bytes.saturating_add(manifest.size());
+        let limit = if self.held > self.limits.manifests {
+            format!("there are more than {}", self.limits.manifests)
+        } else if self.bytes > self.limits.bytes {
+            format!("they have more than {} bytes", self.limits.bytes)
+        } else {
+            return Ok(());
+        };
+        Err(Error::halted(format!(
+            "too many manifests belong together, or were attached to each other: {limit}; the last one is {}",
+            manifest.digest()
+        ))
+        .hint("if they are referrers, somebody floods this bundle: ask who may push to its repository"))
+    }
 }
 
 /// Gathers `root` with its children and blobs, without what `seen` holds.
@@ -52,6 +108,7 @@ pub(crate) async fn gather(
     if !seen.manifests.insert(*root.digest()) {
         return Ok(graph);
     }
+    seen.hold(root)?;
     // A manifest waits on the stack until its children are done.
     let mut stack = vec![(root.clone(), 0)];
     while let Some((manifest, next)) = stack.pop() {
@@ -68,12 +125,6 @@ pub(crate) async fn gather(
                 // Older build caches list layers in an index.
                 add_blob(&mut graph, seen, &child, &parent_media_type);
             } else if seen.manifests.insert(child.digest) {
-                if seen.manifests.len() > MAX_MANIFESTS {
-                    return Err(Error::halted(format!(
-                        "more than {MAX_MANIFESTS} manifests belong to {}",
-                        root.digest()
-                    )));
-                }
                 let found = source.manifest(&Reference::Digest(child.digest)).await?;
                 if found.size() != child.size {
                     return Err(Error::halted(format!(
@@ -83,6 +134,7 @@ pub(crate) async fn gather(
                         child.size
                     )));
                 }
+                seen.hold(&found)?;
                 stack.push((found, 0));
             }
             continue;
@@ -197,6 +249,7 @@ async fn gather_lists(
                 Ok(list) => {
                     let mut gathered = gather(source, &list, seen).await?;
                     if gathered.manifests.is_empty() {
+                        seen.hold(&list)?;
                         gathered.manifests.push(list);
                     }
                     lists.push((tag, gathered));

@@ -4,15 +4,18 @@
 //! fetched. Invariant: only a plain file with one name that this directory's owner made is gone on with,
 //! and a link is never followed.
 
-use super::staging::Staging;
 use crate::stop::Stop;
 use sealstone_spec::tree::{ChainingValue, GROUP_BYTES, group_value};
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Keeps the directory of a file for this process as long as it is held.
+pub(super) type Hold = Arc<dyn Any + Send + Sync>;
 
 /// A file to go on with, and how many bytes of it there are.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(super) struct Kept {
     pub(super) bytes: u64,
     /// The directory that it is written in, if a later pull may take that over: not before nobody writes there any more,
     /// also where a pull was dropped and left a thread that hashes or writes.
-    pub(super) hold: Option<Arc<Staging>>,
+    pub(super) hold: Option<Hold>,
 }
 
 /// Opens what is at `path`, if it can be the beginning of a blob of `size` bytes. Anything else that is

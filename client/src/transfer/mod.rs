@@ -8,7 +8,8 @@
 //! | `upload`, `sessions`, `read_ahead` | one blob to a registry, over cuts and restarts |
 //! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
 //! | `disk` | writing past the page cache |
-//! | `kept` | what an earlier pull left of such a file |
+//! | `kept` | what an earlier run left of such a file |
+//! | `partial` | where a blob arrives that goes into a layout, or from one registry to another |
 //! | `staging` | a directory that appears whole or not at all |
 //! | `unpack`, `headers` | the files of a layer that is an archive, and how much it may say beside them |
 //! | [`progress`] | what is told while it goes on |
@@ -24,6 +25,7 @@ mod fetch;
 mod graph;
 pub(crate) mod headers;
 mod kept;
+mod partial;
 pub mod progress;
 mod pull;
 mod push;
@@ -41,6 +43,7 @@ mod tests;
 
 pub use copy::{Copied, copy};
 pub use export::{Exported, export};
+pub use partial::Downloads;
 pub use pull::{Pulled, Requirement, pull};
 pub use push::push;
 pub use sessions::Sessions;
@@ -77,6 +80,8 @@ pub struct TransferOptions {
     pub referrers: bool,
     /// Where unfinished uploads are remembered.
     pub sessions: Sessions,
+    /// Where blobs are kept on their way from one registry to another.
+    pub downloads: Downloads,
     /// Who is told.
     pub progress: Audience,
     /// Where a pull leaves what has arrived when bytes are not what they should be; without it, nowhere. On the
@@ -106,6 +111,7 @@ impl Default for TransferOptions {
             mount_from: Vec::new(),
             referrers: true,
             sessions: Sessions::none(),
+            downloads: Downloads::none(),
             progress: Arc::new(Silent),
             quarantine: None,
         }

@@ -199,7 +199,7 @@ async fn fetch_file(
         label,
         options,
         track.clone(),
-        Some(staging),
+        Some(staging.clone()),
     )
     .await?;
     let settled = if file.form.is_archive() {

@@ -280,7 +280,7 @@ fn left_behind(parent: &Path, prefix: &OsStr) -> Vec<(PathBuf, File)> {
 }
 
 /// Whether it is a directory that nobody but this user could have put anything into.
-fn is_private(directory: &Path) -> bool {
+pub(super) fn is_private(directory: &Path) -> bool {
     let owner = tempfile::tempfile()
         .and_then(|file| file.metadata())
         .map(|own| own.uid());

@@ -4,6 +4,7 @@
 mod copy;
 mod cuts;
 mod damage;
+mod flood;
 mod pull;
 mod push;
 mod stock;

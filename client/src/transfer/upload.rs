@@ -291,11 +291,8 @@ impl Upload<'_> {
                 self.cut = Cut::Chunks(index + 1)
             }
             (405 | 501, Cut::Whole | Cut::Chunks(_)) => self.cut = Cut::Put,
-            // The session stands elsewhere, or is gone: both are asked before going on.
-            (404 | 409 | 416, _) => {}
-            (400, _)
-                if refusal.code == "BLOB_UPLOAD_UNKNOWN"
-                    || refusal.code == "BLOB_UPLOAD_INVALID" => {}
+            // Where it stands, or whether it is gone, is asked before going on.
+            _ if refusal.is_about_its_session() => {}
             _ => return failure.is_passing(),
         }
         true

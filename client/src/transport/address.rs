@@ -2,7 +2,8 @@
 //!
 //! Owns the choice of HTTP or HTTPS and the resolution of Location headers.
 //! Invariant: HTTP without TLS is spoken to loopback only, unless it was asked for, and there without a
-//! proxy; and no redirect leads from HTTPS to HTTP.
+//! proxy, wherever a registry leads: by a redirect, a Location or the name of its token service; and none of them leads
+//! from HTTPS to HTTP.
 
 use super::error::TransportError;
 use std::net::IpAddr;
@@ -47,14 +48,16 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// Resolves a Location header against the address that was asked; its query stays as it is.
 ///
-/// `None` if it is no HTTP address or leads from HTTPS to HTTP.
-pub(crate) fn resolve(asked: &Url, location: &str) -> Option<Url> {
+/// `None` if it is no HTTP address, leads from HTTPS to HTTP, or over HTTP to another machine without `plain_http`: a
+/// registry on loopback is spoken to in clear text, and whatever listens there would choose who else hears it.
+pub(crate) fn resolve(asked: &Url, location: &str, plain_http: bool) -> Option<Url> {
     let mut url = asked.join(location).ok()?;
     url.set_fragment(None);
-    let is_safe = matches!(
-        (asked.scheme(), url.scheme()),
-        (_, "https") | ("http", "http")
-    );
+    let is_safe = match (asked.scheme(), url.scheme()) {
+        (_, "https") => true,
+        ("http", "http") => plain_http || is_loopback(&url),
+        _ => false,
+    };
     // User and password in an address would be sent to whoever wrote the Location.
     (is_safe && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
@@ -106,7 +109,7 @@ mod tests {
     #[test]
     fn locations_may_be_relative_or_absolute_and_keep_their_query() {
         let asked = Url::parse("https://h.example/v2/a/blobs/uploads/").unwrap();
-        let at = |location| resolve(&asked, location).map(String::from);
+        let at = |location| resolve(&asked, location, true).map(String::from);
         assert_eq!(
             at("/v2/a/blobs/uploads/1?_state=a%2Fb%3D"),
             Some("https://h.example/v2/a/blobs/uploads/1?_state=a%2Fb%3D".into())
@@ -122,6 +125,26 @@ mod tests {
         assert_eq!(at("http://h.example/x"), None);
         assert_eq!(at("file:///etc/passwd"), None);
         assert_eq!(at("https://user:pw@h.example/x"), None);
+    }
+
+    #[test]
+    fn http_on_this_machine_leads_to_no_other_unless_asked_for() {
+        let asked = Url::parse("http://localhost:5000/v2/").unwrap();
+        for elsewhere in [
+            "http://auth.example/token",
+            "//10.0.0.1/token",
+            "http://[::2]/x",
+        ] {
+            assert!(resolve(&asked, elsewhere, false).is_none(), "{elsewhere}");
+            assert!(resolve(&asked, elsewhere, true).is_some(), "{elsewhere}");
+        }
+        for fine in [
+            "/token",
+            "http://127.0.0.1:5001/token",
+            "https://auth.example/token",
+        ] {
+            assert!(resolve(&asked, fine, false).is_some(), "{fine}");
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Answer {
     pub(super) registry: String,
     pub(super) what: String,
     pub(super) idle: Duration,
+    /// Whether HTTP without TLS may be spoken to any host.
+    pub(super) plain_http: bool,
 }
 
 impl Answer {
@@ -55,7 +57,7 @@ impl Answer {
     /// The Location header, resolved.
     pub(crate) fn location(&self) -> Result<Url, TransportError> {
         self.header(LOCATION)
-            .and_then(|location| address::resolve(self.url(), location))
+            .and_then(|location| address::resolve(self.url(), location, self.plain_http))
             .ok_or_else(|| self.protocol("the answer has no Location that can be used"))
     }
 

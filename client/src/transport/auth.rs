@@ -3,7 +3,8 @@
 //! Sources: the docker token specification (GET with Basic), its OAuth2 variant (POST, for refresh
 //! tokens). Owns the cache of tokens by scope and the last challenge that a registry made.
 //! Invariant: nothing from here is sent anywhere but to the registry itself and to the token service
-//! that the registry names, which must not be reached over HTTP by a registry that has TLS.
+//! that the registry names, which must not be reached over HTTP by a registry that has TLS, nor on another machine by one
+//! on this machine, unless HTTP was asked for.
 
 use super::challenge::{BearerChallenge, Challenge};
 use super::client::Registry;
@@ -261,13 +262,16 @@ async fn fetch(
 
 async fn realm_of(registry: &Registry, challenge: &BearerChallenge) -> Result<Url, TransportError> {
     let base = registry.base().await?;
-    super::address::resolve(&base, &challenge.realm).ok_or_else(|| TransportError::Protocol {
-        registry: registry.name().to_owned(),
-        what: "a request".to_owned(),
-        problem: format!(
-            "its token service \"{}\" cannot be used: it is no address, or without TLS",
-            printable(&challenge.realm)
-        ),
+    let plain_http = registry.options().plain_http;
+    super::address::resolve(&base, &challenge.realm, plain_http).ok_or_else(|| {
+        TransportError::Protocol {
+            registry: registry.name().to_owned(),
+            what: "a request".to_owned(),
+            problem: format!(
+                "its token service \"{}\" cannot be used: it is no address, or without TLS and not on this machine",
+                printable(&challenge.realm)
+            ),
+        }
     })
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns what every request has in common. Knows no endpoint but `/v2/`.
 //! Invariants: Authorization goes to the registry's own origin only, whatever a redirect or a
-//! Location says; nothing for loopback goes through a proxy; there is a limit on standing still, never
-//! on the length of a transfer.
+//! Location says; nothing for loopback goes through a proxy, nor for a host and port that `NO_PROXY` names; there is a
+//! limit on standing still, never on the length of a transfer.
 
 use super::address;
 use super::answer::{Answer, failure};
@@ -11,6 +11,7 @@ use super::auth::Authoriser;
 use super::backoff::retry_after;
 use super::error::{TransportError, is_passing_status};
 use super::options::ConnectOptions;
+use super::proxy::Spared;
 use crate::credentials::{Credential, CredentialSource};
 use bytes::Bytes;
 use reqwest::header::{
@@ -43,6 +44,7 @@ struct Inner {
     http: reqwest::Client,
     /// The same without any proxy that the environment names.
     direct: reqwest::Client,
+    spared: Spared,
     options: ConnectOptions,
     source: Arc<dyn CredentialSource>,
     authoriser: Authoriser,
@@ -106,6 +108,7 @@ impl Registry {
             base: OnceCell::new(),
             http,
             direct,
+            spared: Spared::from_environment(),
             source: options.source(),
             options: options.clone(),
             authoriser: Authoriser::default(),
@@ -125,7 +128,7 @@ impl Registry {
     /// The connections for an address. What goes to this machine never leaves it: a proxy would read the account's
     /// secret, which loopback is told without TLS.
     pub(crate) fn http(&self, url: &Url) -> &reqwest::Client {
-        match address::is_loopback(url) {
+        match address::is_loopback(url) || self.0.spared.names(url) {
             true => &self.0.direct,
             false => &self.0.http,
         }
@@ -346,11 +349,11 @@ impl Registry {
             }
             let next = answer
                 .header(LOCATION)
-                .and_then(|location| address::resolve(&url, location));
+                .and_then(|location| address::resolve(&url, location, self.0.options.plain_http));
             let Some(next) = next else {
                 return Err(self.protocol(
                     &call.what,
-                    "a redirect to no address, or from TLS to plain HTTP",
+                    "a redirect to no address, or to one without TLS and not on this machine",
                 ));
             };
             url = next;
@@ -429,6 +432,7 @@ impl Registry {
             registry: self.0.name.clone(),
             what: call.what.clone(),
             idle: self.0.options.idle,
+            plain_http: self.0.options.plain_http,
         }
     }
 
@@ -448,6 +452,7 @@ impl Registry {
             registry: self.0.name.clone(),
             what: what.to_owned(),
             idle: self.0.options.idle,
+            plain_http: self.0.options.plain_http,
         };
         let status = answer.status();
         Ok((status, answer.bytes(limit).await?))

@@ -13,6 +13,10 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderVal
 use sealstone_spec::manifest::Descriptor;
 use sealstone_spec::tree::{self, ChainingValue, GROUP_BYTES};
 
+/// Longest tree that is asked for, in bytes: of a blob of 512 GiB. It is held in memory, and how large a blob is, only its
+/// manifest says. A larger one comes as one stream.
+const MAX_TREE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// A blob, or a range of it, as it arrives: not verified.
 #[derive(Debug)]
 pub(crate) struct Download {
@@ -114,7 +118,7 @@ impl RegistryStore {
         })
     }
 
-    /// The values of the blob's groups, where the registry keeps its BLAKE3 tree.
+    /// The values of the blob's groups, where the registry keeps its BLAKE3 tree, and it is not too long.
     ///
     /// The tree is the registry's word: it tells early where bytes differ from it, and never that
     /// bytes are right. That is the named digest's alone.
@@ -123,6 +127,9 @@ impl RegistryStore {
         descriptor: &Descriptor,
     ) -> Result<Option<Vec<ChainingValue>>, TransportError> {
         let Descriptor { digest, size, .. } = descriptor;
+        let Some(limit) = tree_bytes(*size) else {
+            return Ok(None);
+        };
         let what = format!("the tree of blob {digest}");
         let path = format!("_sealstone/tree/{digest}");
         let call = self.call(Method::GET, &path, Access::Read, what).await?;
@@ -135,10 +142,6 @@ impl RegistryStore {
         let stated_root = answer
             .named_header("sealstone-tree-root")
             .map(str::to_owned);
-        let groups = tree::group_count(*size) as usize;
-        let Some(limit) = groups.checked_mul(32) else {
-            return Ok(None);
-        };
         let protocol = |problem: &str| self.registry().protocol(&call.what, problem);
         let body = answer.bytes(limit).await?;
         if body.len() != limit {
@@ -163,6 +166,13 @@ impl RegistryStore {
     }
 }
 
+/// How long the tree of a blob of this size is; `None` if that is more than is read.
+fn tree_bytes(size: u64) -> Option<usize> {
+    let bytes = tree::group_count(size).checked_mul(32)?;
+    let is_read = bytes <= MAX_TREE_BYTES;
+    is_read.then_some(bytes as usize)
+}
+
 /// First and last byte of a Content-Range header.
 fn content_range(text: &str) -> Option<(u64, u64)> {
     let (range, _) = text
@@ -184,5 +194,15 @@ mod tests {
         assert_eq!(content_range("bytes 5-9/*"), Some((5, 9)));
         assert_eq!(content_range("bytes */10"), None);
         assert_eq!(content_range("5-9"), None);
+    }
+
+    #[test]
+    fn a_claim_of_size_fills_no_memory_with_a_tree() {
+        assert_eq!(tree_bytes(0), Some(32));
+        assert_eq!(tree_bytes(100 << 30), Some(400 * 1024 * 32));
+        assert_eq!(tree_bytes(512 << 30), Some(64 << 20));
+        for size in [(512 << 30) + 1, 1 << 50, i64::MAX as u64, u64::MAX] {
+            assert_eq!(tree_bytes(size), None, "{size}");
+        }
     }
 }

@@ -192,6 +192,15 @@ impl Refusal {
         }
     }
 
+    /// Whether an upload's session stands elsewhere than was thought, or is gone: also because it came to its end.
+    pub(crate) fn is_about_its_session(&self) -> bool {
+        match self.status {
+            404 | 409 | 416 => true,
+            400 => self.code == "BLOB_UPLOAD_UNKNOWN" || self.code == "BLOB_UPLOAD_INVALID",
+            _ => false,
+        }
+    }
+
     /// Reads an error body; one that is no OCI error leaves code and detail empty.
     pub(crate) fn decode(registry: &str, what: &str, status: u16, body: &[u8]) -> Refusal {
         #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `client`, `answer` | connections; authenticated, redirected, repeated requests and their answers |
-//! | `address`, `challenge`, `link`, `backoff` | grammars and small decisions |
+//! | `address`, `challenge`, `link`, `backoff`, `proxy` | grammars and small decisions |
 //! | `auth` | Authorization headers and tokens |
 //! | `repository` | [`RegistryStore`]: manifests and small blobs of one repository |
 //! | `uploads`, `downloads` | large blobs, piece by piece |
@@ -26,6 +26,7 @@ mod error;
 mod link;
 mod listing;
 mod options;
+mod proxy;
 mod record;
 mod referrers;
 mod repository;

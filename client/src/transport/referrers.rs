@@ -2,8 +2,9 @@
 //! that have none.
 //!
 //! Source: OCI distribution specification 1.1, "Listing Referrers", "Referrers Tag Schema".
-//! Does not judge what referrers say. Invariant: a listing is a hint where to look; every manifest
-//! that it names is fetched and checked by digest before anybody believes it.
+//! Does not judge what referrers say. Invariants: a listing is a hint where to look; every manifest
+//! that it names is fetched and checked by digest before anybody believes it. A listing that breaks off is an error, never
+//! a shorter one: what is missing may be what stops a release.
 
 use super::link;
 use super::repository::{Access, RegistryStore};
@@ -28,6 +29,9 @@ const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Annotations of a listed manifest that are kept, in bytes: they are shown, and choose what is read first.
 const MAX_KEPT: usize = 4096;
+
+/// Most that is kept of one listing, in bytes: a thousand long pages are no list to hold in memory.
+const MAX_LISTING: usize = 64 * 1024 * 1024;
 
 /// Manifests that are fetched at once for the types that a list leaves out.
 const PARALLEL: usize = 8;
@@ -107,7 +111,7 @@ impl RegistryStore {
                 Method::GET,
                 &format!("referrers/{subject}"),
                 Access::Read,
-                what,
+                what.as_str(),
             )
             .await?;
         if let Some(artifact_type) = artifact_type {
@@ -115,41 +119,51 @@ impl RegistryStore {
                 .query_pairs_mut()
                 .append_pair("artifactType", artifact_type);
         }
+        let protocol = |problem: &str| self.registry().protocol(&what, problem);
         let mut found = Vec::new();
-        for _ in 0..MAX_PAGES {
+        let mut kept = 0;
+        for page in 0..MAX_PAGES {
             let answer = self.registry().send(&call).await?;
             // Registries of the time before this API answer 404, some 400 or 405.
-            if matches!(answer.status(), 400 | 404 | 405) && found.is_empty() {
-                return Ok(None);
-            }
-            let answer = answer.expect(&[200]).await?;
+            let is_unknown = matches!(answer.status(), 400 | 404 | 405);
+            // A front end that answers everything with its own page.
             let is_index = answer
                 .header(CONTENT_TYPE)
                 .is_some_and(|found| media::essence(found) == media::OCI_INDEX);
-            if !is_index {
-                // A front end that answers everything with its own page.
-                return Ok(None);
+            if is_unknown || (answer.status() == 200 && !is_index) {
+                // The fallback tag of a registry that has the API is of the time before.
+                return match page {
+                    0 => Ok(None),
+                    _ => Err(protocol("a later page of the listing is none").into()),
+                };
             }
-            let next = link::next_page(answer.url(), &answer.lines(LINK));
+            let answer = answer.expect(&[200]).await?;
+            let next = {
+                let links = answer.lines(LINK);
+                let next = link::next_page(answer.url(), &links);
+                let goes_on = links.iter().any(|line| link::next_target(line).is_some());
+                if goes_on && next.is_none() {
+                    return Err(protocol("the listing goes on at another host").into());
+                }
+                next
+            };
             let body = answer.bytes(MAX_PAGE_BYTES).await?;
             let listed = read_listing(&body, MAX_PAGE_BYTES).map_err(|error| {
-                Error::network(format!(
-                    "{} of {} are not an index",
-                    call.what,
-                    self.place()
-                ))
-                .source(error)
+                Error::network(format!("{what} of {} are not an index", self.place())).source(error)
             })?;
-            found.extend(listed.into_iter().map(shortened));
+            for descriptor in listed.into_iter().map(shortened) {
+                kept += weight(&descriptor);
+                if kept > MAX_LISTING {
+                    return Err(protocol("the listing is longer than what is read of one").into());
+                }
+                found.push(descriptor);
+            }
             match next {
                 Some(next) if next != call.url => call.url = next,
                 _ => return Ok(Some(found)),
             }
         }
-        Err(self
-            .registry()
-            .protocol(&call.what, "the listing has more than 1,000 pages")
-            .into())
+        Err(protocol("the listing has more than 1,000 pages").into())
     }
 
     /// Adds a manifest to the fallback list of its subject.
@@ -217,6 +231,14 @@ fn shortened(mut listed: Descriptor) -> Descriptor {
         platform: None,
         ..listed
     }
+}
+
+/// What a descriptor takes in memory, about.
+fn weight(listed: &Descriptor) -> usize {
+    let annotations = listed.annotations.iter();
+    let texts = annotations.map(|(key, value)| key.len() + value.len());
+    let kind = listed.artifact_type.as_ref().map_or(0, String::len);
+    size_of::<Descriptor>() + listed.media_type.len() + kind + texts.sum::<usize>()
 }
 
 /// The tag that lists the referrers of a digest where there is no API for it.

@@ -33,7 +33,14 @@ pub(crate) struct Quirks {
     /// The trees are of other content.
     pub(crate) lying_tree: bool,
     pub(crate) no_referrers: bool,
+    /// The listing of referrers begins with an empty page. The next one is on this host (none: here), and is one for
+    /// people, with this status.
+    pub(crate) next_referrers: Option<(&'static str, u16)>,
     pub(crate) no_single_post: bool,
+    /// So many of the next answers to what ends an upload are lost.
+    pub(crate) lost_answers: usize,
+    /// Where an upload goes on, before the path.
+    pub(crate) uploads_at: &'static str,
     pub(crate) no_patch: bool,
     /// Bodies larger than this are refused with 413.
     pub(crate) largest_body: Option<usize>,
@@ -41,6 +48,8 @@ pub(crate) struct Quirks {
     pub(crate) redirect_blobs: Option<String>,
     /// Tokens are asked for; each one is good for so many requests.
     pub(crate) token_uses: Option<usize>,
+    /// The token service that is named in place of the own one.
+    pub(crate) token_service: Option<&'static str>,
     /// Tags per page.
     pub(crate) page: Option<usize>,
     /// A tag may not be made, for this detail.
@@ -239,6 +248,9 @@ impl FakeRegistry {
                 return None;
             }
             let reply = self.answer(&head, body);
+            if self.is_lost(&head) {
+                return None;
+            }
             let mut text = format!("HTTP/1.1 {} X\r\n", reply.status);
             for (name, value) in &reply.headers {
                 text.push_str(&format!("{name}: {value}\r\n"));
@@ -262,6 +274,14 @@ impl FakeRegistry {
             }
             stream.flush().await.ok()?;
         }
+    }
+
+    fn is_lost(&self, head: &Head) -> bool {
+        let mut state = self.state();
+        let left = &mut state.quirks.lost_answers;
+        let is_lost = *left > 0 && head.method == "PUT" && head.path.contains("/uploads/");
+        *left -= usize::from(is_lost);
+        is_lost
     }
 
     /// How much of a body is sent.
@@ -314,10 +334,9 @@ impl FakeRegistry {
                 _ => false,
             });
             if !is_good {
-                let challenge = format!(
-                    "Bearer realm=\"http://{}/token\",service=\"fake\"",
-                    self.address
-                );
+                let own = format!("http://{}/token", self.address);
+                let realm = state.quirks.token_service.unwrap_or(&own);
+                let challenge = format!("Bearer realm=\"{realm}\",service=\"fake\"");
                 return Reply::error(401, "UNAUTHORIZED", Value::Null)
                     .with("WWW-Authenticate", challenge);
             }
@@ -491,8 +510,9 @@ fn upload(state: &mut State, head: &Head, name: &str, id: &str, body: Vec<u8>) -
         state.next_upload += 1;
         let path = format!("/v2/{name}/blobs/uploads/{}", state.next_upload);
         state.uploads.insert(path.clone(), Vec::new());
+        let at = state.quirks.uploads_at;
         return Reply::new(202)
-            .with("Location", format!("{path}?_state=a%2Fb"))
+            .with("Location", format!("{at}{path}?_state=a%2Fb"))
             .with("Range", "0-0");
     }
     if head.query.get("_state").map(String::as_str) != Some("a/b") {
@@ -612,9 +632,22 @@ fn tags(state: &mut State, head: &Head, name: &str, _: &str, _: Vec<u8>) -> Repl
     reply
 }
 
-fn referrers(state: &mut State, _: &Head, name: &str, subject: &str, _: Vec<u8>) -> Reply {
+fn referrers(state: &mut State, head: &Head, name: &str, subject: &str, _: Vec<u8>) -> Reply {
     if state.quirks.no_referrers {
         return Reply::new(404);
+    }
+    if let Some((host, status)) = state.quirks.next_referrers {
+        if head.query.contains_key("page") {
+            return Reply::new(status)
+                .with("Content-Type", "text/html")
+                .body("<html>");
+        }
+        let next = format!("<{host}/v2/{name}/referrers/{subject}?page=2>; rel=\"next\"");
+        let empty = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": []});
+        return Reply::new(200)
+            .with("Content-Type", media::OCI_INDEX)
+            .with("Link", next)
+            .body(empty.to_string());
     }
     let mut found = Vec::new();
     for ((place, _), (media_type, body)) in &state.manifests {

@@ -127,6 +127,43 @@ async fn authorization_does_not_follow_a_redirect_to_another_host() {
     assert_eq!(elsewhere.state().authorizations, [None]);
 }
 
+/// Whoever listens on this machine is spoken to in clear text, and chooses nobody else who is.
+#[tokio::test]
+async fn a_registry_here_leads_nobody_over_plain_http_to_another_machine() {
+    const ELSEWHERE: &str = "http://elsewhere.invalid:5000";
+    let fake = FakeRegistry::start(Quirks {
+        token_uses: Some(5),
+        token_service: Some("http://elsewhere.invalid:5000/token"),
+        ..Quirks::default()
+    })
+    .await;
+    let store = fake.store_as("a/b", "user", "hunter2");
+    let error = store.tags().await.unwrap_err();
+    let said = error.message().to_owned();
+    assert!(
+        said.contains("token service") && said.contains(ELSEWHERE),
+        "{said}"
+    );
+
+    let fake = FakeRegistry::start(Quirks {
+        redirect_blobs: Some(ELSEWHERE.to_owned()),
+        no_single_post: true,
+        uploads_at: ELSEWHERE,
+        ..Quirks::default()
+    })
+    .await;
+    let store = fake.store("a/b");
+    let digest = fake.put_blob("a/b", b"hello");
+    let error = store.blob_bytes(&octets(digest, 5), 10).await.unwrap_err();
+    assert!(error.message().contains("without TLS"), "{error:?}");
+    let content = b"other".to_vec();
+    let stored = store
+        .put_blob_bytes(&Digest::sha256(b"other"), content)
+        .await;
+    let error = stored.unwrap_err();
+    assert!(error.message().contains("no Location"), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_challenge_from_another_host_gets_no_credentials() {
     let elsewhere = FakeRegistry::start(Quirks {
@@ -326,6 +363,49 @@ async fn a_list_without_types_hides_nothing() {
 }
 
 #[tokio::test]
+async fn a_listing_of_referrers_that_breaks_off_is_an_error_and_not_the_list_of_the_fallback_tag() {
+    for next in [
+        ("", 200),
+        ("", 404),
+        ("", 400),
+        ("http://elsewhere.invalid", 200),
+    ] {
+        let fake = FakeRegistry::start(Quirks::default()).await;
+        let store = fake.store("a/b");
+        let subject = manifest("subject", None);
+        let old = manifest("old", Some(&subject));
+        let list = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [old.descriptor()]});
+        let list =
+            VerifiedManifest::check(list.to_string(), None, None, Algorithm::Sha256).unwrap();
+        for manifest in [&subject, &old] {
+            store.put_manifest(manifest, None).await.unwrap();
+        }
+        let tag = format!("sha256-{}", subject.digest().hex());
+        store
+            .put_manifest(&list, Some(&tag.parse().unwrap()))
+            .await
+            .unwrap();
+        fake.state().quirks.next_referrers = Some(next);
+        let error = store.referrers(subject.digest(), None).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Network, "{next:?}: {error:?}");
+        let fallback = format!("GET /v2/a/b/manifests/{tag}");
+        assert_eq!(fake.count(&fallback), 0, "{next:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_would_fill_the_memory_is_not_asked_for() {
+    let fake = FakeRegistry::start(Quirks::default()).await;
+    let store = fake.store("a/b");
+    let digest = fake.put_blob("a/b", b"hello");
+    let found = store.blob_tree(&octets(digest, 5)).await.unwrap();
+    assert_eq!(found.map(|values| values.len()), Some(1));
+    let claimed = store.blob_tree(&octets(digest, 1 << 50)).await.unwrap();
+    assert!(claimed.is_none());
+    assert_eq!(fake.count("GET /v2/a/b/_sealstone/tree/"), 1);
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_the_digests_never_come_back() {
     let fake = FakeRegistry::start(Quirks::default()).await;
     let store = fake.store("a/b");
@@ -392,6 +472,26 @@ async fn small_blobs_go_with_one_request_where_the_registry_takes_it() {
         .await
         .unwrap_err();
     assert_eq!(error.outcome(), Outcome::Halted);
+}
+
+#[tokio::test]
+async fn a_small_blob_is_there_although_the_answer_was_lost() {
+    let fake = FakeRegistry::start(Quirks {
+        no_single_post: true,
+        lost_answers: 1,
+        ..Quirks::default()
+    })
+    .await;
+    let store = fake.store("a/b");
+    let digest = Digest::sha256(b"one");
+    let stored = store.put_blob_bytes(&digest, b"one".to_vec()).await;
+    stored.unwrap();
+    assert_eq!(fake.state().blobs.len(), 1);
+    assert!(fake.count("PUT") > 1);
+    // Where nothing was stored, the refusal stands.
+    fake.state().quirks.uploads_at = "/nowhere";
+    let stored = store.put_blob_bytes(&Digest::sha256(b"two"), b"two".to_vec());
+    assert_eq!(stored.await.unwrap_err().outcome(), Outcome::NotFound);
 }
 
 #[tokio::test]

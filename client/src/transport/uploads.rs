@@ -8,13 +8,15 @@
 use super::address::with_query;
 use super::answer::Answer;
 use super::client::Taken;
-use super::error::TransportError;
+use super::error::{Refusal, TransportError};
 use super::repository::{Access, RegistryStore};
 use crate::error::Result;
+use crate::store::Store as _;
 use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE};
 use sealstone_spec::digest::{Algorithm, Digest};
+use sealstone_spec::manifest::Descriptor;
 use sealstone_spec::name::RepoName;
 use std::sync::atomic::Ordering;
 use url::Url;
@@ -129,7 +131,16 @@ impl RegistryStore {
                 Start::Mounted => return Ok(()),
             },
         };
-        Ok(self.finish_upload(&location, digest, content).await?)
+        let blob = Descriptor::new("application/octet-stream", *digest, content.len() as u64);
+        let Err(error) = self.finish_upload(&location, digest, content).await else {
+            return Ok(());
+        };
+        // The answer may have been lost on its way here, after all was stored: what was sent again found no session.
+        let may_be_there = error.refusal().is_some_and(Refusal::is_about_its_session);
+        if may_be_there && self.has_blob(&blob).await.unwrap_or(false) {
+            return Ok(());
+        }
+        Err(error.into())
     }
 
     /// Sends `length` bytes from the session's offset on. The body is spent, whatever happens.

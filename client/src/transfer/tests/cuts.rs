@@ -1,13 +1,15 @@
 //! Connections that end early, in both directions: what goes on from where, and what is given up.
 
-use super::stock::{LARGE, names, one_stream, options, packed, pull_from, stocked};
+use super::stock::{LARGE, names, one_stream, options, packed, pull_from, stocked, tag};
 use crate::Outcome;
-use crate::transfer::{Sessions, TransferOptions, push};
+use crate::error::Result;
+use crate::layout::LayoutStore;
+use crate::transfer::{Copied, Downloads, Place, Sessions, TransferOptions, copy, push};
 use crate::transport::testing::{FakeRegistry, Quirks};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[tokio::test]
 async fn a_pull_goes_on_after_cuts() {
@@ -86,20 +88,175 @@ async fn the_next_pull_goes_on_from_what_a_cut_one_left() {
             .unwrap();
         assert!(fs::read(target.join("weights/model.bin")).unwrap() == large);
         assert_eq!(names(root.path()), ["model"]);
-        let sent = fake.state().sent;
-        // In ranges, up to one unfinished range for each connection is fetched again.
-        let again = options.ranges * options.range_bytes as usize;
-        let most = LARGE - LARGE / 2
-            + if options.ranges > 1 {
-                again
-            } else {
-                512 * 1024 * 5
-            };
-        assert!(
-            sent < most.min(LARGE),
-            "{sent} bytes of {LARGE} again, {most} at most"
-        );
+        must_be_the_rest(&fake, &options);
     }
+}
+
+/// Asserts that no more of the large blob was sent than was missing after half of it.
+fn must_be_the_rest(fake: &FakeRegistry, options: &TransferOptions) {
+    let sent = fake.state().sent;
+    // In ranges, up to one unfinished range for each connection is fetched again.
+    let again = options.ranges * options.range_bytes as usize;
+    let most = LARGE - LARGE / 2
+        + if options.ranges > 1 {
+            again
+        } else {
+            512 * 1024 * 5
+        };
+    assert!(
+        sent < most.min(LARGE),
+        "{sent} bytes of {LARGE} again, {most} at most"
+    );
+}
+
+/// A registry and a layout that copies go to, and where what is on its way there lies.
+struct Copying {
+    fake: FakeRegistry,
+    manifest: VerifiedManifest,
+    options: TransferOptions,
+    root: tempfile::TempDir,
+    there: FakeRegistry,
+}
+
+impl Copying {
+    async fn begin(options: TransferOptions) -> (Copying, Vec<u8>) {
+        let (fake, manifest, large, _) = stocked(Quirks::default()).await;
+        let root = tempfile::tempdir().unwrap();
+        let options = TransferOptions {
+            downloads: Downloads::in_directory(root.path().join("cache")),
+            ..options
+        };
+        let copying = Copying {
+            fake,
+            manifest,
+            options,
+            root,
+            there: FakeRegistry::start(Quirks::default()).await,
+        };
+        (copying, large)
+    }
+
+    fn ways(&self) -> [(Place, PathBuf); 2] {
+        let layout = LayoutStore::open_or_create(self.root.path().join("layout")).unwrap();
+        let blobs = layout.root().join("blobs/sha256");
+        let between = self.root.path().join("cache");
+        [
+            (Place::Layout(layout), blobs),
+            (Place::Registry(self.there.store("c/d")), between),
+        ]
+    }
+
+    async fn copy(&self, to: &Place) -> Result<Copied> {
+        let source = Place::Registry(self.fake.store("a/b"));
+        self.fake.state().sent = 0;
+        copy(
+            &source,
+            to,
+            &self.manifest,
+            Some(&tag("1.0")),
+            &self.options,
+        )
+        .await
+    }
+
+    /// Copies until the network ends it after half of the large blob: where it left what it has.
+    async fn is_cut(&self, to: &Place, place: &Path, large: &[u8]) -> PathBuf {
+        self.fake.state().quirks.sends_at_most = Some(LARGE / 2);
+        let error = self.copy(to).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Network, "{error:?}");
+        let hints = error.hints().join("\n");
+        assert!(hints.contains("goes on from there"), "{hints}");
+        self.fake.state().quirks.sends_at_most = None;
+        let left = format!(".kept-{}", Digest::sha256(large).hex());
+        assert!(names(place).contains(&left), "{:?}", names(place));
+        place.join(left).join("blob")
+    }
+}
+
+fn must_hide_nothing(place: &Path) {
+    let names = names(place);
+    assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
+}
+
+#[tokio::test]
+async fn the_next_copy_goes_on_from_what_a_cut_one_left() {
+    for options in [options(), one_stream()] {
+        let (copying, large) = Copying::begin(options).await;
+        for (to, place) in copying.ways() {
+            copying.is_cut(&to, &place, &large).await;
+            copying.copy(&to).await.unwrap();
+            must_be_the_rest(&copying.fake, &copying.options);
+            must_hide_nothing(&place);
+            assert_eq!(to.store().tags().await.unwrap(), [tag("1.0")]);
+        }
+        let blob = copying.ways()[0].1.join(Digest::sha256(&large).hex());
+        assert!(fs::read(blob).unwrap() == large);
+    }
+}
+
+#[tokio::test]
+async fn what_a_cut_copy_left_is_checked_from_its_first_byte() {
+    for options in [options(), one_stream()] {
+        let (copying, large) = Copying::begin(options).await;
+        let damage = |left: &Path| {
+            let mut bytes = fs::read(left).unwrap();
+            bytes[5] ^= 1;
+            fs::write(left, bytes).unwrap();
+        };
+        for (to, place) in copying.ways() {
+            damage(&copying.is_cut(&to, &place, &large).await);
+            copying.copy(&to).await.unwrap();
+            must_hide_nothing(&place);
+        }
+        let blob = copying.ways()[0].1.join(Digest::sha256(&large).hex());
+        assert!(fs::read(blob).unwrap() == large);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_what_was_changed_after_a_cut_halts_and_nothing_is_left() {
+    for options in [options(), one_stream()] {
+        let (copying, large) = Copying::begin(options).await;
+        let digest = Digest::sha256(&large);
+        for (to, place) in copying.ways() {
+            copying.is_cut(&to, &place, &large).await;
+            copying
+                .fake
+                .corrupt("a/b", &digest, |content| content[LARGE - 1] ^= 4);
+            let error = copying.copy(&to).await.unwrap_err();
+            assert_eq!(error.outcome(), Outcome::Halted, "{error:?}");
+            must_hide_nothing(&place);
+            assert!(to.store().tags().await.unwrap().is_empty());
+            copying
+                .fake
+                .corrupt("a/b", &digest, |content| content[LARGE - 1] ^= 4);
+        }
+    }
+}
+
+/// The upload fails when the download is done: it is not downloaded once more.
+#[tokio::test]
+async fn what_waits_between_two_registries_is_not_fetched_twice() {
+    // One after the other, and the large one first: no other failure ends it sooner.
+    let options = TransferOptions {
+        parallel: 1,
+        ..one_stream()
+    };
+    let (copying, large) = Copying::begin(options).await;
+    let [_, (to, between)] = copying.ways();
+    copying.there.state().quirks = Quirks {
+        cuts: usize::MAX,
+        cut_after: 0,
+        ..Quirks::default()
+    };
+    let error = copying.copy(&to).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Network, "{error:?}");
+    assert_eq!(names(&between).len(), 1);
+    copying.there.state().quirks = Quirks::default();
+    let copied = copying.copy(&to).await.unwrap();
+    assert_eq!(copied.bytes_moved, large.len() as u64 + 1000 + 2);
+    assert_eq!(copying.fake.state().sent, 0);
+    must_hide_nothing(&between);
 }
 
 #[tokio::test]
