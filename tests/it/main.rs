@@ -66,4 +66,3 @@ mod terminal;
 mod unpack;
 mod uploads;
 mod witnesses;
-mod words;

@@ -3,7 +3,7 @@
 //! Invariant: a case that is not what it states is told with the whole report; the others are tried all the same, and
 //! the test fails at its end.
 
-use super::subject::{DIGITS, Subject};
+use super::subject::{DIGITS, Files, Subject};
 use crate::client;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::examples::example;
@@ -198,7 +198,8 @@ impl Bench {
         Bench::on(&DIGITS)
     }
 
-    /// An example with a baseline; `None` if its wheels are not there.
+    /// An example with a baseline; `None` if its wheels are not there. The baseline is the same for all: the first bench
+    /// of a subject runs it, and the others are given what that run has written.
     pub(super) fn on(subject: &'static Subject) -> Option<Bench> {
         let example = example(subject.name)?;
         let mut bench = Bench {
@@ -212,13 +213,33 @@ impl Bench {
         for name in ["builder", "other"] {
             bench.sealstone(&["keygen", "--out", name, "--no-passphrase"], &[]);
         }
-        bench.record();
-        let files = files(&bench.project());
-        bench.kept = files
+        let before = bench.files();
+        let written = subject.written.get_or_init(|| {
+            bench.record();
+            let after = bench.files().into_iter();
+            after.filter(|file| !before.contains_key(&file.0)).collect()
+        });
+        for (path, content) in written {
+            bench.write(path.to_str().unwrap(), content);
+        }
+        bench.kept = bench
+            .files()
             .into_iter()
-            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .map(|(path, content)| (bench.project().join(path), content))
             .collect();
         Some(bench)
+    }
+
+    /// The project's own files, by their paths in it.
+    fn files(&self) -> Files {
+        let project = self.project();
+        let files = files(&project).into_iter();
+        files
+            .map(|path| {
+                let content = fs::read(&path).unwrap();
+                (path.strip_prefix(&project).unwrap().to_owned(), content)
+            })
+            .collect()
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -301,6 +322,8 @@ impl Bench {
     /// Runs a command that is or starts the client.
     pub(super) fn run(&self, mut command: Command, environment: &[(&str, &str)]) -> Ended {
         let command = client::alone(&mut command, self.directory());
+        // A run keeps its environment there, and all benches have the same. A replay makes its own each time.
+        command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/faults"));
         let ended = client::run(command.envs(environment.iter().copied()));
         Ended {
             exit: ended.code,

@@ -16,3 +16,4 @@ mod places;
 mod subject;
 mod torch;
 mod unruly;
+mod words;

@@ -4,6 +4,13 @@
 //! the faults are, and what comes of them.
 //! Invariant: the scripts of both import `json` on a line of its own, before everything that takes time.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// Files by their paths in the project.
+pub(super) type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// A text, and what a fault puts in its place.
 pub(super) type Edit = (&'static str, &'static str);
 
@@ -38,6 +45,8 @@ pub(super) struct Subject {
     pub(super) perfect: &'static str,
     /// A small package: in the lock, in the name of its wheel, and as a fact.
     pub(super) package: (&'static str, &'static str, &'static str),
+    /// What a run of the project as it stands has written.
+    pub(super) written: OnceLock<Files>,
 }
 
 /// scikit-learn on a table, in three stages.
@@ -60,6 +69,7 @@ pub(super) static DIGITS: Subject = Subject {
         "threadpoolctl-",
         "python.packages/threadpoolctl",
     ),
+    written: OnceLock::new(),
 };
 
 /// PyTorch on a text, in two stages.
@@ -82,4 +92,5 @@ pub(super) static WORDS: Subject = Subject {
         "typing_extensions-",
         "python.packages/typing-extensions",
     ),
+    written: OnceLock::new(),
 };
