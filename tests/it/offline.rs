@@ -231,6 +231,22 @@ fn a_signed_index_is_verified_with_everything_below_it() {
     verify("oci:multi:1").expect(4).says(&child_digest.hex());
 }
 
+/// Without a directory named, it is called like the layout.
+#[test]
+fn a_pull_does_not_replace_the_layout_that_it_comes_from() {
+    let desk = Desk::new();
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "alice.key"])
+        .expect(0);
+    let pull = ["pull", "oci:bundle:1.0.0", "--key", "alice.pub"];
+    desk.run(&pull).expect(2).says("-o DIR");
+    desk.run(&[&pull[..], &["--overwrite"]].concat()).expect(2);
+    let here = [&pull[..], &["--overwrite", "-o", "bundle/blobs"]].concat();
+    desk.run(&here).expect(2);
+    desk.run(&["verify", "oci:bundle:1.0.0", "--key", "alice.pub"])
+        .expect(0);
+    desk.run(&[&pull[..], &["-o", "copy"]].concat()).expect(0);
+}
+
 /// A program that signs with a key that sealstone never reads.
 fn signer(desk: &Desk, name: &str, command: &str) -> String {
     let path = desk.path(name);

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(value_name = "LOCATION")]
     location: Location,
 
-    /// Directory to make; without it, one named after the repository
+    /// Directory to make; without it, one named after the repository, layout or archive
     #[arg(long, short = 'o', value_name = "DIR", conflicts_with = "oci")]
     out: Option<PathBuf>,
 
