@@ -1,13 +1,13 @@
 //! What is printed and where: results to standard output, notes and failures to standard error.
 //!
-//! Invariants: in JSON, standard output holds one object a line and nothing else. Notes and failures may quote others:
-//! no control sequence of theirs reaches a terminal, and no line of theirs a build server. A result that could not be
-//! written is not passed over in silence.
+//! Invariants: in JSON, standard output holds one object a line and nothing else. Results, notes and failures may quote
+//! others: no control sequence of theirs reaches a terminal, and no line of theirs a build server. A result that could not
+//! be written is not passed over in silence.
 
 use super::exit;
 use clap::ValueEnum;
 use sealstone::Error;
-use sealstone::report::as_lines;
+use sealstone::report::{as_lines, as_page, clean};
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Display;
@@ -55,12 +55,21 @@ impl Output {
         self.format
     }
 
-    /// Writes a result: `value` as one line of JSON, or `text` with a newline.
+    /// Writes a result: `value` as one line of JSON, or `text` with a newline. The text has no colours: whatever would
+    /// give it one is another's. Words of others stand in it by way of [`in_line`]: it would not be seen whose a line is.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) {
         self.took(match self.format {
-            Format::Json => serde_json::to_string(value)
-                .map_err(io::Error::from)
-                .and_then(|line| write_line(std::io::stdout().lock(), line)),
+            Format::Json => write_json(value),
+            Format::Human | Format::Plain => {
+                write_line(std::io::stdout().lock(), as_page(&text.to_string()))
+            }
+        });
+    }
+
+    /// The same with a text that brings its colours, and in which nothing of others is left that could be one.
+    pub(crate) fn coloured_result(&self, value: &impl Serialize, text: impl Display) {
+        self.took(match self.format {
+            Format::Json => write_json(value),
             Format::Human => write_line(anstream::stdout().lock(), text),
             Format::Plain => write_line(anstream::StripStream::new(std::io::stdout()), text),
         });
@@ -120,6 +129,11 @@ impl Output {
     }
 }
 
+fn write_json(value: &impl Serialize) -> io::Result<()> {
+    let line = serde_json::to_string(value)?;
+    write_line(std::io::stdout().lock(), line)
+}
+
 fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
     writeln!(to, "{text}")?;
     to.flush()
@@ -149,6 +163,11 @@ fn failed(error: &Error) -> String {
         text.push_str(&format!("\n\x1b[1;36mhint\x1b[0m: {}", as_lines(hint)));
     }
     text
+}
+
+/// Words of others in a line of a result. What a registry or a bundle calls something begins no line of its own.
+pub(crate) fn in_line(text: &str) -> String {
+    clean(text, 300)
 }
 
 /// A size as people read it: `1.5 MiB`.

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::output::{Format, readable_size};
+use super::output::{Format, in_line, readable_size};
 use super::transfer::interruptible;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -314,8 +314,8 @@ fn report(packed: &Packed, location: &Location, context: &Context) {
             BundleRole::Data,
             "by digest",
             readable_size(data.size),
-            data.path,
-            data.source
+            in_line(&data.path),
+            in_line(&data.source)
         ));
     }
     text.push_str(&format!(
