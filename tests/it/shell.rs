@@ -4,7 +4,9 @@
 use crate::client;
 use crate::model_desk::Desk;
 use sealstone_tests::registry::Setup;
-use std::fs::File;
+use serde_json::{Value, json};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,6 +48,49 @@ fn a_result_that_nobody_can_read_is_no_good_end() {
         drop(child.stdout.take());
         assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
     }
+}
+
+#[test]
+fn in_json_every_message_is_an_object() {
+    let desk = Desk::new();
+    let messages = |arguments: &[&str]| -> Vec<Value> {
+        let output = desk.command(arguments, None).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let object = |line: &str| -> Value {
+            let value: Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+            assert!(value["event"].is_string(), "{line}");
+            value
+        };
+        text.lines().map(object).collect()
+    };
+    let others_may_read = Permissions::from_mode(0o644);
+    std::fs::set_permissions(desk.path("alice.key"), others_may_read).unwrap();
+    let sign = ["sign", "oci:bundle:1.0.0", "--key", "alice.key"];
+    let logged = messages(&sign);
+    let is_warned = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        line["event"] == "log" && line["level"] == "warn" && message.contains("others can read")
+    };
+    assert!(logged.iter().any(is_warned), "{logged:?}");
+    let verbose = [&sign[..], &["-vv"]].concat();
+    assert!(!messages(&verbose).is_empty());
+    let pull = [
+        "pull",
+        "oci:bundle:1.0.0",
+        "--key",
+        "mallory.pub",
+        "-o",
+        "got",
+    ];
+    let refused = messages(&pull);
+    assert_eq!(refused.last().unwrap()["outcome"], "refused");
+    let misused = messages(&["push", "--kez", "model"]);
+    assert_eq!(misused.len(), 1, "{misused:?}");
+    assert_eq!(
+        (&misused[0]["event"], &misused[0]["exitCode"]),
+        (&json!("error"), &json!(2))
+    );
 }
 
 #[test]

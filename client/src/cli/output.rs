@@ -1,15 +1,17 @@
 //! What is printed and where: results to standard output, notes and failures to standard error.
 //!
-//! Invariants: in JSON, standard output holds one object a line and nothing else. Results, notes and failures may quote
+//! Invariants: in JSON, both hold one object a line and nothing else, but for what programs that this one starts write to
+//! standard error themselves (helpers for credentials, scripts that are traced). Results, notes and failures may quote
 //! others: no control sequence of theirs reaches a terminal, and no line of theirs a build server. A result that could not
 //! be written is not passed over in silence.
 
 use super::exit;
 use clap::ValueEnum;
-use sealstone::Error;
 use sealstone::report::{as_lines, as_page, clean};
+use sealstone::{Error, Outcome};
 use serde::Serialize;
 use serde_json::json;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::sync::Arc;
@@ -140,11 +142,41 @@ fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
 }
 
 /// Writes what is wrong with a command line, and what may help: clap shows the text of an error alone.
-pub(crate) fn misuse(error: &clap::Error) {
+pub(crate) fn misuse(error: &clap::Error, code: i32) {
+    let variable = std::env::var_os("SEALSTONE_OUTPUT");
+    if error.use_stderr() && asks_for_json(std::env::args_os(), variable) {
+        let text = error.to_string();
+        let none: [&str; 0] = [];
+        let line = json!({"event": "error", "outcome": Outcome::Usage.as_str(), "exitCode": code,
+            "message": text.trim_end(), "causes": none, "hints": hints_of(error), "detail": null});
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        return;
+    }
     let _ = error.print();
     for hint in hints_of(error) {
         let _ = writeln!(std::io::stderr().lock(), "hint: {}", as_lines(hint));
     }
+}
+
+/// Whether a command line that makes no sense asks for JSON all the same.
+fn asks_for_json(words: impl Iterator<Item = OsString>, variable: Option<OsString>) -> bool {
+    const OPTION: &str = "--output";
+    let mut asked = variable;
+    let mut words = words.skip(1);
+    while let Some(word) = words.next() {
+        let Some(rest) = word.to_str().and_then(|word| word.strip_prefix(OPTION)) else {
+            match word == "--" {
+                true => break,
+                false => continue,
+            }
+        };
+        match rest.strip_prefix('=') {
+            Some(value) => asked = Some(value.into()),
+            None if rest.is_empty() => asked = words.next(),
+            None => {}
+        }
+    }
+    asked.is_some_and(|value| value == "json")
 }
 
 fn hints_of(error: &clap::Error) -> &[String] {
@@ -207,6 +239,36 @@ mod tests {
         }
         let error = Cli::try_parse_from(["sealstone", "push"]).unwrap_err();
         assert!(hints_of(&error).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_understood_may_ask_for_json_all_the_same() {
+        let asks = |words: &[&str], variable: Option<&str>| {
+            let words = [&["sealstone"][..], words].concat();
+            asks_for_json(
+                words.into_iter().map(OsString::from),
+                variable.map(OsString::from),
+            )
+        };
+        for words in [
+            &["--output", "json", "pusj"][..],
+            &["push", "--output=json"],
+            &["--output", "plain", "--output", "json"],
+        ] {
+            assert!(asks(words, None) && asks(words, Some("human")), "{words:?}");
+        }
+        for words in [
+            &["push", "json"][..],
+            &["--output", "plain"],
+            &["--output=jsonl"],
+            &["--outputs", "json"],
+            &["run", "--", "--output", "json"],
+            &["--output"],
+        ] {
+            assert!(!asks(words, None), "{words:?}");
+        }
+        assert!(asks(&["push"], Some("json")));
+        assert!(!asks(&["push", "--output", "plain"], Some("json")));
     }
 
     #[test]
