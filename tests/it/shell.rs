@@ -3,11 +3,11 @@
 
 use crate::client;
 use crate::model_desk::Desk;
-use sealstone_tests::registry::Setup;
+use sealstone_tests::registry::{Setup, binary};
 use serde_json::{Value, json};
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_proxy_is_told_a_secret_that_is_for_this_machine() {
@@ -91,6 +91,27 @@ fn in_json_every_message_is_an_object() {
         (&misused[0]["event"], &misused[0]["exitCode"]),
         (&json!("error"), &json!(2))
     );
+}
+
+/// A terminal that cannot draw bars is to this program like none.
+#[test]
+fn whoever_cannot_see_bars_reads_lines() {
+    let desk = Desk::new();
+    let mut command = Command::new(binary("sealstone").unwrap());
+    command.args([
+        "--output",
+        "human",
+        "copy",
+        "oci:bundle:1.0.0",
+        "oci:other:1.0.0",
+    ]);
+    let output = client::alone(&mut command, &desk.path(""))
+        .output()
+        .unwrap();
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{messages}");
+    assert!(messages.contains("copy model.safetensors: "), "{messages}");
+    assert!(!messages.contains('\u{1b}'), "{messages:?}");
 }
 
 #[test]
