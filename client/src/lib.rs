@@ -27,6 +27,7 @@
 //! | [`releases`] | what changed between two bundles; which release some bytes belong to |
 //! | [`transport`], [`credentials`] | the registry client and who it is |
 //! | [`transfer`] | push, pull and copy: parallel, resumable, verified |
+//! | [`stop`] | how a thread learns that nobody waits for it any more |
 //!
 //! Invariant: no public function hands out bytes of a bundle that have not been checked against the
 //! digest that they were asked for by.
@@ -58,7 +59,7 @@ pub mod runner;
 #[allow(unreachable_pub)] // Public where all other tests have it.
 mod skips;
 mod state;
-mod stop;
+pub mod stop;
 pub mod store;
 pub mod transfer;
 pub mod transport;

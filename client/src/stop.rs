@@ -11,20 +11,23 @@ use tokio::task::JoinError;
 
 /// What a thread asks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicBool>);
 
 /// Held by whoever waits; tells the thread to stop when it is dropped.
 #[derive(Debug)]
-pub(crate) struct StopOnDrop(Stop);
+pub struct StopOnDrop(Stop);
 
 impl Stop {
     /// What tells it.
-    pub(crate) fn on_drop(&self) -> StopOnDrop {
+    pub fn on_drop(&self) -> StopOnDrop {
         StopOnDrop(self.clone())
     }
 
-    /// An error once nobody waits any more: nobody reads it either.
-    pub(crate) fn check(&self) -> io::Result<()> {
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// Once nobody waits any more: nobody reads it either.
+    pub fn check(&self) -> io::Result<()> {
         match self.0.load(Ordering::Relaxed) {
             // Not `Interrupted`: that is tried again.
             true => Err(io::Error::other("nobody waits for it any more")),
@@ -33,7 +36,7 @@ impl Stop {
     }
 
     /// The same bytes, as long as somebody waits for them.
-    pub(crate) fn reading<R: Read>(&self, inner: R) -> Stoppable<R> {
+    pub fn reading<R: Read>(&self, inner: R) -> Stoppable<R> {
         Stoppable {
             inner,
             stop: self.clone(),
@@ -49,7 +52,7 @@ impl Drop for StopOnDrop {
 
 /// A reader that ends with an error once nobody waits for it.
 #[derive(Debug)]
-pub(crate) struct Stoppable<R> {
+pub struct Stoppable<R> {
     inner: R,
     stop: Stop,
 }
@@ -62,7 +65,10 @@ impl<R: Read> Read for Stoppable<R> {
 }
 
 /// Runs `work` on a blocking thread, and tells it to stop if this future is dropped before it has ended.
-pub(crate) async fn blocking<T: Send + 'static>(
+///
+/// # Errors
+/// If it panicked.
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Stop) -> T + Send + 'static,
 ) -> Result<T, JoinError> {
     let stop = Stop::default();

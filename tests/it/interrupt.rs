@@ -149,6 +149,62 @@ fn a_second_signal_ends_at_once() {
     assert!(!copying.desk.path("got.tar").exists());
 }
 
+/// Names in a layout's directory of blobs that are none of a blob.
+fn unfinished(desk: &Desk) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(desk.path("out/blobs/sha256")) else {
+        return Vec::new();
+    };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with('.')).collect()
+}
+
+#[test]
+fn packing_that_is_interrupted_leaves_nothing_in_the_layout() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("large")).unwrap();
+    let large = std::fs::File::create(desk.path("large/model.bin")).unwrap();
+    // It has no bytes on the disk; linked, it takes hours to be hashed.
+    large.set_len(1 << 40).unwrap();
+    let pack = ["pack", "large", "-o", "out:1.0.0", "--link"];
+    let mut command = desk.command(&pack, None);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while unfinished(&desk).is_empty() {
+        assert!(Instant::now() < deadline, "nothing is being packed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "-TERM");
+    assert_eq!(ended(&mut child).code(), Some(1));
+    assert!(unfinished(&desk).is_empty(), "{:?}", unfinished(&desk));
+    desk.run(&["list", "oci:out"]).expect(0);
+}
+
+/// Whoever is killed can clear nothing away: the next one does.
+#[test]
+fn what_a_killed_pack_left_goes_with_the_next_one() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("large")).unwrap();
+    let large = std::fs::File::create(desk.path("large/model.bin")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    let mut command = desk.command(&["pack", "large", "-o", "out:1.0.0", "--link"], None);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while unfinished(&desk).is_empty() {
+        assert!(Instant::now() < deadline, "nothing is being packed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Beside one that works, another one removes nothing.
+    desk.run(&["pack", "model", "-o", "out:2.0.0"]).expect(0);
+    assert_eq!(unfinished(&desk).len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(unfinished(&desk).len(), 1);
+    desk.run(&["pack", "model", "-o", "out:2.0.0"]).expect(0);
+    assert!(unfinished(&desk).is_empty());
+}
+
 #[test]
 fn a_replay_that_is_interrupted_while_its_image_is_fetched_says_nothing_of_the_model() {
     let desk = project_desk::Desk::locked();

@@ -7,10 +7,11 @@ use sealstone::layout::LayoutStore;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::media;
 use sealstone_spec::policy::{Policy, PolicyEnvelope};
 use sealstone_spec::record::{Document, POLICY, POLICY_MEDIA_TYPE, record_manifest};
 use sealstone_tests::registry::Setup;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -191,6 +192,59 @@ async fn an_archive_that_was_changed_or_is_not_signed_arrives_nowhere() {
         .expect(5);
     desk.run_at(&registry, &["import", "good.tar", &to])
         .expect(0);
+}
+
+#[test]
+fn a_signed_index_is_verified_with_everything_below_it() {
+    let desk = Desk::new();
+    let layout = LayoutStore::open_or_create(desk.path("multi")).unwrap();
+    let write = |bytes: &[u8]| {
+        let digest = Digest::sha256(bytes);
+        layout.write_blob(&digest, bytes).unwrap();
+        digest
+    };
+    let layer = write(b"weights");
+    let child = json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+        "config": {"mediaType": media::OCI_EMPTY, "digest": write(b"{}"), "size": 2},
+        "layers": [{"mediaType": "a/b", "digest": layer, "size": 7}]});
+    let child = child.to_string();
+    let child_digest = write(child.as_bytes());
+    let index = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [
+        {"mediaType": media::OCI_MANIFEST, "digest": child_digest, "size": child.len()}]});
+    let index = VerifiedManifest::check(index.to_string(), None, None, Algorithm::Sha256).unwrap();
+    let tag = "1".parse().unwrap();
+    layout.write_manifest(&index, Some(&tag)).unwrap();
+    desk.run(&["sign", "oci:multi:1", "--key", "alice.key"])
+        .expect(0);
+    let verify = |place: &str| desk.run(&["verify", place, "--key", "alice.pub"]);
+    assert_eq!(verify("oci:multi:1").expect(0).json["blobsChecked"], 2);
+    desk.run(&["export", "oci:multi:1", "multi.tar"]).expect(0);
+    verify("multi.tar").expect(0);
+    let path = layout.blob_path(&layer);
+    fs::write(&path, b"tampers").unwrap();
+    verify("oci:multi:1").expect(4).says(&layer.hex());
+    fs::remove_file(&path).unwrap();
+    verify("oci:multi:1").expect(4).says(&layer.hex());
+    fs::write(&path, b"weights").unwrap();
+    verify("oci:multi:1").expect(0);
+    fs::remove_file(layout.blob_path(&child_digest)).unwrap();
+    verify("oci:multi:1").expect(4).says(&child_digest.hex());
+}
+
+/// Without a directory named, it is called like the layout.
+#[test]
+fn a_pull_does_not_replace_the_layout_that_it_comes_from() {
+    let desk = Desk::new();
+    desk.run(&["sign", "oci:bundle:1.0.0", "--key", "alice.key"])
+        .expect(0);
+    let pull = ["pull", "oci:bundle:1.0.0", "--key", "alice.pub"];
+    desk.run(&pull).expect(2).says("-o DIR");
+    desk.run(&[&pull[..], &["--overwrite"]].concat()).expect(2);
+    let here = [&pull[..], &["--overwrite", "-o", "bundle/blobs"]].concat();
+    desk.run(&here).expect(2);
+    desk.run(&["verify", "oci:bundle:1.0.0", "--key", "alice.pub"])
+        .expect(0);
+    desk.run(&[&pull[..], &["-o", "copy"]].concat()).expect(0);
 }
 
 /// A program that signs with a key that sealstone never reads.

@@ -3,9 +3,11 @@
 
 use crate::client;
 use crate::model_desk::Desk;
-use sealstone_tests::registry::Setup;
-use std::fs::File;
-use std::process::Stdio;
+use sealstone_tests::registry::{Setup, binary};
+use serde_json::{Value, json};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 
 /// Variables that name a proxy.
 const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"];
@@ -69,6 +71,70 @@ fn a_result_that_nobody_can_read_is_no_good_end() {
         drop(child.stdout.take());
         assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
     }
+}
+
+#[test]
+fn in_json_every_message_is_an_object() {
+    let desk = Desk::new();
+    let messages = |arguments: &[&str]| -> Vec<Value> {
+        let output = desk.command(arguments, None).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let object = |line: &str| -> Value {
+            let value: Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line:?}"));
+            assert!(value["event"].is_string(), "{line}");
+            value
+        };
+        text.lines().map(object).collect()
+    };
+    let others_may_read = Permissions::from_mode(0o644);
+    std::fs::set_permissions(desk.path("alice.key"), others_may_read).unwrap();
+    let sign = ["sign", "oci:bundle:1.0.0", "--key", "alice.key"];
+    let logged = messages(&sign);
+    let is_warned = |line: &Value| {
+        let message = line["message"].as_str().unwrap_or_default();
+        line["event"] == "log" && line["level"] == "warn" && message.contains("others can read")
+    };
+    assert!(logged.iter().any(is_warned), "{logged:?}");
+    let verbose = [&sign[..], &["-vv"]].concat();
+    assert!(!messages(&verbose).is_empty());
+    let pull = [
+        "pull",
+        "oci:bundle:1.0.0",
+        "--key",
+        "mallory.pub",
+        "-o",
+        "got",
+    ];
+    let refused = messages(&pull);
+    assert_eq!(refused.last().unwrap()["outcome"], "refused");
+    let misused = messages(&["push", "--kez", "model"]);
+    assert_eq!(misused.len(), 1, "{misused:?}");
+    assert_eq!(
+        (&misused[0]["event"], &misused[0]["exitCode"]),
+        (&json!("error"), &json!(2))
+    );
+}
+
+/// A terminal that cannot draw bars is to this program like none.
+#[test]
+fn whoever_cannot_see_bars_reads_lines() {
+    let desk = Desk::new();
+    let mut command = Command::new(binary("sealstone").unwrap());
+    command.args([
+        "--output",
+        "human",
+        "copy",
+        "oci:bundle:1.0.0",
+        "oci:other:1.0.0",
+    ]);
+    let output = client::alone(&mut command, &desk.path(""))
+        .output()
+        .unwrap();
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{messages}");
+    assert!(messages.contains("copy model.safetensors: "), "{messages}");
+    assert!(!messages.contains('\u{1b}'), "{messages:?}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::log::watch_registry;
+use super::output::in_line;
+use sealstone::report::clean;
 use sealstone::transport::{Admin, Registry};
 use sealstone::{Error, Result};
 use serde_json::{Value, json};
@@ -271,6 +273,7 @@ fn render(value: &Value, depth: usize) -> String {
         Value::Null => String::new(),
         Value::Object(fields) => fields
             .iter()
+            .map(|(name, value)| (in_line(name), value))
             .map(|(name, value)| match value {
                 Value::Object(_) | Value::Array(_) if !is_flat(value) => {
                     format!("{indent}{name}:\n{}", render(value, depth + 1))
@@ -285,7 +288,7 @@ fn render(value: &Value, depth: usize) -> String {
                 Value::Object(fields) => {
                     let line: Vec<String> = fields
                         .iter()
-                        .map(|(name, value)| format!("{name}={}", flat(value)))
+                        .map(|(name, value)| format!("{}={}", in_line(name), flat(value)))
                         .collect();
                     format!("{indent}{}", line.join("  "))
                 }
@@ -305,7 +308,8 @@ fn is_flat(value: &Value) -> bool {
 
 fn flat(value: &Value) -> String {
     match value {
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        // As a whole: it may be a secret that is shown once.
+        Value::String(text) => clean(text, usize::MAX),
         Value::Array(items) => items.iter().map(flat).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }

@@ -3,6 +3,7 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::drift::{by_digest, today};
+use super::output::in_line;
 use super::signing::{SIGNER_HELP, SharedSigner, SignerArgs};
 use sealstone::bill::model_of;
 use sealstone::ci::{BuildRecord, recognise, variables};
@@ -134,11 +135,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     let mut statements = Vec::new();
     for attestation in &attestations {
         let kind = attestation.predicate_type();
-        text.push_str(&format!("\n  type      {kind}"));
+        text.push_str(&format!("\n  type      {}", in_line(kind)));
         let facts =
             said(kind, attestation.predicate()).map_err(|error| Error::usage(error.to_string()))?;
         for (fact, value) in &facts.facts {
-            text.push_str(&format!("\n  {fact:<9} {value}"));
+            text.push_str(&format!("\n  {fact:<9} {}", in_line(value)));
         }
         let mut rows = Vec::new();
         for signer in &signers {

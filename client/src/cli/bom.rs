@@ -10,6 +10,7 @@ use sealstone::bill::{
 use sealstone::keys::read_public;
 use sealstone::recipe::Project;
 use sealstone::releases::SealedRelease;
+use sealstone::report::clean;
 use sealstone::run::{disagreements, refuse_disagreements};
 use sealstone::store::{Location, Store};
 use sealstone::trust::{evidence_of, open};
@@ -510,7 +511,7 @@ fn some(names: &[String]) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(most)
-        .map(|name| name.chars().filter(|c| !c.is_control()).take(80).collect())
+        .map(|name| clean(name, 80))
         .collect();
     let others = match names.len() > most {
         true => ", ...",

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::output::in_line;
 use super::trust::TrustArgs;
 use sealstone::releases::{
     Chain, Deployment, Hearing, SealedRelease, TagLink, Voice, baseline_of, chain, hear,
@@ -161,7 +162,7 @@ fn show(found: &Chain) -> String {
                 || "-".to_owned(),
                 |digest| digest.hex().chars().take(12).collect(),
             );
-            format!("{} {} [{digest}]", node.kind, clean(&node.name))
+            format!("{} {} [{digest}]", in_line(&node.kind), in_line(&node.name))
         };
         let _ = write!(
             text,
@@ -169,7 +170,7 @@ fn show(found: &Chain) -> String {
             end(&edge.from),
             edge.relation,
             end(&edge.to),
-            clean(&edge.how)
+            in_line(&edge.how)
         );
     }
     let _ = write!(
@@ -179,8 +180,4 @@ fn show(found: &Chain) -> String {
         found.unverified()
     );
     text
-}
-
-fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::output::in_line;
 use super::trust::TrustArgs;
 use sealstone::releases::{SealedRelease, restore};
 use sealstone::store::Location;
@@ -74,9 +75,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         args.force,
     )
     .await?;
-    let mut text = format!("{} in {}", release.name(), args.out.display());
+    let mut text = format!("{} in {}", in_line(&release.name()), args.out.display());
     for path in &restored.written {
-        text.push_str(&format!("\n  wrote {path}"));
+        text.push_str(&format!("\n  wrote {}", in_line(path)));
     }
     text.push_str(&format!("\n  {} were there already", restored.kept.len()));
     let value = json!({"release": release.name(), "digest": release.digest, "lock": release.lock.digest(),

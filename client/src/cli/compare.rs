@@ -1,10 +1,12 @@
 //! `sealstone compare`: two files or directories, held against each other as what they are.
 
 use super::Context;
+use super::output::in_line;
 use sealstone::compare::{
     ArtifactComparison, ArtifactRule, TensorComparison, TreeComparison, compare_artifact,
     compare_tree,
 };
+use sealstone::report::clean;
 use sealstone::{Error, Result};
 use sealstone_spec::compare::{Class, Decimal, NanRule, Purpose};
 use std::fmt::Write as _;
@@ -141,12 +143,12 @@ fn show(found: &ArtifactComparison) -> String {
         );
     }
     if let Some(first) = &found.first {
-        let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        let side = |value: &Option<String>| clean(value.as_deref().unwrap_or("-"), 1000);
         let _ = write!(
             text,
             "\nfirst      {}: {}\n  base     {}\n  now      {}",
-            first.locator,
-            first.what,
+            in_line(&first.locator.to_string()),
+            in_line(&first.what),
             side(&first.base),
             side(&first.now)
         );
@@ -178,7 +180,7 @@ fn show(found: &ArtifactComparison) -> String {
             predictions.flips, predictions.examples
         );
         if let Some(problem) = &predictions.problem {
-            let _ = write!(text, ": {problem}");
+            let _ = write!(text, ": {}", in_line(problem));
         }
     }
     for rule in &found.stabilizers {
@@ -189,19 +191,14 @@ fn show(found: &ArtifactComparison) -> String {
         );
     }
     for note in &found.notes {
-        let _ = write!(text, "\nnote       {note}");
+        let _ = write!(text, "\nnote       {}", clean(note, 1000));
     }
     text
 }
 
 fn show_tensor(tensor: &TensorComparison) -> String {
     let sign = if tensor.ok { "ok  " } else { "FAIL" };
-    let name: String = tensor
-        .tensor
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(80)
-        .collect();
+    let name = clean(&tensor.tensor, 80);
     format!(
         "{sign} {name} {} {:?} rel_l2 {:.3e} scaled_max {:.3e} max_abs {:.3e} changed {}",
         tensor.element,
@@ -216,16 +213,16 @@ fn show_tensor(tensor: &TensorComparison) -> String {
 fn show_tree(found: &TreeComparison) -> String {
     let mut text = format!("{} ({} files are the same)", found.class, found.same);
     for path in &found.missing {
-        let _ = write!(text, "\nmissing    {path}");
+        let _ = write!(text, "\nmissing    {}", in_line(path));
     }
     for path in &found.added {
-        let _ = write!(text, "\nadded      {path}");
+        let _ = write!(text, "\nadded      {}", in_line(path));
     }
     for file in &found.changed {
         let _ = write!(
             text,
             "\n{}: {}",
-            file.path,
+            in_line(&file.path),
             show(&file.comparison).replace('\n', "\n  ")
         );
     }

@@ -2,11 +2,12 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::output::readable_size;
+use super::output::{in_line, readable_size};
 use sealstone::compare::{ArtifactRule, TreeComparison, compare_tree};
 use sealstone::releases::{
     FileChange, Regression, ReleaseDifference, ValueChange, baseline_of, compare_releases,
 };
+use sealstone::report::clean;
 use sealstone::store::Location;
 use sealstone::transfer::{Place, Requirement, TransferOptions, pull};
 use sealstone::{Error, Result};
@@ -179,7 +180,8 @@ fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
             Outcome::New => "new",
             _ => "NOT KEPT",
         };
-        let _ = write!(text, "\nmetric {} {mark}: {}", metric.name, verdict.reason);
+        let (name, reason) = (in_line(&metric.name), in_line(&verdict.reason));
+        let _ = write!(text, "\nmetric {name} {mark}: {reason}");
     }
     for file in content
         .map(|tree| tree.changed.as_slice())
@@ -189,10 +191,13 @@ fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
         let _ = write!(
             text,
             "\n{} is {} ({})",
-            file.path, found.class, found.format
+            in_line(&file.path),
+            found.class,
+            found.format
         );
         if let Some(first) = &found.first {
-            let _ = write!(text, ", first at {}: {}", first.locator, first.what);
+            let place = in_line(&first.locator.to_string());
+            let _ = write!(text, ", first at {place}: {}", in_line(&first.what));
         }
         if let Some(counts) = &found.counts {
             let _ = write!(
@@ -207,12 +212,12 @@ fn show(found: &ReleaseDifference, content: Option<&TreeComparison>) -> String {
 
 fn show_file(file: &FileChange) -> String {
     let size = |size: Option<u64>| size.map(readable_size).unwrap_or_default();
+    let path = in_line(&file.path);
     match (file.base, file.now) {
-        (None, _) => format!("+ {} {}", file.path, size(file.now_size)),
-        (_, None) => format!("- {} {}", file.path, size(file.base_size)),
+        (None, _) => format!("+ {path} {}", size(file.now_size)),
+        (_, None) => format!("- {path} {}", size(file.base_size)),
         _ => format!(
-            "~ {} {} -> {}",
-            file.path,
+            "~ {path} {} -> {}",
             size(file.base_size),
             size(file.now_size)
         ),
@@ -220,17 +225,11 @@ fn show_file(file: &FileChange) -> String {
 }
 
 fn show_value(change: &ValueChange) -> String {
-    let side = |value: &Option<String>| {
-        let text = value.as_deref().unwrap_or("-");
-        text.chars()
-            .filter(|c| !c.is_control())
-            .take(100)
-            .collect::<String>()
-    };
+    let side = |value: &Option<String>| clean(value.as_deref().unwrap_or("-"), 100);
     let role = change.role.map(|role| format!(" ({role})"));
     format!(
         "{}{}: {} -> {}",
-        change.name,
+        in_line(&change.name),
         role.unwrap_or_default(),
         side(&change.base),
         side(&change.now)

@@ -3,10 +3,12 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::env::of_project;
+use super::output::in_line;
 use jiff::Timestamp;
 use sealstone::environment::fetch_image;
 use sealstone::recipe::Project;
 use sealstone::releases::{Drift, DriftRow, SealedRelease, drift_between, drift_since};
+use sealstone::report::clean;
 use sealstone::run::disagreements;
 use sealstone::store::{Location, Store};
 use sealstone::transfer::TransferOptions;
@@ -165,7 +167,7 @@ pub(super) fn today() -> Result<Day> {
 }
 
 fn show(names: &Names, drift: &Drift) -> String {
-    let mut text = format!("from {} to {}", names.0, names.1);
+    let mut text = format!("from {} to {}", in_line(&names.0), in_line(&names.1));
     if drift.rows.is_empty() {
         text.push_str("\nnothing has changed");
     }
@@ -181,28 +183,22 @@ fn show(names: &Names, drift: &Drift) -> String {
             text,
             "\n{:<2} metric      {}: {} -> {} ({})",
             if verdict.outcome.is_pass() { "ok" } else { "W" },
-            metric.name,
+            in_line(&metric.name),
             value(&verdict.base),
             value(&verdict.now),
-            verdict.reason
+            in_line(&verdict.reason)
         );
     }
     text
 }
 
 fn show_row(row: &DriftRow) -> String {
-    let side = |value: &Option<String>| {
-        let text = value.as_deref().unwrap_or("-");
-        text.chars()
-            .filter(|c| !c.is_control())
-            .take(120)
-            .collect::<String>()
-    };
+    let side = |value: &Option<String>| clean(value.as_deref().unwrap_or("-"), 120);
     let mut text = format!(
         "{:<2} {:<11} {}",
         row.level.as_str(),
         row.area.as_str(),
-        row.name
+        in_line(&row.name)
     );
     if let Some(role) = row.role {
         let _ = write!(text, " ({role})");
@@ -211,7 +207,7 @@ fn show_row(row: &DriftRow) -> String {
         let _ = write!(text, ": {} -> {}", side(&row.base), side(&row.now));
     }
     if let Some(note) = &row.note {
-        let _ = write!(text, " [{note}]");
+        let _ = write!(text, " [{}]", in_line(note));
     }
     text
 }

@@ -2,10 +2,12 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::output::in_line;
 use jiff::Timestamp;
 use sealstone::environment::{Capture, Captured, capture, fetch_image, find_interpreter, prepare};
 use sealstone::plan::{Looking, captured, source_date_epoch};
 use sealstone::recipe::Project;
+use sealstone::report::{as_lines, clean};
 use sealstone::run::home;
 use sealstone::runner::{Capability, Choice, Chosen, StageJob, choose, survey};
 use sealstone::transfer::TransferOptions;
@@ -208,22 +210,19 @@ fn show(args: &ShowArgs, context: &Context) -> Result<()> {
     };
     let mut text = String::new();
     for (name, value) in captured.facts.iter() {
-        let mut value = value.to_string();
-        if value.chars().count() > 96 {
-            value = value.chars().take(95).collect::<String>() + "…";
-        }
-        let _ = writeln!(text, "{name:<24} {value}");
+        let _ = writeln!(text, "{name:<24} {}", clean(&value.to_string(), 96));
     }
     for (name, value) in &captured.volatile {
         let _ = writeln!(
             text,
-            "({name}){:width$} {value}",
+            "({name}){:width$} {}",
             "",
+            in_line(value),
             width = 22usize.saturating_sub(name.len())
         );
     }
     for reason in &captured.left_out {
-        let _ = writeln!(text, "left out: {reason}");
+        let _ = writeln!(text, "left out: {}", as_lines(reason));
     }
     let digest = captured.facts.digest();
     let _ = write!(
@@ -343,10 +342,7 @@ fn diff(args: &DiffArgs, context: &Context) -> Result<()> {
         let value = |value: &Option<String>| match value.as_deref() {
             None => "(none)".to_owned(),
             Some("") => "(nothing)".to_owned(),
-            Some(value) if value.chars().count() > 60 => {
-                value.chars().take(59).collect::<String>() + "…"
-            }
-            Some(value) => value.to_owned(),
+            Some(value) => clean(value, 60),
         };
         let meaning = fact_rule(row.fact.split('/').next().unwrap_or_default())
             .map_or("", |rule| rule.meaning);
@@ -354,7 +350,7 @@ fn diff(args: &DiffArgs, context: &Context) -> Result<()> {
             text,
             "{} {:<36} {} -> {}",
             row.level,
-            row.fact,
+            in_line(&row.fact),
             value(&row.base),
             value(&row.now)
         );
@@ -366,7 +362,7 @@ fn diff(args: &DiffArgs, context: &Context) -> Result<()> {
         let _ = writeln!(
             text,
             "not compared: {} (env show tells seeds of a project's directory, and commits with --repository)",
-            untold.join(", ")
+            as_lines(&untold.join(", "))
         );
     }
     let count = |level| difference.at(level).count();

@@ -1,8 +1,10 @@
 //! `sealstone init`: a recipe for a project that has none.
 
 use super::Context;
+use super::output::in_line;
 use sealstone::authoring::{Draft, InitOptions, Written, init};
 use sealstone::recipe::Project;
+use sealstone::report::as_lines;
 use sealstone::{Error, Result};
 use sealstone_spec::recipe::Code;
 use serde_json::{Value, json};
@@ -69,21 +71,23 @@ pub(super) fn report(context: &Context, directory: &Path, written: &Written) {
     let (open, findings) = open(directory);
     let mut text = format!("wrote {}\n", path.display());
     for stage in &draft.stages {
-        let reads: Vec<&str> = stage.reads.iter().map(String::as_str).collect();
+        let reads: Vec<String> = stage.reads.iter().map(|path| in_line(path)).collect();
+        let writes: Vec<String> = stage.writes.iter().map(|path| in_line(path)).collect();
         text.push_str(&format!(
             "  {:<10} {:<9} in {}\n  {:<20} out {}\n",
-            stage.name,
+            in_line(&stage.name),
             stage.kind,
             reads.join(", "),
             "",
-            stage.writes.join(", ")
+            writes.join(", ")
         ));
     }
     for metric in &draft.metrics {
-        text.push_str(&format!("  metric {} from {}\n", metric.name, metric.from));
+        let (name, from) = (in_line(&metric.name), in_line(&metric.from));
+        text.push_str(&format!("  metric {name} from {from}\n"));
     }
     for line in &open {
-        text.push_str(&format!("  open: {line}\n"));
+        text.push_str(&format!("  open: {}\n", as_lines(line)));
     }
     let next = next(draft, !open.is_empty(), directory);
     text.push_str(&format!("next: {next}"));

@@ -4,7 +4,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::output::readable_size;
+use super::output::{in_line, readable_size};
 use sealstone::keys::read_public;
 use sealstone::store::{Location, Store};
 use sealstone::trust::{expect_name, open, said};
@@ -270,20 +270,20 @@ fn text(
     let _ = writeln!(
         text,
         "  type     {}",
-        manifest.artifact_type().unwrap_or(manifest.media_type())
+        in_line(manifest.artifact_type().unwrap_or(manifest.media_type()))
     );
     let _ = writeln!(text, "  size     {}", readable_size(total));
     if let Some(descriptor) = model["descriptor"].as_object() {
         for (key, value) in descriptor {
             let shown = match value {
-                Value::String(shown) => clean(shown),
-                other => clean(&other.to_string()),
+                Value::String(shown) => in_line(shown),
+                other => in_line(&other.to_string()),
             };
-            let _ = writeln!(text, "  {:<8} {shown}", clean(key));
+            let _ = writeln!(text, "  {:<8} {shown}", in_line(key));
         }
     }
     for (key, value) in manifest.annotations() {
-        let _ = writeln!(text, "  note     {} = {}", clean(key), clean(value));
+        let _ = writeln!(text, "  note     {} = {}", in_line(key), in_line(value));
     }
     match Bundle::read(manifest) {
         Ok(bundle) => {
@@ -296,17 +296,18 @@ fn text(
                     file.role,
                     file.kind.as_str(),
                     readable_size(file.size),
-                    file.path
+                    in_line(file.path.as_str())
                 );
             }
         }
         Err(_) if manifest.is_index() => {
             let _ = writeln!(text, "manifests");
             for child in manifest.children() {
-                let _ = writeln!(text, "  {}  {}", child.digest, clean(&child.media_type));
+                let _ = writeln!(text, "  {}  {}", child.digest, in_line(&child.media_type));
             }
         }
         Err(problem) => {
+            let problem = in_line(&problem.to_string());
             let _ = writeln!(text, "no bundle of files: {problem}");
             for layer in manifest.layers() {
                 let _ = writeln!(
@@ -314,7 +315,7 @@ fn text(
                     "  {:>10}  {}  {}",
                     readable_size(layer.size),
                     layer.digest,
-                    clean(&layer.media_type)
+                    in_line(&layer.media_type)
                 );
             }
         }
@@ -328,20 +329,20 @@ fn text(
             .predicate_type
             .as_deref()
             .unwrap_or(&claim.artifact_type);
-        let _ = writeln!(text, "  {}  {}", claim.referrer.digest, clean(kind));
+        let _ = writeln!(text, "  {}  {}", claim.referrer.digest, in_line(kind));
         if let Some(key) = &claim.key {
             let holds = match (claim.holds, claim.by_registry) {
                 (true, true) => ", the registry's own, whose signature holds",
                 (true, false) => ", whose signature holds",
                 (false, _) => "",
             };
-            let _ = writeln!(text, "    key {}{holds}", clean(key));
+            let _ = writeln!(text, "    key {}{holds}", in_line(key));
         }
         for (name, value) in &claim.facts {
-            let _ = writeln!(text, "    {name}: {}", clean(value));
+            let _ = writeln!(text, "    {name}: {}", in_line(value));
         }
         if let Some(problem) = &claim.problem {
-            let _ = writeln!(text, "    cannot be read: {}", clean(problem));
+            let _ = writeln!(text, "    cannot be read: {}", in_line(problem));
         }
     }
     if let Some((tag, count)) = legacy {
@@ -362,17 +363,46 @@ fn total(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-/// Text of others for a terminal: without control characters, which could rewrite what is shown.
-fn clean(text: &str) -> String {
-    text.chars()
-        .take(300)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use sealstone_spec::digest::{Algorithm, Digest};
+
+    /// A bundle and an index of others, and what a terminal would make of them.
+    #[test]
+    fn a_manifest_neither_writes_lines_nor_moves_the_cursor() {
+        const FORGED: &str = "\u{1b}[2K\u{1b}[1;32mverified\u{1b}[0m\n  ok  signatures: alice\u{1b}]0;owned\u{7}\u{202e}";
+        let location: Location = "oci:bundle".parse().unwrap();
+        let digest = Digest::sha256(b"x");
+        let descriptor = |kind: &str| json!({"mediaType": kind, "digest": digest, "size": 1});
+        let with_type = json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": FORGED,
+            "config": descriptor(media::OCI_EMPTY), "layers": [descriptor(FORGED)], "annotations": {FORGED: FORGED}});
+        let with_config = json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+            "config": descriptor(FORGED), "layers": []});
+        let with_children = json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "artifactType": FORGED,
+            "manifests": [descriptor(FORGED)]});
+        for document in [with_type, with_config, with_children] {
+            let bytes = document.to_string();
+            let manifest = VerifiedManifest::check(bytes, None, None, Algorithm::Sha256).unwrap();
+            let claim = Claim {
+                referrer: manifest.descriptor(),
+                artifact_type: FORGED.to_owned(),
+                predicate_type: None,
+                key: Some(FORGED.to_owned()),
+                problem: Some(FORGED.to_owned()),
+                holds: true,
+                by_registry: false,
+                facts: vec![("fact", FORGED.to_owned())],
+            };
+            let model = json!({"descriptor": {FORGED: FORGED}});
+            let text = text(&location, &manifest, &model, &[claim], &None);
+            assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
+            assert!(text.contains("verified"));
+            let is_forged = |line: &str| line.starts_with("  ok");
+            assert!(!text.lines().any(is_forged), "{text}");
+        }
+    }
 
     #[test]
     fn more_bytes_than_there_can_be_are_shown_as_that_many() {

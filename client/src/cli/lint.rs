@@ -3,6 +3,7 @@
 use super::Context;
 use jiff::Timestamp;
 use sealstone::recipe::{Project, fill_digests};
+use sealstone::report::as_lines;
 use sealstone::{Error, Result};
 use sealstone_spec::environment::Day;
 use serde_json::json;
@@ -47,7 +48,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<()> {
         .ok();
     let findings = project.lint(today)?;
     for finding in &findings {
-        context.output.result(finding, finding);
+        let text = as_lines(&finding.to_string());
+        context.output.result(finding, text);
     }
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     let warnings = findings.len() - errors;

@@ -2,6 +2,7 @@
 
 use super::Context;
 use sealstone::authoring::lock::{Adopted, LockOptions, adopt, check, lock};
+use sealstone::report::as_lines;
 use sealstone::{Error, Result};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         for problem in &problems {
             context
                 .output
-                .result(&json!({ "problem": problem }), problem);
+                .result(&json!({ "problem": problem }), as_lines(problem));
         }
         return match problems.len() {
             0 => {

@@ -4,6 +4,7 @@ use super::Context;
 use super::connect::ConnectArgs;
 use clap::Subcommand;
 use sealstone::log::{History, KeptLogs, LogSource, Seen, check_tag, contact_with, read_history};
+use sealstone::report::clean;
 use sealstone::store::Location;
 use sealstone::transport::{ConnectOptions, Registry};
 use sealstone::{Error, Outcome, Result};
@@ -407,7 +408,7 @@ fn line(entry: &Entry) -> String {
 
 /// A registry calls accounts, keys and types what it likes.
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(500).collect()
+    clean(text, 500)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ mod lint;
 mod list;
 mod lock;
 mod log;
+mod logged;
 mod login;
 mod output;
 mod pack;
@@ -257,7 +258,6 @@ impl Command {
 /// Reads the arguments, runs the command and reports how it ended.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| {
-        output::misuse(&error);
         // Replay documents its own code for a command line that makes no sense, and testing is a replay.
         let name = std::env::args().nth(1);
         let is_replay = name.is_some_and(|name| name == "replay" || name == "test");
@@ -265,10 +265,11 @@ pub(crate) fn main() -> ExitCode {
             2 if is_replay => replay::USAGE.into(),
             code => code,
         };
+        output::misuse(&error, code);
         std::process::exit(code)
     });
     let output = Output::new(cli.output);
-    start_log(cli.verbose);
+    logged::start(cli.verbose, output.format());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -296,22 +297,6 @@ pub(crate) fn main() -> ExitCode {
             exit::code(error.outcome())
         }
     }
-}
-
-fn start_log(verbose: u8) {
-    let default = match verbose {
-        0 => "warn",
-        1 => "sealstone=debug",
-        _ => "sealstone=trace,reqwest=debug",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SEALSTONE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
 }
 
 #[cfg(test)]

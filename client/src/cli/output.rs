@@ -1,15 +1,17 @@
 //! What is printed and where: results to standard output, notes and failures to standard error.
 //!
-//! Invariants: in JSON, standard output holds one object a line and nothing else. Notes and failures may quote others:
-//! no control sequence of theirs reaches a terminal, and no line of theirs a build server. A result that could not be
-//! written is not passed over in silence.
+//! Invariants: in JSON, both hold one object a line and nothing else, but for what programs that this one starts write to
+//! standard error themselves (helpers for credentials, scripts that are traced). Results, notes and failures may quote
+//! others: no control sequence of theirs reaches a terminal, and no line of theirs a build server. A result that could not
+//! be written is not passed over in silence.
 
 use super::exit;
 use clap::ValueEnum;
-use sealstone::Error;
-use sealstone::report::as_lines;
+use sealstone::report::{as_lines, as_page, clean};
+use sealstone::{Error, Outcome};
 use serde::Serialize;
 use serde_json::json;
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::sync::Arc;
@@ -55,12 +57,21 @@ impl Output {
         self.format
     }
 
-    /// Writes a result: `value` as one line of JSON, or `text` with a newline.
+    /// Writes a result: `value` as one line of JSON, or `text` with a newline. The text has no colours: whatever would
+    /// give it one is another's. Words of others stand in it by way of [`in_line`]: it would not be seen whose a line is.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) {
         self.took(match self.format {
-            Format::Json => serde_json::to_string(value)
-                .map_err(io::Error::from)
-                .and_then(|line| write_line(std::io::stdout().lock(), line)),
+            Format::Json => write_json(value),
+            Format::Human | Format::Plain => {
+                write_line(std::io::stdout().lock(), as_page(&text.to_string()))
+            }
+        });
+    }
+
+    /// The same with a text that brings its colours, and in which nothing of others is left that could be one.
+    pub(crate) fn coloured_result(&self, value: &impl Serialize, text: impl Display) {
+        self.took(match self.format {
+            Format::Json => write_json(value),
             Format::Human => write_line(anstream::stdout().lock(), text),
             Format::Plain => write_line(anstream::StripStream::new(std::io::stdout()), text),
         });
@@ -120,17 +131,52 @@ impl Output {
     }
 }
 
+fn write_json(value: &impl Serialize) -> io::Result<()> {
+    let line = serde_json::to_string(value)?;
+    write_line(std::io::stdout().lock(), line)
+}
+
 fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
     writeln!(to, "{text}")?;
     to.flush()
 }
 
 /// Writes what is wrong with a command line, and what may help: clap shows the text of an error alone.
-pub(crate) fn misuse(error: &clap::Error) {
+pub(crate) fn misuse(error: &clap::Error, code: i32) {
+    let variable = std::env::var_os("SEALSTONE_OUTPUT");
+    if error.use_stderr() && asks_for_json(std::env::args_os(), variable) {
+        let text = error.to_string();
+        let none: [&str; 0] = [];
+        let line = json!({"event": "error", "outcome": Outcome::Usage.as_str(), "exitCode": code,
+            "message": text.trim_end(), "causes": none, "hints": hints_of(error), "detail": null});
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        return;
+    }
     let _ = error.print();
     for hint in hints_of(error) {
         let _ = writeln!(std::io::stderr().lock(), "hint: {}", as_lines(hint));
     }
+}
+
+/// Whether a command line that makes no sense asks for JSON all the same.
+fn asks_for_json(words: impl Iterator<Item = OsString>, variable: Option<OsString>) -> bool {
+    const OPTION: &str = "--output";
+    let mut asked = variable;
+    let mut words = words.skip(1);
+    while let Some(word) = words.next() {
+        let Some(rest) = word.to_str().and_then(|word| word.strip_prefix(OPTION)) else {
+            match word == "--" {
+                true => break,
+                false => continue,
+            }
+        };
+        match rest.strip_prefix('=') {
+            Some(value) => asked = Some(value.into()),
+            None if rest.is_empty() => asked = words.next(),
+            None => {}
+        }
+    }
+    asked.is_some_and(|value| value == "json")
 }
 
 fn hints_of(error: &clap::Error) -> &[String] {
@@ -149,6 +195,11 @@ fn failed(error: &Error) -> String {
         text.push_str(&format!("\n\x1b[1;36mhint\x1b[0m: {}", as_lines(hint)));
     }
     text
+}
+
+/// Words of others in a line of a result. What a registry or a bundle calls something begins no line of its own.
+pub(crate) fn in_line(text: &str) -> String {
+    clean(text, 300)
 }
 
 /// A size as people read it: `1.5 MiB`.
@@ -188,6 +239,36 @@ mod tests {
         }
         let error = Cli::try_parse_from(["sealstone", "push"]).unwrap_err();
         assert!(hints_of(&error).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_understood_may_ask_for_json_all_the_same() {
+        let asks = |words: &[&str], variable: Option<&str>| {
+            let words = [&["sealstone"][..], words].concat();
+            asks_for_json(
+                words.into_iter().map(OsString::from),
+                variable.map(OsString::from),
+            )
+        };
+        for words in [
+            &["--output", "json", "pusj"][..],
+            &["push", "--output=json"],
+            &["--output", "plain", "--output", "json"],
+        ] {
+            assert!(asks(words, None) && asks(words, Some("human")), "{words:?}");
+        }
+        for words in [
+            &["push", "json"][..],
+            &["--output", "plain"],
+            &["--output=jsonl"],
+            &["--outputs", "json"],
+            &["run", "--", "--output", "json"],
+            &["--output"],
+        ] {
+            assert!(!asks(words, None), "{words:?}");
+        }
+        assert!(asks(&["push"], Some("json")));
+        assert!(!asks(&["push", "--output", "plain"], Some("json")));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
-use super::output::{Format, readable_size};
+use super::output::{Format, in_line, readable_size};
+use super::transfer::interruptible;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use sealstone::pack::{
@@ -10,6 +11,7 @@ use sealstone::pack::{
     pack_sealed,
 };
 use sealstone::recipe::Project;
+use sealstone::stop::blocking;
 use sealstone::store::Location;
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
@@ -226,7 +228,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     };
     let (path, tag) = (path.clone(), location.tag().cloned());
     let progress = Bar::new(context.output.format());
-    let packed = tokio::task::spawn_blocking(move || {
+    let packing = blocking(move |stop| {
+        options.stop = stop.clone();
         let project = is_sealed
             .then(|| Project::open(&args.directory))
             .transpose()?;
@@ -239,9 +242,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         };
         progress.0.finish_and_clear();
         packed
-    })
-    .await
-    .map_err(|error| Error::other("packing ended early").source(error))??;
+    });
+    let packing = async {
+        let packed = packing.await;
+        packed.map_err(|error| Error::other("packing ended early").source(error))?
+    };
+    let packed = interruptible(packing).await?;
     report(&packed, &location, context);
     Ok(())
 }
@@ -308,8 +314,8 @@ fn report(packed: &Packed, location: &Location, context: &Context) {
             BundleRole::Data,
             "by digest",
             readable_size(data.size),
-            data.path,
-            data.source
+            in_line(&data.path),
+            in_line(&data.source)
         ));
     }
     text.push_str(&format!(

@@ -5,6 +5,7 @@ use super::connect::ConnectArgs;
 use super::log::watch_registry;
 use super::signing::SignerArgs;
 use super::verify::rules_text;
+use sealstone::report::as_lines;
 use sealstone::store::Location;
 use sealstone::transport::{Admin, Registry};
 use sealstone::trust::{
@@ -129,7 +130,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             let lines = policy.explain(&repository);
             let value =
                 json!({"policy": policy.digest(), "repository": repository, "needs": lines});
-            context.output.result(&value, lines.join("\n"));
+            context.output.result(&value, shown(&lines));
             Ok(())
         }
         Command::Eval {
@@ -145,7 +146,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
             let value = json!({"from": old.digest(), "to": new.digest(), "changes": lines});
             let text = match lines.is_empty() {
                 true => "nothing changes".to_owned(),
-                false => lines.join("\n"),
+                false => shown(&lines),
             };
             context.output.result(&value, text);
             Ok(())
@@ -164,6 +165,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
 }
 
+/// What a policy says, a line each: names in it are those of whoever wrote it.
+fn shown(lines: &[String]) -> String {
+    let lines: Vec<String> = lines.iter().map(|line| as_lines(line)).collect();
+    lines.join("\n")
+}
+
 fn lint(context: &Context, file: &Path, strict: bool) -> Result<()> {
     let (policy, _) = read_policy(file, None)?;
     let findings = policy.lint(now());
@@ -173,7 +180,7 @@ fn lint(context: &Context, file: &Path, strict: bool) -> Result<()> {
         .collect();
     let text = match lines.is_empty() {
         true => "nothing was found".to_owned(),
-        false => lines.join("\n"),
+        false => shown(&lines),
     };
     let value =
         json!({"policy": policy.digest(), "version": policy.version(), "findings": findings});
@@ -220,7 +227,8 @@ async fn eval(
             text.push_str(&format!("\n  evidence {}: {digest}", result.rule));
         }
         if let Some(remedy) = &result.remedy {
-            text.push_str(&format!("\n  to mend {}: {remedy}", result.rule));
+            let line = format!("\n  to mend {}: {}", result.rule, as_lines(remedy));
+            text.push_str(&line);
         }
     }
     let binding = &evaluation.binding;
@@ -337,7 +345,8 @@ async fn show(
                 .iter()
                 .map(|glob| glob.as_str())
                 .collect();
-            let needs: Vec<String> = scope.rules().iter().map(|rule| rule.describe()).collect();
+            let rules = scope.rules().iter();
+            let needs: Vec<String> = rules.map(|rule| as_lines(&rule.describe())).collect();
             match needs.is_empty() {
                 true => format!("{}: nothing", patterns.join(", ")),
                 false => format!("{}:\n    {}", patterns.join(", "), needs.join("\n    ")),

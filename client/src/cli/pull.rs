@@ -6,6 +6,7 @@ use super::output::readable_size;
 use super::push::report;
 use super::transfer::{TransferArgs, interruptible};
 use super::trust::TrustArgs;
+use sealstone::report::as_lines;
 use sealstone::store::Location;
 use sealstone::transfer::{Place, Requirement, copy, pull};
 use sealstone::trust::{Judgement, evidence_for, expect_name, model_signature};
@@ -37,7 +38,7 @@ pub(crate) struct Args {
     #[arg(value_name = "LOCATION")]
     location: Location,
 
-    /// Directory to make; without it, one named after the repository
+    /// Directory to make; without it, one named after the repository, layout or archive
     #[arg(long, short = 'o', value_name = "DIR", conflicts_with = "oci")]
     out: Option<PathBuf>,
 
@@ -233,7 +234,8 @@ async fn into_directory(
                 .evaluation
                 .results
                 .iter()
-                .map(|result| format!("\n  {}: {}", result.rule, result.reasons.join("; ")));
+                .map(|result| format!("{}: {}", result.rule, result.reasons.join("; ")))
+                .map(|line| format!("\n  {}", as_lines(&line)));
             format!("verified{}", met.collect::<String>())
         }
         None => "digests verified, signatures not asked for".to_owned(),

@@ -3,6 +3,7 @@
 use super::Context;
 use super::chain::told;
 use super::connect::ConnectArgs;
+use super::output::in_line;
 use super::trust::TrustArgs;
 use sealstone::releases::{Rebuildable, rebuildable};
 use sealstone::store::Location;
@@ -73,17 +74,19 @@ fn show(answer: &Rebuildable) -> String {
     for proof in &answer.by {
         text.push_str(&format!(
             "\n  made again by {}, {}, isolated by {}\n    {}",
-            proof.by, proof.finished_on, proof.isolation, proof.referrer
+            in_line(&proof.by),
+            in_line(&proof.finished_on),
+            proof.isolation,
+            proof.referrer
         ));
         for fact in &proof.let_go {
-            let fact: String = fact.chars().filter(|c| !c.is_control()).collect();
-            text.push_str(&format!("\n    let go by the recipe: {fact}"));
+            text.push_str(&format!("\n    let go by the recipe: {}", in_line(fact)));
         }
     }
-    let builders: Vec<&str> = answer.builders.iter().map(String::as_str).collect();
+    let builders: Vec<String> = answer.builders.iter().map(|who| in_line(who)).collect();
     text.push_str(&format!("\n  built by {}", builders.join(", ")));
     for data in &answer.fetch {
-        text.push_str(&format!("\n  fetch {data}"));
+        text.push_str(&format!("\n  fetch {}", in_line(data)));
     }
     text
 }

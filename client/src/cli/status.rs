@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::output::in_line;
 use super::trust::PolicyArgs;
 use super::verify::{registry_text, rules_text};
 use sealstone::store::{Location, Store};
@@ -72,10 +73,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     for word in &evaluation.standing.words {
         text.push_str(&format!(
             "\n  {} by {}: {}",
-            word.kind, word.by, word.reason
+            word.kind,
+            in_line(&word.by),
+            in_line(&word.reason)
         ));
         if let Some(successor) = &word.successor {
-            text.push_str(&format!("; use {successor}"));
+            text.push_str(&format!("; use {}", in_line(successor)));
         }
     }
     text.push('\n');
@@ -92,7 +95,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     if args.pulls {
         let pulls = pulls(&args, &digest).await?;
         for pull in pulls["pulls"].as_array().into_iter().flatten() {
-            let part = |key: &str| pull[key].as_str().unwrap_or_default().to_owned();
+            let part = |key: &str| in_line(pull[key].as_str().unwrap_or_default());
             text.push_str(&format!(
                 "\n  pulled by {}, last {}",
                 part("who"),

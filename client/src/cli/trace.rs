@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::connect::ConnectArgs;
+use super::output::in_line;
 use sealstone::recipe::{Project, hash_path};
 use sealstone::releases::SealedRelease;
 use sealstone::store::Location;
@@ -61,7 +62,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     }
     if directory.is_none() {
         value["signatures"] = json!("not looked at");
-        let place = clean(&args.place);
+        let place = in_line(&args.place);
         let _ = write!(
             text,
             "\n  signatures not looked at: sealstone verify {place}"
@@ -111,15 +112,22 @@ async fn lock_at(place: &str, connect: &ConnectArgs) -> Result<(Lock, Option<Pat
 fn show(stage: &LockedStage, lock: &Lock) -> String {
     let mut text = format!(
         "{} ({})\n  key        {}",
-        stage.name, stage.kind, stage.key
+        in_line(&stage.name),
+        stage.kind,
+        stage.key
     );
-    let argv: Vec<String> = stage.argv.iter().map(|word| clean(word)).collect();
+    let argv: Vec<String> = stage.argv.iter().map(|word| in_line(word)).collect();
     let _ = write!(text, "\n  argv       {}", argv.join(" "));
     for (name, value) in &stage.env {
-        let _ = write!(text, "\n  env        {}={}", clean(name), clean(value));
+        let _ = write!(text, "\n  env        {}={}", in_line(name), in_line(value));
     }
     for (name, value) in &stage.params {
-        let _ = write!(text, "\n  param      {} = {}", clean(name), clean(value));
+        let _ = write!(
+            text,
+            "\n  param      {} = {}",
+            in_line(name),
+            in_line(value)
+        );
     }
     let settings = [
         ("seed", stage.seed.map(|seed| seed.to_string())),
@@ -130,7 +138,7 @@ fn show(stage: &LockedStage, lock: &Lock) -> String {
     ];
     for (name, value) in settings {
         if let Some(value) = value {
-            let _ = write!(text, "\n  {name:<10} {value}");
+            let _ = write!(text, "\n  {name:<10} {}", in_line(&value));
         }
     }
     let lists: [(&str, &[PathDigest]); 3] = [
@@ -140,14 +148,15 @@ fn show(stage: &LockedStage, lock: &Lock) -> String {
     ];
     for (name, list) in lists {
         for item in list {
-            let _ = write!(text, "\n  {name:<10} {}  {}", item.digest, item.path);
+            let path = in_line(item.path.as_str());
+            let _ = write!(text, "\n  {name:<10} {}  {path}", item.digest);
         }
     }
     for path in &stage.undeclared {
-        let _ = write!(text, "\n  undeclared {} (thrown away)", clean(path));
+        let _ = write!(text, "\n  undeclared {} (thrown away)", in_line(path));
     }
     let usage = &stage.usage;
-    let _ = write!(text, "\n  started    {}", clean(&stage.started));
+    let _ = write!(text, "\n  started    {}", in_line(&stage.started));
     let _ = write!(text, "\n  wall       {} ms", usage.wall_ms);
     let more = [
         ("user", usage.user_ms, "ms"),
@@ -167,16 +176,9 @@ fn show(stage: &LockedStage, lock: &Lock) -> String {
         stage.log.digest,
         stage.log.size,
         stage.exit,
-        clean(&stage.runner),
+        in_line(&stage.runner),
         stage.isolation,
         lock.environment.digest
     );
     text
-}
-
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .take(400)
-        .collect()
 }

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::output::Format;
-use sealstone::transfer::progress::{Audience, Bars, Events, Lines};
+use sealstone::transfer::progress::{Audience, Events, Lines, for_people};
 use sealstone::transfer::{Sessions, TransferOptions};
 use sealstone::{Error, Result};
 use std::future::Future;
@@ -30,7 +30,7 @@ impl TransferArgs {
     /// The same, for the library.
     pub(crate) fn options(&self, context: &Context) -> TransferOptions {
         let progress: Audience = match context.output.format() {
-            Format::Human => Arc::new(Bars::default()),
+            Format::Human => for_people(),
             Format::Plain => Arc::new(Lines),
             Format::Json => Arc::new(Events),
         };

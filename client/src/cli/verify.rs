@@ -6,6 +6,7 @@ use super::trust::TrustArgs;
 use sealstone::releases::{DataAt, SealedRelease, absent_data, check_data};
 use sealstone::report::as_lines;
 use sealstone::store::{Location, Store};
+use sealstone::transfer::check_stored;
 use sealstone::trust::{
     Evidence, RegistryWord, ToldRepository, compare_pulled, evidence_for, expect_name,
     told_repository,
@@ -13,7 +14,6 @@ use sealstone::trust::{
 use sealstone::{Error, Result};
 use sealstone_spec::bundle::Bundle;
 use sealstone_spec::manifest::VerifiedManifest;
-use sealstone_spec::media;
 use sealstone_spec::policy::{Evaluation, Policy};
 use sealstone_spec::recipe::LockedInput;
 use sealstone_spec::role::BundleRole;
@@ -26,8 +26,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Judges with your own policy or keys; the registry's word plays no part. A layout or an archive is
-verified without a network, all its files included. From a registry only manifest and signatures are read: its files
-are verified when they are pulled, or with --files where they are already.
+verified without a network, all its files included, and of an index everything below it. From a registry
+only manifest and signatures are read: its files are verified when they are pulled, or with --files where
+they are already.
 
 Examples:
   sealstone verify registry.example/models/m:1.0.0 --policy policy.toml
@@ -125,7 +126,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
         }
     };
     let data = check_referenced(&args, store.as_ref(), &manifest).await?;
-    let blobs = check_blobs(store, &manifest).await?;
+    let blobs = check_stored(store.as_ref(), &manifest).await?;
     let files = match &args.files {
         Some(directory) => Some(check_files(&manifest, &evidence, directory).await?),
         None => None,
@@ -147,7 +148,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
     text.push_str(&rules_text(&judgement.evaluation));
     let word = evidence.registry_word(&manifest, &repository, args.location.tag());
     text.push_str(&registry_text(word.as_ref()));
-    if let Some(count) = blobs {
+    // Of none there is nothing to say.
+    if let Some(count @ 1..) = blobs {
         text.push_str(&format!(
             "\n  ok       files: {count} blobs have the digests that they are named by"
         ));
@@ -281,49 +283,6 @@ pub(super) fn registry_text(word: Option<&RegistryWord>) -> String {
         .iter()
         .map(|line| format!("\n  registry {line}"))
         .collect()
-}
-
-/// Reads every blob of a layout or archive and checks it; a registry's are checked when they are pulled.
-async fn check_blobs(
-    store: std::sync::Arc<dyn Store>,
-    manifest: &VerifiedManifest,
-) -> Result<Option<usize>> {
-    if let Some(archive) = store.as_archive().cloned() {
-        for blob in manifest.blobs() {
-            if !archive.has_blob(blob).await? {
-                return Err(Error::halted(format!(
-                    "blob {} of the bundle is not in the archive",
-                    blob.digest
-                )));
-            }
-        }
-        // Everything that is in it, whether the manifest names it or not.
-        let count = tokio::task::spawn_blocking(move || archive.check_all())
-            .await
-            .map_err(|error| Error::other("checking the blobs ended early").source(error))??;
-        return Ok(Some(count));
-    }
-    let Some(layout) = store.as_layout().cloned() else {
-        return Ok(None);
-    };
-    let blobs: Vec<_> = manifest.blobs().cloned().collect();
-    let count = blobs.len();
-    let check = move || {
-        blobs.iter().try_for_each(|blob| {
-            layout.check_blob(blob).map_err(|error| {
-                match blob.annotations.get(media::ANNOTATION_FILEPATH) {
-                    Some(path) => {
-                        error.hint(format!("the blob is the file {path:?} of the bundle"))
-                    }
-                    None => error,
-                }
-            })
-        })
-    };
-    tokio::task::spawn_blocking(check)
-        .await
-        .map_err(|error| Error::other("checking the blobs ended early").source(error))??;
-    Ok(Some(count))
 }
 
 /// Compares a directory with the bundle; returns the number of files.

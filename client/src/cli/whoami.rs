@@ -3,6 +3,7 @@
 use super::Context;
 use super::connect::ConnectArgs;
 use super::log::watch;
+use super::output::in_line;
 use sealstone::log::check_tag;
 use sealstone::releases::{Origin, Unseen, find_origin};
 use sealstone::report::as_lines;
@@ -108,26 +109,28 @@ fn show(found: &Origin) -> String {
         );
         let _ = writeln!(text, "  {}", release.digest);
         for (here, there) in release.shared.iter().take(10) {
+            let shown = in_line(here);
             match here == there {
-                true => drop(writeln!(text, "  = {here}")),
-                false => drop(writeln!(text, "  = {here} is {there}")),
+                true => drop(writeln!(text, "  = {shown}")),
+                false => drop(writeln!(text, "  = {shown} is {}", in_line(there))),
             }
         }
         if release.shared.len() > 10 {
             let _ = writeln!(text, "  = and {} more", release.shared.len() - 10);
         }
         for path in release.missing.iter().take(10) {
-            let _ = writeln!(text, "  - {path} is not here");
+            let _ = writeln!(text, "  - {} is not here", in_line(path));
         }
         for path in release.other_mode.iter().take(10) {
             let _ = writeln!(
                 text,
-                "  ! {path} may be run and should not, or the other way round"
+                "  ! {} may be run and should not, or the other way round",
+                in_line(path)
             );
         }
     }
     for path in found.unknown.iter().take(10) {
-        let _ = writeln!(text, "{path} belongs to none of them");
+        let _ = writeln!(text, "{} belongs to none of them", in_line(path));
     }
     for line in unseen(found) {
         let _ = writeln!(text, "{line}");

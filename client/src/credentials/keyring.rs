@@ -1,7 +1,7 @@
 //! Where credentials are looked up, in order, and where `login` keeps them.
 //!
 //! 1. `SEALSTONE_USERNAME` and `SEALSTONE_PASSWORD`, for unattended jobs; with `SEALSTONE_REGISTRY`,
-//!    for that registry only.
+//!    for that registry only, written as anywhere else: `https://h.example/` is `h.example`.
 //! 2. docker's `config.json`: the registry's helper, the general helper, then `auths`.
 //! 3. `auth.json` of podman, skopeo and buildah, which is only read.
 //!
@@ -73,7 +73,8 @@ impl Keyring {
         };
         Keyring {
             environment,
-            environment_registry: variable("SEALSTONE_REGISTRY"),
+            environment_registry: variable("SEALSTONE_REGISTRY")
+                .map(|registry| host_of(&registry).to_owned()),
             problem: problem.map(str::to_owned),
             docker,
             containers,

@@ -1,5 +1,6 @@
 //! Blobs of a layout: written and hashed in one pass, read and checked in one pass.
 
+use super::writer::{PREFIX, Writer};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
@@ -7,6 +8,7 @@ use sealstone_spec::manifest::Descriptor;
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -17,7 +19,7 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 pub(crate) fn temporary_in(directory: &Path) -> io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt as _;
     tempfile::Builder::new()
-        .prefix(".partial-")
+        .prefix(PREFIX)
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
 }
@@ -29,16 +31,19 @@ pub struct BlobWriter {
     directory: PathBuf,
     hasher: Hasher,
     size: u64,
+    _writer: Writer,
 }
 
 impl BlobWriter {
     pub(super) fn begin(root: &Path, algorithm: Algorithm) -> Result<BlobWriter> {
         let directory = root.join("blobs").join(algorithm.as_str());
-        let begin = || {
+        let begin = || -> io::Result<(NamedTempFile, Writer)> {
             fs::create_dir_all(&directory)?;
-            temporary_in(&directory)
+            // First: without it, whoever begins to write now would take the file for one that was left.
+            let writer = Writer::join(root);
+            Ok((temporary_in(&directory)?, writer))
         };
-        let file = begin().map_err(|source| {
+        let (file, writer) = begin().map_err(|source| {
             Error::io(format!("writing into \"{}\"", directory.display()), source)
         })?;
         Ok(BlobWriter {
@@ -46,6 +51,7 @@ impl BlobWriter {
             directory,
             hasher: Hasher::new(algorithm),
             size: 0,
+            _writer: writer,
         })
     }
 
@@ -115,8 +121,9 @@ impl Write for BlobWriter {
 pub(super) fn link(
     root: &Path,
     source: &Path,
+    opened: &File,
+    mut content: &mut dyn Read,
     algorithm: Algorithm,
-    advance: &mut dyn FnMut(u64),
 ) -> Result<Option<(Digest, u64)>> {
     let directory = root.join("blobs").join(algorithm.as_str());
     let what = || {
@@ -128,42 +135,31 @@ pub(super) fn link(
     };
     let failed = |source: io::Error| Error::io(what(), source);
     fs::create_dir_all(&directory).map_err(failed)?;
+    let _writer = Writer::join(root);
     // A link to the link's target: hard links to symbolic links stay symbolic.
     let real = fs::canonicalize(source).map_err(failed)?;
     let linked = tempfile::Builder::new()
-        .prefix(".partial-")
+        .prefix(PREFIX)
         .make_in(&directory, |path| fs::hard_link(&real, path));
     let Ok(linked) = linked else {
         return Ok(None);
     };
-    // The linked name is hashed, not the original: it cannot be replaced by another file.
-    let file = File::open(linked.path()).map_err(failed)?;
-    let mut counted = Counted {
-        inner: &file,
-        advance,
-    };
-    let (digest, size) = hash(&mut counted, algorithm).map_err(failed)?;
-    file.sync_data().map_err(failed)?;
-    let name = directory.join(digest.hex());
+    // By now the name may lead to another file than the one that was opened, anywhere on this machine.
+    let there = fs::symlink_metadata(linked.path()).map_err(failed)?;
+    let here = opened.metadata().map_err(failed)?;
+    if (there.dev(), there.ino()) != (here.dev(), here.ino()) {
+        return Ok(None);
+    }
+    let (digest, size) = hash(&mut content, algorithm).map_err(failed)?;
+    opened.sync_data().map_err(failed)?;
+    let (name, temporary) = (directory.join(digest.hex()), linked.path().to_owned());
     linked.persist(name).map_err(|error| failed(error.error))?;
+    // Where the blob is a link to this very file already, renaming has done nothing, and said that it did.
+    let _ = fs::remove_file(temporary);
     File::open(&directory)
         .and_then(|directory| directory.sync_all())
         .map_err(failed)?;
     Ok(Some((digest, size)))
-}
-
-/// A reader that tells how much has been read.
-struct Counted<'a, R> {
-    inner: R,
-    advance: &'a mut dyn FnMut(u64),
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        (self.advance)(count as u64);
-        Ok(count)
-    }
 }
 
 /// Reads a file of at most `limit` bytes.
@@ -208,7 +204,7 @@ pub(super) fn check(path: &Path, descriptor: &Descriptor, stop: &Stop) -> Result
 }
 
 /// Digest and size of everything that `source` holds.
-fn hash(source: &mut impl Read, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
+pub(crate) fn hash(source: &mut impl Read, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::new(algorithm);
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut size = 0;

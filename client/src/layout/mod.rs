@@ -9,9 +9,10 @@ mod blob;
 mod index;
 pub(crate) mod listing;
 mod store;
+mod writer;
 
 pub use blob::BlobWriter;
-pub(crate) use blob::{hash_file, temporary_in};
+pub(crate) use blob::{hash, hash_file, temporary_in};
 pub(crate) use index::Index;
 
 use crate::error::{Error, Result};
@@ -20,9 +21,11 @@ use listing::Manifests as _;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, MAX_MANIFEST_BYTES, VerifiedManifest};
 use sealstone_spec::name::{Reference, Tag};
-use std::fs;
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use writer::Writer;
 
 const MARKER: &str = "oci-layout";
 pub(crate) const MARKER_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -32,6 +35,8 @@ pub(crate) const MARKER_TEXT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 #[derive(Clone, Debug)]
 pub struct LayoutStore {
     root: PathBuf,
+    /// Where it was opened to be written; as long as a copy of this is there.
+    _writer: Option<Arc<Writer>>,
 }
 
 impl LayoutStore {
@@ -48,17 +53,21 @@ impl LayoutStore {
             )
         })?;
         check_marker(&text, &format!("\"{}\"", root.display()))?;
-        Ok(LayoutStore { root })
+        Ok(LayoutStore {
+            root,
+            _writer: None,
+        })
     }
 
-    /// Opens a layout, and makes an empty one first where there is nothing.
+    /// Opens a layout to write into it, and makes an empty one first where there is nothing. What writers that were
+    /// killed have left in it is removed.
     ///
     /// # Errors
     /// If the directory holds something that is no layout, or cannot be written.
     pub fn open_or_create(root: impl Into<PathBuf>) -> Result<LayoutStore> {
         let root = root.into();
         if root.join(MARKER).exists() {
-            return LayoutStore::open(root);
+            return LayoutStore::open(root).map(LayoutStore::for_writing);
         }
         let what = || format!("making the layout \"{}\"", root.display());
         fs::create_dir_all(&root).map_err(|source| Error::io(what(), source))?;
@@ -83,7 +92,21 @@ impl LayoutStore {
             Index::default().write(&root)?;
         }
         write_whole(&root.join(MARKER), MARKER_TEXT.as_bytes())?;
-        Ok(LayoutStore { root })
+        let made = LayoutStore {
+            root,
+            _writer: None,
+        };
+        Ok(made.for_writing())
+    }
+
+    fn for_writing(self) -> LayoutStore {
+        // Other tools make an empty layout without it. Whether it can be made, whoever writes will learn.
+        let _ = fs::create_dir_all(self.root.join("blobs"));
+        let writer = Writer::begin(&self.root);
+        LayoutStore {
+            _writer: Some(Arc::new(writer)),
+            ..self
+        }
     }
 
     /// The directory.
@@ -114,19 +137,21 @@ impl LayoutStore {
         BlobWriter::begin(&self.root, algorithm)
     }
 
-    /// Stores a file as a blob by a hard link, hashing it on the way; `None` where it cannot be linked,
-    /// for example from another file system. Whoever changes the file in place afterwards breaks the
-    /// blob, which is found when it is read.
+    /// Stores the file `opened` as a blob by a hard link to `source`, its name. It is hashed through `content`, which
+    /// reads it from its beginning. `None`, and nothing was read, where it cannot be linked, for example from another
+    /// file system, or where its name leads to another file by now. Whoever changes the file in place afterwards
+    /// breaks the blob, which is found when it is read.
     ///
     /// # Errors
     /// If the file cannot be read, or the layout not be written.
     pub fn link_blob(
         &self,
         source: &Path,
+        opened: &File,
+        content: &mut dyn Read,
         algorithm: Algorithm,
-        advance: &mut dyn FnMut(u64),
     ) -> Result<Option<(Digest, u64)>> {
-        blob::link(&self.root, source, algorithm, advance)
+        blob::link(&self.root, source, opened, content, algorithm)
     }
 
     /// Stores a small blob.
@@ -269,12 +294,13 @@ pub(crate) fn check_marker(text: &[u8], place: &str) -> Result<()> {
 fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let what = || format!("writing \"{}\"", path.display());
     let directory = path.parent().unwrap_or(Path::new("."));
+    let _writer = Writer::join(directory);
     let write = || -> std::io::Result<()> {
         let mut file = blob::temporary_in(directory)?;
         file.write_all(content)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
-        fs::File::open(directory)?.sync_all()
+        File::open(directory)?.sync_all()
     };
     write().map_err(|source| Error::io(what(), source))
 }

@@ -19,6 +19,7 @@ pub use sealed::{Referenced, SealOptions, pack_sealed};
 
 use crate::error::{Error, Result};
 use crate::layout::{LayoutStore, hash_file};
+use crate::stop::Stop;
 use sealstone_spec::bundle::{Bundle, BundlePath, FileKind};
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::VerifiedManifest;
@@ -89,6 +90,8 @@ pub struct PackOptions {
     pub link: bool,
     /// Files that are hashed at once.
     pub threads: usize,
+    /// Ends it early, with an error that nobody reads: packing runs on threads, and goes on without whoever waits for it.
+    pub stop: Stop,
 }
 
 impl Default for PackOptions {
@@ -100,6 +103,7 @@ impl Default for PackOptions {
             follow: false,
             link: false,
             threads: 2,
+            stop: Stop::default(),
         }
     }
 }
@@ -232,6 +236,10 @@ fn write_bundle(
     let manifest = document::manifest(&options.description, &config, &files)?;
     // What is written must be readable by the rules that everyone else reads it by.
     Bundle::read(&manifest).map_err(|error| Error::usage(error.to_string()))?;
+    options
+        .stop
+        .check()
+        .map_err(|source| Error::io("packing", source))?;
     layout.write_blob(&Digest::sha256(&config), &config)?;
     layout.write_manifest(&manifest, tag)?;
     Ok((manifest, files))
@@ -336,16 +344,17 @@ fn store_file(
     progress: &dyn PackProgress,
 ) -> Result<PackedFile> {
     read_file(found, options, |file| {
+        let mut content = options.stop.reading(Counted { file, progress });
         if options.link {
-            let mut advance = |bytes| progress.advance(bytes);
-            let linked = layout.link_blob(&found.source, Algorithm::Sha256, &mut advance)?;
+            let source = &found.source;
+            let linked = layout.link_blob(source, file, &mut content, Algorithm::Sha256)?;
             if let Some(stored) = linked {
                 return Ok(stored);
             }
         }
         let mut writer = layout.begin_blob(Algorithm::Sha256)?;
         writer
-            .copy_from(Counted { file, progress })
+            .copy_from(&mut content)
             .map_err(|source| failed(found, source))?;
         writer.seal()
     })

@@ -13,7 +13,8 @@ use crate::environment::{repository, uncommitted};
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::recipe::{LinkPolicy, Project, files_at};
-use crate::run::{disagreements, refuse_disagreements};
+use crate::run::{disagreements_while, refuse_disagreements};
+use crate::stop::Stop;
 use sealstone_spec::bundle::{BundlePath, FileKind, check_paths};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::Tag;
@@ -72,11 +73,12 @@ pub fn pack_sealed(
         .hint("make it with: sealstone run")
         .hint("or pack the files as they lie there, without a promise: --plain")
     })?;
-    refuse_disagreements(LOCK_FILE, &disagreements(project, &lock, None)?)?;
+    let differing = disagreements_while(project, &lock, None, &options.stop)?;
+    refuse_disagreements(LOCK_FILE, &differing)?;
     refuse_uncommitted(project, &lock)?;
     let referenced = references(project, &lock, seal)?;
 
-    let mut gathered = Gathered::new(project);
+    let mut gathered = Gathered::new(project, &options.stop);
     gathered.own(RECIPE_FILE, BundleRole::Recipe, *project.recipe().digest())?;
     gathered.own(LOCK_FILE, BundleRole::Lock, *lock.digest())?;
     let roles = roles(project.recipe(), &lock);
@@ -206,13 +208,15 @@ fn is_below(directory: &str, path: &str) -> bool {
 /// Files for a bundle, each once.
 struct Gathered<'a> {
     project: &'a Project,
+    stop: &'a Stop,
     files: BTreeMap<String, Found>,
 }
 
 impl<'a> Gathered<'a> {
-    fn new(project: &'a Project) -> Gathered<'a> {
+    fn new(project: &'a Project, stop: &'a Stop) -> Gathered<'a> {
         Gathered {
             project,
+            stop,
             files: BTreeMap::new(),
         }
     }
@@ -261,7 +265,7 @@ impl<'a> Gathered<'a> {
         let Some(lock) = self.project.lock(Some(profile))? else {
             return Ok(());
         };
-        let found = disagreements(self.project, &lock, Some(profile))?;
+        let found = disagreements_while(self.project, &lock, Some(profile), self.stop)?;
         refuse_disagreements(baseline.as_str(), &found)?;
         self.own(baseline.as_str(), BundleRole::Baseline, *lock.digest())?;
         for (from, to) in &profile.inputs {

@@ -398,6 +398,90 @@ fn a_failure_names_no_manifest() {
     assert!(out.read_tags().unwrap().is_empty());
 }
 
+/// Names of the blobs in a layout, and of what is on its way to be one.
+fn names_in(layout: &Path) -> Vec<String> {
+    let entries = fs::read_dir(layout.join("blobs/sha256")).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_linked_before_is_linked_again_and_leaves_no_other_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, out) = (directory.path().join("model"), directory.path().join("out"));
+    tree(&root);
+    // Two names of one file: the second one meets the blob of the first.
+    fs::hard_link(
+        root.join("model.safetensors"),
+        root.join("same.safetensors"),
+    )
+    .unwrap();
+    let options = PackOptions {
+        link: true,
+        ..PackOptions::default()
+    };
+    let first = pack(&root, &out, &options, None, &()).unwrap();
+    let blobs = names_in(&out);
+    assert!(!blobs.iter().any(|name| name.starts_with('.')), "{blobs:?}");
+    let linked = LayoutStore::open(&out).unwrap();
+    let blob = linked.blob_path(&Digest::sha256(b"weights"));
+    assert_eq!(
+        fs::metadata(blob).unwrap().ino(),
+        fs::metadata(root.join("model.safetensors")).unwrap().ino()
+    );
+    let again = pack(&root, &out, &options, None, &()).unwrap();
+    assert_eq!(again.manifest.digest(), first.manifest.digest());
+    assert_eq!(names_in(&out), blobs);
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_by_now_is_not_linked() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("model");
+    write(&root, "a.bin", b"mine", 0o644);
+    write(directory.path(), "secret", b"else", 0o600);
+    let layout = LayoutStore::open_or_create(directory.path().join("out")).unwrap();
+    let name = root.join("a.bin");
+    let opened = File::open(&name).unwrap();
+    let link = || {
+        let linked = layout.link_blob(&name, &opened, &mut &opened, Algorithm::Sha256);
+        linked.unwrap()
+    };
+    fs::rename(&name, root.join("b.bin")).unwrap();
+    symlink("../secret", &name).unwrap();
+    assert_eq!(link(), None);
+    fs::remove_file(&name).unwrap();
+    fs::copy(directory.path().join("secret"), &name).unwrap();
+    assert_eq!(link(), None);
+    assert!(names_in(layout.root()).is_empty());
+    fs::rename(root.join("b.bin"), &name).unwrap();
+    assert_eq!(link(), Some((Digest::sha256(b"mine"), 4)));
+}
+
+#[test]
+fn packing_for_nobody_ends_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("model");
+    tree(&root);
+    for link in [false, true] {
+        let options = PackOptions {
+            link,
+            ..PackOptions::default()
+        };
+        drop(options.stop.on_drop());
+        let out = directory.path().join(format!("out-{link}"));
+        let tag = "1.0".parse().unwrap();
+        let error = pack(&root, &out, &options, Some(&tag), &()).unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Other, "{error:?}");
+        assert!(names_in(&out).is_empty());
+        let layout = LayoutStore::open(&out).unwrap();
+        assert!(layout.read_tags().unwrap().is_empty());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]

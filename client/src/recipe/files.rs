@@ -4,7 +4,8 @@
 //! programs leave behind is passed over.
 
 use crate::error::{Error, Result};
-use crate::layout::hash_file;
+use crate::layout::hash;
+use crate::stop::Stop;
 use sealstone_spec::bundle::BundlePath;
 use sealstone_spec::compare::{Fingerprint, RowFingerprint};
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -119,9 +120,14 @@ fn walk(
 /// # Errors
 /// If it cannot be read.
 pub fn hash_path(path: &Path) -> Result<(Digest, u64)> {
+    hash_path_while(path, &Stop::default())
+}
+
+/// The same, as long as somebody waits for it.
+pub(crate) fn hash_path_while(path: &Path, stop: &Stop) -> Result<(Digest, u64)> {
     let what = || format!("reading \"{}\"", path.display());
     let file = File::open(path).map_err(|source| Error::io(what(), source))?;
-    hash_file(&file, Algorithm::Sha256).map_err(|source| Error::io(what(), source))
+    hash(&mut stop.reading(file), Algorithm::Sha256).map_err(|source| Error::io(what(), source))
 }
 
 /// The fingerprint of a file's rows, where its name says that it has some: lines of CSV, TSV, JSONL and

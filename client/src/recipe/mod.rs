@@ -13,6 +13,7 @@ mod files;
 mod fill;
 mod project;
 
+pub(crate) use files::hash_path_while;
 pub use files::{FoundFile, LinkPolicy, files_at, fingerprint, hash_path};
 pub(crate) use fill::digest_at;
 pub use fill::fill_digests;

@@ -7,7 +7,16 @@ use std::fmt::Write as _;
 /// Whether a character moves the cursor, or changes what is seen without being seen.
 fn is_hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// What is shown of a line: tabs stay.
+fn visible(line: &str) -> String {
+    let shown = |c: char| match c != '\t' && is_hidden(c) {
+        true => '\u{fffd}',
+        false => c,
+    };
+    line.chars().map(shown).collect()
 }
 
 /// A line of a log in which no build server finds a command, as long as it was.
@@ -33,18 +42,8 @@ pub(super) fn defused(line: &str) -> String {
 /// assert_eq!(as_lines("::error::b"), ":\u{fffd}error::b");
 /// ```
 pub fn as_lines(text: &str) -> String {
-    let shown = text.lines().map(|line| {
-        let hide = |c: char| {
-            if c != '\t' && is_hidden(c) {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        };
-        line.chars().map(hide).collect::<String>()
-    });
     let mut whole = String::with_capacity(text.len());
-    for (index, line) in shown.enumerate() {
+    for (index, line) in text.lines().map(visible).enumerate() {
         let line = match index {
             0 => line,
             _ => format!("\n  | {line}"),
@@ -54,8 +53,29 @@ pub fn as_lines(text: &str) -> String {
     whole
 }
 
-/// Without control characters and invisible marks, at most `longest` characters.
-pub(crate) fn clean(text: &str, longest: usize) -> String {
+/// Lines of this program in which words of others may stand, for the same places: each stays where it is, without
+/// control characters and invisible marks but for tabs, and none is a command. Whether a line is one of this program,
+/// nobody can tell here: words of others go through [`clean`] before they are put into it.
+///
+/// ```
+/// use sealstone::report::as_page;
+/// assert_eq!(as_page("type  a\u{1b}[2J\n\nsize  1"), "type  a\u{fffd}[2J\n\nsize  1");
+/// ```
+pub fn as_page(text: &str) -> String {
+    let lines: Vec<String> = text
+        .split('\n')
+        .map(|line| defused(&visible(line)))
+        .collect();
+    lines.join("\n")
+}
+
+/// Words of others within a line: without control characters and invisible marks, at most `longest` characters.
+///
+/// ```
+/// use sealstone::report::clean;
+/// assert_eq!(clean("a\nverified \u{202e}b", 20), "a\u{fffd}verified \u{fffd}b");
+/// ```
+pub fn clean(text: &str, longest: usize) -> String {
     let mut shown: String = text
         .chars()
         .take(longest)
@@ -134,6 +154,16 @@ mod tests {
         assert_eq!(as_lines("a\u{2028}b\u{85}c"), "a\u{fffd}b\u{fffd}c");
         assert_eq!(as_lines("####[x"), "###\u{fffd}[x");
         assert_eq!(as_lines("plain: text\n"), "plain: text");
+    }
+
+    #[test]
+    fn a_page_keeps_its_lines_and_nothing_else_that_is_not_seen() {
+        let page = "a\tb\n\n  c\x1b[2K\u{202e}d\r\n::error::x\n";
+        let due = "a\tb\n\n  c\u{fffd}[2K\u{fffd}d\u{fffd}\n:\u{fffd}error::x\n";
+        assert_eq!(as_page(page), due);
+        for mark in ['\u{61c}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'] {
+            assert_eq!(clean(&format!("a{mark}b"), 9), "a\u{fffd}b");
+        }
     }
 
     proptest! {

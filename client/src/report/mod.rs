@@ -29,7 +29,7 @@ mod terminal;
 mod tests;
 
 pub use advice::next_step;
-pub use escape::as_lines;
+pub use escape::{as_lines, as_page, clean};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::{MARKER, markdown};

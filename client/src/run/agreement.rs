@@ -6,7 +6,8 @@
 
 use crate::error::{Error, Result};
 use crate::plan::Roots;
-use crate::recipe::{LinkPolicy, Project, files_at, hash_path};
+use crate::recipe::{LinkPolicy, Project, files_at, hash_path_while};
+use crate::stop::Stop;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::recipe::{
     Environment, FileRole, Lock, LockedFile, Profile, RecipePath, param_changes,
@@ -108,6 +109,16 @@ pub fn disagreements(
     lock: &Lock,
     profile: Option<&Profile>,
 ) -> Result<Vec<Disagreement>> {
+    disagreements_while(project, lock, profile, &Stop::default())
+}
+
+/// The same, as long as somebody waits for it: a project may have more data than is read in a while.
+pub(crate) fn disagreements_while(
+    project: &Project,
+    lock: &Lock,
+    profile: Option<&Profile>,
+    stop: &Stop,
+) -> Result<Vec<Disagreement>> {
     let recipe = project.recipe();
     let mut found: Vec<Disagreement> = lock
         .disagreements(recipe)
@@ -135,7 +146,7 @@ pub fn disagreements(
         if profile.is_some() && file.role == FileRole::Output {
             continue;
         }
-        found.extend(look_at(project, &roots, lock, file)?);
+        found.extend(look_at(project, &roots, lock, file, stop)?);
     }
     found.extend(added(project, lock, profile)?);
     Ok(found)
@@ -166,6 +177,7 @@ fn look_at(
     roots: &Roots,
     lock: &Lock,
     file: &LockedFile,
+    stop: &Stop,
 ) -> Result<Option<Disagreement>> {
     let path = file.path.as_str().to_owned();
     let place = roots.place(project.recipe(), &path);
@@ -174,7 +186,7 @@ fn look_at(
         _ if is_elsewhere(lock, &file.path) => return Ok(None),
         _ => return Ok(Some(Disagreement::Missing { path })),
     };
-    let (actual, _) = hash_path(&place)?;
+    let (actual, _) = hash_path_while(&place, stop)?;
     if actual != file.digest {
         return Ok(Some(Disagreement::Differs {
             path,

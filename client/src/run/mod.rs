@@ -34,6 +34,7 @@ mod replaced;
 mod stages;
 mod trace;
 
+pub(crate) use agreement::disagreements_while;
 pub use agreement::{Disagreement, disagreements, refuse_disagreements};
 pub use baseline::{Ran, RunEvents, RunOptions, StageRan, home, run};
 pub use metric::{MetricError, read_metric};

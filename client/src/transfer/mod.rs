@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `push`, `pull`, `copy`, `export` | the four use cases and their order of steps |
 //! | `graph` | which manifests and blobs belong to one |
+//! | `check` | all of them read where they lie |
 //! | `record` | what the source's registry and log say of it, as one more referrer |
 //! | `upload`, `sessions`, `read_ahead` | one blob to a registry, over cuts and restarts |
 //! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
@@ -17,6 +18,7 @@
 //! Invariants: a file has its final name only after size and digest were compared; memory does not
 //! grow with the size of blobs; a mismatch ends everything and is never tried again.
 
+mod check;
 mod copy;
 mod disk;
 mod exchange;
@@ -41,6 +43,7 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
+pub use check::check_stored;
 pub use copy::{Copied, copy};
 pub use export::{Exported, export};
 pub use partial::Downloads;

@@ -1,10 +1,12 @@
 //! How a transfer tells what it does: bars for people, lines for logs, JSON for programs.
 //!
-//! Owns the three renderers. Does not decide which one is used. Writes to standard error only:
+//! Owns the three renderers. Does not decide whom it is told. Writes to standard error only:
 //! standard output is for results.
-//! Invariant: renderers never fail and never slow a transfer: what cannot be written is dropped.
+//! Invariants: renderers never fail and never slow a transfer: what cannot be written is dropped. Where bars cannot be
+//! seen there are lines, and notes are told in any case. Names may be another's: none moves the cursor or begins a line.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use crate::report::{as_lines, clean};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt;
 use std::io::Write as _;
@@ -72,7 +74,15 @@ impl Track for Silent {
     fn end(&self, _how: Arrival) {}
 }
 
-/// Bars on a terminal.
+/// For people: bars, and lines where standard error is no terminal, or one that cannot go back in what it shows.
+pub fn for_people() -> Audience {
+    match ProgressDrawTarget::stderr().is_hidden() {
+        true => Arc::new(Lines),
+        false => Arc::new(Bars::default()),
+    }
+}
+
+/// Bars on a terminal; elsewhere nothing is seen of them.
 #[derive(Debug, Default)]
 pub struct Bars(MultiProgress);
 
@@ -91,7 +101,7 @@ impl Progress for Bars {
         .progress_chars("━━─");
         let bar = self.0.add(ProgressBar::new(size).with_style(style));
         bar.set_prefix(verb);
-        bar.set_message(shorten(label));
+        bar.set_message(shorten(&clean(label, usize::MAX)));
         Box::new(Bar {
             bar,
             all: self.0.clone(),
@@ -99,7 +109,11 @@ impl Progress for Bars {
     }
 
     fn note(&self, text: &str) {
-        let _ = self.0.println(text);
+        let shown = as_lines(text);
+        // Above bars that are not drawn nothing is printed either.
+        if self.0.is_hidden() || self.0.println(&shown).is_err() {
+            say(&shown);
+        }
     }
 }
 
@@ -157,7 +171,7 @@ impl Progress for Lines {
     }
 
     fn note(&self, text: &str) {
-        say(text);
+        say(&as_lines(text));
     }
 }
 
@@ -236,9 +250,8 @@ impl Track for Reported {
 }
 
 fn write_line(report: &Reported, state: State) {
-    let Reported {
-        verb, label, size, ..
-    } = report;
+    let Reported { verb, size, .. } = report;
+    let label = clean(&report.label, 300);
     let moved = report.moved.load(Ordering::Relaxed);
     say(&match state {
         State::Moving => format!("{verb} {label}: {} of {}", mib(moved), mib(*size)),
@@ -292,6 +305,13 @@ mod tests {
         assert_eq!(short.chars().count(), 36);
         assert!(short.ends_with("/model.safetensors"));
         assert_eq!(shorten("ünï"), "ünï");
+    }
+
+    #[test]
+    fn without_a_terminal_people_have_lines() {
+        let is_seen = !ProgressDrawTarget::stderr().is_hidden();
+        let audience = format!("{:?}", for_people());
+        assert_eq!(audience == "Lines", !is_seen, "{audience}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use sealstone_spec::bundle::{Bundle, BundleFile};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use serde::Serialize;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +66,7 @@ pub struct Pulled {
 /// Pulls the bundle `manifest`, which came from `source`, into `destination`.
 ///
 /// An existing directory is refused unless `overwrite` is set; then it is replaced as a whole, after
-/// everything was verified.
+/// everything was verified. One in which the source itself lies is never replaced.
 ///
 /// # Errors
 /// [`Outcome::Halted`](crate::Outcome::Halted) if anything is not what it should be, admitted or not;
@@ -80,6 +82,7 @@ pub async fn pull(
     options: &TransferOptions,
 ) -> Result<Pulled> {
     requirement.check(manifest)?;
+    refuse_own_source(source, destination)?;
     let bundle = Bundle::read(manifest).map_err(|error| {
         Error::halted(format!("manifest {} cannot be unpacked", manifest.digest()))
             .source(error)
@@ -133,6 +136,41 @@ pub async fn pull(
 struct Settled {
     files: usize,
     bytes: u64,
+}
+
+/// Refuses a destination with which the layout or archive would be replaced that the bundle comes from, and with it
+/// whatever else lies there: other bundles, and all signatures.
+fn refuse_own_source(source: &Place, destination: &Path) -> Result<()> {
+    let (kind, path) = match source {
+        Place::Registry(_) => return Ok(()),
+        Place::Layout(layout) => ("layout", layout.root()),
+        Place::Archive(archive) => ("archive", archive.path()),
+    };
+    // Where nothing is, nothing is replaced; what cannot be looked at cannot be replaced either.
+    let Ok(found) = fs::metadata(destination) else {
+        return Ok(());
+    };
+    let real = fs::canonicalize(path)
+        .map_err(|error| Error::io(format!("finding \"{}\"", path.display()), error))?;
+    // By what it is and not by its name, of which it may have several.
+    let is_destination = |place: &Path| {
+        fs::metadata(place)
+            .is_ok_and(|place| (place.dev(), place.ino()) == (found.dev(), found.ino()))
+    };
+    let is_within = |blobs: PathBuf| {
+        fs::canonicalize(destination).is_ok_and(|destination| destination.starts_with(blobs))
+    };
+    let is_part = matches!(source, Place::Layout(_))
+        && fs::canonicalize(real.join("blobs")).is_ok_and(is_within);
+    if !is_part && !real.ancestors().any(is_destination) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "\"{}\" would be replaced, and with it the {kind} \"{}\", which the bundle comes from",
+        destination.display(),
+        path.display()
+    ))
+    .hint("choose another directory: -o DIR"))
 }
 
 async fn begin(

@@ -16,7 +16,7 @@ use sealstone::environment::{fetch_image, prefix_in_repository};
 use sealstone::keys::read_secret;
 use sealstone::releases::{DataAt, place_data};
 use sealstone::replay::{Halt, Project, ProjectError, Settings, halted, record_incident};
-use sealstone::report::{Surroundings, terminal};
+use sealstone::report::{Surroundings, as_lines, terminal};
 use sealstone::runner::Choice;
 use sealstone::store::Location;
 use sealstone::{Error, Outcome, Result};
@@ -478,12 +478,10 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
     }
     let result = value!({"report": report.to_predicate(), "attached": attached, "alert": alert_line(&report, args.runbook.as_deref())});
     if !report.verdict.is_reproduced() && context.output.format() != Format::Json {
-        text.push_str(&format!(
-            "\n\n{}",
-            alert_line(&report, args.runbook.as_deref())
-        ));
+        let line = alert_line(&report, args.runbook.as_deref());
+        text.push_str(&format!("\n\n{}", as_lines(&line)));
     }
-    context.output.result(&result, text);
+    context.output.coloured_result(&result, text);
     for error in &failures {
         context.output.failure(error);
     }

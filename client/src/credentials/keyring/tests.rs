@@ -97,6 +97,28 @@ async fn the_environment_wins_and_can_be_bound_to_one_registry() {
 }
 
 #[tokio::test]
+async fn a_registry_is_bound_to_as_it_is_written_elsewhere() {
+    let ci = Some(Credential::basic("ci", "p"));
+    for (written, registry) in [
+        ("https://h.example", "h.example"),
+        ("http://localhost:5000/", "localhost:5000"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+        ("docker.io", "index.docker.io"),
+    ] {
+        let home = Home::new()
+            .set("SEALSTONE_USERNAME", "ci")
+            .set("SEALSTONE_PASSWORD", "p")
+            .set("SEALSTONE_REGISTRY", written);
+        let keyring = home.keyring();
+        assert!(!keyring.is_unbound(), "{written}");
+        let found = keyring.find(registry, None).await.unwrap();
+        assert_eq!(found, ci, "{written}");
+        assert_eq!(keyring.find("other.example", None).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn half_a_credential_in_the_environment_is_an_error() {
     let home = Home::new().set("SEALSTONE_USERNAME", "ci");
     assert!(home.keyring().find("h.example", None).await.is_err());

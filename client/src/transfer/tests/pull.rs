@@ -4,7 +4,8 @@ use super::stock::{
     LARGE, bundle_of, content, layer, names, one_stream, options, packed, pull_from, stocked,
 };
 use crate::Outcome;
-use crate::transfer::{Place, Requirement, TransferOptions, pull};
+use crate::archive::ArchiveStore;
+use crate::transfer::{Place, Requirement, TransferOptions, export, pull};
 use crate::transport::testing::Quirks;
 use sealstone_spec::digest::Digest;
 use std::fs;
@@ -117,6 +118,50 @@ async fn a_layout_is_pulled_with_the_same_checks() {
     .unwrap_err();
     assert_eq!(error.outcome(), Outcome::Halted);
     assert!(!other.exists());
+}
+
+#[tokio::test]
+async fn what_is_pulled_from_is_never_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let (layout, manifest, _) = packed(root.path());
+    let out = root.path().join("a/release.tar");
+    fs::create_dir(root.path().join("a")).unwrap();
+    let place = Place::Layout(layout.clone());
+    export(&place, &manifest, None, &out, false, &options())
+        .await
+        .unwrap();
+    let archive = Place::Archive(ArchiveStore::open(&out).unwrap());
+    std::os::unix::fs::symlink(root.path(), root.path().join("alias")).unwrap();
+    for (source, target) in [
+        (&place, "layout"),
+        (&place, "layout/."),
+        (&place, "layout/blobs"),
+        (&place, "layout/blobs/sha256"),
+        (&place, "alias/layout"),
+        (&place, ""),
+        (&archive, "a"),
+        (&archive, "alias/a"),
+        (&archive, ""),
+    ] {
+        for overwrite in [false, true] {
+            let target = root.path().join(target);
+            let requirement = Requirement::NoSignatures;
+            let options = options();
+            let pulled = pull(source, &manifest, requirement, &target, overwrite, &options);
+            let error = pulled.await.unwrap_err();
+            assert_eq!(error.outcome(), Outcome::Usage, "{}", target.display());
+        }
+    }
+    assert_eq!(names(root.path()), ["a", "alias", "layout"]);
+    for blob in manifest.blobs() {
+        layout.check_blob(blob).unwrap();
+    }
+    // Beside it, also in the directory in which it lies.
+    let target = root.path().join("a/model");
+    let requirement = Requirement::NoSignatures;
+    pull(&archive, &manifest, requirement, &target, false, &options())
+        .await
+        .unwrap();
 }
 
 #[test]
