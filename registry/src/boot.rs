@@ -320,7 +320,10 @@ impl Server {
         })
         .await?;
         let certificate = Certificate::open(config)?;
-        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+        let tls = certificate
+            .as_ref()
+            .map(Certificate::server_config)
+            .transpose()?;
         let listener = TcpListener::bind(config.server.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.server.listen))?;

@@ -490,7 +490,8 @@ async fn a_small_blob_is_there_although_the_answer_was_lost() {
     assert!(fake.count("PUT") > 1);
     // Where nothing was stored, the refusal stands.
     fake.state().quirks.uploads_at = "/nowhere";
-    let stored = store.put_blob_bytes(&Digest::sha256(b"two"), b"two".to_vec());
+    let two = Digest::sha256(b"two");
+    let stored = store.put_blob_bytes(&two, b"two".to_vec());
     assert_eq!(stored.await.unwrap_err().outcome(), Outcome::NotFound);
 }
 

@@ -49,7 +49,9 @@ impl Certificate {
     ///
     /// # Errors
     /// If the library cannot do what it was built for.
-    pub(super) fn server_config(self: &Arc<Certificate>) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    pub(super) fn server_config(
+        self: &Arc<Certificate>,
+    ) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -108,7 +110,9 @@ pub(super) async fn follow(certificate: Option<Arc<Certificate>>, stop: Cancella
         };
         let Some(certificate) = certificate.clone() else {
             if is_asked {
-                tracing::info!("SIGHUP: there is no certificate to read again; all else is read at the start");
+                tracing::info!(
+                    "SIGHUP: there is no certificate to read again; all else is read at the start"
+                );
             }
             continue;
         };

@@ -3,8 +3,8 @@
 //!
 //! Invariant: the same test decides what counts for a policy, and what takes back a divergence.
 
-use super::document::Report;
 use super::ReplayScope;
+use super::document::Report;
 use crate::compare::Class;
 
 /// Kinds of overrides with which a report vouches for nothing: who made it did not look at signatures, or took wider

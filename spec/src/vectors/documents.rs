@@ -346,7 +346,9 @@ fn documents() -> Vec<Refused> {
             "more roles than an entry of the log can name",
             second(&format!(
                 "[roots]\nthreshold = 1\nkeys = [\"{root}\"]\n[[identity]]\nname = \"b\"\nkeys = [\"{bob}\"]\nroles = [\n{}]",
-                (0..65).map(|n| format!("\"role-{n}\",\n")).collect::<String>()
+                (0..65)
+                    .map(|n| format!("\"role-{n}\",\n"))
+                    .collect::<String>()
             )),
             (75, 1),
             "65 stand here: at most 64 do",

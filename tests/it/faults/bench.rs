@@ -323,7 +323,10 @@ impl Bench {
     pub(super) fn run(&self, mut command: Command, environment: &[(&str, &str)]) -> Ended {
         let command = client::alone(&mut command, self.directory());
         // A run keeps its environment there, and all benches have the same. A replay makes its own each time.
-        command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/faults"));
+        command.env(
+            "XDG_CACHE_HOME",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/faults"),
+        );
         let ended = client::run(command.envs(environment.iter().copied()));
         Ended {
             exit: ended.code,

@@ -125,11 +125,7 @@ fn what_training_began_with_comes_first_in_the_trace() {
     assert_eq!(report["attribution"], "code", "{said}");
     assert_eq!(
         (&trace["step"], &trace["column"], &trace["base"]),
-        (
-            &0.into(),
-            &"params_sha256".into(),
-            &initial(&began).into()
-        ),
+        (&0.into(), &"params_sha256".into(), &initial(&began).into()),
         "{said}"
     );
     assert_eq!(trace["atStart"], true, "{said}");

@@ -432,9 +432,14 @@ async fn a_token_is_its_owners_also_where_the_clock_was_set_back_meanwhile() {
         .now()
         .checked_add(Duration::from_secs(7200))
         .unwrap();
-    let mut accounts = house.directory.accounts.lock().unwrap();
-    accounts.get_mut("alice").unwrap().created_at = ahead;
-    drop(accounts);
+    house
+        .directory
+        .accounts
+        .lock()
+        .unwrap()
+        .get_mut("alice")
+        .unwrap()
+        .created_at = ahead;
     let alice = Principal {
         since: Some(ahead),
         ..user("alice")
