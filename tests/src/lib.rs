@@ -8,6 +8,7 @@ pub mod examples;
 pub mod fuzzing;
 pub mod model;
 pub mod registry;
+pub mod scripts;
 #[cfg(test)]
 mod setup;
 pub mod skips;
