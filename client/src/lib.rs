@@ -55,6 +55,10 @@ pub mod report;
 pub mod run;
 pub mod runner;
 #[cfg(test)]
+#[path = "../../tests/src/scripts.rs"]
+#[allow(unreachable_pub)] // Public where all other tests have it.
+mod scripts;
+#[cfg(test)]
 #[path = "../../tests/src/skips.rs"]
 #[allow(unreachable_pub)] // Public where all other tests have it.
 mod skips;

@@ -2,9 +2,10 @@
 //! what changed, whether it is rebuildable, and the chain; through the real client and registry.
 
 use crate::client::Ended;
+use crate::isolation::cannot_try;
 use crate::project_desk::Desk;
+use sealstone::runner::RunnerKind;
 use sealstone_tests::registry::{Setup, TestRegistry};
-use sealstone_tests::skips;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -60,7 +61,7 @@ fn policy(desk: &Desk) {
         .expect(0);
     let key = |name: &str| format!("\"\"\"{}\"\"\"", desk.read(&format!("{name}.pub")));
     let text = format!(
-        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2030-01-01T00:00:00Z\"\n\
+        "schema = \"sealstone-policy/v2\"\nversion = 1\nexpires = \"2099-01-01T00:00:00Z\"\n\
          [roots]\nthreshold = 1\nkeys = [{}]\n\
          [[identity]]\nname = \"builder\"\nroles = [\"builder\"]\nkeys = [{}]\n\
          [[identity]]\nname = \"other\"\nroles = [\"reproducer\"]\nkeys = [{}]\n\
@@ -85,7 +86,7 @@ async fn a_model_is_rebuildable_when_somebody_else_has_made_it_again() {
     let registry = Setup::default().start().await.unwrap();
     let desk = Desk::locked();
     if !isolates(&desk) {
-        return skips::not_possible("nothing here isolates by I3");
+        return cannot_try(RunnerKind::Bubblewrap, "nothing here isolates by I3");
     }
     let bundle = released(&desk, &registry, &[]);
     let both = ["builder.pub", "other.pub"];

@@ -1,13 +1,14 @@
 //! Bytes that changed on the disk: never one of them leaves the server.
 
 use crate::content::*;
+use crate::log::checkpoint_is_kept;
 use reqwest::Method;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const GROUP: usize = 256 * KIB;
 
@@ -259,6 +260,21 @@ async fn verify_store_says_which_blob() {
     );
 }
 
+/// Waits until the number of the last write, which is noted now and then, is that of a later one than all before this.
+/// Of two notes that come after it the first may have been under way already.
+async fn last_write_is_noted(registry: &TestRegistry) {
+    let note = || std::fs::read(registry.data().join("metadata/last-write")).ok();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    for later in ["one", "another"] {
+        let before = note();
+        push_blob(registry, &registry.admin, "later", later.as_bytes()).await;
+        while note() == before {
+            assert!(Instant::now() < deadline, "the last write is not noted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
 /// What no tag names leaves nothing in the transparency log, so its guard does not miss it.
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_writes_are_not_lost_unseen() {
@@ -272,8 +288,7 @@ async fn acknowledged_writes_are_not_lost_unseen() {
         let image = push_image(&registry, &admin, "a", None, 20 * KIB).await;
         manifests.push(format!("/v2/a/manifests/{}", image.digest));
     }
-    // The number of the last write is noted once a second.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    last_write_is_noted(&registry).await;
     registry.kill().unwrap();
     let len = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
     let logs = registry.files("metadata").into_iter();
@@ -344,8 +359,9 @@ async fn damaged_metadata_never_become_wrong_bytes() {
             let tag = format!("v{number}");
             images.push(push_image(&registry, &admin, "a", Some(&tag), 20 * KIB).await);
         }
-        // The last checkpoint is copied beside the log's key once a second: that tells a store that has lost its end.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
+        // Both tell a store that has lost its end.
+        last_write_is_noted(&registry).await;
+        checkpoint_is_kept(&registry).await;
         if settled {
             registry.crash().await.unwrap();
         }

@@ -1,6 +1,8 @@
 //! Environments of locked wheels and of root file systems: made for a run, made again for a replay, and
 //! refused where they would be others.
 
+use crate::isolation::cannot_try;
+use sealstone::runner::RunnerKind;
 use sealstone_tests::registry::binary;
 use sealstone_tests::skips;
 use serde_json::Value;
@@ -197,10 +199,15 @@ fn locked_wheels_run_and_replay_strictly_in_every_runner() {
         wheel.filter(|file| file["role"] == "environment").count(),
         2
     );
-    for runner in ["bubblewrap", "confined", "process"] {
+    for kind in [
+        RunnerKind::Bubblewrap,
+        RunnerKind::Confined,
+        RunnerKind::Process,
+    ] {
+        let runner = kind.as_str();
         let (status, value, errors) = desk.try_run(&["replay", "p", "--runner", runner], None);
         if value["report"]["reasons"][0]["code"] == "runner" {
-            skips::not_possible(&format!("{runner} does not work here"));
+            cannot_try(kind, "it does not work here");
             continue;
         }
         assert_eq!(status, Some(0), "{runner}\n{value}\n{errors}");

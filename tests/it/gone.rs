@@ -8,6 +8,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::policy::{Policy, PolicyEnvelope};
 use sealstone_tests::registry::{Setup, TestRegistry};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,19 +117,35 @@ async fn sessions_of_clients_that_went_away_are_there_or_gone_and_counted() {
         let path = format!("/v2/a/blobs/uploads/?digest={wrong}");
         ask_and_go(&registry, "POST", &path, &blob, moment).await;
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut ended = 0;
-    for upload in &uploads {
-        let id = upload.rsplit('/').next().unwrap();
-        if get(&registry, &admin, upload).await.status == 204 {
-            continue;
+    // Until nothing changes any more. What is begun and given up now comes to the store behind all that waits there.
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = None;
+    let ended = loop {
+        let last = begin(&registry, &admin, "a").await;
+        delete(&registry, &admin, &last).await.expect(204);
+        let open = registry.metric("sealstone_uploads_open", "").await.unwrap();
+        let files = registry.files("uploads");
+        let (mut ended, mut left) = (0, Vec::new());
+        for upload in &uploads {
+            if get(&registry, &admin, upload).await.status == 204 {
+                continue;
+            }
+            ended += 1;
+            let id = upload.rsplit('/').next().unwrap();
+            let of_it = |path: &&PathBuf| path.display().to_string().contains(id);
+            left.extend(files.iter().filter(of_it).cloned());
         }
-        ended += 1;
-        let left = registry.files("uploads").into_iter();
-        let of_it = |path: &std::path::PathBuf| path.display().to_string().contains(id);
-        let left: Vec<_> = left.filter(of_it).collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
+        let now = Some((open, ended, files));
+        if left.is_empty() && now == before {
+            break ended;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{ended} were given up, {open} are open, of the former there is {left:?}"
+        );
+        before = now;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
     assert!(ended > 0, "none was given up");
     // A start counts what is there.
     let counted = registry.metric("sealstone_uploads_open", "").await.unwrap();

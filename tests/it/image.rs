@@ -1,6 +1,7 @@
 //! Projects whose programs are a root file system or an image, through the real binaries: run, packed, replayed.
 
 use crate::client::Ended;
+use crate::isolation::cannot_try;
 use crate::project_desk::Desk;
 use crate::system::{archive, image, tiny_root};
 use sealstone::runner::{Capability, RunnerKind, runner};
@@ -32,7 +33,7 @@ out = ["model/"]
 fn can_pin() -> bool {
     match runner(RunnerKind::Rootfs).probe().usable {
         Capability::Absent { reason } => {
-            skips::not_possible(&format!("no root file system can be used here: {reason}"));
+            cannot_try(RunnerKind::Rootfs, &reason);
             false
         }
         _ => true,
@@ -133,7 +134,7 @@ fn an_image_travels_in_the_bundle() {
         return;
     }
     let Some(digest) = image(work.path(), &work.path().join("image")) else {
-        return;
+        return skips::not_possible("no small root file system can be made here");
     };
     let desk = project(
         &format!(
@@ -181,7 +182,7 @@ async fn an_image_is_fetched_by_its_digest() {
         return;
     }
     let Some(digest) = image(work.path(), &work.path().join("image")) else {
-        return;
+        return skips::not_possible("no small root file system can be made here");
     };
     tokio::task::block_in_place(|| {
         let place = format!("{}/systems/tiny", registry.address());

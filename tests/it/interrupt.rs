@@ -5,6 +5,7 @@
 use crate::model_desk::Desk;
 use crate::{client, project_desk};
 use sealstone_spec::digest::Digest;
+use sealstone_tests::signals;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -66,12 +67,6 @@ fn large_blob(desk: &Desk) -> PathBuf {
         .path()
 }
 
-fn signal(child: &Child, name: &str) {
-    let mut kill = Command::new("kill");
-    kill.arg(name).arg(child.id().to_string());
-    assert!(kill.status().unwrap().success());
-}
-
 #[track_caller]
 fn ended(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + PATIENCE;
@@ -119,13 +114,13 @@ const PULL: [&str; 5] = [
 
 #[test]
 fn what_was_interrupted_does_not_go_on_to_its_end() {
-    for (arguments, name) in [
-        (&EXPORT[..], "-INT"),
-        (&EXPORT[..], "-TERM"),
-        (&PULL[..], "-INT"),
+    for (arguments, signal) in [
+        (&EXPORT[..], libc::SIGINT),
+        (&EXPORT[..], libc::SIGTERM),
+        (&PULL[..], libc::SIGINT),
     ] {
         let mut copying = copying(arguments);
-        signal(&copying.child, name);
+        signals::send(&copying.child, signal).unwrap();
         copying.is_told();
         // The thread that reads may have the rest: it is to make nothing of it.
         copying.go_on.send(()).unwrap();
@@ -141,9 +136,9 @@ fn what_was_interrupted_does_not_go_on_to_its_end() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let mut copying = copying(&EXPORT);
-    signal(&copying.child, "-INT");
+    signals::send(&copying.child, libc::SIGINT).unwrap();
     copying.is_told();
-    signal(&copying.child, "-TERM");
+    signals::send(&copying.child, libc::SIGTERM).unwrap();
     // The thread that reads waits for bytes that never come.
     assert_eq!(ended(&mut copying.child).code(), Some(128 + 15));
     assert!(!copying.desk.path("got.tar").exists());
@@ -227,7 +222,7 @@ fn a_replay_that_is_interrupted_while_its_image_is_fetched_says_nothing_of_the_m
     let mut child = command.spawn().unwrap();
     // The registry never answers.
     let _open = asked.recv_timeout(PATIENCE).unwrap().unwrap();
-    signal(&child, "-INT");
+    signals::send(&child, libc::SIGINT).unwrap();
     assert_eq!(ended(&mut child).code(), Some(4));
     for name in ["report.json", "signed.json", "alerts"] {
         assert!(!desk.path(name).exists(), "{name}");

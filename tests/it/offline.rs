@@ -11,6 +11,7 @@ use sealstone_spec::media;
 use sealstone_spec::policy::{Policy, PolicyEnvelope};
 use sealstone_spec::record::{Document, POLICY, POLICY_MEDIA_TYPE, record_manifest};
 use sealstone_tests::registry::Setup;
+use sealstone_tests::skips;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -262,7 +263,7 @@ fn has_openssl() -> bool {
 #[test]
 fn another_program_may_hold_the_key() {
     if !has_openssl() {
-        return;
+        return skips::not_installed("openssl");
     }
     let desk = Desk::new();
     let private = |name: &str| desk.path(name).display().to_string();

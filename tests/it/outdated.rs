@@ -1,6 +1,7 @@
 //! Metadata that are missing, or older than the objects: whatever is run on them, nothing that was received is removed.
 
 use crate::content::*;
+use crate::log::checkpoint_is_kept;
 use sealstone_tests::registry::{Setup, TestRegistry};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,8 +71,7 @@ async fn on_metadata_that_are_missing_or_older_nothing_is_removed() {
     patch(&registry, &admin, &upload, None, &bytes(MIB))
         .await
         .expect(202);
-    // The copy of the checkpoint is renewed once a second.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    checkpoint_is_kept(&registry).await;
     stopped(&mut registry).await;
     let files = stored(&registry);
     assert!(files.len() >= 4, "{files:?}");

@@ -390,7 +390,7 @@ async fn statements_have_room_where_nothing_else_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_is_told_at_once() {
     if Command::new("skopeo").arg("--version").output().is_err() {
-        return skips::not_possible("skopeo is missing");
+        return skips::not_installed("skopeo");
     }
     let registry = ready().await;
     let admin = &registry.admin;

@@ -59,7 +59,7 @@ fn killed(desk: &Desk, registry: &TestRegistry, arguments: &[&str]) -> bool {
     loop {
         if left(desk)
             .iter()
-            .any(|directory| arrived(directory) > BYTES as u64 / 4)
+            .any(|directory| arrived(directory) > BYTES as u64 / 2)
         {
             child.kill().unwrap();
             child.wait().unwrap();

@@ -4,8 +4,10 @@ use crate::content::{get, push_blob, send};
 use crate::log::{checkpoint, last_secret, push_tag, ready, text, vkey};
 use crate::policy_desk::{Desk, LATER, place, registry};
 use sealstone_spec::log::{LogProof, LogTrust, SignedCheckpoint};
+use sealstone_tests::ports::free_address;
 use sealstone_tests::registry::{Setup, User, binary};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,12 +20,11 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    pub(crate) async fn start(directory: &Path, log: &str, port: u16) -> Witness {
+    pub(crate) async fn start(directory: &Path, log: &str, address: SocketAddr) -> Witness {
         let out = directory.join("witness.out");
         let process = Command::new(binary("sealstone-registry").unwrap())
             .args(["witness", "--name", "witness.example", "--log", log.trim()])
-            .arg("--listen")
-            .arg(format!("127.0.0.1:{port}"))
+            .args(["--listen", &address.to_string()])
             .arg("--key")
             .arg(directory.join("witness.pem"))
             .arg("--state")
@@ -35,7 +36,7 @@ impl Witness {
         let deadline = Instant::now() + Duration::from_secs(60);
         let key = loop {
             let text = std::fs::read_to_string(&out).unwrap();
-            if let Some(key) = text.lines().next() {
+            if let Some((key, _)) = text.split_once('\n') {
                 break key.to_owned();
             }
             assert!(Instant::now() < deadline, "the witness does not come up");
@@ -44,7 +45,7 @@ impl Witness {
         Witness {
             process,
             key,
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("http://{address}"),
         }
     }
 }
@@ -60,9 +61,9 @@ impl Drop for Witness {
 async fn a_witness_cosigns_what_goes_on_and_remembers_it() {
     let mut registry = ready(Setup::default()).await;
     let directory: PathBuf = registry.directory().to_owned();
-    let port = 30_000 + rand::random::<u16>() % 2_000;
+    let address = free_address().unwrap();
     let log = vkey(&registry).await;
-    let witness = Witness::start(&directory, &log, port).await;
+    let witness = Witness::start(&directory, &log, address).await;
     registry.terminate().unwrap();
     registry.ended().await.unwrap();
     registry.setup().collect = format!(
@@ -130,7 +131,7 @@ async fn a_witness_cosigns_what_goes_on_and_remembers_it() {
 
     // A kill forgets nothing: the same question, the same answer.
     drop(witness);
-    let witness = Witness::start(&directory, &log, port).await;
+    let witness = Witness::start(&directory, &log, address).await;
     let ask = |body: String| {
         send(
             registry
@@ -178,15 +179,15 @@ async fn a_witness_cosigns_what_goes_on_and_remembers_it() {
 async fn a_push_waits_for_its_quorum_of_witnesses() {
     let mut registry = ready(Setup::default()).await;
     let directory: PathBuf = registry.directory().to_owned();
-    let port = 32_000 + rand::random::<u16>() % 700;
+    let address = free_address().unwrap();
     let log = vkey(&registry).await;
-    let witness = Witness::start(&directory, &log, port).await;
+    let witness = Witness::start(&directory, &log, address).await;
     registry.terminate().unwrap();
     registry.ended().await.unwrap();
     // The second one never answers; one of both is enough.
     registry.setup().collect = format!(
         "[transparency]\nwitnesses = [{{ key = \"{}\", url = \"{}\" }}, {{ key = \"{}\", url = \"http://127.0.0.1:9\" }}]\n\
-         quorum = 1\nwitness_seconds = 3\n",
+         quorum = 1\nwitness_seconds = 10\n",
         witness.key,
         witness.url,
         other_key()
@@ -195,7 +196,7 @@ async fn a_push_waits_for_its_quorum_of_witnesses() {
     let started = Instant::now();
     let pushed = push_tag(&registry, "a", "v1").await.expect(201);
     assert_eq!(pushed.header("sealstone-log-witnesses"), "1");
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(10));
     // The proof of it carries the cosigned checkpoint, without being asked for that.
     let trust = format!("log {log}witness w {}\nquorum w\n", witness.key);
     let trust = LogTrust::parse(&trust).unwrap();
@@ -223,7 +224,7 @@ async fn a_push_waits_for_its_quorum_of_witnesses() {
     );
     let tags = text(&registry, &registry.admin, "/v2/a/tags/list").await;
     assert!(tags.contains("v2"), "{tags}");
-    let witness = Witness::start(&directory, &log, port).await;
+    let witness = Witness::start(&directory, &log, address).await;
     assert_eq!((&witness.key, &witness.url), (&key, &url));
     let again = push_tag(&registry, "a", "v2").await.expect(201);
     assert_eq!(again.header("sealstone-log-witnesses"), "1");
@@ -246,9 +247,9 @@ async fn a_push_waits_for_its_quorum_of_witnesses() {
 async fn what_the_registry_says_about_a_release_is_cosigned_with_it() {
     let mut registry = ready(Setup::default()).await;
     let directory: PathBuf = registry.directory().to_owned();
-    let port = 34_000 + rand::random::<u16>() % 700;
+    let address = free_address().unwrap();
     let log = vkey(&registry).await;
-    let witness = Witness::start(&directory, &log, port).await;
+    let witness = Witness::start(&directory, &log, address).await;
     registry.terminate().unwrap();
     registry.ended().await.unwrap();
     registry.setup().collect = format!(
@@ -298,9 +299,9 @@ async fn what_the_policy_wants_witnessed_counts_as_soon_as_it_is() {
     let desk = Desk::new();
     let (mut registry, reader) = registry().await;
     let directory: PathBuf = registry.directory().to_owned();
-    let port = 33_000 + rand::random::<u16>() % 700;
+    let address = free_address().unwrap();
     let log = vkey(&registry).await;
-    let witness = Witness::start(&directory, &log, port).await;
+    let witness = Witness::start(&directory, &log, address).await;
     registry.terminate().unwrap();
     registry.ended().await.unwrap();
     // The operator waits for nobody; the policy does.
@@ -347,7 +348,7 @@ async fn what_the_policy_wants_witnessed_counts_as_soon_as_it_is() {
             .expect(403);
         get(&registry, &reader, &blob).await.expect(404);
     }
-    let _witness = Witness::start(&directory, &log, port).await;
+    let _witness = Witness::start(&directory, &log, address).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     while get(&registry, &reader, &blob).await.status != 200 {
         assert!(Instant::now() < deadline, "the release stays hidden");

@@ -4,10 +4,12 @@
 //! Does not own: what is right; every answer goes to the test as it came.
 //! Invariant: only processes that this module started are ever signalled, and each ends with its value.
 
+use crate::ports::free_address;
+use crate::signals;
 use anyhow::{Context as _, bail, ensure};
 use reqwest::{Method, RequestBuilder};
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -96,18 +98,6 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A port that nobody listens on, outside of the range from which connections take theirs.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    for _ in 0..200 {
-        let port = 10_000 + rand::random::<u16>() % 20_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    bail!("no free port on the loopback interface")
-}
-
 impl Setup {
     /// Starts a server on an empty directory.
     ///
@@ -116,6 +106,7 @@ impl Setup {
     pub async fn start(self) -> anyhow::Result<TestRegistry> {
         let directory = tempfile::tempdir()?;
         let http = reqwest::Client::builder()
+            .no_proxy()
             .tls_danger_accept_invalid_certs(true)
             .pool_max_idle_per_host(0)
             .build()?;
@@ -157,6 +148,8 @@ impl TestRegistry {
     pub async fn start(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "the server runs already");
         self.write_configuration()?;
+        // What earlier starts have said is not this one's word.
+        let said = std::fs::metadata(self.log_path()).map_or(0, |found| found.len());
         let mut command = self.command(&["serve"])?;
         let log = File::options()
             .append(true)
@@ -181,7 +174,9 @@ impl TestRegistry {
                 self.process = None;
                 bail!("the server ended with {status}:\n{}", self.log());
             }
-            if let Ok(answer) = self.http.get(self.url("/livez")).send().await
+            // Whoever has the port instead would answer as well.
+            if self.serves(said)
+                && let Ok(answer) = self.http.get(self.url("/livez")).send().await
                 && answer.status().is_success()
             {
                 return Ok(());
@@ -235,11 +230,7 @@ impl TestRegistry {
     /// If it does not run.
     pub fn terminate(&self) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("the server does not run")?;
-        let status = Command::new("kill")
-            .args(["-TERM", &process.id().to_string()])
-            .status()?;
-        ensure!(status.success(), "kill said {status}");
-        Ok(())
+        Ok(signals::send(process, libc::SIGTERM)?)
     }
 
     /// Waits until the server has ended by itself.
@@ -280,7 +271,9 @@ impl TestRegistry {
         command
             .args(arguments)
             .arg("--config")
-            .arg(self.directory.path().join("sealstone.toml"));
+            .arg(self.directory.path().join("sealstone.toml"))
+            // The witnesses that it asks are on this machine.
+            .env("NO_PROXY", "127.0.0.1");
         Ok(command)
     }
 
@@ -353,6 +346,15 @@ impl TestRegistry {
         std::fs::read(self.log_path())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
+    }
+
+    /// Whether the server has said, after so many bytes of its log, that it listens.
+    fn serves(&self, after: u64) -> bool {
+        let log = std::fs::read(self.log_path()).unwrap_or_default();
+        let new = usize::try_from(after)
+            .ok()
+            .and_then(|after| log.get(after..));
+        new.is_some_and(|new| String::from_utf8_lossy(new).contains("serving on "))
     }
 
     /// Where it listens.

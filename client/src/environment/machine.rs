@@ -456,13 +456,11 @@ mod tests {
     #[test]
     fn accelerators_are_told_once_with_clocks_and_power_cap() {
         use sealstone_spec::environment::FactValue;
-        use std::os::unix::fs::PermissionsExt as _;
 
         let place = tempfile::tempdir().unwrap();
         let told = |name: &str, text: &str| {
             let program = place.path().join(name);
-            fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+            crate::scripts::write(&program, text);
             let mut captured = Captured::default();
             accelerators(&program, &mut captured);
             captured

@@ -112,7 +112,6 @@ fn sum(text: &str, own: &BTreeSet<i32>) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn only_own_processes_count_on_every_accelerator() {
@@ -128,8 +127,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let script = |name: &str, text: &str| {
             let path = place.path().join(name);
-            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            crate::scripts::write(&path, text);
             path
         };
         let own = BTreeSet::from([7]);

@@ -108,6 +108,26 @@ impl Engine for Shared {
     }
 }
 
+/// Runs a future until something holds, and a moment longer, in which it must not end. Then it is dropped, as that of a
+/// request whose client goes away.
+async fn dropped_when<T>(future: impl Future<Output = T>, holds: impl AsyncFn() -> bool) {
+    let reached = async {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !holds().await {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "it does not come so far"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    tokio::select! {
+        _ = future => panic!("it does not wait"),
+        () = reached => {}
+    }
+}
+
 struct Bench {
     registry: Registry,
     store: Arc<KvMetadata<Shared>>,

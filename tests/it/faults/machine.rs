@@ -6,6 +6,7 @@
 use super::bench::{Bench, Due, Ended};
 use super::subject::Edit;
 use sealstone_tests::examples::example;
+use sealstone_tests::skips;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -31,6 +32,15 @@ fn telling_fact(name: &str) -> Option<&'static str> {
         "processor features masked" => (can("avx2") || can("fma")).then_some("cpu.features"),
         _ => None,
     }
+}
+
+/// Whether the machine can be had here, said where not.
+fn can_be_had(name: &str) -> bool {
+    let can = name == ONE_MORE_THREAD.0 || telling_fact(name).is_some();
+    if !can {
+        skips::not_possible(&format!("{name}: this processor has none to choose"));
+    }
+    can
 }
 
 /// Whether the environment's difference has a row of this fact.
@@ -104,12 +114,13 @@ fn another_machine_is_within_the_tolerance_and_told() {
     let Some(mut bench) = Bench::new() else {
         return;
     };
-    let mut any = false;
+    let (mut any, mut could) = (false, false);
     for (name, changes) in OTHER_MACHINES {
         any |= is_tolerated(&mut bench, name, changes);
+        could |= name != ONE_MORE_THREAD.0 && can_be_had(name);
     }
     assert!(
-        any,
+        any || !could,
         "no kernel of this machine's BLAS differs from another: nothing was shown"
     );
     bench.close();
@@ -128,6 +139,9 @@ fn where_every_bit_is_demanded_another_machine_decides_nothing() {
     bench.write("recipe.toml", &strict);
     bench.record();
     for (name, changes) in OTHER_MACHINES {
+        if !can_be_had(name) {
+            continue;
+        }
         move_to(&bench, changes);
         let ended = bench.sealstone(&["replay", "p"], &[]);
         let none = ended.report["stages"].as_array().is_none_or(Vec::is_empty);

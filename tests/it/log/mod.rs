@@ -13,4 +13,4 @@ mod served;
 mod started;
 
 pub(crate) use bench::{last_secret, push_tag, ready};
-pub(crate) use reader::{checkpoint, logged, size, text, vkey};
+pub(crate) use reader::{checkpoint, checkpoint_is_kept, logged, size, text, vkey};

@@ -9,6 +9,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use sealstone_tests::registry::{TestRegistry, User};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::time::{Duration, Instant};
 
 pub(super) type Hash = [u8; 32];
 
@@ -113,6 +114,20 @@ pub(crate) async fn vkey(registry: &TestRegistry) -> String {
 pub(crate) async fn checkpoint(registry: &TestRegistry) -> Shown {
     let note = text(registry, &User::nobody(), "/checkpoint").await;
     check_note(&note, &vkey(registry).await)
+}
+
+/// Waits until the last checkpoint, which is copied now and then, lies beside the log's key.
+pub(crate) async fn checkpoint_is_kept(registry: &TestRegistry) {
+    let copy = registry.data().join("log/key.checkpoint");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let shown = text(registry, &User::nobody(), "/checkpoint").await;
+        if std::fs::read_to_string(&copy).is_ok_and(|kept| kept == shown) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the checkpoint is not copied");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 pub(super) fn tile_path(kind: &str, index: u64, width: u64) -> String {

@@ -133,10 +133,8 @@ fn what_lies_beside_wheels_is_never_seen_by_pip() {
 /// An interpreter that is none: it answers with a version if it sees nothing of the caller's variables.
 fn pretended(directory: &Path, name: &str) {
     fs::create_dir_all(directory).unwrap();
-    let program = directory.join(name);
-    let text = "#!/bin/sh\necho \"{\\\"executable\\\": \\\"/x/python3\\\", \\\"prefix\\\": \\\"$PWD\\\", \\\"version\\\": \\\"${CARGO_MANIFEST_DIR-3.9.1}\\\"}\"\n";
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = "echo \"{\\\"executable\\\": \\\"/x/python3\\\", \\\"prefix\\\": \\\"$PWD\\\", \\\"version\\\": \\\"${CARGO_MANIFEST_DIR-3.9.1}\\\"}\"";
+    crate::scripts::write(&directory.join(name), text);
 }
 
 #[test]
