@@ -315,3 +315,17 @@ async fn blobs_and_manifests_come_whole() {
     let pull = client.get(url).basic_auth(&admin.name, Some(&admin.secret));
     assert_eq!(send(pull).await.expect(200).body, image.manifest);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_token_that_is_issued_is_taken() {
+    let registry = Setup::default().start().await.unwrap();
+    let scopes: String = (0..60)
+        .map(|number| format!("&scope=repository:m/{}{number:02}:pull", "a".repeat(200)))
+        .collect();
+    let path = format!("/token?service=sealstone{scopes}");
+    let token = get(&registry, &registry.admin, &path).await.expect(200);
+    let token = token.json()["token"].as_str().unwrap().to_owned();
+    assert!(token.len() > 16 * KIB, "{}", token.len());
+    let ping = client().get(registry.url("/v2/")).bearer_auth(token);
+    send(ping).await.expect(200);
+}

@@ -38,6 +38,9 @@ const MOST_STREAMS: u32 = 32;
 /// connection wait for each other with every piece; more is read from the disk for readers that may never take it.
 const MOST_UNSENT: usize = 256 * 1024;
 
+/// Largest head over HTTP/2: an Authorization header of 80 KiB (`auth::authorization`), and the others. HTTP/1 reads more.
+const MOST_HEAD: u32 = 96 * 1024;
+
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -201,6 +204,7 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
         .max_send_buf_size(MOST_UNSENT)
+        .max_header_list_size(MOST_HEAD)
         .adaptive_window(true)
         // A peer that opened a connection and went away answers no ping either.
         .keep_alive_interval(limits.head)
