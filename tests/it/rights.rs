@@ -147,6 +147,12 @@ async fn a_session_reaches_only_what_it_was_made_for() {
     bearer(&registry, &token, Method::GET, "/api/v1/accounts")
         .await
         .expect(403);
+    // It makes no other, or it would last for ever.
+    let renewal = "/token?service=sealstone&scope=repository:m/one:pull";
+    let refused = bearer(&registry, &token, Method::GET, renewal)
+        .await
+        .expect(401);
+    assert!(refused.header("www-authenticate").starts_with("Bearer "));
     // The intersection, silently: what the account has not, no session has.
     let reader = registry.account("reader", "user").await.unwrap();
     let token = session(
@@ -503,6 +509,11 @@ async fn a_disabled_account_is_out_at_once() {
     .expect(200)
     .json();
     get(&registry, &pusher, path).await.expect(401);
+    // Nor does what was made with the secret before; what was made to be used without it does.
+    bearer(&registry, &token, Method::GET, path)
+        .await
+        .expect(401);
+    get(&registry, &with_token, path).await.expect(200);
     let renewed = User {
         name: "pusher".into(),
         secret: replaced["secret"].as_str().unwrap().to_owned(),
