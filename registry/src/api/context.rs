@@ -2,7 +2,7 @@
 
 use super::App;
 use super::error::{ApiError, Realm};
-use crate::auth::{Action, Approve, AuthError, Grant, Principal, Push, Sign};
+use crate::auth::{Action, Approve, AuthError, Grant, Principal, Push, Refusal, Sign};
 use crate::service::{Contributor, Registry};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -154,7 +154,11 @@ impl Context {
         repo: &RepoName,
     ) -> Result<Grant<A>, ApiError> {
         let granted = self.app.inner.authorizer.grant::<A>(principal, repo);
-        granted.map_err(|refusal| ApiError::from_refusal(&refusal, &self.realm()))
+        granted.map_err(|refusal| self.refused(&refusal))
+    }
+
+    pub(super) fn refused(&self, refusal: &Refusal) -> ApiError {
+        ApiError::from_refusal(refusal, &self.realm())
     }
 
     /// The same, where a refusal only narrows what is done.
@@ -172,16 +176,31 @@ impl Context {
         principal: &Principal,
         repo: &RepoName,
     ) -> Result<Contributor, ApiError> {
-        let refused = match self.grant::<Push>(principal, repo) {
+        let found = self.may_contribute(principal, repo);
+        found.map_err(|refusal| self.refused(&refusal))
+    }
+
+    /// The same, where there may be another way. Whoever may sign or approve, and has a session that covers neither, is not
+    /// told that they may not push.
+    pub(super) fn may_contribute(
+        &self,
+        principal: &Principal,
+        repo: &RepoName,
+    ) -> Result<Contributor, Refusal> {
+        let authorizer = &self.app.inner.authorizer;
+        let push = match authorizer.grant::<Push>(principal, repo) {
             Ok(grant) => return Ok(grant.into()),
-            Err(refused) => refused,
+            Err(refusal) => refusal,
         };
-        let signs = self.optional_grant::<Sign>(principal, repo);
-        let approves = || self.optional_grant::<Approve>(principal, repo);
-        signs
-            .map(Contributor::from)
-            .or_else(|| approves().map(Contributor::from))
-            .ok_or(refused)
+        let sign = match authorizer.grant::<Sign>(principal, repo) {
+            Ok(grant) => return Ok(grant.into()),
+            Err(refusal) => refusal,
+        };
+        let approve = match authorizer.grant::<Approve>(principal, repo) {
+            Ok(grant) => return Ok(grant.into()),
+            Err(refusal) => refusal,
+        };
+        Err(push.or(sign).or(approve))
     }
 
     /// The length that the client announced.

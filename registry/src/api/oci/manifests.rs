@@ -4,7 +4,7 @@ use crate::api::answer::{Answer, name};
 use crate::api::context::Context;
 use crate::api::error::ApiError;
 use crate::api::log;
-use crate::auth::{Delete, Principal, Pull, Tag as TagAction};
+use crate::auth::{Delete, Principal, Pull, Refusal, Tag as TagAction};
 use crate::metadata::TagCondition;
 use crate::service::{Error, PushManifest};
 use axum::body::Body;
@@ -151,12 +151,11 @@ pub(super) async fn put(
     reference: Reference,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let who = context.contributor(principal, repo);
-    let tagger = context.optional_grant::<TagAction>(principal, repo);
-    if tagger.is_none()
-        && let Err(refused) = who
-    {
-        return Err(refused);
+    let who = context.may_contribute(principal, repo);
+    let authorizer = &context.app.inner.authorizer;
+    let tagger = authorizer.grant::<TagAction>(principal, repo);
+    if let (Err(adding), Err(tagging)) = (&who, &tagger) {
+        return Err(context.refused(&adding.clone().or(tagging.clone())));
     }
     let mut tags: Vec<Tag> = Vec::new();
     for text in context.parameters("tag") {
@@ -194,13 +193,22 @@ pub(super) async fn put(
     };
     let registry = context.registry();
     let pushed = match (who, tagger) {
-        (Ok(who), tagger) => registry.push_manifest(&who, tagger.as_ref(), push).await?,
-        (Err(refused), Some(tagger)) => match registry.tag_manifest(&tagger, push).await {
+        (Ok(who), tagger) => {
+            let grant = tagger.as_ref().ok();
+            match (registry.push_manifest(&who, grant, push).await, &tagger) {
+                // They may, with another session.
+                (Err(Error::MayNotTag(_)), Err(tagging @ Refusal::InsufficientScope { .. })) => {
+                    return Err(context.refused(tagging));
+                }
+                (pushed, _) => pushed?,
+            }
+        }
+        (Err(adding), Ok(tagger)) => match registry.tag_manifest(&tagger, push).await {
             // Adding it is what they may not, or not with this session.
-            Err(Error::MayOnlyTag) => return Err(refused),
+            Err(Error::MayOnlyTag) => return Err(context.refused(&adding)),
             tagged => tagged?,
         },
-        (Err(refused), None) => return Err(refused),
+        (Err(adding), Err(tagging)) => return Err(context.refused(&adding.or(tagging))),
     };
     let mut answer = Answer::new(StatusCode::CREATED)
         .header(
