@@ -89,9 +89,33 @@ impl Context {
             .map(|(_, value)| value.as_str())
     }
 
-    /// A header, if it is there once and printable.
+    /// A header, if it is there and printable; of several lines the first. For what may be passed over.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         text(&self.headers, name)
+    }
+
+    /// A header on which it depends whether something is done. One that cannot be read, or is there twice, is not one that
+    /// is missing: then what it guards would be done.
+    pub(super) fn condition(&self, name: &HeaderName) -> Result<Option<&str>, ApiError> {
+        let mut values = self.headers.get_all(name).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        match value.to_str() {
+            Ok(text) if values.next().is_none() => Ok(Some(text)),
+            _ => Err(ApiError::bad_request(
+                "UNSUPPORTED",
+                format!("{name} has to be there once, in printable ASCII"),
+            )),
+        }
+    }
+
+    /// Whether the client has what has this tag, and need not be sent it again (RFC 9110, 13.1.2).
+    pub(super) fn has_already(&self, etag: &str) -> bool {
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
+        let texts = lines.filter_map(|line| line.to_str().ok());
+        let mut tags = texts.flat_map(|text| text.split(',')).map(str::trim);
+        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
     }
 
     /// The size of a page: `n`, at most `most`; without it, `default`.

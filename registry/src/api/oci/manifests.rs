@@ -29,12 +29,7 @@ pub(super) async fn get(
     let found = context.registry().manifest(&grant, reference).await;
     let manifest = found.map_err(|error| refused(context, error))?;
     let etag = format!("\"{}\"", manifest.digest);
-    let unchanged = context.header(&header::IF_NONE_MATCH).is_some_and(|tags| {
-        tags.trim() == "*"
-            || tags
-                .split(',')
-                .any(|tag| tag.trim().trim_start_matches("W/") == etag)
-    });
+    let unchanged = context.has_already(&etag);
     let status = if unchanged {
         StatusCode::NOT_MODIFIED
     } else {
@@ -122,24 +117,26 @@ fn warning(text: &str) -> String {
     line
 }
 
-/// `If-Match: "digest"` moves a tag only from there; `If-None-Match: *` only creates it. Of a manifest that is named by
-/// its digest and gets no tag, they say that it must be there, or must not.
+/// `If-Match: "digest"` moves a tag only from there, `If-Match: *` from anywhere; `If-None-Match: *` only creates it. Of a
+/// manifest that is named by its digest and gets no tag, they say that it must be there, or must not. Anything else is refused:
+/// a list, or a weak tag, which RFC 9110 would have never match.
 fn condition(context: &Context) -> Result<TagCondition, ApiError> {
     let invalid = |text: &str| ApiError::bad_request("UNSUPPORTED", text.to_owned());
     match (
-        context.header(&header::IF_MATCH),
-        context.header(&header::IF_NONE_MATCH),
+        context.condition(&header::IF_MATCH)?,
+        context.condition(&header::IF_NONE_MATCH)?,
     ) {
         (None, None) => Ok(TagCondition::Any),
         (None, Some("*")) => Ok(TagCondition::Absent),
+        (Some("*"), None) => Ok(TagCondition::Present),
         (Some(tag), None) => {
             let digest = tag.trim().trim_matches('"');
             Digest::parse(digest)
                 .map(TagCondition::Names)
-                .map_err(|_| invalid("If-Match takes one quoted digest"))
+                .map_err(|_| invalid("If-Match takes one quoted digest, or *"))
         }
         _ => Err(invalid(
-            "a push takes If-Match with one quoted digest, or If-None-Match: *, not both",
+            "a push takes If-Match with one quoted digest or *, or If-None-Match: *, not both",
         )),
     }
 }

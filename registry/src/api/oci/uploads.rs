@@ -149,7 +149,7 @@ async fn mount(
 
 fn chunk(context: &Context) -> Result<Option<UploadRange>, ApiError> {
     let range = context
-        .header(&header::CONTENT_RANGE)
+        .condition(&header::CONTENT_RANGE)?
         .map(str::parse::<UploadRange>)
         .transpose();
     range.map_err(|error| ApiError::bad_request("BLOB_UPLOAD_INVALID", error.to_string()))
