@@ -163,18 +163,17 @@ async fn a_put_that_is_cut_can_be_sent_again_from_where_it_stood() {
     let blob = bytes(2 * MIB);
     let digest = Digest::sha256(&blob);
     let upload = begin(&registry, admin, "a").await;
-    let mut raw = Raw::head(
-        &registry,
-        admin,
-        "PUT",
-        &format!("{upload}?digest={digest}"),
-        blob.len(),
-    );
-    raw.send(&blob[..MIB]);
-    drop(raw);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let offset = received(&registry, admin, &upload).await as usize;
-    assert_eq!(offset, MIB);
+    let path = format!("{upload}?digest={digest}");
+    let mut offset = 0;
+    // Also as early as within a small blob.
+    for cut in [50 * KIB, MIB] {
+        let mut raw = Raw::head(&registry, admin, "PUT", &path, blob.len() - offset);
+        raw.send(&blob[offset..cut]);
+        drop(raw);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        offset = received(&registry, admin, &upload).await as usize;
+        assert_eq!(offset, cut);
+    }
     assert_eq!(
         head(&registry, admin, &format!("/v2/a/blobs/{digest}"))
             .await

@@ -41,8 +41,10 @@ pub enum Error {
         /// Bytes received.
         offset: u64,
     },
-    /// The body ended too early; what came is kept.
-    #[error("the body ended early: {0}; received bytes are kept, go on from there")]
+    /// The body ended too early; what came to an upload that was begun before is kept.
+    #[error(
+        "the body ended early: {0}; an upload that was begun before keeps what came: ask where it stands and go on from there"
+    )]
     BodyInterrupted(String),
     /// The body is longer than its Content-Range.
     #[error("the body has {found} bytes, Content-Range announced {announced}")]

@@ -1,6 +1,6 @@
 //! Receiving blobs: sessions that survive broken connections and restarts.
 
-use super::body::{Body, Small, read_small};
+use super::body::{Body, Small, cut, read_small};
 use super::{Contributor, Error, Registry};
 use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
@@ -263,12 +263,18 @@ impl Registry {
             }
             // Now the algorithm is certain, and no byte has been hashed with another.
             row.algorithm = StoredAlgorithm(digest.algorithm());
-            match read_small(&mut body).await? {
+            let small = read_small(&mut body).await;
+            match small {
                 Small::Whole(bytes) => {
                     check_length(range.as_ref(), bytes.len() as u64)?;
                     return self.commit_small(who, Some(row.id), bytes, digest).await;
                 }
                 Small::Longer(pieces) => first = pieces,
+                Small::Cut(pieces, reason) if pieces.is_empty() => {
+                    return Err(Error::BodyInterrupted(reason));
+                }
+                // What came is written down like the beginning of a longer one, or a link that breaks early never gets on.
+                Small::Cut(pieces, reason) => (first, body) = (pieces, cut(reason)),
             }
         }
         let already: u64 = first.iter().map(|piece| piece.len() as u64).sum();
@@ -325,7 +331,7 @@ impl Registry {
         who.check_blob(announced.unwrap_or(0))?;
         if announced.is_some_and(|len| len <= INLINE_LIMIT) {
             self.blobs().staging().check_space(0)?;
-            match read_small(&mut body).await? {
+            match read_small(&mut body).await {
                 Small::Whole(bytes) => {
                     let stored = self.commit_small(who, None, bytes, digest).await;
                     if matches!(stored, Err(Error::DigestMismatch { .. })) {
@@ -339,6 +345,7 @@ impl Registry {
                         announced: announced.unwrap_or(0),
                     });
                 }
+                Small::Cut(_, reason) => return Err(Error::BodyInterrupted(reason)),
             }
         }
         // To its end even if the caller goes away: nobody was told of the session, so nobody else could end it.

@@ -184,6 +184,13 @@ async fn what_came_before_a_break_is_kept() {
 
 #[tokio::test]
 async fn a_break_of_the_only_request_is_mended_under_any_digest() {
+    // The first of them within what would have been a small blob.
+    for came in [20_000, 300_000] {
+        mend_after(came).await;
+    }
+}
+
+async fn mend_after(came: usize) {
     let data = bytes_of(LEN);
     for first in Algorithm::ALL {
         for last in Algorithm::ALL {
@@ -197,7 +204,7 @@ async fn a_break_of_the_only_request_is_mended_under_any_digest() {
                     Digest::of(first, &data),
                     None,
                     None,
-                    broken(&data[..300_000]),
+                    broken(&data[..came]),
                 )
                 .await;
             assert!(
@@ -211,7 +218,7 @@ async fn a_break_of_the_only_request_is_mended_under_any_digest() {
                     .await
                     .unwrap()
                     .offset,
-                300_000
+                came as u64
             );
             let digest = Digest::of(last, &data);
             let finished = bench
@@ -222,7 +229,7 @@ async fn a_break_of_the_only_request_is_mended_under_any_digest() {
                     digest,
                     None,
                     None,
-                    body(&data[300_000..], 9_000),
+                    body(&data[came..], 9_000),
                 )
                 .await;
             assert!(finished.is_ok(), "{first} then {last}: {finished:?}");
