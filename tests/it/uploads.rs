@@ -3,6 +3,7 @@
 use crate::content::*;
 use crate::raw::Raw;
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_tests::registry::{Setup, TestRegistry};
 use std::time::{Duration, Instant};
@@ -313,8 +314,21 @@ async fn a_length_that_is_not_true_is_refused() {
     let registry = Setup::default().start().await.unwrap();
     let admin = &registry.admin;
     let upload = begin(&registry, admin, "a").await;
-    let refused = patch(&registry, admin, &upload, Some((0, 9)), b"only five").await;
-    assert!((400..500).contains(&refused.status), "{}", refused.status);
+    for (last, chunk) in [(9, &b"only nine"[..]), (4, &b"more than that"[..])] {
+        let refused = patch(&registry, admin, &upload, Some((0, last)), chunk)
+            .await
+            .expect(400);
+        assert_eq!(refused.code(), "SIZE_INVALID");
+        assert_eq!(refused.header("location"), upload);
+        assert_eq!(refused.header("range"), "0-0");
+        assert_eq!(received(&registry, admin, &upload).await, 0);
+    }
+    // Nor is a place that cannot be read any place.
+    let request = registry
+        .request(admin, Method::PATCH, &upload)
+        .header("content-range", HeaderValue::from_bytes(b"0-4\xff").unwrap());
+    send(request.body("hello")).await.expect(400);
+    assert_eq!(received(&registry, admin, &upload).await, 0);
     let refused = patch(&registry, admin, &upload, Some((9, 0)), b"x").await;
     assert!((400..500).contains(&refused.status), "{}", refused.status);
 }

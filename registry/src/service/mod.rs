@@ -5,6 +5,7 @@
 
 mod blob;
 mod body;
+mod chunk;
 mod contributor;
 mod error;
 mod gather;

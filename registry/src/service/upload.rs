@@ -1,6 +1,7 @@
 //! Receiving blobs: sessions that survive broken connections and restarts.
 
 use super::body::{Body, Small, cut, read_small};
+use super::chunk::Chunk;
 use super::{Contributor, Error, Registry};
 use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
@@ -148,8 +149,9 @@ impl Registry {
         body: Body,
     ) -> Result<Received, Error> {
         let mut upload = self.resume(&row).await?;
-        check_order(range.as_ref(), upload.offset())?;
-        let start = upload.offset();
+        let (start, chunk) = (upload.offset(), Chunk::new(range, announced));
+        chunk.check_order(start)?;
+        let body = chunk.within(body);
         let hold = self.hold(who, &mut row, start, announced, None).await?;
         if let Some(len) = announced {
             upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
@@ -160,7 +162,7 @@ impl Registry {
         self.checkpoint(who, &upload, false, Some(upload.offset()))
             .await?;
         ended?;
-        check_length(range.as_ref(), upload.offset() - start)?;
+        chunk.check_length(upload.offset() - start, upload.offset())?;
         Ok(Received {
             offset: upload.offset(),
         })
@@ -252,11 +254,13 @@ impl Registry {
         digest: Digest,
         range: Option<UploadRange>,
         announced: Option<u64>,
-        mut body: Body,
+        body: Body,
     ) -> Result<(), Error> {
+        let chunk = Chunk::new(range, announced);
+        let mut body = chunk.within(body);
         let mut first = Vec::new();
         if !self.blobs().has_staged(&row) {
-            check_order(range.as_ref(), 0)?;
+            chunk.check_order(0)?;
             if announced.is_some_and(|len| len > INLINE_LIMIT) {
                 self.hold(who, &mut row, 0, announced, Some(&digest))
                     .await?;
@@ -266,7 +270,7 @@ impl Registry {
             let small = read_small(&mut body).await;
             match small {
                 Small::Whole(bytes) => {
-                    check_length(range.as_ref(), bytes.len() as u64)?;
+                    chunk.check_length(bytes.len() as u64, 0)?;
                     return self.commit_small(who, Some(row.id), bytes, digest).await;
                 }
                 Small::Longer(pieces) => first = pieces,
@@ -279,8 +283,8 @@ impl Registry {
         }
         let already: u64 = first.iter().map(|piece| piece.len() as u64).sum();
         let mut upload = self.resume(&row).await?;
-        check_order(range.as_ref(), upload.offset())?;
         let start = upload.offset();
+        chunk.check_order(start)?;
         debug_assert!(already == 0 || start == 0);
         let hold = self
             .hold(who, &mut row, start, announced, Some(&digest))
@@ -290,13 +294,14 @@ impl Registry {
         }
         let (upload, ended) = self.take_body(who, upload, first, body, hold).await;
         let upload = upload?;
+        let came = upload.offset() - start;
+        let ended = ended.and_then(|()| chunk.check_length(came, upload.offset()));
         if ended.is_err() {
             // Whatever digest was named: nobody knows yet what this is, so it takes room like anything else.
             self.checkpoint(who, &upload, false, Some(upload.offset()))
                 .await?;
         }
         ended?;
-        check_length(range.as_ref(), upload.offset() - start)?;
         let reserve = Some(upload.offset()).filter(|offset| !hold.is_free(*offset));
         self.checkpoint(who, &upload, true, reserve).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
@@ -343,6 +348,7 @@ impl Registry {
                     return Err(Error::LengthMismatch {
                         found: INLINE_LIMIT + 1,
                         announced: announced.unwrap_or(0),
+                        offset: None,
                     });
                 }
                 Small::Cut(_, reason) => return Err(Error::BodyInterrupted(reason)),
@@ -487,22 +493,5 @@ impl Registry {
             tracing::warn!(upload.id = %id, %error, "staged files of an ended upload stay until the next start");
         }
         removed.is_ok()
-    }
-}
-
-fn check_order(range: Option<&UploadRange>, offset: u64) -> Result<(), Error> {
-    match range {
-        Some(range) if range.start() != offset => Err(Error::OutOfOrder { offset }),
-        _ => Ok(()),
-    }
-}
-
-fn check_length(range: Option<&UploadRange>, found: u64) -> Result<(), Error> {
-    match range {
-        Some(range) if range.len() != found => Err(Error::LengthMismatch {
-            found,
-            announced: range.len(),
-        }),
-        _ => Ok(()),
     }
 }

@@ -131,6 +131,57 @@ async fn bytes_out_of_order_are_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_contradicts_its_range_is_not_taken_or_no_further_than_that() {
+    let (bench, who) = (Bench::new().await, pusher());
+    let data = bytes_of(LEN);
+    let digest = Digest::sha256(&data);
+    for by_put in [false, true] {
+        for (from, to, sent, has_length, offset) in [
+            (0, 5, 10, true, 0),
+            (0, 20, 10, true, 0),
+            (0, 200_000, 100_000, true, 0),
+            // Nobody knows before it was read.
+            (0, 200_000, 100_000, false, 100_000),
+            (0, 100_000, 200_000, false, 100_000),
+            (10, 20, 100, true, 10),
+            (10, 20, 100, false, 20),
+        ] {
+            let id = begin(&bench).await;
+            if from > 0 {
+                let first = body(&data[..from], 3);
+                let first = bench.registry.receive(&who, id, None, None, first);
+                first.await.unwrap();
+            }
+            let range = range(from, to);
+            let announced = has_length.then_some(sent as u64);
+            let whole = body(&data[from..from + sent], 7_000);
+            let registry = &bench.registry;
+            let refused = match by_put {
+                false => {
+                    let received = registry.receive(&who, id, range, announced, whole);
+                    received.await.map(drop)
+                }
+                true => {
+                    registry
+                        .finish_upload(&who, id, digest, range, announced, whole)
+                        .await
+                }
+            };
+            let told = match refused {
+                Err(Error::LengthMismatch { offset, .. }) => offset,
+                other => panic!("{from}-{to} with {sent} bytes: {other:?}"),
+            };
+            let stands = bench.registry.upload_status(&who, id).await.unwrap();
+            assert_eq!((told, stands.offset), (Some(offset), offset));
+            // It goes on from there.
+            let rest = body(&data[offset as usize..], 9_000);
+            let put = registry.finish_upload(&who, id, digest, None, None, rest);
+            put.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_came_before_a_break_is_kept() {
     for algorithm in Algorithm::ALL {
         let bench = Bench::new().await;
