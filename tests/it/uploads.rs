@@ -208,6 +208,27 @@ async fn a_cancelled_upload_is_gone_with_its_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_given_up_while_it_is_sent() {
+    let registry = Setup::default().start().await.unwrap();
+    let admin = &registry.admin;
+    let upload = begin(&registry, admin, "a").await;
+    let mut raw = Raw::head(&registry, admin, "PATCH", &upload, MIB);
+    raw.send("some of it");
+    let started = Instant::now();
+    while registry.files("uploads").is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    delete(&registry, admin, &upload).await.expect(204);
+    assert!(registry.files("uploads").is_empty());
+    get(&registry, admin, &upload).await.expect(404);
+    let answer = tokio::task::spawn_blocking(move || raw.rest())
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_belongs_to_its_repository() {
     let registry = Setup::default().start().await.unwrap();
     let admin = &registry.admin;

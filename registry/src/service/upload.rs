@@ -98,8 +98,11 @@ impl Registry {
         })
     }
 
-    /// Gives an upload up.
+    /// Gives an upload up. Whoever still sends to it is not waited for.
     pub async fn cancel_upload(&self, who: &Contributor, id: UploadId) -> Result<(), Error> {
+        // First whether it is one of theirs to give up.
+        self.upload_row(who, id).await?;
+        let _given_up = self.inner.receiving.give_up(id);
         let _lock = self.inner.locks.acquire(id).await?;
         self.upload_row(who, id).await?;
         self.abort(id).await
@@ -135,6 +138,7 @@ impl Registry {
         body: Body,
     ) -> Result<Received, Error> {
         self.to_its_end(who, id, move |registry, who, row| async move {
+            let body = registry.inner.receiving.until_given_up(id, body);
             registry.add(&who, row, range, announced, body).await
         })
         .await
@@ -240,6 +244,7 @@ impl Registry {
         body: Body,
     ) -> Result<(), Error> {
         let work = move |registry: Registry, who: Contributor, row: UploadRow| async move {
+            let body = registry.inner.receiving.until_given_up(id, body);
             registry
                 .finish(&who, row, digest, range, announced, body)
                 .await

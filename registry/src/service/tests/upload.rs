@@ -392,6 +392,56 @@ async fn a_second_writer_waits_for_the_first() {
     );
 }
 
+#[tokio::test]
+async fn whoever_gives_an_upload_up_does_not_wait_for_its_writer() {
+    let bench = Bench::new().await;
+    for by_put in [false, true] {
+        let id = begin(&bench).await;
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, String>>(4);
+        let endless: Body = Box::pin(stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|piece| (piece, receiver))
+        }));
+        let registry = bench.registry.clone();
+        let writer = tokio::spawn(async move {
+            let digest = Digest::sha256(b"whatever");
+            match by_put {
+                true => {
+                    let who = pusher();
+                    registry
+                        .finish_upload(&who, id, digest, None, None, endless)
+                        .await
+                }
+                false => {
+                    let received = registry.receive(&pusher(), id, None, None, endless);
+                    received.await.map(drop)
+                }
+            }
+        });
+        sender.send(Ok(Bytes::from_static(b"some"))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Nobody else's: it is not one of that repository.
+        let elsewhere = Contributor::from(grant::<Push>("models/other"));
+        let refused = bench.registry.cancel_upload(&elsewhere, id).await;
+        assert!(matches!(refused, Err(Error::UploadUnknown)));
+        assert!(!writer.is_finished());
+        let who = pusher();
+        let cancel = bench.registry.cancel_upload(&who, id);
+        let cancelled = tokio::time::timeout(Duration::from_secs(5), cancel).await;
+        cancelled.unwrap().unwrap();
+        let written = writer.await.unwrap();
+        assert!(
+            matches!(written, Err(Error::BodyInterrupted(_))),
+            "{written:?}"
+        );
+        drop(sender);
+        let status = bench.registry.upload_status(&who, id).await;
+        assert!(matches!(status, Err(Error::UploadUnknown)));
+    }
+    assert_eq!(bench.registry.metadata().open_uploads().await.unwrap(), 0);
+    assert_eq!(bench.registry.blobs().staging().uploads().unwrap(), []);
+    assert_eq!(bench.registry.metrics().uploads_open.get(), 0);
+}
+
 /// Somebody who only approves has no use for what no bundle can be, and must not fill the disk with it.
 #[tokio::test]
 async fn an_approver_sends_no_more_than_a_bundle_has() {
