@@ -123,6 +123,14 @@ async fn requests_are_answered_as_clients_expect() {
     let bytes: &[u8] = &image.manifest;
     let layer: &[u8] = &image.blob;
     let same = [("if-none-match", quoted.as_str())];
+    let same_blob = [("if-none-match", etag.as_str())];
+    let lines = [("if-none-match", "\"a\""), same[0]];
+    let kept: &[(&str, Has<'_>)] = &[
+        ("etag", Exactly(&etag)),
+        ("cache-control", Something),
+        ("content-range", Nothing),
+    ];
+    let same_part = [same_blob[0], ("range", "bytes=100-199")];
     let (begun, other) = (
         [("range", "bytes=100-199"), ("if-range", etag.as_str())],
         [("range", "bytes=100-199"), ("if-range", quoted.as_str())],
@@ -165,6 +173,24 @@ async fn requests_are_answered_as_clients_expect() {
             unchanged,
             b"",
         ),
+        reading(
+            "nor one in the second of two lines",
+            by_tag,
+            &lines,
+            304,
+            unchanged,
+            b"",
+        ),
+        reading(
+            "a blob that the client has is not sent again",
+            &blob,
+            &same_blob,
+            304,
+            kept,
+            b"",
+        ),
+        reading("nor for HEAD of it", &blob, &same_blob, 304, kept, b"").by(Method::HEAD),
+        reading("nor a part of it", &blob, &same_part, 304, kept, b""),
         reading(
             "another tag does not",
             by_tag,

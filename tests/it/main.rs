@@ -59,6 +59,7 @@ mod shell;
 mod signing;
 mod staging;
 mod statements;
+mod streams;
 mod system;
 mod tags;
 mod templates;

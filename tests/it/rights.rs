@@ -16,6 +16,18 @@ repositories = ["m/**"]
 who = ["user:reader"]
 verbs = ["pull"]
 [[access]]
+repositories = ["m/**"]
+who = ["user:signer"]
+verbs = ["pull", "sign"]
+[[access]]
+repositories = ["m/**"]
+who = ["user:approver"]
+verbs = ["pull", "approve"]
+[[access]]
+repositories = ["m/**"]
+who = ["user:tagger"]
+verbs = ["pull", "tag"]
+[[access]]
 repositories = ["open/**"]
 who = ["anonymous"]
 verbs = ["pull"]
@@ -147,6 +159,12 @@ async fn a_session_reaches_only_what_it_was_made_for() {
     bearer(&registry, &token, Method::GET, "/api/v1/accounts")
         .await
         .expect(403);
+    // It makes no other, or it would last for ever.
+    let renewal = "/token?service=sealstone&scope=repository:m/one:pull";
+    let refused = bearer(&registry, &token, Method::GET, renewal)
+        .await
+        .expect(401);
+    assert!(refused.header("www-authenticate").starts_with("Bearer "));
     // The intersection, silently: what the account has not, no session has.
     let reader = registry.account("reader", "user").await.unwrap();
     let token = session(
@@ -169,6 +187,64 @@ async fn a_session_reaches_only_what_it_was_made_for() {
     bearer(&registry, &token, Method::GET, "/api/v1/accounts")
         .await
         .expect(403);
+}
+
+/// Clients of the token flow hold a session for `pull` when they have read what they are to sign, and fetch another only
+/// if a challenge asks them to.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_add_or_tag_is_asked_for_the_scope_whatever_their_right_is() {
+    let registry = ready().await;
+    let image = push_image(&registry, &registry.admin, "m/one", Some("v1"), 10).await;
+    let requests = |tag: &str| {
+        [
+            (Method::POST, "/v2/m/one/blobs/uploads/".to_owned()),
+            (
+                Method::POST,
+                "/api/v1/log/entries?repository=m/one".to_owned(),
+            ),
+            (Method::PUT, format!("/v2/m/one/manifests/{tag}")),
+        ]
+    };
+    // With a session that covers it: begun, not a signature, and what the rights say of a manifest that has a tag and no subject.
+    for (name, wide) in [
+        ("pusher", [202, 400, 201]),
+        ("signer", [202, 400, 403]),
+        ("approver", [202, 400, 403]),
+        ("tagger", [403, 403, 201]),
+        ("reader", [403, 403, 403]),
+    ] {
+        let who = registry.account(name, "user").await.unwrap();
+        let narrow = session(&registry, &who, &["repository:m/one:pull"]).await;
+        let scope = "repository:m/one:pull,push";
+        let covering = session(&registry, &who, &[scope]).await;
+        for ((method, path), wide) in requests(name).into_iter().zip(wide) {
+            let ask = async |token: &str| {
+                let request = registry.http.request(method.clone(), registry.url(&path));
+                let request = request.bearer_auth(token).header("content-type", MANIFEST);
+                let body = match method == Method::PUT {
+                    true => image.manifest.clone(),
+                    false => Vec::new(),
+                };
+                send(request.body(body)).await
+            };
+            let expected = if wide == 403 && name != "signer" && name != "approver" {
+                403
+            } else {
+                401
+            };
+            let refused = ask(&narrow).await;
+            assert_eq!(refused.status, expected, "{name}: {method} {path}");
+            if expected == 401 {
+                let challenge = refused.header("www-authenticate");
+                assert!(
+                    challenge.contains("insufficient_scope") && challenge.contains(scope),
+                    "{name}: {challenge}"
+                );
+            }
+            let answer = ask(&covering).await;
+            assert_eq!(answer.status, wide, "{name}: {method} {path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -509,6 +585,11 @@ async fn a_disabled_account_is_out_at_once() {
     .expect(200)
     .json();
     get(&registry, &pusher, path).await.expect(401);
+    // Nor does what was made with the secret before; what was made to be used without it does.
+    bearer(&registry, &token, Method::GET, path)
+        .await
+        .expect(401);
+    get(&registry, &with_token, path).await.expect(200);
     let renewed = User {
         name: "pusher".into(),
         secret: replaced["secret"].as_str().unwrap().to_owned(),

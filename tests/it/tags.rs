@@ -2,6 +2,7 @@
 
 use crate::content::*;
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry, User};
 use serde_json::json;
@@ -270,11 +271,38 @@ async fn conditions_create_only_and_move_only_from_where_they_say() {
     send(put(1, "if-match", format!("\"{}\"", three[0].0)))
         .await
         .expect(201);
+    // From wherever it stands, if only it is there.
+    send(put(0, "if-match", "*".into())).await.expect(201);
+    // What is not understood is not passed over: the tag would move.
+    let unreadable = |text: &[u8]| HeaderValue::from_bytes(text).unwrap();
+    let foreign = format!("\"{}\"", Digest::sha256(b"another"));
+    for (name, value) in [
+        ("if-none-match", unreadable(b"*\xff")),
+        ("if-match", unreadable(&[foreign.as_bytes(), b"\xff"].concat())),
+        ("if-match", unreadable(format!("W/{foreign}").as_bytes())),
+        ("if-match", unreadable(format!("{foreign}, *").as_bytes())),
+    ] {
+        let path = "/v2/m/x/manifests/v1";
+        let put = registry
+            .request(admin, Method::PUT, path)
+            .header("content-type", MANIFEST)
+            .header(name, value.clone())
+            .body(three[1].1.clone());
+        let refused = send(put).await.expect(400);
+        assert_eq!(refused.code(), "UNSUPPORTED", "{value:?}");
+        let delete = registry.request(admin, Method::DELETE, path);
+        send(delete.header(name, value)).await.expect(400);
+    }
+    let twice = put(1, "if-match", foreign.clone()).header("if-match", "*");
+    send(twice).await.expect(400);
+    let kept = get(&registry, admin, "/v2/m/x/manifests/v1").await;
+    assert_eq!(kept.expect(200).body, three[0].1.as_bytes());
     // A mutable tag moves without conditions too, and its name is free after it was deleted.
     send(put(2, "x-none", String::new())).await.expect(201);
     delete(&registry, admin, "/v2/m/x/manifests/v1")
         .await
         .expect(202);
+    send(put(0, "if-match", "*".into())).await.expect(412);
     send(put(0, "if-none-match", "*".into())).await.expect(201);
 }
 

@@ -3,6 +3,7 @@
 use crate::content::*;
 use crate::raw::Raw;
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_tests::registry::{Setup, TestRegistry};
 use std::time::{Duration, Instant};
@@ -171,16 +172,16 @@ async fn a_put_that_is_cut_can_be_sent_again_from_where_it_stood() {
     let blob = bytes(2 * MIB);
     let digest = Digest::sha256(&blob);
     let upload = begin(&registry, admin, "a").await;
-    let mut raw = Raw::head(
-        &registry,
-        admin,
-        "PUT",
-        &format!("{upload}?digest={digest}"),
-        blob.len(),
-    );
-    raw.send(&blob[..MIB]);
-    drop(raw);
-    arrived(&registry, &upload, MIB).await;
+    let path = format!("{upload}?digest={digest}");
+    let mut offset = 0;
+    // Also as early as within a small blob.
+    for cut in [50 * KIB, MIB] {
+        let mut raw = Raw::head(&registry, admin, "PUT", &path, blob.len() - offset);
+        raw.send(&blob[offset..cut]);
+        drop(raw);
+        arrived(&registry, &upload, cut).await;
+        offset = cut;
+    }
     assert_eq!(
         head(&registry, admin, &format!("/v2/a/blobs/{digest}"))
             .await
@@ -211,6 +212,27 @@ async fn a_cancelled_upload_is_gone_with_its_bytes() {
         .expect(404);
     assert_eq!(answer.code(), "BLOB_UPLOAD_UNKNOWN");
     delete(&registry, admin, &upload).await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_given_up_while_it_is_sent() {
+    let registry = Setup::default().start().await.unwrap();
+    let admin = &registry.admin;
+    let upload = begin(&registry, admin, "a").await;
+    let mut raw = Raw::head(&registry, admin, "PATCH", &upload, MIB);
+    raw.send("some of it");
+    let started = Instant::now();
+    while registry.files("uploads").is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    delete(&registry, admin, &upload).await.expect(204);
+    assert!(registry.files("uploads").is_empty());
+    get(&registry, admin, &upload).await.expect(404);
+    let answer = tokio::task::spawn_blocking(move || raw.rest())
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,8 +342,21 @@ async fn a_length_that_is_not_true_is_refused() {
     let registry = Setup::default().start().await.unwrap();
     let admin = &registry.admin;
     let upload = begin(&registry, admin, "a").await;
-    let refused = patch(&registry, admin, &upload, Some((0, 9)), b"only five").await;
-    assert!((400..500).contains(&refused.status), "{}", refused.status);
+    for (last, chunk) in [(9, &b"only nine"[..]), (4, &b"more than that"[..])] {
+        let refused = patch(&registry, admin, &upload, Some((0, last)), chunk)
+            .await
+            .expect(400);
+        assert_eq!(refused.code(), "SIZE_INVALID");
+        assert_eq!(refused.header("location"), upload);
+        assert_eq!(refused.header("range"), "0-0");
+        assert_eq!(received(&registry, admin, &upload).await, 0);
+    }
+    // Nor is a place that cannot be read any place.
+    let request = registry
+        .request(admin, Method::PATCH, &upload)
+        .header("content-range", HeaderValue::from_bytes(b"0-4\xff").unwrap());
+    send(request.body("hello")).await.expect(400);
+    assert_eq!(received(&registry, admin, &upload).await, 0);
     let refused = patch(&registry, admin, &upload, Some((9, 0)), b"x").await;
     assert!((400..500).contains(&refused.status), "{}", refused.status);
 }

@@ -217,11 +217,7 @@ impl TestRegistry {
     /// If it does not run.
     pub fn hang_up(&self) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("the server does not run")?;
-        let status = Command::new("kill")
-            .args(["-HUP", &process.id().to_string()])
-            .status()?;
-        ensure!(status.success(), "kill said {status}");
-        Ok(())
+        Ok(signals::send(process, libc::SIGHUP)?)
     }
 
     /// Asks the server to end: SIGTERM.

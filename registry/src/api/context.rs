@@ -2,7 +2,7 @@
 
 use super::App;
 use super::error::{ApiError, Realm};
-use crate::auth::{Action, Approve, AuthError, Grant, Principal, Push, Sign};
+use crate::auth::{Action, Approve, AuthError, Grant, Principal, Push, Refusal, Sign};
 use crate::service::{Contributor, Registry};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -89,9 +89,33 @@ impl Context {
             .map(|(_, value)| value.as_str())
     }
 
-    /// A header, if it is there once and printable.
+    /// A header, if it is there and printable; of several lines the first. For what may be passed over.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         text(&self.headers, name)
+    }
+
+    /// A header on which it depends whether something is done. One that cannot be read, or is there twice, is not one that
+    /// is missing: then what it guards would be done.
+    pub(super) fn condition(&self, name: &HeaderName) -> Result<Option<&str>, ApiError> {
+        let mut values = self.headers.get_all(name).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        match value.to_str() {
+            Ok(text) if values.next().is_none() => Ok(Some(text)),
+            _ => Err(ApiError::bad_request(
+                "UNSUPPORTED",
+                format!("{name} has to be there once, in printable ASCII"),
+            )),
+        }
+    }
+
+    /// Whether the client has what has this tag, and need not be sent it again (RFC 9110, 13.1.2).
+    pub(super) fn has_already(&self, etag: &str) -> bool {
+        let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
+        let texts = lines.filter_map(|line| line.to_str().ok());
+        let mut tags = texts.flat_map(|text| text.split(',')).map(str::trim);
+        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
     }
 
     /// The size of a page: `n`, at most `most`; without it, `default`.
@@ -154,7 +178,11 @@ impl Context {
         repo: &RepoName,
     ) -> Result<Grant<A>, ApiError> {
         let granted = self.app.inner.authorizer.grant::<A>(principal, repo);
-        granted.map_err(|refusal| ApiError::from_refusal(&refusal, &self.realm()))
+        granted.map_err(|refusal| self.refused(&refusal))
+    }
+
+    pub(super) fn refused(&self, refusal: &Refusal) -> ApiError {
+        ApiError::from_refusal(refusal, &self.realm())
     }
 
     /// The same, where a refusal only narrows what is done.
@@ -172,16 +200,31 @@ impl Context {
         principal: &Principal,
         repo: &RepoName,
     ) -> Result<Contributor, ApiError> {
-        let refused = match self.grant::<Push>(principal, repo) {
+        let found = self.may_contribute(principal, repo);
+        found.map_err(|refusal| self.refused(&refusal))
+    }
+
+    /// The same, where there may be another way. Whoever may sign or approve, and has a session that covers neither, is not
+    /// told that they may not push.
+    pub(super) fn may_contribute(
+        &self,
+        principal: &Principal,
+        repo: &RepoName,
+    ) -> Result<Contributor, Refusal> {
+        let authorizer = &self.app.inner.authorizer;
+        let push = match authorizer.grant::<Push>(principal, repo) {
             Ok(grant) => return Ok(grant.into()),
-            Err(refused) => refused,
+            Err(refusal) => refusal,
         };
-        let signs = self.optional_grant::<Sign>(principal, repo);
-        let approves = || self.optional_grant::<Approve>(principal, repo);
-        signs
-            .map(Contributor::from)
-            .or_else(|| approves().map(Contributor::from))
-            .ok_or(refused)
+        let sign = match authorizer.grant::<Sign>(principal, repo) {
+            Ok(grant) => return Ok(grant.into()),
+            Err(refusal) => refusal,
+        };
+        let approve = match authorizer.grant::<Approve>(principal, repo) {
+            Ok(grant) => return Ok(grant.into()),
+            Err(refusal) => refusal,
+        };
+        Err(push.or(sign).or(approve))
     }
 
     /// The length that the client announced.

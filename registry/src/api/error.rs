@@ -202,7 +202,13 @@ impl From<Error> for ApiError {
                     .detail(json!({"reason": "out_of_order", "offset": offset}))
             }
             Error::BodyInterrupted(_) => bad("BLOB_UPLOAD_INVALID"),
-            Error::LengthMismatch { .. } => bad("SIZE_INVALID"),
+            Error::LengthMismatch { offset, .. } => {
+                let refused = bad("SIZE_INVALID");
+                match offset {
+                    Some(offset) => refused.header(header::RANGE, UploadRange::received(offset)),
+                    None => refused,
+                }
+            }
             Error::DigestMismatch { expected, actual } => {
                 bad("DIGEST_INVALID").detail(json!({"expected": expected, "actual": actual}))
             }
@@ -340,6 +346,7 @@ mod tests {
             Error::LengthMismatch {
                 found: 1,
                 announced: 2,
+                offset: Some(1),
             },
             Error::DigestMismatch {
                 expected: digest,

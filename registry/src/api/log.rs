@@ -210,7 +210,7 @@ fn note(context: &Context, note: String) -> Response<Body> {
             .header(header::CACHE_CONTROL, "no-cache")
             .header(header::ETAG, &etag)
     };
-    if context.header(&header::IF_NONE_MATCH) == Some(etag.as_str()) {
+    if context.has_already(&etag) {
         return answer(StatusCode::NOT_MODIFIED).build();
     }
     answer(StatusCode::OK).text(note).build()

@@ -13,6 +13,7 @@ mod opening;
 mod ops;
 mod route;
 mod server;
+mod streams;
 mod token;
 
 pub use server::{Limits, Listening, serve};

@@ -1,8 +1,10 @@
 //! The first bytes of a connection, which tell HTTP/1 from HTTP/2: they must come in time.
 //!
-//! Owns: the deadline for them. Does not own: what follows; there the protocol's own deadlines hold.
+//! Owns: the deadline for them, and telling [`Streams`] which it is. Does not own: what follows; there the protocol's own
+//! deadlines hold.
 //! Invariant: a peer that sends nothing, or only a part of HTTP/2's preface, does not keep its place.
 
+use super::streams::Streams;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
@@ -19,13 +21,15 @@ pub(super) struct Opening<S> {
     stream: S,
     /// Until when, and how many bytes of the preface have come; `None` once the protocol is known.
     waiting: Option<(Pin<Box<Sleep>>, usize)>,
+    streams: Streams,
 }
 
 impl<S> Opening<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Opening<S> {
+    pub(super) fn new(stream: S, limit: Duration, streams: Streams) -> Opening<S> {
         Opening {
             stream,
             waiting: Some((Box::pin(tokio::time::sleep(limit)), 0)),
+            streams,
         }
     }
 
@@ -36,8 +40,13 @@ impl<S> Opening<S> {
         let rest = &PREFACE[*seen..];
         let common = rest.len().min(bytes.len());
         *seen += common;
+        let is_other = rest[..common] != bytes[..common];
+        let is_whole = !is_other && *seen == PREFACE.len();
+        if is_whole {
+            self.streams.begin();
+        }
         // The end of the stream, another protocol, or all of the preface.
-        if bytes.is_empty() || rest[..common] != bytes[..common] || *seen == PREFACE.len() {
+        if bytes.is_empty() || is_other || is_whole {
             self.waiting = None;
         }
     }
@@ -119,7 +128,8 @@ mod tests {
             (b"PRI * HTTP/1.1", false),
         ] {
             let (mut peer, stream) = tokio::io::duplex(64);
-            let mut opening = Opening::new(stream, Duration::from_millis(50));
+            let streams = Streams::new(Duration::from_secs(60));
+            let mut opening = Opening::new(stream, Duration::from_millis(50), streams.clone());
             for byte in sent {
                 peer.write_all(&[*byte]).await.unwrap();
             }
@@ -130,6 +140,10 @@ mod tests {
             let next =
                 tokio::time::timeout(Duration::from_millis(300), opening.read(&mut buffer)).await;
             assert_eq!(next.is_ok(), cut, "{:?}", String::from_utf8_lossy(sent));
+            // Only where it is HTTP/2, a connection without streams is one that nobody uses.
+            let unused = streams.unused(Duration::from_millis(10));
+            let is_unused = tokio::time::timeout(Duration::from_millis(300), unused).await;
+            assert_eq!(is_unused.is_ok(), sent == PREFACE);
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Connections: accepted, encrypted if so configured, bounded, and drained at the end.
 //!
 //! Heads of requests have a deadline, so have handshakes and writes that make no progress; bodies only
-//! have one for each piece. There is no limit on the time of a whole transfer, until the server stops.
+//! have one for each piece, either way. An HTTP/2 connection on which nothing is asked has the one of a head, as HTTP/1
+//! has between requests. There is no limit on the time of a whole transfer, until the server stops.
 
 use super::App;
 use super::context::Peer;
 use super::ending::Ending;
 use super::lingering::Lingering;
 use super::opening::Opening;
+use super::streams::{Streams, watched};
 use axum::body::Body;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::future::Future as _;
 use std::io;
@@ -28,6 +30,17 @@ use tokio_util::task::TaskTracker;
 /// How long connections go on after their requests were cut, so that the answers which say so get out.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// Most requests at once on an HTTP/2 connection. Clients ask for fewer (most for 3 to 8 layers); a proxy opens another one.
+/// Each holds up to 2 MiB of a blob: what is sent, what was read ahead, what h2 has.
+const MOST_STREAMS: u32 = 32;
+
+/// Bytes of an answer that h2 takes over before the peer has room for them. Less makes its task and that of the
+/// connection wait for each other with every piece; more is read from the disk for readers that may never take it.
+const MOST_UNSENT: usize = 256 * 1024;
+
+/// Largest head over HTTP/2: an Authorization header of 80 KiB (`auth::authorization`), and the others. HTTP/1 reads more.
+const MOST_HEAD: u32 = 96 * 1024;
+
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -35,7 +48,7 @@ pub struct Limits {
     pub connections: usize,
     /// Longest wait for the head of a request, and for a handshake.
     pub head: Duration,
-    /// Longest time in which a peer takes no byte that is ready for it.
+    /// Longest time in which a peer takes nothing that is ready for it.
     pub write_idle: Duration,
     /// How long a stopping server waits for requests to end before it cuts them.
     pub drain: Duration,
@@ -179,7 +192,8 @@ async fn requests<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = Builder::new(TokioExecutor::new());
+    let streams = Streams::new(limits.write_idle);
+    let mut builder = Builder::new(streams.clone());
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -188,7 +202,9 @@ where
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(64)
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_send_buf_size(MOST_UNSENT)
+        .max_header_list_size(MOST_HEAD)
         .adaptive_window(true)
         // A peer that opened a connection and went away answers no ping either.
         .keep_alive_interval(limits.head)
@@ -198,16 +214,25 @@ where
         let app = app.clone();
         let mut request = request.map(|body| Ending::wrap(Body::new(body), cut.clone()));
         request.extensions_mut().insert(peer);
-        async move { Ok::<_, std::convert::Infallible>(app.handle(Lingering::wrap(request)).await) }
+        async move {
+            let answer = app.handle(Lingering::wrap(request)).await;
+            Ok::<_, std::convert::Infallible>(watched(answer))
+        }
     });
-    let connection =
-        builder.serve_connection(TokioIo::new(Opening::new(stream, limits.head)), service);
+    let opening = Opening::new(stream, limits.head, streams.clone());
+    let connection = builder.serve_connection(TokioIo::new(opening), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = stop.cancelled() => {}
+        () = streams.unused(limits.head) => {}
     }
-    connection.await.map_err(|error| error.to_string())
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection.as_mut() => ended.map_err(|error| error.to_string()),
+        // HTTP/2 asks the peer whether more is on its way; it need not answer.
+        () = streams.unused(limits.head) => Err("nothing is asked and the peer does not go".into()),
+    }
 }
 
 /// A stream whose writes fail when the peer takes nothing for too long.

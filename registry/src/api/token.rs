@@ -1,4 +1,6 @@
-//! The Docker token flow: `GET /token?service=…&scope=…` with Basic credentials, or none.
+//! The Docker token flow: `GET /token?service=…&scope=…` with an account's secret, an API token, or none.
+//!
+//! Invariant: no session makes another. One that was caught in a log would go on for ever.
 
 use super::answer::Answer;
 use super::context::Context;
@@ -21,6 +23,14 @@ pub(super) async fn token(
         ));
     }
     let principal = context.principal().await?;
+    if principal.has_session() && !principal.is_anonymous() {
+        return Err(ApiError::challenge(
+            "a session token makes no other: send the account's secret, or an API token",
+            &context.realm(),
+            &[],
+            None,
+        ));
+    }
     let inner = &context.app.inner;
     let scopes = Scope::parse_all(context.parameters("scope"));
     let access = inner.authorizer.narrow(&principal, &scopes);

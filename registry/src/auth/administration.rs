@@ -212,8 +212,8 @@ pub async fn create_account(
     }
 }
 
-/// Gives an account another secret and returns it. What the old one had proved is forgotten, but
-/// sessions that were made with it run out by themselves (five minutes).
+/// Gives an account another secret and returns it. What the old one had proved is forgotten, and sessions that were made
+/// with it end. API tokens stay: they are made to be used where the secret is not, and each is removed by itself.
 ///
 /// # Errors
 /// When there is no such account or the secret will not do.

@@ -171,7 +171,10 @@ impl Authenticator {
                 }
                 self.attempts
                     .was_right(&name, &account.secret_hash, from, now);
-                admit(account, now)
+                Ok(Principal {
+                    mark: Some(account.secret_hash.mark()),
+                    ..admit(account, now)?
+                })
             }
             None => {
                 tracing::info!(account.name = %name, client.address = address, "login refused: unknown account or wrong secret");
@@ -236,13 +239,16 @@ impl Authenticator {
         claims: &SessionClaims,
         now: Timestamp,
     ) -> Result<Principal, AuthError> {
-        match self.account(name).await? {
-            // A session's time is in whole seconds.
-            Some(account) if account.created_at.as_second() <= claims.issued_at.as_second() => {
-                admit(&account, now).map_err(|_| AuthError::InvalidToken)
-            }
-            _ => Err(AuthError::InvalidToken),
+        let Some(account) = self.account(name).await? else {
+            return Err(AuthError::InvalidToken);
+        };
+        // A session's time is in whole seconds; the mark tells what happened within one.
+        let is_older = claims.issued_at.as_second() < account.created_at.as_second();
+        if is_older || claims.mark != Some(account.secret_hash.mark()) {
+            tracing::info!(account.name = %name, "session refused: the account or its secret is another one since");
+            return Err(AuthError::InvalidToken);
         }
+        admit(&account, now).map_err(|_| AuthError::InvalidToken)
     }
 
     async fn owner_via_token(&self, id: &TokenId, now: Timestamp) -> Result<Principal, AuthError> {
@@ -268,6 +274,7 @@ fn admit(account: &Account, now: Timestamp) -> Result<Principal, AuthError> {
         since: Some(account.created_at),
         restriction: None,
         token: None,
+        mark: None,
         session: None,
     })
 }

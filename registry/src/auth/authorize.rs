@@ -51,6 +51,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of two ways to the same, the refusal that another session would lift; else this one. Clients try again on a
+    /// challenge and give up on anything else.
+    #[must_use]
+    pub fn or(self, other: Refusal) -> Refusal {
+        let is_lifted = |refusal: &Refusal| matches!(refusal, Refusal::InsufficientScope { .. });
+        if is_lifted(&other) && !is_lifted(&self) {
+            other
+        } else {
+            self
+        }
+    }
+
     /// The scope to name in a challenge, so that the next token covers the request.
     pub fn scope(&self) -> Scope {
         let (Refusal::Unauthenticated { verb, repository }

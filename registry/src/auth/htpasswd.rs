@@ -11,9 +11,7 @@
 
 use super::account::{Account, AccountKind, AccountName, AccountNameError};
 use super::password::{SecretHash, SecretHashError, is_bcrypt};
-use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 
 /// Largest number of entries.
@@ -125,16 +123,11 @@ impl Htpasswd {
         self.0.contains_key(name)
     }
 
-    /// What tells each account from the one that had its name before: the hash of its hash, which proves nothing to whoever
-    /// reads it.
+    /// What tells each account from the one that had its name before.
     pub fn marks(&self) -> BTreeMap<AccountName, String> {
-        let mark = |entry: &Entry| {
-            let hash: [u8; 32] = Sha256::digest(entry.hash.as_str().as_bytes()).into();
-            HEXLOWER.encode(&hash)
-        };
         self.0
             .iter()
-            .map(|(name, entry)| (name.clone(), mark(entry)))
+            .map(|(name, entry)| (name.clone(), entry.hash.mark()))
             .collect()
     }
 

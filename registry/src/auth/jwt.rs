@@ -1,7 +1,7 @@
 //! Sessions of the Docker token flow: JSON web tokens signed with Ed25519.
 //!
 //! Owns: issuing and verifying them. Does not own: the key at rest (boot), the `/token` endpoint,
-//! and whether the owner still exists (`authenticate` asks the directory for each request).
+//! and whether the owner still exists and has the same secret (`authenticate` asks the directory for each request).
 //! Invariants: there is one algorithm, EdDSA. The header of a token is compared as bytes with those
 //! that this registry writes, not interpreted, so neither `alg`, `jwk` nor `crit` can be played
 //! with. The signature is verified before the payload is parsed. Unknown claims are refused: a
@@ -72,6 +72,9 @@ struct Claims {
     /// The API token that the session was made from; its scopes are looked up with each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     via: Option<TokenId>,
+    /// The mark of the secret that the session was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
 }
 
 /// A token as the `/token` endpoint answers it.
@@ -94,6 +97,8 @@ pub struct SessionClaims {
     pub access: Vec<Access>,
     /// Through which API token.
     pub via: Option<TokenId>,
+    /// With which secret of the account: its [mark](super::password::SecretHash::mark).
+    pub mark: Option<String>,
     /// When it was made, to the second.
     pub issued_at: Timestamp,
 }
@@ -185,6 +190,7 @@ impl Sessions {
                 jti: HEXLOWER.encode(&jti),
                 access,
                 via: principal.token.clone(),
+                mark: principal.mark.clone(),
             },
             now,
         )
@@ -255,6 +261,7 @@ impl Sessions {
             identity,
             access: claims.access,
             via: claims.via,
+            mark: claims.mark,
             issued_at: Timestamp::from_second(claims.iat).map_err(|_| JwtError::NotOurs)?,
         })
     }

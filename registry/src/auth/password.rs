@@ -14,9 +14,11 @@ use super::account::AccountName;
 use super::secret::Secret;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
+use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +92,13 @@ impl SecretHash {
     /// The text, for the store.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What tells this secret from any other that the account has had or will have, also from the same words set anew: the
+    /// hash of the hash, which proves nothing to whoever reads it.
+    pub fn mark(&self) -> String {
+        let hash: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
+        HEXLOWER.encode(&hash)
     }
 }
 

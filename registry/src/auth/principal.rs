@@ -121,7 +121,7 @@ impl Session {
 ///
 /// ```compile_fail,E0451
 /// use sealstone_registry::auth::{Identity, Principal};
-/// let principal = Principal { identity: Identity::Anonymous, administrator: true, since: None, restriction: None, token: None, session: None };
+/// let principal = Principal { identity: Identity::Anonymous, administrator: true, since: None, restriction: None, token: None, mark: None, session: None };
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -135,6 +135,8 @@ pub struct Principal {
     pub(super) restriction: Option<Restriction>,
     /// The API token that proved it, so that a session made from it dies with it.
     pub(super) token: Option<super::token::TokenId>,
+    /// The mark of the account's secret, if that proved it, so that a session made with it dies with it.
+    pub(super) mark: Option<String>,
     /// Set by a session.
     pub(super) session: Option<Session>,
 }
@@ -148,6 +150,7 @@ impl Principal {
             since: None,
             restriction: None,
             token: None,
+            mark: None,
             session: None,
         }
     }

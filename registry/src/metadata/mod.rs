@@ -76,6 +76,8 @@ pub enum TagCondition {
     Any,
     /// The tag, or manifest, must not exist.
     Absent,
+    /// The tag, or manifest, must exist.
+    Present,
     /// The tag must name this digest, or the manifest must exist and have it.
     Names(Digest),
 }

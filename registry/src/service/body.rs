@@ -115,22 +115,32 @@ impl Writer {
 pub(super) enum Small {
     Whole(Bytes),
     Longer(Vec<Bytes>),
+    /// What came before it ended early, and why it did.
+    Cut(Vec<Bytes>, String),
 }
 
 /// Reads a body as long as it fits into the metadata store.
-pub(super) async fn read_small(body: &mut Body) -> Result<Small, Error> {
+pub(super) async fn read_small(body: &mut Body) -> Small {
     let mut pieces: Vec<Bytes> = Vec::new();
     let mut len = 0;
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(Error::BodyInterrupted)?;
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(reason) => return Small::Cut(pieces, reason),
+        };
         len += piece.len() as u64;
         pieces.push(piece);
         if len > INLINE_LIMIT {
-            return Ok(Small::Longer(pieces));
+            return Small::Longer(pieces);
         }
     }
-    Ok(Small::Whole(match pieces.len() {
+    Small::Whole(match pieces.len() {
         1 => pieces.remove(0),
         _ => Bytes::from(pieces.concat()),
-    }))
+    })
+}
+
+/// A body whose reader has failed before: the pieces that came are elsewhere.
+pub(super) fn cut(reason: String) -> Body {
+    Box::pin(stream::iter([Err::<Bytes, String>(reason)]))
 }

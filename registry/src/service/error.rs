@@ -41,16 +41,20 @@ pub enum Error {
         /// Bytes received.
         offset: u64,
     },
-    /// The body ended too early; what came is kept.
-    #[error("the body ended early: {0}; received bytes are kept, go on from there")]
+    /// The body ended too early; what came to an upload that was begun before is kept.
+    #[error(
+        "the body ended early: {0}; an upload that was begun before keeps what came: ask where it stands and go on from there"
+    )]
     BodyInterrupted(String),
-    /// The body is longer than its Content-Range.
-    #[error("the body has {found} bytes, Content-Range announced {announced}")]
+    /// The body has another length than was announced.
+    #[error("the body has not the {announced} bytes that were announced, but {found}")]
     LengthMismatch {
-        /// Bytes in the body.
+        /// Bytes in the body, as far as it was read.
         found: u64,
-        /// Bytes announced.
+        /// Bytes announced, by Content-Range if there is one.
         announced: u64,
+        /// Bytes that the upload has, if it was begun before.
+        offset: Option<u64>,
     },
     /// Content and digest do not belong together.
     #[error("content has digest {actual}, not {expected}")]

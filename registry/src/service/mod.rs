@@ -5,6 +5,7 @@
 
 mod blob;
 mod body;
+mod chunk;
 mod contributor;
 mod error;
 mod gather;
@@ -17,6 +18,7 @@ mod policy;
 mod pull;
 mod push;
 mod quota;
+mod receiving;
 mod revocations;
 mod upload;
 mod witnessed;
@@ -104,6 +106,7 @@ struct Inner {
     /// Of those who only approve: what one says of a manifest must not pass beside the same.
     words_turns: locks::Locks<(RepoName, Digest)>,
     locks: locks::Locks<UploadId>,
+    receiving: receiving::Receiving,
     tasks: TaskTracker,
     log: OnceLock<Log>,
     notary: OnceLock<Notary>,
@@ -149,6 +152,7 @@ impl Registry {
             policy_turn: tokio::sync::Mutex::new(()),
             words_turns: locks::Locks::default(),
             locks: locks::Locks::default(),
+            receiving: receiving::Receiving::default(),
             tasks: TaskTracker::new(),
             log: OnceLock::new(),
             notary: OnceLock::new(),

@@ -330,7 +330,7 @@ impl Registry {
     ) -> Result<(), Error> {
         let row = self.metadata().manifest(grant.repository(), digest).await?;
         let holds = match condition {
-            TagCondition::Any => true,
+            TagCondition::Any | TagCondition::Present => true,
             TagCondition::Absent => false,
             TagCondition::Names(named) => named == *digest,
         };

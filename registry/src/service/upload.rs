@@ -1,6 +1,7 @@
 //! Receiving blobs: sessions that survive broken connections and restarts.
 
-use super::body::{Body, Small, read_small};
+use super::body::{Body, Small, cut, read_small};
+use super::chunk::Chunk;
 use super::{Contributor, Error, Registry};
 use crate::blobs::{self, INLINE_LIMIT, SealedBytes, StagedUpload};
 use crate::metadata::{
@@ -97,8 +98,11 @@ impl Registry {
         })
     }
 
-    /// Gives an upload up.
+    /// Gives an upload up. Whoever still sends to it is not waited for.
     pub async fn cancel_upload(&self, who: &Contributor, id: UploadId) -> Result<(), Error> {
+        // First whether it is one of theirs to give up.
+        self.upload_row(who, id).await?;
+        let _given_up = self.inner.receiving.give_up(id);
         let _lock = self.inner.locks.acquire(id).await?;
         self.upload_row(who, id).await?;
         self.abort(id).await
@@ -134,6 +138,7 @@ impl Registry {
         body: Body,
     ) -> Result<Received, Error> {
         self.to_its_end(who, id, move |registry, who, row| async move {
+            let body = registry.inner.receiving.until_given_up(id, body);
             registry.add(&who, row, range, announced, body).await
         })
         .await
@@ -148,8 +153,9 @@ impl Registry {
         body: Body,
     ) -> Result<Received, Error> {
         let mut upload = self.resume(&row).await?;
-        check_order(range.as_ref(), upload.offset())?;
-        let start = upload.offset();
+        let (start, chunk) = (upload.offset(), Chunk::new(range, announced));
+        chunk.check_order(start)?;
+        let body = chunk.within(body);
         let hold = self.hold(who, &mut row, start, announced, None).await?;
         if let Some(len) = announced {
             upload = blocking(move || upload.expect(len).map(|()| upload)).await?;
@@ -160,7 +166,7 @@ impl Registry {
         self.checkpoint(who, &upload, false, Some(upload.offset()))
             .await?;
         ended?;
-        check_length(range.as_ref(), upload.offset() - start)?;
+        chunk.check_length(upload.offset() - start, upload.offset())?;
         Ok(Received {
             offset: upload.offset(),
         })
@@ -238,6 +244,7 @@ impl Registry {
         body: Body,
     ) -> Result<(), Error> {
         let work = move |registry: Registry, who: Contributor, row: UploadRow| async move {
+            let body = registry.inner.receiving.until_given_up(id, body);
             registry
                 .finish(&who, row, digest, range, announced, body)
                 .await
@@ -252,29 +259,37 @@ impl Registry {
         digest: Digest,
         range: Option<UploadRange>,
         announced: Option<u64>,
-        mut body: Body,
+        body: Body,
     ) -> Result<(), Error> {
+        let chunk = Chunk::new(range, announced);
+        let mut body = chunk.within(body);
         let mut first = Vec::new();
         if !self.blobs().has_staged(&row) {
-            check_order(range.as_ref(), 0)?;
+            chunk.check_order(0)?;
             if announced.is_some_and(|len| len > INLINE_LIMIT) {
                 self.hold(who, &mut row, 0, announced, Some(&digest))
                     .await?;
             }
             // Now the algorithm is certain, and no byte has been hashed with another.
             row.algorithm = StoredAlgorithm(digest.algorithm());
-            match read_small(&mut body).await? {
+            let small = read_small(&mut body).await;
+            match small {
                 Small::Whole(bytes) => {
-                    check_length(range.as_ref(), bytes.len() as u64)?;
+                    chunk.check_length(bytes.len() as u64, 0)?;
                     return self.commit_small(who, Some(row.id), bytes, digest).await;
                 }
                 Small::Longer(pieces) => first = pieces,
+                Small::Cut(pieces, reason) if pieces.is_empty() => {
+                    return Err(Error::BodyInterrupted(reason));
+                }
+                // What came is written down like the beginning of a longer one, or a link that breaks early never gets on.
+                Small::Cut(pieces, reason) => (first, body) = (pieces, cut(reason)),
             }
         }
         let already: u64 = first.iter().map(|piece| piece.len() as u64).sum();
         let mut upload = self.resume(&row).await?;
-        check_order(range.as_ref(), upload.offset())?;
         let start = upload.offset();
+        chunk.check_order(start)?;
         debug_assert!(already == 0 || start == 0);
         let hold = self
             .hold(who, &mut row, start, announced, Some(&digest))
@@ -284,13 +299,14 @@ impl Registry {
         }
         let (upload, ended) = self.take_body(who, upload, first, body, hold).await;
         let upload = upload?;
+        let came = upload.offset() - start;
+        let ended = ended.and_then(|()| chunk.check_length(came, upload.offset()));
         if ended.is_err() {
             // Whatever digest was named: nobody knows yet what this is, so it takes room like anything else.
             self.checkpoint(who, &upload, false, Some(upload.offset()))
                 .await?;
         }
         ended?;
-        check_length(range.as_ref(), upload.offset() - start)?;
         let reserve = Some(upload.offset()).filter(|offset| !hold.is_free(*offset));
         self.checkpoint(who, &upload, true, reserve).await?;
         let sealed = blocking(move || upload.seal(&digest)).await?;
@@ -325,7 +341,7 @@ impl Registry {
         who.check_blob(announced.unwrap_or(0))?;
         if announced.is_some_and(|len| len <= INLINE_LIMIT) {
             self.blobs().staging().check_space(0)?;
-            match read_small(&mut body).await? {
+            match read_small(&mut body).await {
                 Small::Whole(bytes) => {
                     let stored = self.commit_small(who, None, bytes, digest).await;
                     if matches!(stored, Err(Error::DigestMismatch { .. })) {
@@ -337,8 +353,10 @@ impl Registry {
                     return Err(Error::LengthMismatch {
                         found: INLINE_LIMIT + 1,
                         announced: announced.unwrap_or(0),
+                        offset: None,
                     });
                 }
+                Small::Cut(_, reason) => return Err(Error::BodyInterrupted(reason)),
             }
         }
         // To its end even if the caller goes away: nobody was told of the session, so nobody else could end it.
@@ -480,22 +498,5 @@ impl Registry {
             tracing::warn!(upload.id = %id, %error, "staged files of an ended upload stay until the next start");
         }
         removed.is_ok()
-    }
-}
-
-fn check_order(range: Option<&UploadRange>, offset: u64) -> Result<(), Error> {
-    match range {
-        Some(range) if range.start() != offset => Err(Error::OutOfOrder { offset }),
-        _ => Ok(()),
-    }
-}
-
-fn check_length(range: Option<&UploadRange>, found: u64) -> Result<(), Error> {
-    match range {
-        Some(range) if range.len() != found => Err(Error::LengthMismatch {
-            found,
-            announced: range.len(),
-        }),
-        _ => Ok(()),
     }
 }

@@ -15,10 +15,14 @@ use sealstone_spec::tree::GROUP_BYTES;
 /// Content under a digest never changes.
 const FOR_EVER: &str = "private, max-age=31536000, immutable";
 
+fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
 fn described(answer: Answer, digest: &Digest) -> Answer {
     answer
         .header(name("docker-content-digest"), digest.to_string())
-        .header(header::ETAG, format!("\"{digest}\""))
+        .header(header::ETAG, etag(digest))
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::CACHE_CONTROL, FOR_EVER)
 }
@@ -31,6 +35,9 @@ pub(super) async fn head(
 ) -> Result<Response<Body>, ApiError> {
     let grant = context.grant::<Pull>(principal, repo)?;
     let facts = context.registry().stat_blob(&grant, digest).await?;
+    if context.has_already(&etag(digest)) {
+        return Ok(described(Answer::new(StatusCode::NOT_MODIFIED), digest).build());
+    }
     let answer = Answer::new(StatusCode::OK)
         .header(header::CONTENT_TYPE, "application/octet-stream")
         .header(header::CONTENT_LENGTH, facts.size.to_string());
@@ -47,12 +54,15 @@ pub(super) async fn get(
     // A part of something else than what the client has begun with is no use to it: send all (RFC 9110, 13.1.5).
     let same = context
         .header(&header::IF_RANGE)
-        .is_none_or(|tag| tag == format!("\"{digest}\""));
+        .is_none_or(|tag| tag == etag(digest));
     let wanted = context
         .header(&header::RANGE)
         .filter(|_| same)
         .and_then(ByteRange::parse);
     let blob = context.registry().readable_blob(&grant, digest).await?;
+    if context.has_already(&etag(digest)) {
+        return Ok(described(Answer::new(StatusCode::NOT_MODIFIED), digest).build());
+    }
     if let Some(wanted) = wanted {
         match wanted.within(blob.size()) {
             Err(unsatisfiable) => {

@@ -4,7 +4,7 @@ use crate::api::answer::{Answer, name};
 use crate::api::context::Context;
 use crate::api::error::ApiError;
 use crate::api::log;
-use crate::auth::{Delete, Principal, Pull, Tag as TagAction};
+use crate::auth::{Delete, Principal, Pull, Refusal, Tag as TagAction};
 use crate::metadata::TagCondition;
 use crate::service::{Error, PushManifest};
 use axum::body::Body;
@@ -29,12 +29,7 @@ pub(super) async fn get(
     let found = context.registry().manifest(&grant, reference).await;
     let manifest = found.map_err(|error| refused(context, error))?;
     let etag = format!("\"{}\"", manifest.digest);
-    let unchanged = context.header(&header::IF_NONE_MATCH).is_some_and(|tags| {
-        tags.trim() == "*"
-            || tags
-                .split(',')
-                .any(|tag| tag.trim().trim_start_matches("W/") == etag)
-    });
+    let unchanged = context.has_already(&etag);
     let status = if unchanged {
         StatusCode::NOT_MODIFIED
     } else {
@@ -122,24 +117,26 @@ fn warning(text: &str) -> String {
     line
 }
 
-/// `If-Match: "digest"` moves a tag only from there; `If-None-Match: *` only creates it. Of a manifest that is named by
-/// its digest and gets no tag, they say that it must be there, or must not.
+/// `If-Match: "digest"` moves a tag only from there, `If-Match: *` from anywhere; `If-None-Match: *` only creates it. Of a
+/// manifest that is named by its digest and gets no tag, they say that it must be there, or must not. Anything else is refused:
+/// a list, or a weak tag, which RFC 9110 would have never match.
 fn condition(context: &Context) -> Result<TagCondition, ApiError> {
     let invalid = |text: &str| ApiError::bad_request("UNSUPPORTED", text.to_owned());
     match (
-        context.header(&header::IF_MATCH),
-        context.header(&header::IF_NONE_MATCH),
+        context.condition(&header::IF_MATCH)?,
+        context.condition(&header::IF_NONE_MATCH)?,
     ) {
         (None, None) => Ok(TagCondition::Any),
         (None, Some("*")) => Ok(TagCondition::Absent),
+        (Some("*"), None) => Ok(TagCondition::Present),
         (Some(tag), None) => {
             let digest = tag.trim().trim_matches('"');
             Digest::parse(digest)
                 .map(TagCondition::Names)
-                .map_err(|_| invalid("If-Match takes one quoted digest"))
+                .map_err(|_| invalid("If-Match takes one quoted digest, or *"))
         }
         _ => Err(invalid(
-            "a push takes If-Match with one quoted digest, or If-None-Match: *, not both",
+            "a push takes If-Match with one quoted digest or *, or If-None-Match: *, not both",
         )),
     }
 }
@@ -151,12 +148,11 @@ pub(super) async fn put(
     reference: Reference,
     body: Body,
 ) -> Result<Response<Body>, ApiError> {
-    let who = context.contributor(principal, repo);
-    let tagger = context.optional_grant::<TagAction>(principal, repo);
-    if tagger.is_none()
-        && let Err(refused) = who
-    {
-        return Err(refused);
+    let who = context.may_contribute(principal, repo);
+    let authorizer = &context.app.inner.authorizer;
+    let tagger = authorizer.grant::<TagAction>(principal, repo);
+    if let (Err(adding), Err(tagging)) = (&who, &tagger) {
+        return Err(context.refused(&adding.clone().or(tagging.clone())));
     }
     let mut tags: Vec<Tag> = Vec::new();
     for text in context.parameters("tag") {
@@ -194,13 +190,22 @@ pub(super) async fn put(
     };
     let registry = context.registry();
     let pushed = match (who, tagger) {
-        (Ok(who), tagger) => registry.push_manifest(&who, tagger.as_ref(), push).await?,
-        (Err(refused), Some(tagger)) => match registry.tag_manifest(&tagger, push).await {
+        (Ok(who), tagger) => {
+            let grant = tagger.as_ref().ok();
+            match (registry.push_manifest(&who, grant, push).await, &tagger) {
+                // They may, with another session.
+                (Err(Error::MayNotTag(_)), Err(tagging @ Refusal::InsufficientScope { .. })) => {
+                    return Err(context.refused(tagging));
+                }
+                (pushed, _) => pushed?,
+            }
+        }
+        (Err(adding), Ok(tagger)) => match registry.tag_manifest(&tagger, push).await {
             // Adding it is what they may not, or not with this session.
-            Err(Error::MayOnlyTag) => return Err(refused),
+            Err(Error::MayOnlyTag) => return Err(context.refused(&adding)),
             tagged => tagged?,
         },
-        (Err(refused), None) => return Err(refused),
+        (Err(adding), Err(tagging)) => return Err(context.refused(&adding.or(tagging))),
     };
     let mut answer = Answer::new(StatusCode::CREATED)
         .header(

@@ -47,7 +47,7 @@ fn progress(
 
 /// An error, with where to go on, if there is anything left to go on with.
 fn with_location(error: Error, repo: &RepoName, id: UploadId) -> ApiError {
-    let is_over = error.ends_upload();
+    let is_over = error.ends_upload() || matches!(error, Error::UploadUnknown);
     let refused = ApiError::from(error);
     if is_over {
         return refused;
@@ -149,7 +149,7 @@ async fn mount(
 
 fn chunk(context: &Context) -> Result<Option<UploadRange>, ApiError> {
     let range = context
-        .header(&header::CONTENT_RANGE)
+        .condition(&header::CONTENT_RANGE)?
         .map(str::parse::<UploadRange>)
         .transpose();
     range.map_err(|error| ApiError::bad_request("BLOB_UPLOAD_INVALID", error.to_string()))
@@ -211,7 +211,8 @@ pub(super) async fn status(
     id: uuid::Uuid,
 ) -> Result<Response<Body>, ApiError> {
     let (who, id) = (context.contributor(principal, repo)?, UploadId(id));
-    let received = context.registry().upload_status(&who, id).await?;
+    let received = context.registry().upload_status(&who, id).await;
+    let received = received.map_err(|error| with_location(error, repo, id))?;
     Ok(progress(
         context,
         StatusCode::NO_CONTENT,
@@ -227,7 +228,8 @@ pub(super) async fn cancel(
     repo: &RepoName,
     id: uuid::Uuid,
 ) -> Result<Response<Body>, ApiError> {
-    let who = context.contributor(principal, repo)?;
-    context.registry().cancel_upload(&who, UploadId(id)).await?;
+    let (who, id) = (context.contributor(principal, repo)?, UploadId(id));
+    let cancelled = context.registry().cancel_upload(&who, id).await;
+    cancelled.map_err(|error| with_location(error, repo, id))?;
     Ok(Answer::new(StatusCode::NO_CONTENT).build())
 }

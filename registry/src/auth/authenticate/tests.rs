@@ -430,6 +430,31 @@ async fn a_session_ends_with_its_account() {
 }
 
 #[tokio::test]
+async fn a_session_ends_with_the_secret_that_it_was_made_with() {
+    let house = house();
+    let alice = house.basic("alice", "alice-secret").await.unwrap();
+    let session = house.session(&alice, vec![]);
+    let token = house.bearer(house.token().expose()).await.unwrap();
+    let by_token = house.session(&token, vec![]);
+    // In the same second, and also if the same words are set again.
+    house.change("alice", |account| {
+        account.secret_hash = SecretHash::of(&Secret::new("alice-secret"), &mut rand::rng());
+    });
+    assert!(invalid_token(house.bearer(&session).await));
+    assert!(house.bearer(&by_token).await.is_ok());
+    let alice = house.basic("alice", "alice-secret").await.unwrap();
+    let session = house.session(&alice, vec![]);
+    assert!(house.bearer(&session).await.is_ok());
+    // One of a build that did not say with which.
+    let unmarked = Principal {
+        mark: None,
+        ..alice
+    };
+    let session = house.session(&unmarked, vec![]);
+    assert!(invalid_token(house.bearer(&session).await));
+}
+
+#[tokio::test]
 async fn a_session_made_from_an_api_token_keeps_its_limits_and_ends_with_it() {
     let house = house();
     let token = house.token();

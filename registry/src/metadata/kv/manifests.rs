@@ -120,6 +120,7 @@ fn check_condition(put: &PutManifest, exists: bool) -> Result<(), Stop> {
     let holds = match put.condition {
         TagCondition::Any => true,
         TagCondition::Absent => !exists,
+        TagCondition::Present => exists,
         TagCondition::Names(named) => exists && named == digest,
     };
     if holds || !put.tags.is_empty() {

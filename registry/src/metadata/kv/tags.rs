@@ -346,6 +346,7 @@ fn check_condition(tag: &Tag, live: Option<&TagRow>, condition: TagCondition) ->
     let holds = match condition {
         TagCondition::Any => true,
         TagCondition::Absent => existing.is_none(),
+        TagCondition::Present => existing.is_some(),
         TagCondition::Names(digest) => existing == Some(digest),
     };
     if holds {

@@ -278,13 +278,15 @@ pub(crate) async fn conditions_on_a_digest_are_kept(store: Arc<dyn Store>) {
     };
     let failed = |exists| Err(Refusal::DigestConditionFailed { digest, exists });
     assert_eq!(attempt(TagCondition::Names(digest)).await, failed(false));
+    assert_eq!(attempt(TagCondition::Present).await, failed(false));
     assert_eq!(store.manifest(&here, &digest).await.unwrap(), None);
     let made = attempt(TagCondition::Absent).await;
     assert_eq!(made, Ok(PutOutcome::Created));
     assert_eq!(attempt(TagCondition::Absent).await, failed(true));
     assert_eq!(attempt(TagCondition::Names(blob)).await, failed(true));
-    let there = attempt(TagCondition::Names(digest)).await;
-    assert_eq!(there, Ok(PutOutcome::Existed));
+    for there in [TagCondition::Names(digest), TagCondition::Present] {
+        assert_eq!(attempt(there).await, Ok(PutOutcome::Existed));
+    }
 }
 
 pub(crate) async fn what_may_only_be_named_is_not_added(store: Arc<dyn Store>) {

@@ -298,6 +298,7 @@ fn check(tag: &Tag, condition: TagCondition, existing: Option<Digest>) -> Result
     let holds = match condition {
         TagCondition::Any => true,
         TagCondition::Absent => existing.is_none(),
+        TagCondition::Present => existing.is_some(),
         TagCondition::Names(digest) => existing == Some(digest),
     };
     if holds {

@@ -44,6 +44,7 @@ enum Op {
 enum Condition {
     Any,
     Absent,
+    Present,
     Names(Index),
 }
 
@@ -107,6 +108,7 @@ fn op() -> impl Strategy<Value = Op> {
     let condition = prop_oneof![
         6 => Just(Condition::Any),
         1 => Just(Condition::Absent),
+        1 => Just(Condition::Present),
         1 => any::<Index>().prop_map(Condition::Names),
     ]
     .boxed();
@@ -219,6 +221,7 @@ impl Run<'_> {
         match condition {
             Condition::Any => TagCondition::Any,
             Condition::Absent => TagCondition::Absent,
+            Condition::Present => TagCondition::Present,
             Condition::Names(index) => TagCondition::Names(self.pick(index).0),
         }
     }

@@ -189,6 +189,7 @@ pub(crate) async fn conditions_are_kept(store: Arc<dyn Store>) {
         attempt(0, TagCondition::Names(digest(0))).await,
         failed(None)
     );
+    assert_eq!(attempt(0, TagCondition::Present).await, failed(None));
     assert_eq!(
         attempt(0, TagCondition::Absent).await,
         Ok(PutOutcome::Created)
@@ -225,6 +226,16 @@ pub(crate) async fn conditions_are_kept(store: Arc<dyn Store>) {
         failed(Some(digest(1))).map(|_: PutOutcome| ())
     );
     assert_eq!(delete(TagCondition::Names(digest(1))).await, Ok(()));
+    assert_eq!(delete(TagCondition::Present).await, Err(Refusal::NotFound));
+    assert_eq!(
+        attempt(0, TagCondition::Absent).await,
+        Ok(PutOutcome::Created)
+    );
+    assert_eq!(
+        attempt(1, TagCondition::Present).await,
+        Ok(PutOutcome::Created)
+    );
+    assert_eq!(delete(TagCondition::Present).await, Ok(()));
 }
 
 pub(crate) async fn of_64_writers_exactly_one_wins(store: Arc<dyn Store>) {

@@ -148,13 +148,16 @@ async fn what_was_announced_and_did_not_come_is_given_back() {
     let cut = bench.receive(id, Some(len), broken(&data[..100_000])).await;
     assert!(matches!(cut, Err(Error::BodyInterrupted(_))), "{cut:?}");
     assert_eq!(bench.used().await.reserved, 100_000);
-    // Before anything was staged: the break comes within what would have been a small blob.
+    // Before anything was staged: the break comes within what would have been a small blob, and what came is kept.
     let other = bench.begin().await;
     let digest = Digest::sha256(&data);
     let cut = bench
         .finish(other, digest, Some(300_000), broken(&data[..10]))
         .await;
     assert!(matches!(cut, Err(Error::BodyInterrupted(_))), "{cut:?}");
+    assert_eq!(bench.used().await.reserved, 100_010);
+    let cancelled = bench.registry.cancel_upload(&pusher(), other);
+    cancelled.await.unwrap();
     assert_eq!(bench.used().await.reserved, 100_000);
     // The first goes on from there.
     let rest = body(&data[100_000..], 9_000);

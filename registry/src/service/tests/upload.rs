@@ -131,6 +131,57 @@ async fn bytes_out_of_order_are_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_contradicts_its_range_is_not_taken_or_no_further_than_that() {
+    let (bench, who) = (Bench::new().await, pusher());
+    let data = bytes_of(LEN);
+    let digest = Digest::sha256(&data);
+    for by_put in [false, true] {
+        for (from, to, sent, has_length, offset) in [
+            (0, 5, 10, true, 0),
+            (0, 20, 10, true, 0),
+            (0, 200_000, 100_000, true, 0),
+            // Nobody knows before it was read.
+            (0, 200_000, 100_000, false, 100_000),
+            (0, 100_000, 200_000, false, 100_000),
+            (10, 20, 100, true, 10),
+            (10, 20, 100, false, 20),
+        ] {
+            let id = begin(&bench).await;
+            if from > 0 {
+                let first = body(&data[..from], 3);
+                let first = bench.registry.receive(&who, id, None, None, first);
+                first.await.unwrap();
+            }
+            let range = range(from, to);
+            let announced = has_length.then_some(sent as u64);
+            let whole = body(&data[from..from + sent], 7_000);
+            let registry = &bench.registry;
+            let refused = match by_put {
+                false => {
+                    let received = registry.receive(&who, id, range, announced, whole);
+                    received.await.map(drop)
+                }
+                true => {
+                    registry
+                        .finish_upload(&who, id, digest, range, announced, whole)
+                        .await
+                }
+            };
+            let told = match refused {
+                Err(Error::LengthMismatch { offset, .. }) => offset,
+                other => panic!("{from}-{to} with {sent} bytes: {other:?}"),
+            };
+            let stands = bench.registry.upload_status(&who, id).await.unwrap();
+            assert_eq!((told, stands.offset), (Some(offset), offset));
+            // It goes on from there.
+            let rest = body(&data[offset as usize..], 9_000);
+            let put = registry.finish_upload(&who, id, digest, None, None, rest);
+            put.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_came_before_a_break_is_kept() {
     for algorithm in Algorithm::ALL {
         let bench = Bench::new().await;
@@ -184,6 +235,13 @@ async fn what_came_before_a_break_is_kept() {
 
 #[tokio::test]
 async fn a_break_of_the_only_request_is_mended_under_any_digest() {
+    // The first of them within what would have been a small blob.
+    for came in [20_000, 300_000] {
+        mend_after(came).await;
+    }
+}
+
+async fn mend_after(came: usize) {
     let data = bytes_of(LEN);
     for first in Algorithm::ALL {
         for last in Algorithm::ALL {
@@ -197,7 +255,7 @@ async fn a_break_of_the_only_request_is_mended_under_any_digest() {
                     Digest::of(first, &data),
                     None,
                     None,
-                    broken(&data[..300_000]),
+                    broken(&data[..came]),
                 )
                 .await;
             assert!(
@@ -211,7 +269,7 @@ async fn a_break_of_the_only_request_is_mended_under_any_digest() {
                     .await
                     .unwrap()
                     .offset,
-                300_000
+                came as u64
             );
             let digest = Digest::of(last, &data);
             let finished = bench
@@ -222,7 +280,7 @@ async fn a_break_of_the_only_request_is_mended_under_any_digest() {
                     digest,
                     None,
                     None,
-                    body(&data[300_000..], 9_000),
+                    body(&data[came..], 9_000),
                 )
                 .await;
             assert!(finished.is_ok(), "{first} then {last}: {finished:?}");
@@ -332,6 +390,56 @@ async fn a_second_writer_waits_for_the_first() {
         bench.read(&producer(), &digest).await.unwrap(),
         b"first and second"
     );
+}
+
+#[tokio::test]
+async fn whoever_gives_an_upload_up_does_not_wait_for_its_writer() {
+    let bench = Bench::new().await;
+    for by_put in [false, true] {
+        let id = begin(&bench).await;
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, String>>(4);
+        let endless: Body = Box::pin(stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|piece| (piece, receiver))
+        }));
+        let registry = bench.registry.clone();
+        let writer = tokio::spawn(async move {
+            let digest = Digest::sha256(b"whatever");
+            match by_put {
+                true => {
+                    let who = pusher();
+                    registry
+                        .finish_upload(&who, id, digest, None, None, endless)
+                        .await
+                }
+                false => {
+                    let received = registry.receive(&pusher(), id, None, None, endless);
+                    received.await.map(drop)
+                }
+            }
+        });
+        sender.send(Ok(Bytes::from_static(b"some"))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Nobody else's: it is not one of that repository.
+        let elsewhere = Contributor::from(grant::<Push>("models/other"));
+        let refused = bench.registry.cancel_upload(&elsewhere, id).await;
+        assert!(matches!(refused, Err(Error::UploadUnknown)));
+        assert!(!writer.is_finished());
+        let who = pusher();
+        let cancel = bench.registry.cancel_upload(&who, id);
+        let cancelled = tokio::time::timeout(Duration::from_secs(5), cancel).await;
+        cancelled.unwrap().unwrap();
+        let written = writer.await.unwrap();
+        assert!(
+            matches!(written, Err(Error::BodyInterrupted(_))),
+            "{written:?}"
+        );
+        drop(sender);
+        let status = bench.registry.upload_status(&who, id).await;
+        assert!(matches!(status, Err(Error::UploadUnknown)));
+    }
+    assert_eq!(bench.registry.metadata().open_uploads().await.unwrap(), 0);
+    assert_eq!(bench.registry.blobs().staging().uploads().unwrap(), []);
+    assert_eq!(bench.registry.metrics().uploads_open.get(), 0);
 }
 
 /// Somebody who only approves has no use for what no bundle can be, and must not fill the disk with it.
