@@ -169,7 +169,7 @@ fn packing_that_is_interrupted_leaves_nothing_in_the_layout() {
         assert!(Instant::now() < deadline, "nothing is being packed");
         std::thread::sleep(Duration::from_millis(10));
     }
-    signal(&child, "-TERM");
+    signals::send(&child, libc::SIGTERM).unwrap();
     assert_eq!(ended(&mut child).code(), Some(1));
     assert!(unfinished(&desk).is_empty(), "{:?}", unfinished(&desk));
     desk.run(&["list", "oci:out"]).expect(0);

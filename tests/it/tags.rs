@@ -278,7 +278,10 @@ async fn conditions_create_only_and_move_only_from_where_they_say() {
     let foreign = format!("\"{}\"", Digest::sha256(b"another"));
     for (name, value) in [
         ("if-none-match", unreadable(b"*\xff")),
-        ("if-match", unreadable(&[foreign.as_bytes(), b"\xff"].concat())),
+        (
+            "if-match",
+            unreadable(&[foreign.as_bytes(), b"\xff"].concat()),
+        ),
         ("if-match", unreadable(format!("W/{foreign}").as_bytes())),
         ("if-match", unreadable(format!("{foreign}, *").as_bytes())),
     ] {

@@ -352,9 +352,10 @@ async fn a_length_that_is_not_true_is_refused() {
         assert_eq!(received(&registry, admin, &upload).await, 0);
     }
     // Nor is a place that cannot be read any place.
-    let request = registry
-        .request(admin, Method::PATCH, &upload)
-        .header("content-range", HeaderValue::from_bytes(b"0-4\xff").unwrap());
+    let request = registry.request(admin, Method::PATCH, &upload).header(
+        "content-range",
+        HeaderValue::from_bytes(b"0-4\xff").unwrap(),
+    );
     send(request.body("hello")).await.expect(400);
     assert_eq!(received(&registry, admin, &upload).await, 0);
     let refused = patch(&registry, admin, &upload, Some((9, 0)), b"x").await;

@@ -75,7 +75,10 @@ mod tests {
         let giving_up = receiving.give_up(one);
         assert!(first.next().await.unwrap().is_err());
         assert_eq!(first.next().await, None);
-        assert!(endless(one).next().await.unwrap().is_err(), "that waited for it");
+        assert!(
+            endless(one).next().await.unwrap().is_err(),
+            "that waited for it"
+        );
         let wait = std::time::Duration::from_millis(50);
         assert!(tokio::time::timeout(wait, beside.next()).await.is_err());
         // Where that could not be done, it goes on.

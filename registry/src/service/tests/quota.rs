@@ -156,7 +156,8 @@ async fn what_was_announced_and_did_not_come_is_given_back() {
         .await;
     assert!(matches!(cut, Err(Error::BodyInterrupted(_))), "{cut:?}");
     assert_eq!(bench.used().await.reserved, 100_010);
-    let cancelled = bench.registry.cancel_upload(&pusher(), other);
+    let who = pusher();
+    let cancelled = bench.registry.cancel_upload(&who, other);
     cancelled.await.unwrap();
     assert_eq!(bench.used().await.reserved, 100_000);
     // The first goes on from there.

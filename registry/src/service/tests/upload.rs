@@ -412,7 +412,8 @@ async fn whoever_gives_an_upload_up_does_not_wait_for_its_writer() {
                         .await
                 }
                 false => {
-                    let received = registry.receive(&pusher(), id, None, None, endless);
+                    let who = pusher();
+                    let received = registry.receive(&who, id, None, None, endless);
                     received.await.map(drop)
                 }
             }
