@@ -177,6 +177,14 @@ fn arguments(job: &StageJob, place: &Place, status: i32) -> Result<Vec<OsString>
         None => mount_system(&mut words, job, place)?,
     }
     words.add([&"--proc", &"/proc"]);
+    // Those of the machine's own `/proc` are the same ones; what differs between namespaces is told by who asks.
+    let kernel = system::kernel_files(Path::new("/proc"));
+    for path in &kernel.read_only {
+        words.add([&"--ro-bind-try", path, path]);
+    }
+    for path in &kernel.hidden {
+        words.add([&"--ro-bind", &"/dev/null", path]);
+    }
     words.add([&"--dev", &"/dev", &"--tmpfs", &"/dev/shm"]);
     for device in system::accelerators(job) {
         words.add([&"--dev-bind", &device, &device]);

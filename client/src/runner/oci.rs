@@ -1,7 +1,8 @@
 //! Stages in an OCI runtime, with a bundle that is made for the run. No engine and no daemon.
 //!
 //! The user of the container is mapped to the caller, so that files of the run belong to the caller. Over
-//! the root file system of the job, or this machine's `/usr`.
+//! the root file system of the job, or this machine's `/usr`. Root in the container is root's number outside of it, so
+//! what of `/proc` is the kernel's is read-only.
 
 use super::bubblewrap::{HOME, WORK, rootfs_entries};
 use super::capabilities::{Capabilities, Capability};
@@ -319,6 +320,7 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
     if !matches!(job.net, Net::Allow(_)) {
         namespaces.push("network");
     }
+    let kernel = system::kernel_files(Path::new("/proc"));
     let namespaces: Vec<Value> = namespaces
         .into_iter()
         .map(|kind| json!({"type": kind}))
@@ -327,6 +329,8 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
         "namespaces": namespaces,
         "uidMappings": [{"containerID": 0, "hostID": child::user(), "size": 1}],
         "gidMappings": [{"containerID": 0, "hostID": child::group(), "size": 1}],
+        "readonlyPaths": kernel.read_only,
+        "maskedPaths": kernel.hidden,
     });
     if child::is_root() {
         let mut resources = json!({});
