@@ -8,6 +8,8 @@
 //! locks); all memory that they need was prepared before.
 #![allow(unsafe_code)]
 
+mod descriptors;
+
 use seccompiler::BpfProgram;
 use std::ffi::CString;
 use std::fs::File;
@@ -31,7 +33,7 @@ pub(super) struct Confinement {
     pub(super) group_is_inside: bool,
     /// `cgroup.procs` (or `tasks`) of groups that it joins, open for writing.
     pub(super) groups: Vec<File>,
-    /// Files that stay open for it.
+    /// Files that stay open for it; nothing else does but its three streams.
     pub(super) inherited: Vec<OwnedFd>,
     /// A Landlock ruleset.
     pub(super) ruleset: Option<OwnedFd>,
@@ -297,6 +299,7 @@ fn end_children() {
 }
 
 fn confine(confinement: &Confinement, processors: Option<&libc::cpu_set_t>) -> io::Result<()> {
+    descriptors::end_with_exec()?;
     // SAFETY: plain system calls on memory that was allocated before the fork and outlives the call.
     unsafe {
         for group in &confinement.groups {
