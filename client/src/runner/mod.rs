@@ -14,6 +14,7 @@ mod child;
 mod choose;
 mod confine;
 mod job;
+mod keepers;
 mod log;
 mod oci;
 mod outcome;
