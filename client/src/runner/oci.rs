@@ -231,8 +231,31 @@ impl Accounts {
 }
 
 fn bind(source: &Path, destination: impl AsRef<Path>, read_only: bool) -> Value {
-    let access = if read_only { "ro" } else { "rw" };
-    json!({"source": source, "destination": destination.as_ref(), "type": "bind", "options": ["rbind", "nosuid", access]})
+    let mut options = vec!["rbind", "nosuid", if read_only { "ro" } else { "rw" }];
+    if read_only && covers_what_is_below() {
+        options.push("rro");
+    }
+    json!({"source": source, "destination": destination.as_ref(), "type": "bind", "options": options})
+}
+
+/// Whether this kernel makes a mount read-only together with what is mounted below it: `ro` does not, and a disk that is
+/// mounted in a data set, or in `/usr`, stayed writable. Runtimes that do not know the option pass it on to the kernel,
+/// which ignores it.
+fn covers_what_is_below() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    has_mount_setattr(&release)
+}
+
+/// From Linux 5.12 on.
+fn has_mount_setattr(release: &str) -> bool {
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or_default());
+    let version = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    version >= (5, 12)
 }
 
 /// The bundle's configuration, and the empty root beside it.
@@ -397,6 +420,21 @@ impl Runner for OciRunner {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_mounted_below_is_covered_from_5_12_on() {
+        for (release, covers) in [
+            ("6.18.44-fc-v657\n", true),
+            ("5.12.0-rc1", true),
+            ("10.0", true),
+            ("5.11.22", false),
+            ("5.4.0-150-generic", false),
+            ("4.18", false),
+            ("", false),
+        ] {
+            assert_eq!(has_mount_setattr(release), covers, "{release}");
+        }
+    }
 
     #[test]
     fn accounts_are_those_of_the_container() {
