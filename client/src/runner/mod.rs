@@ -13,6 +13,7 @@ mod cgroup;
 mod child;
 mod choose;
 mod confine;
+mod filter;
 mod job;
 mod keepers;
 mod log;

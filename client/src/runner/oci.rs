@@ -7,6 +7,7 @@
 use super::bubblewrap::{HOME, WORK, rootfs_entries};
 use super::capabilities::{Capabilities, Capability};
 use super::child::{self, Confinement};
+use super::filter::{self, Sockets};
 use super::job::{Net, StageJob};
 use super::log::LogSink;
 use super::outcome::{Enforcement, Measured, Method, StageOutcome, Stop};
@@ -180,7 +181,9 @@ fn run_at(
         requested: probe::network(&job.net),
         by: match job.net {
             Net::Allow(_) => "nothing: allowed".to_owned(),
-            _ => "a network namespace with nothing but the loopback".to_owned(),
+            // Some runtimes are built without filters and say nothing: the probe saw that there is none.
+            _ if isolation < Isolation::I2 => probe::NAMESPACE_BY.to_owned(),
+            _ => probe::NETWORK_BY.to_owned(),
         },
         note: None,
     });
@@ -238,9 +241,9 @@ fn bind(source: &Path, destination: impl AsRef<Path>, read_only: bool) -> Value 
     json!({"source": source, "destination": destination.as_ref(), "type": "bind", "options": options})
 }
 
-/// Whether this kernel makes a mount read-only together with what is mounted below it: `ro` does not, and a disk that is
-/// mounted in a data set, or in `/usr`, stayed writable. Runtimes that do not know the option pass it on to the kernel,
-/// which ignores it.
+/// Whether this kernel makes a mount read-only together with what is mounted below it: `ro` does not, and a disk that
+/// is mounted in a data set, or in `/usr`, stayed writable. Runtimes that do not know the option pass it on to the
+/// kernel, which ignores it.
 fn covers_what_is_below() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     has_mount_setattr(&release)
@@ -340,8 +343,10 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     let mut namespaces = vec!["pid", "ipc", "uts", "mount", "user"];
+    let mut sockets = Sockets::Any;
     if !matches!(job.net, Net::Allow(_)) {
         namespaces.push("network");
+        sockets = Sockets::Namespaced;
     }
     let kernel = system::kernel_files(Path::new("/proc"));
     let namespaces: Vec<Value> = namespaces
@@ -354,6 +359,7 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
         "gidMappings": [{"containerID": 0, "hostID": child::group(), "size": 1}],
         "readonlyPaths": kernel.read_only,
         "maskedPaths": kernel.hidden,
+        "seccomp": filter::rules(sockets),
     });
     if child::is_root() {
         let mut resources = json!({});
