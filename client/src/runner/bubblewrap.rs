@@ -2,9 +2,12 @@
 //!
 //! Over this machine's `/usr`, or over a pinned root file system. Inputs are mounted read-only where the
 //! stage expects them, so nothing of them can be written; how many mounts that takes is bounded by `place`.
+//! What namespaces do not keep apart is refused by filters of system calls, and what of `/proc` is the kernel's is
+//! mounted read-only: root in the sandbox is root's number outside of it.
 
 use super::capabilities::{Capabilities, Capability};
 use super::child::Confinement;
+use super::filter::{self, Sockets};
 use super::job::{Net, StageJob};
 use super::log::{LogSink, Stream};
 use super::outcome::{Enforcement, StageOutcome};
@@ -13,6 +16,7 @@ use super::variables::{Places, variables};
 use super::{Runner, RunnerKind, finish, probe, supervise, system};
 use crate::error::{Error, Result};
 use sealstone_spec::environment::Isolation;
+use seccompiler::BpfProgram;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -63,14 +67,23 @@ impl BubblewrapRunner {
         let status = File::create(&told)
             .map_err(|source| Error::io("making a file for bubblewrap", source))?;
         let status = OwnedFd::from(status);
+        let sockets = match job.net {
+            Net::Allow(_) => Sockets::Any,
+            _ => Sockets::Namespaced,
+        };
+        // A processor that filters are not made for: the probe sees then what is not refused.
+        let (filter, unfiltered) = match filter::programs(sockets, false) {
+            Ok(programs) => (Some(write_filter(&place, &programs)?), None),
+            Err(reason) => (None, Some(reason)),
+        };
         let mut command = Command::new("bwrap");
         command
-            .args(arguments(job, &place, status.as_raw_fd())?)
+            .args(arguments(job, &place, &status, filter.as_ref())?)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .current_dir("/");
         let confinement = Confinement {
-            inherited: vec![status],
+            inherited: [Some(status), filter].into_iter().flatten().collect(),
             ..Confinement::default()
         };
         let mut heard = Heard {
@@ -91,15 +104,21 @@ impl BubblewrapRunner {
             .hint("its log says why; see what works here with: sealstone env probe")
             .source(said));
         }
-        let by = match job.net {
-            Net::Allow(_) => "nothing: allowed",
-            _ => "a network namespace with nothing but the loopback",
+        let (by, note) = match (&job.net, unfiltered) {
+            (Net::Allow(_), _) => ("nothing: allowed", None),
+            (_, None) => (probe::NETWORK_BY, None),
+            (_, Some(reason)) => (
+                probe::NAMESPACE_BY,
+                Some(format!(
+                    "sockets that know no such namespace are not refused: {reason}"
+                )),
+            ),
         };
         ran.enforcement.push(Enforcement {
             limit: "network".to_owned(),
             requested: probe::network(&job.net),
             by: by.to_owned(),
-            note: None,
+            note,
         });
         finish(self.kind(), isolation, job, &place, ran)
     }
@@ -143,7 +162,21 @@ impl Arguments {
     }
 }
 
-fn arguments(job: &StageJob, place: &Place, status: i32) -> Result<Vec<OsString>> {
+/// A file with filters of system calls, which bubblewrap reads before it starts the command.
+fn write_filter(place: &Place, programs: &[BpfProgram]) -> Result<OwnedFd> {
+    let path = place.settings().join("filter");
+    fs::write(&path, filter::bytes(&filter::joined(programs)))
+        .and_then(|()| File::open(&path))
+        .map(OwnedFd::from)
+        .map_err(|source| Error::io("writing the filter of a sandbox", source))
+}
+
+fn arguments(
+    job: &StageJob,
+    place: &Place,
+    status: &OwnedFd,
+    filter: Option<&OwnedFd>,
+) -> Result<Vec<OsString>> {
     let mut words = Arguments::default();
     for word in [
         "--unshare-user",
@@ -162,7 +195,10 @@ fn arguments(job: &StageJob, place: &Place, status: i32) -> Result<Vec<OsString>
     words.add([&"--uid", &USER_NUMBER, &"--gid", &USER_NUMBER]);
     words.add([&"--hostname", &probe::HOST_NAME]);
     words.add([&"--cap-drop", &"ALL"]);
-    words.add([&"--json-status-fd", &status.to_string()]);
+    words.add([&"--json-status-fd", &status.as_raw_fd().to_string()]);
+    if let Some(filter) = filter {
+        words.add([&"--seccomp", &filter.as_raw_fd().to_string()]);
+    }
     let places = Places {
         home: HOME.to_owned(),
         temporary: "/tmp".to_owned(),
@@ -177,6 +213,14 @@ fn arguments(job: &StageJob, place: &Place, status: i32) -> Result<Vec<OsString>
         None => mount_system(&mut words, job, place)?,
     }
     words.add([&"--proc", &"/proc"]);
+    // Those of the machine's own `/proc` are the same ones; what differs between namespaces is told by who asks.
+    let kernel = system::kernel_files(Path::new("/proc"));
+    for path in &kernel.read_only {
+        words.add([&"--ro-bind-try", path, path]);
+    }
+    for path in &kernel.hidden {
+        words.add([&"--ro-bind", &"/dev/null", path]);
+    }
     words.add([&"--dev", &"/dev", &"--tmpfs", &"/dev/shm"]);
     for device in system::accelerators(job) {
         words.add([&"--dev-bind", &device, &device]);

@@ -8,6 +8,9 @@
 //! locks); all memory that they need was prepared before.
 #![allow(unsafe_code)]
 
+mod descriptors;
+
+use super::keepers::{self, Keeper};
 use seccompiler::BpfProgram;
 use std::ffi::CString;
 use std::fs::File;
@@ -31,7 +34,7 @@ pub(super) struct Confinement {
     pub(super) group_is_inside: bool,
     /// `cgroup.procs` (or `tasks`) of groups that it joins, open for writing.
     pub(super) groups: Vec<File>,
-    /// Files that stay open for it.
+    /// Files that stay open for it; nothing else does but its three streams.
     pub(super) inherited: Vec<OwnedFd>,
     /// A Landlock ruleset.
     pub(super) ruleset: Option<OwnedFd>,
@@ -73,6 +76,7 @@ impl Resource {
 pub(super) struct Kept {
     /// The keeper; its streams are the command's.
     pub(super) keeper: Child,
+    registered: Keeper,
     status: File,
 }
 
@@ -125,10 +129,11 @@ pub(super) fn spawn(mut command: Command, confinement: Confinement) -> io::Resul
             confine(&confinement, processors.as_ref())
         });
     }
-    let keeper = command.spawn()?;
+    let (keeper, registered) = keepers::start(&mut command)?;
     drop(writer);
     Ok(Kept {
         keeper,
+        registered,
         status: reader,
     })
 }
@@ -197,6 +202,22 @@ pub(super) fn signal(process: i32, signal: i32) {
     // SAFETY: kill takes numbers. Only positive ones are passed, so that it is never a whole group.
     if process > 1 {
         unsafe { libc::kill(process, signal) };
+    }
+}
+
+/// Whether processes that lose their parent become this one's, if no keeper is nearer. The kernel refuses nobody.
+pub(super) fn adopt_orphans(adopt: bool) {
+    let adopt = libc::c_ulong::from(adopt);
+    // SAFETY: the call takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, adopt, 0, 0, 0) };
+}
+
+/// Takes the status of a child that has ended; one that has not is left.
+pub(super) fn reap(process: i32) {
+    let mut ignored = 0;
+    // SAFETY: `ignored` is writable. Only positive numbers are passed, so that it is this child and no other.
+    if process > 1 {
+        unsafe { libc::waitpid(process, &mut ignored, libc::WNOHANG) };
     }
 }
 
@@ -297,6 +318,7 @@ fn end_children() {
 }
 
 fn confine(confinement: &Confinement, processors: Option<&libc::cpu_set_t>) -> io::Result<()> {
+    descriptors::end_with_exec()?;
     // SAFETY: plain system calls on memory that was allocated before the fork and outlives the call.
     unsafe {
         for group in &confinement.groups {
@@ -390,22 +412,28 @@ unsafe fn give_up_rights() -> io::Result<()> {
 impl Kept {
     /// The keeper's number.
     pub(super) fn id(&self) -> i32 {
-        i32::try_from(self.keeper.id()).unwrap_or(i32::MAX)
+        self.registered.id()
     }
 
     /// How the command ended, once the keeper and everything below it is gone; `None` while it is not.
     pub(super) fn ended(&mut self) -> io::Result<Option<Ended>> {
-        let mut ignored = 0;
-        // SAFETY: the keeper is a child of this process that nothing else waits for; `usage` is writable.
-        let (process, usage) = unsafe {
-            let mut usage = std::mem::zeroed::<libc::rusage>();
-            let process = libc::wait4(self.id(), &mut ignored, libc::WNOHANG, &mut usage);
-            (process, usage)
-        };
-        match process {
-            0 => return Ok(None),
-            -1 => return Err(io::Error::last_os_error()),
-            _ => {}
+        let (process, waited) = self.registered.wait(|| {
+            let mut ignored = 0;
+            // SAFETY: the keeper is a child of this process that nothing else waits for; `usage` is writable.
+            let (process, usage) = unsafe {
+                let mut usage = std::mem::zeroed::<libc::rusage>();
+                let process = libc::wait4(self.id(), &mut ignored, libc::WNOHANG, &mut usage);
+                (process, usage)
+            };
+            let waited = match process {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(usage),
+            };
+            (process, waited)
+        });
+        let usage = waited?;
+        if process == 0 {
+            return Ok(None);
         }
         let mut told = Vec::new();
         io::Read::read_to_end(&mut self.status, &mut told)?;
@@ -423,5 +451,10 @@ impl Kept {
             read_bytes: count(usage.ru_inblock).saturating_mul(512),
             written_bytes: count(usage.ru_oublock).saturating_mul(512),
         }))
+    }
+
+    /// Ends what a keeper left that was killed before it could tell a status.
+    pub(super) fn end_strays(&self) {
+        self.registered.end_strays();
     }
 }

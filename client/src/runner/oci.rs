@@ -1,11 +1,13 @@
 //! Stages in an OCI runtime, with a bundle that is made for the run. No engine and no daemon.
 //!
 //! The user of the container is mapped to the caller, so that files of the run belong to the caller. Over
-//! the root file system of the job, or this machine's `/usr`.
+//! the root file system of the job, or this machine's `/usr`. Root in the container is root's number outside of it, so
+//! what of `/proc` is the kernel's is read-only.
 
 use super::bubblewrap::{HOME, WORK, rootfs_entries};
 use super::capabilities::{Capabilities, Capability};
 use super::child::{self, Confinement};
+use super::filter::{self, Sockets};
 use super::job::{Net, StageJob};
 use super::log::LogSink;
 use super::outcome::{Enforcement, Measured, Method, StageOutcome, Stop};
@@ -179,7 +181,9 @@ fn run_at(
         requested: probe::network(&job.net),
         by: match job.net {
             Net::Allow(_) => "nothing: allowed".to_owned(),
-            _ => "a network namespace with nothing but the loopback".to_owned(),
+            // Some runtimes are built without filters and say nothing: the probe saw that there is none.
+            _ if isolation < Isolation::I2 => probe::NAMESPACE_BY.to_owned(),
+            _ => probe::NETWORK_BY.to_owned(),
         },
         note: None,
     });
@@ -230,8 +234,31 @@ impl Accounts {
 }
 
 fn bind(source: &Path, destination: impl AsRef<Path>, read_only: bool) -> Value {
-    let access = if read_only { "ro" } else { "rw" };
-    json!({"source": source, "destination": destination.as_ref(), "type": "bind", "options": ["rbind", "nosuid", access]})
+    let mut options = vec!["rbind", "nosuid", if read_only { "ro" } else { "rw" }];
+    if read_only && covers_what_is_below() {
+        options.push("rro");
+    }
+    json!({"source": source, "destination": destination.as_ref(), "type": "bind", "options": options})
+}
+
+/// Whether this kernel makes a mount read-only together with what is mounted below it: `ro` does not, and a disk that
+/// is mounted in a data set, or in `/usr`, stayed writable. Runtimes that do not know the option pass it on to the
+/// kernel, which ignores it.
+fn covers_what_is_below() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    has_mount_setattr(&release)
+}
+
+/// From Linux 5.12 on.
+fn has_mount_setattr(release: &str) -> bool {
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or_default());
+    let version = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    version >= (5, 12)
 }
 
 /// The bundle's configuration, and the empty root beside it.
@@ -316,9 +343,12 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     let mut namespaces = vec!["pid", "ipc", "uts", "mount", "user"];
+    let mut sockets = Sockets::Any;
     if !matches!(job.net, Net::Allow(_)) {
         namespaces.push("network");
+        sockets = Sockets::Namespaced;
     }
+    let kernel = system::kernel_files(Path::new("/proc"));
     let namespaces: Vec<Value> = namespaces
         .into_iter()
         .map(|kind| json!({"type": kind}))
@@ -327,6 +357,9 @@ fn config(job: &StageJob, place: &Place, name: &str) -> Result<Value> {
         "namespaces": namespaces,
         "uidMappings": [{"containerID": 0, "hostID": child::user(), "size": 1}],
         "gidMappings": [{"containerID": 0, "hostID": child::group(), "size": 1}],
+        "readonlyPaths": kernel.read_only,
+        "maskedPaths": kernel.hidden,
+        "seccomp": filter::rules(sockets),
     });
     if child::is_root() {
         let mut resources = json!({});
@@ -393,6 +426,21 @@ impl Runner for OciRunner {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_mounted_below_is_covered_from_5_12_on() {
+        for (release, covers) in [
+            ("6.18.44-fc-v657\n", true),
+            ("5.12.0-rc1", true),
+            ("10.0", true),
+            ("5.11.22", false),
+            ("5.4.0-150-generic", false),
+            ("4.18", false),
+            ("", false),
+        ] {
+            assert_eq!(has_mount_setattr(release), covers, "{release}");
+        }
+    }
 
     #[test]
     fn accounts_are_those_of_the_container() {

@@ -2,14 +2,16 @@
 //!
 //! Owns the script and what is concluded from its answers. A runner's word is not taken for anything that
 //! the script can try: reading a file that everybody may read, writing beside its own directory, cutting files that are
-//! not its own (what becomes of them is looked at afterwards), reaching an address of the documentation (192.0.2.1),
-//! naming its host.
+//! not its own (what becomes of them is looked at afterwards), opening a setting of the kernel for writing (nothing is
+//! written), using what the caller left open, reaching an address of the documentation (192.0.2.1), making a socket to
+//! the hypervisor, naming its host.
 //! Invariant: no answer means no capability.
 
 use super::RunnerKind;
 use super::capabilities::{Capabilities, Capability};
 use super::cgroup::{Bounds, Group, Places};
 use super::child;
+use super::filter::{self, Sockets};
 use super::job::{Net, StageJob};
 use super::log::{Kept, LogSink};
 use super::outcome::StageOutcome;
@@ -23,6 +25,11 @@ use std::time::Duration;
 pub(super) const HOST_NAME: &str = "replay";
 /// The name of the user in sandboxes.
 pub(super) const USER: &str = "replay";
+/// What denies the network in sandboxes.
+pub(super) const NETWORK_BY: &str =
+    "a network namespace with nothing but the loopback, and seccomp";
+/// The same without filters of system calls: not enough for I2.
+pub(super) const NAMESPACE_BY: &str = "a network namespace with nothing but the loopback";
 
 /// What came of a trial.
 #[derive(Debug)]
@@ -35,12 +42,24 @@ pub(super) enum Trial {
 
 /// The script needs a POSIX shell and nothing else; with Python, Perl or bash it also tries to connect.
 /// `connect` on a datagram socket sends nothing: it succeeds where there is a route. Python and Perl also cut files, by
-/// their names and by opening them to read: shells have no way to.
+/// their names and by opening them to read, and make a socket of the family 40, `AF_VSOCK`: shells have no way to.
+/// Opening to append to a setting of the kernel changes nothing of it.
 const SCRIPT: &str = r#"
 answer() { echo "$1=$2"; }
 if (read line < "$CANARY") 2>/dev/null; then answer canary readable; else answer canary denied; fi
 if (echo x > "$BESIDE/written") 2>/dev/null; then answer beside writable; else answer beside denied; fi
 if (echo x > inside && read line < inside) 2>/dev/null; then answer inside writable; fi
+if (: >> /proc/sys/kernel/core_pattern) 2>/dev/null; then answer kernel writable; else answer kernel denied; fi
+descriptors=
+for entry in /proc/$$/fd/*; do
+    case "${entry##*/}" in
+    0|1|2) ;;
+    "*") descriptors=" unseen" ;;
+    *) if [ -e "$entry" ]; then descriptors="$descriptors ${entry##*/}"; fi ;;
+    esac
+done
+answer descriptors "${descriptors:-none}"
+while read -r name value; do case "$name" in Seccomp:) answer seccomp "$value";; esac; done 2>/dev/null < /proc/self/status
 answer secret "${SEALSTONE_PROBE_SECRET-absent}"
 answer home "$HOME"
 read host 2>/dev/null < /proc/sys/kernel/hostname && answer host "$host"
@@ -60,9 +79,15 @@ try:
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 9))
     print("connect=reached")
 except OSError as error:
-    print("connect=denied")'
+    print("connect=denied")
+try:
+    socket.socket(40, socket.SOCK_STREAM)
+    print("vsock=made")
+except OSError as error:
+    print("vsock=denied")'
 perl='foreach my $place ("BESIDE", "SHELF") { my $path = "$ENV{$place}/kept"; truncate($path, 0); eval { require Fcntl; sysopen(F, $path, Fcntl::O_RDONLY() | Fcntl::O_TRUNC()) } }
-use Socket; if (socket(S, PF_INET, SOCK_DGRAM, 0) && connect(S, sockaddr_in(9, inet_aton("192.0.2.1")))) { print "connect=reached\n" } else { print "connect=denied\n" }'
+use Socket; if (socket(S, PF_INET, SOCK_DGRAM, 0) && connect(S, sockaddr_in(9, inet_aton("192.0.2.1")))) { print "connect=reached\n" } else { print "connect=denied\n" }
+print socket(V, 40, SOCK_STREAM, 0) ? "vsock=made\n" : "vsock=denied\n";'
 if command -v perl >/dev/null 2>&1 && perl -e 'use Socket' 2>/dev/null; then perl -e "$perl"
 elif command -v python3 >/dev/null 2>&1; then python3 -c "$python"
 elif command -v bash >/dev/null 2>&1; then if bash -c 'exec 3<>/dev/udp/192.0.2.1/9' 2>/dev/null; then answer connect reached; else answer connect denied; fi
@@ -157,18 +182,14 @@ pub(super) fn capabilities(runner: RunnerKind, trial: &Trial) -> Capabilities {
         true => Capability::present(by),
         false => Capability::absent(otherwise),
     };
-    let only_loopback = answers
-        .get("interfaces")
-        .is_some_and(|names| names == "lo" || names.is_empty());
-    let denied = match answers.get("connect").map(String::as_str) {
-        Some("denied") => Capability::present("no route and no socket to 192.0.2.1"),
-        Some(_) => Capability::absent("192.0.2.1 could be reached"),
-        None if only_loopback => Capability::present("no interface but the loopback"),
-        None => {
-            Capability::absent("nothing in the sandbox could try to connect (Python, Perl or bash)")
-        }
-    };
-    let files = is("canary", "denied") && is("beside", "denied") && is("kept", "whole");
+    let files = [
+        ("canary", "denied"),
+        ("beside", "denied"),
+        ("kept", "whole"),
+        ("kernel", "denied"),
+        ("descriptors", "none"),
+    ];
+    let files = files.into_iter().all(|(name, value)| is(name, value));
     let mechanism =
         Group::create(&Places::of_this_process(), Bounds::default()).map(|group| group.mechanism());
     let together = |weaker: &str| match &mechanism {
@@ -192,11 +213,15 @@ pub(super) fn capabilities(runner: RunnerKind, trial: &Trial) -> Capabilities {
             "variables set, none inherited",
             "variables of the caller were visible",
         ),
-        network_denied: denied,
+        // Only an OCI runtime makes its filters itself.
+        network_denied: match filter::programs(Sockets::Local, false) {
+            Err(reason) if runner != RunnerKind::Oci => Capability::absent(reason),
+            _ => network_denied(answers),
+        },
         files_denied: shown(
             files,
             "the canary could not be read, nor anything written or cut beside",
-            "a file outside of the job could be read, written or cut",
+            "a file outside of the job could be read, written or cut, or was open",
         ),
         rootfs: Capability::absent("this runner uses the machine's /usr"),
         host_name: shown(
@@ -220,6 +245,32 @@ pub(super) fn capabilities(runner: RunnerKind, trial: &Trial) -> Capabilities {
             "there is no /dev/nvidiactl",
         ),
     }
+}
+
+/// Whether nothing beyond the machine can be reached. A route is not all: a socket to the hypervisor needs none, and
+/// families like it are told apart by a filter alone, which counts only if it is in force.
+fn network_denied(answers: &BTreeMap<String, String>) -> Capability {
+    let answer = |name: &str| answers.get(name).map(String::as_str);
+    let only_loopback = answer("interfaces").is_some_and(|names| names == "lo" || names.is_empty());
+    let by = match answer("connect") {
+        Some("denied") => "no route and no socket to 192.0.2.1",
+        Some(_) => return Capability::absent("192.0.2.1 could be reached"),
+        None if only_loopback => "no interface but the loopback",
+        None => {
+            return Capability::absent(
+                "nothing in the sandbox could try to connect (Python, Perl or bash)",
+            );
+        }
+    };
+    if answer("vsock") == Some("made") {
+        return Capability::absent("a socket to the hypervisor could be made (AF_VSOCK)");
+    }
+    if answer("seccomp") != Some("2") {
+        return Capability::absent(
+            "no filter of system calls (seccomp) refuses sockets that know no network namespace",
+        );
+    }
+    Capability::present(by)
 }
 
 /// The isolation that a job gets from a runner with these capabilities.
@@ -254,18 +305,58 @@ pub(super) fn network(net: &Net) -> String {
 mod tests {
     use super::*;
 
+    /// What a runner that keeps everything away answers, but for one thing.
+    fn with(name: &str, value: Option<&str>) -> Capabilities {
+        let all = [
+            ("canary", "denied"),
+            ("beside", "denied"),
+            ("kept", "whole"),
+            ("kernel", "denied"),
+            ("descriptors", "none"),
+            ("connect", "denied"),
+            ("vsock", "denied"),
+            ("seccomp", "2"),
+        ];
+        let answers = all
+            .into_iter()
+            .filter(|(other, _)| *other != name)
+            .chain(value.map(|value| (name, value)))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        capabilities(RunnerKind::Confined, &Trial::Ran(answers.collect()))
+    }
+
     #[test]
-    fn files_are_denied_only_where_none_was_cut() {
-        let with = |kept: Option<&str>| {
-            let answers = [("canary", "denied"), ("beside", "denied")]
-                .into_iter()
-                .chain(kept.map(|kept| ("kept", kept)))
-                .map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let trial = Trial::Ran(answers.collect());
-            capabilities(RunnerKind::Confined, &trial).files_denied
-        };
-        assert!(with(Some("whole")).is_present());
-        assert!(!with(Some("cut")).is_present());
-        assert!(!with(None).is_present(), "no answer means no capability");
+    fn files_are_denied_only_where_all_was_kept_away() {
+        assert!(with("kept", Some("whole")).files_denied.is_present());
+        for (name, value) in [
+            ("kept", "cut"),
+            ("kernel", "writable"),
+            ("descriptors", "9"),
+            ("descriptors", "unseen"),
+        ] {
+            let files = with(name, Some(value)).files_denied;
+            assert!(!files.is_present(), "{name} {value}");
+        }
+        for name in ["canary", "beside", "kept", "kernel", "descriptors"] {
+            let files = with(name, None).files_denied;
+            assert!(!files.is_present(), "no answer means no capability: {name}");
+        }
+    }
+
+    #[test]
+    fn the_network_is_denied_only_with_a_filter_and_without_the_hypervisor() {
+        assert!(with("host", None).network_denied.is_present());
+        // Shells cannot try it. The filter is in force all the same.
+        assert!(with("vsock", None).network_denied.is_present());
+        for (name, value) in [
+            ("connect", Some("reached")),
+            ("connect", None),
+            ("vsock", Some("made")),
+            ("seccomp", Some("0")),
+            ("seccomp", None),
+        ] {
+            let network = with(name, value).network_denied;
+            assert!(!network.is_present(), "{name} {value:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 use super::capabilities::{Capabilities, Capability};
 use super::child::Confinement;
 use super::confine::{self, Visible};
+use super::filter::{self, Sockets};
 use super::job::{Net, StageJob};
 use super::log::LogSink;
 use super::outcome::{Enforcement, NOT_ENFORCED, StageOutcome};
@@ -83,7 +84,8 @@ impl ProcessRunner {
             note: None,
         };
         let refuse_cutting = self.confined && !confine::governs_truncation();
-        match confine::filters(refuse, refuse_cutting) {
+        let sockets = if refuse { Sockets::Local } else { Sockets::Any };
+        match filter::programs(sockets, refuse_cutting) {
             Ok(filters) => {
                 confinement.filters = filters;
                 confinement.refuses_sockets = refuse;

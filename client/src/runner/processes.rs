@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// A process below a keeper.
+/// A process below a keeper, or below one that lost its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) id: i32,
-    /// 1 for a child of the keeper.
+    /// 1 for a child of the process that was looked below.
     pub(super) depth: u32,
     pub(super) threads: u64,
     pub(super) rss_pages: u64,
@@ -39,13 +39,58 @@ const PAGE_BYTES: u64 = 4096;
 struct Line {
     id: i32,
     parent: i32,
+    session: i32,
     dead: bool,
     threads: u64,
+    started: u64,
     rss_pages: u64,
 }
 
-/// All processes below `root`, itself not included, from a `/proc`.
+/// All processes below `root`, itself and dead ones not included, from a `/proc`.
 pub(super) fn below(proc: &Path, root: i32) -> Look {
+    Look {
+        processes: under(&children(proc), root, 0),
+    }
+}
+
+/// Children of `own` that it did not start but got when what kept them was killed, dead ones too, and all below them.
+/// They are in no session of its own, and not older than what kept them; `keepers` are in none either.
+pub(super) fn strays(proc: &Path, own: i32, since: u64, keepers: &BTreeSet<i32>) -> Vec<Process> {
+    let children = children(proc);
+    let this = children.values().flatten().find(|line| line.id == own);
+    let Some(session) = this.map(|line| line.session) else {
+        return Vec::new();
+    };
+    let mut strays = Vec::new();
+    for line in children.get(&own).into_iter().flatten() {
+        let started_here = line.session == session || keepers.contains(&line.id);
+        if !started_here && line.started >= since {
+            strays.push(line.process(1));
+            strays.extend(under(&children, line.id, 1));
+        }
+    }
+    strays
+}
+
+/// When a process started, in the kernel's ticks since the machine did; `None` if it is gone.
+pub(super) fn started(proc: &Path, id: i32) -> Option<u64> {
+    let text = fs::read_to_string(proc.join(id.to_string()).join("stat")).ok()?;
+    Some(parse(&text)?.started)
+}
+
+impl Line {
+    fn process(&self, depth: u32) -> Process {
+        Process {
+            id: self.id,
+            depth,
+            threads: self.threads,
+            rss_pages: self.rss_pages,
+        }
+    }
+}
+
+/// All processes, by their parents.
+fn children(proc: &Path) -> BTreeMap<i32, Vec<Line>> {
     let mut children: BTreeMap<i32, Vec<Line>> = BTreeMap::new();
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
     for entry in entries {
@@ -63,9 +108,14 @@ pub(super) fn below(proc: &Path, root: i32) -> Look {
             children.entry(line.parent).or_default().push(line);
         }
     }
-    let mut look = Look::default();
+    children
+}
+
+/// The living below `root`, which has this depth itself.
+fn under(children: &BTreeMap<i32, Vec<Line>>, root: i32, depth: u32) -> Vec<Process> {
+    let mut found = Vec::new();
     let mut seen = BTreeSet::from([root]);
-    let mut queue = vec![(root, 0u32)];
+    let mut queue = vec![(root, depth)];
     while let Some((parent, depth)) = queue.pop() {
         for line in children.get(&parent).into_iter().flatten() {
             if !seen.insert(line.id) {
@@ -73,16 +123,11 @@ pub(super) fn below(proc: &Path, root: i32) -> Look {
             }
             queue.push((line.id, depth + 1));
             if !line.dead {
-                look.processes.push(Process {
-                    id: line.id,
-                    depth: depth + 1,
-                    threads: line.threads,
-                    rss_pages: line.rss_pages,
-                });
+                found.push(line.process(depth + 1));
             }
         }
     }
-    look
+    found
 }
 
 /// Reads a line of `/proc/ID/stat`. The name in parentheses may hold anything, parentheses too.
@@ -93,8 +138,10 @@ fn parse(text: &str) -> Option<Line> {
     Some(Line {
         id,
         parent: field(4)?.parse().ok()?,
+        session: field(6)?.parse().ok()?,
         dead: matches!(field(3)?, "Z" | "X"),
         threads: field(20)?.parse().ok()?,
+        started: field(22)?.parse().ok()?,
         rss_pages: field(24)?.parse().unwrap_or(0),
     })
 }
@@ -168,6 +215,41 @@ mod tests {
         assert_eq!(found, [(11, 1), (12, 2)]);
         assert_eq!(look.threads(), 6);
         assert_eq!(look.rss_bytes(), 10 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn strays_are_what_this_process_did_not_start() {
+        let proc = tempfile::tempdir().unwrap();
+        // Number, parent, session, start, state. 10 looks, in session 5.
+        for (id, parent, session, started, state) in [
+            (10, 1, 5, 100, "S"),
+            (11, 10, 5, 700, "S"),
+            (12, 10, 12, 710, "S"),
+            (13, 10, 21, 720, "S"),
+            (14, 13, 14, 730, "S"),
+            (15, 13, 21, 730, "Z"),
+            (16, 10, 16, 740, "Z"),
+            (17, 10, 17, 600, "S"),
+            (18, 11, 18, 750, "S"),
+        ] {
+            let directory = proc.path().join(id.to_string());
+            fs::create_dir(&directory).unwrap();
+            let zeros = "0 ".repeat(13);
+            let line =
+                format!("{id} (x) {state} {parent} 0 {session} {zeros}1 0 {started} 0 5 0 0");
+            fs::write(directory.join("stat"), line).unwrap();
+        }
+        let found = strays(proc.path(), 10, 650, &BTreeSet::from([12]));
+        let mut found: Vec<(i32, u32)> = found
+            .iter()
+            .map(|process| (process.id, process.depth))
+            .collect();
+        found.sort_unstable();
+        // Not its own child and what is below that, no keeper, nothing older.
+        assert_eq!(found, [(13, 1), (14, 2), (16, 1)]);
+        assert_eq!(started(proc.path(), 13), Some(720));
+        assert_eq!(started(proc.path(), 99), None);
+        assert!(strays(proc.path(), 99, 0, &BTreeSet::new()).is_empty());
     }
 
     #[test]

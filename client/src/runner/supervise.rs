@@ -28,6 +28,8 @@ const CLOSE_LOOK: Duration = Duration::from_millis(20);
 const FEW: u32 = 1024;
 /// Time between two looks at what was written.
 const MEASURE: Duration = Duration::from_millis(500);
+/// How long a keeper may take to end what is killed beside it, before it is killed itself.
+const STUBBORN: Duration = Duration::from_secs(10);
 /// How long logs are waited for once every process is gone.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -143,6 +145,12 @@ pub(super) fn run(
         }
         watch.tick(&mut kept, &keeping, &job.limits, place);
     };
+    if ended.status.is_none() {
+        if let Some(group) = &keeping.group {
+            group.kill();
+        }
+        kept.end_strays();
+    }
     let wall = start.elapsed();
     drain(&pieces, &mut stdout, &mut stderr, sink);
 
@@ -247,8 +255,13 @@ impl Watch {
 
     fn tick(&mut self, kept: &mut Kept, keeping: &Keeping, limits: &Limits, place: &Place) {
         let now = Instant::now();
-        if self.kill_at.is_some_and(|at| now >= at) {
+        // A command may have stopped it: then it would see no end, and no time limit would hold.
+        child::signal(kept.id(), libc::SIGCONT);
+        if let Some(at) = self.kill_at.filter(|at| now >= *at) {
             end(kept, keeping);
+            if now - at >= STUBBORN {
+                child::signal(kept.id(), libc::SIGKILL);
+            }
             return;
         }
         if self
