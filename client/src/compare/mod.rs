@@ -11,7 +11,7 @@
 //! | `json`, `lightgbm` | documents with numbers in them |
 //! | `sound` | whether one file is what its format says, and safe to load |
 //! | `table` over `columns`, `delimited` | rows, as JSON lines, CSV and TSV hold them |
-//! | `archive` | zip, tar, gzip |
+//! | `archive`, `zip_directory` | zip, tar, gzip; whether torch finds in a zip what is read here |
 //!
 //! Owns reading and measuring. What may differ is `sealstone_spec::compare`'s.
 //! Invariants: nothing in a file is ever executed; memory does not grow with the size of tensors or tables;
@@ -50,6 +50,7 @@ mod tensors;
 mod tests;
 mod torch;
 mod tree;
+mod zip_directory;
 
 pub use comparison::{
     ArtifactComparison, Difference, Element, FileComparison, MAX_ROWS, PredictionComparison,

@@ -3,7 +3,7 @@
 //! The pickle is read and never run (see `pickle`). Where a tensor lies in its storage is followed; on which device it
 //! was is not told apart.
 
-use super::archive::{Budget, Member, read_zip};
+use super::archive::{Budget, Member, read_torch};
 use super::bytes::Bytes;
 use super::content::Side;
 use super::limits::{
@@ -65,12 +65,12 @@ fn dtype(name: &str) -> Option<ElementType> {
 }
 
 pub(super) fn read(side: &Side, budget: &mut Budget) -> Result<TensorFile, Unreadable> {
-    let members = read_zip(side, budget)?;
+    let members = read_torch(side, budget)?;
     let mut pickles = members
         .keys()
         .filter(|name| name.ends_with("/data.pkl") || *name == "data.pkl");
     let (Some(structure), None) = (pickles.next(), pickles.next()) else {
-        return malformed("it has several structures named data.pkl");
+        return malformed("it has no structure named data.pkl, or several");
     };
     let prefix = structure
         .strip_suffix("data.pkl")
