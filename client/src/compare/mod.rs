@@ -8,7 +8,7 @@
 //! | `numbers`, `lanes`, `accumulate` | elements, and sums over them |
 //! | `tensors`, `passes`, `sets`, `predictions` | tensors where they lie, pairs of them read in pieces, sets by name, labels |
 //! | `safetensors`, `npy`, `torch` over `pickle`, `onnx` over `protobuf`, `gguf` | where a format keeps its tensors |
-//! | `json`, `lightgbm` | documents with numbers in them |
+//! | `json` over `digits`, `lightgbm` | documents with numbers in them; integers that no 64 bits hold |
 //! | `sound` | whether one file is what its format says, and safe to load |
 //! | `table` over `columns`, `delimited` | rows, as JSON lines, CSV and TSV hold them |
 //! | `archive`, `zip_directory` | zip, tar, gzip; whether torch finds in a zip what is read here |
@@ -26,6 +26,7 @@ mod comparison;
 mod content;
 mod cursor;
 mod delimited;
+mod digits;
 mod format;
 mod gguf;
 mod json;

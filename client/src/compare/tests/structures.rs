@@ -92,3 +92,59 @@ fn a_document_that_begins_like_a_model_is_none() {
         (Class::Divergent, "pointer:/id")
     );
 }
+
+#[test]
+fn integers_that_no_64_bits_hold_keep_their_digits() {
+    let large = "123456789012345678901";
+    let other = "123456789012345678902";
+    let divergent = Class::Divergent;
+    for (base, now, class) in [
+        (
+            format!("{{\"id\":{large}}}"),
+            format!("{{\"id\":{other}}}"),
+            divergent,
+        ),
+        (
+            format!("{{\"id\":{large}}}"),
+            format!("{{\"id\":-{large}}}"),
+            divergent,
+        ),
+        // A text of the same digits, and one that is written as if it stood for them.
+        (
+            format!("{{\"id\":{large}}}"),
+            format!("{{\"id\":\"{large}\"}}"),
+            divergent,
+        ),
+        (
+            format!("{{\"id\":{large}}}"),
+            format!("{{\"id\":\"\u{10ffff}{large}\"}}"),
+            divergent,
+        ),
+        (
+            format!("{{\"id\":[0.5,{large}]}}"),
+            format!("{{\"id\":[0.5,{other}]}}"),
+            divergent,
+        ),
+        // The state of a generator of numpy's: 128 bits.
+        (
+            "{\"state\":{\"state\":340282366920938463463374607431768211455,\"inc\":1}}".to_owned(),
+            "{\"state\":{\"state\":340282366920938463463374607431768211454,\"inc\":1}}".to_owned(),
+            divergent,
+        ),
+        (
+            format!("{{\"id\":{large},\"n\":1}}"),
+            format!("{{ \"n\": 1, \"id\" : {large} }}"),
+            Class::ContentExact,
+        ),
+    ] {
+        for name in ["a.json", "a.jsonl"] {
+            let rule = "class = \"numeric\"\nabs = 1e300\nrel = 1e300";
+            let found = found(name, base.as_bytes(), now.as_bytes(), rule);
+            assert_eq!(found.class, class, "{name}: {base} {now}");
+            if let Some(first) = found.first {
+                let shown = first.base.unwrap();
+                assert!(shown.chars().all(|c| c.is_ascii_digit()), "{name}: {shown}");
+            }
+        }
+    }
+}
