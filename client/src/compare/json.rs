@@ -2,11 +2,13 @@
 //!
 //! Both documents are walked together. Arrays of numbers become tensors under their JSON pointer, single
 //! numbers tensors of one element, everything else metadata under its pointer; so the gates and figures are those
-//! of every other format. Order of keys, space and the digits of equal numbers mean nothing.
+//! of every other format. Order of keys, space and the digits of equal numbers mean nothing. Predictions in lists of lists
+//! are `lists`'s.
 
 use super::bytes::{Bytes, PIECE_BYTES};
 use super::digits;
 use super::limits::{NAMES_BYTES, TENSORS, Unreadable, check_name, unsupported};
+use super::lists::Tables;
 use super::locator::{Locator, Place};
 use super::sets::{self, Found};
 use super::tensors::{Tensor, TensorFile};
@@ -71,13 +73,15 @@ pub(super) fn compare(
     let mut walk = Walk {
         base: TensorFile::default(),
         now: TensorFile::default(),
+        tables: rule.predictions().is_stated().then(Tables::default),
         numbers_in_text,
         kept: 0,
         names: 0,
     };
     walk.pair(base, now, &mut String::new())?;
     let (base, now) = (walk.base.check()?, walk.now.check()?);
-    let mut found = sets::compare(&base, &now, rule)?;
+    let tables = walk.tables.unwrap_or_default();
+    let mut found = sets::compare_with(&base, &now, &tables, rule)?;
     if let Some(first) = &mut found.first {
         first.locator = pointer(&first.locator);
     }
@@ -103,6 +107,8 @@ fn pointer(locator: &Locator) -> Locator {
 struct Walk {
     base: TensorFile,
     now: TensorFile,
+    /// Lists in lists, where a rule demands anything of predictions.
+    tables: Option<Tables>,
     numbers_in_text: bool,
     /// Values that are kept, each under its pointer on both sides.
     kept: usize,
@@ -111,7 +117,7 @@ struct Walk {
 }
 
 /// A number, and whether it is an integer that 64 bits hold.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Numeric {
     Integer(i64),
     Double(f64),
@@ -210,6 +216,9 @@ impl Walk {
                     && let (Some(base), Some(now)) = (all(one), all(two))
                 {
                     return self.numbers(&base, &now, vec![one.len() as u64], pointer);
+                }
+                if let Some(tables) = &mut self.tables {
+                    tables.take(pointer, one, two, numeric)?;
                 }
                 for (place, (one, two)) in one.iter().zip(two).enumerate() {
                     let end = pointer.len();

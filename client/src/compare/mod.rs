@@ -6,7 +6,7 @@
 //! | `format`, `content`, `tree` | what a file is; one file against another; directories |
 //! | `bytes`, `cursor`, `limits` | positioned reads, headers, how much is read of what may be hostile |
 //! | `numbers`, `lanes`, `accumulate` | elements, and sums over them |
-//! | `tensors`, `passes`, `sets`, `predictions` | tensors where they lie, pairs of them read in pieces, sets by name, labels |
+//! | `tensors`, `passes`, `sets`, `predictions` over `lists` | tensors where they lie, pairs of them read in pieces, sets by name, labels; lists of lists as tables of them |
 //! | `safetensors`, `npy`, `torch` over `pickle`, `onnx` over `protobuf`, `gguf` | where a format keeps its tensors |
 //! | `json` over `digits`, `lightgbm` | documents with numbers in them; integers that no 64 bits hold |
 //! | `sound` | whether one file is what its format says, and safe to load |
@@ -33,6 +33,7 @@ mod json;
 mod lanes;
 mod lightgbm;
 mod limits;
+mod lists;
 mod locator;
 mod npy;
 mod numbers;

@@ -9,10 +9,11 @@ use super::comparison::{
     Difference, Element, MAX_ROWS, PredictionComparison, TensorComparison, TensorCounts,
 };
 use super::limits::Unreadable;
+use super::lists::Tables;
 use super::locator::{Locator, Place, shown};
 use super::numbers;
 use super::passes::{Pair, State, measure, poisoned};
-use super::predictions;
+use super::predictions::{self, Part};
 use super::tensors::{Tensor, TensorFile};
 use sealstone_spec::compare::{
     ArtifactRule, Class, Decimal, ElementType, GateFailure, TensorFigures,
@@ -39,6 +40,16 @@ pub(super) struct Found {
 pub(super) fn compare(
     base: &TensorFile,
     now: &TensorFile,
+    rule: &ArtifactRule,
+) -> Result<Found, Unreadable> {
+    compare_with(base, now, &Tables::default(), rule)
+}
+
+/// As [`compare`], where predictions are read from `tables` and not from the tensors that are their rows.
+pub(super) fn compare_with(
+    base: &TensorFile,
+    now: &TensorFile,
+    tables: &Tables,
     rule: &ArtifactRule,
 ) -> Result<Found, Unreadable> {
     let mut broken: Vec<Difference> = Vec::new();
@@ -128,8 +139,10 @@ pub(super) fn compare(
             continue;
         }
         let (compared, is_no_number) = conclude(base, now, &state, rule)?;
-        let fails =
-            !compared.ok && (is_bounded || is_no_number || !predictions::stand_for(base, rule));
+        let is_excused = tables
+            .stand_for(&base.name, rule)
+            .unwrap_or_else(|| predictions::stand_for(base, rule));
+        let fails = !compared.ok && (is_bounded || is_no_number || !is_excused);
         counts.tensors_differing += 1;
         counts.elements_changed += compared.changed;
         counts.sign_flips += compared.sign_flips;
@@ -182,7 +195,15 @@ pub(super) fn compare(
         }
         table.push(compared);
     }
-    let (predictions, turned) = match predictions::of_tensors(&matched, rule)? {
+    let alone = matched
+        .iter()
+        .filter(|(base, _)| !tables.has_row(&base.name))
+        .map(|(base, now)| Part {
+            base,
+            now,
+            column: None,
+        });
+    let (predictions, turned) = match predictions::of_tensors(alone.chain(tables.parts()), rule)? {
         Some(judged) => (Some(judged.comparison), judged.failing),
         None => (None, None),
     };
