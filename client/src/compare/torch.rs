@@ -255,8 +255,10 @@ impl<'a> Walk<'a> {
             }
             (
                 Some(("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2")),
-                [storage, offset, size, stride, ..],
+                [storage, offset, size, stride, rest @ ..],
             ) => {
+                // Whether it has a gradient, and hooks, stand before what it says of its values.
+                self.says_no_more(rest.get(2..).unwrap_or_default(), path)?;
                 let storage = self.storage(*storage, path)?;
                 let (offset, shape) = (self.integer(*offset, path)?, self.integers(*size, path)?);
                 let strides = self.integers(*stride, path)?;
@@ -264,8 +266,18 @@ impl<'a> Walk<'a> {
             }
             (
                 Some(("torch._utils", "_rebuild_tensor_v3")),
-                [storage, offset, size, stride, _grad, _hooks, kind, ..],
+                [
+                    storage,
+                    offset,
+                    size,
+                    stride,
+                    _grad,
+                    _hooks,
+                    kind,
+                    rest @ ..,
+                ],
             ) => {
+                self.says_no_more(rest, path)?;
                 let storage = self.storage(*storage, path)?;
                 let element = self.global(*kind).and_then(|(_, name)| dtype(name));
                 let Some(element) = element else {
@@ -284,6 +296,23 @@ impl<'a> Walk<'a> {
                 self.node(with, &below, depth + 1)
             }
             _ => malformed(format!("\"{}\" is made by a call of no name", shown(path))),
+        }
+    }
+
+    /// Refuses a tensor that is made with more than where its elements lie: torch 2 writes `{"neg": True}` or
+    /// `{"conj": True}` there, and the values are then others than those in the storage.
+    fn says_no_more(&self, arguments: &[NodeId], path: &str) -> Result<(), Unreadable> {
+        let is_nothing = |id: &NodeId| match self.at(*id) {
+            Node::None => true,
+            Node::Dict(items) => items.is_empty(),
+            _ => false,
+        };
+        match arguments.iter().all(is_nothing) {
+            true => Ok(()),
+            false => unsupported(format!(
+                "tensor \"{}\" is kept negated, conjugated or with more that is not understood",
+                shown(path)
+            )),
         }
     }
 

@@ -80,6 +80,55 @@ fn structures_that_are_not_the_same_are_not_the_same_content() {
     }
 }
 
+/// Torch 2 keeps a tensor that was negated or conjugated as it was, and says so behind everything else.
+#[test]
+fn a_tensor_that_is_kept_negated_is_not_the_plain_one() {
+    let values = f32s(&[1.0, 2.0, 3.0, 4.0]);
+    let second = |more: &[u8]| {
+        let places = [&[2, 2], &[2, 1]];
+        torch_file_by(
+            "_rebuild_tensor_v2",
+            &values,
+            "FloatStorage",
+            4,
+            places,
+            more,
+        )
+    };
+    let third = |more: &[u8]| {
+        let places = [&[2, 2], &[2, 1]];
+        let more = [&b"ctorch\nfloat32\n"[..], more].concat();
+        torch_file_by(
+            "_rebuild_tensor_v3",
+            &values,
+            "UntypedStorage",
+            16,
+            places,
+            &more,
+        )
+    };
+    let rule = "class = \"content_exact\"";
+    let plain = second(b"");
+    for same in [second(b"N"), second(b"}"), third(b""), third(b"}")] {
+        let other = found("m.pt", &plain, &same, rule);
+        assert_eq!((other.class, other.format), (Class::ContentExact, "torch"));
+    }
+    for word in ["neg", "conj", "other"] {
+        let said = [
+            &b"}X"[..],
+            &[word.len() as u8, 0, 0, 0],
+            word.as_bytes(),
+            b"\x88s",
+        ]
+        .concat();
+        for changed in [second(&said), third(&said)] {
+            let other = found("m.pt", &plain, &changed, rule);
+            assert_eq!(other.class, Class::Divergent, "{word}");
+            assert!(other.notes[0].contains("negated"), "{:?}", other.notes);
+        }
+    }
+}
+
 #[test]
 fn a_document_that_begins_like_a_model_is_none() {
     let (base, now) = (
