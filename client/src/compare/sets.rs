@@ -109,10 +109,7 @@ pub(super) fn compare_with(
             });
         }
     }
-    let same_metadata = match base.format == now.format {
-        true => compare_metadata(base, now, &mut broken),
-        false => true,
-    };
+    let same_metadata = compare_metadata(base, now, &mut broken);
     let pairs: Vec<Pair> = matched
         .iter()
         .map(|(base, now)| Pair {
@@ -243,13 +240,20 @@ pub(super) fn compare_with(
     })
 }
 
+/// Whether nothing else that the files say differs. What two formats say in words of their own cannot be held against each
+/// other: there neither may say anything that the other has no word for.
 fn compare_metadata(base: &TensorFile, now: &TensorFile, broken: &mut Vec<Difference>) -> bool {
+    let is_one_format = base.format == now.format;
     let keys: std::collections::BTreeSet<&String> =
         base.metadata.keys().chain(now.metadata.keys()).collect();
     let before = broken.len();
     for key in keys {
         let (one, two) = (base.metadata.get(key), now.metadata.get(key));
-        if one != two {
+        let differs = match is_one_format {
+            true => one != two,
+            false => base.says_more(key) || now.says_more(key),
+        };
+        if differs {
             broken.push(Difference {
                 locator: Locator::at(Place::Metadata(key.clone())),
                 what: "metadata".to_owned(),

@@ -164,7 +164,8 @@ impl<'a> Walk<'a> {
             Node::None => self.say(path, "None".to_owned()),
             Node::Bool(value) => self.say(path, value.to_string()),
             Node::Int(value) => self.say(path, value.to_string()),
-            Node::Long(value) => self.say(path, value.clone()),
+            // No other value begins with a word: what is made of structures below could else be written as an integer.
+            Node::Long(value) => self.say(path, format!("integer {value}")),
             Node::Float(value) => self.say(path, float(*value)),
             Node::Text(value) => self.say(path, format!("\"{value}\"")),
             Node::Bytes(value) => {
@@ -429,6 +430,21 @@ impl<'a> Walk<'a> {
         tensor.big_endian = self.big_endian && element != ElementType::Opaque;
         self.file.tensors.push(tensor);
         Ok(())
+    }
+}
+
+/// Whether an entry says no more than in which structures the tensors of a file stand (see [`Walk::node`]): the same tensors
+/// have none of these elsewhere. A structure that holds nothing is something else: no tensor stands for it.
+pub(super) fn is_structure(key: &str, value: &str) -> bool {
+    let is_kind = || {
+        let (kind, count) = value.split_once(" of ").unwrap_or_default();
+        let is_count = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+        ["tuple", "list", "set", "dict"].contains(&kind) && is_count && (count != "0" || key == "#")
+    };
+    match key.rsplit('.').next() {
+        Some("#") => is_kind(),
+        Some("#key") => value == "integer",
+        _ => false,
     }
 }
 

@@ -80,6 +80,58 @@ fn structures_that_are_not_the_same_are_not_the_same_content() {
     }
 }
 
+/// Tensors are the same in another container only if they are all that either of them holds.
+#[test]
+fn what_else_a_container_says_is_no_content_of_another() {
+    let values = f32s(&[1.0, 2.0]);
+    let raw = |header: &str, data: &[u8]| {
+        let length = (header.len() as u64).to_le_bytes();
+        [&length[..], header.as_bytes(), data].concat()
+    };
+    let noted = raw(
+        r#"{"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+        &values,
+    );
+    let rule = "class = \"content_exact\"";
+    let model = onnx(&values, true, "one", "Relu");
+    for (base, now) in [(&noted, &model), (&model, &noted)] {
+        let other = found("m.onnx", base, now, rule);
+        assert_eq!((other.class, other.ok), (Class::Divergent, false));
+        assert!(locator(&other).starts_with("metadata:"), "{other:?}");
+    }
+    let array = npy("<f4", false, &[2], &values);
+    let arrays = zip(&[("w.npy", &array)], true, 1980);
+    assert_eq!(found("m", &noted, &arrays, rule).class, Class::ContentExact);
+
+    let nothing = raw("{}", b"");
+    let file = |pickle: &[u8]| {
+        let pickle = [&b"\x80\x02"[..], pickle, b"."].concat();
+        zip(&[("m/data.pkl", pickle.as_slice())], false, 1980)
+    };
+    assert_eq!(
+        found("m.pt", &file(b"}"), &nothing, rule).class,
+        Class::ContentExact
+    );
+    for (pickle, place) in [
+        (&b"}X\x05\0\0\0epochK\x05s"[..], "metadata:epoch"),
+        (b"}X\x01\0\0\0a}s", "metadata:a.#"),
+        (b"]K\x05a", "metadata:0"),
+        // Values under the names of structures, as far as keys can have these.
+        (b"}X\x03\0\0\0a.#K\x05s", "metadata:a.#"),
+        (b"}X\x03\0\0\0a.#Ldict of 3\ns", "metadata:a.#"),
+        (b"}X\x03\0\0\0a.#X\x09\0\0\0dict of 3s", "metadata:a.#"),
+        (b"}X\x06\0\0\0a.#keyX\x07\0\0\0integers", "metadata:a.#key"),
+    ] {
+        let other = found("m.pt", &file(pickle), &nothing, rule);
+        assert_eq!(
+            (other.class, locator(&other).as_str()),
+            (Class::Divergent, place)
+        );
+        let other = found("m.pt", &nothing, &file(pickle), rule);
+        assert_eq!(other.class, Class::Divergent, "{place}");
+    }
+}
+
 /// Torch 2 keeps a tensor that was negated or conjugated as it was, and says so behind everything else.
 #[test]
 fn a_tensor_that_is_kept_negated_is_not_the_plain_one() {
