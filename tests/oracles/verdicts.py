@@ -290,6 +290,9 @@ def labels_in_text(case, folder):
         rows = [{"label": int(label), "id": int(id_), "prob": word(prob)} for label, id_, prob in zip(*file.values())]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
+    def table(path, file):
+        path.write_text(json.dumps({"rows": [[int(label), int(id_)] for label, id_ in zip(file["label"], file["id"])], "prob": list(map(word, file["prob"]))}))
+
     def document(path, file):
         path.write_text(json.dumps({"label": file["label"].tolist(), "id": file["id"].tolist(), "prob": list(map(word, file["prob"]))}))
 
@@ -297,7 +300,7 @@ def labels_in_text(case, folder):
         with open(path, "wb") as opened:
             np.savez(opened, **file)
 
-    kinds = {"csv": delimited(","), "tsv": delimited("\t"), "jsonl": lines, "json": document, "npz": arrays}
+    kinds = {"csv": delimited(","), "tsv": delimited("\t"), "jsonl": lines, "json": document, "rows.json": table, "npz": arrays}
     worst = 1 - max(flips) / rows
     margin = 1 / (rows * 4)
     for name, write in kinds.items():
@@ -340,25 +343,31 @@ def predictions(case, folder):
     base = RNG.standard_normal((rows, classes)).astype(np.float32)
     now = (base + 10.0 ** float(RNG.integers(-4, 1)) * RNG.standard_normal(base.shape)).astype(np.float32)
     count = int(RNG.integers(1, classes + 1))
-    np.save(folder / "base.npy", base)
-    np.save(folder / "now.npy", now)
     flips = int((base.argmax(1) != now.argmax(1)).sum())
     highest = lambda scores: np.argsort(-scores, axis=1, kind="stable")[:, :count]  # noqa: E731
     shared = float(np.mean([len(set(one) & set(two)) / count for one, two in zip(highest(base), highest(now))]))
     rule = ["--class", "numeric", "--rel-l2", "1e9", "--scaled-max", "1e9", "--top-k", str(count)]
-    for bound in (max(flips - 1, 0), flips):
-        found, answer = ask(folder / "base.npy", folder / "now.npy", *rule, "--max-flips", str(bound))
-        if found != (flips <= bound):
-            fail(case, f"{flips} flips, {bound} allowed", flips <= bound, answer)
-    seen = answer.get("predictions")
-    if seen is not None:
-        agreement = 1 - flips / rows
-        if seen["flips"] != flips or seen["examples"] != rows or not math.isclose(float(seen["labelAgreement"]), agreement, rel_tol=1e-12, abs_tol=1e-15):
-            fail(case, "flips and agreement", (flips, rows, agreement), answer)
-        if not math.isclose(float(seen["topkOverlap"]), shared, rel_tol=1e-9, abs_tol=1e-12):
-            fail(case, f"overlap of the {count} highest", shared, answer)
-    elif flips:
-        fail(case, "predictions", flips, answer)
+
+    def lists(path, scores):
+        path.write_text(json.dumps({"scores": scores.astype(np.float64).tolist()}))
+
+    # A list of equally long lists is what an array of two dimensions is.
+    for name, write in (("npy", np.save), ("rows.json", lists)):
+        one, two = folder / f"base.{name}", folder / f"now.{name}"
+        write(one, base), write(two, now)
+        for bound in (max(flips - 1, 0), flips):
+            found, answer = ask(one, two, *rule, "--max-flips", str(bound))
+            if found != (flips <= bound):
+                fail(case, f"{name}, {flips} flips, {bound} allowed", flips <= bound, answer)
+        seen = answer.get("predictions")
+        if seen is not None:
+            agreement = 1 - flips / len(base)
+            if seen["flips"] != flips or seen["examples"] != len(base) or not math.isclose(float(seen["labelAgreement"]), agreement, rel_tol=1e-12, abs_tol=1e-15):
+                fail(case, f"{name}, flips and agreement", (flips, len(base), agreement), answer)
+            if not math.isclose(float(seen["topkOverlap"]), shared, rel_tol=1e-9, abs_tol=1e-12):
+                fail(case, f"{name}, overlap of the {count} highest", shared, answer)
+        elif flips:
+            fail(case, f"{name}, predictions", flips, answer)
 
 
 def itself(case, folder):

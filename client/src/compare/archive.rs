@@ -1,7 +1,8 @@
 //! Archives: zip, tar and gzip, member by member.
 //!
 //! Members that are stored lie where they are and are read there; compressed ones are unfolded into files without a
-//! name, all of one comparison within one budget. What is written of a member is never its path.
+//! name, all of one comparison within one budget. What is written of a member is never its path. Invariant: no archive is
+//! read in which a name stands twice: of two members another reader may take the other.
 
 use super::bytes::Bytes;
 use super::comparison::{ArtifactComparison, Difference, PredictionComparison};
@@ -10,9 +11,9 @@ use super::format::Format;
 use super::limits::{INFLATED_BYTES, MEMBERS, Unreadable, malformed, unsupported};
 use super::locator::{Locator, Place, shown};
 use super::tensors::TensorFile;
-use super::{npy, stabilizer};
+use super::{npy, stabilizer, zip_directory};
 use sealstone_spec::compare::{ArtifactRule, Class, PredictionRule, Predictions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read, Write as _};
 
 /// What all compressed parts of one comparison may still unfold to.
@@ -114,7 +115,7 @@ fn not_a_zip(error: zip::result::ZipError) -> Unreadable {
     }
 }
 
-/// What a zip holds: arrays, a torch file, or anything.
+/// What a zip holds: arrays, a torch file, or anything. Torch finds its members in letters of either case.
 pub(super) fn kind_of_zip(side: &Side) -> Format {
     let Ok(archive) = open_zip(&side.bytes) else {
         return Format::Zip;
@@ -123,10 +124,11 @@ pub(super) fn kind_of_zip(side: &Side) -> Format {
         .file_names()
         .map(|name| name.map(std::borrow::Cow::into_owned).unwrap_or_default())
         .collect();
-    if names
-        .iter()
-        .any(|name| name.ends_with("/data.pkl") || name == "data.pkl")
-    {
+    let is_structure = |name: &String| {
+        let name = name.to_ascii_lowercase();
+        name.ends_with("/data.pkl") || name == "data.pkl"
+    };
+    if names.iter().any(is_structure) {
         return Format::Torch;
     }
     match !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
@@ -148,7 +150,45 @@ pub(super) fn read_zip(
     side: &Side,
     budget: &mut Budget,
 ) -> Result<BTreeMap<String, Member>, Unreadable> {
-    let mut archive = open_zip(&side.bytes)?;
+    members_of(open_zip(&side.bytes)?, side, budget)
+}
+
+/// Every member of a file of torch's, by name; refused where torch could find other members than are read here.
+pub(super) fn read_torch(
+    side: &Side,
+    budget: &mut Budget,
+) -> Result<BTreeMap<String, Member>, Unreadable> {
+    let archive = open_zip(&side.bytes)?;
+    let directory = zip_directory::read(&side.bytes)?;
+    let names = directory.names.iter().map(Vec::as_slice);
+    let is_alike = archive.offset() == 0
+        && archive.central_directory_start() == directory.start
+        && archive.file_names_raw().eq(names);
+    if !is_alike {
+        return malformed("torch would find other members in it than are read here");
+    }
+    let mut folded = HashSet::new();
+    for name in &directory.names {
+        if !folded.insert(name.to_ascii_lowercase()) {
+            let name = String::from_utf8_lossy(name);
+            return malformed(format!(
+                "member \"{}\" stands twice, in letters of either case",
+                shown(&name)
+            ));
+        }
+    }
+    members_of(archive, side, budget)
+}
+
+fn members_of(
+    mut archive: Zip,
+    side: &Side,
+    budget: &mut Budget,
+) -> Result<BTreeMap<String, Member>, Unreadable> {
+    // The archive at hand has the last of two members under their name, and no longer the first.
+    if archive.has_duplicate_names() {
+        return malformed("two of its members have one name");
+    }
     let mut members = BTreeMap::new();
     let mut stored: Vec<(u64, u64)> = Vec::new();
     for number in 0..archive.len() {

@@ -2,10 +2,13 @@
 //!
 //! Both documents are walked together. Arrays of numbers become tensors under their JSON pointer, single
 //! numbers tensors of one element, everything else metadata under its pointer; so the gates and figures are those
-//! of every other format. Order of keys, space and the digits of equal numbers mean nothing.
+//! of every other format. Order of keys, space and the digits of equal numbers mean nothing. Predictions in lists of lists
+//! are `lists`'s.
 
 use super::bytes::{Bytes, PIECE_BYTES};
+use super::digits;
 use super::limits::{NAMES_BYTES, TENSORS, Unreadable, check_name, unsupported};
+use super::lists::Tables;
 use super::locator::{Locator, Place};
 use super::sets::{self, Found};
 use super::tensors::{Tensor, TensorFile};
@@ -19,7 +22,7 @@ const MAX_BYTES: u64 = 128 * 1024 * 1024;
 
 pub(super) fn parse(file: &Bytes) -> Result<Value, Unreadable> {
     let content = file.read_all(MAX_BYTES)?;
-    parse_value(&content, MAX_BYTES as usize)
+    parse_value(&digits::kept(&content), 2 * MAX_BYTES as usize)
         .map_err(|error| Unreadable::Malformed(error.to_string()))
 }
 
@@ -70,13 +73,15 @@ pub(super) fn compare(
     let mut walk = Walk {
         base: TensorFile::default(),
         now: TensorFile::default(),
+        tables: rule.predictions().is_stated().then(Tables::default),
         numbers_in_text,
         kept: 0,
         names: 0,
     };
     walk.pair(base, now, &mut String::new())?;
     let (base, now) = (walk.base.check()?, walk.now.check()?);
-    let mut found = sets::compare(&base, &now, rule)?;
+    let tables = walk.tables.unwrap_or_default();
+    let mut found = sets::compare_with(&base, &now, &tables, rule)?;
     if let Some(first) = &mut found.first {
         first.locator = pointer(&first.locator);
     }
@@ -102,6 +107,8 @@ fn pointer(locator: &Locator) -> Locator {
 struct Walk {
     base: TensorFile,
     now: TensorFile,
+    /// Lists in lists, where a rule demands anything of predictions.
+    tables: Option<Tables>,
     numbers_in_text: bool,
     /// Values that are kept, each under its pointer on both sides.
     kept: usize,
@@ -110,7 +117,7 @@ struct Walk {
 }
 
 /// A number, and whether it is an integer that 64 bits hold.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Numeric {
     Integer(i64),
     Double(f64),
@@ -121,13 +128,18 @@ impl Numeric {
         match value {
             Value::Number(number) => match number.as_i64() {
                 Some(integer) => Some(Numeric::Integer(integer)),
-                // Integers over 2^63 stay text: a double would lose their digits.
+                // Integers over 2^63 stay text: a double would lose their digits. (Over 2^64 they come as such, see `digits`.)
                 None if number.is_u64() => None,
                 None => number.as_f64().map(Numeric::Double),
             },
             Value::String(text) if also_text => {
                 let number: Decimal = text.parse().ok()?;
-                Some(Numeric::of_digits(text).unwrap_or(Numeric::Double(number.value())))
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                match Numeric::of_digits(text) {
+                    Some(integer) => Some(integer),
+                    None if digits.bytes().all(|byte| byte.is_ascii_digit()) => None,
+                    None => Some(Numeric::Double(number.value())),
+                }
             }
             // How documents write what JSON has no number for.
             Value::String(text) => match text.as_str() {
@@ -181,7 +193,8 @@ impl Numeric {
 
 impl Walk {
     fn pair(&mut self, base: &Value, now: &Value, pointer: &mut String) -> Result<(), Unreadable> {
-        let numeric = |value: &Value| Numeric::of(value, self.numbers_in_text);
+        let numbers_in_text = self.numbers_in_text;
+        let numeric = |value: &Value| Numeric::of(value, numbers_in_text);
         if let (Some(one), Some(two)) = (numeric(base), numeric(now)) {
             return self.numbers(&[one], &[two], Vec::new(), pointer);
         }
@@ -204,6 +217,9 @@ impl Walk {
                 {
                     return self.numbers(&base, &now, vec![one.len() as u64], pointer);
                 }
+                if let Some(tables) = &mut self.tables {
+                    tables.take(pointer, one, two, numeric)?;
+                }
                 for (place, (one, two)) in one.iter().zip(two).enumerate() {
                     let end = pointer.len();
                     pointer.push_str(&format!("/{place}"));
@@ -212,7 +228,6 @@ impl Walk {
                 }
             }
             (Value::Object(one), Value::Object(two)) => {
-                let numbers_in_text = self.numbers_in_text;
                 for (key, value) in one {
                     let end = pointer.len();
                     push_key(pointer, key);
@@ -315,161 +330,9 @@ fn brief(value: &Value) -> String {
     match value {
         Value::Array(list) => format!("array of {}", list.len()),
         Value::Object(map) => format!("object of {} keys", map.len()),
-        other => other.to_string().chars().take(200).collect(),
+        other => digits::text(other).chars().take(200).collect(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use sealstone_spec::compare::Class;
-    use serde_json::json;
-
-    fn found(base: &Value, now: &Value, rule: &str) -> Found {
-        let text = is_xgboost(base);
-        compare(base, now, &toml::from_str(rule).unwrap(), text).unwrap()
-    }
-
-    #[test]
-    fn differences_have_pointers() {
-        for (base, now, place) in [
-            (
-                json!({"a": {"b/c": [1.5, 2.5]}}),
-                json!({"a": {"b/c": [1.5, 3.5]}}),
-                "pointer:/a/b~1c/1",
-            ),
-            (json!({"a": 1}), json!({"a": 2}), "pointer:/a"),
-            (json!({"a": 1}), json!({}), "pointer:/a"),
-            (json!({}), json!({"x": null}), "pointer:/x"),
-            (
-                json!([[1, 2], ["x"]]),
-                json!([[1, 2], ["y"]]),
-                "pointer:/1/0",
-            ),
-            (json!([1]), json!([1, 2]), "pointer:/-"),
-            (
-                json!({"a": "x".repeat(500)}),
-                json!({"a": "x".repeat(501)}),
-                "pointer:/a",
-            ),
-            (json!({"m": "NaN"}), json!({"m": 0.5}), "pointer:/m"),
-        ] {
-            let found = found(&base, &now, "class = \"numeric\"");
-            assert_eq!(found.class, Class::Divergent, "{base}");
-            assert_eq!(found.first.unwrap().locator.to_string(), place);
-        }
-    }
-
-    #[test]
-    fn numbers_are_gated_and_integers_exact() {
-        let (base, near) = (
-            json!({"w": [1.0, -2.0], "n": 3}),
-            json!({"w": [1.000_000_000_01, -2.0], "n": 3}),
-        );
-        assert_eq!(found(&base, &near, "").class, Class::Numeric);
-        assert_eq!(
-            found(&base, &near, "rel_l2 = 1e-15").class,
-            Class::Divergent
-        );
-        let counted = json!({"w": [1.0, -2.0], "n": 4});
-        assert_eq!(
-            found(&base, &counted, "rel_l2 = 1.0").class,
-            Class::Divergent
-        );
-        assert_eq!(found(&base, &counted, "abs = 1.0").class, Class::Numeric);
-        // Writers that drop ".0" mean the same number.
-        assert_eq!(
-            found(&json!({"auc": 1}), &json!({"auc": 1.0}), "").class,
-            Class::ContentExact
-        );
-    }
-
-    #[test]
-    fn integers_that_one_double_stands_for_are_told_apart() {
-        let large = 1_i64 << 60;
-        let alone = |value: i64| json!({"id": value});
-        let among = |value: i64| json!({"id": [value, 0.5]});
-        for rule in ["", "abs = 1000.0"] {
-            for (base, now) in [
-                (alone(large), alone(large + 1)),
-                (among(large), among(large + 1)),
-            ] {
-                assert_eq!(found(&base, &now, rule).class, Class::Divergent, "{base}");
-            }
-        }
-        let near = found(&alone(large), &alone(large + 256), "abs = 1000.0");
-        assert_eq!(near.class, Class::Numeric);
-        // Nor is it the double, unless it is written with the same digits.
-        let double = json!({"id": large as f64});
-        assert_eq!(
-            found(&alone(large + 1), &double, "abs = 1000.0").class,
-            Class::Divergent
-        );
-        for same in [large, 1_152_921_504_606_847_000] {
-            assert_eq!(
-                found(&alone(same), &double, "").class,
-                Class::ContentExact,
-                "{same}"
-            );
-        }
-    }
-
-    #[test]
-    fn zero_is_not_the_content_of_minus_zero() {
-        for (base, now) in [
-            (json!([0.0, 1.5]), json!([-0.0, 1.5])),
-            (json!(0), json!(-0.0)),
-        ] {
-            assert_eq!(found(&base, &now, "").class, Class::Numeric, "{base}");
-        }
-        assert!(Numeric::of_digits("0").unwrap().is(Numeric::Double(0.0)));
-        assert!(Numeric::of_digits("-0").unwrap().is(Numeric::Double(-0.0)));
-    }
-
-    #[test]
-    fn xgboost_writes_numbers_as_text() {
-        let model = |score: &str| {
-            json!({"version": [2, 0, 0], "learner": {"gradient_booster": {"name": "gbtree"},
-                "learner_model_param": {"base_score": score}}})
-        };
-        let (base, near) = (model("5.0000000000001E-1"), model("5E-1"));
-        assert_eq!(found(&base, &near, "").class, Class::Numeric);
-        assert_eq!(
-            found(&model("5E-1"), &model("0.5"), "").class,
-            Class::ContentExact
-        );
-        assert_eq!(
-            found(&json!({"a": "5E-1"}), &json!({"a": "0.5"}), "").class,
-            Class::Divergent
-        );
-    }
-
-    #[test]
-    fn names_of_features_are_no_numbers() {
-        let model = |names: [&str; 2], types: [&str; 2], score: &str| {
-            json!({"version": [3, 2, 0], "learner": {"feature_names": names, "feature_types": types,
-                "gradient_booster": {"name": "gbtree"}, "learner_model_param": {"base_score": score}}})
-        };
-        let base = model(["1e3", "2e3"], ["float", "1"], "0.5");
-        for (names, types, place) in [
-            (["1000", "2e3"], ["float", "1"], "/learner/feature_names/0"),
-            (
-                ["1e3", "2000.0000001"],
-                ["float", "1"],
-                "/learner/feature_names/1",
-            ),
-            (["1e3", "2e3"], ["float", "1.0"], "/learner/feature_types/1"),
-        ] {
-            let other = found(&base, &model(names, types, "0.5"), "abs = 1.0");
-            assert_eq!(other.class, Class::Divergent, "{place}");
-            assert_eq!(
-                other.first.unwrap().locator.to_string(),
-                format!("pointer:{place}")
-            );
-        }
-        // What comes behind them is read as before.
-        let other = model(["1e3", "2e3"], ["float", "1"], "5E-1");
-        assert_eq!(found(&base, &other, "").class, Class::ContentExact);
-    }
-}
+mod tests;

@@ -6,12 +6,12 @@
 //! | `format`, `content`, `tree` | what a file is; one file against another; directories |
 //! | `bytes`, `cursor`, `limits` | positioned reads, headers, how much is read of what may be hostile |
 //! | `numbers`, `lanes`, `accumulate` | elements, and sums over them |
-//! | `tensors`, `passes`, `sets`, `predictions` | tensors where they lie, pairs of them read in pieces, sets by name, labels |
+//! | `tensors`, `passes`, `sets`, `predictions` over `lists` | tensors where they lie, pairs of them read in pieces, sets by name, labels; lists of lists as tables of them |
 //! | `safetensors`, `npy`, `torch` over `pickle`, `onnx` over `protobuf`, `gguf` | where a format keeps its tensors |
-//! | `json`, `lightgbm` | documents with numbers in them |
+//! | `json` over `digits`, `lightgbm` | documents with numbers in them; integers that no 64 bits hold |
 //! | `sound` | whether one file is what its format says, and safe to load |
 //! | `table` over `columns`, `delimited` | rows, as JSON lines, CSV and TSV hold them |
-//! | `archive` | zip, tar, gzip |
+//! | `archive`, `zip_directory` | zip, tar, gzip; whether torch finds in a zip what is read here |
 //!
 //! Owns reading and measuring. What may differ is `sealstone_spec::compare`'s.
 //! Invariants: nothing in a file is ever executed; memory does not grow with the size of tensors or tables;
@@ -26,12 +26,14 @@ mod comparison;
 mod content;
 mod cursor;
 mod delimited;
+mod digits;
 mod format;
 mod gguf;
 mod json;
 mod lanes;
 mod lightgbm;
 mod limits;
+mod lists;
 mod locator;
 mod npy;
 mod numbers;
@@ -50,6 +52,7 @@ mod tensors;
 mod tests;
 mod torch;
 mod tree;
+mod zip_directory;
 
 pub use comparison::{
     ArtifactComparison, Difference, Element, FileComparison, MAX_ROWS, PredictionComparison,

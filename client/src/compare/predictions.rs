@@ -2,7 +2,8 @@
 //!
 //! Integers in one dimension are labels, and so is a column of integers; floating rows in two dimensions are scores of
 //! classes. Rows are read in pieces, so the number of examples does not matter. Invariant: every tensor and column meets
-//! the demands by itself; a list of identifiers beside the labels cannot make up for them.
+//! the demands by itself; a list of identifiers beside the labels cannot make up for them. What in a document is a table is
+//! `lists`'s.
 
 use super::comparison::{Difference, PredictionComparison};
 use super::limits::Unreadable;
@@ -199,15 +200,23 @@ impl PredictionComparison {
     }
 }
 
-/// What the predictions in `pairs` show, where the rule asks for them.
-pub(super) fn of_tensors(
-    pairs: &[(Tensor, Tensor)],
+/// What predictions are read from: two tensors of one name, type and shape.
+pub(super) struct Part<'a> {
+    pub(super) base: &'a Tensor,
+    pub(super) now: &'a Tensor,
+    /// Which column of a table it is, where it is not all that has its name.
+    pub(super) column: Option<u64>,
+}
+
+/// What the predictions in `parts` show, where the rule asks for them.
+pub(super) fn of_tensors<'a>(
+    parts: impl Iterator<Item = Part<'a>>,
     rule: &ArtifactRule,
 ) -> Result<Option<Judged>, Unreadable> {
     let Some(mut seen) = Seen::of(rule) else {
         return Ok(None);
     };
-    for (base, now) in pairs {
+    for Part { base, now, column } in parts {
         let Some(kind) = kind(base) else {
             continue;
         };
@@ -216,10 +225,15 @@ pub(super) fn of_tensors(
             Kind::Scores => of_scores(&base, &now, rule.predictions().ranks())?,
             Kind::Labels => of_labels(&base, &now)?,
         };
-        seen.take("tensor", &base.name, &found, || Difference {
+        let what = match column {
+            Some(column) => format!("column {column} of"),
+            None => "tensor".to_owned(),
+        };
+        let index = flip.iter().flat_map(|flip| [Some(flip.place), column]);
+        seen.take(&what, &base.name, &found, || Difference {
             locator: Locator::at(Place::Tensor {
                 name: base.name.clone(),
-                index: flip.iter().map(|flip| flip.place).collect(),
+                index: index.clone().flatten().collect(),
             }),
             what: String::new(),
             base: flip.as_ref().map(|flip| flip.base.clone()),

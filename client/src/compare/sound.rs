@@ -3,17 +3,20 @@
 //! Two files of the same bytes are the same, however broken they are; so one is read by itself. Of pickles that are no
 //! part of an archive only what they name is looked at, as far as they can be read: every library has classes of its own.
 //! Invariant: nothing in the file is ever executed. What is beyond a limit here, or of a kind that is not known here, is
-//! not judged: whether it loads is for the test that loads it. But an archive of torch is looked at whole or refused, and
-//! of a pickle that is too long its beginning counts: a scan for code that something unreadable ends would find none.
+//! not judged: whether it loads is for the test that loads it. But an archive of torch is looked at whole or refused, any
+//! other archive with the name of a pickle is refused, and of a pickle that is too long its beginning counts: a scan for
+//! code that something unreadable ends would find none.
 
-use super::archive::{Budget, read_zip};
+use super::archive::{Budget, read_torch};
 use super::bytes::Bytes;
 use super::content::{Side, tensors_of};
 use super::format::Format;
 use super::limits::{DOCUMENT_BYTES, Unreadable};
 use super::{json, pickle, torch};
 use crate::error::Result;
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use std::collections::BTreeSet;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 /// Extensions of files that have to be what they are named, and the format that they must have.
@@ -62,6 +65,13 @@ fn look(side: &Side) -> Result<Option<String>, Unreadable> {
         );
         return Ok(Some(text));
     }
+    // Whatever else it reads as: a file can be several things at once.
+    if format != Format::Torch
+        && is_pickle(&name)
+        && let Some(problem) = as_pickle(&side.bytes, format)?
+    {
+        return Ok(Some(problem));
+    }
     let mut budget = Budget::default();
     match format {
         Format::Torch => in_archive(side, &mut budget),
@@ -73,27 +83,89 @@ fn look(side: &Side) -> Result<Option<String>, Unreadable> {
             let problem = || "it ends before its own structure does".to_owned();
             Ok((!json::is_whole(&side.bytes)?).then(problem))
         }
-        _ if is_pickle(&name) => Ok(dangers(&pickle::refused(&beginning(&side.bytes)?))),
         _ => Ok(None),
     }
 }
 
 fn is_pickle(name: &str) -> bool {
+    let name = name.strip_suffix(".gz").unwrap_or(name);
     [".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin"]
         .iter()
         .any(|end| name.ends_with(end))
 }
 
+/// What is wrong with a file that has the name of a pickle and is no archive of torch.
+fn as_pickle(bytes: &Bytes, format: Format) -> Result<Option<String>, Unreadable> {
+    let is_archive = matches!(format, Format::Zip | Format::Npz | Format::Tar);
+    if is_archive || is_tar(&bytes.head(512)?) {
+        let text = "it is named as a pickle is, and is an archive that is not looked into: what loads it \
+            could find another pickle there";
+        return Ok(Some(text.to_owned()));
+    }
+    Ok(dangers(&pickle::refused(&unfolded(bytes)?)))
+}
+
+/// Whether Python opens it as a tar, which torch tries before it reads a pickle. There the sum of the first header decides,
+/// also without the magic by which formats are told apart here. What Python takes for no number may be one here: then more
+/// is refused, and never less.
+fn is_tar(head: &[u8]) -> bool {
+    let Some(header) = head.get(..512) else {
+        return false;
+    };
+    let (before, field, behind) = (&header[..148], &header[148..156], &header[156..]);
+    let sum = |value: fn(u8) -> i64| -> i64 {
+        let bytes = before.iter().chain(behind);
+        // The field itself counts as eight spaces.
+        256 + bytes.map(|byte| value(*byte)).sum::<i64>()
+    };
+    let unsigned = sum(i64::from);
+    let signed = sum(|byte| i64::from(i8::from_le_bytes([byte])));
+    let stated: i64 = match field[0] {
+        // This byte marks a number whose bytes follow, the great end first.
+        mark @ (0x80 | 0xff) => {
+            let follow = field[1..].iter();
+            let number = follow.fold(0, |number, byte| (number << 8) | i64::from(*byte));
+            match mark {
+                0x80 => number,
+                _ => number - (1 << 56),
+            }
+        }
+        _ => {
+            let digits = field.iter().take_while(|byte| **byte != 0);
+            let digits = digits.filter(|byte| (b'0'..=b'7').contains(*byte));
+            digits.fold(0, |number, byte| number * 8 + i64::from(*byte - b'0'))
+        }
+    };
+    stated == unsigned || stated.abs() == signed.abs()
+}
+
+/// As much of a pickle as is looked at, taken out of what joblib folded it into (gzip, zlib): of a longer one, its
+/// beginning.
+fn unfolded(bytes: &Bytes) -> Result<Vec<u8>, Unreadable> {
+    let reader = BufReader::new(bytes.reader());
+    let decoder: Box<dyn Read> = match bytes.head(2)?.as_slice() {
+        [0x1f, 0x8b] => Box::new(MultiGzDecoder::new(reader)),
+        [0x78, 0x01 | 0x5e | 0x9c | 0xda] => Box::new(ZlibDecoder::new(reader)),
+        _ => return beginning(bytes),
+    };
+    let mut content = Vec::new();
+    match decoder.take(DOCUMENT_BYTES).read_to_end(&mut content) {
+        // Cut off, it names what it names all the same.
+        Err(error) if error.raw_os_error().is_some() => Err(error.into()),
+        _ => Ok(content),
+    }
+}
+
 /// An archive of torch: every pickle in it; and its tensors, if it has no classes or code of its own.
 fn in_archive(side: &Side, budget: &mut Budget) -> Result<Option<String>, Unreadable> {
-    let members = match read_zip(side, budget) {
+    let members = match read_torch(side, budget) {
         // No archive of torch has such members, and what cannot be looked at could be anything.
         Err(Unreadable::Unsupported(problem)) => return Ok(Some(problem)),
         members => members?,
     };
     let mut plain = !members.keys().any(|name| name.contains("/code/"));
     for (name, member) in &members {
-        if !name.ends_with(".pkl") {
+        if !name.to_ascii_lowercase().ends_with(".pkl") {
             continue;
         }
         plain &= member.bytes.len() <= DOCUMENT_BYTES;
@@ -134,150 +206,4 @@ fn dangers(refused: &BTreeSet<(String, String)>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn look_at(name: &str, content: &[u8]) -> Option<String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        unsound(&path).unwrap()
-    }
-
-    fn safetensors(header: &str, data: usize) -> Vec<u8> {
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.resize(bytes.len() + data, 0);
-        bytes
-    }
-
-    #[test]
-    fn a_container_has_to_be_whole() {
-        let header = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-        assert_eq!(look_at("m.safetensors", &safetensors(header, 8)), None);
-        assert!(look_at("m.safetensors", &safetensors(header, 7)).is_some());
-        let none = look_at("m.safetensors", b"not at all").unwrap();
-        assert!(none.contains("named .safetensors"), "{none}");
-        assert_eq!(look_at("m.json", b"{\"w\": 1.5}"), None);
-        assert!(look_at("m.json", b"{\"w\": 1.5").is_some());
-        assert_eq!(look_at("m.txt", b"anything"), None);
-    }
-
-    fn gguf(kind: u32) -> Vec<u8> {
-        let mut bytes = b"GGUF".to_vec();
-        bytes.extend(3_u32.to_le_bytes());
-        bytes.extend(1_u64.to_le_bytes()); // tensors
-        bytes.extend(0_u64.to_le_bytes()); // keys
-        bytes.extend(1_u64.to_le_bytes());
-        bytes.extend(b"w");
-        bytes.extend(1_u32.to_le_bytes()); // dimensions
-        bytes.extend(4_u64.to_le_bytes());
-        bytes.extend(kind.to_le_bytes());
-        bytes.extend(0_u64.to_le_bytes()); // where it lies
-        bytes.resize(bytes.len().next_multiple_of(32) + 16, 0);
-        bytes
-    }
-
-    #[test]
-    fn what_is_not_read_here_is_not_called_unsound() {
-        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
-        for content in [
-            "{\"loss\": NaN, \"best\": -Infinity}",
-            "\u{feff}{\"w\": 1}",
-            deep.as_str(),
-            "{\"text\": \"a \\\" and a [\"}",
-        ] {
-            assert_eq!(look_at("trainer_state.json", content.as_bytes()), None);
-        }
-        for content in ["", " \n", "{\"w\": [1, 2}", "{\"w\": \"}", "[\"\\\"]"] {
-            let found = look_at("m.json", content.as_bytes());
-            assert!(found.is_some(), "{content}");
-        }
-        // A type that came after this was written; and one that is cut off.
-        assert_eq!(look_at("m.gguf", &gguf(0)), None);
-        assert_eq!(look_at("m.gguf", &gguf(4_000)), None);
-        assert!(look_at("m.gguf", &gguf(4_000)[..50]).is_some());
-        let header = r#"{"a":{"dtype":"F3","shape":[2],"data_offsets":[0,8]}}"#;
-        assert_eq!(look_at("m.safetensors", &safetensors(header, 8)), None);
-        let large = super::super::tensors::gather(
-            &super::super::bytes::Bytes::of_memory(Vec::new()),
-            4,
-            &[1 << 16, 1 << 16],
-            &[1, 1 << 16],
-            0,
-            "w",
-        );
-        assert!(matches!(large, Err(Unreadable::Unsupported(_))));
-    }
-
-    #[test]
-    fn a_vocabulary_of_characters_is_sound() {
-        use std::io::Write as _;
-        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        let stored = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Stored);
-        zip.start_file("m/data.pkl", stored).unwrap();
-        // {"stoi": {"!": 0, "#": 1}, "#": "a text"}
-        let pickle =
-            b"\x80\x02}X\x04\x00\x00\x00stoi}X\x01\x00\x00\x00!K\x00sX\x01\x00\x00\x00#K\x01ss\
-            X\x01\x00\x00\x00#X\x06\x00\x00\x00a texts.";
-        zip.write_all(pickle).unwrap();
-        let file = zip.finish().unwrap().into_inner();
-        assert_eq!(look_at("m.pt", &file), None);
-    }
-
-    #[test]
-    fn no_member_that_cannot_be_read_hides_a_pickle() {
-        use std::io::Write as _;
-        let archive = |harmless: bool| {
-            let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-            let stored = zip::write::SimpleFileOptions::default()
-                .compression_method(zip::CompressionMethod::Stored);
-            let pickle: &[u8] = match harmless {
-                true => b"\x80\x02}.",
-                false => b"cposix\nsystem\n(S'x'\ntR.",
-            };
-            for (name, content) in [("m/data.pkl", pickle), ("m/other", b"0123456789")] {
-                zip.start_file(name, stored).unwrap();
-                zip.write_all(content).unwrap();
-            }
-            zip.finish().unwrap().into_inner()
-        };
-        let found = look_at("m.pt", &archive(false)).unwrap();
-        assert!(found.contains("posix.system"), "{found}");
-        assert_eq!(look_at("m.pt", &archive(true)), None);
-        // The second member by a method of compression that nobody knows, in both of its headers.
-        for harmless in [false, true] {
-            let mut bytes = archive(harmless);
-            for (signature, method) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
-                let mut places = bytes.windows(4).enumerate();
-                let last = places.rfind(|(_, four)| four == signature).unwrap().0;
-                bytes[last + method] = 199;
-            }
-            let found = look_at("m.pt", &bytes).unwrap();
-            assert!(found.contains("method not supported: 199"), "{found}");
-        }
-    }
-
-    #[test]
-    fn a_pickle_that_would_run_code_is_named_and_others_are_not() {
-        let plain = b"csklearn.svm\nSVC\n)R.";
-        assert_eq!(look_at("m.pkl", plain), None);
-        // Of several pickles in one file the last counts as much as the first.
-        let second = [&plain[..], b"cposix\nsystem\n(S'x'\ntR."].concat();
-        for (name, content) in [
-            (
-                "m.pkl",
-                &b"\x80\x04\x8c\x0asubprocess\x8c\x05Popen\x93)R."[..],
-            ),
-            ("m.pickle", &second),
-            ("m.pt", b"cbuiltins\neval\n(S'1'\ntR."),
-        ] {
-            let found = look_at(name, content).unwrap();
-            assert!(found.contains("DANGEROUS"), "{found}");
-        }
-        // Cut off, it names what it names all the same.
-        assert!(look_at("m.pkl", b"cos\nsystem\n(S'true").is_some());
-    }
-}
+mod tests;

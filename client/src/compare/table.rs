@@ -7,6 +7,7 @@
 use super::bytes::Bytes;
 use super::columns::Columns;
 use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorComparison, TensorCounts};
+use super::digits;
 use super::json::Numeric;
 use super::limits::{LINE_BYTES, NAMES_BYTES, Unreadable, check_name, unsupported};
 use super::locator::{Locator, Place, shown};
@@ -109,7 +110,7 @@ impl Rows for Lines {
                 break;
             }
         }
-        let value = parse_value(line.trim_ascii(), LINE_BYTES)
+        let value = parse_value(&digits::kept(line.trim_ascii()), 2 * LINE_BYTES)
             .map_err(|error| Unreadable::Malformed(format!("line {}: {error}", self.line)))?;
         let mut cells = Cells::default();
         flatten(&value, &mut String::new(), &mut cells)?;
@@ -143,7 +144,7 @@ fn flatten(value: &Value, pointer: &mut String, cells: &mut Cells) -> Result<(),
         leaf => {
             let value = match Numeric::of(leaf, false) {
                 Some(number) => CellValue::Number(number),
-                None => CellValue::Text(leaf.to_string()),
+                None => CellValue::Text(digits::text(leaf)),
             };
             cells.push(Arc::from(pointer.as_str()), value)
         }

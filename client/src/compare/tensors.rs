@@ -7,7 +7,7 @@
 use super::bytes::{Bytes, first_difference};
 use super::limits::{DIMENSIONS, GATHERED_BYTES, TENSORS, Unreadable, malformed, unsupported};
 use super::locator::shown;
-use super::numbers;
+use super::{numbers, torch};
 use sealstone_spec::compare::ElementType;
 use std::collections::BTreeMap;
 use std::io;
@@ -241,6 +241,20 @@ pub(crate) struct TensorFile {
 }
 
 impl TensorFile {
+    /// Whether an entry of the metadata says anything that the same tensors in another container would lack. How this one
+    /// is made does not, nor do the notes of safetensors, which every writer adds to.
+    pub(super) fn says_more(&self, key: &str) -> bool {
+        let Some(value) = self.metadata.get(key) else {
+            return false;
+        };
+        match self.format {
+            "safetensors" => !key.starts_with("__metadata__."),
+            "gguf" => key != "version",
+            "torch" => !torch::is_structure(key, value),
+            _ => true,
+        }
+    }
+
     pub(super) fn check(self) -> Result<TensorFile, Unreadable> {
         if self.tensors.len() > TENSORS {
             return unsupported(format!("it has more than {TENSORS} tensors"));

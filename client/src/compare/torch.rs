@@ -3,7 +3,7 @@
 //! The pickle is read and never run (see `pickle`). Where a tensor lies in its storage is followed; on which device it
 //! was is not told apart.
 
-use super::archive::{Budget, Member, read_zip};
+use super::archive::{Budget, Member, read_torch};
 use super::bytes::Bytes;
 use super::content::Side;
 use super::limits::{
@@ -65,12 +65,12 @@ fn dtype(name: &str) -> Option<ElementType> {
 }
 
 pub(super) fn read(side: &Side, budget: &mut Budget) -> Result<TensorFile, Unreadable> {
-    let members = read_zip(side, budget)?;
+    let members = read_torch(side, budget)?;
     let mut pickles = members
         .keys()
         .filter(|name| name.ends_with("/data.pkl") || *name == "data.pkl");
     let (Some(structure), None) = (pickles.next(), pickles.next()) else {
-        return malformed("it has several structures named data.pkl");
+        return malformed("it has no structure named data.pkl, or several");
     };
     let prefix = structure
         .strip_suffix("data.pkl")
@@ -164,7 +164,8 @@ impl<'a> Walk<'a> {
             Node::None => self.say(path, "None".to_owned()),
             Node::Bool(value) => self.say(path, value.to_string()),
             Node::Int(value) => self.say(path, value.to_string()),
-            Node::Long(value) => self.say(path, value.clone()),
+            // No other value begins with a word: what is made of structures below could else be written as an integer.
+            Node::Long(value) => self.say(path, format!("integer {value}")),
             Node::Float(value) => self.say(path, float(*value)),
             Node::Text(value) => self.say(path, format!("\"{value}\"")),
             Node::Bytes(value) => {
@@ -255,8 +256,10 @@ impl<'a> Walk<'a> {
             }
             (
                 Some(("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2")),
-                [storage, offset, size, stride, ..],
+                [storage, offset, size, stride, rest @ ..],
             ) => {
+                // Whether it has a gradient, and hooks, stand before what it says of its values.
+                self.says_no_more(rest.get(2..).unwrap_or_default(), path)?;
                 let storage = self.storage(*storage, path)?;
                 let (offset, shape) = (self.integer(*offset, path)?, self.integers(*size, path)?);
                 let strides = self.integers(*stride, path)?;
@@ -264,8 +267,18 @@ impl<'a> Walk<'a> {
             }
             (
                 Some(("torch._utils", "_rebuild_tensor_v3")),
-                [storage, offset, size, stride, _grad, _hooks, kind, ..],
+                [
+                    storage,
+                    offset,
+                    size,
+                    stride,
+                    _grad,
+                    _hooks,
+                    kind,
+                    rest @ ..,
+                ],
             ) => {
+                self.says_no_more(rest, path)?;
                 let storage = self.storage(*storage, path)?;
                 let element = self.global(*kind).and_then(|(_, name)| dtype(name));
                 let Some(element) = element else {
@@ -284,6 +297,23 @@ impl<'a> Walk<'a> {
                 self.node(with, &below, depth + 1)
             }
             _ => malformed(format!("\"{}\" is made by a call of no name", shown(path))),
+        }
+    }
+
+    /// Refuses a tensor that is made with more than where its elements lie: torch 2 writes `{"neg": True}` or
+    /// `{"conj": True}` there, and the values are then others than those in the storage.
+    fn says_no_more(&self, arguments: &[NodeId], path: &str) -> Result<(), Unreadable> {
+        let is_nothing = |id: &NodeId| match self.at(*id) {
+            Node::None => true,
+            Node::Dict(items) => items.is_empty(),
+            _ => false,
+        };
+        match arguments.iter().all(is_nothing) {
+            true => Ok(()),
+            false => unsupported(format!(
+                "tensor \"{}\" is kept negated, conjugated or with more that is not understood",
+                shown(path)
+            )),
         }
     }
 
@@ -400,6 +430,21 @@ impl<'a> Walk<'a> {
         tensor.big_endian = self.big_endian && element != ElementType::Opaque;
         self.file.tensors.push(tensor);
         Ok(())
+    }
+}
+
+/// Whether an entry says no more than in which structures the tensors of a file stand (see [`Walk::node`]): the same tensors
+/// have none of these elsewhere. A structure that holds nothing is something else: no tensor stands for it.
+pub(super) fn is_structure(key: &str, value: &str) -> bool {
+    let is_kind = || {
+        let (kind, count) = value.split_once(" of ").unwrap_or_default();
+        let is_count = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+        ["tuple", "list", "set", "dict"].contains(&kind) && is_count && (count != "0" || key == "#")
+    };
+    match key.rsplit('.').next() {
+        Some("#") => is_kind(),
+        Some("#key") => value == "integer",
+        _ => false,
     }
 }
 

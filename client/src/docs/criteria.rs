@@ -83,7 +83,6 @@ pub(super) fn bounds_of(rule: &ArtifactRule) -> String {
     add("atol ≤", text(&rule.atol));
     add("abs ≤", text(&rule.abs));
     add("rel ≤", text(&rule.rel));
-    add("ulp ≤", rule.ulp.map(|ulp| ulp.to_string()));
     add("label_agreement ≥", text(&rule.label_agreement));
     add("topk_overlap ≥", text(&rule.topk_overlap));
     add("max_flips ≤", rule.max_flips.map(|flips| flips.to_string()));

@@ -38,9 +38,6 @@ pub struct ArtifactRule {
     /// Largest difference of each number in parts of the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rel: Option<Decimal>,
-    /// Largest number of doubles between each pair of numbers outside tensors.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ulp: Option<u64>,
     /// What NaN is equal to.
     pub nan: NanRule,
     /// Smallest part of examples whose label is the same.
@@ -69,12 +66,12 @@ impl ArtifactRule {
         }
     }
 
-    /// Bounds on each number by itself.
+    /// Bounds on each number by itself. None of them counts doubles: that is for metrics, and what a file holds are tensors.
     pub fn scalar(&self) -> ScalarTolerance {
         ScalarTolerance {
             abs: self.abs.clone(),
             rel: self.rel.clone(),
-            ulp: self.ulp,
+            ulp: None,
             nan: self.nan,
         }
     }
@@ -138,6 +135,7 @@ mod tests {
         assert_eq!(rule.class, Class::BitExact);
         assert!(!rule.is_elementwise() && !rule.predictions().is_stated());
         assert!(toml::from_str::<ArtifactRule>("rell2 = 1").is_err());
+        assert!(toml::from_str::<ArtifactRule>("ulp = 1").is_err());
     }
 
     #[test]

@@ -168,11 +168,10 @@ impl Tolerance {
         *self != plain
     }
 
-    pub(super) const KEYS: [&'static str; 13] = [
+    pub(super) const KEYS: [&'static str; 12] = [
         "class",
         "abs",
         "rel",
-        "ulp",
         "rel_l2",
         "scaled_max",
         "atol",
@@ -206,7 +205,6 @@ impl Tolerance {
                 atol: fields.bound("atol"),
                 abs: fields.bound("abs"),
                 rel: fields.bound("rel"),
-                ulp: fields.integer("ulp", 0),
                 nan: fields.word("nan", &NAN_RULES).unwrap_or(NanRule::Fails),
                 label_agreement: part("label_agreement"),
                 top_k: fields

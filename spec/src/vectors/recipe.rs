@@ -54,6 +54,11 @@ fn refused() -> Vec<Refused> {
             vec![("RE02", 6, 1)],
         ),
         (
+            "doubles between the numbers of a file",
+            with("tolerance = { \"x\" = { ulp = 4 } }\n"),
+            vec![("RE02", 7, 23)],
+        ),
+        (
             "unknown kind of stage",
             instead("\"other\"", "\"prepair\""),
             vec![("RE02", 4, 8)],

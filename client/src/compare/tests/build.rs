@@ -92,6 +92,25 @@ pub(super) fn torch_file(
     shape: &[u8; 2],
     strides: &[u8; 2],
 ) -> Vec<u8> {
+    torch_file_by(
+        "_rebuild_tensor_v2",
+        storage,
+        class,
+        count,
+        [shape, strides],
+        b"",
+    )
+}
+
+/// The same by another function, with opcodes of `more` arguments to it.
+pub(super) fn torch_file_by(
+    function: &str,
+    storage: &[u8],
+    class: &str,
+    count: u8,
+    [shape, strides]: [&[u8; 2]; 2],
+    more: &[u8],
+) -> Vec<u8> {
     let text = |text: &str| {
         let mut bytes = b"X".to_vec();
         bytes.extend((text.len() as u32).to_le_bytes());
@@ -100,7 +119,7 @@ pub(super) fn torch_file(
     };
     let mut pickle = b"\x80\x02ccollections\nOrderedDict\n)R".to_vec();
     pickle.extend(text("w"));
-    pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+    pickle.extend(format!("ctorch._utils\n{function}\n((").as_bytes());
     pickle.extend(text("storage"));
     pickle.extend(format!("ctorch\n{class}\n").as_bytes());
     pickle.extend(text("0"));
@@ -109,7 +128,9 @@ pub(super) fn torch_file(
     pickle.extend([
         b'K', shape[0], b'K', shape[1], 0x86, b'K', strides[0], b'K', strides[1], 0x86, 0x89,
     ]);
-    pickle.extend(b"ccollections\nOrderedDict\n)RtRs.");
+    pickle.extend(b"ccollections\nOrderedDict\n)R");
+    pickle.extend(more);
+    pickle.extend(b"tRs.");
     let members: [(&str, &[u8]); 4] = [
         ("m/data.pkl", &pickle),
         ("m/byteorder", b"little"),

@@ -129,6 +129,24 @@ fn archives_unfold_within_a_budget() {
     );
 }
 
+/// Readers differ in which of two members of one name they take, so no content is the same as that of such an archive.
+#[test]
+fn a_name_that_stands_twice_in_a_zip_is_no_content() {
+    // Writers refuse it, so the second gets the name of the first afterwards.
+    let mut twice = zip(&[("a.txt", b"one"), ("a.txX", b"two")], false, 1980);
+    for at in 0..twice.len() {
+        if twice[at..].starts_with(b"a.txX") {
+            twice[at + 4] = b't';
+        }
+    }
+    for content in [b"one", b"two"] {
+        let once = zip(&[("a.txt", content)], false, 1980);
+        let other = found("x.zip", &once, &twice, "class = \"content_exact\"");
+        assert_eq!((other.class, other.ok), (Class::Divergent, false));
+        assert!(other.notes[0].contains("one name"), "{:?}", other.notes);
+    }
+}
+
 #[test]
 fn a_long_row_is_no_reason_to_fill_memory() {
     let long = format!("{{\"a\": \"{}\"}}", "x".repeat(70 << 20));

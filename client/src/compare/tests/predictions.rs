@@ -380,3 +380,99 @@ fn flips_are_summed_over_the_members_of_an_archive() {
     let same = found("p.zip", &base, &later, "max_flips = 0");
     assert_eq!((same.class, same.predictions), (Class::ContentExact, None));
 }
+
+/// A row of a document is no tensor of labels: what stands beside a label in it cannot make up for it.
+#[test]
+fn lists_of_lists_are_tables_of_predictions() {
+    let written = |rows: &[Vec<f64>], digits: &dyn Fn(f64) -> String| {
+        let row = |row: &Vec<f64>| {
+            let cells: Vec<String> = row.iter().map(|cell| digits(*cell)).collect();
+            format!("[{}]", cells.join(","))
+        };
+        let rows: Vec<String> = rows.iter().map(row).collect();
+        format!("{{\"rows\":[{}]}}", rows.join(","))
+    };
+    // Integers as they are, and fractions with a point also where they are whole.
+    let plain = |rows: &[Vec<f64>]| written(rows, &|cell| cell.to_string());
+    let points = |rows: &[Vec<f64>]| written(rows, &|cell| format!("{cell:?}"));
+    let judged = |base: &str, now: &str, rule: &str| {
+        let rule = format!("class = \"functional\"\n{rule}");
+        let found = found("p.json", base.as_bytes(), now.as_bytes(), &rule);
+        let problem = found.predictions.as_ref().unwrap().problem.clone();
+        (found.class, locator(&found), problem.unwrap_or_default())
+    };
+    let (functional, divergent) = (Class::Functional, Class::Divergent);
+
+    // Ninety-nine integers that never change, and a label that does.
+    let rows = |turned: usize, odd: usize| -> Vec<Vec<f64>> {
+        let row = |row: usize| {
+            let mut cells = vec![7.0; 99 + odd * (row % 2)];
+            cells.push(f64::from(u8::from(row < turned)));
+            cells
+        };
+        (0..200).map(row).collect()
+    };
+    let agree = "label_agreement = 0.95";
+    let (base, all) = (plain(&rows(0, 0)), plain(&rows(200, 0)));
+    assert_eq!(
+        judged(&base, &all, agree),
+        (
+            divergent,
+            "pointer:/rows/0/99".to_owned(),
+            "column 99 of \"/rows\": labels agree on 0 of 200 examples, under 0.95".to_owned()
+        )
+    );
+    assert_eq!(judged(&base, &plain(&rows(10, 0)), agree).0, functional);
+    assert_eq!(judged(&base, &plain(&rows(11, 0)), agree).0, divergent);
+    for (most, due) in [(9, divergent), (10, Class::Numeric)] {
+        let rule = format!("abs = 1.0\nmax_flips = {most}");
+        assert_eq!(judged(&base, &plain(&rows(10, 0)), &rule).0, due);
+    }
+    // Lists that are not equally long are no table, and are read as nothing else.
+    let (base, all) = (plain(&rows(0, 1)), plain(&rows(200, 1)));
+    let (class, _, problem) = judged(&base, &all, agree);
+    assert_eq!(
+        (class, problem.as_str()),
+        (divergent, "there are no predictions to compare")
+    );
+
+    // One label in each list is one of a thousand, and not one of one.
+    let labels = |turned: usize| -> Vec<Vec<f64>> {
+        let row = |row: usize| vec![f64::from(u8::from(row == turned))];
+        (0..1000).map(row).collect()
+    };
+    let (base, now) = (plain(&labels(1000)), plain(&labels(3)));
+    assert_eq!(judged(&base, &now, agree).0, functional);
+    let (class, place, _) = judged(&base, &now, "label_agreement = 0.9995");
+    assert_eq!((class, place.as_str()), (divergent, "pointer:/rows/3/0"));
+
+    // Rows of scores have labels and ranks; an identifier before them is none of them.
+    let scores = |turned: usize, id: Option<f64>| -> Vec<Vec<f64>> {
+        let row = |row: usize| -> Vec<f64> {
+            let high = if row < turned { 0.25 } else { 0.75 };
+            id.into_iter().chain([0.5, high, 0.0]).collect()
+        };
+        (0..20).map(row).collect()
+    };
+    for id in [None, Some(1000.0)] {
+        let text = |turned: usize| match id {
+            None => points(&scores(turned, id)),
+            Some(_) => plain(&scores(turned, id)),
+        };
+        let (base, now) = (text(0), text(1));
+        assert_eq!(judged(&base, &now, agree).0, functional, "{id:?}");
+        assert_eq!(
+            judged(&base, &now, "label_agreement = 0.96"),
+            (
+                divergent,
+                "pointer:/rows/0".to_owned(),
+                "tensor \"/rows\": labels agree on 19 of 20 examples, under 0.96".to_owned()
+            )
+        );
+        let ranked = |least: &str| judged(&base, &now, &format!("top_k = 1\n{least}")).0;
+        // What is demanded of ranks reads no labels, and no gate but that of scores is left out for it.
+        let due = if id.is_none() { functional } else { divergent };
+        assert_eq!(ranked("topk_overlap = 0.95"), due, "{id:?}");
+        assert_eq!(ranked("topk_overlap = 0.96"), divergent, "{id:?}");
+    }
+}
