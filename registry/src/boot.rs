@@ -24,7 +24,7 @@ use crate::metadata::kv::engine::Engine;
 use crate::metadata::log::LogStore;
 use crate::metrics::Metrics;
 use crate::service::{Lifetimes, Notary, Registry};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use ed25519_dalek::SigningKey;
 use policy::{choose_policy, load_policy};
 use sealstone_spec::digest::Digest;
@@ -397,7 +397,7 @@ impl Server {
     /// Serves until `stop`, then drains: requests end or are cut, received bytes are written down.
     ///
     /// # Errors
-    /// If the socket fails.
+    /// If the socket fails, or if the metadata store takes no write until it is opened anew.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let tracker = TaskTracker::new();
         let (registry, schedule) = (self.registry.clone(), self.schedule);
@@ -414,6 +414,13 @@ impl Server {
             stop.clone(),
         ));
         tracker.spawn(jobs::attend(registry.clone(), stop.clone()));
+        let given_up = CancellationToken::new();
+        tracker.spawn(jobs::watch_store(
+            registry.clone(),
+            Maintenance::at_boot(),
+            stop.clone(),
+            given_up.clone(),
+        ));
         // Requests that are ending still wait for their checkpoint, so the log ends after them.
         let end_log = CancellationToken::new();
         tracker.spawn(self.log.clone().run(end_log.clone()));
@@ -436,6 +443,11 @@ impl Server {
             .is_err()
         {
             tracing::warn!("a job did not end in time; it goes on at the next start");
+        }
+        if given_up.is_cancelled() {
+            bail!(
+                "the metadata store took no write any more, though its disk did, and only another start helps: nothing that was answered is lost. Its last error is in the log"
+            );
         }
         Ok(())
     }

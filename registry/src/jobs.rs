@@ -1,9 +1,10 @@
-//! What the server does by the clock: collecting, scrubbing, signing what is due. Each job calls one use case.
+//! What the server does by the clock: collecting, scrubbing, signing what is due, and looking whether its metadata store
+//! can still be written. Each job calls one use case.
 
 use crate::auth::Maintenance;
 use crate::metrics::ResultLabel;
 use crate::service::{Job, Registry};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often jobs run; zero is never.
@@ -104,6 +105,42 @@ pub async fn attend(registry: Registry, stop: CancellationToken) {
         if !wait(ATTEND_EVERY, &stop).await {
             return;
         }
+    }
+}
+
+/// How often it is looked whether the metadata store can still be written.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// How long a store may be stuck before the server ends. Whatever passes by itself has passed by then.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// Looks until `stop` whether the metadata store can still be written. If only another start helps, and that for a while,
+/// it says so by `given_up` and stops the server.
+pub async fn watch_store(
+    registry: Registry,
+    right: Maintenance,
+    stop: CancellationToken,
+    given_up: CancellationToken,
+) {
+    let mut since: Option<Instant> = None;
+    while wait(WATCH_EVERY, &stop).await {
+        if !registry.is_stuck(&right).await {
+            since = None;
+            continue;
+        }
+        let lasts = since.get_or_insert_with(Instant::now).elapsed();
+        if lasts >= STUCK_AFTER {
+            tracing::error!(
+                seconds = lasts.as_secs(),
+                "nothing can be written to the metadata store any more, and its disk is sound: the server ends, to be started again"
+            );
+            given_up.cancel();
+            stop.cancel();
+            return;
+        }
+        tracing::error!(
+            seconds = lasts.as_secs(),
+            "nothing can be written to the metadata store, though its disk is sound"
+        );
     }
 }
 

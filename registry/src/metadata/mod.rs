@@ -637,4 +637,7 @@ pub trait Metadata: Send + Sync + 'static {
     fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()>;
     /// Writes nothing, but durably: whether commits work.
     fn check_health(&self) -> Answer<'_, ()>;
+    /// Whether nothing can be written, though the disk takes files, has room and gives back what it has: then nothing but
+    /// to open the store anew helps. Does not ask the disk while commits work.
+    fn is_stuck(&self) -> Answer<'_, bool>;
 }

@@ -18,6 +18,7 @@ mod pull;
 mod push;
 mod quota;
 mod revocations;
+mod stuck;
 mod upload;
 mod witnessed;
 
@@ -48,6 +49,7 @@ use moka::sync::Cache;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::Policy;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio_util::task::TaskTracker;
 
@@ -110,6 +112,8 @@ struct Inner {
     attending: tokio::sync::Mutex<()>,
     /// Whether objects that no row names are kept.
     keeps_orphans: OnceLock<()>,
+    /// Whether the metadata store takes no write until it is opened anew, as was found last.
+    stuck: AtomicBool,
 }
 
 impl std::fmt::Debug for Registry {
@@ -154,6 +158,7 @@ impl Registry {
             notary: OnceLock::new(),
             attending: tokio::sync::Mutex::new(()),
             keeps_orphans: OnceLock::new(),
+            stuck: AtomicBool::new(false),
         };
         Registry {
             inner: Arc::new(inner),

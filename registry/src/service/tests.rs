@@ -42,6 +42,8 @@ struct Faults {
     unreadable: BTreeMap<FullKey, crate::metadata::Error>,
     /// Groups of changes that are still written, before one fails.
     writes_left: Option<usize>,
+    /// Whether it takes no file either.
+    takes_nothing: bool,
 }
 
 impl Shared {

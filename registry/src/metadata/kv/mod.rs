@@ -926,6 +926,23 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             .await
         })
     }
+
+    fn is_stuck(&self) -> Answer<'_, bool> {
+        Box::pin(async move {
+            if !self.committer.is_failing() {
+                return Ok(false);
+            }
+            // Since then, nobody may have tried.
+            if self.check_health().await.is_ok() || !self.committer.is_failing() {
+                return Ok(false);
+            }
+            let engine = self.engine.clone();
+            let tried = tokio::task::spawn_blocking(move || engine.check_disk())
+                .await
+                .map_err(|error| Error::Unavailable(error.to_string()))?;
+            Ok(tried.is_ok())
+        })
+    }
 }
 
 #[cfg(test)]

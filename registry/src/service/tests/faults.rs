@@ -135,6 +135,31 @@ async fn a_store_that_cannot_be_written_says_so_and_keeps_nothing() {
     }
 }
 
+/// To end the server helps only where the next one could write.
+#[tokio::test]
+async fn a_store_is_stuck_while_it_takes_nothing_and_its_disk_does() {
+    let bench = Bench::new().await;
+    let right = Maintenance::at_boot();
+    let found = async || {
+        let found = bench.registry.is_stuck(&right).await;
+        assert_eq!(bench.registry.was_stuck(), found);
+        found
+    };
+    assert!(!found().await);
+    bench.engine.faults().writes_left = Some(0);
+    assert!(!found().await, "nobody has written since");
+    assert_ours(&bench.try_put(b"small").await.unwrap_err());
+    assert!(found().await);
+    bench.engine.faults().takes_nothing = true;
+    assert!(!found().await);
+    bench.engine.faults().takes_nothing = false;
+    assert!(found().await);
+    // It was nothing that lasts. Nobody but the question writes.
+    bench.engine.faults().writes_left = None;
+    assert!(!found().await);
+    bench.try_put(b"small").await.unwrap();
+}
+
 /// Whoever asked is not told to wait for the end of a stop that nobody asked for.
 #[tokio::test]
 async fn a_panic_is_no_stop() {
