@@ -436,7 +436,8 @@ pub trait Metadata: Send + Sync + 'static {
     /// An upload under way.
     fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>>;
     /// Notes how far an upload has come; `false` if it is over. [`Refusal::QuotaExceeded`] if it is to reserve more
-    /// than before and a quota has not got that: then nothing was noted.
+    /// than before and a quota has not got that: then nothing was noted. That one is whole is on the disk when this
+    /// returns, if it is larger than [`INLINE_LIMIT`]; anything else may be lost in a power cut.
     fn advance_upload(
         &self,
         id: UploadId,

@@ -29,10 +29,10 @@ mod usage;
 
 use super::{
     Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
-    ExceptionUses, Judged, KeptRevocation, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis,
-    NewBlob, PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome,
-    Quota, Referrer, Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
-    Usage,
+    ExceptionUses, INLINE_LIMIT, Judged, KeptRevocation, LinkRow, LinkedBlob, ManifestRow,
+    Metadata, Millis, NewBlob, PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest,
+    PutOutcome, Quota, Referrer, Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId,
+    UploadRow, Usage,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -373,10 +373,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         progress: Progress,
         quotas: Vec<Quota>,
     ) -> Answer<'_, Result<bool, Refusal>> {
+        // From here on the tree may lie behind the last byte, or the file under its key. Without the row that says so, a
+        // power cut would make one upload of both, or leave one without bytes. What is small is never written so.
+        let durable = progress.sealing && progress.offset > INLINE_LIMIT;
         Box::pin(async move {
             let operation =
                 move |txn: &mut Txn<'_>| blobs::advance_upload(txn, id, progress, &quotas);
-            answer(self.committer.run(false, operation).await)
+            answer(self.committer.run(durable, operation).await)
         })
     }
 
