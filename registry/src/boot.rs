@@ -2,6 +2,7 @@
 
 mod commands;
 mod folders;
+mod places;
 mod policy;
 
 pub use commands::{collect_garbage, reset_administrator, verify_store};
@@ -373,7 +374,7 @@ impl Server {
             log,
             listening: Listening { listener, tls },
             limits: Limits {
-                connections: config.server.max_connections,
+                connections: places::connections(config.server.max_connections),
                 head: seconds(config.server.head_timeout_seconds),
                 write_idle: config.body_idle(),
                 drain: seconds(config.server.drain_seconds),

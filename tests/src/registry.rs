@@ -342,6 +342,11 @@ impl TestRegistry {
             .unwrap_or_default()
     }
 
+    /// The server's process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

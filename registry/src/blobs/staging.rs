@@ -14,6 +14,7 @@ use super::hashing::BlobHasher;
 use super::part::{self, PartFile};
 use super::{Error, sys};
 use crate::metadata::{PhysicalKey, UploadId, UploadRow};
+use crate::process;
 use bytes::Bytes;
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use sealstone_spec::tree::{ChainingValue, GROUP_BYTES};
@@ -115,6 +116,7 @@ impl Staging {
             options.read(true).write(true).create(true).truncate(false);
             options
                 .open(path)
+                .and_then(process::with_spare)
                 .map_err(Error::io("open", path.display()))
         };
         let data_path = self.data_path(row.id);
