@@ -2,6 +2,7 @@
 
 mod commands;
 mod folders;
+mod objects;
 mod places;
 mod policy;
 
@@ -242,6 +243,7 @@ async fn open(
     let opened = KvMetadata::open(engine, observe).with_context(place)?;
     check_served(config, opened.log()).await?;
     let metadata = Arc::new(opened.counted().with_context(place)?);
+    objects::check_there(directory, &*metadata).await?;
     let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
     if config.storage.direct_writes {
         blobs = blobs.with_direct_writes();

@@ -71,11 +71,14 @@ pub async fn scrub(
         match registry.scrub(&right).await {
             Ok(report) => {
                 let (damaged, unreadable) = (report.damaged.len(), report.unreadable.len());
+                let (recovered, quarantined) = (report.recovered.len(), report.quarantined_before);
                 tracing::info!(
                     blobs = report.blobs,
                     size_bytes = report.bytes,
                     damaged,
                     unreadable,
+                    recovered,
+                    quarantined,
                     "scrubbed"
                 );
             }

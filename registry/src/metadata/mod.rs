@@ -418,6 +418,14 @@ pub trait Metadata: Send + Sync + 'static {
         reason: &'a str,
         now: Millis,
     ) -> Answer<'a, bool>;
+    /// Lets a blob be read again: its bytes at `place` were read, and are what they were. An event for each repository that
+    /// has it, as when it comes again; `false`, and nothing changed, if it is not in quarantine, or lies elsewhere now.
+    fn lift_quarantine<'a>(
+        &'a self,
+        digest: &'a Digest,
+        place: &'a BlobPlace,
+        now: Millis,
+    ) -> Answer<'a, bool>;
     /// Number of blobs in quarantine.
     fn quarantined(&self) -> Answer<'_, u64>;
     /// Manifests with tags that a blob belongs to: those that name it, and indexes that lead to them.

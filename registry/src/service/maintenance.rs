@@ -115,8 +115,10 @@ pub struct ScrubReport {
     pub damaged: Vec<Digest>,
     /// What could not be read now, and so was not checked: too many open files, or a disk that does not answer.
     pub unreadable: Vec<Unread>,
-    /// Blobs in quarantine since before.
+    /// Blobs that were in quarantine before, and stay there.
     pub quarantined_before: u64,
+    /// Blobs that were in quarantine, and are whole: they are read again.
+    pub recovered: Vec<Digest>,
     /// Manifests read.
     pub manifests: u64,
 }
@@ -203,8 +205,8 @@ impl Registry {
         }
     }
 
-    /// Reads every blob and manifest, and puts blobs that are damaged into quarantine. What cannot be read
-    /// now is listed and the next is read: one bad place must not hide all behind it.
+    /// Reads every blob and manifest, puts blobs that are damaged into quarantine, and takes out of it what is whole after
+    /// all. What cannot be read now is listed and the next is read: one bad place must not hide all behind it.
     pub async fn scrub(&self, _right: &Maintenance) -> Result<ScrubReport, Error> {
         let mut report = ScrubReport::default();
         if let Err(error) = self.scrub_blobs(&mut report).await {
@@ -224,22 +226,29 @@ impl Registry {
         // One row at a time: at the end of a page, rows would be hours old.
         while let Some((digest, blob)) = self.blob_after(after).await? {
             let before = after.replace(digest);
-            if blob.quarantined.is_some() {
+            let read = self.scrub_blob(&digest, &blob).await;
+            let is_damaged = matches!(read, Err(Error::Damaged(_)));
+            if is_damaged && self.was_replaced(before, &digest, &blob).await? {
+                // Nobody reads that copy any more; the one that counts is read instead.
+                after = before;
+                continue;
+            }
+            // In quarantine it may be whole all the same: its disk was not there when somebody asked.
+            let is_kept_back = blob.quarantined.is_some();
+            if is_kept_back && read.is_err() {
                 report.quarantined_before += 1;
                 continue;
             }
             report.blobs += 1;
             report.bytes += blob.size;
-            match self.scrub_blob(&digest, &blob).await {
+            match read {
+                Ok(()) if is_kept_back => match self.recover(&digest, &blob.place).await {
+                    Ok(true) => report.recovered.push(digest),
+                    Ok(false) => {}
+                    Err(error) => report.unread(digest, &error),
+                },
                 Ok(()) => {}
-                Err(Error::Damaged(_)) => {
-                    if self.was_replaced(before, &digest, &blob).await? {
-                        // Nobody reads that copy any more; the one that counts is read instead.
-                        after = before;
-                    } else {
-                        report.damaged.push(digest);
-                    }
-                }
+                Err(Error::Damaged(_)) => report.damaged.push(digest),
                 Err(error) => report.unread(digest, &error),
             }
         }

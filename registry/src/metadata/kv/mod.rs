@@ -260,6 +260,19 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn lift_quarantine<'a>(
+        &'a self,
+        digest: &'a Digest,
+        place: &'a BlobPlace,
+        now: Millis,
+    ) -> Answer<'a, bool> {
+        let (digest, place) = (*digest, place.clone());
+        Box::pin(async move {
+            self.write(move |txn| blobs::lift_quarantine(txn, &digest, &place, now))
+                .await
+        })
+    }
+
     fn quarantined(&self) -> Answer<'_, u64> {
         Box::pin(async move {
             Ok(self
