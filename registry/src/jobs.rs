@@ -27,6 +27,7 @@ pub async fn collect(
     let mut pause = registry.due_in(Job::Collect, every).await;
     while wait(pause, &stop).await {
         run_collection(&registry, &right).await;
+        run_sweep(&registry, &right).await;
         pause = every;
     }
 }
@@ -53,6 +54,27 @@ async fn run_collection(registry: &Registry, right: &Maintenance) {
                 .get_or_create(&ResultLabel { result: "error" })
                 .inc();
             tracing::error!(%error, "collection failed; it goes on at its next time");
+        }
+    }
+}
+
+/// Looks for objects that no row names, once a day at most: what lost its row takes room until then.
+async fn run_sweep(registry: &Registry, right: &Maintenance) {
+    match registry.sweep_when_due(right).await {
+        Ok(None) => {}
+        Ok(Some(report)) => {
+            let (orphans, young) = (report.orphans, report.young);
+            tracing::info!(
+                objects = report.objects,
+                orphans,
+                young,
+                size_bytes = report.bytes,
+                failed = report.failed,
+                "looked for objects that no row names"
+            );
+        }
+        Err(error) => {
+            tracing::error!(%error, "looking for objects that no row names failed; it goes on after the next collection");
         }
     }
 }
@@ -84,10 +106,8 @@ pub async fn scrub(
             }
             Err(error) => tracing::error!(%error, "scrub failed; it goes on at its next time"),
         }
-        // Beside the scrub, because both walk everything and both are rare.
-        if let Err(error) = registry.sweep_orphans(&right, false).await {
-            tracing::error!(%error, "looking for objects that no row names failed");
-        }
+        // Where nothing is collected by the clock, nobody else does.
+        run_sweep(&registry, &right).await;
     }
 }
 
