@@ -2,6 +2,8 @@
 
 mod commands;
 mod folders;
+mod objects;
+mod places;
 mod policy;
 mod tls;
 
@@ -25,7 +27,7 @@ use crate::metadata::kv::engine::Engine;
 use crate::metadata::log::LogStore;
 use crate::metrics::Metrics;
 use crate::service::{Lifetimes, Notary, Registry};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use ed25519_dalek::SigningKey;
 use policy::{choose_policy, load_policy};
 use sealstone_spec::digest::Digest;
@@ -223,6 +225,7 @@ async fn open(
     let opened = KvMetadata::open(engine, observe).with_context(place)?;
     check_served(config, opened.log()).await?;
     let metadata = Arc::new(opened.counted().with_context(place)?);
+    objects::check_there(directory, &*metadata).await?;
     let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
     if config.storage.direct_writes {
         blobs = blobs.with_direct_writes();
@@ -360,7 +363,7 @@ impl Server {
             listening: Listening { listener, tls },
             certificate,
             limits: Limits {
-                connections: config.server.max_connections,
+                connections: places::connections(config.server.max_connections),
                 head: seconds(config.server.head_timeout_seconds),
                 write_idle: config.body_idle(),
                 drain: seconds(config.server.drain_seconds),
@@ -384,7 +387,7 @@ impl Server {
     /// Serves until `stop`, then drains: requests end or are cut, received bytes are written down.
     ///
     /// # Errors
-    /// If the socket fails.
+    /// If the socket fails, or if the metadata store takes no write until it is opened anew.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let tracker = TaskTracker::new();
         let (registry, schedule) = (self.registry.clone(), self.schedule);
@@ -402,6 +405,13 @@ impl Server {
         ));
         tracker.spawn(jobs::attend(registry.clone(), stop.clone()));
         tracker.spawn(tls::follow(self.certificate, stop.clone()));
+        let given_up = CancellationToken::new();
+        tracker.spawn(jobs::watch_store(
+            registry.clone(),
+            Maintenance::at_boot(),
+            stop.clone(),
+            given_up.clone(),
+        ));
         // Requests that are ending still wait for their checkpoint, so the log ends after them.
         let end_log = CancellationToken::new();
         tracker.spawn(self.log.clone().run(end_log.clone()));
@@ -424,6 +434,11 @@ impl Server {
             .is_err()
         {
             tracing::warn!("a job did not end in time; it goes on at the next start");
+        }
+        if given_up.is_cancelled() {
+            bail!(
+                "the metadata store took no write any more, though its disk did, and only another start helps: nothing that was answered is lost. Its last error is in the log"
+            );
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
-//! What the server does by the clock: collecting, scrubbing, signing what is due. Each job calls one use case.
+//! What the server does by the clock: collecting, scrubbing, signing what is due, and looking whether its metadata store
+//! can still be written. Each job calls one use case.
 
 use crate::auth::Maintenance;
 use crate::metrics::ResultLabel;
 use crate::service::{Job, Registry};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often jobs run; zero is never.
@@ -26,6 +27,7 @@ pub async fn collect(
     let mut pause = registry.due_in(Job::Collect, every).await;
     while wait(pause, &stop).await {
         run_collection(&registry, &right).await;
+        run_sweep(&registry, &right).await;
         pause = every;
     }
 }
@@ -56,6 +58,27 @@ async fn run_collection(registry: &Registry, right: &Maintenance) {
     }
 }
 
+/// Looks for objects that no row names, once a day at most: what lost its row takes room until then.
+async fn run_sweep(registry: &Registry, right: &Maintenance) {
+    match registry.sweep_when_due(right).await {
+        Ok(None) => {}
+        Ok(Some(report)) => {
+            let (orphans, young) = (report.orphans, report.young);
+            tracing::info!(
+                objects = report.objects,
+                orphans,
+                young,
+                size_bytes = report.bytes,
+                failed = report.failed,
+                "looked for objects that no row names"
+            );
+        }
+        Err(error) => {
+            tracing::error!(%error, "looking for objects that no row names failed; it goes on after the next collection");
+        }
+    }
+}
+
 /// Scrubs on schedule until `stop`.
 pub async fn scrub(
     registry: Registry,
@@ -70,20 +93,21 @@ pub async fn scrub(
         match registry.scrub(&right).await {
             Ok(report) => {
                 let (damaged, unreadable) = (report.damaged.len(), report.unreadable.len());
+                let (recovered, quarantined) = (report.recovered.len(), report.quarantined_before);
                 tracing::info!(
                     blobs = report.blobs,
                     size_bytes = report.bytes,
                     damaged,
                     unreadable,
+                    recovered,
+                    quarantined,
                     "scrubbed"
                 );
             }
             Err(error) => tracing::error!(%error, "scrub failed; it goes on at its next time"),
         }
-        // Beside the scrub, because both walk everything and both are rare.
-        if let Err(error) = registry.sweep_orphans(&right, false).await {
-            tracing::error!(%error, "looking for objects that no row names failed");
-        }
+        // Where nothing is collected by the clock, nobody else does.
+        run_sweep(&registry, &right).await;
     }
 }
 
@@ -104,6 +128,42 @@ pub async fn attend(registry: Registry, stop: CancellationToken) {
         if !wait(ATTEND_EVERY, &stop).await {
             return;
         }
+    }
+}
+
+/// How often it is looked whether the metadata store can still be written.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// How long a store may be stuck before the server ends. Whatever passes by itself has passed by then.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// Looks until `stop` whether the metadata store can still be written. If only another start helps, and that for a while,
+/// it says so by `given_up` and stops the server.
+pub async fn watch_store(
+    registry: Registry,
+    right: Maintenance,
+    stop: CancellationToken,
+    given_up: CancellationToken,
+) {
+    let mut since: Option<Instant> = None;
+    while wait(WATCH_EVERY, &stop).await {
+        if !registry.is_stuck(&right).await {
+            since = None;
+            continue;
+        }
+        let lasts = since.get_or_insert_with(Instant::now).elapsed();
+        if lasts >= STUCK_AFTER {
+            tracing::error!(
+                seconds = lasts.as_secs(),
+                "nothing can be written to the metadata store any more, and its disk is sound: the server ends, to be started again"
+            );
+            given_up.cancel();
+            stop.cancel();
+            return;
+        }
+        tracing::error!(
+            seconds = lasts.as_secs(),
+            "nothing can be written to the metadata store, though its disk is sound"
+        );
     }
 }
 

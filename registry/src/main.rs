@@ -85,6 +85,7 @@ impl ConfigArgument {
 fn main() -> ExitCode {
     sealstone_registry::allocator::keep_memory_flat();
     sealstone_registry::process::keep_files_private();
+    sealstone_registry::process::raise_open_files();
     let arguments = Arguments::parse();
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -246,6 +246,57 @@ async fn verify_store_names_the_damage_and_fails() {
     assert!(registry.run(&["verify-store"]).unwrap().status.success());
 }
 
+/// A volume that is not mounted is no damage. The server waits for it; and what a server took for lost is found again.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_are_not_mounted_are_not_damaged() {
+    let (mut registry, blob, path, _) = stored(MIB).await;
+    let blobs = registry.data().join("blobs");
+    let aside = registry.directory().join("aside");
+    registry.kill().unwrap();
+    std::fs::rename(&blobs, &aside).unwrap();
+    for has_folder in [false, true] {
+        if has_folder {
+            std::fs::create_dir(&blobs).unwrap();
+        }
+        let refused = registry.start().await.unwrap_err().to_string();
+        assert!(refused.contains("not mounted"), "{refused}");
+        for command in ["gc", "verify-store"] {
+            let refused = registry.run(&[command]).unwrap();
+            let problem = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(
+                !refused.status.success() && problem.contains("not mounted"),
+                "{command}: {problem}"
+            );
+        }
+        assert_eq!(blobs.exists(), has_folder);
+    }
+    std::fs::remove_dir(&blobs).unwrap();
+    std::fs::rename(&aside, &blobs).unwrap();
+    registry.start().await.unwrap();
+    let (status, found, whole) = arriving(&registry, &path).await;
+    assert!(status == 200 && whole && found == blob, "{status}");
+
+    // They are given up, as the message says, and come back all the same.
+    registry.kill().unwrap();
+    std::fs::rename(&blobs, &aside).unwrap();
+    std::fs::create_dir_all(blobs.join("b")).unwrap();
+    registry.start().await.unwrap();
+    assert_quarantined(&registry, &path).await;
+    registry.kill().unwrap();
+    std::fs::remove_dir_all(&blobs).unwrap();
+    std::fs::rename(&aside, &blobs).unwrap();
+    registry.start().await.unwrap();
+    assert_quarantined(&registry, &path).await;
+    let scrub = send(registry.request(&registry.admin, Method::POST, "/api/v1/scrub"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(scrub["recovered"].as_array().map(Vec::len), Some(1));
+    assert_eq!(scrub["quarantined_before"], 0);
+    let (status, found, whole) = arriving(&registry, &path).await;
+    assert!(status == 200 && whole && found == blob, "{status}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_store_says_which_blob() {
     let (mut registry, _, path, file) = stored(MIB).await;

@@ -3,12 +3,13 @@
 use crate::content::*;
 use reqwest::Method;
 use sealstone_spec::digest::Digest;
-use sealstone_tests::registry::Setup;
+use sealstone_tests::registry::{Setup, TestRegistry};
 use sealstone_tests::skips;
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A small file system, unmounted with this value.
 struct Small(tempfile::TempDir);
@@ -226,19 +227,62 @@ async fn a_disk_that_others_fill_is_survived() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn too_many_open_files_are_survived() {
-    if Command::new("prlimit").arg("--version").output().is_err() {
-        return skips::not_installed("prlimit (util-linux)");
+/// Whether the number of files that a process may open can be set; said aloud where it cannot.
+fn files_can_be_limited() -> bool {
+    let found = Command::new("prlimit").arg("--version").output().is_ok();
+    if !found {
+        skips::not_installed("prlimit (util-linux)");
     }
-    let wrapper = vec!["prlimit".to_owned(), "--nofile=80:80".to_owned()];
-    let mut registry = Setup {
-        wrapper,
+    found
+}
+
+/// A server that may open so many files.
+fn with_files(limit: u32) -> Setup {
+    let wrapper = ["prlimit".to_owned(), format!("--nofile={limit}:{limit}")];
+    Setup {
+        wrapper: wrapper.to_vec(),
         ..Setup::default()
     }
-    .start()
-    .await
-    .unwrap();
+}
+
+/// Bytes of a blob that lies in the metadata store.
+const SMALL: usize = 60_000;
+
+/// A client that needs no other connection for its next request.
+fn keeping_its_connection() -> reqwest::Client {
+    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true);
+    client.build().unwrap()
+}
+
+/// Pushes a blob over the client's connection: what the server says.
+async fn push_over(client: &reqwest::Client, registry: &TestRegistry, blob: Vec<u8>) -> u16 {
+    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&blob));
+    let admin = &registry.admin;
+    let post = client
+        .post(registry.url(&path))
+        .basic_auth(&admin.name, Some(&admin.secret))
+        .body(blob);
+    send(post).await.status
+}
+
+/// Pushes more small blobs than the metadata store keeps in memory, so that it needs other files: the last answer, which
+/// is the first that is not 201.
+async fn fill_memory(client: &reqwest::Client, registry: &TestRegistry) -> u16 {
+    for _ in 0..24 * MIB / SMALL {
+        let status = push_over(client, registry, bytes(SMALL)).await;
+        if status != 201 {
+            return status;
+        }
+    }
+    201
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_open_files_are_survived() {
+    if !files_can_be_limited() {
+        return;
+    }
+    let mut registry = with_files(80).start().await.unwrap();
     let admin = registry.admin.clone();
     let image = push_image(&registry, &admin, "a", Some("v1"), MIB).await;
     // Requests that were accepted hold a connection each; uploads need two files more.
@@ -296,4 +340,79 @@ async fn too_many_open_files_are_survived() {
         .expect(200)
         .json();
     assert_eq!(scrub["damaged"], serde_json::json!([]));
+}
+
+/// Whoever only connects does not even log in.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_do_not_take_the_files_that_the_metadata_store_needs() {
+    if !files_can_be_limited() {
+        return;
+    }
+    let registry = with_files(160).start().await.unwrap();
+    let said = "there are places for 40 connections";
+    assert!(registry.log().contains(said), "{}", registry.log());
+    let client = keeping_its_connection();
+    assert_eq!(push_over(&client, &registry, bytes(SMALL)).await, 201);
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.extend(TcpStream::connect(registry.address()));
+    }
+    assert!(held.len() > 160, "{} connections", held.len());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(fill_memory(&client, &registry).await, 201);
+    drop(held);
+    let admin = registry.admin.clone();
+    push_image(&registry, &admin, "a", Some("v1"), MIB).await;
+    get(&registry, &admin, "/readyz").await.expect(200);
+}
+
+/// The lowest descriptor that a process has not got: the next one that it would.
+fn lowest_free(process: u32) -> usize {
+    let listed = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let taken: BTreeSet<usize> = names.map(|name| name.parse().unwrap()).collect();
+    (0..).find(|number| !taken.contains(number)).unwrap()
+}
+
+fn set_limit(process: u32, files: usize) {
+    let set = Command::new("prlimit")
+        .args(["--pid", &process.to_string(), &format!("--nofile={files}:")])
+        .output()
+        .unwrap();
+    assert!(set.status.success(), "{set:?}");
+}
+
+/// One file that it cannot open, and RocksDB takes no write any more, however many it could open later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metadata_store_that_takes_no_write_any_more_ends_the_server() {
+    if !files_can_be_limited() {
+        return;
+    }
+    let mut registry = Setup::default().start().await.unwrap();
+    let admin = registry.admin.clone();
+    let client = keeping_its_connection();
+    let kept = bytes(SMALL);
+    let path = format!("/v2/a/blobs/{}", Digest::sha256(&kept));
+    assert_eq!(push_over(&client, &registry, kept.clone()).await, 201);
+    let process = registry.process().unwrap();
+    set_limit(process, lowest_free(process));
+    assert_eq!(fill_memory(&client, &registry).await, 503);
+    set_limit(process, 1024);
+    assert_eq!(push_over(&client, &registry, bytes(SMALL)).await, 503);
+    get(&registry, &admin, "/readyz").await.expect(503);
+    let deadline = Instant::now() + Duration::from_secs(25);
+    while get(&registry, &admin, "/livez").await.status != 503 {
+        assert!(Instant::now() < deadline, "it does not say so");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // What is there can be read until the end.
+    assert_eq!(get(&registry, &admin, &path).await.expect(200).body, kept);
+    let ended = registry.ended().await.unwrap();
+    assert_eq!(ended.code(), Some(1));
+    assert!(registry.log().contains("only another start helps"));
+
+    registry.start().await.unwrap();
+    assert_eq!(get(&registry, &admin, &path).await.expect(200).body, kept);
+    push_image(&registry, &admin, "a", Some("v1"), MIB).await;
+    get(&registry, &admin, "/readyz").await.expect(200);
 }

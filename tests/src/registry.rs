@@ -353,6 +353,11 @@ impl TestRegistry {
         new.is_some_and(|new| String::from_utf8_lossy(new).contains("serving on "))
     }
 
+    /// The server's process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -141,7 +141,7 @@ impl App {
         let path = request.uri().path().to_owned();
         let is_head = request.method() == Method::HEAD;
         let (label, outcome) = match path.as_str() {
-            "/livez" => ("livez", Ok(ops::livez())),
+            "/livez" => ("livez", Ok(ops::livez(&self.inner.registry))),
             "/readyz" => ("readyz", Ok(ops::readyz(&self.inner.registry).await)),
             "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry).await)),
             "/token" => (

@@ -6,10 +6,17 @@ use axum::body::Body;
 use http::{Response, StatusCode, header};
 use std::time::Duration;
 
-pub(super) fn livez() -> Response<Body> {
-    Answer::new(StatusCode::OK)
+pub(super) fn livez(registry: &Registry) -> Response<Body> {
+    let (status, text) = match registry.was_stuck() {
+        false => (StatusCode::OK, "ok\n"),
+        true => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the metadata store takes no write until the server is started again\n",
+        ),
+    };
+    Answer::new(status)
         .header(header::CONTENT_TYPE, "text/plain")
-        .text("ok\n")
+        .text(text)
         .build()
 }
 

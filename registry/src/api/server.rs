@@ -10,6 +10,7 @@ use super::ending::Ending;
 use super::lingering::Lingering;
 use super::opening::Opening;
 use super::streams::{Streams, watched};
+use crate::process;
 use axum::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -105,6 +106,13 @@ pub async fn serve(
             },
             () = stop.cancelled() => break,
         };
+        // Uploads and downloads have files open as well, so the number of places alone does not say.
+        if !process::leaves_spare(&stream) {
+            tracing::warn!("a connection was closed at once: too many open files");
+            drop(stream);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
         let (app, acceptor) = (app.clone(), acceptor.clone());
         let ends = Ends {
             stop: stop.clone(),

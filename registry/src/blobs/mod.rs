@@ -50,6 +50,9 @@ const TREE_CACHE_BYTES: u64 = 4 << 20;
 /// Buffers for reading that are kept: 8 MiB.
 const READ_BUFFERS_KEPT: usize = 16;
 
+/// The folder of objects in a data directory.
+const FOLDER: &str = "blobs";
+
 /// The blob store.
 #[derive(Clone, Debug)]
 pub struct BlobStore {
@@ -69,13 +72,25 @@ impl BlobStore {
     /// # Errors
     /// If the directories cannot be made or written.
     pub fn local(directory: &std::path::Path, reserve: u64) -> Result<BlobStore, Error> {
-        let blobs = directory.join("blobs");
+        let blobs = directory.join(FOLDER);
         let local = LocalDirectory::create(&blobs)?;
         let objects = object_store::local::LocalFileSystem::new_with_prefix(&blobs)
             .map_err(Error::object("open", "blobs"))?
             .with_fsync(true);
         let staging = Staging::create(directory.join("uploads"), reserve)?;
         Ok(BlobStore::over(Arc::new(objects), Some(local), staging))
+    }
+
+    /// Whether a store was made in a data directory at any time. An object that rows name can only be there if so.
+    pub fn is_in(directory: &std::path::Path) -> bool {
+        LocalDirectory::is_in(&directory.join(FOLDER))
+    }
+
+    /// Whether an object that is not there has gone by itself, and not the folders of all, as where a volume went away.
+    /// Asks the disk, so it blocks.
+    pub fn has_folder_of(&self, key: &PhysicalKey) -> bool {
+        let local = self.local.as_ref();
+        local.is_none_or(|local| local.has_folder_of(key))
     }
 
     /// A store over any object store, with uploads staged in the local directory `staging`.

@@ -10,6 +10,7 @@
 
 use super::batch::Batch;
 use super::sys;
+use crate::process;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -37,9 +38,9 @@ impl PartFile {
     pub(super) fn open(path: &Path, direct: bool) -> io::Result<PartFile> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(path)?;
+        let file = process::with_spare(options.open(path)?)?;
         let direct = match direct {
-            true => open_direct(path).ok(),
+            true => open_direct(path).and_then(process::with_spare).ok(),
             false => None,
         };
         Ok(PartFile {

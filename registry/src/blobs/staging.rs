@@ -121,6 +121,7 @@ impl Staging {
             options.read(true).write(true).create(true).truncate(false);
             options
                 .open(path)
+                .and_then(process::with_spare)
                 .map_err(Error::io("open", path.display()))
         };
         let data_path = self.data_path(row.id);

@@ -6,9 +6,9 @@
 use crate::config::Config;
 use crate::{file, process};
 use anyhow::Context as _;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Everything that is kept lies in one of these. The data directory itself may be a volume that another owns, or hold
@@ -21,10 +21,7 @@ const OTHERS: u32 = 0o077;
 /// Makes the data directory, if there is none, and takes from all others what rights they have to the folders in it: those
 /// of servers that did not do so, and those of a backup that was put back without them.
 pub(super) fn make_private(directory: &Path) -> anyhow::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+    file::make_folder(directory)
         .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
     for name in KEPT {
         let folder = directory.join(name);

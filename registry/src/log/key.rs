@@ -1,15 +1,12 @@
 //! The log's key: a PKCS#8 file, made at the first start.
 
 use super::Error;
-use crate::file::folder;
+use crate::file;
 use data_encoding::BASE64;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use sealstone_spec::key::{SecretKey, Signer as _};
 use sealstone_spec::log::{KeyKind, VerifierKey};
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// A secret key with its public side. It is in no debug output.
@@ -76,6 +73,13 @@ pub fn load_or_make_secret(path: &Path, may_make: bool) -> Result<SecretKey, Err
         }
         make(path).map_err(|error| problem(format!("no key can be made there: {error}")))?;
     }
+    // Versions before this could leave one behind where a first start was cut, or met a full disk.
+    if std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
+        return Err(problem(
+            "the file is empty. If that is left of a first start that failed, remove it, and the next start makes a key; else bring the key back"
+                .into(),
+        ));
+    }
     let document = PrivatePkcs8KeyDer::from_pem_file(path)
         .map_err(|error| problem(format!("it is no unencrypted PKCS#8 key in PEM: {error}")))?;
     SecretKey::from_pkcs8_der(document.secret_pkcs8_der())
@@ -83,13 +87,6 @@ pub fn load_or_make_secret(path: &Path, may_make: bool) -> Result<SecretKey, Err
 }
 
 fn make(path: &Path) -> std::io::Result<()> {
-    let directory = folder(path);
-    if !directory.exists() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-    }
     let seed: [u8; 32] = rand::random();
     let secret = SecretKey::ed25519_from_seed(&seed).map_err(std::io::Error::other)?;
     let encoded = BASE64.encode(&secret.to_pkcs8_der());
@@ -102,12 +99,5 @@ fn make(path: &Path) -> std::io::Result<()> {
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         lines.join("\n")
     );
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::File::open(directory)?.sync_all()
+    file::make_secret(path, text.as_bytes())
 }

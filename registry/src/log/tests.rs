@@ -283,6 +283,12 @@ async fn a_log_keeps_its_name_and_key() {
     let made = load_or_make(&path, "log.example", KeyKind::Log, true).unwrap();
     let read = load_or_make(&path, "log.example", KeyKind::Log, false).unwrap();
     assert_eq!(made.verifier(), read.verifier());
+    // What an older version left of a start that was cut: it is not clear whether something was signed.
+    std::fs::write(&path, b"").unwrap();
+    for may_make in [true, false] {
+        let refused = load_or_make(&path, "log.example", KeyKind::Log, may_make).unwrap_err();
+        assert!(refused.to_string().contains("is empty"), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -420,6 +420,14 @@ pub trait Metadata: Send + Sync + 'static {
         reason: &'a str,
         now: Millis,
     ) -> Answer<'a, bool>;
+    /// Lets a blob be read again: its bytes at `place` were read, and are what they were. An event for each repository that
+    /// has it, as when it comes again; `false`, and nothing changed, if it is not in quarantine, or lies elsewhere now.
+    fn lift_quarantine<'a>(
+        &'a self,
+        digest: &'a Digest,
+        place: &'a BlobPlace,
+        now: Millis,
+    ) -> Answer<'a, bool>;
     /// Number of blobs in quarantine.
     fn quarantined(&self) -> Answer<'_, u64>;
     /// Manifests with tags that a blob belongs to: those that name it, and indexes that lead to them.
@@ -438,7 +446,8 @@ pub trait Metadata: Send + Sync + 'static {
     /// An upload under way.
     fn upload<'a>(&'a self, repo: &'a RepoName, id: UploadId) -> Answer<'a, Option<UploadRow>>;
     /// Notes how far an upload has come; `false` if it is over. [`Refusal::QuotaExceeded`] if it is to reserve more
-    /// than before and a quota has not got that: then nothing was noted.
+    /// than before and a quota has not got that: then nothing was noted. That one is whole is on the disk when this
+    /// returns, if it is larger than [`INLINE_LIMIT`]; anything else may be lost in a power cut.
     fn advance_upload(
         &self,
         id: UploadId,
@@ -639,4 +648,7 @@ pub trait Metadata: Send + Sync + 'static {
     fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()>;
     /// Writes nothing, but durably: whether commits work.
     fn check_health(&self) -> Answer<'_, ()>;
+    /// Whether nothing can be written, though the disk takes files, has room and gives back what it has: then nothing but
+    /// to open the store anew helps. Does not ask the disk while commits work.
+    fn is_stuck(&self) -> Answer<'_, bool>;
 }

@@ -15,11 +15,20 @@ use std::fmt;
 pub struct PhysicalKey(String);
 
 impl PhysicalKey {
+    /// What every key begins with.
+    pub const TOP: &'static str = "b";
+
+    /// Every folder in which a key can lie.
+    pub fn folders() -> impl Iterator<Item = String> {
+        (0..=u8::MAX).map(|last| format!("{}/{last:02x}", PhysicalKey::TOP))
+    }
+
     /// The key of an upload's bytes: `b/<last two hex digits>/<upload id>`. A version 7 UUID begins
     /// with the time, so its last digits spread keys evenly where its first would not.
     pub fn of_upload(id: UploadId) -> PhysicalKey {
         let id = id.0.simple().to_string();
-        PhysicalKey(format!("b/{}/{id}", &id[id.len() - 2..]))
+        let top = PhysicalKey::TOP;
+        PhysicalKey(format!("{top}/{}/{id}", &id[id.len() - 2..]))
     }
 
     /// Reads a key that [`PhysicalKey::of_upload`] made; `None` for every other name.

@@ -35,6 +35,7 @@ macro_rules! run_suite {
             blobs::a_commit_after_the_end_changes_nothing,
             blobs::a_damaged_blob_is_replaced_by_the_next_copy,
             blobs::the_copy_that_came_again_is_not_quarantined,
+            blobs::a_copy_that_is_whole_after_all_leaves_quarantine,
             blobs::concurrent_commits_keep_one_copy,
             uploads::progress_is_remembered_until_the_end,
             uploads::a_key_is_never_handed_out_twice,

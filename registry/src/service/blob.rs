@@ -228,13 +228,38 @@ impl Registry {
             _ => false,
         };
         let blobs::Error::Damaged { problem, .. } = &error else {
-            if gone {
+            if gone && self.is_missed(copy).await {
                 return self.quarantine(digest, copy, MISSING, place).await;
             }
             tracing::error!(blob.digest = %digest, %error, "blob could not be read");
             return error.into();
         };
         self.quarantine(digest, copy, problem, place).await
+    }
+
+    /// Whether an object that is not there has gone by itself. Where its folder has gone too, a volume did, and comes back
+    /// with everything.
+    async fn is_missed(&self, copy: &BlobPlace) -> bool {
+        let BlobPlace::Object { key, .. } = copy else {
+            return true;
+        };
+        let (store, key) = (self.blobs().clone(), key.clone());
+        let asked = tokio::task::spawn_blocking(move || store.has_folder_of(&key));
+        // Whoever cannot tell condemns nothing.
+        asked.await.unwrap_or(false)
+    }
+
+    /// Lets a copy in quarantine be read again that was just read and is whole. What follows is the same as when it is
+    /// pushed again.
+    pub(super) async fn recover(&self, digest: &Digest, copy: &BlobPlace) -> Result<bool, Error> {
+        let now = self.now();
+        let lifted = self.metadata().lift_quarantine(digest, copy, now).await?;
+        if lifted {
+            tracing::info!(blob.digest = %digest, "a blob in quarantine is whole again");
+            self.count_quarantined().await;
+            self.attend_later();
+        }
+        Ok(lifted)
     }
 
     /// Concerns the copy that was read: one that came again meanwhile stays, and nobody is called for it.

@@ -1,4 +1,6 @@
 //! What the server does with its stores on its own account: collecting, scrubbing, repairing at start.
+//!
+//! Does not own objects that no row names (`orphans`).
 
 use super::judge::JUDGEMENTS;
 use super::upload::blocking;
@@ -7,7 +9,6 @@ use crate::auth::Maintenance;
 use crate::metadata::{
     BlobPlace, BlobRow, CollectRules, Collected, Judged, Millis, Refusal, TagRow,
 };
-use futures_util::TryStreamExt as _;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{RepoName, Tag};
 use serde::Serialize;
@@ -26,15 +27,18 @@ pub enum Job {
     Collect,
     /// [`Registry::scrub`].
     Scrub,
+    /// [`Registry::sweep_orphans`].
+    Sweep,
 }
 
 impl Job {
-    const ALL: [Job; 2] = [Job::Collect, Job::Scrub];
+    const ALL: [Job; 3] = [Job::Collect, Job::Scrub, Job::Sweep];
 
     fn name(self) -> &'static str {
         match self {
             Job::Collect => "collect",
             Job::Scrub => "scrub",
+            Job::Sweep => "sweep",
         }
     }
 }
@@ -61,24 +65,6 @@ pub struct SweepReport {
     pub objects_deleted: u64,
     /// Objects and staged uploads that could not be deleted: the next collection tries the objects again, the
     /// next start the uploads.
-    pub failed: u64,
-}
-
-/// An object that no row names is left alone for so long.
-const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// What a sweep of the object store found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct OrphanReport {
-    /// Objects listed.
-    pub objects: u64,
-    /// Objects that no row names and that are older than a day.
-    pub orphans: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Objects that no row names and that are too young to be removed.
-    pub young: u64,
-    /// Orphans that could not be deleted.
     pub failed: u64,
 }
 
@@ -115,8 +101,10 @@ pub struct ScrubReport {
     pub damaged: Vec<Digest>,
     /// What could not be read now, and so was not checked: too many open files, or a disk that does not answer.
     pub unreadable: Vec<Unread>,
-    /// Blobs in quarantine since before.
+    /// Blobs that were in quarantine before, and stay there.
     pub quarantined_before: u64,
+    /// Blobs that were in quarantine, and are whole: they are read again.
+    pub recovered: Vec<Digest>,
     /// Manifests read.
     pub manifests: u64,
 }
@@ -203,8 +191,8 @@ impl Registry {
         }
     }
 
-    /// Reads every blob and manifest, and puts blobs that are damaged into quarantine. What cannot be read
-    /// now is listed and the next is read: one bad place must not hide all behind it.
+    /// Reads every blob and manifest, puts blobs that are damaged into quarantine, and takes out of it what is whole after
+    /// all. What cannot be read now is listed and the next is read: one bad place must not hide all behind it.
     pub async fn scrub(&self, _right: &Maintenance) -> Result<ScrubReport, Error> {
         let mut report = ScrubReport::default();
         if let Err(error) = self.scrub_blobs(&mut report).await {
@@ -224,22 +212,29 @@ impl Registry {
         // One row at a time: at the end of a page, rows would be hours old.
         while let Some((digest, blob)) = self.blob_after(after).await? {
             let before = after.replace(digest);
-            if blob.quarantined.is_some() {
+            let read = self.scrub_blob(&digest, &blob).await;
+            let is_damaged = matches!(read, Err(Error::Damaged(_)));
+            if is_damaged && self.was_replaced(before, &digest, &blob).await? {
+                // Nobody reads that copy any more; the one that counts is read instead.
+                after = before;
+                continue;
+            }
+            // In quarantine it may be whole all the same: its disk was not there when somebody asked.
+            let is_kept_back = blob.quarantined.is_some();
+            if is_kept_back && read.is_err() {
                 report.quarantined_before += 1;
                 continue;
             }
             report.blobs += 1;
             report.bytes += blob.size;
-            match self.scrub_blob(&digest, &blob).await {
+            match read {
+                Ok(()) if is_kept_back => match self.recover(&digest, &blob.place).await {
+                    Ok(true) => report.recovered.push(digest),
+                    Ok(false) => {}
+                    Err(error) => report.unread(digest, &error),
+                },
                 Ok(()) => {}
-                Err(Error::Damaged(_)) => {
-                    if self.was_replaced(before, &digest, &blob).await? {
-                        // Nobody reads that copy any more; the one that counts is read instead.
-                        after = before;
-                    } else {
-                        report.damaged.push(digest);
-                    }
-                }
+                Err(Error::Damaged(_)) => report.damaged.push(digest),
                 Err(error) => report.unread(digest, &error),
             }
         }
@@ -311,57 +306,6 @@ impl Registry {
                 }
             }
         }
-    }
-
-    /// Removes objects that no row names and that are older than a day. A key is reserved in the metadata
-    /// before its first byte is written and forgotten after its last one is gone, so such an object was
-    /// left behind: by a power cut that took the session's row, or by a metadata store that was put back
-    /// to an older day. The day is for the second: what is young may still be named by a store that is
-    /// about to be mended.
-    pub async fn sweep_orphans(
-        &self,
-        _right: &Maintenance,
-        dry_run: bool,
-    ) -> Result<OrphanReport, Error> {
-        let dry_run = dry_run || self.keeps_orphans();
-        let before = self.now() - ORPHAN_AGE.as_millis() as i64;
-        let mut report = OrphanReport::default();
-        let mut listed = self.blobs().inventory();
-        while let Some(stored) = listed.try_next().await? {
-            report.objects += 1;
-            if self.metadata().knows_key(&stored.key).await? {
-                continue;
-            }
-            if stored.written > before {
-                report.young += 1;
-                continue;
-            }
-            report.orphans += 1;
-            report.bytes += stored.size;
-            tracing::warn!(object.key = %stored.key, size_bytes = stored.size, dry_run, "no row names this object");
-            if dry_run {
-                continue;
-            }
-            match self.blobs().delete(&stored.key).await {
-                Ok(()) => {
-                    self.inner.metrics.orphans_removed.inc();
-                }
-                Err(error) => {
-                    tracing::error!(object.key = %stored.key, %error, "this object cannot be deleted");
-                    report.failed += 1;
-                }
-            }
-        }
-        Ok(report)
-    }
-
-    /// From now on nothing is removed because no row names it: rows are known to be missing.
-    pub fn keep_orphans(&self) {
-        let _ = self.inner.keeps_orphans.set(());
-    }
-
-    fn keeps_orphans(&self) -> bool {
-        self.inner.keeps_orphans.get().is_some()
     }
 
     /// Removes staged files of uploads that no row names, after a restart, and gives back the space and the room that are
@@ -500,6 +444,11 @@ impl Registry {
         left.max(SETTLE.min(every))
     }
 
+    /// When a job last succeeded, also before this start.
+    pub(super) async fn last_success(&self, job: Job) -> Result<Option<Millis>, Error> {
+        Ok(self.metadata().last_run(job.name()).await?)
+    }
+
     /// Shows when each job last succeeded, before this start.
     pub async fn recall_runs(&self) -> Result<(), Error> {
         for job in Job::ALL {
@@ -510,7 +459,7 @@ impl Registry {
         Ok(())
     }
 
-    async fn note_run(&self, job: Job) {
+    pub(super) async fn note_run(&self, job: Job) {
         let now = self.now();
         self.show_run(job, now);
         if let Err(error) = self.metadata().note_run(job.name(), now).await {
@@ -523,6 +472,8 @@ impl Registry {
         let gauge = match job {
             Job::Collect => &metrics.gc_last_success,
             Job::Scrub => &metrics.scrub_last_success,
+            // What it removes is counted, and that it is late does no harm.
+            Job::Sweep => return,
         };
         gauge.set(at / 1000);
     }

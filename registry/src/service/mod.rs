@@ -14,12 +14,14 @@ mod locks;
 mod log;
 mod maintenance;
 mod notary;
+mod orphans;
 mod policy;
 mod pull;
 mod push;
 mod quota;
 mod receiving;
 mod revocations;
+mod stuck;
 mod upload;
 mod witnessed;
 
@@ -29,8 +31,9 @@ pub use contributor::Contributor;
 pub use error::Error;
 pub use judge::Verdict;
 pub use log::{LogTile, LoggedChange, WantedEntry};
-pub use maintenance::{Job, OrphanReport, ScrubReport, SweepReport, Unread};
+pub use maintenance::{Job, ScrubReport, SweepReport, Unread};
 pub use notary::{Notary, ReleaseStatements};
+pub use orphans::OrphanReport;
 pub use policy::PolicyAdopted;
 pub use pull::ServedManifest;
 pub use push::{PushManifest, Pushed};
@@ -50,6 +53,7 @@ use moka::sync::Cache;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::Policy;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio_util::task::TaskTracker;
 
@@ -113,6 +117,8 @@ struct Inner {
     attending: tokio::sync::Mutex<()>,
     /// Whether objects that no row names are kept.
     keeps_orphans: OnceLock<()>,
+    /// Whether the metadata store takes no write until it is opened anew, as was found last.
+    stuck: AtomicBool,
 }
 
 impl std::fmt::Debug for Registry {
@@ -158,6 +164,7 @@ impl Registry {
             notary: OnceLock::new(),
             attending: tokio::sync::Mutex::new(()),
             keeps_orphans: OnceLock::new(),
+            stuck: AtomicBool::new(false),
         };
         Registry {
             inner: Arc::new(inner),

@@ -5,14 +5,14 @@
 
 use super::{Error, Registry};
 use crate::auth::{Administrator, Maintenance};
-use crate::metadata::{Millis, PolicyChange, PullNote, PullRow};
+use crate::metadata::{PolicyChange, PullNote, PullRow};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::name::RepoName;
 use sealstone_spec::policy::{Edition, Policy, PolicyEnvelope, SignedPolicy, SignedPolicyError};
 use std::sync::{Arc, PoisonError};
 
 /// A pull by the same principal is noted again after so long, in milliseconds.
-const PULL_NOTE_EVERY: Millis = 3_600_000;
+const PULL_NOTE_EVERY: u64 = 3_600_000;
 
 /// What putting a policy in force did.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -160,15 +160,18 @@ impl Registry {
             at: self.now(),
         };
         let key = (note.repo.clone(), note.digest, note.who.clone());
+        // Either way: a clock that was an hour ahead and was set back does not keep pulls from being noted until then.
         let last = self.inner.pulls.get(&key);
-        if last.is_some_and(|last| note.at - last < PULL_NOTE_EVERY) {
+        if last.is_some_and(|last| note.at.abs_diff(last) < PULL_NOTE_EVERY) {
             return;
         }
-        self.inner.pulls.insert(key, note.at);
+        // Before it is written, so that many at once are one; if that fails, the next pull tries again.
+        self.inner.pulls.insert(key.clone(), note.at);
         let registry = self.clone();
         self.inner.tasks.spawn(async move {
             if let Err(error) = registry.metadata().note_pull(note).await {
-                tracing::warn!(%error, "a pull was not noted");
+                registry.inner.pulls.invalidate(&key);
+                tracing::warn!(%error, "a pull was not noted; the next one is");
             }
         });
     }

@@ -32,7 +32,16 @@ const REPO: &str = "models/x";
 #[derive(Clone, Default)]
 struct Shared {
     engine: Arc<MemoryEngine>,
+    synced: Arc<Synced>,
     faults: Arc<Mutex<Faults>>,
+}
+
+/// What of it a power cut leaves.
+#[derive(Default)]
+struct Synced {
+    disk: MemoryEngine,
+    /// Groups of changes that were written since.
+    since: Mutex<Vec<Changes>>,
 }
 
 /// What of a disk does not work.
@@ -42,11 +51,28 @@ struct Faults {
     unreadable: BTreeMap<FullKey, crate::metadata::Error>,
     /// Groups of changes that are still written, before one fails.
     writes_left: Option<usize>,
+    /// Whether it takes no file either.
+    takes_nothing: bool,
 }
 
 impl Shared {
     fn faults(&self) -> std::sync::MutexGuard<'_, Faults> {
         self.faults.lock().unwrap()
+    }
+
+    /// An engine with what a power cut leaves of this one.
+    fn after_power_cut(&self) -> Shared {
+        let left = Shared::default();
+        let mut entries = Changes::new();
+        for family in Family::ALL {
+            let visit = &mut |key: &[u8], value: &[u8]| {
+                entries.insert((family, key.to_vec()), Some(value.to_vec()));
+                true
+            };
+            self.synced.disk.scan(family, b"", b"", visit).unwrap();
+        }
+        left.write(&entries, true).unwrap();
+        left
     }
 
     /// The key of the first entry whose key ends with a digest.
@@ -104,7 +130,24 @@ impl Engine for Shared {
         for key in changes.keys() {
             faults.unreadable.remove(key);
         }
-        self.engine.write(changes, durable)
+        self.engine.write(changes, durable)?;
+        let mut since = self.synced.since.lock().unwrap();
+        since.push(changes.clone());
+        if durable {
+            for changes in since.drain(..) {
+                self.synced.disk.write(&changes, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_disk(&self) -> Result<(), crate::metadata::Error> {
+        match self.faults().takes_nothing {
+            false => Ok(()),
+            true => Err(crate::metadata::Error::Unavailable(
+                "Read-only file system (os error 30)".into(),
+            )),
+        }
     }
 }
 
@@ -156,6 +199,13 @@ impl Bench {
     async fn restarted(self) -> Bench {
         drop((self.registry, self.store));
         Bench::over(self.directory, self.engine, self.clock, self.quotas).await
+    }
+
+    /// Another process on what a power cut leaves of the metadata. Of files, the test says itself what is left.
+    async fn after_power_cut(self) -> Bench {
+        drop((self.registry, self.store));
+        let engine = self.engine.after_power_cut();
+        Bench::over(self.directory, engine, self.clock, self.quotas).await
     }
 
     async fn over(

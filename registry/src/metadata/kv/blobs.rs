@@ -177,6 +177,26 @@ pub(super) fn quarantine(
     Ok(true)
 }
 
+/// The other way, for a copy that was read since and is whole.
+pub(super) fn lift_quarantine(
+    txn: &mut Txn<'_>,
+    digest: &Digest,
+    place: &BlobPlace,
+    now: Millis,
+) -> Result<bool, Error> {
+    let key = keys::digest(digest);
+    let found = txn.row::<BlobRow>(Family::Blob, &key)?;
+    let is_that_copy = |blob: &BlobRow| blob.quarantined.is_some() && blob.place == *place;
+    let Some(mut blob) = found.filter(is_that_copy) else {
+        return Ok(false);
+    };
+    blob.quarantined = None;
+    txn.put_row(Family::Blob, key, &blob);
+    count_quarantined(txn, false)?;
+    tell_holders(txn, digest, EventKind::ContentRepaired, now)?;
+    Ok(true)
+}
+
 pub(super) fn count_quarantined(txn: &mut Txn<'_>, up: bool) -> Result<(), Error> {
     let count = txn.row::<u64>(Family::Server, QUARANTINED)?.unwrap_or(0);
     let count = if up {

@@ -6,12 +6,15 @@
 //! one sync for a whole group, however many wait.
 //!
 //! A group can end with an operation of the store's own ([`Closing`]): what follows from all that was done in it.
+//!
+//! It also tells whether the last group failed for a reason that can last until the database is opened anew.
 
 use super::engine::{Changes, Engine};
 use super::txn::Txn;
 use crate::metadata::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -40,6 +43,7 @@ struct Queued {
 pub(super) struct Committer {
     queue: Option<SyncSender<Queued>>,
     thread: Option<JoinHandle<()>>,
+    failing: Arc<AtomicBool>,
 }
 
 impl Committer {
@@ -49,17 +53,26 @@ impl Committer {
         observe: Arc<dyn Fn(std::time::Duration) + Send + Sync>,
     ) -> std::io::Result<Committer> {
         let (queue, jobs) = sync_channel(QUEUE_LIMIT);
+        let failing = Arc::new(AtomicBool::new(false));
+        let is_failing = failing.clone();
         let thread = std::thread::Builder::new()
             .name("metadata-commit".into())
-            .spawn(move || run(&*engine, &jobs, &*closing, &*observe))?;
+            .spawn(move || run(&*engine, &jobs, &*closing, &*observe, &is_failing))?;
         Ok(Committer {
             queue: Some(queue),
             thread: Some(thread),
+            failing,
         })
     }
 
+    /// Whether the last group could not be written, for a reason that can last.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
+    }
+
     /// Runs `operation` in the writing thread. Its changes are kept if it returns `Ok`, and the answer
-    /// comes when they are written. With `durable` that means synced.
+    /// comes when they are written. With `durable` that means synced. If its group cannot be written, whatever it returned
+    /// is answered with that error.
     pub(super) async fn run<T, X, F>(&self, durable: bool, operation: F) -> Result<T, X>
     where
         T: Send + 'static,
@@ -72,9 +85,11 @@ impl Committer {
             let outcome = operation(txn);
             let keep = outcome.is_ok();
             let reply: Reply = Box::new(move |written| {
+                // A refusal as well counts only if the group was written: it may rest on a change of an operation before
+                // it, such as a tag that is taken, and then that never happened.
+                let told = written.map_err(X::from).and_then(|()| outcome);
                 // Nobody waits any more when the client went away; the change holds all the same.
-                let _ =
-                    sender.send(outcome.and_then(|value| written.map(|()| value).map_err(X::from)));
+                let _ = sender.send(told);
             });
             (keep, reply)
         });
@@ -114,6 +129,7 @@ fn run(
     jobs: &Receiver<Queued>,
     closing: &Closing,
     observe: &dyn Fn(std::time::Duration),
+    failing: &AtomicBool,
 ) {
     while let Ok(first) = jobs.recv() {
         let started = std::time::Instant::now();
@@ -150,7 +166,9 @@ fn run(
         let written = if group.is_empty() {
             Ok(())
         } else {
-            engine.write(&group, durable)
+            let written = engine.write(&group, durable);
+            failing.store(written.as_ref().is_err_and(can_last), Ordering::Release);
+            written
         };
         match (&written, told) {
             (Ok(()), Some(tell)) => tell(),
@@ -161,6 +179,16 @@ fn run(
         for reply in replies {
             reply(written.clone());
         }
+    }
+}
+
+/// Whether a write failed for a reason that can last until the database is opened anew. RocksDB takes no write any more
+/// after one of its files could not be opened or written, whatever the reason, and never looks again. A full disk is none:
+/// there it goes on by itself when there is space. Nor is damage: a start would meet it again.
+fn can_last(error: &Error) -> bool {
+    match error {
+        Error::Unavailable(problem) => !problem.contains("No space left"),
+        Error::Damaged(_) => false,
     }
 }
 
@@ -330,6 +358,120 @@ mod tests {
         let patience = std::time::Duration::from_secs(20);
         is_dropped.recv_timeout(patience).unwrap();
         assert_eq!(count_of(&engine, b"n"), 1);
+    }
+
+    /// An engine whose next write fails with a text, if there is one.
+    #[derive(Default)]
+    struct Failing {
+        engine: MemoryEngine,
+        problem: std::sync::Mutex<Option<&'static str>>,
+    }
+
+    impl Failing {
+        fn fail(&self, problem: Option<&'static str>) {
+            *self.problem.lock().unwrap() = problem;
+        }
+    }
+
+    impl Engine for Failing {
+        fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            self.engine.get(family, key)
+        }
+
+        fn scan(
+            &self,
+            family: Family,
+            prefix: &[u8],
+            from: &[u8],
+            visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+        ) -> Result<(), Error> {
+            self.engine.scan(family, prefix, from, visit)
+        }
+
+        fn last_key(&self, family: Family) -> Result<Option<Vec<u8>>, Error> {
+            self.engine.last_key(family)
+        }
+
+        fn write(&self, changes: &Changes, durable: bool) -> Result<(), Error> {
+            match *self.problem.lock().unwrap() {
+                Some(problem) => Err(Error::Unavailable(problem.into())),
+                None => self.engine.write(changes, durable),
+            }
+        }
+    }
+
+    fn failing() -> (Arc<Failing>, Committer) {
+        let engine = Arc::new(Failing::default());
+        let closing = Arc::new(|_: &mut Txn<'_>| Ok(None));
+        let committer = Committer::start(engine.clone(), closing, Arc::new(|_| {})).unwrap();
+        (engine, committer)
+    }
+
+    /// An answer that is the client's fault is final: it must not rest on what never happened.
+    #[tokio::test]
+    async fn a_refusal_does_not_rest_on_a_change_that_was_not_written() {
+        #[derive(Debug, PartialEq)]
+        enum Told {
+            Taken,
+            NotWritten,
+        }
+        impl From<Error> for Told {
+            fn from(_: Error) -> Told {
+                Told::NotWritten
+            }
+        }
+        fn create(txn: &mut Txn<'_>) -> Result<(), Told> {
+            if txn.has(Family::Tag, b"v1")? {
+                return Err(Told::Taken);
+            }
+            txn.put(Family::Tag, b"v1".to_vec(), Vec::new());
+            Ok(())
+        }
+        let (engine, committer) = failing();
+        for problem in [Some("Too many open files"), None] {
+            engine.fail(problem);
+            // The first waits until the second is queued, so they are one group.
+            let (go, may_go) = std::sync::mpsc::channel::<()>();
+            let first = committer.run(true, move |txn| {
+                may_go.recv().unwrap();
+                create(txn)
+            });
+            let second = committer.run(true, create);
+            let (first, second, ()) = tokio::join!(first, second, async { go.send(()).unwrap() });
+            if problem.is_some() {
+                assert_eq!(first, Err(Told::NotWritten));
+                assert_eq!(second, Err(Told::NotWritten));
+                assert_eq!(engine.get(Family::Tag, b"v1").unwrap(), None);
+            } else {
+                assert_eq!((first, second), (Ok(()), Err(Told::Taken)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reason_that_can_last_is_told_until_something_is_written() {
+        let (engine, committer) = failing();
+        for (problem, lasts) in [
+            (None, false),
+            (
+                Some("IO error: while reopen file for write: Too many open files"),
+                true,
+            ),
+            (
+                Some("IO error: No space left on device: While appending"),
+                false,
+            ),
+            (Some("Input/output error"), true),
+            (None, false),
+        ] {
+            engine.fail(problem);
+            let added = committer.run(true, |txn| add_one(txn, b"n")).await;
+            assert_eq!(added.is_err(), problem.is_some());
+            assert_eq!(committer.is_failing(), lasts, "{problem:?}");
+            // Who only looks tells nothing of it.
+            committer.run(true, |_| Ok::<_, Error>(())).await.unwrap();
+            assert_eq!(committer.is_failing(), lasts, "{problem:?}");
+        }
     }
 
     #[tokio::test]

@@ -156,4 +156,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Writes all changes as one; when it returns, they survive a power cut if `durable`, and the end
     /// of the process in any case.
     fn write(&self, changes: &Changes, durable: bool) -> Result<(), Error>;
+
+    /// Whether its disk takes a new file now, so that an engine which was opened anew could write. One without a disk has
+    /// nothing to ask.
+    ///
+    /// # Errors
+    /// If the disk does not.
+    fn check_disk(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }

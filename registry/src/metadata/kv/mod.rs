@@ -29,10 +29,10 @@ mod usage;
 
 use super::{
     Answer, BlobPlace, BlobRow, CollectRules, Collected, CommitOutcome, Error, Event,
-    ExceptionUses, Judged, KeptRevocation, LinkRow, LinkedBlob, ManifestRow, Metadata, Millis,
-    NewBlob, PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest, PutOutcome,
-    Quota, Referrer, Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId, UploadRow,
-    Usage,
+    ExceptionUses, INLINE_LIMIT, Judged, KeptRevocation, LinkRow, LinkedBlob, ManifestRow,
+    Metadata, Millis, NewBlob, PhysicalKey, PolicyChange, Progress, PullNote, PullRow, PutManifest,
+    PutOutcome, Quota, Referrer, Refusal, TagClass, TagCondition, TagRow, TrashItem, UploadId,
+    UploadRow, Usage,
 };
 use bytes::Bytes;
 use committer::Committer;
@@ -260,6 +260,19 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn lift_quarantine<'a>(
+        &'a self,
+        digest: &'a Digest,
+        place: &'a BlobPlace,
+        now: Millis,
+    ) -> Answer<'a, bool> {
+        let (digest, place) = (*digest, place.clone());
+        Box::pin(async move {
+            self.write(move |txn| blobs::lift_quarantine(txn, &digest, &place, now))
+                .await
+        })
+    }
+
     fn quarantined(&self) -> Answer<'_, u64> {
         Box::pin(async move {
             Ok(self
@@ -373,10 +386,13 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         progress: Progress,
         quotas: Vec<Quota>,
     ) -> Answer<'_, Result<bool, Refusal>> {
+        // From here on the tree may lie behind the last byte, or the file under its key. Without the row that says so, a
+        // power cut would make one upload of both, or leave one without bytes. What is small is never written so.
+        let durable = progress.sealing && progress.offset > INLINE_LIMIT;
         Box::pin(async move {
             let operation =
                 move |txn: &mut Txn<'_>| blobs::advance_upload(txn, id, progress, &quotas);
-            answer(self.committer.run(false, operation).await)
+            answer(self.committer.run(durable, operation).await)
         })
     }
 
@@ -924,6 +940,23 @@ impl<E: Engine> Metadata for KvMetadata<E> {
                 Ok(())
             })
             .await
+        })
+    }
+
+    fn is_stuck(&self) -> Answer<'_, bool> {
+        Box::pin(async move {
+            if !self.committer.is_failing() {
+                return Ok(false);
+            }
+            // Since then, nobody may have tried.
+            if self.check_health().await.is_ok() || !self.committer.is_failing() {
+                return Ok(false);
+            }
+            let engine = self.engine.clone();
+            let tried = tokio::task::spawn_blocking(move || engine.check_disk())
+                .await
+                .map_err(|error| Error::Unavailable(error.to_string()))?;
+            Ok(tried.is_ok())
         })
     }
 }

@@ -11,7 +11,8 @@ use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, IteratorMode, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +23,10 @@ const WRITE_BUFFER_BYTES: usize = 12 << 20;
 /// Memory that a family takes at once for what is written to it. The usual eighth of its buffer, for each of two dozen
 /// families, was all that the buffers may take together: every few writes flushed all of them.
 const ARENA_BYTES: usize = 64 << 10;
+/// Name of a file in the database's directory that is there only while its disk is tried.
+const PROBE: &str = "probe";
+/// Bytes of it: more than a disk has left on which a database could not be opened.
+const PROBE_BYTES: usize = 64 << 10;
 
 /// An open database.
 pub struct RocksEngine {
@@ -281,6 +286,29 @@ impl Engine for RocksEngine {
         }
         Ok(())
     }
+
+    fn check_disk(&self) -> Result<(), Error> {
+        let path = self.db.path().join(PROBE);
+        match try_file(&path) {
+            // A new process has descriptors of its own.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                Ok(())
+            }
+            tried => {
+                tried.map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))
+            }
+        }
+    }
+}
+
+/// Writes and syncs a file, and removes it.
+fn try_file(path: &Path) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    let tried = file
+        .write_all(&[0; PROBE_BYTES])
+        .and_then(|()| file.sync_all());
+    std::fs::remove_file(path)?;
+    tried
 }
 
 /// The first key after all that begin with `prefix`; `None` if there is no such bound.
@@ -479,6 +507,27 @@ mod tests {
         engine.write(&changes, false).unwrap();
         drop(engine);
         assert!(before.is_some() && noted() == before);
+    }
+
+    #[test]
+    fn to_try_the_disk_leaves_nothing_and_hurts_no_later_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        write_one(&engine, 1);
+        engine.check_disk().unwrap();
+        let probe = directory.path().join(PROBE);
+        assert!(!probe.exists());
+        // It cannot be made.
+        std::fs::create_dir(&probe).unwrap();
+        assert!(engine.check_disk().is_err());
+        std::fs::remove_dir(&probe).unwrap();
+        // What a kill leaves of one.
+        std::fs::write(&probe, [0; 10]).unwrap();
+        drop(engine);
+        let engine = RocksEngine::open(directory.path()).unwrap();
+        assert!(has(&engine, 1));
+        engine.check_disk().unwrap();
+        assert!(!probe.exists());
     }
 
     #[test]

@@ -284,6 +284,44 @@ pub(crate) async fn the_copy_that_came_again_is_not_quarantined(store: Arc<dyn S
     assert!(quarantine(new).await);
 }
 
+/// It was not there for a while, or could not be read.
+pub(crate) async fn a_copy_that_is_whole_after_all_leaves_quarantine(store: Arc<dyn Store>) {
+    let (here, there) = (repo("a/here"), repo("b/there"));
+    let (digest, _) = put_object(&*store, &here, b"object").await;
+    mount(&*store, &here, &there, &digest).await;
+    let place = place_of(&*store, &here, &digest).await;
+    let lift = |place: BlobPlace| {
+        let store = store.clone();
+        async move { store.lift_quarantine(&digest, &place, NOW).await.unwrap() }
+    };
+    let before = store.events(0, 100).await.unwrap();
+    assert!(!lift(place.clone()).await, "it is not in quarantine");
+    assert_eq!(store.events(0, 100).await.unwrap(), before);
+    let gone = "its bytes are missing";
+    let quarantined = store.quarantine_blob(&digest, &place, gone, NOW).await;
+    assert!(quarantined.unwrap());
+    assert!(!lift(BlobPlace::Inline).await, "another copy was read");
+    assert_eq!(store.quarantined().await.unwrap(), 1);
+    assert!(lift(place.clone()).await);
+    assert!(!lift(place.clone()).await);
+    assert_eq!(store.quarantined().await.unwrap(), 0);
+    for repo in [&here, &there] {
+        let found = store.blob(repo, &digest).await.unwrap().unwrap();
+        assert_eq!((found.quarantined, found.place), (None, place.clone()));
+    }
+    let events = store.events(0, 100).await.unwrap();
+    let repaired = events
+        .iter()
+        .filter(|(_, event)| event.kind == EventKind::ContentRepaired && event.digest == digest);
+    let told: Vec<_> = repaired
+        .map(|(_, event)| event.repo.clone().unwrap())
+        .collect();
+    assert_eq!(told, [here, there]);
+    // Nothing of it is trash.
+    let trash = store.trash_due(PINNED, None, 10).await.unwrap();
+    assert!(trash.is_empty(), "{trash:?}");
+}
+
 async fn place_of(
     store: &dyn Store,
     repo: &sealstone_spec::name::RepoName,

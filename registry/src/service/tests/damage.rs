@@ -261,3 +261,61 @@ async fn an_error_of_the_disk_is_not_damage() {
     std::fs::rename(&aside, object).unwrap();
     assert!(bench.read(&producer(), &digest).await.unwrap() == data);
 }
+
+/// A volume that was not there for a while: nothing of it is damaged.
+#[tokio::test]
+async fn where_the_folders_of_all_objects_went_away_none_is_damaged() {
+    let bench = Bench::new().await;
+    let data = bytes_of(600_000);
+    let digest = bench.put_blob(&data).await;
+    bench.push(&[&data], "v1").await.unwrap();
+    let [place, aside] = ["blobs/b", "aside"].map(|name| bench.directory.path().join(name));
+    std::fs::rename(&place, &aside).unwrap();
+    let read = bench.read(&consumer(), &digest).await;
+    assert!(matches!(read, Err(Error::Internal(_))), "{read:?}");
+    let report = bench.scrub().await;
+    assert_eq!((report.damaged, report.unreadable.len()), (vec![], 1));
+    assert_eq!(bench.registry.metrics().quarantined.get(), 0);
+    std::fs::rename(&aside, &place).unwrap();
+    assert!(bench.read(&consumer(), &digest).await.unwrap() == data);
+}
+
+/// What was condemned while it was not there, by this version or an older one.
+#[tokio::test]
+async fn what_is_whole_after_all_leaves_quarantine_at_the_next_scrub() {
+    let bench = Bench::new().await;
+    let (small, large) = (bytes_of(1_000), bytes_of(600_000));
+    let digests = [bench.put_blob(&small).await, bench.put_blob(&large).await];
+    bench.push(&[&small, &large], "v1").await.unwrap();
+    let [object] = &bench.objects()[..] else {
+        panic!("one object")
+    };
+    let aside = bench.directory.path().join("aside");
+    std::fs::rename(object, &aside).unwrap();
+    let unreadable = crate::metadata::Error::Damaged("block checksum mismatch".into());
+    bench.fail_row(Family::Inline, &digests[0], unreadable);
+    for digest in &digests {
+        let read = bench.read(&consumer(), digest).await;
+        assert!(matches!(read, Err(Error::Damaged(_))), "{read:?}");
+    }
+    let quarantined = &bench.registry.metrics().quarantined;
+    assert_eq!(quarantined.get(), 2);
+    let report = bench.scrub().await;
+    assert_eq!((report.blobs, report.quarantined_before), (0, 2));
+    assert_eq!((report.recovered, report.damaged), (vec![], vec![]));
+
+    std::fs::rename(&aside, object).unwrap();
+    bench.engine.faults().unreadable.clear();
+    let mut report = bench.scrub().await;
+    report.recovered.sort();
+    let mut expected = digests.to_vec();
+    expected.sort();
+    assert_eq!(report.recovered, expected);
+    assert_eq!((report.blobs, report.quarantined_before), (2, 0));
+    assert_eq!(quarantined.get(), 0);
+    for (digest, data) in digests.iter().zip([&small, &large]) {
+        assert!(bench.read(&consumer(), digest).await.unwrap() == *data);
+    }
+    let report = bench.scrub().await;
+    assert_eq!((report.blobs, report.recovered), (2, vec![]));
+}

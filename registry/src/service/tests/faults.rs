@@ -110,10 +110,8 @@ async fn a_store_that_cannot_be_written_says_so_and_keeps_nothing() {
     for folder in ["uploads", "blobs/b"] {
         let bench = Bench::new().await;
         let path = bench.directory.path().join(folder);
-        let is_new = !path.exists();
-        if !is_new {
-            std::fs::remove_dir_all(&path).unwrap();
-        }
+        let aside = bench.directory.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
         std::fs::write(&path, b"no directory").unwrap();
         for pushed in [bench.try_put(&data).await, bench.try_chunks(&data).await] {
             assert_ours(&pushed.unwrap_err());
@@ -124,15 +122,38 @@ async fn a_store_that_cannot_be_written_says_so_and_keeps_nothing() {
         // Small ones need neither.
         bench.try_put(&data[..100]).await.unwrap();
         std::fs::remove_file(&path).unwrap();
-        if !is_new {
-            std::fs::create_dir(&path).unwrap();
-        }
+        std::fs::rename(&aside, &path).unwrap();
         bench.try_put(&data).await.unwrap();
         bench.assert_whole(&data).await;
         assert_eq!(bench.objects().len(), 1, "{folder}");
         let report = bench.scrub().await;
         assert!(report.damaged.is_empty() && report.is_complete());
     }
+}
+
+/// To end the server helps only where the next one could write.
+#[tokio::test]
+async fn a_store_is_stuck_while_it_takes_nothing_and_its_disk_does() {
+    let bench = Bench::new().await;
+    let right = Maintenance::at_boot();
+    let found = async || {
+        let found = bench.registry.is_stuck(&right).await;
+        assert_eq!(bench.registry.was_stuck(), found);
+        found
+    };
+    assert!(!found().await);
+    bench.engine.faults().writes_left = Some(0);
+    assert!(!found().await, "nobody has written since");
+    assert_ours(&bench.try_put(b"small").await.unwrap_err());
+    assert!(found().await);
+    bench.engine.faults().takes_nothing = true;
+    assert!(!found().await);
+    bench.engine.faults().takes_nothing = false;
+    assert!(found().await);
+    // It was nothing that lasts. Nobody but the question writes.
+    bench.engine.faults().writes_left = None;
+    assert!(!found().await);
+    bench.try_put(b"small").await.unwrap();
 }
 
 /// Whoever asked is not told to wait for the end of a stop that nobody asked for.

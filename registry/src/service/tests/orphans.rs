@@ -86,3 +86,32 @@ async fn where_rows_are_known_to_be_missing_nothing_is_an_orphan() {
     assert!(old.exists() && staged.exists());
     assert_eq!(bench.registry.metrics().orphans_removed.get(), 0);
 }
+
+/// What has lost its row is gone in two days, also where everything is read but once a week.
+#[tokio::test]
+async fn they_are_looked_for_once_a_day_at_most() {
+    const HOUR: i64 = 3_600_000;
+    let mut bench = Bench::new().await;
+    let right = Maintenance::at_boot();
+    for (by, is_due) in [
+        (0, true),
+        (HOUR, false),
+        (22 * HOUR, false),
+        (HOUR, true),
+        (23 * HOUR, false),
+        (HOUR, true),
+        // A clock that was set back.
+        (-20 * HOUR, false),
+        (-20 * HOUR, true),
+    ] {
+        bench.clock.advance(by);
+        let old = bench.leave_behind();
+        age(&old);
+        let swept = bench.registry.sweep_when_due(&right).await.unwrap();
+        assert_eq!(swept.is_some(), is_due, "{by}");
+        assert_eq!(!old.exists(), is_due, "{by}");
+        // A restart neither puts it off nor does it again, and to look is none.
+        bench = bench.restarted().await;
+        bench.sweep(true).await;
+    }
+}

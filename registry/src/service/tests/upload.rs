@@ -233,6 +233,49 @@ async fn what_came_before_a_break_is_kept() {
     }
 }
 
+/// Behind the last byte of a file that is whole lies its tree, and after a power cut nothing but the row tells them apart.
+#[tokio::test]
+async fn what_was_published_and_not_committed_is_finished_after_a_power_cut() {
+    for moved in [true, false] {
+        let bench = Bench::new().await;
+        let data = bytes_of(LEN);
+        let id = begin(&bench).await;
+        bench
+            .registry
+            .receive(&pusher(), id, None, None, body(&data, 50_000))
+            .await
+            .unwrap();
+        // Whatever is synced takes with it what was written before.
+        bench.put_blob(b"another").await;
+        let digest = Digest::sha256(&data);
+        let finish = async |bench: &Bench| {
+            let nothing = body(b"", 1);
+            let who = pusher();
+            let finished = bench
+                .registry
+                .finish_upload(&who, id, digest, None, None, nothing);
+            finished.await
+        };
+        // That it is whole is noted, and then the commit fails.
+        bench.engine.faults().writes_left = Some(1);
+        let failed = finish(&bench).await;
+        assert!(matches!(failed, Err(Error::Unavailable(_))), "{failed:?}");
+        let [object] = &bench.objects()[..] else {
+            panic!("it was not moved to its key")
+        };
+        assert!(std::fs::metadata(object).unwrap().len() > LEN as u64);
+        if !moved {
+            let staged = format!("uploads/{id}.data");
+            std::fs::rename(object, bench.directory.path().join(staged)).unwrap();
+        }
+        let bench = bench.after_power_cut().await;
+        let stands = bench.registry.upload_status(&pusher(), id).await.unwrap();
+        assert_eq!(stands.offset, LEN as u64, "moved: {moved}");
+        finish(&bench).await.unwrap();
+        assert!(bench.read(&producer(), &digest).await.unwrap() == data);
+    }
+}
+
 #[tokio::test]
 async fn a_break_of_the_only_request_is_mended_under_any_digest() {
     // The first of them within what would have been a small blob.

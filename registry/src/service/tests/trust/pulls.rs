@@ -176,3 +176,33 @@ async fn who_pulled_a_tag_that_moves_is_known_as_well() {
         assert_eq!(bench.pulled(&digest).await, 1, "{tags}");
     }
 }
+
+/// Whoever has to be told of a revocation is found by these notes.
+#[tokio::test]
+async fn a_pull_that_could_not_be_noted_is_noted_by_the_next() {
+    const HOUR: i64 = 3_600_000;
+    let bench = Bench::new().await;
+    let (repo, digest) = (REPO.parse::<RepoName>().unwrap(), Digest::sha256(b"image"));
+    let pull = || bench.registry.note_pull(&repo, &digest, "user:reader");
+    bench.engine.faults().writes_left = Some(0);
+    pull();
+    assert_eq!(bench.pulled(&digest).await, 0);
+    bench.engine.faults().writes_left = Some(10);
+    pull();
+    assert_eq!(bench.pulled(&digest).await, 1);
+    // Once an hour; and again when the clock was set back by more than that.
+    let mut left = 9;
+    for (by, noted) in [
+        (0, false),
+        (HOUR - 1, false),
+        (1, true),
+        (-HOUR + 1, false),
+        (-1, true),
+    ] {
+        bench.clock.advance(by);
+        pull();
+        assert_eq!(bench.pulled(&digest).await, 1);
+        left -= usize::from(noted);
+        assert_eq!(bench.engine.faults().writes_left, Some(left), "{by}");
+    }
+}
