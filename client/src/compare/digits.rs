@@ -188,7 +188,7 @@ mod tests {
             format!("[{large} {large}]"),
             format!("[{large}"),
             format!("[\"{large}"),
-            format!("[\"\\"),
+            "[\"\\".to_owned(),
         ] {
             assert_eq!(read(&document), None, "{document}");
         }

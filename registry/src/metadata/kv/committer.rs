@@ -87,7 +87,7 @@ impl Committer {
             let reply: Reply = Box::new(move |written| {
                 // A refusal as well counts only if the group was written: it may rest on a change of an operation before
                 // it, such as a tag that is taken, and then that never happened.
-                let told = written.map_err(X::from).and_then(|()| outcome);
+                let told = written.map_err(X::from).and(outcome);
                 // Nobody waits any more when the client went away; the change holds all the same.
                 let _ = sender.send(told);
             });
