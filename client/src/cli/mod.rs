@@ -437,7 +437,8 @@ mod templates {
 
     #[test]
     fn the_job_of_a_commit_runs_commands_that_exist_and_has_no_secret() {
-        let documents = read("kubernetes-commit.yaml");
+        let mut documents = read("kubernetes-commit.yaml");
+        documents.extend(read("kubernetes-commit-network.yaml"));
         let mut found = Vec::new();
         commands(&documents[0], &mut found);
         let is_replay = |line: &&String| line.starts_with("sealstone replay ");

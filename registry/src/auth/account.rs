@@ -5,8 +5,10 @@
 //! Basic credentials, keys, log lines and URLs. An account holds a hash, never a secret.
 
 use super::password::SecretHash;
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
@@ -130,6 +132,14 @@ impl Account {
     /// Whether it may log in at `now`.
     pub fn is_active(&self, now: Timestamp) -> bool {
         !self.disabled && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// What tells this account with this secret from any other that had or will have its name: a hash, which proves
+    /// nothing to whoever reads it.
+    pub fn mark(&self) -> String {
+        let of = format!("{} {}", self.created_at, self.secret_hash.mark());
+        let hash: [u8; 32] = Sha256::digest(of.as_bytes()).into();
+        HEXLOWER.encode(&hash)
     }
 }
 

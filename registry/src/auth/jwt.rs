@@ -72,7 +72,7 @@ struct Claims {
     /// The API token that the session was made from; its scopes are looked up with each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     via: Option<TokenId>,
-    /// The mark of the secret that the session was made with.
+    /// The mark of the account and of the secret that the session was made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mark: Option<String>,
 }
@@ -97,7 +97,7 @@ pub struct SessionClaims {
     pub access: Vec<Access>,
     /// Through which API token.
     pub via: Option<TokenId>,
-    /// With which secret of the account: its [mark](super::password::SecretHash::mark).
+    /// Of which account, with which secret: its [mark](super::account::Account::mark).
     pub mark: Option<String>,
     /// When it was made, to the second.
     pub issued_at: Timestamp,

@@ -135,7 +135,7 @@ pub struct Principal {
     pub(super) restriction: Option<Restriction>,
     /// The API token that proved it, so that a session made from it dies with it.
     pub(super) token: Option<super::token::TokenId>,
-    /// The mark of the account's secret, if that proved it, so that a session made with it dies with it.
+    /// The mark of the account and its secret, if that proved it, so that a session made with it dies with either.
     pub(super) mark: Option<String>,
     /// Set by a session.
     pub(super) session: Option<Session>,
