@@ -19,6 +19,7 @@ mod settings;
 mod unpack;
 
 pub use capture::{Capture, Captured, capture};
+pub(crate) use git::is_tracked;
 pub use git::{Repository, changed_files, prefix_in_repository, repository, uncommitted};
 pub use image::fetch_image;
 pub use prepare::{Prepared, prepare};
