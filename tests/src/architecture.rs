@@ -201,7 +201,9 @@ mod tests {
     #[test]
     fn git_is_started_in_one_file() {
         let files = sources("client/src");
-        let starting = files.iter().filter(|(_, code)| code.contains("new(\"git\")"));
+        let starting = files
+            .iter()
+            .filter(|(_, code)| code.contains("new(\"git\")"));
         let starting: Vec<&str> = starting.map(|(file, _)| file.as_str()).collect();
         assert_eq!(starting, ["environment/git/asked.rs"]);
     }
