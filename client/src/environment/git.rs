@@ -8,7 +8,8 @@
 mod asked;
 
 use super::capture::Captured;
-use asked::{Git, top_by_sight};
+pub(super) use asked::top_by_sight;
+use asked::{Git, held};
 use sealstone_spec::digest::Digest;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -184,20 +185,19 @@ pub fn uncommitted<'a>(
     Ok(told.collect())
 }
 
-/// Whether git knows something at `place`, or below or above it: then it came with a clone. `place` is relative to
-/// `directory`, and in plain letters.
+/// Whether git holds something at `place`, or below or above it: then it came with a clone. `place` is relative to
+/// `directory`, which is named by its whole path.
 ///
 /// # Errors
 /// If there is a repository, and nothing can be said of it: the text says why.
 pub(crate) fn is_tracked(directory: &Path, place: &str) -> Result<bool, String> {
-    if top_by_sight(directory).is_none() {
+    let Some(top) = top_by_sight(directory) else {
         return Ok(false);
-    }
+    };
     // Some file systems take letters of either case for the same.
     let place = place.to_ascii_lowercase();
     let first = place.split('/').next().unwrap_or_default();
-    let listed =
-        Git::around(directory)?.ask(&["--icase-pathspecs", "ls-files", "-z", "--", first])?;
+    let listed = held(top, directory, first)?;
     let is_below = |path: &str, other: &str| {
         let rest = path.strip_prefix(other);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -109,8 +109,21 @@ impl Git {
     }
 }
 
+/// Paths that the repository with its top in `top` holds at or below a name in `directory`, in letters of either case, from
+/// there. Nothing of its configuration is run for that, so it may as well be somebody else's.
+pub(super) fn held(top: &Path, directory: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let mut git = command(directory, &[]);
+    for name in OF_ONE_REPOSITORY {
+        git.env_remove(name);
+    }
+    git.arg("--git-dir").arg(top.join(".git"));
+    git.arg("--work-tree").arg(top);
+    git.args(["--icase-pathspecs", "ls-files", "-z", "--", name]);
+    answer(ended(git)?)
+}
+
 /// The top of a repository as it can be seen without git.
-pub(super) fn top_by_sight(directory: &Path) -> Option<&Path> {
+pub(in super::super) fn top_by_sight(directory: &Path) -> Option<&Path> {
     let mut places = directory.ancestors();
     places.find(|place| place.join(".git").exists())
 }
