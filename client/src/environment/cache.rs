@@ -29,14 +29,17 @@ pub(super) struct Parts<'a> {
 pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvironment> {
     let place = std::path::absolute(place)
         .map_err(|source| Error::io(format!("finding \"{}\"", place.display()), source))?;
-    let name = format!("venv-{}", &name_of(parts, &place)?.hex()[..16]);
+    let parts_digest = name_of(parts, &place)?;
+    let name = format!("venv-{}", &parts_digest.hex()[..16]);
     let failed = |source| {
         let what = format!("making \"{}\"", place.join(&name).display());
         Error::io(what, source)
     };
     let read = |directory: &Path, told: &str| {
-        let (digest, files) = told.split_once(' ')?;
-        let is_whole = directory.join("bin/python").exists();
+        let (whole_name, rest) = told.split_once(' ')?;
+        let (digest, files) = rest.split_once(' ')?;
+        let is_it = Digest::parse(whole_name).ok()? == parts_digest;
+        let is_whole = is_it && directory.join("bin/python").exists();
         is_whole.then_some((Digest::parse(digest).ok()?, files.parse::<usize>().ok()?))
     };
     let slot = match find(&place, &name, read).map_err(failed)? {
@@ -59,7 +62,7 @@ pub(super) fn kept_or_made(parts: Parts<'_>, place: &Path) -> Result<PythonEnvir
     let made = made(parts, slot.directory()).inspect_err(|_| {
         let _ = slot.clear();
     })?;
-    let told = format!("{} {}", made.digest, made.files);
+    let told = format!("{parts_digest} {} {}", made.digest, made.files);
     let in_use = slot.seal(&told).map_err(failed)?;
     Ok(PythonEnvironment {
         in_use: Some(in_use),

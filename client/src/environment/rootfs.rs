@@ -64,8 +64,9 @@ pub(super) fn filled(
         }
     };
     let name = format!("rootfs-{}", &digest.hex()[..16]);
-    // Nothing more is recorded of it: its digest is in the recipe.
-    let read = |_: &Path, told: &str| told.is_empty().then_some(());
+    // A part of the digest is the name, and another project may have chosen its image for that.
+    let due = digest.to_string();
+    let read = |_: &Path, told: &str| (told == due).then_some(());
     let slot = match find(place, &name, read)? {
         Found::Free(slot) => slot,
         Found::Kept {
@@ -80,7 +81,7 @@ pub(super) fn filled(
     fs::rename(part.path(), slot.directory())?;
     drop(part.keep());
     let rootfs = rootfs(slot.directory());
-    Ok((rootfs, Some(slot.seal("")?)))
+    Ok((rootfs, Some(slot.seal(&due)?)))
 }
 
 #[cfg(test)]
