@@ -116,6 +116,7 @@ impl Desk {
             .args(["--output", "json"])
             .args(args)
             .current_dir(self.0.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
             .env("SEALSTONE_STATE", self.path("state"));
         if let Some(first) = search {
             let path = std::env::var_os("PATH").unwrap_or_default();
@@ -138,6 +139,18 @@ impl Desk {
         let (status, value, errors) = self.try_run(args, None);
         assert_eq!(status, Some(code), "{args:?}\n{value}\n{errors}");
         value
+    }
+
+    /// The only environment that is kept.
+    #[track_caller]
+    fn environment(&self) -> PathBuf {
+        let entries = fs::read_dir(self.path("cache/sealstone/environments")).unwrap();
+        let mut found: Vec<PathBuf> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
     }
 
     /// The baseline; `None` if this Python has no pip.
@@ -165,19 +178,29 @@ fn locked_wheels_run_and_replay_strictly_in_every_runner() {
         weights.contains("42") && weights.contains("true"),
         "{weights}"
     );
-    let venvs = || {
-        fs::read_dir(desk.path("p/.sealstone"))
-            .unwrap()
-            .filter(|entry| {
-                let name = entry.as_ref().unwrap().file_name();
-                name.to_string_lossy().starts_with("venv-")
-            })
-            .count()
-    };
-    // A directory and its record; a second run takes both as they are.
-    assert_eq!(venvs(), 2);
+    // A second run takes the environment as it is.
+    let made = desk.environment();
+    let number = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&made).unwrap());
+    let first = number();
     assert!(reused(&desk.run(&["run", "p"], 0)));
-    assert_eq!(venvs(), 2);
+    assert_eq!((desk.environment(), number()), (made.clone(), first));
+    // So does one of another project, with the same wheels.
+    fs::create_dir(desk.path("q")).unwrap();
+    for name in [
+        "recipe.toml",
+        "requirements.lock",
+        "src",
+        "golden",
+        "wheels",
+    ] {
+        let copied = Command::new("cp")
+            .arg("-r")
+            .args([desk.path(&format!("p/{name}")), desk.path("q")])
+            .status();
+        assert!(copied.unwrap().success());
+    }
+    desk.run(&["run", "q"], 0);
+    assert_eq!((desk.environment(), number()), (made.clone(), first));
 
     let good = desk.run(&["replay", "p", "--strict", "--keep", "kept"], 0);
     let report = &good["report"];
@@ -216,6 +239,61 @@ fn locked_wheels_run_and_replay_strictly_in_every_runner() {
             "{runner}"
         );
     }
+}
+
+/// A module without its source is imported like any other, and no fact tells of it.
+#[test]
+fn an_environment_that_was_changed_is_made_anew() {
+    let Some(desk) = Desk::recorded() else { return };
+    let made = desk.environment();
+    let lib = fs::read_dir(made.join("lib")).unwrap();
+    let lib = lib
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.is_dir());
+    let module = lib.unwrap().join("site-packages/sitecustomize.pyc");
+    desk.write("evil.py", "import sys\nsys.stderr.write('changed since')\n");
+    let compiled = Command::new("python3")
+        .args(["-I", "-m", "compileall", "-b", "-q", "evil.py"])
+        .current_dir(desk.0.path())
+        .status();
+    assert!(compiled.unwrap().success());
+    fs::copy(desk.path("evil.pyc"), &module).unwrap();
+    let (status, value, errors) = desk.try_run(&["run", "p", "--force"], None);
+    assert_eq!(status, Some(0), "{value}\n{errors}");
+    assert!(!errors.contains("changed since"), "{errors}");
+    assert_eq!(desk.environment(), made);
+    assert!(!module.exists());
+}
+
+/// A project may bring what lies in it: an environment too, and a record that fits.
+#[test]
+fn no_environment_is_taken_from_a_project() {
+    let Some(desk) = Desk::recorded() else { return };
+    let before = desk.environment();
+    // As where a build server keeps its caches in the checkout.
+    let inside = desk.path("p/.cache");
+    let mut command = Command::new(binary("sealstone").unwrap());
+    command
+        .args(["run", "p", "--force"])
+        .current_dir(desk.0.path())
+        .env("XDG_CACHE_HOME", &inside);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("made for this run alone"), "{errors}");
+    assert!(!inside.exists());
+    assert_eq!(desk.environment(), before);
+    let left = fs::read_dir(desk.path("p/.sealstone")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+    let holds = |path: &PathBuf| path.join("venv").exists() || path.join("pyvenv.cfg").exists();
+    assert!(!left.iter().any(holds), "{left:?}");
+    // Nor from where others may write.
+    let place = desk.path("cache/sealstone/environments");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(&place, mode).unwrap();
+    let (status, _, errors) = desk.try_run(&["run", "p", "--force"], None);
+    assert_eq!(status, Some(3), "{errors}");
+    assert!(errors.contains("can be written by others"), "{errors}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn shell(directory: &Path, example: &Example, line: &str) -> Output {
             "PATH",
             format!("{}:{path}", client.parent().unwrap().display()),
         )
-        .env("HOME", directory)
+        .env("HOME", directory.parent().unwrap())
         .env("PIP_NO_INDEX", "1")
         .env("PIP_FIND_LINKS", example.fetched.join("wheels"))
         .output()

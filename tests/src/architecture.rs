@@ -199,6 +199,17 @@ mod tests {
         }
     }
 
+    /// A repository may be a stranger's, and git runs what its configuration names unless it is asked with care.
+    #[test]
+    fn git_is_started_in_one_file() {
+        let files = sources("client/src");
+        let starting = files
+            .iter()
+            .filter(|(_, code)| code.contains("new(\"git\")"));
+        let starting: Vec<&str> = starting.map(|(file, _)| file.as_str()).collect();
+        assert_eq!(starting, ["environment/git/asked.rs"]);
+    }
+
     #[test]
     fn architecture_and_lib_state_the_same_order() {
         assert_eq!(

@@ -231,11 +231,15 @@ fn stage_of(root: &Path, step: &Traced, kind: Option<StageKind>) -> DraftStage {
     let mut run: Vec<String> = step.arguments.clone();
     if let Some(program) = run.first_mut() {
         let name = program.rsplit('/').next().unwrap_or(program).to_owned();
-        *program = if name.starts_with("python") {
-            "python3".to_owned()
-        } else {
-            name
-        };
+        let place = root.join(&step.directory).join(program.as_str());
+        // A program of the project is found by its path alone.
+        let is_own = program.contains('/')
+            && fs::canonicalize(place).is_ok_and(|place| place.starts_with(root));
+        if name.starts_with("python") {
+            "python3".clone_into(program);
+        } else if !is_own {
+            *program = name;
+        }
     }
     let prefix = format!("{}/", root.display());
     for word in &mut run {
@@ -415,4 +419,36 @@ fn modules(root: &Path, script: &FoundScript) -> BTreeSet<String> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_program_of_the_project_keeps_its_path() {
+        let place = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(root.join("bin")).unwrap();
+        for name in ["bin/feat", "bin/python3.11"] {
+            fs::write(root.join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("/bin/sh", root.join("bin/sh")).unwrap();
+        let whole = root.join("bin/feat").display().to_string();
+        for (program, due) in [
+            ("./bin/feat", "./bin/feat"),
+            (whole.as_str(), "bin/feat"),
+            ("bin/sh", "sh"),
+            ("/usr/bin/awk", "awk"),
+            ("awk", "awk"),
+            ("bin/python3.11", "python3"),
+        ] {
+            let step = Traced {
+                arguments: vec![program.to_owned()],
+                ..Traced::default()
+            };
+            assert_eq!(stage_of(&root, &step, None).run, [due], "{program}");
+        }
+    }
 }

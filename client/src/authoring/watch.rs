@@ -9,7 +9,7 @@ use super::init::{LOCK, WHEELS, python_version};
 use super::settle;
 use super::trace::{Programs, Traced};
 use super::write::quoted;
-use crate::environment::{Prepared, prepare};
+use crate::environment::{Prepared, prepare_kept};
 use crate::error::{Error, Result};
 use crate::recipe::read_params;
 use crate::run::home;
@@ -27,7 +27,7 @@ pub(super) struct Watched {
     /// The programs.
     pub(super) programs: Programs,
     /// Holds their environment while it runs.
-    _prepared: Option<Prepared>,
+    _environment: Option<Held>,
     /// Holds the parameters while it runs.
     _params: tempfile::TempDir,
 }
@@ -39,7 +39,7 @@ impl Watched {
         params: &[String],
         note: &mut dyn FnMut(&str),
     ) -> Result<Watched> {
-        let (mut programs, prepared) = programs(root, note)?;
+        let (mut programs, environment) = programs(root, note)?;
         // Scripts that were written for Sealstone look for their parameters there.
         let scratch =
             tempfile::tempdir().map_err(|source| Error::io("making a directory", source))?;
@@ -57,7 +57,7 @@ impl Watched {
         }
         Ok(Watched {
             programs,
-            _prepared: prepared,
+            _environment: environment,
             _params: scratch,
         })
     }
@@ -87,14 +87,19 @@ pub(super) fn own_environment(root: &Path) -> Option<PathBuf> {
         .find(|place| place.join("pyvenv.cfg").is_file() && place.join("bin/python").exists())
 }
 
+/// An environment, and the directory in which it lies where it is not kept.
+type Held = (Prepared, tempfile::TempDir);
+
 /// The Python that a trace runs: the locked environment if there is one, which is held, the project's own, the caller's.
-fn programs(root: &Path, note: &mut dyn FnMut(&str)) -> Result<(Programs, Option<Prepared>)> {
-    let mut prepared = None;
+fn programs(root: &Path, note: &mut dyn FnMut(&str)) -> Result<(Programs, Option<Held>)> {
+    let mut environment = None;
     let mut programs = if root.join(LOCK).is_file() && root.join(WHEELS).is_dir() {
         note("running in the locked environment");
-        let made = prepare(&locked(root)?, root, &home(root)?, None)?;
+        let scratch = tempfile::tempdir_in(home(root)?)
+            .map_err(|source| Error::io("making a directory in .sealstone", source))?;
+        let made = prepare_kept(&locked(root)?, root, scratch.path(), note)?;
         let software = made.software.clone();
-        prepared = Some(made);
+        environment = Some((made, scratch));
         Programs {
             path: software.path,
             prefixes: software.read_only,
@@ -115,7 +120,8 @@ fn programs(root: &Path, note: &mut dyn FnMut(&str)) -> Result<(Programs, Option
     };
     let ask = "import os,site,sys; print('\\n'.join([os.path.dirname(sys.executable), sys.prefix, sys.base_prefix, \
         sys.exec_prefix, site.getusersitepackages(), os.path.realpath(sys.executable)]))";
-    if let Ok(output) = Command::new(program).args(["-c", ask]).output()
+    // Nothing is compiled into an environment that is kept.
+    if let Ok(output) = Command::new(program).args(["-B", "-c", ask]).output()
         && output.status.success()
     {
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -128,7 +134,7 @@ fn programs(root: &Path, note: &mut dyn FnMut(&str)) -> Result<(Programs, Option
         }
         programs.prefixes.extend(lines);
     }
-    Ok((programs, prepared))
+    Ok((programs, environment))
 }
 
 /// Stages with what their steps read and wrote. `files` are those of the project before the run.

@@ -4,7 +4,9 @@ use super::Context;
 use super::connect::ConnectArgs;
 use super::output::in_line;
 use jiff::Timestamp;
-use sealstone::environment::{Capture, Captured, capture, fetch_image, find_interpreter, prepare};
+use sealstone::environment::{
+    Capture, Captured, capture, fetch_image, find_interpreter, prepare_kept,
+};
 use sealstone::plan::{Looking, captured, source_date_epoch};
 use sealstone::recipe::Project;
 use sealstone::report::{as_lines, clean};
@@ -153,15 +155,17 @@ pub(super) fn of_project(
     repository: Option<&Path>,
 ) -> Result<(Chosen, Captured)> {
     let home = home(project.root())?;
-    let prepared = prepare(project.recipe(), project.root(), &home, None)?;
+    let scratch = tempfile::tempdir_in(&home)
+        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
+    // Where it cannot be kept it takes longer, and is the same.
+    let mut note = |_: &str| {};
+    let prepared = prepare_kept(project.recipe(), project.root(), scratch.path(), &mut note)?;
     let chosen = choose(
         Choice::from(project.recipe().isolation().runner),
         prepared.software.rootfs.is_some(),
         Isolation::I0,
         None,
     )?;
-    let scratch = tempfile::tempdir_in(&home)
-        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
     let captured = captured(Looking {
         recipe: project.recipe(),
         prepared: &prepared,

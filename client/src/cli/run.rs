@@ -6,7 +6,7 @@ use super::output::Output;
 use super::transfer::interruptible;
 use sealstone::ci::{BuildRecord, recognise, variables};
 use sealstone::compare::compare_artifact;
-use sealstone::environment::{fetch_image, prepare, repository};
+use sealstone::environment::{fetch_image, prepare_kept, repository};
 use sealstone::plan::{Looking, machine};
 use sealstone::recipe::Project;
 use sealstone::report::as_lines;
@@ -32,7 +32,9 @@ or the result of a run by hand, are kept in .sealstone/replaced/TIME; what canno
 unless it leads to a directory that --outside names.
 
 A stage finds SEALSTONE_SEED, SEALSTONE_PARAMS (a JSON file), SEALSTONE_STAGE and SEALSTONE_OUT in its
-environment. Logs are in .sealstone/logs.
+environment. Logs are in .sealstone/logs. Environments of Python and root file systems are kept for all your
+projects in sealstone/environments of XDG_CACHE_HOME, or of ~/.cache, until none has used one for 30 days. Where
+that lies in the project, or there is no such place, one is made for the run alone.
 
 Exit codes: 0 locked, 1 a stage, metric or test failed, 2 the recipe has errors, 3 this machine cannot
 isolate as the recipe demands, 4 halted: an input is not what the recipe says, and nothing was run,
@@ -159,7 +161,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<()> {
 fn run_blocking(args: Args, project: &Project, output: &Output) -> Result<Ran> {
     let demand = project.recipe().isolation();
     let home = run::home(project.root())?;
-    let prepared = prepare(project.recipe(), project.root(), &home, None)?;
+    let scratch = tempfile::tempdir_in(&home)
+        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
+    let mut note = |text: &str| output.note(text);
+    let prepared = prepare_kept(project.recipe(), project.root(), scratch.path(), &mut note)?;
     let choice = args.runner.unwrap_or(demand.runner.into());
     let chosen = choose(
         choice,
@@ -179,8 +184,6 @@ fn run_blocking(args: Args, project: &Project, output: &Output) -> Result<Ran> {
     let runner = chosen.runner.as_ref();
     // One that cannot be read is asked all the same: the facts then say why they are not there.
     let in_git = !matches!(repository(project.root()), Ok(None));
-    let scratch = tempfile::tempdir_in(&home)
-        .map_err(|source| Error::io("making a directory in .sealstone", source))?;
     let machine = machine(Looking {
         recipe: project.recipe(),
         prepared: &prepared,

@@ -6,7 +6,7 @@
 //! stands in the recipe. An index of several platforms is refused: another machine would choose another image. Whoever
 //! wrote the recipe chose the registry: no password goes there that was not kept for it.
 
-use super::rootfs::kept_or_made;
+use super::rootfs::{Wanted, filled};
 use super::unpack::{Marks, unpack};
 use crate::credentials::Keyring;
 use crate::error::{Error, Outcome, Result};
@@ -22,6 +22,7 @@ use sealstone_spec::name::Reference;
 use sealstone_spec::recipe::{Environment, IMAGE_DIRECTORY};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,16 +126,16 @@ fn connect_to(
     options
 }
 
-/// The image of an environment as programs, unpacked in `place` if it is not there.
+/// The image of an environment as programs, unpacked if it is not there; where it is kept, with what holds it.
 ///
 /// # Errors
 /// [`Outcome::NotFound`] if the image is not at hand; [`Outcome::Halted`] if it is not what its digest says.
-pub(super) fn kept_or_unpacked(
+pub(super) fn unpacked(
     root: &Path,
     digest: &Digest,
     in_bundle: bool,
-    place: &Path,
-) -> Result<Software> {
+    wanted: Wanted<'_>,
+) -> Result<(Software, Option<Arc<File>>)> {
     let directory = directory(root, digest, in_bundle)?;
     let absent = |error: Error| match error.outcome() {
         Outcome::NotFound | Outcome::Other => Error::not_found(format!(
@@ -159,7 +160,7 @@ pub(super) fn kept_or_unpacked(
             .iter()
             .try_for_each(|layer| unpack_layer(&layout, layer, into))
     };
-    let rootfs = kept_or_made(*digest, place, fill)
+    let (rootfs, in_use) = filled(*digest, wanted, fill)
         .map_err(|source| Error::io(format!("unpacking the image {digest}"), source))?;
     let mut software = Software {
         rootfs: Some(rootfs),
@@ -177,7 +178,7 @@ pub(super) fn kept_or_unpacked(
             software.variables.insert(name.to_owned(), value.to_owned());
         }
     }
-    Ok(software)
+    Ok((software, in_use))
 }
 
 fn unpack_layer(layout: &LayoutStore, layer: &Descriptor, into: &Path) -> std::io::Result<()> {
@@ -324,7 +325,9 @@ mod tests {
         fs::create_dir_all(&layout).unwrap();
         let digest = image(&layout, architecture());
         let place = root.path().join("place");
-        let software = kept_or_unpacked(root.path(), &digest, true, &place).unwrap();
+        let (software, in_use) =
+            unpacked(root.path(), &digest, true, Wanted::Kept(&place)).unwrap();
+        assert!(in_use.is_some(), "it is kept");
         let rootfs = software.rootfs.unwrap();
         assert_eq!(rootfs.digest, digest);
         let read = |name: &str| fs::read_to_string(rootfs.directory.join(name));
@@ -346,18 +349,18 @@ mod tests {
         let layout = root.path().join(IMAGE_DIRECTORY);
         fs::create_dir_all(&layout).unwrap();
         let digest = image(&layout, architecture());
-        let unpacked = |digest: &Digest| {
+        let outcome = |digest: &Digest| {
             let place = tempfile::tempdir().unwrap();
-            let made = kept_or_unpacked(root.path(), digest, true, place.path());
+            let into = place.path().join("rootfs");
+            let made = unpacked(root.path(), digest, true, Wanted::Anew(&into));
             assert!(made.is_ok() || fs::read_dir(place.path()).unwrap().next().is_none());
-            made.map_err(|error| error.outcome())
+            made.map(drop).map_err(|error| error.outcome())
         };
-        assert_eq!(
-            unpacked(&Digest::sha256(b"other")).unwrap_err(),
-            Outcome::NotFound
-        );
+        let other = Digest::sha256(b"other");
+        assert_eq!(outcome(&other), Err(Outcome::NotFound));
         let foreign = image(&layout, "vax");
-        assert_eq!(unpacked(&foreign).unwrap_err(), Outcome::Refused);
+        assert_eq!(outcome(&foreign), Err(Outcome::Refused));
+        assert_eq!(outcome(&digest), Ok(()));
         // One bit of a layer.
         let store = LayoutStore::open(&layout).unwrap();
         let manifest = store.read_manifest(&Reference::Digest(digest)).unwrap();
@@ -365,6 +368,6 @@ mod tests {
         let mut bytes = fs::read(&blob).unwrap();
         bytes[600] ^= 1;
         fs::write(&blob, bytes).unwrap();
-        assert_eq!(unpacked(&digest).unwrap_err(), Outcome::Halted);
+        assert_eq!(outcome(&digest), Err(Outcome::Halted));
     }
 }

@@ -4,24 +4,35 @@
 //! written outside of the directory, through a link or otherwise. What is used again holds what was unpacked, file by
 //! file: anything else is unpacked anew.
 
-use super::unpack::{Marks, make_way, unpack};
+use super::kept::{Found, find};
+use super::unpack::{Marks, unpack};
 use crate::error::{Error, Result};
 use crate::recipe::hash_path;
 use crate::runner::Rootfs;
-use sealstone_spec::digest::{Algorithm, Digest, Hasher};
-use std::ffi::OsString;
+use sealstone_spec::digest::Digest;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-/// The root file system of `archive` in `place`, unpacked if it is not there.
+/// Where a root file system is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'a> {
+    /// Among those that are kept in this directory, where it may be already.
+    Kept(&'a Path),
+    /// In a directory that is not there yet.
+    Anew(&'a Path),
+}
+
+/// A root file system; where it is kept, with what holds it.
+pub(super) type Held = (Rootfs, Option<Arc<File>>);
+
+/// The root file system of `archive`, unpacked if it is not there.
 ///
 /// # Errors
 /// [`Outcome::Halted`](crate::Outcome::Halted) if the archive is not what its digest says; anything else if
 /// it cannot be unpacked.
-pub(super) fn kept_or_unpacked(archive: &Path, due: Digest, place: &Path) -> Result<Rootfs> {
+pub(super) fn unpacked(archive: &Path, due: Digest, wanted: Wanted<'_>) -> Result<Held> {
     let (actual, _) = hash_path(archive)?;
     if actual != due {
         return Err(Error::halted(format!(
@@ -30,100 +41,63 @@ pub(super) fn kept_or_unpacked(archive: &Path, due: Digest, place: &Path) -> Res
         )));
     }
     let fill = |into: &Path| unpack(archive, into, Marks::Files);
-    kept_or_made(due, place, fill)
+    filled(due, wanted, fill)
         .map_err(|source| Error::io(format!("unpacking \"{}\"", archive.display()), source))
 }
 
-/// The root file system of this digest in `place`, filled if it is not there as it was filled before.
-pub(super) fn kept_or_made(
+/// The root file system of this digest, filled if it is not there as it was filled before.
+pub(super) fn filled(
     digest: Digest,
-    place: &Path,
+    wanted: Wanted<'_>,
     fill: impl FnOnce(&Path) -> io::Result<()>,
-) -> io::Result<Rootfs> {
-    let name = format!("rootfs-{}", &digest.hex()[..16]);
-    let directory = place.join(&name);
-    let record = place.join(format!("{name}.digest"));
-    let rootfs = Rootfs {
-        directory: directory.clone(),
+) -> io::Result<Held> {
+    let rootfs = |directory: &Path| Rootfs {
+        directory: directory.to_owned(),
         digest,
     };
-    fs::create_dir_all(place)?;
-    // Two runs of one project fill one directory after the other, and the second finds it filled.
-    let lock = File::create(place.join("rootfs.lock"))?;
-    lock.lock()?;
-    if is_as_made(&directory, &record) {
-        return Ok(rootfs);
-    }
-    make_way(&record)?;
+    let place = match wanted {
+        Wanted::Kept(place) => place,
+        Wanted::Anew(directory) => {
+            fs::create_dir_all(directory)?;
+            fill(directory)?;
+            return Ok((rootfs(directory), None));
+        }
+    };
+    let name = format!("rootfs-{}", &digest.hex()[..16]);
+    // A part of the digest is the name, and another project may have chosen its image for that.
+    let due = digest.to_string();
+    let read = |_: &Path, told: &str| (told == due).then_some(());
+    let slot = match find(place, &name, read)? {
+        Found::Free(slot) => slot,
+        Found::Kept {
+            directory, in_use, ..
+        } => return Ok((rootfs(&directory), Some(in_use))),
+    };
+    slot.clear()?;
     let part = tempfile::Builder::new()
         .prefix("rootfs-part-")
         .tempdir_in(place)?;
     fill(part.path())?;
-    let made = tree_digest(part.path())?;
-    make_way(&directory)?;
-    fs::rename(part.path(), &directory)?;
+    fs::rename(part.path(), slot.directory())?;
     drop(part.keep());
-    // Written last, and whole: without it, what lies there was cut short.
-    let mut file = tempfile::NamedTempFile::new_in(place)?;
-    writeln!(file, "{made}")?;
-    file.persist(&record).map_err(|error| error.error)?;
-    Ok(rootfs)
-}
-
-/// Whether the files that lie there are those that were recorded; what cannot be read is not.
-fn is_as_made(directory: &Path, record: &Path) -> bool {
-    let recorded = fs::read_to_string(record)
-        .ok()
-        .and_then(|text| Digest::parse(text.trim()).ok());
-    let is_directory = fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir());
-    recorded.is_some_and(|recorded| {
-        is_directory && tree_digest(directory).is_ok_and(|found| found == recorded)
-    })
-}
-
-/// Digest of a tree: of the kind, mode, path and content of everything that lies in it. Lengths stand before what has
-/// any, so that no two trees are one text.
-fn tree_digest(root: &Path) -> io::Result<Digest> {
-    let mut whole = Hasher::new(Algorithm::Sha256);
-    let mut waiting = vec![PathBuf::new()];
-    while let Some(directory) = waiting.pop() {
-        let entries = fs::read_dir(root.join(&directory))?;
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        let mut names: Vec<OsString> = names.collect::<io::Result<_>>()?;
-        names.sort();
-        for name in names {
-            let path = directory.join(name);
-            let place = root.join(&path);
-            let found = fs::symlink_metadata(&place)?;
-            let (kind, content) = if found.is_dir() {
-                waiting.push(path.clone());
-                ("directory", Vec::new())
-            } else if found.is_symlink() {
-                ("link", fs::read_link(&place)?.into_os_string().into_vec())
-            } else if found.is_file() {
-                let (digest, _) = hash_path(&place).map_err(io::Error::other)?;
-                ("file", digest.bytes().to_vec())
-            } else {
-                ("other", Vec::new())
-            };
-            let path = path.as_os_str().as_bytes();
-            let mode = found.permissions().mode() & 0o7777;
-            let head = format!("{kind} {mode:o} {} {}\n", path.len(), content.len());
-            for part in [head.as_bytes(), path, &content] {
-                whole.update(part);
-            }
-        }
-    }
-    Ok(whole.finalize())
+    let rootfs = rootfs(slot.directory());
+    Ok((rootfs, Some(slot.seal(&due)?)))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::tree::whole_digest;
     use super::super::unpack::tests::tar_of;
     use super::*;
     use crate::Outcome;
+    use std::os::unix::fs::PermissionsExt as _;
     use tar::EntryType;
+
+    /// One that is kept in `place`.
+    fn kept_or_unpacked(archive: &Path, due: Digest, place: &Path) -> Result<Rootfs> {
+        unpacked(archive, due, Wanted::Kept(place)).map(|(rootfs, _)| rootfs)
+    }
 
     fn archive(at: &Path, entries: &[(&str, EntryType, &str)]) -> Digest {
         let bytes = tar_of(entries);
@@ -166,7 +140,9 @@ mod tests {
             assert!(!place.join("out").exists());
             let left = fs::read_dir(&place).unwrap();
             let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-            assert_eq!(left, ["rootfs.lock"]);
+            let lock = format!("rootfs-{}.lock", &digest.hex()[..16]);
+            assert_eq!(left, [lock.as_str()]);
+            fs::remove_dir_all(&place).unwrap();
         }
     }
 
@@ -185,7 +161,7 @@ mod tests {
         );
         let place = root.path().join("place");
         let made = kept_or_unpacked(&tar, digest, &place).unwrap().directory;
-        let due = tree_digest(&made).unwrap();
+        let due = whole_digest(&made).unwrap();
         let at = |name: &str| made.join(name);
         let changes: [&dyn Fn(); 8] = [
             &|| fs::write(at("marker"), "").unwrap(),
@@ -208,16 +184,16 @@ mod tests {
         ];
         for (number, change) in changes.into_iter().enumerate() {
             change();
-            assert_ne!(tree_digest(&made).ok(), Some(due), "change {number}");
+            assert_ne!(whole_digest(&made).ok(), Some(due), "change {number}");
             kept_or_unpacked(&tar, digest, &place).unwrap();
-            assert_eq!(tree_digest(&made).unwrap(), due, "change {number}");
+            assert_eq!(whole_digest(&made).unwrap(), due, "change {number}");
         }
         // Cut short before its record was written.
         fs::remove_file(at("bin")).unwrap();
         let record = format!("rootfs-{}.digest", &digest.hex()[..16]);
         fs::remove_file(place.join(record)).unwrap();
         kept_or_unpacked(&tar, digest, &place).unwrap();
-        assert_eq!(tree_digest(&made).unwrap(), due);
+        assert_eq!(whole_digest(&made).unwrap(), due);
     }
 
     #[test]

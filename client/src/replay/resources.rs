@@ -53,7 +53,8 @@ pub(super) fn of_stage(
             1.0,
             bounds.rss_ratio.as_ref(),
             method(&usage.peak_rss_bytes),
-        ),
+        )
+        .map(|row| measured_alike(row, base.peak_memory_method.as_deref())),
         row(
             &locked.name,
             "gpuMemory",
@@ -143,6 +144,23 @@ fn row(
     })
 }
 
+/// A row of memory whose baseline was measured by the method `then`. Some of them count what the kernel keeps of files, some
+/// shared pages for each process, some the largest process alone: the figure of one says nothing of that of another.
+fn measured_alike(row: ResourceRow, then: Option<&str>) -> ResourceRow {
+    if row.base.is_none() || (then.is_some() && then == row.method.as_deref()) {
+        return row;
+    }
+    let named = |method: Option<&str>| method.unwrap_or("unknown").to_owned();
+    let (then, now) = (named(then), named(row.method.as_deref()));
+    ResourceRow {
+        ratio: None,
+        bound: None,
+        ok: true,
+        method: Some(format!("{then} then, {now} now: not comparable")),
+        ..row
+    }
+}
+
 /// The runner's figures as they stand in a report: whole numbers, with their methods.
 pub(super) fn usage_of(usage: &Usage) -> Map<String, Value> {
     match serde_json::to_value(usage) {
@@ -211,6 +229,53 @@ mod tests {
         );
         assert_eq!(shown, (Some("1.000"), Some("2.500"), Some("2.50")));
         assert!(row("train", "wall", "s", Some(1.0), None, 1.0, None, None).is_none());
+    }
+
+    #[test]
+    fn peaks_of_memory_are_compared_only_if_they_were_measured_alike() {
+        let peak = |then: Option<&str>, now: Option<&str>, base: Option<f64>| {
+            let bound = "2".parse().unwrap();
+            let now = now.map(str::to_owned);
+            let row = row(
+                "train",
+                "peakRss",
+                "B",
+                base,
+                Some(900.0),
+                1.0,
+                Some(&bound),
+                now,
+            );
+            measured_alike(row.unwrap(), then)
+        };
+        let alike = peak(Some("cgroup2"), Some("cgroup2"), Some(100.0));
+        assert!(!alike.ok);
+        assert_eq!(alike.ratio.as_deref(), Some("9.00"));
+        assert_eq!(alike.method.as_deref(), Some("cgroup2"));
+        for (then, now, due) in [
+            (
+                Some("sampled"),
+                Some("cgroup1"),
+                "sampled then, cgroup1 now: not comparable",
+            ),
+            (
+                None,
+                Some("sampled"),
+                "unknown then, sampled now: not comparable",
+            ),
+            (None, None, "unknown then, unknown now: not comparable"),
+        ] {
+            let other = peak(then, now, Some(100.0));
+            assert!(other.ok);
+            assert_eq!((other.ratio, other.bound), (None, None));
+            // Both are shown all the same.
+            let shown = (other.base.as_deref(), other.now.as_deref());
+            assert_eq!(shown, (Some("100"), Some("900")));
+            assert_eq!(other.method.as_deref(), Some(due));
+        }
+        let alone = peak(None, Some("sampled"), None);
+        assert_eq!(alone.method.as_deref(), Some("sampled"));
+        assert_eq!(alone.bound.as_deref(), Some("2"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::trace;
 use crate::error::{Error, Outcome, Result};
 use crate::plan::{Given, Planned, Roots, plan};
 use crate::run::data_wait_ms;
-use crate::runner::{RunnerKind, StageOutcome};
+use crate::runner::StageOutcome;
 use sealstone_spec::compare::Class;
 use sealstone_spec::recipe::{LockedStage, Origin, Stage, StageKind, must_digest};
 use sealstone_spec::report::{
@@ -449,18 +449,18 @@ impl Session<'_> {
         Ok(ran)
     }
 
-    /// What was looked at once a stage had ended: its inputs where it could have written to them, as only a process that
-    /// gets copies can, and what it wrote, where that counts.
+    /// What was looked at once a stage had ended: its inputs, which neither it nor anybody else may have written to
+    /// meanwhile, and what it wrote, where that counts.
     fn note_looked_at(&mut self, stage: &Stage, outcome: &StageOutcome) {
-        if matches!(outcome.runner, RunnerKind::Confined | RunnerKind::Process) {
-            let is_change = |problem: &&String| problem.starts_with("changed its input");
-            let changed = outcome.violations.iter().find(is_change);
-            let note = match changed {
-                Some(problem) => problem.clone(),
-                None => "again, once it had ended".to_owned(),
-            };
-            self.note("verify.inputs", &stage.name, changed.is_none(), Some(note));
-        }
+        let is_change = |problem: &&String| {
+            problem.starts_with("changed its input") || problem.ends_with("while it ran")
+        };
+        let changed = outcome.violations.iter().find(is_change);
+        let note = match changed {
+            Some(problem) => problem.clone(),
+            None => "again, once it had ended".to_owned(),
+        };
+        self.note("verify.inputs", &stage.name, changed.is_none(), Some(note));
         if !failed(outcome) {
             let count = outcome.outputs.len();
             let note = match outcome.missing.as_slice() {

@@ -57,14 +57,14 @@ pub(super) fn tolerance(row: &MetricRow, base: f64) -> f64 {
     }
 }
 
-/// A resource: the baseline's bar, this replay's, and the bound.
+/// A resource: the baseline's bar, this replay's, and the bound. Nothing where the two are not compared.
 pub(super) fn resource(row: &ResourceRow) -> String {
     let number = |text: &Option<String>| {
         text.as_deref()
             .and_then(|text| text.parse::<f64>().ok())
             .filter(|value| value.is_finite() && *value >= 0.0)
     };
-    let (Some(base), Some(now)) = (number(&row.base), number(&row.now)) else {
+    let (Some(base), Some(now), Some(_)) = (number(&row.base), number(&row.now), &row.ratio) else {
         return String::new();
     };
     let bound = number(&row.bound).map(|ratio| ratio * base);

@@ -4,7 +4,7 @@
 //! test ended well. A project has one run at a time.
 
 use super::publish::write_whole;
-use super::remembered::{forget, place_of_records, records};
+use super::remembered::{came_with_project, forget, place_of_records, records};
 use crate::check::{Compare, TestResult};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Machine, Roots};
@@ -310,7 +310,16 @@ impl Run<'_> {
     }
 
     fn remember_earlier(&mut self, force: bool) -> Result<()> {
-        self.earlier.extend(records(&self.last, self.recipe));
+        let remembered = records(&self.last, self.recipe);
+        if !remembered.is_empty() {
+            match came_with_project(self.project.root(), &self.last) {
+                None => self.earlier.extend(remembered),
+                Some(reason) => self.events.warn(&format!(
+                    "what \"{}\" says of stages is not taken: {reason}",
+                    self.last.display()
+                )),
+            }
+        }
         match self.project.lock(self.profile) {
             Ok(lock) => self.earlier.extend(lock),
             Err(_) if force => {}

@@ -179,8 +179,9 @@ pub struct StageOutcome {
     pub missing: Vec<String>,
     /// Files that it wrote without having declared them; they are gone.
     pub undeclared: Vec<String>,
-    /// What it wrote that is neither file nor directory (links above all), and what of its inputs it
-    /// changed where the runner could not prevent it. Such a stage has not succeeded.
+    /// What it wrote that is neither file nor directory (links above all), what of its inputs it
+    /// changed where the runner could not prevent it, and what of them somebody else changed while it ran. Such a stage has
+    /// not succeeded.
     pub violations: Vec<String>,
 }
 

@@ -1,14 +1,17 @@
 //! The directory in which a stage runs: filled with its inputs, and read when it has ended.
 //!
 //! Owns the check of every input against its digest, on the way in and, where the stage could have
-//! written to it, again on the way out. Does not start anything.
+//! written to it, again on the way out; of what is mounted, that nobody has written to it in between. Does not start
+//! anything.
 //! Invariant: no file of the source is ever linked into a place where the stage could write to it (one that is mounted
 //! as a whole is read-only, and lies outside of what the stage may write), and nothing that is not a plain file leaves
 //! the directory.
 
 mod inputs;
+mod seen;
 mod standing;
 
+use self::seen::Seen;
 use super::job::StageJob;
 use super::outcome::Output;
 use crate::error::{Error, Result};
@@ -39,6 +42,8 @@ pub(super) struct Place {
     inputs: BTreeMap<String, Given>,
     /// Mounts: source, and path relative to the working directory.
     pub(super) mounts: Vec<(PathBuf, String)>,
+    /// Those of them that are directories which lie where others put files.
+    trees: Vec<(PathBuf, String)>,
     outputs: Vec<String>,
 }
 
@@ -47,8 +52,15 @@ pub(super) struct Place {
 struct Given {
     digest: Digest,
     size: u64,
+    /// Where the stage has it.
+    seen: Seen,
+}
+
+impl Given {
     /// Whether it lies where the stage could write to it.
-    copied: bool,
+    fn is_copied(&self) -> bool {
+        matches!(self.seen, Seen::Copied)
+    }
 }
 
 /// What a stage left behind.
@@ -81,6 +93,7 @@ impl Place {
             placing,
             inputs: BTreeMap::new(),
             mounts: Vec::new(),
+            trees: Vec::new(),
             outputs: job.outputs.clone(),
         };
         for directory in [
@@ -156,7 +169,7 @@ impl Place {
                 }
             }
         }
-        let copied = self.inputs.values().filter(|given| given.copied);
+        let copied = self.inputs.values().filter(|given| given.is_copied());
         total.saturating_sub(copied.map(|given| given.size).sum())
     }
 
@@ -187,7 +200,7 @@ impl Place {
                 found.missing.push(declared.clone());
             }
         }
-        for (path, given) in self.inputs.iter().filter(|(_, given)| given.copied) {
+        for (path, given) in self.inputs.iter().filter(|(_, given)| given.is_copied()) {
             let now = open_plain(&work.join(path))
                 .and_then(|mut file| digest_of(&mut file, given.digest.algorithm(), None));
             if now.map_or(true, |(now, _)| now != given.digest) {
@@ -196,7 +209,26 @@ impl Place {
                     .push(format!("changed its input \"{path}\""));
             }
         }
+        self.look_again(&mut found.violations);
         found
+    }
+
+    /// What is mounted has to be what was hashed, all the while: else the stage read what nobody has a digest of.
+    fn look_again(&self, violations: &mut Vec<String>) {
+        for (path, given) in &self.inputs {
+            if !given.seen.is_unchanged(&given.digest) {
+                violations.push(format!("read \"{path}\", which was changed while it ran"));
+            }
+        }
+        for (source, path) in &self.trees {
+            let is_given = |name: &String| self.inputs.contains_key(&format!("{path}/{name}"));
+            // One that is gone was told already.
+            if files_below(source).is_ok_and(|names| !names.iter().all(is_given)) {
+                violations.push(format!(
+                    "read \"{path}/\", into which files came while it ran"
+                ));
+            }
+        }
     }
 
     fn collect_below(&self, directory: &Path, prefix: &str, found: &mut Found) {

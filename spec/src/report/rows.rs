@@ -372,7 +372,7 @@ pub struct ResourceRow {
     /// Now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<String>,
-    /// Now by then.
+    /// Now by then, if both were measured alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<String>,
     /// The largest ratio without a warning.

@@ -26,6 +26,40 @@ fn what_ended_well_is_remembered_over_several_runs_that_do_not() {
     assert_eq!(demo.ran(&[]), Vec::<String>::new());
 }
 
+/// Git clones a `.sealstone` as it clones anything else, and a record in it tells of a run that nobody here has seen.
+#[test]
+fn what_a_clone_says_of_stages_is_not_taken() {
+    let demo = Demo::new();
+    let golden = "2 7 4\na\n";
+    let fail = || {
+        demo.write("golden/out.txt", "no answer of this model\n");
+        demo.fails(&[], 1, "test \\\"golden\\\" failed");
+        demo.write("golden/out.txt", golden);
+    };
+    fail();
+    assert!(demo.path().join(".sealstone/last/train.lock").exists());
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.arg("-C").arg(demo.path()).args(arguments);
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    if !git(&["init", "-q"]) {
+        return sealstone_tests::skips::not_installed("git");
+    }
+    // It lies beside a repository that does not hold it.
+    assert_eq!(demo.ran(&[]), Vec::<String>::new());
+    fs::remove_file(demo.path().join("recipe.lock")).unwrap();
+    demo.change("src/train.sh", "echo trained", "echo trained; echo again");
+    fail();
+    assert!(git(&["add", "-f", ".sealstone/last"]));
+    let output = demo.run(&["run"]);
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("came with the project"), "{said}");
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["stages"][1]["reused"], false, "{result}");
+}
+
 /// A run that fails after its stages leaves them, and the lock before it leaves values of other code.
 #[test]
 fn replicates_of_older_code_are_not_taken_for_those_of_newer() {

@@ -77,7 +77,8 @@ pub fn steps(processes: &[Process], first: u32, directory: &str, is_step: IsStep
         let step = process.step;
         match call {
             Call::Entered(path) => process.directory = whole(path),
-            Call::Executed { arguments, .. } => {
+            Call::Executed { program, arguments } => {
+                let program = whole(program);
                 if steps[0].arguments.is_empty() {
                     steps[0].arguments.clone_from(arguments);
                 }
@@ -90,6 +91,8 @@ pub fn steps(processes: &[Process], first: u32, directory: &str, is_step: IsStep
                         ..Step::default()
                     });
                 }
+                // The kernel reads a program without opening it.
+                steps[process.step.unwrap_or(0)].opened(program, true, false);
             }
             Call::Started(child) => {
                 let child = *child;
@@ -224,7 +227,7 @@ mod tests {
 
     fn program(words: &[&str]) -> Call {
         Call::Executed {
-            program: words[0].into(),
+            program: format!("/usr/bin/{}", words[0]),
             arguments: words.iter().map(|word| (*word).to_owned()).collect(),
         }
     }
@@ -250,9 +253,45 @@ mod tests {
         ];
         let found = steps(&[Process { id: 7, calls }], 7, "/p", &|_, _| false);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].reads, set(&["/p/in"]));
+        assert_eq!(found[0].reads, set(&["/p/in", "/usr/bin/python3"]));
         assert_eq!(found[0].writes, set(&["/p/log", "/p/out"]));
         assert_eq!(found[0].changes, set(&["/p/log"]));
+    }
+
+    /// No call opens it but the one that starts it.
+    #[test]
+    fn a_program_of_the_project_is_read_by_the_step_that_starts_it() {
+        let started = |path: &str| Call::Executed {
+            program: path.into(),
+            arguments: vec![path.into()],
+        };
+        let step = vec![
+            (1, program(&["python3", "a.py"])),
+            (2, Call::Started(2)),
+            (3, open("/p/made", true)),
+            (4, Call::Started(3)),
+            (5, Call::Entered("sub".into())),
+            (6, Call::Started(4)),
+        ];
+        let children = [(2u32, "bin/tool"), (3, "/p/made"), (4, "../own")]
+            .map(|(id, path)| (id, vec![(u64::from(id) + 10, started(path))]));
+        let processes: Vec<Process> = std::iter::once((1, step))
+            .chain(children)
+            .map(|(id, calls)| Process { id, calls })
+            .collect();
+        let found = steps(&processes, 1, "/p", &|words, _| words[0] == "python3");
+        assert_eq!(found.len(), 1, "{found:#?}");
+        // What the step made itself comes from nowhere else.
+        assert_eq!(
+            found[0].reads,
+            set(&["/p/bin/tool", "/p/own", "/usr/bin/python3"])
+        );
+        let itself = [Process {
+            id: 1,
+            calls: vec![(1, started("./train"))],
+        }];
+        let found = steps(&itself, 1, "/p", &|words, _| words[0] == "./train");
+        assert_eq!(found[0].reads, set(&["/p/train"]));
     }
 
     #[test]
@@ -285,7 +324,7 @@ mod tests {
         assert_eq!(found[0].writes, set(&["/p/b", "/p/h"]));
         assert_eq!(
             (found[1].directory.as_str(), &found[1].reads),
-            ("/p/sub", &set(&["/p/sub/x"]))
+            ("/p/sub", &set(&["/p/sub/x", "/usr/bin/python3"]))
         );
         assert_eq!(found[1].reached, set(&["192.0.2.1"]));
     }

@@ -272,9 +272,12 @@ mod tests {
         let root = fs::canonicalize(place.path()).unwrap();
         let elsewhere = tempfile::NamedTempFile::new().unwrap();
         fs::write(root.join("in.txt"), "x").unwrap();
+        // A program of the project, of which the kernel alone reads.
+        fs::create_dir(root.join("tools")).unwrap();
+        fs::copy("/bin/cat", root.join("tools/cat")).unwrap();
         fs::write(
             root.join("one.sh"),
-            "mkdir -p out; cat in.txt > out/tmp; mv out/tmp 'out/é x.txt'\n",
+            "mkdir -p out; tools/cat in.txt > out/tmp; mv out/tmp 'out/é x.txt'\n",
         )
         .unwrap();
         fs::write(root.join("two.sh"), "cat out/*.txt \"$1\" > two.txt\n").unwrap();
@@ -301,7 +304,7 @@ mod tests {
                 .collect::<BTreeSet<_>>()
         };
         assert_eq!(found.len(), 2, "{found:#?}");
-        assert_eq!(found[0].reads, set(&["in.txt", "one.sh"]));
+        assert_eq!(found[0].reads, set(&["in.txt", "one.sh", "tools/cat"]));
         assert_eq!(found[0].writes, set(&["out/é x.txt"]));
         assert_eq!(found[1].reads, set(&["out/é x.txt", "two.sh"]));
         assert_eq!(found[1].writes, set(&["two.txt"]));

@@ -3,6 +3,7 @@
 //! Invariant: nothing is mounted or copied whose bytes were not hashed on the way.
 
 use super::super::job::{Expected, Input};
+use super::seen::{Seen, Stamp};
 use super::standing::{Arrangement, Standing};
 use super::{Given, Place, Placing, digest_of, files_below, make_directories, open_plain};
 use crate::error::{Error, Result};
@@ -130,9 +131,12 @@ impl Place {
             return Ok(());
         }
         for file in found {
-            self.hash_in_place(&file)?;
+            let source = file.source.clone();
+            self.hash_in_place(&file, |_, stamp| Seen::Named(source, stamp))?;
         }
-        self.mounts.push((input.source.clone(), path.to_owned()));
+        let tree = (input.source.clone(), path.to_owned());
+        self.trees.push(tree.clone());
+        self.mounts.push(tree);
         Ok(())
     }
 
@@ -173,10 +177,10 @@ impl Place {
                     let target = self.work().join(&file.path);
                     make_directories(target.parent().unwrap_or(&self.work()))?;
                     let found = copy(&file.source, &target, algorithm_of(file), time)?;
-                    self.give(file, found, true)?;
+                    self.give(file, found, Seen::Copied)?;
                 }
                 Standing::Mounted => {
-                    self.hash_in_place(file)?;
+                    self.hash_in_place(file, Seen::Open)?;
                     self.mounts.push(mount());
                 }
             }
@@ -205,9 +209,10 @@ impl Place {
         make_directories(target.parent().unwrap_or(&self.gathered()))?;
         if let Some(mut link) = linked(&file.source, &target) {
             // What is hashed is what the stage will see, whatever takes the source's place meanwhile.
-            let found = digest_of(&mut link, algorithm_of(file), None)
-                .map_err(|error| Error::io(reading(&file.source), error))?;
-            self.give(file, found, false)?;
+            let failed = |error| Error::io(reading(&file.source), error);
+            let stamp = Stamp::of(&link).map_err(failed)?;
+            let found = digest_of(&mut link, algorithm_of(file), None).map_err(failed)?;
+            self.give(file, found, Seen::Named(target, stamp))?;
             return Ok(false);
         }
         if arrangement.affords(file.size, file.source_bytes()) {
@@ -216,24 +221,29 @@ impl Place {
                 let what = format!("making a place for the input \"{}\"", file.source.display());
                 Error::io(what, error)
             })?;
-            self.hash_in_place(file)?;
+            self.hash_in_place(file, Seen::Open)?;
             return Ok(true);
         }
         let found = copy(&file.source, &target, algorithm_of(file), time)?;
-        self.give(file, found, false)?;
+        self.give(file, found, Seen::Apart)?;
         Ok(false)
     }
 
     /// Hashes a file that is mounted where it lies.
-    fn hash_in_place(&mut self, file: &Wanted) -> Result<()> {
+    fn hash_in_place(
+        &mut self,
+        file: &Wanted,
+        seen: impl FnOnce(File, Stamp) -> Seen,
+    ) -> Result<()> {
         let failed = |error| Error::io(reading(&file.source), error);
         let mut from = File::open(&file.source).map_err(failed)?;
+        let stamp = Stamp::of(&from).map_err(failed)?;
         let found = digest_of(&mut from, algorithm_of(file), None).map_err(failed)?;
-        self.give(file, found, false)
+        self.give(file, found, seen(from, stamp))
     }
 
     /// Compares what was found of a file with what is due, and writes down that the stage is given it.
-    fn give(&mut self, file: &Wanted, found: (Digest, u64), copied: bool) -> Result<()> {
+    fn give(&mut self, file: &Wanted, found: (Digest, u64), seen: Seen) -> Result<()> {
         let (digest, size) = found;
         let path = &file.path;
         if let Some(expected) = &file.expected
@@ -244,11 +254,7 @@ impl Place {
             ))
             .detail(serde_json::json!({"path": path, "expected": expected, "actual": digest})));
         }
-        let given = Given {
-            digest,
-            size,
-            copied,
-        };
+        let given = Given { digest, size, seen };
         self.inputs.insert(path.clone(), given);
         Ok(())
     }

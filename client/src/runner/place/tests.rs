@@ -359,3 +359,70 @@ fn a_wrong_byte_in_one_of_very_many_halts() {
     assert_eq!(error.outcome(), Outcome::Halted);
     assert_eq!(error.details().unwrap()["path"], "data/many/3000");
 }
+
+/// That a file is given back before the end is no excuse: the stage may have read it as it was meanwhile.
+#[test]
+fn a_mounted_input_that_was_changed_while_the_stage_ran_is_told() {
+    let fixture = Fixture::new();
+    let at = |path: &str| fixture.root.path().join(path);
+    let (source, other) = (at("data/a.csv"), at("other"));
+    let told = |input: &str, change: &dyn Fn()| {
+        fs::write(&source, "1,2\n").unwrap();
+        let file = OpenOptions::new().append(true).open(&source).unwrap();
+        let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        file.set_modified(past).unwrap();
+        drop(file);
+        let mut job = fixture.job();
+        job.inputs = vec![fixture.input(input, input, Expected::Recorded)];
+        let place = Place::prepare(&job, Placing::Mounted).unwrap();
+        change();
+        place.collect().violations
+    };
+    let due = ["read \"data/a.csv\", which was changed while it ran"];
+    let there_and_back = || {
+        fs::write(&source, "9,9\n").unwrap();
+        fs::write(&source, "1,2\n").unwrap();
+    };
+    let linked = || {
+        fs::hard_link(&source, &other).unwrap();
+        fs::remove_file(&other).unwrap();
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    for input in ["data/a.csv", "data/"] {
+        assert_eq!(told(input, &|| {}), [""; 0], "{input}");
+        assert_eq!(told(input, &there_and_back), due, "{input}");
+        // Its other names and its rights are no bytes.
+        assert_eq!(told(input, &linked), [""; 0], "{input}");
+    }
+    // Of a file by itself the stage has what had the name; in a directory, what has it.
+    let replaced = || {
+        fs::write(&other, "9,9\n").unwrap();
+        fs::rename(&other, &source).unwrap();
+    };
+    assert_eq!(told("data/a.csv", &replaced), [""; 0]);
+    assert_eq!(told("data/", &replaced), due);
+    assert_eq!(told("data/", &|| fs::remove_file(&source).unwrap()), due);
+    let added = || fs::write(at("data/sub/new.csv"), "").unwrap();
+    assert_eq!(
+        told("data/", &added),
+        ["read \"data/\", into which files came while it ran"]
+    );
+}
+
+#[test]
+fn one_of_very_many_inputs_that_was_changed_is_told_and_links_of_others_are_not() {
+    let fixture = Fixture::new();
+    let mut job = fixture.job();
+    job.inputs = many(&fixture);
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    // Another stage beside it, with the same inputs.
+    drop(Place::prepare(&job, Placing::Mounted).unwrap());
+    assert_eq!(place.collect().violations, [""; 0]);
+    let source = fixture.root.path().join("data/many/3000");
+    fs::write(&source, "other").unwrap();
+    fs::write(&source, "3000").unwrap();
+    assert_eq!(
+        place.collect().violations,
+        ["read \"data/many/3000\", which was changed while it ran"]
+    );
+}
