@@ -9,7 +9,7 @@ use super::comparison::{ArtifactComparison, Difference, PredictionComparison};
 use super::content::{self, Side};
 use super::format::Format;
 use super::limits::{INFLATED_BYTES, MEMBERS, Unreadable, malformed, unsupported};
-use super::locator::{Locator, Place, shown};
+use super::locator::{Locator, Place, name_of, shown};
 use super::tensors::TensorFile;
 use super::{npy, stabilizer, zip_directory};
 use sealstone_spec::compare::{ArtifactRule, Class, PredictionRule, Predictions};
@@ -140,7 +140,7 @@ pub(super) fn kind_of_zip(side: &Side) -> Format {
 /// A member of an archive.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    /// What it is: a file, a directory, a link.
+    /// What it is: a file, a directory, a link and where it leads.
     kind: String,
     pub(super) bytes: Bytes,
 }
@@ -251,19 +251,17 @@ fn read_tar(side: &Side) -> Result<BTreeMap<String, Member>, Unreadable> {
     let mut members = BTreeMap::new();
     for entry in archive.entries_with_seek()? {
         let entry = entry?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let name = name_of(&entry.path_bytes());
         let header = entry.header();
-        let target = entry
-            .link_name_bytes()
-            .map(|link| String::from_utf8_lossy(&link).into_owned());
+        let target = entry.link_name_bytes().map(|link| name_of(&link));
         let kind = match header.entry_type() {
             tar::EntryType::Regular | tar::EntryType::Continuous => match header.mode()? & 0o111 {
                 0 => "file".to_owned(),
                 _ => "executable".to_owned(),
             },
             tar::EntryType::Directory => "directory".to_owned(),
-            tar::EntryType::Symlink => format!("link to {}", shown(&target.unwrap_or_default())),
-            tar::EntryType::Link => format!("hard link to {}", shown(&target.unwrap_or_default())),
+            tar::EntryType::Symlink => format!("link to {}", target.unwrap_or_default()),
+            tar::EntryType::Link => format!("hard link to {}", target.unwrap_or_default()),
             other => {
                 return unsupported(format!("member \"{}\" is of kind {other:?}", shown(&name)));
             }
@@ -351,8 +349,8 @@ pub(super) fn compare(
         Some(Difference {
             locator: Locator::at(Place::Whole).inside(name),
             what: what.to_owned(),
-            base,
-            now,
+            base: base.map(|kind| shown(&kind)),
+            now: now.map(|kind| shown(&kind)),
         })
     };
     let mut labels: Option<PredictionComparison> = None;

@@ -5,7 +5,7 @@
 use super::bytes::Bytes;
 use super::cursor::Cursor;
 use super::limits::{DIMENSIONS, TENSORS, Unreadable, malformed, unsupported};
-use super::locator::shown;
+use super::locator::{name_of, shown};
 use super::tensors::{Tensor, TensorFile};
 use sealstone_spec::compare::{Decimal, ElementType};
 use sealstone_spec::digest::{Algorithm, Hasher};
@@ -197,7 +197,8 @@ fn value(cursor: &mut Cursor, kind: u32, depth: usize) -> Result<String, Unreada
             let len = u64(cursor)?;
             let window = cursor.window(len)?;
             match len <= MAX_TEXT {
-                true => String::from_utf8_lossy(&window.read_all(MAX_TEXT)?).into_owned(),
+                // Between quotes, or it could be that of a number, or of what is said of a longer text.
+                true => format!("\"{}\"", name_of(&window.read_all(MAX_TEXT)?)),
                 false => format!("text of {len} bytes, {}", hash(&window)?),
             }
         }

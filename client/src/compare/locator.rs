@@ -85,6 +85,17 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
+/// What a file or a file system calls something, as text: in hex behind a mark where it is no UTF-8, so that no two become
+/// one.
+pub(super) fn name_of(bytes: &[u8]) -> String {
+    const MARK: char = '\u{fffd}';
+    match std::str::from_utf8(bytes) {
+        Ok(name) if name.starts_with(MARK) => format!("{MARK}{name}"),
+        Ok(name) => name.to_owned(),
+        Err(_) => format!("{MARK}{}", data_encoding::HEXLOWER.encode(bytes)),
+    }
+}
+
 impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for member in &self.members {
@@ -162,6 +173,23 @@ mod tests {
             .inside("b.tar")
             .inside("a.zip");
         assert_eq!(nested.to_string(), "member:a.zip!member:b.tar!offset:1");
+    }
+
+    #[test]
+    fn no_two_names_become_one() {
+        let names = [
+            &b"caf\xe9"[..],
+            b"caf\xe8",
+            "caf\u{fffd}".as_bytes(),
+            "\u{fffd}636166e9".as_bytes(),
+            "\u{fffd}\u{fffd}636166e9".as_bytes(),
+            b"636166e9",
+        ];
+        let all: std::collections::BTreeSet<String> =
+            names.iter().map(|name| name_of(name)).collect();
+        assert_eq!(all.len(), names.len(), "{all:?}");
+        assert_eq!(name_of("café".as_bytes()), "café");
+        assert_eq!(name_of(b"caf\xe9"), "\u{fffd}636166e9");
     }
 
     #[test]

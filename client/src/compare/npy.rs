@@ -49,7 +49,12 @@ pub(super) fn read_array(file: &Bytes, name: &str) -> Result<Tensor, Unreadable>
         Some(_) => return unsupported(format!("its header of {length} bytes is too long")),
         None => return malformed(format!("its header of {length} bytes goes beyond the file")),
     };
-    let header = String::from_utf8_lossy(&header).into_owned();
+    let header = match start[6] {
+        3 => String::from_utf8(header)
+            .map_err(|_| Unreadable::Malformed("its header is no UTF-8".to_owned()))?,
+        // Latin-1, of which each byte is a character.
+        _ => header.into_iter().map(char::from).collect(),
+    };
     let mut literal = Literal { rest: &header };
     let (descr, fortran, shape) = literal.header()?;
     let (element, width, big_endian, label) = element(&descr)?;

@@ -8,7 +8,7 @@ use super::content::Side;
 use super::cursor::Cursor;
 use super::gguf::hash;
 use super::limits::{DIMENSIONS, DOCUMENT_BYTES, TENSORS, Unreadable, malformed, unsupported};
-use super::locator::shown;
+use super::locator::{name_of, shown};
 use super::numbers;
 use super::protobuf::{Fields, Value, varint};
 use super::tensors::{Tensor, TensorFile};
@@ -114,11 +114,7 @@ fn read_graph(
             }
             2 => {
                 let name = value.window()?.read_all(MAX_NAME)?;
-                add(
-                    file,
-                    "graph.name".to_owned(),
-                    String::from_utf8_lossy(&name).into_owned(),
-                )?;
+                add(file, "graph.name".to_owned(), name_of(&name))?;
             }
             _ => {
                 let name = match number {
@@ -149,17 +145,17 @@ fn describe_node(node: &Bytes) -> Result<(String, String), Unreadable> {
         if number == 6 {
             continue;
         }
-        let text = match value {
-            Value::Window(window) if window.len() <= 256 && matches!(number, 3 | 4) => {
-                let text = String::from_utf8_lossy(&window.read_all(256)?).into_owned();
-                match number {
-                    3 => name = text.clone(),
-                    _ => operator = text.clone(),
-                }
-                text
+        if let Value::Window(window) = &value
+            && window.len() <= 256
+            && matches!(number, 3 | 4)
+        {
+            let text = name_of(&window.read_all(256)?);
+            match number {
+                3 => name = text,
+                _ => operator = text,
             }
-            other => describe(other)?,
-        };
+        }
+        let text = describe(value)?;
         // Lengths keep one part from passing for two.
         parts.push_str(&format!("{number} {} {text}\n", text.len()));
     }
@@ -246,10 +242,7 @@ fn read_tensor(message: &Bytes, external: &mut External) -> Result<Initialiser, 
                 parts.texts =
                     Some(Digest::sha256((known + &describe(value)?).as_bytes()).to_string());
             }
-            (8, value) => {
-                let name = value.window()?.read_all(MAX_NAME)?;
-                parts.name = String::from_utf8_lossy(&name).into_owned();
-            }
+            (8, value) => parts.name = name_of(&value.window()?.read_all(MAX_NAME)?),
             (9, value) => parts.raw = Some(value.window()?),
             (13, value) => {
                 let (key, value) = entry(&value.window()?)?;
@@ -266,8 +259,7 @@ fn entry(message: &Bytes) -> Result<(String, String), Unreadable> {
     let (mut key, mut text) = (String::new(), String::new());
     let mut fields = Fields::of(message);
     while let Some((number, value)) = fields.next()? {
-        let content = value.window()?.read_all(MAX_NAME)?;
-        let content = String::from_utf8_lossy(&content).into_owned();
+        let content = name_of(&value.window()?.read_all(MAX_NAME)?);
         match number {
             1 => key = content,
             2 => text = content,

@@ -1,19 +1,30 @@
 //! Pickles, read and never run.
 //!
 //! The opcodes build a table of nodes: calls are noted and not made. A pickle may name only what an allow-list of data
-//! structures holds; everything else is refused, and what runs code when it is loaded is named first.
-//! Invariant: nodes are numbers in one table, so no nesting in a file can nest calls or drops here.
+//! structures holds; everything else is refused, and what runs code when it is loaded is named first (`names`).
+//! Invariants: nodes are numbers in one table, so no nesting in a file can nest calls or drops here; and where Python goes
+//! on, so does this, or what comes behind would be loaded and never seen. What it does there and is not followed here
+//! (items of an object, say) makes no content.
+
+mod names;
 
 use super::limits::{Unreadable, malformed, unsupported};
 use super::locator::shown;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+pub(super) use names::is_dangerous;
+use names::{COMPUTED, is_allowed};
+
 /// A node's number.
 pub(super) type NodeId = usize;
 
 /// Nodes of one pickle.
 const MAX_NODES: usize = 20_000_000;
+/// Names that are noted of one pickle; of those that are dangerous, twice as many.
+const MAX_NAMES: usize = 1000;
+/// Bytes of an integer that is told as such.
+const MAX_INTEGER: u64 = 4096;
 
 /// What an opcode made.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +36,9 @@ pub(super) enum Node {
     Long(String),
     Float(f64),
     Text(String),
+    /// What is written in a way that is not read here (text that is no UTF-8 or has escapes, a long integer): the opcode
+    /// that says how, and its bytes.
+    Raw(u8, Vec<u8>),
     Bytes(Vec<u8>),
     Tuple(Vec<NodeId>),
     List(Vec<NodeId>),
@@ -50,126 +64,26 @@ pub(super) struct Pickle {
     pub(super) top: NodeId,
 }
 
-/// What a model file may name. Nothing of it does more than hold data.
-const ALLOWED: [(&str, &[&str]); 9] = [
-    ("collections", &["OrderedDict", "defaultdict"]),
-    (
-        "torch._utils",
-        &[
-            "_rebuild_tensor",
-            "_rebuild_tensor_v2",
-            "_rebuild_tensor_v3",
-            "_rebuild_parameter",
-        ],
-    ),
-    ("torch._tensor", &["_rebuild_from_type_v2"]),
-    ("torch.nn.parameter", &["Parameter"]),
-    ("torch.storage", &["UntypedStorage", "TypedStorage"]),
-    ("torch.serialization", &["_get_layout"]),
-    ("_codecs", &["encode"]),
-    (
-        "builtins",
-        &["set", "frozenset", "complex", "bytearray", "slice", "range"],
-    ),
-    (
-        "__builtin__",
-        &[
-            "set",
-            "frozenset",
-            "complex",
-            "bytearray",
-            "slice",
-            "xrange",
-        ],
-    ),
-];
-
-/// Names in `torch` itself: storages, types, sizes.
-fn is_torch_data(name: &str) -> bool {
-    const TYPES: [&str; 22] = [
-        "Size",
-        "device",
-        "dtype",
-        "Tensor",
-        "float16",
-        "bfloat16",
-        "float32",
-        "float64",
-        "half",
-        "float",
-        "double",
-        "int8",
-        "uint8",
-        "int16",
-        "int32",
-        "int64",
-        "uint16",
-        "uint32",
-        "uint64",
-        "bool",
-        "complex64",
-        "complex128",
-    ];
-    TYPES.contains(&name) || super::torch::storage_element(name).is_some()
+/// What was seen in the pickles of a file.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// What they name that a model file has no need of: modules and attributes.
+    pub(super) refused: BTreeSet<(String, String)>,
+    /// Why nothing more was seen, where that is not the end.
+    pub(super) ended: Option<Unreadable>,
 }
 
-fn is_allowed(module: &str, name: &str) -> bool {
-    (module == "torch" && is_torch_data(name))
-        || ALLOWED
-            .iter()
-            .any(|(known, names)| *known == module && names.contains(&name))
-}
-
-/// Modules whose functions run code, start processes, or open what should stay closed.
-const DANGEROUS: [&str; 26] = [
-    "os",
-    "posix",
-    "nt",
-    "subprocess",
-    "sys",
-    "builtins",
-    "__builtin__",
-    "shutil",
-    "socket",
-    "runpy",
-    "importlib",
-    "ctypes",
-    "pickle",
-    "_pickle",
-    "marshal",
-    "operator",
-    "code",
-    "pty",
-    "types",
-    "functools",
-    "webbrowser",
-    "requests",
-    "urllib",
-    "pip",
-    "asyncio",
-    "multiprocessing",
-];
-
-pub(super) fn is_dangerous(module: &str) -> bool {
-    let root = module.split('.').next().unwrap_or_default();
-    DANGEROUS.contains(&root) || module == "torch.hub" || module.starts_with("numpy.testing")
-}
-
-/// What the pickles in `content`, one after another, name that a model file has no need of: modules and attributes, up to
-/// where they cannot be read.
-pub(super) fn refused(content: &[u8]) -> BTreeSet<(String, String)> {
-    let mut refused = BTreeSet::new();
+/// Looks at the pickles in `content`, one after another, up to where they cannot be read.
+pub(super) fn scan(content: &[u8]) -> Scan {
+    let mut scan = Scan::default();
     let mut at = 0;
-    while at < content.len() {
+    while at < content.len() && scan.ended.is_none() {
         let mut machine = Machine::at(content, at);
-        let ended = machine.run();
+        scan.ended = machine.run().err();
         at = machine.at;
-        refused.append(&mut machine.refused);
-        if ended.is_err() {
-            break;
-        }
+        scan.refused.append(&mut machine.refused);
     }
-    refused
+    scan
 }
 
 /// Reads a pickle.
@@ -179,6 +93,9 @@ pub(super) fn refused(content: &[u8]) -> BTreeSet<(String, String)> {
 pub(super) fn read(content: &[u8]) -> Result<Pickle, Unreadable> {
     let mut machine = Machine::at(content, 0);
     let top = machine.run()?;
+    if machine.refused.is_empty() && !machine.is_followed {
+        return unsupported("its pickle does more than to say what it holds, and is not followed");
+    }
     if machine.refused.is_empty() {
         return Ok(Pickle {
             nodes: machine.nodes,
@@ -190,7 +107,7 @@ pub(super) fn read(content: &[u8]) -> Result<Pickle, Unreadable> {
     let (dangerous, others): (Vec<_>, Vec<_>) = machine
         .refused
         .iter()
-        .partition(|(module, _)| is_dangerous(module));
+        .partition(|(module, name)| is_dangerous(module, name));
     for (place, (module, name)) in dangerous.iter().chain(&others).take(10).enumerate() {
         let part = if place > 0 { ", " } else { "" };
         let _ = write!(text, "{part}{}.{}", shown(module), shown(name));
@@ -210,6 +127,8 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: std::collections::HashMap<u64, NodeId>,
     refused: BTreeSet<(String, String)>,
+    /// Whether the nodes are what Python would make, but for calls.
+    is_followed: bool,
 }
 
 impl<'a> Machine<'a> {
@@ -222,6 +141,7 @@ impl<'a> Machine<'a> {
             marks: Vec::new(),
             memo: std::collections::HashMap::new(),
             refused: BTreeSet::new(),
+            is_followed: true,
         }
     }
 
@@ -249,19 +169,21 @@ impl<'a> Machine<'a> {
         Ok(out)
     }
 
-    fn line(&mut self) -> Result<String, Unreadable> {
-        match self.content[self.at..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-        {
+    fn line_bytes(&mut self) -> Result<&'a [u8], Unreadable> {
+        let rest = &self.content[self.at..];
+        match rest.iter().position(|byte| *byte == b'\n') {
             Some(len) => {
-                let line =
-                    String::from_utf8_lossy(&self.content[self.at..self.at + len]).into_owned();
                 self.at += len + 1;
-                Ok(line.trim_end_matches('\r').to_owned())
+                Ok(&rest[..len])
             }
             None => self.fail("has a line without an end"),
         }
+    }
+
+    /// A line that is a name or a number: what is no UTF-8 in it makes it another one, which is none.
+    fn line(&mut self) -> Result<String, Unreadable> {
+        let line = String::from_utf8_lossy(self.line_bytes()?);
+        Ok(line.trim_end_matches('\r').to_owned())
     }
 
     fn make(&mut self, node: Node) -> Result<NodeId, Unreadable> {
@@ -319,14 +241,19 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, count: u64) -> Result<Node, Unreadable> {
-        Ok(Node::Text(
-            String::from_utf8_lossy(self.take(count)?).into_owned(),
-        ))
+        Ok(text_of(b'X', self.take(count)?))
     }
 
     fn global(&mut self, module: String, name: String) -> Result<(), Unreadable> {
-        if !is_allowed(&module, &name) && self.refused.len() < 1000 {
-            self.refused.insert((module.clone(), name.clone()));
+        if !is_allowed(&module, &name) {
+            // Many harmless names keep no other from being seen.
+            let most = match is_dangerous(&module, &name) {
+                true => 2 * MAX_NAMES,
+                false => MAX_NAMES,
+            };
+            if self.refused.len() < most {
+                self.refused.insert((module.clone(), name.clone()));
+            }
         }
         self.push(Node::Global(module, name))
     }
@@ -351,7 +278,8 @@ impl<'a> Machine<'a> {
     fn extend(&mut self, target: NodeId, more: Vec<NodeId>) -> Result<(), Unreadable> {
         match &mut self.nodes[target] {
             Node::List(items) | Node::Set(items) => items.extend(more),
-            _ => return self.fail("appends to what is no list"),
+            // An object with a method for it; and nothing is appended to anything.
+            _ => self.is_followed = false,
         }
         Ok(())
     }
@@ -359,7 +287,8 @@ impl<'a> Machine<'a> {
     fn set(&mut self, target: NodeId, more: Vec<(NodeId, NodeId)>) -> Result<(), Unreadable> {
         match &mut self.nodes[target] {
             Node::Dict(items) | Node::Call { items, .. } => items.extend(more),
-            _ => return self.fail("sets a key of what is no dict"),
+            // The place of a list.
+            _ => self.is_followed = false,
         }
         Ok(())
     }
@@ -402,6 +331,8 @@ impl<'a> Machine<'a> {
                 0x80 => drop(self.array::<1>()?),
                 0x95 => drop(self.array::<8>()?),
                 b'(' => self.marks.push(self.stack.len()),
+                // Of a mark on top it is the mark that is taken.
+                b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
                 b'0' => drop(self.pop()?),
                 b'1' => drop(self.pop_to_mark()?),
                 b'2' => {
@@ -430,7 +361,7 @@ impl<'a> Machine<'a> {
                         (b'I', "00") => Node::Bool(false),
                         (_, digits) => match digits.trim_end_matches('L').parse() {
                             Ok(value) => Node::Int(value),
-                            Err(_) => Node::Long(line.chars().take(1000).collect()),
+                            Err(_) => Node::Long(digits.to_owned()),
                         },
                     };
                     self.push(node)?;
@@ -443,25 +374,32 @@ impl<'a> Machine<'a> {
                 0x8b => {
                     let count = i32::from_le_bytes(self.array()?);
                     let node = match u64::try_from(count) {
-                        Ok(count) if count <= 4096 => self.long(count)?,
-                        _ => return self.fail("has an endless integer"),
+                        Ok(count) if count <= MAX_INTEGER => self.long(count)?,
+                        Ok(count) => Node::Raw(opcode, self.take(count)?.to_vec()),
+                        Err(_) => return self.fail("has an integer of a negative length"),
                     };
                     self.push(node)?;
                 }
                 b'F' => {
-                    let line = self.line()?;
-                    match line.parse() {
-                        Ok(value) => self.push(Node::Float(value))?,
-                        Err(_) => return self.fail("has a float that is none"),
-                    }
+                    let line = self.line_bytes()?;
+                    let value = std::str::from_utf8(line).ok();
+                    let node = match value.and_then(|text| text.parse().ok()) {
+                        Some(value) => Node::Float(value),
+                        None => Node::Raw(opcode, line.to_vec()),
+                    };
+                    self.push(node)?;
                 }
                 b'G' => {
                     let value = f64::from_be_bytes(self.array()?);
                     self.push(Node::Float(value))?;
                 }
                 b'S' | b'V' => {
-                    let line = self.line()?;
-                    self.push(Node::Text(line.trim_matches(['\'', '"']).to_owned()))?;
+                    let line = self.line_bytes()?;
+                    let text = match (opcode, line) {
+                        (b'S', [b'\'', text @ .., b'\''] | [b'"', text @ .., b'"']) => text,
+                        _ => line,
+                    };
+                    self.push(text_of(opcode, text))?;
                 }
                 b'X' | b'T' => {
                     let count = u32::from_le_bytes(self.array()?);
@@ -542,13 +480,12 @@ impl<'a> Machine<'a> {
                 }
                 0x93 => {
                     let (name, module) = (self.pop()?, self.pop()?);
-                    match (&self.nodes[module], &self.nodes[name]) {
-                        (Node::Text(module), Node::Text(name)) => {
-                            let (module, name) = (module.clone(), name.clone());
-                            self.global(module, name)?;
-                        }
-                        _ => return self.fail("makes a name of what is no text"),
-                    }
+                    let (module, name) = match (&self.nodes[module], &self.nodes[name]) {
+                        (Node::Text(module), Node::Text(name)) => (module.clone(), name.clone()),
+                        // Written with escapes, or what a call gives.
+                        _ => (COMPUTED.to_owned(), "name".to_owned()),
+                    };
+                    self.global(module, name)?;
                 }
                 b'R' | 0x81 => {
                     let (with, what) = (self.pop()?, self.pop()?);
@@ -602,9 +539,9 @@ impl<'a> Machine<'a> {
                 }
                 b'p' | b'g' => {
                     let line = self.line()?;
-                    match (line.parse(), opcode) {
-                        (Ok(key), b'p') => self.memoize(key)?,
-                        (Ok(key), _) => self.recall(key)?,
+                    match (memo_key(&line), opcode) {
+                        (Some(key), b'p') => self.memoize(key)?,
+                        (Some(key), _) => self.recall(key)?,
                         _ => return self.fail("has a memo key that is no number"),
                     }
                 }
@@ -617,6 +554,8 @@ impl<'a> Machine<'a> {
                     let key = u32::from_le_bytes(self.array()?);
                     self.recall(key.into())?;
                 }
+                // Makes what is on top read-only, which bytes are.
+                0x98 => drop(self.top()?),
                 other => {
                     return self.fail(&format!(
                         "has the opcode 0x{other:02x}, which is not understood,"
@@ -627,83 +566,25 @@ impl<'a> Machine<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use proptest::prelude::*;
-
-    fn refusal(content: &[u8]) -> String {
-        read(content).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn data_is_read() {
-        // {"a": [1, 2.5], "b": None}
-        let pickle = read(b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01]q\x02(K\x01G@\x04\x00\x00\x00\x00\x00\x00eX\x01\x00\x00\x00bq\x03Nu.").unwrap();
-        let Node::Dict(items) = &pickle.nodes[pickle.top] else {
-            panic!("{pickle:?}")
-        };
-        assert_eq!(pickle.nodes[items[0].0], Node::Text("a".to_owned()));
-        assert!(matches!(&pickle.nodes[items[0].1], Node::List(list) if list.len() == 2));
-        assert_eq!(pickle.nodes[items[1].1], Node::None);
-    }
-
-    #[test]
-    fn what_runs_code_is_refused_by_name() {
-        let text = refusal(b"cos\nsystem\n(S'rm -rf /'\ntR.");
-        assert!(
-            text.contains("os.system") && text.contains("DANGEROUS"),
-            "{text}"
-        );
-        let text = refusal(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.");
-        assert!(
-            text.contains("builtins.eval") && text.contains("DANGEROUS"),
-            "{text}"
-        );
-        let text = refusal(b"csklearn.linear_model\nLogisticRegression\n)\x81.");
-        assert!(
-            text.contains("sklearn.linear_model.LogisticRegression"),
-            "{text}"
-        );
-        assert!(!text.contains("DANGEROUS"), "{text}");
-    }
-
-    #[test]
-    fn what_is_malformed_ends_in_words() {
-        for bad in [
-            &b""[..],
-            b".",
-            b"R.",
-            b"(.",
-            b"]K\x01",
-            b"h\x05.",
-            b"X\xff\xff\xff\xffa.",
-            b"\x8b\xff\xff\xff\x7f.",
-            b"K\x01K\x02s.",
-            b"(K\x01u.",
-            b"\x82\x01.",
-            b"a",
-        ] {
-            assert!(read(bad).is_err(), "{bad:?}");
-        }
-        // A million lists in lists: no recursion here, and none when it is dropped.
-        let mut deep = vec![b']'; 1_000_000];
-        deep.extend(vec![b'a'; 999_999]);
-        deep.push(b'.');
-        read(&deep).unwrap();
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_refused(content: Vec<u8>) {
-            let _ = read(&content);
-        }
-
-        #[test]
-        fn any_opcodes_are_read_or_refused(content in prop::collection::vec(prop::sample::select(
-            b"()]}tlduaesR0129Nb.Kq\x85\x86\x87\x94\x93\x81Q\x8c\x01\x00h".to_vec()), 0..200)) {
-            let _ = read(&content);
-        }
+/// Text as a node. Only what is the same in every way to write it is text here: escapes are not read, nor are other encodings
+/// than UTF-8.
+fn text_of(opcode: u8, bytes: &[u8]) -> Node {
+    let is_plain = match opcode {
+        b'S' | b'V' => bytes.is_ascii() && !bytes.contains(&b'\\'),
+        _ => true,
+    };
+    match std::str::from_utf8(bytes) {
+        Ok(text) if is_plain => Node::Text(text.to_owned()),
+        _ => Node::Raw(opcode, bytes.to_vec()),
     }
 }
+
+/// A key of the memo, as Python takes one: up to a NUL, with space around it, and with lines between its digits.
+fn memo_key(line: &str) -> Option<u64> {
+    let text = line.split('\0').next().unwrap_or_default();
+    let key: i64 = text.trim().replace('_', "").parse().ok()?;
+    u64::try_from(key).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 //! part of an archive only what they name is looked at, as far as they can be read: every library has classes of its own.
 //! Invariant: nothing in the file is ever executed. What is beyond a limit here, or of a kind that is not known here, is
 //! not judged: whether it loads is for the test that loads it. But an archive of torch is looked at whole or refused, any
-//! other archive with the name of a pickle is refused, and of a pickle that is too long its beginning counts: a scan for
-//! code that something unreadable ends would find none.
+//! other archive with the name of a pickle is refused, and of a pickle by itself that is too long its beginning counts: a
+//! scan for code that something unreadable ends would find none.
 
 use super::archive::{Budget, read_torch};
 use super::bytes::Bytes;
@@ -102,7 +102,7 @@ fn as_pickle(bytes: &Bytes, format: Format) -> Result<Option<String>, Unreadable
             could find another pickle there";
         return Ok(Some(text.to_owned()));
     }
-    Ok(dangers(&pickle::refused(&unfolded(bytes)?)))
+    Ok(dangers(&pickle::scan(&unfolded(bytes)?).refused))
 }
 
 /// Whether Python opens it as a tar, which torch tries before it reads a pickle. There the sum of the first header decides,
@@ -168,12 +168,22 @@ fn in_archive(side: &Side, budget: &mut Budget) -> Result<Option<String>, Unread
         if !name.to_ascii_lowercase().ends_with(".pkl") {
             continue;
         }
-        plain &= member.bytes.len() <= DOCUMENT_BYTES;
-        let refused = pickle::refused(&beginning(&member.bytes)?);
-        if let Some(found) = dangers(&refused) {
+        let scan = pickle::scan(&beginning(&member.bytes)?);
+        if let Some(found) = dangers(&scan.refused) {
             return Ok(Some(found));
         }
-        plain &= refused.is_empty();
+        let unseen = match scan.ended {
+            Some(problem) => Some(problem.to_string()),
+            None if member.bytes.len() > DOCUMENT_BYTES => Some(format!(
+                "its pickle has {} bytes, of which {DOCUMENT_BYTES} are looked at",
+                member.bytes.len()
+            )),
+            None => None,
+        };
+        if unseen.is_some() {
+            return Ok(unseen);
+        }
+        plain &= scan.refused.is_empty();
     }
     if plain {
         torch::read(side, &mut Budget::default())?;
@@ -190,7 +200,7 @@ fn beginning(bytes: &Bytes) -> Result<Vec<u8>, Unreadable> {
 fn dangers(refused: &BTreeSet<(String, String)>) -> Option<String> {
     let named: Vec<String> = refused
         .iter()
-        .filter(|(module, _)| pickle::is_dangerous(module))
+        .filter(|(module, name)| pickle::is_dangerous(module, name))
         .take(10)
         .map(|(module, name)| {
             let shown = super::locator::shown;

@@ -13,14 +13,14 @@ macro_rules! stabilizers {
 
 stabilizers! {
     ZIP: "zip-metadata" 1 "times, order, compression, owners and comments of members";
-    TAR: "tar-metadata" 1 "times, owners, order and padding of members";
+    TAR: "tar-metadata" 2 "times, owners, order and padding of members";
     GZIP: "gzip-header" 1 "time, name and compression of the stream";
-    TENSORS: "tensor-container" 1 "order, alignment and padding of tensors";
-    JSON: "json-format" 2 "order of keys, space, digits of equal numbers";
-    TABLE: "table-format" 2 "quoting, line ends, digits of equal numbers";
-    ONNX: "onnx-producer" 1 "producer, documentation, and how initialisers are encoded";
-    TORCH: "torch-zip" 2 "identity of the serialisation, names and times of members, byte order mark";
-    LIGHTGBM: "lightgbm-sizes" 2 "sizes of trees in bytes, space, digits of equal numbers";
+    TENSORS: "tensor-container" 2 "order, alignment and padding of tensors";
+    JSON: "json-format" 3 "order of keys, space, digits of equal numbers";
+    TABLE: "table-format" 2 "quoting, line ends, digits of equal numbers and space around them, a byte order mark";
+    ONNX: "onnx-producer" 2 "producer, documentation, and how initialisers are encoded";
+    TORCH: "torch-zip" 3 "identity of the serialisation, names and times of members, byte order mark";
+    LIGHTGBM: "lightgbm-sizes" 3 "sizes of trees in bytes, space, digits of equal numbers";
 }
 
 /// What reading `format` levels out.

@@ -5,6 +5,7 @@
 mod build;
 mod hostile;
 mod items;
+mod names;
 mod predictions;
 mod structures;
 mod tables;

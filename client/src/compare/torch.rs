@@ -15,6 +15,7 @@ use super::numbers;
 use super::pickle::{self, Node, NodeId, Pickle};
 use super::tensors::{Tensor, TensorFile, gather};
 use sealstone_spec::compare::{Decimal, ElementType};
+use sealstone_spec::digest::Digest;
 use std::collections::BTreeMap;
 
 /// Structures in structures.
@@ -168,8 +169,13 @@ impl<'a> Walk<'a> {
             Node::Long(value) => self.say(path, format!("integer {value}")),
             Node::Float(value) => self.say(path, float(*value)),
             Node::Text(value) => self.say(path, format!("\"{value}\"")),
+            Node::Raw(opcode, value) => {
+                let digest = Digest::sha256(value);
+                let text = format!("{} bytes by 0x{opcode:02x}, {digest}", value.len());
+                self.say(path, text)
+            }
             Node::Bytes(value) => {
-                let digest = sealstone_spec::digest::Digest::sha256(value);
+                let digest = Digest::sha256(value);
                 self.say(path, format!("{} bytes, {digest}", value.len()))
             }
             Node::Global(module, name) => self.say(path, format!("{module}.{name}")),
@@ -221,7 +227,12 @@ impl<'a> Walk<'a> {
                 Node::Text(text) if text.starts_with('#') => (format!("#{text}"), false),
                 Node::Text(text) => (text.clone(), false),
                 Node::Int(number) => (number.to_string(), true),
-                other => return unsupported(format!("\"{}\" has the key {other:?}", shown(path))),
+                _ => {
+                    return unsupported(format!(
+                        "\"{}\" has a key that is neither text nor an integer",
+                        shown(path)
+                    ));
+                }
             };
             let below = match path.is_empty() {
                 // No path is the whole file's.

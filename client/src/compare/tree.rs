@@ -5,11 +5,12 @@
 use super::archive::Budget;
 use super::comparison::{ArtifactComparison, Difference, FileComparison, TreeComparison};
 use super::content::{self, Side};
-use super::locator::{Locator, Place};
+use super::locator::{Locator, Place, name_of};
 use crate::error::{Error, Result};
 use sealstone_spec::compare::{ArtifactRule, Class};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// Files of one directory.
@@ -33,7 +34,7 @@ fn list(root: &Path) -> Result<BTreeMap<String, Entry>> {
             let kind = entry
                 .file_type()
                 .map_err(|error| Error::io(what(), error))?;
-            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let name = format!("{prefix}{}", name_of(entry.file_name().as_bytes()));
             let path = entry.path();
             if kind.is_dir() {
                 if depth >= MAX_DEPTH {

@@ -56,15 +56,14 @@ pub fn markdown(report: &Report, around: &Surroundings) -> String {
             text(report.class.required.as_str())
         ),
     };
-    let isolation = report
-        .isolation
-        .achieved
-        .unwrap_or(report.isolation.required);
-    let _ = writeln!(
-        page,
-        "{class} · scope {} · isolation {isolation}",
-        report.scope
-    );
+    let isolation = match report.isolation.achieved {
+        Some(achieved) => format!("isolation {achieved}"),
+        None => format!(
+            "no stage ran, isolation {} demanded",
+            report.isolation.required
+        ),
+    };
+    let _ = writeln!(page, "{class} · scope {} · {isolation}", report.scope);
     changed(&mut page, report);
     first(&mut page, report);
     let (why, command) = next_step(report, around);

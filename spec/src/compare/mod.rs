@@ -8,7 +8,7 @@
 //! | `tensor` | gates over many numbers, and their defaults by element type |
 //! | `metric` | the verdict on a metric, in a replay and between releases |
 //! | `statistics` | quantiles of Student's t, prediction intervals, Welch's test of equivalence |
-//! | `prediction`, `text` | labels, ranks and generated text |
+//! | `prediction` | labels and ranks |
 //! | `rule` | what is demanded of one file |
 //! | `rows` | fingerprints that tell rows in another order from other rows |
 //!
@@ -25,7 +25,6 @@ mod rule;
 mod scalar;
 pub mod statistics;
 mod tensor;
-mod text;
 
 pub use class::{Class, UnknownClass};
 pub use decimal::{Decimal, DecimalError};
@@ -38,4 +37,3 @@ pub use rows::{Fingerprint, RowFingerprint};
 pub use rule::ArtifactRule;
 pub use scalar::{NanRule, ScalarTolerance, ulp_distance};
 pub use tensor::{ElementType, GateFailure, Purpose, TensorFigures, TensorGate};
-pub use text::{TextRule, length_ratio};

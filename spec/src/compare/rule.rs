@@ -82,7 +82,8 @@ impl ArtifactRule {
     }
 
     /// The gate of a tensor: what is stated, else the defaults of its type. Where only elementwise bounds are
-    /// stated they take the norms' place: a rule that says `abs = 1e-6` means that and nothing else.
+    /// stated they take the norms' place: a rule that says `abs = 1e-6` means that and nothing else. Beside them a norm that
+    /// is not stated is asked of no type that nothing rounds: its default, zero, would let nothing pass.
     pub fn gate(&self, element: ElementType) -> TensorGate {
         let mut gate = TensorGate::default_for(element, self.purpose);
         let norms = self.rel_l2.is_some() || self.scaled_max.is_some();
@@ -91,12 +92,18 @@ impl ArtifactRule {
             gate.scaled_max = Decimal::from(f64::INFINITY);
             gate.atol = Decimal::from(f64::INFINITY);
         }
+        if self.is_elementwise() && !element.is_rounded() {
+            gate.rel_l2 = Decimal::from(f64::INFINITY);
+            gate.scaled_max = Decimal::from(f64::INFINITY);
+        }
         if let Some(bound) = &self.rel_l2 {
             gate.rel_l2 = bound.clone();
         }
         if let Some(bound) = &self.scaled_max {
             gate.scaled_max = bound.clone();
-        } else if let Some(bound) = &self.rel_l2 {
+        } else if let Some(bound) = &self.rel_l2
+            && element.is_rounded()
+        {
             // A wider norm with the default maximum would be no wider: the maximum keeps its distance.
             let default = TensorGate::default_for(element, self.purpose);
             let factor = bound.value() / default.rel_l2.value();
@@ -147,6 +154,13 @@ mod tests {
         let only: ArtifactRule = toml::from_str("rel_l2 = 1e-6").unwrap();
         assert!((only.gate(ElementType::F64).scaled_max.value() / 1e-4 - 1.0).abs() < 1e-9);
         assert_eq!(only.gate(ElementType::F32).scaled_max.to_string(), "0.001");
+        // Integers have no default whose distance could be kept.
+        let both: ArtifactRule = toml::from_str("abs = 1\nrel_l2 = 0.5").unwrap();
+        let gate = both.gate(ElementType::I64);
+        assert_eq!(gate.rel_l2.to_string(), "0.5");
+        assert!(gate.elementwise && gate.scaled_max.value() == f64::INFINITY);
+        assert!(both.gate(ElementType::F64).scaled_max.value().is_finite());
+        assert_eq!(only.gate(ElementType::I64).scaled_max.value(), 0.0);
         let element: ArtifactRule = toml::from_str("abs = 1e-6").unwrap();
         let gate = element.gate(ElementType::F32);
         assert!(gate.elementwise && gate.rel_l2.value().is_infinite());

@@ -35,6 +35,16 @@ fn bounds_on_elements_let_nothing_pass_that_they_cannot_measure() {
     let near = (integer("<i8", 41), integer("<i8", 42));
     assert!(found("n.npy", &near.0, &near.1, "class = \"numeric\"\nabs = 1").ok);
     assert!(!found("n.npy", &near.0, &near.1, "class = \"numeric\"\nabs = 0.5").ok);
+    // One in 41 is under 0.025 of the norm, and so is its maximum.
+    for (norm, due) in [
+        ("rel_l2 = 0.025", true),
+        ("scaled_max = 0.025", true),
+        ("rel_l2 = 0.024", false),
+        ("scaled_max = 0.024", false),
+    ] {
+        let rule = format!("class = \"numeric\"\nabs = 1\n{norm}");
+        assert_eq!(found("n.npy", &near.0, &near.1, &rule).ok, due, "{norm}");
+    }
 }
 
 #[test]

@@ -64,6 +64,38 @@ fn structures_that_are_not_the_same_are_not_the_same_content() {
             dict(&key("##state"), b"]"),
         ),
         ("what a call takes, and a key", sized("a#"), sized("#with")),
+        // What is no UTF-8, and what is written in the ways of the first pickles.
+        (
+            "two texts of another encoding",
+            dict(&key("a"), b"X\x04\0\0\0caf\xe9"),
+            dict(&key("a"), b"X\x04\0\0\0caf\xe8"),
+        ),
+        (
+            "two lines of another encoding",
+            dict(&key("a"), b"Vcaf\xe9\n"),
+            dict(&key("a"), b"Vcaf\xe8\n"),
+        ),
+        (
+            "a text with quotes, and one between them",
+            dict(&key("a"), b"S\"'b'\"\n"),
+            dict(&key("a"), b"S'b'\n"),
+        ),
+        (
+            "an escape, and its letters",
+            dict(&key("a"), b"V\\u0062\n"),
+            dict(&key("a"), &key("\\u0062")),
+        ),
+        (
+            "two long integers",
+            dict(
+                &key("a"),
+                &[&b"L"[..], &b"1".repeat(1_200)[..], b"1L\n"].concat(),
+            ),
+            dict(
+                &key("a"),
+                &[&b"L"[..], &b"1".repeat(1_200)[..], b"2L\n"].concat(),
+            ),
+        ),
     ] {
         let rule = "class = \"content_exact\"";
         let other = found("m.pt", &file(&base, 1980), &file(&now, 1980), rule);
