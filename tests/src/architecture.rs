@@ -190,9 +190,7 @@ mod tests {
                 "Body::new",
             ] {
                 assert!(
-                    !code.contains(maker)
-                        || file == "answer.rs"
-                        || (wraps && maker == "Body::new"),
+                    !code.contains(maker) || file == "answer.rs" || (wraps && maker == "Body::new"),
                     "registry/src/api/{file} makes a body of its own: {maker}"
                 );
             }
