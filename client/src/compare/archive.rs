@@ -15,6 +15,7 @@ use super::{npy, stabilizer, zip_directory};
 use sealstone_spec::compare::{ArtifactRule, Class, PredictionRule, Predictions};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read, Write as _};
+use zip::read::{ArchiveOffset, Config};
 
 /// What all compressed parts of one comparison may still unfold to.
 #[derive(Debug)]
@@ -93,8 +94,20 @@ pub(super) fn unfold(side: &Side, budget: &mut Budget) -> Result<Side, Unreadabl
 
 type Zip = zip::ZipArchive<BufReader<super::bytes::Reader>>;
 
+/// A zip whose directory lies where `offset` says.
+fn zip_at(bytes: &Bytes, offset: ArchiveOffset) -> zip::result::ZipResult<Zip> {
+    let config = Config {
+        archive_offset: offset,
+    };
+    zip::ZipArchive::with_config(config, BufReader::new(bytes.reader()))
+}
+
+/// A zip, where its end says that it lies. Only where nothing is there is it searched for: the search finds the second header
+/// of an archive of torch's whose name has 21 letters, for the first one, and fails.
 fn open_zip(bytes: &Bytes) -> Result<Zip, Unreadable> {
-    let archive = zip::ZipArchive::new(BufReader::new(bytes.reader())).map_err(not_a_zip)?;
+    let archive = zip_at(bytes, ArchiveOffset::Known(0))
+        .or_else(|_| zip_at(bytes, ArchiveOffset::Detect))
+        .map_err(not_a_zip)?;
     if archive.len() > MEMBERS {
         return unsupported(format!(
             "it has {} members, at most {MEMBERS} are read",
@@ -188,6 +201,12 @@ fn members_of(
     // The archive at hand has the last of two members under their name, and no longer the first.
     if archive.has_duplicate_names() {
         return malformed("two of its members have one name");
+    }
+    // Of two archives one behind the other some readers find the first, and those that search the second.
+    if let Ok(searched) = zip_at(&side.bytes, ArchiveOffset::Detect)
+        && searched.central_directory_start() != archive.central_directory_start()
+    {
+        return malformed("it is two archives, one behind the other");
     }
     let mut members = BTreeMap::new();
     let mut stored: Vec<(u64, u64)> = Vec::new();

@@ -151,6 +151,9 @@ fn number(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::archive::{Budget, kind_of_zip, read_torch};
+    use super::super::content::Side;
+    use super::super::format::Format;
     use super::*;
     use std::io::Write as _;
 
@@ -193,6 +196,24 @@ mod tests {
         let due = vec![b"m/data.pkl".to_vec(), b"m/version".to_vec()];
         assert_eq!(names(file.clone()).unwrap(), due);
         assert_eq!(names(wide(file, 2)).unwrap(), due);
+    }
+
+    /// Torch calls members by the name of the file. With 21 letters the second header is as far from the end as the
+    /// directory is long, so that a search from there takes it for the first.
+    #[test]
+    fn an_archive_of_torch_is_read_whatever_it_is_called() {
+        for letters in 1..40 {
+            let name = "n".repeat(letters);
+            let (pickle, version) = (format!("{name}/data.pkl"), format!("{name}/version"));
+            let side = Side {
+                bytes: Bytes::of_memory(wide(archive(&[&pickle, &version]), 2)),
+                name: "m.pt".to_owned(),
+                directory: None,
+            };
+            assert_eq!(kind_of_zip(&side), Format::Torch, "{letters}");
+            let members = read_torch(&side, &mut Budget::default()).unwrap();
+            assert_eq!(members.len(), 2, "{letters}");
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn torch_finds_no_other_pickle_than_the_one_that_is_looked_at() {
             "either case",
         ),
         (twice, "other members"),
-        (two.concat(), "other members"),
+        (two.concat(), "two archives"),
     ] {
         let found = look_at("m.pt", &file).unwrap();
         assert!(found.contains(due), "{found}");
