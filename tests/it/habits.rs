@@ -91,6 +91,7 @@ async fn requests_are_answered_as_clients_expect() {
     let weak = format!("\"sha256:0\", W/{quoted}");
     let (by_tag, by_digest) = ("/v2/a/manifests/v1", format!("/v2/a/manifests/{digest}"));
     let blob = format!("/v2/a/blobs/{layer}");
+    let tree = format!("/v2/a/_sealstone/tree/{layer}");
     let (whole, etag) = (MIB.to_string(), format!("\"{layer}\""));
     let part = format!("bytes 100-199/{MIB}");
     let mirrored = |path: &str| format!("{path}?ns=docker.io");
@@ -146,6 +147,8 @@ async fn requests_are_answered_as_clients_expect() {
         ("content-length", Exactly("100")),
     ];
     let version = [("docker-distribution-api-version", Exactly("registry/2.0"))];
+    let read_only = [("allow", Exactly("GET, HEAD"))];
+    let json = [("content-type", Exactly("application/json"))];
     let cases = [
         reading(
             "a manifest that the client has is not sent again",
@@ -292,6 +295,54 @@ async fn requests_are_answered_as_clients_expect() {
             b"",
         )
         .by(Method::POST)
+        .whatever_the_body(),
+        reading(
+            "a method that is not possible is told which are",
+            "/v2/a/tags/list",
+            &[],
+            405,
+            &read_only,
+            b"",
+        )
+        .by(Method::POST)
+        .whatever_the_body(),
+        reading(
+            "also where nobody logs in",
+            "/metrics",
+            &[],
+            405,
+            &read_only,
+            b"",
+        )
+        .by(Method::PUT)
+        .whatever_the_body(),
+        reading(
+            "what is read can be asked for without its body",
+            "/api/v1/whoami",
+            &[],
+            200,
+            &json,
+            b"",
+        )
+        .by(Method::HEAD),
+        reading("a tree too", &tree, &[], 200, &version, b"").by(Method::HEAD),
+        reading(
+            "a path has one form",
+            "/api/v1//api/v1/whoami",
+            &[],
+            404,
+            &version,
+            b"",
+        )
+        .whatever_the_body(),
+        reading(
+            "also of the log",
+            "/api/v1/log//api/v1/log/key",
+            &[],
+            404,
+            &version,
+            b"",
+        )
         .whatever_the_body(),
     ];
     for case in &cases {

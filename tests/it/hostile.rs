@@ -308,6 +308,21 @@ async fn digests_of_one_algorithm_do_not_pass_for_another() {
         manifest["layers"][0]["digest"] = claimed.clone().into();
         refused(&put(&registry, &manifest).await, &claimed);
     }
+    // Of an algorithm that is not registered not even where nothing is stored (chapter 1.1).
+    let unknown = format!("sha384:{}", "a".repeat(96));
+    let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+    for (place, media_type) in [("layer", foreign), ("subject", MANIFEST)] {
+        let mut manifest = manifest(&[&blob]);
+        let named = json!({"mediaType": media_type, "digest": unknown, "size": 5});
+        match place {
+            "layer" => manifest["layers"][0] = named,
+            _ => manifest["subject"] = named,
+        }
+        let answer = put(&registry, &manifest).await.expect(400);
+        assert_eq!(answer.code(), "MANIFEST_INVALID", "{place}");
+    }
+    let answer = get(&registry, admin, &format!("/v2/a/referrers/{unknown}")).await;
+    assert_eq!(answer.expect(400).code(), "DIGEST_INVALID");
     let manifest = manifest(&[&blob]).to_string();
     let blake3 = Digest::of(Algorithm::Blake3, manifest.as_bytes());
     let confused = format!("blake3:{}", Digest::sha256(manifest.as_bytes()).hex());

@@ -540,6 +540,29 @@ async fn an_account_has_a_hundred_tokens_and_its_list_has_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_accounts_has_pages() {
+    let registry = ready().await;
+    for name in ["reader", "other"] {
+        registry.account(name, "user").await.unwrap();
+    }
+    for (query, expected) in [
+        ("", vec!["admin", "other", "reader"]),
+        ("?n=1", vec!["admin"]),
+        ("?n=2&last=admin", vec!["other", "reader"]),
+        ("?last=reader", vec![]),
+    ] {
+        let path = format!("/api/v1/accounts{query}");
+        let listed = get(&registry, &registry.admin, &path).await.expect(200);
+        let listed = listed.json()["accounts"].as_array().unwrap().clone();
+        let names: Vec<&str> = listed
+            .iter()
+            .map(|account| account["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, expected, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_account_is_out_at_once() {
     let registry = ready().await;
     let pusher = registry.account("pusher", "user").await.unwrap();

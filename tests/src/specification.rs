@@ -96,8 +96,13 @@ mod tests {
                 })
                 .collect();
             let path = format!("/api/v1/{}", parts.join("/"));
-            found.entry(path).or_default().insert(method.to_owned());
+            let methods = found.entry(path).or_default();
+            methods.insert(method.to_owned());
+            if method == "GET" {
+                methods.insert("HEAD".to_owned());
+            }
         }
+        assert!(body.contains("Method::HEAD => Method::GET"));
         assert!(found.len() > 10);
         found
     }

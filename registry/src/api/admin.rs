@@ -27,7 +27,7 @@ type Outcome = Result<Response<Body>, ApiError>;
 
 pub(super) async fn handle(context: Context, request: Request<Body>) -> Outcome {
     let principal = context.principal().await?;
-    if request.method() == Method::GET {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
         return answer(&context, principal, request).await;
     }
     // As with the OCI routes.
@@ -37,12 +37,16 @@ pub(super) async fn handle(context: Context, request: Request<Body>) -> Outcome 
 }
 
 async fn answer(context: &Context, principal: Principal, request: Request<Body>) -> Outcome {
-    let path = request
-        .uri()
-        .path()
-        .trim_start_matches("/api/v1/")
+    let path = request.uri().path();
+    let path = path
+        .strip_prefix("/api/v1/")
+        .unwrap_or_default()
         .to_owned();
-    let method = request.method().clone();
+    // What can be read can be asked for without its body, which goes where all bodies go for HEAD.
+    let method = match *request.method() {
+        Method::HEAD => Method::GET,
+        ref other => other.clone(),
+    };
     let parts: Vec<&str> = path.split('/').collect();
     match (method, parts.as_slice()) {
         (Method::GET, ["whoami"]) => Ok(Answer::json(StatusCode::OK, &whoami(&principal)).build()),
@@ -142,12 +146,9 @@ async fn list_accounts(context: &Context, principal: &Principal) -> Outcome {
         .map(str::parse::<AccountName>)
         .transpose()
         .map_err(invalid)?;
-    let accounts = context
-        .app
-        .inner
-        .directory
-        .accounts(after.as_ref(), PAGE)
-        .await;
+    let size = context.page_size(PAGE, PAGE)?;
+    let directory = &context.app.inner.directory;
+    let accounts = directory.accounts(after.as_ref(), size).await;
     let accounts = accounts.map_err(|error| failed(AdministrationError::Directory(error)))?;
     let accounts: Vec<Value> = accounts.iter().map(shown_account).collect();
     Ok(Answer::json(StatusCode::OK, &json!({"accounts": accounts})).build())

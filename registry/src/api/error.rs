@@ -11,7 +11,7 @@ use crate::auth::scope::Scope;
 use crate::auth::{AuthError, Refusal};
 use crate::service::Error;
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use sealstone_spec::range::UploadRange;
 use serde_json::{Value, json};
 
@@ -61,8 +61,11 @@ impl ApiError {
         self
     }
 
-    pub(super) fn unsupported(message: impl Into<String>) -> ApiError {
+    /// The path is one on which only the `allowed` methods are possible (RFC 9110, 15.5.6).
+    pub(super) fn unsupported(method: &Method, allowed: &str) -> ApiError {
+        let message = format!("{method} is not possible here, but {allowed}");
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message)
+            .header(header::ALLOW, allowed)
     }
 
     pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> ApiError {

@@ -7,6 +7,7 @@
 use super::answer::{Answer, name};
 use super::context::Context;
 use super::error::ApiError;
+use super::route::READING;
 use crate::auth::{Principal, Pull, Verb};
 use crate::log::Proved;
 use crate::service::{Error, LoggedChange, WantedEntry};
@@ -30,9 +31,7 @@ pub(super) fn is_static_path(path: &str) -> bool {
 /// `/checkpoint` and `/tile/...`.
 pub(super) async fn serve(context: &Context, request: Request<Body>) -> Outcome {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(ApiError::unsupported(
-            "checkpoint and tiles can only be read",
-        ));
+        return Err(ApiError::unsupported(request.method(), READING));
     }
     let path = request.uri().path();
     if path == "/checkpoint" {
@@ -40,7 +39,8 @@ pub(super) async fn serve(context: &Context, request: Request<Body>) -> Outcome 
         return Ok(note(context, latest.note));
     }
     let path: TilePath = path
-        .trim_start_matches('/')
+        .strip_prefix('/')
+        .unwrap_or_default()
         .parse()
         .map_err(|_| absent("no tile has such a path"))?;
     match path.kind {
@@ -71,10 +71,10 @@ async fn entries(context: &Context, path: TilePath) -> Outcome {
 
 /// `/api/v1/log/...`.
 pub(super) async fn handle(context: Context, request: Request<Body>) -> Outcome {
-    let path = request
-        .uri()
-        .path()
-        .trim_start_matches("/api/v1/log/")
+    let path = request.uri().path();
+    let path = path
+        .strip_prefix("/api/v1/log/")
+        .unwrap_or_default()
         .to_owned();
     let method = request.method().clone();
     let is_read = matches!(method, Method::GET | Method::HEAD);

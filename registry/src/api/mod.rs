@@ -140,7 +140,12 @@ impl App {
     async fn dispatch(&self, mut request: Request<Body>) -> (&'static str, Response<Body>) {
         let path = request.uri().path().to_owned();
         let is_head = request.method() == Method::HEAD;
+        let is_read = is_head || request.method() == Method::GET;
         let (label, outcome) = match path.as_str() {
+            "/livez" | "/readyz" | "/metrics" | "/" if !is_read => (
+                "none",
+                Err(ApiError::unsupported(request.method(), route::READING)),
+            ),
             "/livez" => ("livez", Ok(ops::livez(&self.inner.registry))),
             "/readyz" => ("readyz", Ok(ops::readyz(&self.inner.registry).await)),
             "/metrics" => ("metrics", Ok(ops::metrics(&self.inner.registry).await)),

@@ -4,6 +4,9 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::name::{NameError, Reference, RepoName};
 use std::borrow::Cow;
 
+/// The methods of what can only be read.
+pub(super) const READING: &str = "GET, HEAD";
+
 /// What a path below `/v2/` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OciRoute {
@@ -86,6 +89,21 @@ impl OciRoute {
             "blobs" => Ok(OciRoute::Blob(repo(name)?, digest(last)?)),
             "referrers" => Ok(OciRoute::Referrers(repo(name)?, digest(last)?)),
             _ => Err(RouteError::Unknown),
+        }
+    }
+
+    /// The methods that are possible there, as an Allow header has them.
+    pub(super) fn methods(&self) -> &'static str {
+        match self {
+            OciRoute::Ping
+            | OciRoute::Catalog
+            | OciRoute::Tags(_)
+            | OciRoute::Referrers(..)
+            | OciRoute::Tree(..) => READING,
+            OciRoute::Manifest(..) => "GET, HEAD, PUT, DELETE",
+            OciRoute::Blob(..) => "GET, HEAD, DELETE",
+            OciRoute::Uploads(_) => "POST",
+            OciRoute::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
         }
     }
 
@@ -178,6 +196,33 @@ mod tests {
             };
             assert_eq!(Some(problem), vector["problem"].as_str(), "{path}");
         }
+    }
+
+    #[test]
+    fn the_methods_are_those_that_the_vectors_list() {
+        let text = include_str!("../../../spec/vectors/api/routes.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+        let (digest, id) = (Digest::sha256(b"x").to_string(), uuid::Uuid::nil());
+        let (id, mut found) = (id.to_string(), 0);
+        for vector in vectors["routes"].as_array().unwrap() {
+            let mut path = vector["path"].as_str().unwrap().to_owned();
+            for (part, example) in [
+                ("{name}", "a/b"),
+                ("{reference}", "v1"),
+                ("{digest}", digest.as_str()),
+                ("{id}", id.as_str()),
+            ] {
+                path = path.replace(part, example);
+            }
+            let Ok(route) = OciRoute::parse(&path) else {
+                assert!(!path.starts_with("/v2"), "{path}");
+                continue;
+            };
+            let methods: Vec<&str> = route.methods().split(", ").collect();
+            assert_eq!(serde_json::json!(methods), vector["methods"], "{path}");
+            found += 1;
+        }
+        assert_eq!(found, 9);
     }
 
     #[test]

@@ -41,6 +41,7 @@ async fn answer(
     let method = request.method().clone();
     let body = request.into_body();
     let is_read = matches!(method, Method::GET | Method::HEAD);
+    let allowed = route.methods();
     match (route, method) {
         (OciRoute::Ping, _) if is_read => ping(context),
         (OciRoute::Catalog, _) if is_read => tags::catalog(context, &principal).await,
@@ -63,7 +64,7 @@ async fn answer(
         (OciRoute::Blob(repo, digest), Method::DELETE) => {
             blobs::delete(context, &principal, &repo, &digest).await
         }
-        (OciRoute::Tree(repo, digest), Method::GET) => {
+        (OciRoute::Tree(repo, digest), _) if is_read => {
             blobs::tree(context, &principal, &repo, &digest).await
         }
         (OciRoute::Uploads(repo), Method::POST) => {
@@ -84,9 +85,7 @@ async fn answer(
         (OciRoute::Referrers(repo, subject), _) if is_read => {
             referrers::list(context, &principal, &repo, &subject).await
         }
-        (_, method) => Err(ApiError::unsupported(format!(
-            "{method} is not possible here"
-        ))),
+        (_, method) => Err(ApiError::unsupported(&method, allowed)),
     }
 }
 

@@ -446,16 +446,14 @@ async fn whoever_gives_an_upload_up_does_not_wait_for_its_writer() {
         }));
         let registry = bench.registry.clone();
         let writer = tokio::spawn(async move {
-            let digest = Digest::sha256(b"whatever");
+            let (who, digest) = (pusher(), Digest::sha256(b"whatever"));
             match by_put {
                 true => {
-                    let who = pusher();
                     registry
                         .finish_upload(&who, id, digest, None, None, endless)
                         .await
                 }
                 false => {
-                    let who = pusher();
                     let received = registry.receive(&who, id, None, None, endless);
                     received.await.map(drop)
                 }
