@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tls::Certificate;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -386,9 +387,11 @@ impl Server {
 
     /// Serves until `stop`, then drains: requests end or are cut, received bytes are written down.
     ///
+    /// At each of `hang_ups` it reads its certificate again.
+    ///
     /// # Errors
     /// If the socket fails, or if the metadata store takes no write until it is opened anew.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, hang_ups: Signal, stop: CancellationToken) -> anyhow::Result<()> {
         let tracker = TaskTracker::new();
         let (registry, schedule) = (self.registry.clone(), self.schedule);
         tracker.spawn(jobs::collect(
@@ -404,7 +407,7 @@ impl Server {
             stop.clone(),
         ));
         tracker.spawn(jobs::attend(registry.clone(), stop.clone()));
-        tracker.spawn(tls::follow(self.certificate, stop.clone()));
+        tracker.spawn(tls::follow(self.certificate, hang_ups, stop.clone()));
         let given_up = CancellationToken::new();
         tracker.spawn(jobs::watch_store(
             registry.clone(),

@@ -171,6 +171,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
 
 async fn serve(config: &Config, lost: LostWrites) -> anyhow::Result<()> {
     start_log(config)?;
+    // Before the stores are opened, which may take a while: the signal would end the process, and nobody start it again.
+    let hang_ups = signal(SignalKind::hangup())?;
     let server = Server::prepare(config, lost).await?;
     if let Some(secret) = &server.first_administrator {
         show_administrator("first start: the administrator's account is", secret)?;
@@ -188,7 +190,7 @@ async fn serve(config: &Config, lost: LostWrites) -> anyhow::Result<()> {
         tracing::warn!("second signal: stopping at once");
         std::process::exit(1);
     });
-    server.run(stop).await?;
+    server.run(hang_ups, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -38,10 +38,7 @@ pub(super) async fn handle(context: Context, request: Request<Body>) -> Outcome 
 
 async fn answer(context: &Context, principal: Principal, request: Request<Body>) -> Outcome {
     let path = request.uri().path();
-    let path = path
-        .strip_prefix("/api/v1/")
-        .unwrap_or_default()
-        .to_owned();
+    let path = path.strip_prefix("/api/v1/").unwrap_or_default().to_owned();
     // What can be read can be asked for without its body, which goes where all bodies go for HEAD.
     let method = match *request.method() {
         Method::HEAD => Method::GET,

@@ -121,8 +121,7 @@ pub struct Account {
     pub admin: bool,
     /// Whether it is shut out for now.
     pub disabled: bool,
-    /// When it was made. Tokens and sessions from before that belonged to an earlier account of
-    /// the same name and are refused.
+    /// When it was made. API tokens from before that belonged to an earlier account of the same name and are refused.
     pub created_at: Timestamp,
     /// From when on it is shut out.
     pub expires_at: Option<Timestamp>,

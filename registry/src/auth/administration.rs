@@ -351,6 +351,7 @@ pub async fn create_token(
     let new = NewToken {
         token: token.clone(),
         owner_since,
+        now,
         most: MAX_TOKENS,
     };
     match directory.insert_token(new).await? {

@@ -117,6 +117,8 @@ pub struct NewToken {
     pub token: ApiToken,
     /// When the account was made that asked for it; one that has its name since then did not ask.
     pub owner_since: Timestamp,
+    /// The time, which is not always that of the token: an account may have been made under a clock that was ahead.
+    pub now: Timestamp,
     /// So many of one owner are kept, those apart that have expired.
     pub most: usize,
 }

@@ -265,8 +265,7 @@ impl Directory for MemoryDirectory {
 
     fn insert_token(&self, new: NewToken) -> Answer<'_, Result<(), NotKept>> {
         self.answer(|| {
-            let now = new.token.created_at;
-            let token = new.token;
+            let (token, now) = (new.token, new.now);
             let accounts = self.accounts.lock().unwrap();
             let owner = accounts.get(&token.owner);
             let file = self.file.lock().unwrap();

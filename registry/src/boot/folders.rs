@@ -47,7 +47,7 @@ pub(super) fn check_owner(directory: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     anyhow::bail!(
-        "the store in {} is kept by the user with the number {}, and this is run by {}: run it as that user (runuser -u NAME -- sealstone-registry ...; \"getent passwd {}\" says the name), or the server cannot read afterwards what was written",
+        "the store in {} is kept by the user with the number {}, and this is run by {}. If that is the server's user, run it as that one (runuser -u NAME -- sealstone-registry ...; \"getent passwd {}\" says the name), or the server cannot read afterwards what was written. If root or a backup left it so, give it to the server's user: chown -R",
         directory.display(),
         kept.uid(),
         process::user(),

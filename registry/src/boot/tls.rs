@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
 /// How often the files are looked at without being asked.
@@ -92,16 +92,13 @@ fn read(chain: &PathBuf, key: &PathBuf) -> anyhow::Result<CertifiedKey> {
         .context("certificate and key do not belong together")
 }
 
-/// Reads the certificate again whenever the process gets SIGHUP, and once an hour. A server without one ignores the signal,
-/// which would end it.
-pub(super) async fn follow(certificate: Option<Arc<Certificate>>, stop: CancellationToken) {
-    let mut asked = match signal(SignalKind::hangup()) {
-        Ok(asked) => asked,
-        Err(error) => {
-            tracing::warn!(%error, "SIGHUP cannot be listened for; a renewed certificate is taken by a restart");
-            return;
-        }
-    };
+/// Reads the certificate again whenever the process was asked to by SIGHUP, and once an hour. A server without one ignores
+/// the signal.
+pub(super) async fn follow(
+    certificate: Option<Arc<Certificate>>,
+    mut asked: Signal,
+    stop: CancellationToken,
+) {
     loop {
         let is_asked = tokio::select! {
             () = stop.cancelled() => return,

@@ -17,8 +17,8 @@ use scopes::{exceptions, scopes};
 use std::collections::BTreeSet;
 
 const MAX_NAME_CHARS: usize = 100;
-/// Most words in one list: roles of a key, for example.
-const MAX_WORDS: usize = 64;
+/// Most roles of one key. What becomes of a key is an entry of the log, with its roles, and an entry has a bound.
+const MAX_ROLES: usize = 64;
 /// Everything that a document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
@@ -247,13 +247,7 @@ pub(super) fn words<'a>(
     let Some(node) = node else {
         return Ok(words);
     };
-    let list = source.list(node, what)?;
-    // What becomes of a key is an entry of the log, with its roles, and an entry has a bound.
-    if list.len() > MAX_WORDS && source.is_written() {
-        let problem = format!("{} stand here: at most {MAX_WORDS} do", list.len());
-        return Err(source.error(list[MAX_WORDS].place(), problem, None));
-    }
-    for node in list {
+    for node in source.list(node, what)? {
         let text = word(source, node, what)?;
         if !words.insert(text.clone()) {
             let problem = format!("\"{text}\" stands here for the second time");
@@ -261,6 +255,25 @@ pub(super) fn words<'a>(
         }
     }
     Ok(words)
+}
+
+/// The roles of keys.
+pub(super) fn key_roles<'a>(
+    source: Source<'a>,
+    node: Option<&'a Node>,
+) -> Result<BTreeSet<String>, PolicyError> {
+    let roles = words(source, node, "a role")?;
+    if let Some(node) = node
+        && roles.len() > MAX_ROLES
+        && source.is_written()
+    {
+        let problem = format!(
+            "{} roles stand here: a key has at most {MAX_ROLES}",
+            roles.len()
+        );
+        return Err(source.error(node.place(), problem, None));
+    }
+    Ok(roles)
 }
 
 fn logs<'a>(source: Source<'a>, nodes: &'a [Node]) -> Result<Vec<TrustedLog>, PolicyError> {

@@ -350,8 +350,8 @@ fn documents() -> Vec<Refused> {
                     .map(|n| format!("\"role-{n}\",\n"))
                     .collect::<String>()
             )),
-            (75, 1),
-            "65 stand here: at most 64 do",
+            (10, 9),
+            "65 roles stand here: a key has at most 64",
         ),
         refused(
             "approvals bound to what there is not",

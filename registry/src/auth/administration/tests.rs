@@ -444,18 +444,22 @@ async fn a_token_is_its_owners_also_where_the_clock_was_set_back_meanwhile() {
         since: Some(ahead),
         ..user("alice")
     };
-    let (token, _) = create_token(
-        &house.directory,
-        &alice,
-        "t",
-        Restriction(vec![scope()]),
-        None,
-        TokenSecret::generate(&mut rand::rng()),
-        house.clock.now(),
-    )
-    .await
-    .unwrap();
-    assert!(token.created_at >= ahead);
+    // The first ends before the time at which the account seems to have been made, and the second leaves it alone.
+    for name in ["t", "u"] {
+        let (token, _) = create_token(
+            &house.directory,
+            &alice,
+            name,
+            Restriction(vec![scope()]),
+            Some(Duration::from_secs(3600)),
+            TokenSecret::generate(&mut rand::rng()),
+            house.clock.now(),
+        )
+        .await
+        .unwrap();
+        assert!(token.created_at >= ahead);
+    }
+    assert_eq!(house.directory.tokens.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]

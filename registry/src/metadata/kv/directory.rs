@@ -205,7 +205,7 @@ fn sweep_tokens(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), Error> {
 }
 
 fn insert_token(txn: &mut Txn<'_>, new: &NewToken) -> Result<Result<(), NotKept>, Error> {
-    let (token, now) = (&new.token, new.token.created_at);
+    let (token, now) = (&new.token, new.now);
     let owner = account_in(txn, &token.owner)?;
     let shut_out = owner.is_some_and(|owner| !owner.is_active(now));
     if shut_out || known_since(txn, &token.owner)? != Some(new.owner_since) {

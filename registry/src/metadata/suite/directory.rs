@@ -78,6 +78,7 @@ async fn keep(store: &dyn Store, token: &ApiToken, most: usize) -> Result<(), No
     let new = NewToken {
         token: token.clone(),
         owner_since: at(MADE),
+        now: token.created_at,
         most,
     };
     store.insert_token(new).await.unwrap()

@@ -1,6 +1,6 @@
 //! Identities and their keys, as a document states them.
 
-use super::{plain_name, plain_text, words};
+use super::{key_roles, plain_name, plain_text, words};
 use crate::key::{KeyId, PublicKey};
 use crate::policy::Edition;
 use crate::policy::identity::{Identity, Key, Roles, Status};
@@ -36,7 +36,7 @@ pub(super) fn identities<'a>(
         }
         let roles = match edition {
             Edition::V1 => Roles::Every,
-            Edition::V2 => Roles::Of(words(source, fields.get("roles"), "a role")?),
+            Edition::V2 => Roles::Of(key_roles(source, fields.get("roles"))?),
         };
         let keys_node = fields.require("keys")?;
         let mut keys = Vec::new();
@@ -82,7 +82,7 @@ fn key_of<'a>(source: Source<'a>, node: &'a Node, roles: &Roles) -> Result<Key, 
     ])?;
     let public = public_key(source, fields.require("key")?)?;
     let roles = match fields.get("roles") {
-        Some(node) => Roles::Of(words(source, Some(node), "a role")?),
+        Some(node) => Roles::Of(key_roles(source, Some(node))?),
         None => roles.clone(),
     };
     let refuse = |key: &'static str, status: &str| match fields.get(key) {
