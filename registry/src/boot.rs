@@ -226,8 +226,10 @@ async fn open(
     let opened = KvMetadata::open(engine, observe).with_context(place)?;
     check_served(config, opened.log()).await?;
     let metadata = Arc::new(opened.counted().with_context(place)?);
-    objects::check_there(directory, &*metadata).await?;
-    let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?;
+    let id = objects::check_there(directory, &*metadata).await?;
+    let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?.with_id(id)?;
+    // After it is written there: a start that was cut in between is the first once more.
+    objects::keep(id, &*metadata).await?;
     if config.storage.direct_writes {
         blobs = blobs.with_direct_writes();
     }

@@ -58,7 +58,7 @@ pub struct Server {
     pub allow_plain_http: bool,
     /// Believes the last address of `X-Forwarded-For`, for the limit on wrong logins: where nobody but a proxy that sets it connects.
     pub trust_forwarded_for: bool,
-    /// Connections at once, where the system lets the server open 512 files more than that.
+    /// Connections at once, where the system lets the server open twice as many files, and 512.
     pub max_connections: usize,
     /// Longest wait for the head of a request, in seconds.
     pub head_timeout_seconds: u64,

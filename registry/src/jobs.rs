@@ -137,7 +137,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(5);
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// Looks until `stop` whether the metadata store can still be written. If only another start helps, and that for a while,
-/// it says so by `given_up` and stops the server.
+/// it says so by `given_up` and stops the server, once an hour at most: a start that did not help is noted.
 pub async fn watch_store(
     registry: Registry,
     right: Maintenance,
@@ -152,6 +152,10 @@ pub async fn watch_store(
         }
         let lasts = since.get_or_insert_with(Instant::now).elapsed();
         if lasts >= STUCK_AFTER {
+            if let Err(error) = registry.note_end(&right).await {
+                tracing::error!(%error, "nothing can be written to the metadata store, and it cannot be noted that the server ends because of that, so it stays");
+                continue;
+            }
             tracing::error!(
                 seconds = lasts.as_secs(),
                 "nothing can be written to the metadata store any more, and its disk is sound: the server ends, to be started again"

@@ -23,7 +23,7 @@ fn flip(path: &Path, offset: u64) {
 async fn stored(len: usize) -> (TestRegistry, Vec<u8>, String, PathBuf) {
     let registry = Setup::default().start().await.unwrap();
     let image = push_image(&registry, &registry.admin, "a", Some("v1"), len).await;
-    let files = registry.files("blobs");
+    let files = registry.objects();
     let [file] = &files[..] else {
         panic!("{files:?}")
     };
@@ -204,7 +204,7 @@ async fn another_blobs_bytes_are_not_taken_for_its_own() {
     let (registry, _, path, file) = stored(2 * MIB).await;
     push_blob(&registry, &registry.admin, "a", &bytes(2 * MIB)).await;
     let other = registry
-        .files("blobs")
+        .objects()
         .into_iter()
         .find(|found| *found != file)
         .unwrap();
@@ -254,9 +254,10 @@ async fn objects_that_are_not_mounted_are_not_damaged() {
     let aside = registry.directory().join("aside");
     registry.kill().unwrap();
     std::fs::rename(&blobs, &aside).unwrap();
-    for has_folder in [false, true] {
-        if has_folder {
-            std::fs::create_dir(&blobs).unwrap();
+    // What is left in its place: nothing, a folder to mount it on, and those that a start before it was there has made.
+    for left in ["", "blobs", "blobs/b/00"] {
+        if !left.is_empty() {
+            std::fs::create_dir_all(registry.data().join(left)).unwrap();
         }
         let refused = registry.start().await.unwrap_err().to_string();
         assert!(refused.contains("not mounted"), "{refused}");
@@ -268,9 +269,10 @@ async fn objects_that_are_not_mounted_are_not_damaged() {
                 "{command}: {problem}"
             );
         }
-        assert_eq!(blobs.exists(), has_folder);
+        assert_eq!(blobs.exists(), !left.is_empty());
+        assert!(registry.files("blobs").is_empty());
     }
-    std::fs::remove_dir(&blobs).unwrap();
+    std::fs::remove_dir_all(&blobs).unwrap();
     std::fs::rename(&aside, &blobs).unwrap();
     registry.start().await.unwrap();
     let (status, found, whole) = arriving(&registry, &path).await;
@@ -279,7 +281,14 @@ async fn objects_that_are_not_mounted_are_not_damaged() {
     // They are given up, as the message says, and come back all the same.
     registry.kill().unwrap();
     std::fs::rename(&blobs, &aside).unwrap();
+    let id = std::fs::read_to_string(aside.join("b/.store")).unwrap();
+    let refused = registry.start().await.unwrap_err().to_string();
+    assert!(
+        refused.contains(&format!("echo {}", id.trim())),
+        "{refused}"
+    );
     std::fs::create_dir_all(blobs.join("b")).unwrap();
+    std::fs::write(blobs.join("b/.store"), &id).unwrap();
     registry.start().await.unwrap();
     assert_quarantined(&registry, &path).await;
     registry.kill().unwrap();

@@ -415,4 +415,20 @@ async fn a_metadata_store_that_takes_no_write_any_more_ends_the_server() {
     assert_eq!(get(&registry, &admin, &path).await.expect(200).body, kept);
     push_image(&registry, &admin, "a", Some("v1"), MIB).await;
     get(&registry, &admin, "/readyz").await.expect(200);
+
+    // It comes again at once, as what a start does not mend: to end every minute would take the reads as well.
+    let client = keeping_its_connection();
+    assert_eq!(push_over(&client, &registry, bytes(SMALL)).await, 201);
+    let process = registry.process().unwrap();
+    set_limit(process, lowest_free(process));
+    assert_eq!(fill_memory(&client, &registry).await, 503);
+    set_limit(process, 1024);
+    let deadline = Instant::now() + Duration::from_secs(25);
+    while !registry.log().contains("another start did not help lately") {
+        assert!(Instant::now() < deadline, "it does not say so");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    get(&registry, &admin, "/livez").await.expect(200);
+    get(&registry, &admin, "/readyz").await.expect(503);
+    assert_eq!(get(&registry, &admin, &path).await.expect(200).body, kept);
 }

@@ -52,11 +52,11 @@ async fn a_dry_run_tells_and_changes_nothing() {
         assert_eq!(report["dry_run"], true);
         assert_eq!(report["links"], 2, "{report}");
     }
-    assert_eq!(registry.files("blobs").len(), 2);
+    assert_eq!(registry.objects().len(), 2);
     let report = collect(&registry, "").await;
     assert_eq!(report["links"], 2, "{report}");
     collect_all(&registry).await;
-    assert_eq!(registry.files("blobs").len(), 1);
+    assert_eq!(registry.objects().len(), 1);
     for blob in [&large, &small] {
         get(
             &registry,
@@ -226,7 +226,7 @@ async fn a_blob_shared_by_repositories_stays_until_the_last_lets_go() {
     .expect(202);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     collect_all(&registry).await;
-    assert!(registry.files("blobs").is_empty());
+    assert!(registry.objects().is_empty());
 }
 
 /// Pushes run while collections run without a pause, with the shortest times: a push may be told that its
@@ -330,7 +330,7 @@ async fn pushes_beside_collections_lose_nothing() {
         }
     }
     assert_eq!(
-        registry.files("blobs").len(),
+        registry.objects().len(),
         images.len() + 1,
         "garbage is left"
     );

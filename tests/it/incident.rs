@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Flips a bit of the only blob that is a file of its own: the weights.
 pub(crate) fn flip(registry: &TestRegistry) {
-    let files = registry.files("blobs");
+    let files = registry.objects();
     let [file] = &files[..] else {
         panic!("{files:?}")
     };

@@ -16,7 +16,7 @@ const COMMANDS: [&[&str]; 4] = [
 
 /// Objects and staged files. They become so old that they can be orphans.
 fn stored(registry: &TestRegistry) -> Vec<PathBuf> {
-    let mut files = registry.files("blobs");
+    let mut files = registry.objects();
     files.extend(registry.files("uploads"));
     let old = SystemTime::now() - Duration::from_secs(3 * 24 * 3600);
     for path in &files {
@@ -135,5 +135,5 @@ async fn objects_that_no_row_names_are_not_a_sound_store() {
         !refused.status.success() && problem.contains("name no blob"),
         "{problem}"
     );
-    assert_eq!(registry.files("blobs").len(), 1);
+    assert_eq!(registry.objects().len(), 1);
 }

@@ -147,7 +147,7 @@ async fn a_namespace_is_filled_and_no_further() {
 
     // Nothing of all this is there.
     assert!(registry.files("uploads").is_empty());
-    assert_eq!(registry.files("blobs").len(), 2);
+    assert_eq!(registry.objects().len(), 2);
     head(&registry, admin, &format!("/v2/team/b/blobs/{digest}"))
         .await
         .expect(404);

@@ -333,6 +333,13 @@ impl TestRegistry {
         found
     }
 
+    /// Files of large blobs, sorted: without that which says whose they are.
+    pub fn objects(&self) -> Vec<PathBuf> {
+        let mut found = self.files("blobs");
+        found.retain(|path| !path.ends_with(".store"));
+        found
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.path().join("stderr")
     }

@@ -2,19 +2,22 @@
 //! place instead of copying it, and reading large ranges instead of 8 KiB at a time.
 //!
 //! Invariant: every folder in which an object can lie is there, and its name on the disk, before the first object comes.
-//! One that is missing later says that the directory is not the one that was opened, such as where a volume went away.
+//! One that is missing later says that the directory is not the one that was opened, such as where a volume went away. So
+//! does another id, or none, where the directory has one: beneath a volume there can be folders too.
 
-use super::Error;
+use super::{Error, StoreId};
 use crate::metadata::PhysicalKey;
 use crate::{file, process};
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The directory under which objects lie by their keys.
 #[derive(Clone, Debug)]
 pub struct LocalDirectory {
     root: PathBuf,
+    /// Of the store that has its objects here, if it has one.
+    id: Option<StoreId>,
 }
 
 impl LocalDirectory {
@@ -34,17 +37,50 @@ impl LocalDirectory {
         }
         Ok(LocalDirectory {
             root: root.to_owned(),
+            id: None,
         })
+    }
+
+    /// The same as that of the store with an id, which is written down where it is not yet.
+    pub(super) fn with_id(self, id: StoreId) -> Result<LocalDirectory, Error> {
+        if StoreId::read(&self.root)? != Some(id) {
+            id.write(&self.root)?;
+        }
+        Ok(LocalDirectory {
+            id: Some(id),
+            ..self
+        })
+    }
+
+    /// Whether it is the directory that was opened, as far as that can be told.
+    fn is_same(&self) -> Result<bool, Error> {
+        match self.id {
+            None => Ok(true),
+            Some(id) => Ok(StoreId::read(&self.root)? == Some(id)),
+        }
+    }
+
+    /// Refuses another directory than the one that was opened.
+    fn check_same(&self) -> Result<(), Error> {
+        if self.is_same()? {
+            return Ok(());
+        }
+        let other = io::Error::other(
+            "it is not the folder of objects that was there at the start: a volume went away, or another came",
+        );
+        Err(Error::io("write in", self.top().display())(other))
+    }
+
+    /// The folder that holds those of all objects.
+    fn top(&self) -> PathBuf {
+        self.root.join(PhysicalKey::TOP)
     }
 
     /// Whether objects can be made.
     pub(super) fn check_writable(&self) -> Result<(), Error> {
-        process::may_write(&self.root).map_err(Error::io("write in", self.root.display()))
-    }
-
-    /// Whether objects can lie below `root`, or did at any time: the folder that holds theirs is there.
-    pub(super) fn is_in(root: &Path) -> bool {
-        root.join(PhysicalKey::TOP).is_dir()
+        let top = self.top();
+        process::may_write(&top).map_err(Error::io("write in", top.display()))?;
+        self.check_same()
     }
 
     /// The file of a key.
@@ -52,9 +88,10 @@ impl LocalDirectory {
         self.root.join(key.as_str())
     }
 
-    /// Whether the folder of a key is there, so that an object which is not has gone by itself.
+    /// Whether the folder of a key is there, so that an object which is not has gone by itself. Whoever cannot tell does not
+    /// say so.
     pub(super) fn has_folder_of(&self, key: &PhysicalKey) -> bool {
-        file::folder(&self.path(key)).is_dir()
+        file::folder(&self.path(key)).is_dir() && self.is_same().unwrap_or(false)
     }
 
     /// Opens the file of a key.
@@ -66,6 +103,7 @@ impl LocalDirectory {
 
     /// Moves a synced file to its key. When this returns, the name is on disk as well.
     pub(super) fn adopt(&self, staged: &Path, key: &PhysicalKey) -> Result<(), Error> {
+        self.check_same()?;
         let target = self.path(key);
         fs::rename(staged, &target).map_err(Error::io("move into place", key))?;
         sync_directory(file::folder(&target))
@@ -90,12 +128,7 @@ mod tests {
     fn every_key_has_its_folder_before_its_object() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("blobs");
-        assert!(!LocalDirectory::is_in(&root));
-        // A volume that is not mounted leaves this.
-        fs::create_dir(&root).unwrap();
-        assert!(!LocalDirectory::is_in(&root));
         let local = LocalDirectory::create(&root).unwrap();
-        assert!(LocalDirectory::is_in(&root));
         assert_eq!(fs::read_dir(root.join("b")).unwrap().count(), 256);
         for _ in 0..1000 {
             assert!(local.has_folder_of(&key()));
@@ -121,5 +154,39 @@ mod tests {
         fs::rename(directory.path().join("aside"), root.join("b")).unwrap();
         local.adopt(&staged, &key).unwrap();
         assert_eq!(fs::read(local.path(&key)).unwrap(), b"bytes");
+    }
+
+    /// What an earlier start left beneath a volume, which is then not mounted any more.
+    #[test]
+    fn folders_of_another_store_are_not_those_that_were_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("blobs");
+        let aside = directory.path().join("aside");
+        let id = StoreId::random();
+        let mounted = LocalDirectory::create(&root).unwrap().with_id(id).unwrap();
+        mounted.check_writable().unwrap();
+        fs::rename(&root, &aside).unwrap();
+        let staged = directory.path().join("staged");
+        fs::write(&staged, b"bytes").unwrap();
+        let key = key();
+        for other in [None, Some(StoreId::random())] {
+            let beneath = LocalDirectory::create(&root).unwrap();
+            if let Some(other) = other {
+                beneath.with_id(other).unwrap();
+            }
+            assert!(!mounted.has_folder_of(&key));
+            assert!(mounted.check_writable().is_err());
+            assert!(mounted.adopt(&staged, &key).is_err() && staged.exists());
+        }
+        fs::remove_dir_all(&root).unwrap();
+        fs::rename(&aside, &root).unwrap();
+        mounted.check_writable().unwrap();
+        assert!(mounted.has_folder_of(&key));
+        mounted.adopt(&staged, &key).unwrap();
+        // It is written once.
+        let noted = || fs::metadata(root.join("b/.store")).unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&noted());
+        mounted.with_id(id).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::ino(&noted()), inode);
     }
 }

@@ -22,6 +22,7 @@ mod part;
 mod publish;
 mod read;
 mod staging;
+mod store_id;
 mod sys;
 
 pub use crate::metadata::INLINE_LIMIT;
@@ -34,6 +35,7 @@ pub use publish::PublishedBlob;
 pub use read::{GroupStream, TreeStream};
 pub(crate) use staging::SPECULATIVE;
 pub use staging::{BatchWriter, SealedBytes, SealedUpload, StagedUpload, Staging};
+pub use store_id::StoreId;
 
 use crate::metadata::{PhysicalKey, UploadRow};
 use buffers::{BUFFER_BYTES, BufferPool};
@@ -41,7 +43,7 @@ use moka::sync::Cache;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use sealstone_spec::tree::SegmentIndex;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Memory for folded trees of blobs that were read lately, in bytes.
@@ -71,7 +73,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// If the directories cannot be made or written.
-    pub fn local(directory: &std::path::Path, reserve: u64) -> Result<BlobStore, Error> {
+    pub fn local(directory: &Path, reserve: u64) -> Result<BlobStore, Error> {
         let blobs = directory.join(FOLDER);
         let local = LocalDirectory::create(&blobs)?;
         let objects = object_store::local::LocalFileSystem::new_with_prefix(&blobs)
@@ -81,9 +83,34 @@ impl BlobStore {
         Ok(BlobStore::over(Arc::new(objects), Some(local), staging))
     }
 
-    /// Whether a store was made in a data directory at any time. An object that rows name can only be there if so.
-    pub fn is_in(directory: &std::path::Path) -> bool {
-        LocalDirectory::is_in(&directory.join(FOLDER))
+    /// Which store has its objects in a data directory, if that is known.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn id_in(directory: &Path) -> Result<Option<StoreId>, Error> {
+        StoreId::read(&directory.join(FOLDER))
+    }
+
+    /// The file that says it.
+    pub fn id_path(directory: &Path) -> PathBuf {
+        StoreId::path(&directory.join(FOLDER))
+    }
+
+    /// Whether an object lies in a data directory.
+    pub fn has_object_in(directory: &Path, key: &PhysicalKey) -> bool {
+        directory.join(FOLDER).join(key.as_str()).is_file()
+    }
+
+    /// The same as the store with an id, which is written down where it is not yet. Where another one is found later, or
+    /// none, the directory is taken for another: nothing is put there, and nothing that is missing there is damaged. A store
+    /// that is no local directory has no id.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn with_id(self, id: StoreId) -> Result<BlobStore, Error> {
+        let local = self.local.clone();
+        let local = local.map(|local| local.with_id(id)).transpose()?;
+        Ok(BlobStore { local, ..self })
     }
 
     /// Whether an object that is not there has gone by itself, and not the folders of all, as where a volume went away.

@@ -1,47 +1,88 @@
 //! That the objects lie where the metadata look for them.
 //!
-//! Invariant: where nothing of them is there, no start takes that for damage. A volume that is not mounted leaves an empty
-//! folder, or none.
+//! Invariant: where what is there is not theirs, no start takes that for damage. A volume that is not mounted leaves an
+//! empty folder, or none, or what a start before it was there has made beneath; so an id in both says that they belong
+//! together. Who accepts that objects are lost writes the id down there.
 
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobStore, StoreId};
 use crate::metadata::{BlobPlace, Metadata};
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use sealstone_spec::digest::Digest;
 use std::path::Path;
 
 /// Rows that are read at once.
 const PAGE: usize = 1000;
+/// The server's value that is the id of the store of objects.
+const ID: &str = "blob-store";
 
-/// Refuses a data directory in which no blob store was ever made, where the metadata name an object of one.
-pub(super) async fn check_there(directory: &Path, metadata: &dyn Metadata) -> anyhow::Result<()> {
-    if BlobStore::is_in(directory) {
-        return Ok(());
-    }
-    let Some(named) = first_object(metadata).await? else {
-        return Ok(());
+/// The id of the store of objects that belongs to the metadata. Refuses a data directory that holds another one, or none,
+/// where the metadata name an object.
+pub(super) async fn check_there(
+    directory: &Path,
+    metadata: &dyn Metadata,
+) -> anyhow::Result<StoreId> {
+    let there = BlobStore::id_in(directory)?;
+    let kept = metadata.kept_value(ID).await?;
+    let kept = kept
+        .map(|kept| {
+            StoreId::parse(&kept).context("the stored id of the store of objects is damaged")
+        })
+        .transpose()?;
+    let id = match (kept, there) {
+        (Some(kept), there) if there == Some(kept) => return Ok(kept),
+        // A start was cut before they had it, or they are new.
+        (None, Some(there)) => return Ok(there),
+        (kept, _) => kept.unwrap_or_else(StoreId::random),
     };
-    let blobs = directory.join("blobs");
+    // Those of versions that gave none have one object at least where they look for it.
+    let Some(named) = missed(directory, metadata, kept.is_none()).await? else {
+        return Ok(id);
+    };
+    let found = match there {
+        Some(other) => format!("that is the store {other}, and theirs is {id}"),
+        None => "nothing there says so".to_owned(),
+    };
+    let file = BlobStore::id_path(directory);
     bail!(
-        "the metadata name objects ({named} for one), and in {} there is nothing that they could lie in: a volume is not mounted, or this part of a backup was not put back. Nothing was changed. Mount it, or put it back; if all objects are lost for good, make the folder {}, and what is pushed again takes their place",
-        blobs.display(),
-        blobs.join("b").display()
+        "the metadata name objects ({named} for one), and these do not lie in {} ({found}): a volume is not mounted, or another one is, or this part of a backup was not put back. Nothing was changed. Mount it, or put it back. If they do lie there, or are lost for good, say so as the server's user, and what is pushed again takes the place of what is missing: mkdir -p {} && echo {id} > {}",
+        directory.join("blobs").display(),
+        crate::file::folder(&file).display(),
+        file.display()
     )
 }
 
-/// A blob that lies in no row.
-async fn first_object(metadata: &dyn Metadata) -> anyhow::Result<Option<Digest>> {
-    let mut after = None;
+/// Has the metadata keep the id, if they have none.
+pub(super) async fn keep(id: StoreId, metadata: &dyn Metadata) -> anyhow::Result<()> {
+    metadata
+        .server_value(ID, id.to_string().into_bytes())
+        .await?;
+    Ok(())
+}
+
+/// A blob that lies in no row, if there is one; with `unless_found`, not where one of these lies in the directory.
+async fn missed(
+    directory: &Path,
+    metadata: &dyn Metadata,
+    unless_found: bool,
+) -> anyhow::Result<Option<Digest>> {
+    let (mut after, mut missed) = (None, None);
     loop {
         let rows = metadata.all_blobs(after, PAGE).await?;
         let Some((last, _)) = rows.last() else {
-            return Ok(None);
+            return Ok(missed);
         };
         after = Some(*last);
-        let object = rows
-            .iter()
-            .find(|(_, row)| matches!(row.place, BlobPlace::Object { .. }));
-        if let Some((digest, _)) = object {
-            return Ok(Some(*digest));
+        for (digest, row) in &rows {
+            let BlobPlace::Object { key, .. } = &row.place else {
+                continue;
+            };
+            if !unless_found {
+                return Ok(Some(*digest));
+            }
+            if BlobStore::has_object_in(directory, key) {
+                return Ok(None);
+            }
+            missed.get_or_insert(*digest);
         }
     }
 }
@@ -93,8 +134,31 @@ mod tests {
         metadata.commit_blob(blob).await.unwrap().unwrap();
     }
 
+    /// The file of the object that rows name.
+    async fn object(directory: &Path, metadata: &dyn Metadata) -> std::path::PathBuf {
+        let rows = metadata.all_blobs(None, 10_000).await.unwrap();
+        let mut keys = rows.iter().filter_map(|(_, row)| match &row.place {
+            BlobPlace::Object { key, .. } => Some(key),
+            BlobPlace::Inline => None,
+        });
+        directory.join("blobs").join(keys.next().unwrap().as_str())
+    }
+
+    fn opened(directory: &Path, id: StoreId) {
+        let store = BlobStore::local(directory, 0).unwrap();
+        store.with_id(id).unwrap();
+    }
+
+    async fn refused(directory: &Path, metadata: &dyn Metadata) -> String {
+        let refused = check_there(directory, metadata).await.unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains("not mounted"), "{refused}");
+        assert!(refused.contains(&Digest::sha256(b"object").to_string()));
+        refused
+    }
+
     #[tokio::test]
-    async fn where_rows_name_objects_there_has_to_be_a_place_for_them() {
+    async fn where_rows_name_objects_their_store_has_to_be_there() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let metadata = KvMetadata::start(MemoryEngine::default(), |_| {}).unwrap();
@@ -102,18 +166,71 @@ mod tests {
         for number in 0..1100_u32 {
             store(&metadata, &number.to_be_bytes(), false).await;
         }
-        check_there(path, &metadata).await.unwrap();
-        store(&metadata, b"object", true).await;
-        for mounted in [false, true] {
-            if mounted {
-                std::fs::create_dir(path.join("blobs")).unwrap();
+        let id = check_there(path, &metadata).await.unwrap();
+        opened(path, id);
+        keep(id, &metadata).await.unwrap();
+        assert_eq!(check_there(path, &metadata).await.unwrap(), id);
+
+        // Nothing is missed where rows name none, and what is there becomes theirs.
+        for beneath in [None, Some(StoreId::random())] {
+            std::fs::remove_dir_all(path.join("blobs")).unwrap();
+            if let Some(beneath) = beneath {
+                opened(path, beneath);
             }
-            let refused = check_there(path, &metadata).await.unwrap_err().to_string();
-            assert!(refused.contains("not mounted"), "{refused}");
-            assert!(refused.contains(&Digest::sha256(b"object").to_string()));
+            assert_eq!(check_there(path, &metadata).await.unwrap(), id);
+            opened(path, id);
+            assert_eq!(BlobStore::id_in(path).unwrap(), Some(id));
         }
+
+        store(&metadata, b"object", true).await;
+        assert_eq!(check_there(path, &metadata).await.unwrap(), id);
+        std::fs::remove_dir_all(path.join("blobs")).unwrap();
+        refused(path, &metadata).await;
+        std::fs::create_dir(path.join("blobs")).unwrap();
+        refused(path, &metadata).await;
         assert_eq!(std::fs::read_dir(path.join("blobs")).unwrap().count(), 0);
+        // Beneath a volume, what a start made there before it; also with objects.
         BlobStore::local(path, 0).unwrap();
-        check_there(path, &metadata).await.unwrap();
+        refused(path, &metadata).await;
+        std::fs::write(object(path, &metadata).await, b"object").unwrap();
+        refused(path, &metadata).await;
+        let other = StoreId::random();
+        opened(path, other);
+        let says = refused(path, &metadata).await;
+        assert!(says.contains(&other.to_string()), "{says}");
+        assert_eq!(BlobStore::id_in(path).unwrap(), Some(other));
+        // As it says.
+        let (_, command) = says.split_once("missing: ").unwrap();
+        std::fs::remove_dir_all(path.join("blobs")).unwrap();
+        let done = std::process::Command::new("sh")
+            .args(["-c", command])
+            .status();
+        assert!(done.unwrap().success(), "{command}");
+        assert_eq!(check_there(path, &metadata).await.unwrap(), id);
+    }
+
+    #[tokio::test]
+    async fn a_store_of_a_version_without_ids_gets_one_where_its_objects_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let metadata = KvMetadata::start(MemoryEngine::default(), |_| {}).unwrap();
+        store(&metadata, b"object", true).await;
+        refused(path, &metadata).await;
+        // Folders alone are what lies beneath a volume.
+        BlobStore::local(path, 0).unwrap();
+        refused(path, &metadata).await;
+        assert_eq!(metadata.kept_value(ID).await.unwrap(), None);
+        let object = object(path, &metadata).await;
+        std::fs::write(&object, b"object").unwrap();
+        let id = check_there(path, &metadata).await.unwrap();
+        opened(path, id);
+        // The start was cut here: the next one goes on, whatever is lost by then.
+        std::fs::remove_file(&object).unwrap();
+        assert_eq!(check_there(path, &metadata).await.unwrap(), id);
+        keep(id, &metadata).await.unwrap();
+        keep(StoreId::random(), &metadata).await.unwrap();
+        assert_eq!(check_there(path, &metadata).await.unwrap(), id);
+        std::fs::remove_file(BlobStore::id_path(path)).unwrap();
+        refused(path, &metadata).await;
     }
 }

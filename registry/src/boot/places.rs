@@ -1,11 +1,11 @@
 //! How many connections there are places for.
 //!
-//! Invariant: whoever only connects cannot take the descriptors that the metadata store needs.
+//! Invariant: whoever only connects can take neither the descriptors that the metadata store needs, nor all that blobs need.
 
 use crate::process;
 
-/// Descriptors that connections leave to everything else: tables of the metadata store (256), its logs, uploads and
-/// downloads.
+/// Descriptors that are neither for connections nor for blobs: tables of the metadata store (256), which it opens first, its
+/// logs, and as many again that it finds whatever else is open ([`process::leaves_spare`]).
 const OTHERS: u64 = 512;
 
 /// As many as are wanted, or as the process may have open. Says so where these are fewer.
@@ -24,9 +24,12 @@ pub(super) fn connections(wanted: usize) -> usize {
     places
 }
 
-/// A quarter where the rest would be less than that: so few are for tests, and for nobody's registry.
+/// One for each connection, and one for a file of a blob, which it may be about. A quarter of all where that would be less:
+/// so few are for tests, and for nobody's registry.
 fn places(wanted: usize, open_files: u64) -> usize {
-    let free = open_files.saturating_sub(OTHERS).max(open_files / 4).max(1);
+    let free = (open_files.saturating_sub(OTHERS) / 2)
+        .max(open_files / 4)
+        .max(1);
     wanted.min(usize::try_from(free).unwrap_or(usize::MAX))
 }
 
@@ -37,10 +40,11 @@ mod tests {
     #[test]
     fn connections_leave_files_to_everything_else() {
         for (wanted, open_files, found) in [
-            (4096, 1024, 512),
+            (4096, 1024, 256),
+            (4096, 4096, 1792),
             (4096, 65_536, 4096),
-            (4096, 4608, 4096),
-            (4096, 4607, 4095),
+            (4096, 8704, 4096),
+            (4096, 8703, 4095),
             (4096, 512, 128),
             (4096, 80, 20),
             (4096, 0, 1),

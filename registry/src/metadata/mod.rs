@@ -642,13 +642,18 @@ pub trait Metadata: Send + Sync + 'static {
     /// A small value of the server's own, such as its token signing key, made on first use: returns
     /// what is stored, which is `initial` unless there was something before.
     fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>>;
+    /// The same, if it was made before. Makes none.
+    fn kept_value<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Vec<u8>>>;
     /// When a job of the server last succeeded.
     fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>>;
     /// Notes that it has.
     fn note_run<'a>(&'a self, job: &'a str, at: Millis) -> Answer<'a, ()>;
     /// Writes nothing, but durably: whether commits work.
     fn check_health(&self) -> Answer<'_, ()>;
-    /// Whether nothing can be written, though the disk takes files, has room and gives back what it has: then nothing but
-    /// to open the store anew helps. Does not ask the disk while commits work.
-    fn is_stuck(&self) -> Answer<'_, bool>;
+    /// Whether nothing can be written, though the disk takes files and has room: then nothing but to open the store anew
+    /// helps. Not where that was tried within the last hour ([`Metadata::note_end`]): whatever it is, it was there again, such
+    /// as a sector that cannot be read. Does not ask the disk while commits work.
+    fn is_stuck(&self, now: Millis) -> Answer<'_, bool>;
+    /// Notes that the server ends because of that, so that whoever opens the store next knows.
+    fn note_end(&self, at: Millis) -> Answer<'_, ()>;
 }

@@ -53,6 +53,8 @@ struct Faults {
     writes_left: Option<usize>,
     /// Whether it takes no file either.
     takes_nothing: bool,
+    /// When a server last ended because of it.
+    ended: Option<Millis>,
 }
 
 impl Shared {
@@ -148,6 +150,15 @@ impl Engine for Shared {
                 "Read-only file system (os error 30)".into(),
             )),
         }
+    }
+
+    fn last_end(&self) -> Option<Millis> {
+        self.faults().ended
+    }
+
+    fn note_end(&self, at: Millis) -> Result<(), crate::metadata::Error> {
+        self.faults().ended = Some(at);
+        Ok(())
     }
 }
 

@@ -312,7 +312,7 @@ async fn a_tree_written_half_behind_the_bytes_is_cut_off() {
 
 #[test]
 fn folders_that_cannot_be_written_are_noticed_before_an_upload_comes() {
-    for name in ["uploads", "blobs"] {
+    for name in ["uploads", "blobs", "blobs/b"] {
         let directory = tempfile::tempdir().unwrap();
         let store = BlobStore::local(directory.path(), 0).unwrap();
         store.check_writable().unwrap();

@@ -1,7 +1,7 @@
 //! The ordered key-value store under [`super::KvMetadata`]: families of sorted keys, and batches that
 //! are written whole and durably or not at all.
 
-use crate::metadata::Error;
+use crate::metadata::{Error, Millis};
 
 /// A group of keys with one meaning: a column family in RocksDB. The key layout stands at each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,6 +163,19 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// If the disk does not.
     fn check_disk(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// When a server ended before this engine was opened, so that it be opened anew; `None` if that is not known.
+    fn last_end(&self) -> Option<Millis> {
+        None
+    }
+
+    /// Notes that a server ends so, for whoever opens the engine next. One without a disk keeps nothing.
+    ///
+    /// # Errors
+    /// If it cannot be noted.
+    fn note_end(&self, _at: Millis) -> Result<(), Error> {
         Ok(())
     }
 }

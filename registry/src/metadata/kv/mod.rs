@@ -7,6 +7,8 @@ mod blobs;
 mod collect;
 mod committer;
 mod directory;
+#[cfg(feature = "rocksdb")]
+mod disk;
 pub mod engine;
 mod events;
 mod key_events;
@@ -155,6 +157,15 @@ fn after(mut key: Vec<u8>) -> Vec<u8> {
 fn run_key(job: &str) -> Vec<u8> {
     format!("run/{job}").into_bytes()
 }
+
+fn value_key(name: &str) -> Vec<u8> {
+    format!("value/{name}").into_bytes()
+}
+
+/// The least time between two ends of a server because nothing could be written, in milliseconds: an hour. If what stops the
+/// writes is still there after a start, such as a sector that its first look meets, another one would only take away what
+/// can be read meanwhile.
+const BETWEEN_ENDS: u64 = 3_600_000;
 
 impl<E: Engine> Metadata for KvMetadata<E> {
     fn blob<'a>(
@@ -903,7 +914,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
     }
 
     fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>> {
-        let key = format!("value/{name}").into_bytes();
+        let key = value_key(name);
         Box::pin(async move {
             self.write(move |txn| {
                 if let Some(found) = txn.get(Family::Server, &key)? {
@@ -914,6 +925,10 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             })
             .await
         })
+    }
+
+    fn kept_value<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Vec<u8>>> {
+        Box::pin(async move { self.engine.get(Family::Server, &value_key(name)) })
     }
 
     fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>> {
@@ -943,7 +958,7 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
-    fn is_stuck(&self) -> Answer<'_, bool> {
+    fn is_stuck(&self, now: Millis) -> Answer<'_, bool> {
         Box::pin(async move {
             if !self.committer.is_failing() {
                 return Ok(false);
@@ -952,11 +967,27 @@ impl<E: Engine> Metadata for KvMetadata<E> {
             if self.check_health().await.is_ok() || !self.committer.is_failing() {
                 return Ok(false);
             }
+            let last = self.engine.last_end();
+            if last.is_some_and(|at| now.abs_diff(at) < BETWEEN_ENDS) {
+                tracing::error!(
+                    "nothing can be written to the metadata store, and another start did not help lately: see its last error, and look at its disk"
+                );
+                return Ok(false);
+            }
             let engine = self.engine.clone();
             let tried = tokio::task::spawn_blocking(move || engine.check_disk())
                 .await
                 .map_err(|error| Error::Unavailable(error.to_string()))?;
             Ok(tried.is_ok())
+        })
+    }
+
+    fn note_end(&self, at: Millis) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let engine = self.engine.clone();
+            tokio::task::spawn_blocking(move || engine.note_end(at))
+                .await
+                .map_err(|error| Error::Unavailable(error.to_string()))?
         })
     }
 }

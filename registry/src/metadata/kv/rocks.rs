@@ -4,34 +4,31 @@
 //! Invariant: a database that has lost synced writes is not opened unless somebody accepts that, and is not changed by
 //! the attempt.
 
+use super::disk::{self, LastEnd};
 use super::engine::{Changes, Engine, Family};
 use super::last_write::{self, LastWrite};
-use crate::metadata::Error;
+use crate::metadata::{Error, Millis};
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, IteratorMode, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Memory for blocks of the files, shared by all families, in bytes.
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
 /// Memory for changes that are not yet in files, in all families together, in bytes.
-const WRITE_BUFFER_BYTES: usize = 12 << 20;
+pub(super) const WRITE_BUFFER_BYTES: usize = 12 << 20;
 /// Memory that a family takes at once for what is written to it. The usual eighth of its buffer, for each of two dozen
 /// families, was all that the buffers may take together: every few writes flushed all of them.
 const ARENA_BYTES: usize = 64 << 10;
-/// Name of a file in the database's directory that is there only while its disk is tried.
-const PROBE: &str = "probe";
-/// Bytes of it: more than a disk has left on which a database could not be opened.
-const PROBE_BYTES: usize = 64 << 10;
 
 /// An open database.
 pub struct RocksEngine {
     db: DB,
     last_write: LastWrite,
+    last_end: LastEnd,
 }
 
 impl std::fmt::Debug for RocksEngine {
@@ -68,8 +65,11 @@ impl RocksEngine {
         }
         let db = open_database(directory, &state)?;
         check(directory, noted, db.latest_sequence_number())?;
-        let last_write = LastWrite::start(path, noted)?;
-        Ok(RocksEngine { db, last_write })
+        Ok(RocksEngine {
+            db,
+            last_write: LastWrite::start(path, noted)?,
+            last_end: LastEnd::open(directory)?,
+        })
     }
 
     /// The same for somebody who accepts that synced writes were lost. Says whether they were, or may have been.
@@ -91,8 +91,12 @@ impl RocksEngine {
         };
         // The next synced write begins a new one.
         last_write::remove(&path)?;
-        let last_write = LastWrite::start(path, 0)?;
-        Ok((RocksEngine { db, last_write }, lost))
+        let engine = RocksEngine {
+            db,
+            last_write: LastWrite::start(path, 0)?,
+            last_end: LastEnd::open(directory)?,
+        };
+        Ok((engine, lost))
     }
 
     /// Whether a database, or what is left of one, lies in `directory`. Makes none.
@@ -288,27 +292,16 @@ impl Engine for RocksEngine {
     }
 
     fn check_disk(&self) -> Result<(), Error> {
-        let path = self.db.path().join(PROBE);
-        match try_file(&path) {
-            // A new process has descriptors of its own.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                Ok(())
-            }
-            tried => {
-                tried.map_err(|error| Error::Unavailable(format!("{}: {error}", path.display())))
-            }
-        }
+        disk::check(self.db.path())
     }
-}
 
-/// Writes and syncs a file, and removes it.
-fn try_file(path: &Path) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    let tried = file
-        .write_all(&[0; PROBE_BYTES])
-        .and_then(|()| file.sync_all());
-    std::fs::remove_file(path)?;
-    tried
+    fn last_end(&self) -> Option<Millis> {
+        self.last_end.before()
+    }
+
+    fn note_end(&self, at: Millis) -> Result<(), Error> {
+        self.last_end.note(at)
+    }
 }
 
 /// The first key after all that begin with `prefix`; `None` if there is no such bound.
@@ -510,24 +503,23 @@ mod tests {
     }
 
     #[test]
-    fn to_try_the_disk_leaves_nothing_and_hurts_no_later_start() {
+    fn what_is_asked_before_an_end_hurts_no_later_start() {
         let directory = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open(directory.path()).unwrap();
         write_one(&engine, 1);
         engine.check_disk().unwrap();
-        let probe = directory.path().join(PROBE);
-        assert!(!probe.exists());
-        // It cannot be made.
-        std::fs::create_dir(&probe).unwrap();
-        assert!(engine.check_disk().is_err());
-        std::fs::remove_dir(&probe).unwrap();
-        // What a kill leaves of one.
-        std::fs::write(&probe, [0; 10]).unwrap();
+        assert_eq!(engine.last_end(), None);
+        engine.note_end(1_700_000_000_000).unwrap();
         drop(engine);
+        // What a kill leaves of a look at the disk.
+        std::fs::write(directory.path().join("probe"), [0; 10]).unwrap();
         let engine = RocksEngine::open(directory.path()).unwrap();
         assert!(has(&engine, 1));
+        assert_eq!(engine.last_end(), Some(1_700_000_000_000));
         engine.check_disk().unwrap();
-        assert!(!probe.exists());
+        drop(engine);
+        let (engine, _) = RocksEngine::open_after_loss(directory.path()).unwrap();
+        assert_eq!(engine.last_end(), Some(1_700_000_000_000));
     }
 
     #[test]

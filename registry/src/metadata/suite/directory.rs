@@ -404,6 +404,7 @@ pub(crate) async fn every_key_for_statements_is_kept(store: Arc<dyn Store>) {
 }
 
 pub(crate) async fn values_of_the_server_are_made_once(store: Arc<dyn Store>) {
+    assert_eq!(store.kept_value("signing key").await.unwrap(), None);
     let tries = (0..16_u8).map(|number| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -419,6 +420,10 @@ pub(crate) async fn values_of_the_server_are_made_once(store: Arc<dyn Store>) {
     }
     found.dedup();
     assert_eq!(found.len(), 1, "everybody got the same");
+    assert_eq!(
+        store.kept_value("signing key").await.unwrap().as_ref(),
+        found.first()
+    );
     assert_eq!(
         store.server_value("signing key", vec![99]).await.unwrap(),
         found[0]

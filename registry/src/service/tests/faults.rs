@@ -150,6 +150,12 @@ async fn a_store_is_stuck_while_it_takes_nothing_and_its_disk_does() {
     assert!(!found().await);
     bench.engine.faults().takes_nothing = false;
     assert!(found().await);
+    // The next server meets the same. It stays, and is asked again after an hour.
+    bench.registry.note_end(&right).await.unwrap();
+    for (minutes, stuck) in [(0, false), (59, false), (1, true)] {
+        bench.clock.advance(minutes * 60_000);
+        assert_eq!(found().await, stuck, "{minutes} minutes later");
+    }
     // It was nothing that lasts. Nobody but the question writes.
     bench.engine.faults().writes_left = None;
     assert!(!found().await);
