@@ -3,6 +3,7 @@
 //! Owns finding and removing them, and how often that is done. Does not own the list: that is the blob store's.
 //! Invariant: where rows are known to be missing, nothing is removed.
 
+use super::upload::blocking;
 use super::{Error, Job, Registry};
 use crate::auth::Maintenance;
 use futures_util::TryStreamExt as _;
@@ -53,6 +54,11 @@ impl Registry {
         only_look: bool,
     ) -> Result<OrphanReport, Error> {
         let dry_run = only_look || self.keeps_orphans();
+        if !dry_run {
+            // What lies in another store's folder is nobody's here, and somebody's there.
+            let store = self.blobs().clone();
+            blocking(move || store.check_writable()).await?;
+        }
         let before = self.now() - ORPHAN_AGE.as_millis() as i64;
         let mut report = OrphanReport::default();
         let mut listed = self.blobs().inventory();
