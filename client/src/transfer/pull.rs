@@ -6,7 +6,7 @@
 
 use super::progress::{Arrival, Track};
 use super::staging::Staging;
-use super::{Place, TransferOptions, fetch, lost, unpack};
+use super::{Downloads, Place, TransferOptions, fetch, lost, unpack};
 use crate::error::{Error, Outcome, Result};
 use crate::layout::LayoutStore;
 use crate::stop::{Stop, blocking};
@@ -21,7 +21,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What must hold before a bundle is fetched.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,14 @@ pub async fn pull(
                 "anything can be pulled into a layout as it is, without unpacking: --oci DIRECTORY",
             )
     })?;
-    let staging = begin(destination, overwrite, manifest.digest(), bundle.files()).await?;
+    let staging = begin(
+        destination,
+        overwrite,
+        manifest.digest(),
+        bundle.files(),
+        &options.downloads,
+    )
+    .await?;
     let staging = Arc::new(staging);
     if !matches!(source, Place::Registry(_)) {
         // What lies on this machine is copied anew: a part of it is of no use, and would only take room.
@@ -216,11 +223,17 @@ async fn begin(
     overwrite: bool,
     bundle: &Digest,
     files: &[BundleFile],
+    downloads: &Downloads,
 ) -> Result<Staging> {
     let (destination, bundle, files) = (destination.to_owned(), *bundle, files.to_vec());
-    tokio::task::spawn_blocking(move || Staging::begin(&destination, overwrite, &bundle, &files))
-        .await
-        .map_err(lost)?
+    let downloads = downloads.clone();
+    tokio::task::spawn_blocking(move || {
+        // Copies may have left something there, and whoever only pulls would never have it back.
+        downloads.forget_old(SystemTime::now());
+        Staging::begin(&destination, overwrite, &bundle, &files)
+    })
+    .await
+    .map_err(lost)?
 }
 
 /// Waits for the threads of files that were on their way when another failed. Each was told to stop, and has only the
