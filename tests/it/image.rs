@@ -147,10 +147,17 @@ fn an_image_travels_in_the_bundle() {
         image(&work.path().join("again"), &layout) == Some(digest),
         "the image is the same again"
     );
+    // What a fetch that was killed has left there is no part of it.
+    let left = layout.join(format!("blobs/sha256/.kept-{}", "0".repeat(64)));
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("blob"), "half").unwrap();
     desk.run(&["run", "p"]).expect(0);
     check_weights(&desk);
+    assert!(!desk.read("p/recipe.lock").contains(".kept-"));
     let packed = pack_and_sign(&desk);
     packed.says("environment/image/index.json");
+    assert!(!packed.everything.contains(".kept-"));
+    fs::remove_dir_all(&left).unwrap();
     let done = replay(&desk, "elsewhere", &[]).expect(0);
     assert_eq!(
         done.json["report"]["verdict"], "REPRODUCED",

@@ -1,5 +1,7 @@
 //! From a project to a report that somebody else signed, through the real binaries: run, pack, push, sign, replay.
 
+use crate::client;
+use crate::templates::webhook;
 use sealstone_spec::digest::Digest;
 use sealstone_spec::report::Report;
 use sealstone_tests::registry::{Setup, TestRegistry, binary};
@@ -175,6 +177,30 @@ fn an_alert_of_a_halted_directory_is_closed_once_it_is_whole_and_comes_again() {
         assert!(said.contains("1 alerts are closed"), "{round}: {said}");
         assert_eq!(open(), 0, "{round}");
     }
+}
+
+#[test]
+fn an_alert_is_posted_past_the_proxy_where_no_proxy_says_so() {
+    let desk = Desk::new();
+    desk.write("p/data/raw.csv", "x\n3\n1\n9\n");
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let (hook, alerts) = webhook();
+    // An address of this machine that is none of loopback's.
+    let hook = hook.replace("127.0.0.1", "0.0.0.0");
+    let host = hook.split('/').nth(2).unwrap();
+    let mut arguments = vec!["replay", ".", "--scope", "verify", "--webhook", &hook];
+    arguments.extend(["--alert-dir", "alerts", "--incidents", "incidents"]);
+    let mut command = client::sealstone(&desk.0.path().join("p"), &arguments);
+    command.env("NO_PROXY", format!("elsewhere.example,{host}"));
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy"] {
+        let address = format!("http://{}", proxy.local_addr().unwrap());
+        command.env(name, address);
+    }
+    client::run(&mut command).expect(3);
+    let nobody = proxy.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    assert_eq!(alerts.try_iter().count(), 1);
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Server {
 }
 
 /// Somebody who is called where a replay does not reproduce: the address, and the bodies that were posted there.
-fn webhook() -> (String, Receiver<Value>) {
+pub(crate) fn webhook() -> (String, Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (send, receive) = channel();

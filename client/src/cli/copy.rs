@@ -18,8 +18,10 @@ everything else that was said about the bundle goes along, and from a registry t
 it was logged there. Nothing is judged: that is for whoever uses the copy. Without a tag at the
 destination, the copy has none.
 
-A large blob that was cut is gone on with by the same command: for a week it is kept in the layout, or on
-its way between two registries in the cache (~/.cache/sealstone/downloads; XDG_CACHE_HOME names another).
+A large blob that was cut is gone on with by the same command: it is kept in the layout, or on its way
+between two registries in the cache (~/.cache/sealstone/downloads; XDG_CACHE_HOME names another), or in
+TMPDIR if that is set and its file system has more room. What nobody has gone on with for a week is removed
+by the next push, pull or copy, in a layout by the next one into it.
 
 Examples:
   sealstone copy registry.example/models/m:1.0.0 backup.example/models/m:1.0.0

@@ -106,6 +106,8 @@ pub async fn fetch_image(
     let layout = LayoutStore::open_or_create(&directory)?;
     let options = TransferOptions {
         referrers: false,
+        // Beside the image, what a cut left would become a part of the project.
+        kept_in_layouts: !rootfs_in_bundle,
         ..transfer.clone()
     };
     copy(&source, &Place::Layout(layout), &manifest, None, &options).await?;

@@ -12,11 +12,22 @@ use sealstone_spec::name::Tag;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 /// Largest index that is read: room for some 100,000 entries.
 pub(crate) const MAX_BYTES: u64 = 32 * 1024 * 1024;
 pub(super) const NAME: &str = "index.json";
+
+/// Opens a file to lock it for this process alone. For writing, though nothing is written: NFSv4 gives such a lock on no
+/// other (nfs4_proc_lock). Elsewhere it may be a file that somebody else made, in a directory that this user may write.
+fn open_to_lock(path: &Path) -> io::Result<File> {
+    let opened = File::options().read(true).write(true).open(path);
+    opened.or_else(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => File::open(path),
+        _ => Err(error),
+    })
+}
 
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -68,7 +79,7 @@ impl Index {
     pub(super) fn change(root: &Path, change: impl FnOnce(&mut Index)) -> Result<()> {
         let path = root.join(MARKER);
         let what = || format!("locking \"{}\"", path.display());
-        let lock = File::open(&path).map_err(|source| Error::io(what(), source))?;
+        let lock = open_to_lock(&path).map_err(|source| Error::io(what(), source))?;
         lock.lock().map_err(|source| Error::io(what(), source))?;
         let mut index = Index::read(root)?;
         change(&mut index);
@@ -182,5 +193,31 @@ impl Index {
         }
         list.retain(|other| !is_same(other) || is_tagged(other));
         list.push(serde_json::to_value(entry).expect("a descriptor can be written as JSON"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// There is no NFS here: what it asks for is that the file could be written.
+    #[test]
+    fn what_is_locked_is_open_for_writing_where_it_may_be() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(MARKER);
+        fs::write(&path, "{}").unwrap();
+        let mut lock = open_to_lock(&path).unwrap();
+        lock.lock().unwrap();
+        assert_eq!(lock.write(b"[").unwrap(), 1);
+        drop(lock);
+        fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        open_to_lock(&path).unwrap().lock().unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = open_to_lock(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

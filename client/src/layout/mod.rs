@@ -14,6 +14,7 @@ mod writer;
 pub use blob::BlobWriter;
 pub(crate) use blob::{hash, hash_file, temporary_in};
 pub(crate) use index::Index;
+pub(crate) use writer::{KEPT_PREFIX, is_unfinished};
 
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -25,6 +26,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use writer::Writer;
 
 const MARKER: &str = "oci-layout";
@@ -60,7 +62,7 @@ impl LayoutStore {
     }
 
     /// Opens a layout to write into it, and makes an empty one first where there is nothing. What writers that were
-    /// killed have left in it is removed.
+    /// killed left in it more than a day ago is removed.
     ///
     /// # Errors
     /// If the directory holds something that is no layout, or cannot be written.
@@ -102,7 +104,7 @@ impl LayoutStore {
     fn for_writing(self) -> LayoutStore {
         // Other tools make an empty layout without it. Whether it can be made, whoever writes will learn.
         let _ = fs::create_dir_all(self.root.join("blobs"));
-        let writer = Writer::begin(&self.root);
+        let writer = Writer::begin(&self.root, SystemTime::now());
         LayoutStore {
             _writer: Some(Arc::new(writer)),
             ..self

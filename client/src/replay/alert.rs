@@ -5,6 +5,7 @@
 //! an alert that could not be delivered never changes how a replay ended.
 
 use crate::error::{Error, Result};
+use crate::transport::Spared;
 use crate::transport::address::is_loopback;
 use data_encoding::BASE64;
 use sealstone_spec::digest::Digest;
@@ -50,8 +51,8 @@ impl Webhook {
         let mut client = reqwest::Client::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none());
-        // As for a registry there: what is meant for this machine does not leave it.
-        if is_loopback(&url) {
+        // As for a registry: what is meant for this machine does not leave it, nor what `NO_PROXY` keeps inside.
+        if is_loopback(&url) || Spared::from_environment().names(&url) {
             client = client.no_proxy();
         }
         let client = client

@@ -138,6 +138,50 @@ mod tests {
         ArchiveStore::open(out).unwrap()
     }
 
+    /// What is named twice is read once, so it is not read for each size that is stated.
+    #[tokio::test]
+    async fn one_digest_has_one_size_however_often_it_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let (_, [_, child, layer], content) = nested();
+        let of = |digest: &Digest, size: usize| json!({"mediaType": "a/b", "digest": digest, "size": size});
+        let layers = |second: usize| {
+            manifest(&json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+                "config": {"mediaType": media::OCI_EMPTY, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
+                "layers": [of(&layer, 7), of(&layer, second)]}))
+        };
+        let size = content[&child].len();
+        let children = |second: usize| {
+            let listed = [size, second].map(|size| {
+                json!({"mediaType": media::OCI_MANIFEST, "digest": child, "size": size})
+            });
+            manifest(&json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": listed}))
+        };
+        for (number, (root, is_sound)) in [
+            (layers(7), true),
+            (layers(9), false),
+            (children(size), true),
+            (children(size + 1), false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut content = content.clone();
+            content.insert(*root.digest(), root.bytes().to_vec());
+            let layout = layout(&place.path().join(number.to_string()), &content);
+            let archive = place.path().join(format!("{number}.tar"));
+            let archive = archived(&archive, &root, &content);
+            for store in [&layout as &dyn Store, &archive] {
+                match check_stored(store, &root).await {
+                    Ok(_) => assert!(is_sound, "{number}"),
+                    Err(error) => {
+                        assert!(!is_sound, "{number}: {error:?}");
+                        assert_eq!(error.outcome(), Outcome::Halted, "{error:?}");
+                    }
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn of_an_index_everything_below_it_is_read() {
         let place = tempfile::tempdir().unwrap();

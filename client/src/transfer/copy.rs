@@ -24,6 +24,7 @@ use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::name::Tag;
 use serde::Serialize;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -173,20 +174,17 @@ pub(super) async fn copy_as(
     })
 }
 
-/// Removes what earlier copies left at the destination, or on their way there, and nobody came back for.
+/// Removes what earlier copies left at the destination, or on the way between registries, and nobody came back for.
 async fn make_room(destination: &Place, options: &TransferOptions) -> Result<()> {
     let (destination, downloads) = (destination.clone(), options.downloads.clone());
     tokio::task::spawn_blocking(move || {
         let now = SystemTime::now();
-        match destination {
-            Place::Layout(layout) => {
-                for algorithm in Algorithm::ALL {
-                    let blobs = layout.root().join("blobs").join(algorithm.as_str());
-                    forget_old(&blobs, now);
-                }
+        downloads.forget_old(now);
+        if let Place::Layout(layout) = destination {
+            for algorithm in Algorithm::ALL {
+                let blobs = layout.root().join("blobs").join(algorithm.as_str());
+                forget_old(&blobs, now);
             }
-            Place::Registry(_) => downloads.forget_old(now),
-            Place::Archive(_) => {}
         }
     })
     .await
@@ -357,11 +355,18 @@ async fn by_way_of_a_file(
     options: &TransferOptions,
     track: &Arc<dyn Track>,
 ) -> Result<Arrival> {
-    let partial = options.downloads.begin(&blob.digest);
+    let partial = options.downloads.begin(blob);
     let making = |error| Error::io("making a temporary directory", error);
     let partial = Arc::new(partial.map_err(making)?);
     let silent: Arc<dyn Track> = Arc::new(super::Silent);
-    fetch_kept(source, blob, &partial, label, options, silent).await?;
+    fetch_kept(source, blob, &partial, label, options, silent)
+        .await
+        .map_err(|error| match is_of_room(&error) {
+            true => error.hint(
+                "between two registries a blob waits in the cache, or where TMPDIR names a file system with more room: set it, or XDG_CACHE_HOME, to where there is room for the largest file",
+            ),
+            false => error,
+        })?;
     let uploaded = upload::upload_file(to, blob, &partial.blob(), options, track.clone()).await;
     let waits = uploaded.as_ref().is_err_and(|error| {
         matches!(
@@ -373,6 +378,19 @@ async fn by_way_of_a_file(
         partial.discard();
     }
     uploaded
+}
+
+/// Whether a disk was full, or a quota of it used up.
+fn is_of_room(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if let Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) = kind {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 async fn to_layout(
@@ -398,8 +416,11 @@ async fn to_layout(
     let writing = |error| fetch::writing(&name, error);
     std::fs::create_dir_all(&directory).map_err(writing)?;
     // Beside its final name, in a directory of its own.
-    let partial = Partial::begin(&directory, &blob.digest).map_err(writing)?;
-    let partial = Arc::new(partial);
+    let partial = match options.kept_in_layouts {
+        true => Partial::begin(&directory, &blob.digest),
+        false => Partial::alone(&directory, &blob.digest),
+    };
+    let partial = Arc::new(partial.map_err(writing)?);
     fetch_kept(source, blob, &partial, label, options, track.clone()).await?;
     std::fs::rename(partial.blob(), &name).map_err(writing)?;
     File::open(&directory)
@@ -413,6 +434,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_full_disk_is_known_and_so_is_a_quota() {
+        let failed = |number| {
+            let system = io::Error::from_raw_os_error(number);
+            is_of_room(&fetch::writing(std::path::Path::new("x"), system))
+        };
+        assert!(failed(libc::ENOSPC) && failed(libc::EDQUOT));
+        assert!(!failed(libc::EACCES) && !is_of_room(&Error::other("x")));
+        let inner = Error::io("writing", io::Error::from_raw_os_error(libc::ENOSPC));
+        assert!(is_of_room(&Error::other("layer").source(inner)));
+    }
 
     /// What lies in the layout takes longer to read than anybody waits who has interrupted it.
     #[test]

@@ -10,7 +10,7 @@ use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use sealstone_spec::media;
 use sealstone_spec::name::{Reference, Tag};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Most manifests that belong to one, with what was said about it.
 const MAX_MANIFESTS: usize = 10_000;
@@ -42,8 +42,9 @@ pub(crate) struct Evidence {
 /// Which manifests and blobs have been gathered already, and how much that is.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    manifests: BTreeSet<Digest>,
-    blobs: BTreeSet<Digest>,
+    /// With the sizes that were stated for them, as blobs.
+    manifests: BTreeMap<Digest, u64>,
+    blobs: BTreeMap<Digest, u64>,
     /// Manifests that are held; a list may be one that was seen before.
     held: usize,
     /// What they have together.
@@ -71,8 +72,8 @@ impl Seen {
     /// Nothing yet, and at most so much.
     pub(super) fn within(limits: Limits) -> Seen {
         Seen {
-            manifests: BTreeSet::new(),
-            blobs: BTreeSet::new(),
+            manifests: BTreeMap::new(),
+            blobs: BTreeMap::new(),
             held: 0,
             bytes: 0,
             limits,
@@ -105,7 +106,8 @@ pub(crate) async fn gather(
     seen: &mut Seen,
 ) -> Result<Graph> {
     let mut graph = Graph::default();
-    if !seen.manifests.insert(*root.digest()) {
+    let known = seen.manifests.insert(*root.digest(), root.size());
+    if known.is_some() {
         return Ok(graph);
     }
     seen.hold(root)?;
@@ -119,12 +121,15 @@ pub(crate) async fn gather(
                     root.digest()
                 )));
             }
-            let parent_media_type = manifest.media_type().to_owned();
-            stack.push((manifest, next + 1));
-            if !is_manifest(&child.media_type) {
+            let is_new = if is_manifest(&child.media_type) {
+                agree(&mut seen.manifests, &child, &manifest)?
+            } else {
                 // Older build caches list layers in an index.
-                add_blob(&mut graph, seen, &child, &parent_media_type);
-            } else if seen.manifests.insert(child.digest) {
+                add_blob(&mut graph, seen, &child, &manifest)?;
+                false
+            };
+            stack.push((manifest, next + 1));
+            if is_new {
                 let found = source.manifest(&Reference::Digest(child.digest)).await?;
                 if found.size() != child.size {
                     return Err(Error::halted(format!(
@@ -140,7 +145,7 @@ pub(crate) async fn gather(
             continue;
         }
         for blob in manifest.blobs() {
-            add_blob(&mut graph, seen, blob, manifest.media_type());
+            add_blob(&mut graph, seen, blob, &manifest)?;
         }
         graph.manifests.push(manifest);
     }
@@ -156,10 +161,35 @@ fn is_manifest(media_type: &str) -> bool {
     media::is_index(media_type) || manifests.contains(&media_type)
 }
 
-fn add_blob(graph: &mut Graph, seen: &mut Seen, blob: &Descriptor, parent: &str) {
-    if seen.blobs.insert(blob.digest) {
-        tracing::trace!(digest = %blob.digest, parent, "blob");
+fn add_blob(
+    graph: &mut Graph,
+    seen: &mut Seen,
+    blob: &Descriptor,
+    parent: &VerifiedManifest,
+) -> Result<()> {
+    if agree(&mut seen.blobs, blob, parent)? {
+        tracing::trace!(digest = %blob.digest, parent = parent.media_type(), "blob");
         graph.blobs.push((blob.clone(), label(blob)));
+    }
+    Ok(())
+}
+
+/// Whether nothing was stated of this digest yet. What is named twice is read and compared once, so both must state one
+/// size.
+fn agree(
+    stated: &mut BTreeMap<Digest, u64>,
+    descriptor: &Descriptor,
+    parent: &VerifiedManifest,
+) -> Result<bool> {
+    match stated.insert(descriptor.digest, descriptor.size) {
+        None => Ok(true),
+        Some(size) if size == descriptor.size => Ok(false),
+        Some(size) => Err(Error::halted(format!(
+            "{} has {size} bytes by one descriptor, and {} by one in manifest {}",
+            descriptor.digest,
+            descriptor.size,
+            parent.digest()
+        ))),
     }
 }
 

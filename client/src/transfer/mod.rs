@@ -10,7 +10,7 @@
 //! | `fetch`, `sink`, `ranges` | one blob from a registry into a verified file |
 //! | `disk` | writing past the page cache |
 //! | `kept` | what an earlier run left of such a file |
-//! | `partial` | where a blob arrives that goes into a layout, or from one registry to another |
+//! | `partial`, `room` | where a blob arrives that goes into a layout, or from one registry to another |
 //! | `staging` | a directory that appears whole or not at all |
 //! | `unpack`, `headers` | the files of a layer that is an archive, and how much it may say beside them |
 //! | [`progress`] | what is told while it goes on |
@@ -34,6 +34,7 @@ mod push;
 mod ranges;
 mod read_ahead;
 mod record;
+mod room;
 mod sessions;
 mod sink;
 mod staging;
@@ -85,6 +86,8 @@ pub struct TransferOptions {
     pub sessions: Sessions,
     /// Where blobs are kept on their way from one registry to another.
     pub downloads: Downloads,
+    /// Whether what a cut leaves of a large blob on its way into a layout is kept there for the next run.
+    pub kept_in_layouts: bool,
     /// Who is told.
     pub progress: Audience,
     /// Where a pull leaves what has arrived when bytes are not what they should be; without it, nowhere. On the
@@ -115,6 +118,7 @@ impl Default for TransferOptions {
             referrers: true,
             sessions: Sessions::none(),
             downloads: Downloads::none(),
+            kept_in_layouts: true,
             progress: Arc::new(Silent),
             quarantine: None,
         }

@@ -1,12 +1,16 @@
 //! One blob on its way into a layout, or from one registry to another, kept from one run to the next by its digest.
 //!
 //! Owns the directory that it arrives in, which is hidden, entered by this user only, and locked; and where those lie
-//! between two registries. What a cut or a killed process left is bytes to be checked again from the first one, by
-//! [`super::fetch`]. Invariants: two processes never write one of them; what nobody comes back for is removed after some
-//! days; where locks or modes do not hold, nothing is kept.
+//! between two registries: in the user's cache, or where `TMPDIR` names a place with more room. What a cut or a killed
+//! process left is bytes to be checked again from the first one, by [`super::fetch`]. Invariants: two processes never
+//! write one of them; what nobody comes back for is removed by whoever transfers after some days; where locks or modes do
+//! not hold, nothing is kept.
 
+use super::room::free_bytes;
 use super::staging::is_private;
+use crate::layout::KEPT_PREFIX as PREFIX;
 use sealstone_spec::digest::Digest;
+use sealstone_spec::manifest::Descriptor;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{
@@ -16,8 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// How names of these directories begin; the digest follows.
-const PREFIX: &str = ".kept-";
 const LOCK: &str = "lock";
 const BLOB: &str = "blob";
 
@@ -40,7 +42,7 @@ impl Partial {
     /// Begins in `parent`, or goes on with what an ended process left there. It goes when it is dropped, unless
     /// [`Partial::keep`] says otherwise.
     pub(super) fn begin(parent: &Path, digest: &Digest) -> io::Result<Partial> {
-        let directory = parent.join(format!("{PREFIX}{}", digest.hex()));
+        let directory = directory_of(parent, digest);
         match take(&directory)? {
             Some(lock) => Ok(Partial {
                 directory,
@@ -96,56 +98,118 @@ impl Drop for Partial {
     }
 }
 
+/// Where the next run looks for a blob: its digest follows on what all of these names begin with.
+fn directory_of(parent: &Path, digest: &Digest) -> PathBuf {
+    parent.join(format!("{PREFIX}{}", digest.hex()))
+}
+
 /// Where blobs are kept that go from one registry to another.
 #[derive(Clone, Debug)]
 pub struct Downloads {
     directory: Option<PathBuf>,
+    /// What the user has named for temporary files: it may lie outside of a quota.
+    temporary: Option<PathBuf>,
 }
 
 impl Downloads {
     /// Nowhere: they pass through the directory for temporary files, and an interrupted one begins anew.
     pub fn none() -> Downloads {
-        Downloads { directory: None }
+        Downloads {
+            directory: None,
+            temporary: None,
+        }
     }
 
     /// In this directory, which is made when it is needed.
     pub fn in_directory(directory: impl Into<PathBuf>) -> Downloads {
         Downloads {
             directory: Some(directory.into()),
+            temporary: None,
         }
     }
 
-    /// In the user's cache: `$XDG_CACHE_HOME/sealstone/downloads`, else below `~/.cache`.
+    /// In the user's cache: `$XDG_CACHE_HOME/sealstone/downloads`, else below `~/.cache`. Where `TMPDIR` is set and names
+    /// another file system with more room, there.
     pub fn in_user_cache() -> Downloads {
+        let named = std::env::var_os("TMPDIR").filter(|name| !name.is_empty());
         Downloads {
             directory: crate::cache::of_user().map(|cache| cache.join("downloads")),
+            temporary: named.map(PathBuf::from),
         }
     }
 
     /// Begins a blob, or goes on with what is there of it.
-    pub(super) fn begin(&self, digest: &Digest) -> io::Result<Partial> {
-        let kept = self.directory.as_ref().map(|directory| {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)?;
-            Partial::begin(directory, digest)
-        });
-        match kept {
-            Some(Ok(partial)) => Ok(partial),
-            // A cache is a convenience.
-            Some(Err(error)) => {
-                tracing::debug!(%error, "no blob can be kept in the cache");
-                Partial::alone(&std::env::temp_dir(), digest)
+    pub(super) fn begin(&self, blob: &Descriptor) -> io::Result<Partial> {
+        for place in self.places(blob) {
+            match Partial::begin(place, &blob.digest) {
+                Ok(partial) => return Ok(partial),
+                // That it is kept is a convenience.
+                Err(error) => {
+                    tracing::debug!(%error, place = %place.display(), "no blob can be kept there");
+                }
             }
-            None => Partial::alone(&std::env::temp_dir(), digest),
         }
+        Partial::alone(&std::env::temp_dir(), &blob.digest)
+    }
+
+    /// The places where this blob may be kept, best first.
+    fn places(&self, blob: &Descriptor) -> Vec<&Path> {
+        let Some(cache) = self.directory.as_deref() else {
+            return Vec::new();
+        };
+        let mut builder = DirBuilder::new();
+        // What cannot be made is told when the blob is to begin there.
+        let _ = builder.recursive(true).mode(0o700).create(cache);
+        let mut places = vec![cache];
+        if let Some(temporary) = self.temporary.as_deref()
+            && let Some(there) = Room::at(temporary, &blob.digest)
+            && Room::at(cache, &blob.digest).is_none_or(|here| there.is_better(&here, blob.size))
+        {
+            places.insert(0, temporary);
+        }
+        places
     }
 
     /// See [`forget_old`].
     pub(super) fn forget_old(&self, now: SystemTime) {
-        if let Some(directory) = &self.directory {
-            forget_old(directory, now);
+        let Some(cache) = &self.directory else {
+            return;
+        };
+        for place in [Some(cache), self.temporary.as_ref()].into_iter().flatten() {
+            forget_old(place, now);
+        }
+    }
+}
+
+/// What a directory has for a blob.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    file_system: u64,
+    free: u64,
+    /// What is there of the blob already.
+    held: u64,
+}
+
+impl Room {
+    fn at(place: &Path, digest: &Digest) -> Option<Room> {
+        let kept = directory_of(place, digest);
+        let held = || Some(fs::symlink_metadata(kept.join(BLOB)).ok()?.blocks());
+        let blocks = is_private(&kept).then(held).flatten().unwrap_or_default();
+        Some(Room {
+            file_system: fs::metadata(place).ok()?.dev(),
+            free: free_bytes(place).ok()?,
+            held: blocks.saturating_mul(512),
+        })
+    }
+
+    /// Where one of both can be gone on with, that one; else where more can be written. On one file system the first
+    /// choice stays the first: how much room there is differs from one moment to the next.
+    fn is_better(&self, other: &Room, size: u64) -> bool {
+        let goes_on = |room: &Room| room.held > 0 && size.saturating_sub(room.held) <= room.free;
+        match (goes_on(self), goes_on(other)) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => self.file_system != other.file_system && self.free > other.free,
         }
     }
 }

@@ -6,20 +6,22 @@
 
 use super::progress::{Arrival, Track};
 use super::staging::Staging;
-use super::{Place, TransferOptions, fetch, lost, unpack};
+use super::{Downloads, Place, TransferOptions, fetch, lost, unpack};
 use crate::error::{Error, Outcome, Result};
+use crate::layout::LayoutStore;
 use crate::stop::{Stop, blocking};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sealstone_spec::admission::Admission;
 use sealstone_spec::bundle::{Bundle, BundleFile};
-use sealstone_spec::digest::Digest;
+use sealstone_spec::digest::{Algorithm, Digest};
 use sealstone_spec::manifest::{Descriptor, VerifiedManifest};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What must hold before a bundle is fetched.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +84,7 @@ pub async fn pull(
     options: &TransferOptions,
 ) -> Result<Pulled> {
     requirement.check(manifest)?;
-    refuse_own_source(source, destination)?;
+    refuse_own_source(source, manifest, destination)?;
     let bundle = Bundle::read(manifest).map_err(|error| {
         Error::halted(format!("manifest {} cannot be unpacked", manifest.digest()))
             .source(error)
@@ -90,7 +92,14 @@ pub async fn pull(
                 "anything can be pulled into a layout as it is, without unpacking: --oci DIRECTORY",
             )
     })?;
-    let staging = begin(destination, overwrite, manifest.digest(), bundle.files()).await?;
+    let staging = begin(
+        destination,
+        overwrite,
+        manifest.digest(),
+        bundle.files(),
+        &options.downloads,
+    )
+    .await?;
     let staging = Arc::new(staging);
     if !matches!(source, Place::Registry(_)) {
         // What lies on this machine is copied anew: a part of it is of no use, and would only take room.
@@ -139,8 +148,12 @@ struct Settled {
 }
 
 /// Refuses a destination with which the layout or archive would be replaced that the bundle comes from, and with it
-/// whatever else lies there: other bundles, and all signatures.
-fn refuse_own_source(source: &Place, destination: &Path) -> Result<()> {
+/// whatever else lies there: other bundles, and all signatures. Parts of a layout may be links to other places.
+fn refuse_own_source(
+    source: &Place,
+    manifest: &VerifiedManifest,
+    destination: &Path,
+) -> Result<()> {
     let (kind, path) = match source {
         Place::Registry(_) => return Ok(()),
         Place::Layout(layout) => ("layout", layout.root()),
@@ -152,17 +165,28 @@ fn refuse_own_source(source: &Place, destination: &Path) -> Result<()> {
     };
     let real = fs::canonicalize(path)
         .map_err(|error| Error::io(format!("finding \"{}\"", path.display()), error))?;
+    let (blobs, files) = match source {
+        Place::Layout(layout) => parts(layout, manifest),
+        Place::Registry(_) | Place::Archive(_) => (BTreeSet::new(), BTreeSet::new()),
+    };
+    let is_within = fs::canonicalize(destination)
+        .is_ok_and(|destination| blobs.iter().any(|blobs| destination.starts_with(blobs)));
+    // Many files lie in few directories.
+    let places = [real].into_iter().chain(blobs).chain(files);
+    let mut around = BTreeSet::new();
+    for place in places {
+        for above in place.ancestors() {
+            if !around.insert(above.to_owned()) {
+                break;
+            }
+        }
+    }
     // By what it is and not by its name, of which it may have several.
-    let is_destination = |place: &Path| {
+    let is_destination = |place: &PathBuf| {
         fs::metadata(place)
             .is_ok_and(|place| (place.dev(), place.ino()) == (found.dev(), found.ino()))
     };
-    let is_within = |blobs: PathBuf| {
-        fs::canonicalize(destination).is_ok_and(|destination| destination.starts_with(blobs))
-    };
-    let is_part = matches!(source, Place::Layout(_))
-        && fs::canonicalize(real.join("blobs")).is_ok_and(is_within);
-    if !is_part && !real.ancestors().any(is_destination) {
+    if !is_within && !around.iter().any(is_destination) {
         return Ok(());
     }
     Err(Error::usage(format!(
@@ -173,16 +197,43 @@ fn refuse_own_source(source: &Place, destination: &Path) -> Result<()> {
     .hint("choose another directory: -o DIR"))
 }
 
+/// Where a layout's directories of blobs lie, and its files that the bundle is read from. What is not there is nowhere.
+fn parts(
+    layout: &LayoutStore,
+    manifest: &VerifiedManifest,
+) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    let top = layout.root().join("blobs");
+    let mut blobs = vec![top.clone()];
+    for algorithm in Algorithm::ALL {
+        blobs.push(top.join(algorithm.as_str()));
+    }
+    let mut files = vec![
+        layout.root().join("index.json"),
+        layout.blob_path(manifest.digest()),
+    ];
+    files.extend(manifest.blobs().map(|blob| layout.blob_path(&blob.digest)));
+    let real = |paths: &[PathBuf]| -> BTreeSet<PathBuf> {
+        paths.iter().flat_map(fs::canonicalize).collect()
+    };
+    (real(&blobs), real(&files))
+}
+
 async fn begin(
     destination: &Path,
     overwrite: bool,
     bundle: &Digest,
     files: &[BundleFile],
+    downloads: &Downloads,
 ) -> Result<Staging> {
     let (destination, bundle, files) = (destination.to_owned(), *bundle, files.to_vec());
-    tokio::task::spawn_blocking(move || Staging::begin(&destination, overwrite, &bundle, &files))
-        .await
-        .map_err(lost)?
+    let downloads = downloads.clone();
+    tokio::task::spawn_blocking(move || {
+        // Copies may have left something there, and whoever only pulls would never have it back.
+        downloads.forget_old(SystemTime::now());
+        Staging::begin(&destination, overwrite, &bundle, &files)
+    })
+    .await
+    .map_err(lost)?
 }
 
 /// Waits for the threads of files that were on their way when another failed. Each was told to stop, and has only the

@@ -269,7 +269,12 @@ fn left_behind(parent: &Path, prefix: &OsStr) -> Vec<(PathBuf, File)> {
             continue;
         }
         // Without a lock file it is just being made, or is none of ours.
-        let Ok(lock) = File::open(entry.path().join(LOCK)) else {
+        // For writing: NFSv4 locks no other file for one process alone (nfs4_proc_lock).
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .open(entry.path().join(LOCK));
+        let Ok(lock) = opened else {
             continue;
         };
         if lock.try_lock().is_ok() {

@@ -62,6 +62,16 @@ pub(crate) fn resolve(asked: &Url, location: &str, plain_http: bool) -> Option<U
     (is_safe && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
 
+/// What is said beside the refusal of an address that [`resolve`] would take with `plain_http`; of others nothing.
+pub(crate) fn remedy(asked: &Url, location: &str) -> &'static str {
+    let is_only_plain =
+        resolve(asked, location, false).is_none() && resolve(asked, location, true).is_some();
+    match is_only_plain {
+        true => "; with --plain-http HTTP is spoken to other machines too",
+        false => "",
+    }
+}
+
 /// Adds a query parameter to an address that may have some already.
 pub(crate) fn with_query(url: &Url, name: &str, value: &str) -> Url {
     let mut url = url.clone();
@@ -137,6 +147,7 @@ mod tests {
         ] {
             assert!(resolve(&asked, elsewhere, false).is_none(), "{elsewhere}");
             assert!(resolve(&asked, elsewhere, true).is_some(), "{elsewhere}");
+            assert!(remedy(&asked, elsewhere).contains("--plain-http"));
         }
         for fine in [
             "/token",
@@ -144,6 +155,16 @@ mod tests {
             "https://auth.example/token",
         ] {
             assert!(resolve(&asked, fine, false).is_some(), "{fine}");
+            assert_eq!(remedy(&asked, fine), "");
+        }
+        // With it no more than without.
+        let encrypted = Url::parse("https://h.example/v2/").unwrap();
+        for (asked, never) in [
+            (&asked, "http://user:pw@auth.example/"),
+            (&asked, "file:///etc/passwd"),
+            (&encrypted, "http://auth.example/"),
+        ] {
+            assert_eq!(remedy(asked, never), "", "{never}");
         }
     }
 

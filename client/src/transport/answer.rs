@@ -56,9 +56,15 @@ impl Answer {
 
     /// The Location header, resolved.
     pub(crate) fn location(&self) -> Result<Url, TransportError> {
-        self.header(LOCATION)
-            .and_then(|location| address::resolve(self.url(), location, self.plain_http))
-            .ok_or_else(|| self.protocol("the answer has no Location that can be used"))
+        let location = self.header(LOCATION);
+        let resolved =
+            location.and_then(|location| address::resolve(self.url(), location, self.plain_http));
+        resolved.ok_or_else(|| {
+            let remedy = location.map_or("", |location| address::remedy(self.url(), location));
+            self.protocol(format!(
+                "the answer has no Location that can be used{remedy}"
+            ))
+        })
     }
 
     pub(crate) fn protocol(&self, problem: impl Into<String>) -> TransportError {

@@ -268,8 +268,9 @@ async fn realm_of(registry: &Registry, challenge: &BearerChallenge) -> Result<Ur
             registry: registry.name().to_owned(),
             what: "a request".to_owned(),
             problem: format!(
-                "its token service \"{}\" cannot be used: it is no address, or without TLS and not on this machine",
-                printable(&challenge.realm)
+                "its token service \"{}\" cannot be used: it is no address, or without TLS and not on this machine{}",
+                printable(&challenge.realm),
+                super::address::remedy(&base, &challenge.realm)
             ),
         }
     })

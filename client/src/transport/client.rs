@@ -347,13 +347,14 @@ impl Registry {
             if !moves {
                 return Ok(answer);
             }
-            let next = answer
-                .header(LOCATION)
+            let location = answer.header(LOCATION);
+            let next = location
                 .and_then(|location| address::resolve(&url, location, self.0.options.plain_http));
             let Some(next) = next else {
+                let remedy = location.map_or("", |location| address::remedy(&url, location));
                 return Err(self.protocol(
                     &call.what,
-                    "a redirect to no address, or to one without TLS and not on this machine",
+                    format!("a redirect to no address, or to one without TLS and not on this machine{remedy}"),
                 ));
             };
             url = next;

@@ -48,6 +48,7 @@ pub use repository::RegistryStore;
 pub(crate) use client::Taken;
 pub(crate) use downloads::Download;
 pub(crate) use error::printable;
+pub(crate) use proxy::Spared;
 pub(crate) use uploads::{Start, UploadSession};
 
 use sealstone_spec::image::ImageReference;

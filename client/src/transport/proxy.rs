@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 /// What `NO_PROXY` names.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spared(Vec<Entry>);
+pub(crate) struct Spared(Vec<Entry>);
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -31,7 +31,7 @@ enum Name {
 
 impl Spared {
     /// What this process's environment says, by the same variables as the library.
-    pub(super) fn from_environment() -> Spared {
+    pub(crate) fn from_environment() -> Spared {
         let first = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy"));
         Spared::read(&first.unwrap_or_default())
     }
@@ -41,7 +41,7 @@ impl Spared {
     }
 
     /// Whether no proxy is asked for this address.
-    pub(super) fn names(&self, url: &Url) -> bool {
+    pub(crate) fn names(&self, url: &Url) -> bool {
         self.0.iter().any(|entry| entry.names(url))
     }
 }

@@ -140,10 +140,9 @@ async fn a_registry_here_leads_nobody_over_plain_http_to_another_machine() {
     let store = fake.store_as("a/b", "user", "hunter2");
     let error = store.tags().await.unwrap_err();
     let said = error.message().to_owned();
-    assert!(
-        said.contains("token service") && said.contains(ELSEWHERE),
-        "{said}"
-    );
+    for due in ["token service", ELSEWHERE, "--plain-http"] {
+        assert!(said.contains(due), "{said}");
+    }
 
     let fake = FakeRegistry::start(Quirks {
         redirect_blobs: Some(ELSEWHERE.to_owned()),
@@ -155,13 +154,21 @@ async fn a_registry_here_leads_nobody_over_plain_http_to_another_machine() {
     let store = fake.store("a/b");
     let digest = fake.put_blob("a/b", b"hello");
     let error = store.blob_bytes(&octets(digest, 5), 10).await.unwrap_err();
-    assert!(error.message().contains("without TLS"), "{error:?}");
+    let said = error.message();
+    assert!(
+        said.contains("without TLS") && said.contains("--plain-http"),
+        "{said}"
+    );
     let content = b"other".to_vec();
     let stored = store
         .put_blob_bytes(&Digest::sha256(b"other"), content)
         .await;
     let error = stored.unwrap_err();
-    assert!(error.message().contains("no Location"), "{error:?}");
+    let said = error.message();
+    assert!(
+        said.contains("no Location") && said.contains("--plain-http"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -8,6 +8,10 @@ fn digest() -> Digest {
     Digest::sha256(b"the blob")
 }
 
+fn blob() -> Descriptor {
+    Descriptor::new("application/octet-stream", digest(), 1000)
+}
+
 fn begin(parent: &Path) -> Partial {
     Partial::begin(parent, &digest()).unwrap()
 }
@@ -118,12 +122,12 @@ fn a_cache_is_made_for_its_user_alone_and_may_be_missing() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("cache/downloads");
     let downloads = Downloads::in_directory(&directory);
-    let partial = downloads.begin(&digest()).unwrap();
+    let partial = downloads.begin(&blob()).unwrap();
     assert!(partial.directory.starts_with(&directory));
     assert!(is_private(&directory));
     for nowhere in [Downloads::none(), Downloads::in_directory("/proc/nowhere")] {
         nowhere.forget_old(SystemTime::now());
-        let partial = nowhere.begin(&digest()).unwrap();
+        let partial = nowhere.begin(&blob()).unwrap();
         partial.keep();
         fs::write(partial.blob(), "half").unwrap();
         assert!(!partial.stays());
@@ -131,4 +135,58 @@ fn a_cache_is_made_for_its_user_alone_and_may_be_missing() {
         drop(partial);
         assert!(!directory.exists());
     }
+}
+
+#[test]
+fn the_roomier_file_system_is_taken_and_else_the_cache() {
+    let room = |file_system, free, held| Room {
+        file_system,
+        free,
+        held,
+    };
+    let cache = room(1, 500, 0);
+    for (there, size, is_better) in [
+        (room(2, 501, 0), 1000, true),
+        (room(2, 501, 0), 10, true),
+        (room(2, 499, 0), 1000, false),
+        // One file system, of which more is free at another moment.
+        (room(1, 900, 0), 1000, false),
+        // What has begun is gone on with, if the rest has room.
+        (room(1, 500, 600), 1000, true),
+        (room(2, 400, 600), 1000, true),
+        (room(2, 399, 600), 1000, false),
+    ] {
+        assert_eq!(there.is_better(&cache, size), is_better, "{there:?} {size}");
+    }
+    let begun = room(1, 500, 600);
+    assert!(!room(2, 5000, 0).is_better(&begun, 1000));
+    assert!(room(2, 5000, 0).is_better(&begun, 2000));
+}
+
+#[test]
+fn what_was_begun_where_temporary_files_lie_is_found_and_forgotten_there() {
+    let root = tempfile::tempdir().unwrap();
+    let [cache, temporary] = ["cache", "temporary"].map(|name| root.path().join(name));
+    fs::create_dir(&temporary).unwrap();
+    let downloads = Downloads {
+        directory: Some(cache.clone()),
+        temporary: Some(temporary.clone()),
+    };
+    let text = "x".repeat(64 * 1024);
+    let large = Descriptor::new("application/octet-stream", digest(), 128 * 1024);
+    // Both lie on one file system.
+    let partial = downloads.begin(&large).unwrap();
+    assert!(partial.directory.starts_with(&cache));
+    drop(partial);
+    drop(begun(&temporary, &text));
+    let partial = downloads.begin(&large).unwrap();
+    assert_eq!(fs::read_to_string(partial.blob()).unwrap(), text);
+    partial.keep();
+    drop(partial);
+    downloads.forget_old(SystemTime::now() + 8 * DAY);
+    assert!(names(&temporary).is_empty());
+    // One that is not there is no place.
+    fs::remove_dir(&temporary).unwrap();
+    let partial = downloads.begin(&large).unwrap();
+    assert!(partial.directory.starts_with(&cache));
 }

@@ -111,6 +111,19 @@ fn what_was_cut_is_taken_over_by_a_pull_of_the_same_bundle_as_bytes_to_be_checke
     assert!(!first.exists(), "what is of another bundle is removed");
 }
 
+/// There is no NFS here: what it asks for is that the file could be written.
+#[test]
+fn what_may_be_taken_over_is_locked_through_a_file_that_is_open_for_writing() {
+    use std::io::Write as _;
+    let root = tempfile::tempdir().unwrap();
+    let staging = begin(&root.path().join("model"), false).unwrap();
+    add(&staging, 0, "a", "x");
+    drop(staging);
+    let mut found = left_behind(root.path(), OsStr::new(".model.partial-"));
+    let (_, mut lock) = found.pop().unwrap();
+    assert_eq!(lock.write(b"x").unwrap(), 1);
+}
+
 #[test]
 fn a_directory_that_others_may_write_to_is_not_taken_over() {
     use std::os::unix::fs::PermissionsExt as _;

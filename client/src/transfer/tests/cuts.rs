@@ -2,14 +2,17 @@
 
 use super::stock::{LARGE, names, one_stream, options, packed, pull_from, stocked, tag};
 use crate::Outcome;
+use crate::environment::fetch_image;
 use crate::error::Result;
 use crate::layout::LayoutStore;
 use crate::transfer::{Copied, Downloads, Place, Sessions, TransferOptions, copy, push};
 use crate::transport::testing::{FakeRegistry, Quirks};
 use sealstone_spec::digest::Digest;
 use sealstone_spec::manifest::VerifiedManifest;
+use sealstone_spec::recipe::{Environment, IMAGE_DIRECTORY};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 #[tokio::test]
 async fn a_pull_goes_on_after_cuts() {
@@ -232,6 +235,49 @@ async fn a_copy_of_what_was_changed_after_a_cut_halts_and_nothing_is_left() {
                 .corrupt("a/b", &digest, |content| content[LARGE - 1] ^= 4);
         }
     }
+}
+
+/// What lies beside an image of the project would be locked and packed with it.
+#[tokio::test]
+async fn a_cut_fetch_of_an_image_leaves_nothing_in_the_project() {
+    for options in [options(), one_stream()] {
+        let (fake, manifest, _, _root) = stocked(Quirks::default()).await;
+        let project = tempfile::tempdir().unwrap();
+        let environment = Environment::Oci {
+            image: format!("{}/a/b@{}", fake.name(), manifest.digest()),
+            digest: *manifest.digest(),
+            rootfs_in_bundle: true,
+        };
+        fake.state().sent = 0;
+        fake.state().quirks.sends_at_most = Some(LARGE / 2);
+        let connect = FakeRegistry::options();
+        let fetched = fetch_image(&environment, project.path(), &connect, &options, None).await;
+        assert_eq!(fetched.unwrap_err().outcome(), Outcome::Network);
+        let layout = project.path().join(IMAGE_DIRECTORY);
+        must_hide_nothing(&layout.join("blobs/sha256"));
+    }
+}
+
+#[tokio::test]
+async fn whatever_moves_next_removes_what_nobody_came_back_for() {
+    let (copying, large) = Copying::begin(one_stream()).await;
+    let [(layout, _), (there, between)] = copying.ways();
+    let make_old = |left: &Path| {
+        let long_ago = SystemTime::now() - Duration::from_secs(8 * 24 * 60 * 60);
+        for path in [left, left.parent().unwrap()] {
+            let file = fs::File::open(path).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+    };
+    make_old(&copying.is_cut(&there, &between, &large).await);
+    let target = copying.root.path().join("model");
+    pull_from(&copying.fake, &copying.manifest, &target, &copying.options)
+        .await
+        .unwrap();
+    must_hide_nothing(&between);
+    make_old(&copying.is_cut(&there, &between, &large).await);
+    copying.copy(&layout).await.unwrap();
+    must_hide_nothing(&between);
 }
 
 /// The upload fails when the download is done: it is not downloaded once more.

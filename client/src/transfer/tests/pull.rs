@@ -164,6 +164,41 @@ async fn what_is_pulled_from_is_never_replaced() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn nor_is_what_its_links_lead_to() {
+    let blob = format!("blobs/sha256/{}", Digest::sha256(&content(2, 1000)).hex());
+    for (part, targets) in [
+        ("blobs", &["", "store", "store/pool", "store/pool/sha256"][..]),
+        ("blobs/sha256", &["", "store", "store/pool"][..]),
+        (blob.as_str(), &["", "store"][..]),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let (layout, manifest, _) = packed(root.path());
+        let pool = root.path().join("shared/store/pool");
+        fs::create_dir_all(pool.parent().unwrap()).unwrap();
+        fs::rename(layout.root().join(part), &pool).unwrap();
+        std::os::unix::fs::symlink(&pool, layout.root().join(part)).unwrap();
+        let place = Place::Layout(layout.clone());
+        for target in targets {
+            let target = root.path().join("shared").join(target);
+            let requirement = Requirement::NoSignatures;
+            let options = options();
+            let pulled = pull(&place, &manifest, requirement, &target, true, &options);
+            let error = pulled.await.unwrap_err();
+            assert_eq!(error.outcome(), Outcome::Usage, "{}", target.display());
+        }
+        for blob in manifest.blobs() {
+            layout.check_blob(blob).unwrap();
+        }
+        let target = root.path().join("shared/store/model");
+        fs::create_dir(&target).unwrap();
+        let requirement = Requirement::NoSignatures;
+        pull(&place, &manifest, requirement, &target, true, &options())
+            .await
+            .unwrap();
+    }
+}
+
 #[test]
 fn large_blobs_share_the_ranges() {
     let options = TransferOptions::default();
