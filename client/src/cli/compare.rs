@@ -17,6 +17,8 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Classes, strongest first: bit_exact, content_exact, numeric, functional, statistical. Without bounds the defaults of
 each element type hold; they are meant for weights after training, --outputs takes those for outputs of a fixed model.
+Equally long lists in a list of a JSON document are the rows of a table, and each column of integers is judged by itself,
+also where they are padded sequences: write labels that belong together into one list, or an array of one dimension.
 Exit code 0 if the demanded class is reached, 3 if not.
 
 Examples:

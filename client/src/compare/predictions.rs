@@ -14,6 +14,7 @@ use sealstone_spec::compare::{
     ArtifactRule, Decimal, ElementType, PredictionRule, Predictions, count_flips, labels_of_scores,
     topk_overlap,
 };
+use std::ops::Range;
 
 /// Most classes of one row.
 const MAX_CLASSES: u64 = 16 * 1024 * 1024;
@@ -200,12 +201,14 @@ impl PredictionComparison {
     }
 }
 
-/// What predictions are read from: two tensors of one name, type and shape.
+/// What predictions are read from: two tensors of one type and shape.
 pub(super) struct Part<'a> {
+    /// What it is called.
+    pub(super) name: &'a str,
     pub(super) base: &'a Tensor,
     pub(super) now: &'a Tensor,
-    /// Which column of a table it is, where it is not all that has its name.
-    pub(super) column: Option<u64>,
+    /// Where it is columns of labels out of a table, one behind the other: the place of each in that table.
+    pub(super) columns: Option<&'a [u64]>,
 }
 
 /// What the predictions in `parts` show, where the rule asks for them.
@@ -216,29 +219,43 @@ pub(super) fn of_tensors<'a>(
     let Some(mut seen) = Seen::of(rule) else {
         return Ok(None);
     };
-    for Part { base, now, column } in parts {
-        let Some(kind) = kind(base) else {
+    for part in parts {
+        let name = part.name;
+        let mut take = |column: Option<u64>, found: &Predictions, flip: Option<Flip>| {
+            let what = match column {
+                Some(column) => format!("column {column} of"),
+                None => "tensor".to_owned(),
+            };
+            let index = flip.iter().flat_map(|flip| [Some(flip.place), column]);
+            let index: Vec<u64> = index.flatten().collect();
+            seen.take(&what, name, found, || Difference {
+                locator: Locator::at(Place::Tensor {
+                    name: name.to_owned(),
+                    index: index.clone(),
+                }),
+                what: String::new(),
+                base: flip.as_ref().map(|flip| flip.base.clone()),
+                now: flip.as_ref().map(|flip| flip.now.clone()),
+            });
+        };
+        if let Some(columns) = part.columns {
+            let rows = part.base.shape.last().copied().unwrap_or(0);
+            for (nth, column) in (0_u64..).zip(columns) {
+                let items = nth * rows..(nth + 1) * rows;
+                let (found, flip) = of_labels(part.base, part.now, items)?;
+                take(Some(*column), &found, flip);
+            }
+            continue;
+        }
+        let Some(kind) = kind(part.base) else {
             continue;
         };
-        let (base, now) = (base.row_major()?, now.row_major()?);
+        let (base, now) = (part.base.row_major()?, part.now.row_major()?);
         let (found, flip) = match kind {
             Kind::Scores => of_scores(&base, &now, rule.predictions().ranks())?,
-            Kind::Labels => of_labels(&base, &now)?,
+            Kind::Labels => of_labels(&base, &now, 0..base.elements())?,
         };
-        let what = match column {
-            Some(column) => format!("column {column} of"),
-            None => "tensor".to_owned(),
-        };
-        let index = flip.iter().flat_map(|flip| [Some(flip.place), column]);
-        seen.take(&what, &base.name, &found, || Difference {
-            locator: Locator::at(Place::Tensor {
-                name: base.name.clone(),
-                index: index.clone().flatten().collect(),
-            }),
-            what: String::new(),
-            base: flip.as_ref().map(|flip| flip.base.clone()),
-            now: flip.as_ref().map(|flip| flip.now.clone()),
-        });
+        take(None, &found, flip);
     }
     Ok(Some(seen.judge()))
 }
@@ -296,12 +313,18 @@ fn first_flip(base: &[Option<usize>], now: &[Option<usize>], from: u64) -> Optio
     })
 }
 
-fn of_labels(base: &Tensor, now: &Tensor) -> Result<(Predictions, Option<Flip>), Unreadable> {
-    let examples = base.elements();
-    let (flips, first) = different_items(base, now, examples)?;
+/// What those of the items show that are one list of labels; the place of a label is that in the list.
+fn of_labels(
+    base: &Tensor,
+    now: &Tensor,
+    items: Range<u64>,
+) -> Result<(Predictions, Option<Flip>), Unreadable> {
+    let examples = items.end - items.start;
+    let start = items.start;
+    let (flips, first) = different_items(base, now, items)?;
     let flip = match first {
         Some(place) => Some(Flip {
-            place,
+            place: place - start,
             base: base.text(place)?,
             now: now.text(place)?,
         }),
@@ -327,15 +350,15 @@ fn scores(tensor: &Tensor, from: u64, count: u64) -> Result<Vec<f64>, Unreadable
     })
 }
 
-/// How many items differ, and the place of the first.
+/// How many of these items differ, and the place of the first.
 fn different_items(
     base: &Tensor,
     now: &Tensor,
-    examples: u64,
+    items: Range<u64>,
 ) -> Result<(u64, Option<u64>), Unreadable> {
     let (mut flips, mut first) = (0, None);
     if base.is_wide() {
-        for place in 0..examples {
+        for place in items {
             if base.item_differs(now, place)? {
                 flips += 1;
                 first.get_or_insert(place);
@@ -343,9 +366,9 @@ fn different_items(
         }
         return Ok((flips, first));
     }
-    let mut from = 0;
-    while from < examples {
-        let count = (PIECE / base.width as u64).max(1).min(examples - from);
+    let mut from = items.start;
+    while from < items.end {
+        let count = (PIECE / base.width as u64).max(1).min(items.end - from);
         let size = count as usize * base.width;
         let (mut one, mut two) = (vec![0; size], vec![0; size]);
         base.read(&mut one, from)?;

@@ -137,7 +137,7 @@ pub(super) fn compare_with(
         }
         let (compared, is_no_number) = conclude(base, now, &state, rule)?;
         let is_excused = tables
-            .stand_for(&base.name, rule)
+            .stand_for(base, rule)
             .unwrap_or_else(|| predictions::stand_for(base, rule));
         let fails = !compared.ok && (is_bounded || is_no_number || !is_excused);
         counts.tensors_differing += 1;
@@ -194,11 +194,12 @@ pub(super) fn compare_with(
     }
     let alone = matched
         .iter()
-        .filter(|(base, _)| !tables.has_row(&base.name))
+        .filter(|(base, _)| !tables.has_row(base))
         .map(|(base, now)| Part {
+            name: &base.name,
             base,
             now,
-            column: None,
+            columns: None,
         });
     let (predictions, turned) = match predictions::of_tensors(alone.chain(tables.parts()), rule)? {
         Some(judged) => (Some(judged.comparison), judged.failing),

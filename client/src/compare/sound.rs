@@ -107,7 +107,8 @@ fn as_pickle(bytes: &Bytes, format: Format) -> Result<Option<String>, Unreadable
 
 /// Whether Python opens it as a tar, which torch tries before it reads a pickle. There the sum of the first header decides,
 /// also without the magic by which formats are told apart here. What Python takes for no number may be one here: then more
-/// is refused, and never less.
+/// is refused, and never less. But a field with a byte that is no ASCII, which it decodes before all else, is none: weights
+/// are noise, and of those one in 4,000 would have some digits that fit.
 fn is_tar(head: &[u8]) -> bool {
     let Some(header) = head.get(..512) else {
         return false;
@@ -131,8 +132,11 @@ fn is_tar(head: &[u8]) -> bool {
             }
         }
         _ => {
-            let digits = field.iter().take_while(|byte| **byte != 0);
-            let digits = digits.filter(|byte| (b'0'..=b'7').contains(*byte));
+            let text = field.iter().take_while(|byte| **byte != 0);
+            if !text.clone().all(u8::is_ascii) {
+                return false;
+            }
+            let digits = text.filter(|byte| (b'0'..=b'7').contains(*byte));
             digits.fold(0, |number, byte| number * 8 + i64::from(*byte - b'0'))
         }
     };

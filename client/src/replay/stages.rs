@@ -353,11 +353,14 @@ impl Session<'_> {
     fn note_compared(&mut self, stage: &Stage, rows: &[ArtifactRow]) {
         let (fine, other): (Vec<&ArtifactRow>, Vec<&ArtifactRow>) =
             rows.iter().partition(|row| row.ok);
+        let project = self.project;
+        let settling = project.recipe.settling();
         for row in &other {
             let class = row.class.map_or("nothing", Class::as_str);
             let detail = row.detail.as_ref();
             let at = detail.and_then(|detail| detail.first.as_deref());
-            let waits = self.is_settled_later(row);
+            let compared = row.class.is_some() && row.now.is_some() && row.base.is_some();
+            let waits = compared && settling.decides(stage, &row.path, row.required);
             let note = match (at, waits) {
                 (_, true) => format!("{class} so far: what is measured of it decides"),
                 (Some(at), _) => format!("{class}, first at {at}"),
@@ -370,20 +373,6 @@ impl Session<'_> {
             let note = format!("{} files, {lowest} or better", fine.len());
             self.note("stage.compare", &stage.name, true, Some(note));
         }
-    }
-
-    /// Whether metrics or golden answers can still make a file good enough.
-    fn is_settled_later(&self, row: &ArtifactRow) -> bool {
-        let metrics = self.project.recipe.metrics();
-        let compared = row.class.is_some() && row.now.is_some() && row.base.is_some();
-        compared
-            && match row.required {
-                Class::BitExact | Class::ContentExact => false,
-                Class::Functional | Class::Statistical => true,
-                _ => metrics
-                    .iter()
-                    .any(|metric| metric.from.path.as_str() == row.path),
-            }
     }
 
     /// What the recipe itself says about why a stage may differ.

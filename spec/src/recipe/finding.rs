@@ -97,6 +97,7 @@ codes! {
     ReadsParametersFile "RW16" Warning "a stage that reads the parameters' file around the recipe",
     ToDo "RW17" Warning "a text that is left for you to write",
     Unenforced "RW18" Warning "a condition that nothing enforces",
+    Undecided "RW19" Warning "an output of a class that no golden answer, metric or bound decides",
 }
 
 impl fmt::Display for Code {

@@ -3,6 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `stages` | what a stage leaves open, or leaves to the machine |
+//! | `classes` | classes of outputs that nothing decides |
 //! | `parameters` | names that the parameters' file has to have, words in braces without a value |
 //! | `files` | files that have to be there, and those that are read undeclared |
 //! | `texts` | texts for people: missing, or left to be written |
@@ -11,6 +12,7 @@
 //! files; this module decides. Does not repeat what [`Recipe::parse`] refuses. Of the files below,
 //! only `stages` knows another: it asks `texts` for reasons.
 
+mod classes;
 mod files;
 mod parameters;
 mod stages;
@@ -27,6 +29,7 @@ use super::words::{Risk, StageKind};
 use super::{Environment, Origin, RECIPE_FILE, Recipe};
 use crate::compare::Class;
 use crate::environment::Day;
+use classes::check_classes;
 use files::check_files;
 use parameters::check_params;
 use stages::check_stage;
@@ -155,6 +158,7 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
     for stage in &recipe.stages {
         check_stage(recipe, stage, &mut say);
     }
+    check_classes(recipe, &mut say);
     texts_to_write(recipe, &mut say);
     for test in &recipe.tests {
         if let Check::Inference { tolerance, .. } = &test.check

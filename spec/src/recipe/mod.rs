@@ -5,7 +5,7 @@
 //! | `finding` | codes, places, what is wrong and what to do |
 //! | `reader`, `words`, `quantity`, `path`, `pattern` | TOML into values, each with its place |
 //! | `conditions`, `stage`, `measure` | the sections of `recipe.toml` |
-//! | `graph`, `replication`, `reserved`, `pins`, `marker`, `lint` | what has to hold between sections; where no run may write; what counts as pinned; warnings |
+//! | `graph`, `replication`, `settling`, `reserved`, `pins`, `marker`, `lint` | what has to hold between sections; what decides about outputs; where no run may write; what counts as pinned; warnings |
 //! | `params`, `substitution`, `key` | what a stage is given, and the key that says whether it changed |
 //! | `lock`, `listing` | `recipe.lock`, digests of directories |
 //!
@@ -30,6 +30,7 @@ mod quantity;
 mod reader;
 mod replication;
 mod reserved;
+mod settling;
 mod stage;
 mod substitution;
 mod words;
@@ -54,6 +55,7 @@ pub use pattern::{Pattern, PatternError};
 pub use pins::{Requirement, requirements};
 pub use reader::left_to_fill;
 pub use reserved::is_reserved;
+pub use settling::Settling;
 pub use stage::{Gpu, Input, Resources, Stage, Tolerance};
 pub use substitution::{Placeholder, placeholders, substitute};
 pub use words::{Network, Risk, Role, RowOrder, RunnerChoice, StageKind};
@@ -325,6 +327,11 @@ impl Recipe {
             }
         }
         false
+    }
+
+    /// What golden answers and metrics can decide about.
+    pub fn settling(&self) -> Settling<'_> {
+        Settling::of(self)
     }
 
     /// Where a path that a stage reads comes from.

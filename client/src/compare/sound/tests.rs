@@ -212,6 +212,11 @@ fn a_tar_is_known_by_the_sum_of_its_first_header() {
     for field in [b"000602\0 ", b"\0\0\0\0\0\0\0\0", b"\xff\0\0\0\0\0\x01\x81"] {
         assert!(!is_tar(&header(field)), "{field:?}");
     }
+    // What is no ASCII stands in no number, but behind one.
+    assert!(is_tar(&header(b"000601\0\xe9")));
+    for field in [b"000601\xe9 ", b"\xe9000601\0", b"0006\x8101\0"] {
+        assert!(!is_tar(&header(field)), "{field:?}");
+    }
 }
 
 #[test]

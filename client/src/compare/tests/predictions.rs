@@ -436,6 +436,32 @@ fn lists_of_lists_are_tables_of_predictions() {
         (divergent, "there are no predictions to compare")
     );
 
+    // One list of integers alone, as of one prompt: the labels that it would be without the other list around it.
+    let tokens = |turned: usize, count: usize| -> Vec<Vec<f64>> {
+        let token = |place: usize| f64::from(u8::from(place < turned));
+        vec![(0..1000).map(token).collect(); count]
+    };
+    let (base, now) = (plain(&tokens(0, 1)), plain(&tokens(50, 1)));
+    assert_eq!(judged(&base, &now, agree).0, functional);
+    assert_eq!(
+        judged(&base, &plain(&tokens(51, 1)), agree),
+        (
+            divergent,
+            "pointer:/rows/0/0".to_owned(),
+            "tensor \"/rows/0\": labels agree on 949 of 1000 examples, under 0.95".to_owned()
+        )
+    );
+    assert_eq!(judged(&base, &now, "max_flips = 49").0, divergent);
+    // Of two, each place is a column; and one list with a fraction in it is a row of scores.
+    let (base, now) = (plain(&tokens(0, 2)), plain(&tokens(1, 2)));
+    let (class, place, problem) = judged(&base, &now, agree);
+    assert_eq!((class, place.as_str()), (divergent, "pointer:/rows/0/0"));
+    assert!(problem.starts_with("column 0 of \"/rows\": labels agree on 0 of 2"));
+    let row = |high: f64| plain(&[vec![0.5, high, 0.125]]);
+    let (class, _, problem) = judged(&row(0.75), &row(0.25), agree);
+    assert_eq!(class, divergent);
+    assert!(problem.starts_with("tensor \"/rows\": labels agree on 0 of 1"));
+
     // One label in each list is one of a thousand, and not one of one.
     let labels = |turned: usize| -> Vec<Vec<f64>> {
         let row = |row: usize| vec![f64::from(u8::from(row == turned))];

@@ -66,7 +66,7 @@ expect = "golden/out.json"
 abs = 1e-9
 "#;
 
-const PREPARE: &str = r#"
+pub(super) const PREPARE: &str = r#"
 import csv, os
 rows = list(csv.DictReader(open("data/raw.csv")))
 os.makedirs("work", exist_ok=True)

@@ -1,7 +1,7 @@
 //! Metrics, golden answers and tolerances: what is measured decides, whatever stands beside it.
 
-use super::expected::{METRICS, WEIGHTS, expect, expect_divergence};
-use super::laboratory::{Laboratory, RECIPE, TRAIN, nothing};
+use super::expected::{METRICS, WEIGHTS, expect, expect_divergence, told};
+use super::laboratory::{Laboratory, PREPARE, RECIPE, TRAIN, nothing};
 use super::variants::{functional, spoilt, tolerant};
 use sealstone_spec::report::{Reason, Report, Verdict};
 
@@ -85,6 +85,56 @@ fn wrong_weights_fail_the_golden_test() {
         report.reasons.iter().find(told).unwrap().verdict,
         Verdict::Diverged
     );
+}
+
+/// A preparation that a variable makes another one.
+fn shifted() -> String {
+    PREPARE.replace("/ 10", "/ 10 + float(os.environ.get('SPOILT', '0'))")
+}
+
+#[test]
+fn a_model_that_was_trained_on_the_baselines_data_answers_for_no_other() {
+    let data = "out = [\"work/train.csv\"]\n";
+    let tolerated =
+        format!("{data}tolerance = {{ \"work/train.csv\" = {{ class = \"functional\" }} }}\n");
+    let recipe = functional().replace(data, &tolerated);
+    let laboratory = Laboratory::with(&recipe, &[("src/prepare.py", &shifted())]);
+    let report = laboratory.replay(|trial| {
+        trial.isolated = true;
+        trial.environment.insert("SPOILT".into(), "1".into());
+    });
+    assert!(report.tests.iter().all(|test| test.ok));
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{report:?}");
+    let reason = told(&report, "artifact", "work/train.csv");
+    assert_eq!(reason.verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn the_trail_leaves_open_only_what_something_decides() {
+    let outputs = "out = [\"metrics.json\"]\n";
+    let tolerated = "out = [\"metrics.json\", \"answers.json\"]\n\
+        tolerance = { \"answers.json\" = { class = \"functional\" } }\n";
+    let recipe = functional().replace(outputs, tolerated);
+    let evaluate = "import json, os\njson.dump({'loss': 0.0, 'r2': 1.0}, open('metrics.json', 'w'))\n\
+        json.dump([float(os.environ.get('SPOILT', '0'))], open('answers.json', 'w'))\n";
+    let laboratory = Laboratory::with(
+        &recipe,
+        &[("src/train.py", &spoilt()), ("src/evaluate.py", evaluate)],
+    );
+    let report =
+        laboratory.replay(|trial| drop(trial.environment.insert("SPOILT".into(), "0.01".into())));
+    assert_eq!(report.verdict, Verdict::Diverged);
+    for (path, waits) in [("model/weights.json", true), ("answers.json", false)] {
+        let mut trail = report.trail.iter();
+        let entry = trail.find(|entry| entry.event == "stage.compare" && entry.subject == path);
+        let entry = entry.unwrap();
+        let note = entry.note.as_deref().unwrap();
+        assert_eq!(
+            (entry.ok, note.contains("so far")),
+            (waits, waits),
+            "{note}"
+        );
+    }
 }
 
 #[test]

@@ -230,6 +230,52 @@ fn what_is_left_to_fill_in_is_told_where_it_stands() {
 }
 
 #[test]
+fn a_class_that_nothing_decides_is_told() {
+    let told = |from: &str, to: &str, more: &str| {
+        let outputs = "out = [\"m.json\", \"model/\"]\nrequire = \"functional\"";
+        let text = BARE.replace("out = [\"m.json\"]", outputs);
+        let text = text.replace(from, to) + more;
+        let found = lint(&Recipe::parse(&text).unwrap(), &Project::default());
+        let found = found.into_iter().filter(|one| one.code == Code::Undecided);
+        found.map(|one| one.problem).collect::<Vec<_>>()
+    };
+    let golden = "[test.t]\nkind = \"inference\"\nrun = [\"sh\", \"{model}\"]\nmodel = \"model/w\"\n\
+        inputs = \"in.json\"\nexpect = \"out.json\"\n";
+    let aside = "[stage.aside]\nkind = \"other\"\nrun = [\"true\"]\nout = [\"aside.bin\"]\nrequire = \"statistical\"\n";
+    let then = "any replay with other numbers diverges";
+    assert_eq!(
+        told("", "", aside),
+        [
+            format!(
+                "\"model/\" has the class \"functional\", and no golden answer comes of stage \"train\": {then}"
+            ),
+            format!(
+                "\"aside.bin\" has the class \"statistical\", and no metric comes of stage \"aside\": {then}"
+            ),
+        ]
+    );
+    // A test of the stage, a metric of it, a class that needs neither, bounds; and metrics somewhere in the directory.
+    let stated =
+        |bound: &str| format!("{{ \"model/\" = {{ {bound} }}, \"m.json\" = {{ abs = 1e-6 }} }}");
+    let tolerance = "{ \"m.json\" = { abs = 1e-6 } }";
+    assert_eq!(told("", "", golden), [""; 0]);
+    assert_eq!(told("\"functional\"", "\"statistical\"", ""), [""; 0]);
+    assert_eq!(told("\"functional\"", "\"numeric\"", ""), [""; 0]);
+    assert_eq!(told("m.json#/a", "model/m.json#/a", ""), [""; 0]);
+    assert_eq!(told("", "", &aside.replace("other", "fetch")).len(), 1);
+    for bound in [
+        "rel_l2 = 1e-3",
+        "label_agreement = 0.99",
+        "class = \"content_exact\"",
+    ] {
+        assert_eq!(told(tolerance, &stated(bound), ""), [""; 0], "{bound}");
+    }
+    // A tolerance that states the class of a part is told where it stands.
+    let part = "{ \"model/w\" = { class = \"functional\" }, \"model\" = { class = \"numeric\" } }";
+    assert_eq!(told(tolerance, part, "").len(), 1);
+}
+
+#[test]
 fn overrides_expire() {
     let text = format!(
         "override = [{{ fact = \"gpu.name\", level = \"W\", why = \"x\", expires = 2026-02-01 }}]\n{BARE}"
