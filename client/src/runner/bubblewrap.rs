@@ -83,6 +83,7 @@ impl BubblewrapRunner {
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .current_dir("/");
         let confinement = Confinement {
+            filters_are_inside: filter.is_some(),
             inherited: [Some(status), filter].into_iter().flatten().collect(),
             ..Confinement::default()
         };

@@ -122,8 +122,11 @@ fn a_stage_that_kills_its_keeper_leaves_nothing() {
     each(Isolation::I1, |runner, ground| {
         // Found by a time to sleep that no other process of the machine has.
         let sleep = format!("sleep 9{:07}", std::process::id());
+        // Four bytes are a status that the keeper tells, and zeroes would be success: an ordinary user's stage can open the
+        // pipe of a keeper that no namespace keeps apart.
+        let forge = r"for open in /proc/$PPID/fd/*; do if [ -p $open ]; then printf '\0\0\0\0' > $open; fi; done";
         let script = format!(
-            "setsid {sleep} & (setsid sh -c '{sleep} & {sleep}' &); sleep 0.5; kill -9 $PPID; {sleep}"
+            "setsid {sleep} & (setsid sh -c '{sleep} & {sleep}' &); sleep 0.5; {forge}; kill -9 $PPID; {sleep}"
         );
         let mut job = ground.job(&script);
         job.limits.wall = Some(Duration::from_secs(4));
