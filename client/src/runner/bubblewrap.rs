@@ -3,7 +3,8 @@
 //! Over this machine's `/usr`, or over a pinned root file system. Inputs are mounted read-only where the
 //! stage expects them, so nothing of them can be written; how many mounts that takes is bounded by `place`.
 //! What namespaces do not keep apart is refused by filters of system calls, and what of `/proc` is the kernel's is
-//! mounted read-only: root in the sandbox is root's number outside of it.
+//! mounted read-only: root in the sandbox is root's number outside of it. Where bubblewrap can, it also keeps its command
+//! from making user namespaces, in which it would have every right again.
 
 use super::capabilities::{Capabilities, Capability};
 use super::child::Confinement;
@@ -31,6 +32,8 @@ pub(super) const HOME: &str = "/home/replay";
 pub(super) const USER_NUMBER: &str = "1000";
 /// Processes of bubblewrap between the keeper and the command: itself, and the first in the namespace.
 const HELPERS: u32 = 2;
+/// Where bubblewrap is looked for.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Runs stages in bubblewrap.
 #[derive(Debug)]
@@ -80,9 +83,10 @@ impl BubblewrapRunner {
         command
             .args(arguments(job, &place, &status, filter.as_ref())?)
             .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("PATH", PATH)
             .current_dir("/");
         let confinement = Confinement {
+            filters_are_inside: filter.is_some(),
             inherited: [Some(status), filter].into_iter().flatten().collect(),
             ..Confinement::default()
         };
@@ -162,6 +166,22 @@ impl Arguments {
     }
 }
 
+/// Whether bubblewrap can keep its command from making user namespaces: from version 0.8 on, and not where `/proc/sys` is
+/// read-only, as in some containers. Tried once.
+fn refuses_user_namespaces() -> bool {
+    static TRIED: OnceLock<bool> = OnceLock::new();
+    *TRIED.get_or_init(|| {
+        let tried = Command::new("bwrap")
+            .args(["--unshare-user", "--disable-userns", "--die-with-parent"])
+            .args(["--dev-bind", "/", "/", "--", "true"])
+            .env_clear()
+            .env("PATH", PATH)
+            .current_dir("/")
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    })
+}
+
 /// A file with filters of system calls, which bubblewrap reads before it starts the command.
 fn write_filter(place: &Place, programs: &[BpfProgram]) -> Result<OwnedFd> {
     let path = place.settings().join("filter");
@@ -186,6 +206,9 @@ fn arguments(
         "--unshare-cgroup-try",
     ] {
         words.add([&word]);
+    }
+    if refuses_user_namespaces() {
+        words.add([&"--disable-userns"]);
     }
     if !matches!(job.net, Net::Allow(_)) {
         words.add([&"--unshare-net"]);

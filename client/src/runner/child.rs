@@ -42,6 +42,8 @@ pub(super) struct Confinement {
     pub(super) canary: Option<CString>,
     /// Filters of system calls.
     pub(super) filters: Vec<BpfProgram>,
+    /// Whether the sandbox sets filters for its command.
+    pub(super) filters_are_inside: bool,
     /// Whether a socket must be refused once the filters hold: tried each time.
     pub(super) refuses_sockets: bool,
     /// Whether it gives up the rights of root.
@@ -83,7 +85,8 @@ pub(super) struct Kept {
 /// How the command ended, and the kernel's account of all its processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ended {
-    /// As `waitpid` has it; `None` if the keeper was killed before it could tell.
+    /// As `waitpid` has it; `None` if the keeper was killed before it could tell, or what it told was not its own word
+    /// alone. Then the account is not that of the command either.
     pub(super) status: Option<i32>,
     pub(super) user: Duration,
     pub(super) system: Duration,
@@ -107,6 +110,7 @@ pub(super) fn spawn(mut command: Command, confinement: Confinement) -> io::Resul
     // SAFETY: getpid has no preconditions.
     let caller = unsafe { libc::getpid() };
     let processors = processor_set(&confinement.processors);
+    let filtered = confinement.filters_are_inside || !confinement.filters.is_empty();
     // SAFETY: the closure runs in the forked process and makes only calls that are safe there: raw system
     // calls on memory that was allocated before the fork. seccompiler's `apply_filter` is two system calls;
     // it allocates only to report an error, after which the process ends.
@@ -129,7 +133,7 @@ pub(super) fn spawn(mut command: Command, confinement: Confinement) -> io::Resul
             confine(&confinement, processors.as_ref())
         });
     }
-    let (keeper, registered) = keepers::start(&mut command)?;
+    let (keeper, registered) = keepers::start(&mut command, filtered)?;
     drop(writer);
     Ok(Kept {
         keeper,
@@ -138,10 +142,12 @@ pub(super) fn spawn(mut command: Command, confinement: Confinement) -> io::Resul
     })
 }
 
+/// Neither end waits for the other: a command may have opened that of its keeper (`/proc/ID/fd`), and then fill the pipe,
+/// or hold it open for as long as it likes.
 fn pipe() -> io::Result<(File, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: the array has room for the two descriptors.
-    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the call succeeded, so both descriptors are open and nobody else's.
@@ -212,6 +218,14 @@ pub(super) fn adopt_orphans(adopt: bool) {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, adopt, 0, 0, 0) };
 }
 
+/// Whether they do already.
+pub(super) fn adopts_orphans() -> bool {
+    let mut adopts: libc::c_int = 0;
+    // SAFETY: the kernel writes one number of this type.
+    unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut adopts) };
+    adopts != 0
+}
+
 /// Takes the status of a child that has ended; one that has not is left.
 pub(super) fn reap(process: i32) {
     let mut ignored = 0;
@@ -246,13 +260,10 @@ fn become_keeper(caller: libc::pid_t) -> io::Result<libc::pid_t> {
 
 /// The keeper's life: waits for the command, ends whatever it left behind, tells how it ended.
 fn keep(command: libc::pid_t, status: RawFd) -> ! {
-    // SAFETY: plain system calls on memory of this function. Closing all other descriptors lets the caller
-    // see the ends of the command's streams, and that the exec succeeded.
+    // Lets the caller see the ends of the command's streams, and that the exec succeeded: until then it waits.
+    descriptors::close_all_but(status);
+    // SAFETY: plain system calls on memory of this function.
     unsafe {
-        if status > 0 {
-            libc::syscall(libc::SYS_close_range, 0, status - 1, 0);
-        }
-        libc::syscall(libc::SYS_close_range, status + 1, u32::MAX, 0);
         let mut heard = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&mut heard);
         libc::sigaddset(&mut heard, libc::SIGCHLD);
@@ -418,25 +429,33 @@ impl Kept {
     /// How the command ended, once the keeper and everything below it is gone; `None` while it is not.
     pub(super) fn ended(&mut self) -> io::Result<Option<Ended>> {
         let (process, waited) = self.registered.wait(|| {
-            let mut ignored = 0;
-            // SAFETY: the keeper is a child of this process that nothing else waits for; `usage` is writable.
+            let mut keeper = 0;
+            // SAFETY: the keeper is a child of this process that nothing else waits for; both are writable.
             let (process, usage) = unsafe {
                 let mut usage = std::mem::zeroed::<libc::rusage>();
-                let process = libc::wait4(self.id(), &mut ignored, libc::WNOHANG, &mut usage);
+                let process = libc::wait4(self.id(), &mut keeper, libc::WNOHANG, &mut usage);
                 (process, usage)
             };
             let waited = match process {
                 -1 => Err(io::Error::last_os_error()),
-                _ => Ok(usage),
+                _ => Ok((keeper, usage)),
             };
             (process, waited)
         });
-        let usage = waited?;
+        let (keeper, usage) = waited?;
         if process == 0 {
             return Ok(None);
         }
-        let mut told = Vec::new();
-        io::Read::read_to_end(&mut self.status, &mut told)?;
+        // One that was killed told nothing: a command that could open the pipe may have written what stands there, and
+        // may still hold it, so its end is not waited for. Beside the keeper's word, that is more than it.
+        let its_own_end = libc::WIFEXITED(keeper) && libc::WEXITSTATUS(keeper) == 0;
+        let mut told = [0; 2 * size_of::<i32>()];
+        let read = match io::Read::read(&mut self.status, &mut told) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        let told: Option<[u8; size_of::<i32>()]> = told[..read].try_into().ok();
         let time = |time: libc::timeval| {
             let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
             let micros = u64::try_from(time.tv_usec).unwrap_or(0);
@@ -444,7 +463,7 @@ impl Kept {
         };
         let count = |value: libc::c_long| u64::try_from(value).unwrap_or(0);
         Ok(Some(Ended {
-            status: told.try_into().ok().map(i32::from_ne_bytes),
+            status: told.filter(|_| its_own_end).map(i32::from_ne_bytes),
             user: time(usage.ru_utime),
             system: time(usage.ru_stime),
             largest_rss_bytes: count(usage.ru_maxrss).saturating_mul(1024),
@@ -453,7 +472,12 @@ impl Kept {
         }))
     }
 
-    /// Ends what a keeper left that was killed before it could tell a status.
+    /// Whether what a keeper left is told from other children by more than that this process did not start it.
+    pub(super) fn tells_strays_apart(&self) -> bool {
+        self.registered.tells_strays_apart()
+    }
+
+    /// Ends what a keeper left that was killed, or made to end, before it could.
     pub(super) fn end_strays(&self) {
         self.registered.end_strays();
     }

@@ -6,6 +6,9 @@
 //! calls of x86) end the process.
 //! A network namespace is not enough: `AF_VSOCK` reaches the hypervisor and other machines of it from every namespace,
 //! and it is not the only family that knows none.
+//! Nor is a user namespace: the files of control groups are root's by number and not by right, as those of `/proc/sys`
+//! are, and in namespaces that it makes itself any process may mount them. A stage of root's could take its own limits
+//! away, and make groups in the machine's roots that stay when the run has ended. So a stage mounts nothing.
 //! Before its third version (Linux 6.2), Landlock does not see that a file is cut by its name, and takes an opening for
 //! reading that cuts it for reading alone: there the filters refuse both, and a stage cannot do so to its own files
 //! either.
@@ -21,8 +24,9 @@ use std::collections::BTreeMap;
 const X32: i64 = 0x4000_0000;
 
 /// Calls that lead around the filter or to state that outlives the run. The keyring of the caller's session is one:
-/// neither a user namespace nor a mount keeps it away.
-const REFUSED: [(i64, &str); 9] = [
+/// neither a user namespace nor a mount keeps it away. File systems are brought in by `mount` and `fsopen`; what rearranges
+/// those that are there, or uncovers what is below, is refused beside. Sandboxes mount before they load a filter.
+const REFUSED: [(i64, &str); 18] = [
     (libc::SYS_io_uring_setup, "io_uring_setup"),
     (libc::SYS_io_uring_enter, "io_uring_enter"),
     (libc::SYS_io_uring_register, "io_uring_register"),
@@ -32,6 +36,15 @@ const REFUSED: [(i64, &str); 9] = [
     (libc::SYS_bpf, "bpf"),
     (libc::SYS_perf_event_open, "perf_event_open"),
     (libc::SYS_userfaultfd, "userfaultfd"),
+    (libc::SYS_mount, "mount"),
+    (libc::SYS_umount2, "umount2"),
+    (libc::SYS_pivot_root, "pivot_root"),
+    (libc::SYS_fsopen, "fsopen"),
+    (libc::SYS_fspick, "fspick"),
+    (libc::SYS_fsmount, "fsmount"),
+    (libc::SYS_open_tree, "open_tree"),
+    (libc::SYS_move_mount, "move_mount"),
+    (libc::SYS_mount_setattr, "mount_setattr"),
 ];
 
 /// `BPF_RET | BPF_K`: a program's answer.
@@ -325,6 +338,39 @@ mod tests {
         let local = format!("{unreachable} {unreachable} {denied}");
         assert_eq!(said(Sockets::Local), local);
         assert!(said(Sockets::Any).ends_with(&format!(" made {denied}")));
+    }
+
+    /// In a user namespace and one of mounts, where everybody may: there no call is refused by rights, but each for its
+    /// arguments, which name nothing.
+    #[test]
+    fn nothing_is_mounted_in_namespaces_of_its_own_either() {
+        if !has_perl("1") {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("said");
+        let calls = REFUSED.iter().skip_while(|(_, name)| *name != "mount");
+        let numbers: Vec<String> = calls.map(|(call, _)| call.to_string()).collect();
+        let (unshare, namespaces) = (libc::SYS_unshare, libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+        let script = format!(
+            "open(F, '>', $ARGV[0]); \
+             print F syscall({unshare}, {namespaces}) == 0 ? 'in' : 'out'; \
+             for my $call ({}) {{ print F ' ', syscall($call, -1, 0, 0, 0, 0) == -1 ? $! + 0 : 'done' }}",
+            numbers.join(", ")
+        );
+        let said = |filters: Vec<BpfProgram>| {
+            run(&script, filters, &path);
+            fs::read_to_string(&path).unwrap()
+        };
+        let denied = libc::EPERM.to_string();
+        let free = said(Vec::new());
+        if !free.starts_with("in") || free.split(' ').any(|answer| answer == denied) {
+            crate::skips::not_possible("nobody may mount in a user namespace here");
+            return;
+        }
+        let refused = String::from("in") + &format!(" {denied}").repeat(numbers.len());
+        let found = said(programs(Sockets::Namespaced, false).unwrap());
+        assert_eq!(found, refused);
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn run_at(
     let confinement = Confinement {
         limits_are_inside: true,
         group_is_inside: grouped,
+        filters_are_inside: true,
         ..Confinement::default()
     };
     let ran = supervise::run(command, confinement, &watched, &place, HELPERS, log);

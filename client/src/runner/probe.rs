@@ -3,9 +3,10 @@
 //! Owns the script and what is concluded from its answers. A runner's word is not taken for anything that
 //! the script can try: reading a file that everybody may read, writing beside its own directory, cutting files that are
 //! not its own (what becomes of them is looked at afterwards), opening a setting of the kernel for writing (nothing is
-//! written), using what the caller left open, reaching an address of the documentation (192.0.2.1), making a socket to
-//! the hypervisor, naming its host.
-//! Invariant: no answer means no capability.
+//! written), using what the caller left open, mounting something in namespaces of its own, reaching an address of the
+//! documentation (192.0.2.1), making a socket to the hypervisor, naming its host.
+//! Invariant: no answer means no capability, but for what only Perl and Python can try: there it is enough that the filter
+//! is in force which refuses it.
 
 use super::RunnerKind;
 use super::capabilities::{Capabilities, Capability};
@@ -15,6 +16,7 @@ use super::filter::{self, Sockets};
 use super::job::{Net, StageJob};
 use super::log::{Kept, LogSink};
 use super::outcome::StageOutcome;
+use super::processes;
 use crate::error::{Error, Result};
 use sealstone_spec::environment::Isolation;
 use std::collections::BTreeMap;
@@ -42,7 +44,8 @@ pub(super) enum Trial {
 
 /// The script needs a POSIX shell and nothing else; with Python, Perl or bash it also tries to connect.
 /// `connect` on a datagram socket sends nothing: it succeeds where there is a route. Python and Perl also cut files, by
-/// their names and by opening them to read, and make a socket of the family 40, `AF_VSOCK`: shells have no way to.
+/// their names and by opening them to read, make a socket of the family 40, `AF_VSOCK`, and mount in new namespaces of users
+/// and mounts (0x10020000): shells have no way to.
 /// Opening to append to a setting of the kernel changes nothing of it.
 const SCRIPT: &str = r#"
 answer() { echo "$1=$2"; }
@@ -59,7 +62,7 @@ for entry in /proc/$$/fd/*; do
     esac
 done
 answer descriptors "${descriptors:-none}"
-while read -r name value; do case "$name" in Seccomp:) answer seccomp "$value";; esac; done 2>/dev/null < /proc/self/status
+while read -r name value; do case "$name" in Seccomp:) answer seccomp "$value";; Seccomp_filters:) answer filters "$value";; esac; done 2>/dev/null < /proc/self/status
 answer secret "${SEALSTONE_PROBE_SECRET-absent}"
 answer home "$HOME"
 read host 2>/dev/null < /proc/sys/kernel/hostname && answer host "$host"
@@ -84,10 +87,23 @@ try:
     socket.socket(40, socket.SOCK_STREAM)
     print("vsock=made")
 except OSError as error:
-    print("vsock=denied")'
+    print("vsock=denied")
+try:
+    import ctypes
+    libc = ctypes.CDLL(None)
+    made = libc.unshare(0x10020000) == 0 and (
+        libc.mount(b"none", b".", b"tmpfs", 0, None) == 0
+        or libc.syscall(int(os.environ["FSOPEN"]), b"tmpfs", 0) != -1)
+    print("mount=made" if made else "mount=denied")
+except Exception:
+    pass'
 perl='foreach my $place ("BESIDE", "SHELF") { my $path = "$ENV{$place}/kept"; truncate($path, 0); eval { require Fcntl; sysopen(F, $path, Fcntl::O_RDONLY() | Fcntl::O_TRUNC()) } }
 use Socket; if (socket(S, PF_INET, SOCK_DGRAM, 0) && connect(S, sockaddr_in(9, inet_aton("192.0.2.1")))) { print "connect=reached\n" } else { print "connect=denied\n" }
-print socket(V, 40, SOCK_STREAM, 0) ? "vsock=made\n" : "vsock=denied\n";'
+print socket(V, 40, SOCK_STREAM, 0) ? "vsock=made\n" : "vsock=denied\n";
+my ($none, $here, $type) = ("none", ".", "tmpfs");
+my $made = syscall(0 + $ENV{UNSHARE}, 0x10020000) == 0
+    && (syscall(0 + $ENV{MOUNT}, $none, $here, $type, 0, 0) == 0 || syscall(0 + $ENV{FSOPEN}, $type, 0) != -1);
+print(($made) ? "mount=made\n" : "mount=denied\n");'
 if command -v perl >/dev/null 2>&1 && perl -e 'use Socket' 2>/dev/null; then perl -e "$perl"
 elif command -v python3 >/dev/null 2>&1; then python3 -c "$python"
 elif command -v bash >/dev/null 2>&1; then if bash -c 'exec 3<>/dev/udp/192.0.2.1/9' 2>/dev/null; then answer connect reached; else answer connect denied; fi
@@ -139,6 +155,14 @@ fn try_out(
     job.env.insert("BESIDE".to_owned(), text(&at("beside")));
     // One that it may read, as an environment of Python is.
     job.env.insert("SHELF".to_owned(), text(&at("shelf")));
+    // Perl knows no numbers of system calls.
+    for (name, call) in [
+        ("UNSHARE", libc::SYS_unshare),
+        ("MOUNT", libc::SYS_mount),
+        ("FSOPEN", libc::SYS_fsopen),
+    ] {
+        job.env.insert(name.to_owned(), call.to_string());
+    }
     job.software.read_only.push(at("shelf"));
     job.limits.wall = Some(Duration::from_secs(10));
     job.limits.grace = Duration::from_secs(1);
@@ -216,13 +240,16 @@ pub(super) fn capabilities(runner: RunnerKind, trial: &Trial) -> Capabilities {
         // Only an OCI runtime makes its filters itself.
         network_denied: match filter::programs(Sockets::Local, false) {
             Err(reason) if runner != RunnerKind::Oci => Capability::absent(reason),
-            _ => network_denied(answers),
+            _ => network_denied(runner, answers, processes::own_filters()),
         },
-        files_denied: shown(
-            files,
-            "the canary could not be read, nor anything written or cut beside",
-            "a file outside of the job could be read, written or cut, or was open",
-        ),
+        files_denied: match is("mount", "made") {
+            true => Capability::absent("a file system could be mounted"),
+            false => shown(
+                files,
+                "the canary could not be read, nor anything written or cut beside",
+                "a file outside of the job could be read, written or cut, or was open",
+            ),
+        },
         rootfs: Capability::absent("this runner uses the machine's /usr"),
         host_name: shown(
             is("host", HOST_NAME),
@@ -248,8 +275,13 @@ pub(super) fn capabilities(runner: RunnerKind, trial: &Trial) -> Capabilities {
 }
 
 /// Whether nothing beyond the machine can be reached. A route is not all: a socket to the hypervisor needs none, and
-/// families like it are told apart by a filter alone, which counts only if it is in force.
-fn network_denied(answers: &BTreeMap<String, String>) -> Capability {
+/// families like it are told apart by a filter alone, which counts only if it is in force: a container that this process
+/// runs in may have brought one, and only what is there beside those (`own`) is the runner's.
+fn network_denied(
+    runner: RunnerKind,
+    answers: &BTreeMap<String, String>,
+    own: Option<u64>,
+) -> Capability {
     let answer = |name: &str| answers.get(name).map(String::as_str);
     let only_loopback = answer("interfaces").is_some_and(|names| names == "lo" || names.is_empty());
     let by = match answer("connect") {
@@ -265,7 +297,15 @@ fn network_denied(answers: &BTreeMap<String, String>) -> Capability {
     if answer("vsock") == Some("made") {
         return Capability::absent("a socket to the hypervisor could be made (AF_VSOCK)");
     }
-    if answer("seccomp") != Some("2") {
+    let filters = answer("filters").and_then(|count| count.parse::<u64>().ok());
+    let more = match (own, filters) {
+        (Some(own), Some(filters)) => filters > own,
+        // Linux before 5.9 does not count them, and the mode is this process's own where that has one. Other runners fail
+        // if the kernel does not take the filter; runtimes may be built without, and say nothing.
+        (Some(own), None) => own == 0,
+        (None, _) => runner != RunnerKind::Oci,
+    };
+    if answer("seccomp") != Some("2") || !more {
         return Capability::absent(
             "no filter of system calls (seccomp) refuses sockets that know no network namespace",
         );
@@ -316,6 +356,8 @@ mod tests {
             ("connect", "denied"),
             ("vsock", "denied"),
             ("seccomp", "2"),
+            ("filters", "1000"),
+            ("mount", "denied"),
         ];
         let answers = all
             .into_iter()
@@ -333,6 +375,7 @@ mod tests {
             ("kernel", "writable"),
             ("descriptors", "9"),
             ("descriptors", "unseen"),
+            ("mount", "made"),
         ] {
             let files = with(name, Some(value)).files_denied;
             assert!(!files.is_present(), "{name} {value}");
@@ -357,6 +400,33 @@ mod tests {
         ] {
             let network = with(name, value).network_denied;
             assert!(!network.is_present(), "{name} {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_of_the_container_around_is_not_the_runners() {
+        let (oci, other) = (RunnerKind::Oci, RunnerKind::Bubblewrap);
+        for (runner, own, filters, in_force) in [
+            (oci, Some(0), Some("1"), true),
+            (oci, Some(1), Some("2"), true),
+            (oci, Some(1), Some("1"), false),
+            (other, Some(1), Some("1"), false),
+            // A kernel that does not count.
+            (oci, Some(0), None, true),
+            (oci, None, None, false),
+            (other, None, None, true),
+        ] {
+            let told = [("connect", "denied"), ("seccomp", "2")].into_iter();
+            let answers: BTreeMap<String, String> = told
+                .chain(filters.map(|count| ("filters", count)))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let network = network_denied(runner, &answers, own);
+            assert_eq!(
+                network.is_present(),
+                in_force,
+                "{runner} {own:?} {filters:?}"
+            );
         }
     }
 }

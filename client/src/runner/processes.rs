@@ -53,9 +53,59 @@ pub(super) fn below(proc: &Path, root: i32) -> Look {
     }
 }
 
+/// What processes that a keeper left are known by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks {
+    /// Its number, which its session has too.
+    pub(super) keeper: i32,
+    /// When it started, as the kernel counts: they did not before.
+    pub(super) since: u64,
+    /// Filters of system calls that it has itself, of which they have more. `None` if that tells nothing.
+    pub(super) filters: Option<u64>,
+}
+
+impl Marks {
+    fn fit(&self, proc: &Path, line: &Line) -> bool {
+        if line.started < self.since {
+            return false;
+        }
+        let Some(own) = self.filters else {
+            return true;
+        };
+        let more = || {
+            let status = fs::read_to_string(proc.join(line.id.to_string()).join("status"));
+            let filters = status.ok().and_then(|status| filters(&status));
+            filters.is_some_and(|filters| filters > own)
+        };
+        line.session == self.keeper || more()
+    }
+}
+
+/// How many filters of system calls a process has, as its `/proc/ID/status` says. They pass to what it starts, nothing
+/// takes them away, and the dead still have them. Linux before 5.9 says only whether there are any.
+pub(super) fn filters(status: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().parse::<u64>().ok()
+    };
+    field("Seccomp_filters:").or_else(|| Some(u64::from(field("Seccomp:")? == 2)))
+}
+
+/// How many this thread has; `None` if more of them could not be seen: it has some, and this kernel does not count.
+pub(super) fn own_filters() -> Option<u64> {
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let counts = status.contains("\nSeccomp_filters:");
+    filters(&status).filter(|own| counts || *own == 0)
+}
+
 /// Children of `own` that it did not start but got when what kept them was killed, dead ones too, and all below them.
-/// They are in no session of its own, and not older than what kept them; `keepers` are in none either.
-pub(super) fn strays(proc: &Path, own: i32, since: u64, keepers: &BTreeSet<i32>) -> Vec<Process> {
+/// They are in no session of its own, and bear these marks; `keepers` are in none either.
+pub(super) fn strays(
+    proc: &Path,
+    own: i32,
+    marks: &Marks,
+    keepers: &BTreeSet<i32>,
+) -> Vec<Process> {
     let children = children(proc);
     let this = children.values().flatten().find(|line| line.id == own);
     let Some(session) = this.map(|line| line.session) else {
@@ -64,7 +114,7 @@ pub(super) fn strays(proc: &Path, own: i32, since: u64, keepers: &BTreeSet<i32>)
     let mut strays = Vec::new();
     for line in children.get(&own).into_iter().flatten() {
         let started_here = line.session == session || keepers.contains(&line.id);
-        if !started_here && line.started >= since {
+        if !started_here && marks.fit(proc, line) {
             strays.push(line.process(1));
             strays.extend(under(&children, line.id, 1));
         }
@@ -231,6 +281,7 @@ mod tests {
             (16, 10, 16, 740, "Z"),
             (17, 10, 17, 600, "S"),
             (18, 11, 18, 750, "S"),
+            (19, 10, 8, 690, "Z"),
         ] {
             let directory = proc.path().join(id.to_string());
             fs::create_dir(&directory).unwrap();
@@ -238,18 +289,52 @@ mod tests {
             let line =
                 format!("{id} (x) {state} {parent} 0 {session} {zeros}1 0 {started} 0 5 0 0");
             fs::write(directory.join("stat"), line).unwrap();
+            // One has more than the two that came with the machine.
+            let filters = if id == 13 { 4 } else { 2 };
+            let status = format!("Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t{filters}\n");
+            fs::write(directory.join("status"), status).unwrap();
         }
-        let found = strays(proc.path(), 10, 650, &BTreeSet::from([12]));
-        let mut found: Vec<(i32, u32)> = found
-            .iter()
-            .map(|process| (process.id, process.depth))
-            .collect();
-        found.sort_unstable();
+        let found = |filters: Option<u64>| {
+            let marks = Marks {
+                keeper: 8,
+                since: 650,
+                filters,
+            };
+            let found = strays(proc.path(), 10, &marks, &BTreeSet::from([12]));
+            let mut found: Vec<(i32, u32)> = found
+                .iter()
+                .map(|process| (process.id, process.depth))
+                .collect();
+            found.sort_unstable();
+            found
+        };
         // Not its own child and what is below that, no keeper, nothing older.
-        assert_eq!(found, [(13, 1), (14, 2), (16, 1)]);
+        assert_eq!(found(None), [(13, 1), (14, 2), (16, 1), (19, 1)]);
+        // What this process got from others has no more filters, and is in no keeper's session.
+        assert_eq!(found(Some(2)), [(13, 1), (14, 2), (19, 1)]);
+        assert_eq!(found(Some(4)), [(19, 1)]);
         assert_eq!(started(proc.path(), 13), Some(720));
         assert_eq!(started(proc.path(), 99), None);
-        assert!(strays(proc.path(), 99, 0, &BTreeSet::new()).is_empty());
+        let marks = Marks {
+            keeper: 8,
+            since: 0,
+            filters: None,
+        };
+        assert!(strays(proc.path(), 99, &marks, &BTreeSet::new()).is_empty());
+    }
+
+    #[test]
+    fn filters_are_counted_where_the_kernel_does() {
+        let name = "Name:\tSeccomp_filters:9\n";
+        for (lines, count) in [
+            ("Seccomp:\t2\nSeccomp_filters:\t3\nSpeculation", Some(3)),
+            ("Seccomp:\t0\nSeccomp_filters:\t0\n", Some(0)),
+            ("Seccomp:\t2\nSpeculation", Some(1)),
+            ("Seccomp:\t0\n", Some(0)),
+            ("", None),
+        ] {
+            assert_eq!(filters(&format!("{name}{lines}")), count, "{lines}");
+        }
     }
 
     #[test]

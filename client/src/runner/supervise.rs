@@ -145,10 +145,13 @@ pub(super) fn run(
         }
         watch.tick(&mut kept, &keeping, &job.limits, place);
     };
-    if ended.status.is_none() {
-        if let Some(group) = &keeping.group {
-            group.kill();
-        }
+    if ended.status.is_none()
+        && let Some(group) = &keeping.group
+    {
+        group.kill();
+    }
+    // A plain process may also have its keeper say that nothing is left, by tracing it where the machine permits that.
+    if ended.status.is_none() || (helpers == 0 && kept.tells_strays_apart()) {
         kept.end_strays();
     }
     let wall = start.elapsed();
@@ -158,7 +161,7 @@ pub(super) fn run(
     let exit = status.and_then(|status| status.code());
     let mut signal = match status {
         Some(status) => status.signal(),
-        // Only SIGKILL ends a keeper before it tells.
+        // Only SIGKILL ends a keeper before it tells, and a command that forged its word gets no better one.
         None => Some(libc::SIGKILL),
     };
     if helpers > 0
@@ -486,7 +489,9 @@ fn processors(
 
 fn usage(ended: &child::Ended, wall: Duration, watch: &Watch, group: Option<&Group>) -> Usage {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let waited = |value| Some(Measured::new(value, Method::Wait4));
+    // A keeper that was killed has waited for nothing: what the kernel then tells is its own account.
+    let told = |value, method| ended.status.map(|_| Measured::new(value, method));
+    let waited = |value| told(value, Method::Wait4);
     let seen = |value| (value > 0).then(|| Measured::new(value, Method::Sampled));
     let (user, system) = match group.and_then(Group::processor_time) {
         Some((user, system)) => (Some(user), Some(system)),
@@ -499,10 +504,7 @@ fn usage(ended: &child::Ended, wall: Duration, watch: &Watch, group: Option<&Gro
         wall_ms: Some(Measured::new(millis(wall), Method::Clock)),
         user_ms: user,
         system_ms: system,
-        peak_rss_bytes: peak.or(Some(Measured::new(
-            ended.largest_rss_bytes,
-            Method::Wait4LargestProcess,
-        ))),
+        peak_rss_bytes: peak.or_else(|| told(ended.largest_rss_bytes, Method::Wait4LargestProcess)),
         read_bytes: waited(ended.read_bytes),
         written_bytes: waited(ended.written_bytes),
         max_threads: seen(watch.threads),
@@ -530,5 +532,37 @@ mod tests {
         let keeping = bound(&limits, &mut confinement).unwrap();
         assert!(keeping.group.is_none() && confinement.groups.is_empty());
         assert!(keeping.watch_memory.is_none() && keeping.watch_pids.is_none());
+    }
+
+    /// Figures of the keeper would look like those of a command that did nothing.
+    #[test]
+    fn of_a_command_whose_keeper_was_killed_only_what_was_seen_is_told() {
+        let second = Duration::from_secs(1);
+        let mut watch = Watch::new(Instant::now(), 0);
+        let mut ended = child::Ended {
+            status: Some(9),
+            user: second,
+            largest_rss_bytes: 4096,
+            ..child::Ended::default()
+        };
+        let told = usage(&ended, second, &watch, None);
+        let user = Measured::new(1000, Method::Wait4);
+        let peak = Measured::new(4096, Method::Wait4LargestProcess);
+        assert_eq!(
+            (told.user_ms, told.peak_rss_bytes),
+            (Some(user), Some(peak))
+        );
+        assert!(told.system_ms.is_some() && told.read_bytes.is_some());
+
+        ended.status = None;
+        let wall_ms = Some(Measured::new(1000, Method::Clock));
+        let clock = Usage {
+            wall_ms,
+            ..Usage::default()
+        };
+        assert_eq!(usage(&ended, second, &watch, None), clock);
+        watch.rss_bytes = 8192;
+        let seen = Some(Measured::new(8192, Method::Sampled));
+        assert_eq!(usage(&ended, second, &watch, None).peak_rss_bytes, seen);
     }
 }

@@ -1,7 +1,7 @@
 //! What is neither a file by its name nor an address: what the caller left open, the keys that it has, settings of the
-//! kernel, sockets that no namespace keeps apart, and signals to what watches a stage.
+//! kernel, file systems that can be mounted, sockets that no namespace keeps apart, and what watches a stage.
 
-use super::{each, text};
+use super::{cannot_try, each, text};
 use sealstone::runner::{Net, RunnerKind, Stop};
 use sealstone_spec::environment::Isolation;
 use std::fs::File;
@@ -50,6 +50,54 @@ fn settings_of_the_kernel_are_read_only_and_what_is_its_own_is_not() {
         if runner.kind() != RunnerKind::Confined {
             let (outcome, kept) = ground.run(runner, &ground.job(own));
             assert_eq!(text(&kept.stdout), "named\n", "{outcome:?}");
+        }
+    });
+}
+
+/// The files of control groups are root's by number, and in namespaces of its own everybody may mount. What is not
+/// mounting goes on: archives, links, and processes that work together.
+#[test]
+fn nothing_is_mounted_and_ordinary_work_goes_on() {
+    let mount = format!(
+        "perl -e 'my ($none, $here) = (\"none\", \".\"); syscall({}, {}); \
+         for my $name (\"tmpfs\", \"cgroup2\") {{ my $type = $name; \
+         print \"opened $type \" if syscall({}, $type, 0) != -1; \
+         print \"mounted $type \" if syscall({}, $none, $here, $type, 0, 0) == 0 }}'",
+        libc::SYS_unshare,
+        libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP,
+        libc::SYS_fsopen,
+        libc::SYS_mount,
+    );
+    let work = "mkdir a && cp data.csv a/one && ln a/one a/two && ln -s two a/three && tar -cf a.tar a && rm -rf a && \
+                tar -xof a.tar && mv a b && sort -r b/three | head -n 1 && rm -rf b a.tar && \
+                if command -v python3 > /dev/null; then python3 -c \
+                'import multiprocessing as m; p = m.Pool(2); print(sum(p.map(abs, [-1, -2])))'; else echo 3; fi";
+    each(Isolation::I2, |runner, ground| {
+        let (outcome, kept) = ground.run(runner, &ground.job(&mount));
+        assert!(kept.stdout.is_empty(), "{outcome:?} {}", text(&kept.stdout));
+        let (outcome, kept) = ground.run(runner, &ground.job(work));
+        assert_eq!(text(&kept.stdout), "3,4\n3\n", "{}", text(&kept.stderr));
+        assert!(outcome.succeeded(), "{outcome:?}");
+    });
+}
+
+/// In one it would have every right again. bubblewrap can refuse them from version 0.8 on, where it may write the setting.
+#[test]
+fn bubblewrap_lets_nobody_make_a_user_namespace_where_it_can() {
+    let can = Command::new("bwrap")
+        .args(["--unshare-user", "--disable-userns"])
+        .args(["--dev-bind", "/", "/", "--", "true"])
+        .output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        let reason = "bubblewrap cannot refuse user namespaces here";
+        cannot_try(RunnerKind::Bubblewrap, reason);
+        return;
+    }
+    each(Isolation::I3, |runner, ground| {
+        if runner.kind() == RunnerKind::Bubblewrap {
+            let job = ground.job("unshare -U true 2> /dev/null || echo refused");
+            let (outcome, kept) = ground.run(runner, &job);
+            assert_eq!(text(&kept.stdout), "refused\n", "{outcome:?}");
         }
     });
 }
@@ -122,8 +170,11 @@ fn a_stage_that_kills_its_keeper_leaves_nothing() {
     each(Isolation::I1, |runner, ground| {
         // Found by a time to sleep that no other process of the machine has.
         let sleep = format!("sleep 9{:07}", std::process::id());
+        // Four bytes are a status that the keeper tells, and zeroes would be success: an ordinary user's stage can open the
+        // pipe of a keeper that no namespace keeps apart.
+        let forge = r"for open in /proc/$PPID/fd/*; do if [ -p $open ]; then printf '\0\0\0\0' > $open; fi; done";
         let script = format!(
-            "setsid {sleep} & (setsid sh -c '{sleep} & {sleep}' &); sleep 0.5; kill -9 $PPID; {sleep}"
+            "setsid {sleep} & (setsid sh -c '{sleep} & {sleep}' &); sleep 0.5; {forge}; kill -9 $PPID; {sleep}"
         );
         let mut job = ground.job(&script);
         job.limits.wall = Some(Duration::from_secs(4));

@@ -23,11 +23,45 @@ pub(super) fn end_with_exec() -> io::Result<()> {
         return Ok(());
     }
     // Linux before 5.11 has not the call, or not this use of it; some containers refuse it.
-    one_by_one(first)
+    mark_one_by_one(first)
 }
 
-/// The same for each that stands in `/proc`; a failure where that is not there.
-fn one_by_one(first: RawFd) -> io::Result<()> {
+/// Closes everything but one.
+pub(super) fn close_all_but(spared: RawFd) {
+    let beyond = spared.saturating_add(1);
+    // SAFETY: the calls take numbers.
+    let closed = unsafe {
+        (spared == 0 || libc::syscall(libc::SYS_close_range, 0, spared - 1, 0) == 0)
+            && libc::syscall(libc::SYS_close_range, beyond, u32::MAX, 0) == 0
+    };
+    if !closed {
+        close_one_by_one(spared);
+    }
+}
+
+fn mark_one_by_one(first: RawFd) -> io::Result<()> {
+    one_by_one(|number| {
+        if number < first {
+            return Ok(());
+        }
+        // SAFETY: the call takes numbers.
+        super::check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0)
+    })
+}
+
+/// As much of it as there is `/proc` to tell of: where that is missing, no command comes as far as its exec.
+fn close_one_by_one(spared: RawFd) {
+    let _ = one_by_one(|number| {
+        if number != spared {
+            // SAFETY: the call takes a number, of what nothing in this process uses any more.
+            unsafe { libc::close(number) };
+        }
+        Ok(())
+    });
+}
+
+/// Does it to each that stands in `/proc`; a failure where that is not there.
+fn one_by_one(mut what: impl FnMut(RawFd) -> io::Result<()>) -> io::Result<()> {
     /// Where a `linux_dirent64` has its length, and its name.
     const LENGTH: usize = 16;
     const NAME: usize = 19;
@@ -48,8 +82,9 @@ fn one_by_one(first: RawFd) -> io::Result<()> {
             while let [low, high] = rest.get(LENGTH..LENGTH + 2).unwrap_or_default() {
                 let length = usize::from(u16::from_ne_bytes([*low, *high]));
                 let name = rest.get(NAME..length).unwrap_or_default();
-                if let Some(number) = number(name).filter(|number| *number >= first) {
-                    super::check(libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) != 0)?;
+                // What is being read ends with the exec anyway, and is closed below.
+                if let Some(number) = number(name).filter(|number| *number != directory) {
+                    what(number)?;
                 }
                 rest = rest.get(length.max(1)..).unwrap_or_default();
             }
@@ -93,7 +128,10 @@ mod tests {
     }
 
     /// Whether `/bin/sh` still has the descriptor, after `before` in its process.
-    fn is_there(descriptor: &OwnedFd, before: fn() -> io::Result<()>) -> bool {
+    fn is_there(
+        descriptor: &OwnedFd,
+        before: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    ) -> bool {
         let mut command = Command::new("/bin/sh");
         let script = format!("test -e /proc/$$/fd/{}", descriptor.as_raw_fd());
         command.args(["-c", &script]);
@@ -108,7 +146,22 @@ mod tests {
         assert!(is_there(&directory, || Ok(())));
         assert!(!is_there(&directory, end_with_exec));
         // Where the kernel cannot do it at once.
-        assert!(!is_there(&directory, || one_by_one(3)));
+        assert!(!is_there(&directory, || mark_one_by_one(3)));
+    }
+
+    /// As a keeper does. What it kept open beside would have its caller wait for the end of the command.
+    #[test]
+    fn all_but_one_are_closed() {
+        let (spared, other) = (left_open("/"), left_open("/"));
+        let number = spared.as_raw_fd();
+        for close in [close_all_but, close_one_by_one] {
+            let close = move || {
+                close(number);
+                Ok(())
+            };
+            assert!(is_there(&spared, close));
+            assert!(!is_there(&other, close));
+        }
     }
 
     #[test]
