@@ -3,6 +3,7 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `stages` | what a stage leaves open, or leaves to the machine |
+//! | `devices` | devices that nobody here could run a stage on |
 //! | `parameters` | names that the parameters' file has to have, words in braces without a value |
 //! | `files` | files that have to be there, and those that are read undeclared |
 //! | `texts` | texts for people: missing, or left to be written |
@@ -11,6 +12,7 @@
 //! files; this module decides. Does not repeat what [`Recipe::parse`] refuses. Of the files below,
 //! only `stages` knows another: it asks `texts` for reasons.
 
+mod devices;
 mod files;
 mod parameters;
 mod stages;
@@ -27,6 +29,7 @@ use super::words::{Risk, StageKind};
 use super::{Environment, Origin, RECIPE_FILE, Recipe};
 use crate::compare::Class;
 use crate::environment::Day;
+use devices::check_devices;
 use files::check_files;
 use parameters::check_params;
 use stages::check_stage;
@@ -45,6 +48,8 @@ pub struct Project<'a> {
     pub exists: Option<&'a dyn Fn(&str) -> bool>,
     /// Files of the project that differ from what is committed, where it lies in a repository.
     pub uncommitted: &'a [String],
+    /// The kinds of devices that stages can be run on: what stands before the colon.
+    pub devices: Option<&'a [&'a str]>,
 }
 
 /// Everything that is worth saying, in the order of the text.
@@ -154,6 +159,9 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
     }
     for stage in &recipe.stages {
         check_stage(recipe, stage, &mut say);
+    }
+    if let Some(devices) = project.devices {
+        check_devices(recipe, devices, &mut say);
     }
     texts_to_write(recipe, &mut say);
     for test in &recipe.tests {
