@@ -45,6 +45,7 @@ pub mod environment;
 pub mod error;
 pub mod keys;
 pub mod layout;
+mod lines;
 pub mod log;
 pub mod pack;
 pub mod plan;

@@ -391,6 +391,15 @@ fn lint_names_code_and_place() {
         "{text}"
     );
     demo.fails(&[], 2, "RE02");
+    demo.change("recipe.toml", "knid = \"train\"", "kind = \"train\"");
+    // A device that no runner knows is told before the stages that come before it have run.
+    demo.change("recipe.toml", "device = \"cpu\"", "device = \"mps\"");
+    let output = demo.run(&["lint"]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("RE04") && text.contains("mps"), "{text}");
+    demo.fails(&[], 2, "RE04");
+    assert!(!demo.path().join("work").exists());
 }
 
 /// What a stage writes that no seed runs again is one value, and no sample of three.

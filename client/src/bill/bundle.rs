@@ -36,7 +36,8 @@ pub fn packages_in(name: &str, text: &str) -> Result<Vec<Package>> {
 /// of it.
 ///
 /// # Errors
-/// If there is one that cannot be fetched, or does not fix each package.
+/// If there is one that cannot be fetched, or does not fix each package; or if the one that is stated is not there: another
+/// list would be that of another environment.
 pub async fn locked_packages(
     store: &dyn Store,
     manifest: &VerifiedManifest,
@@ -49,7 +50,11 @@ pub async fn locked_packages(
         "requirements.lock",
         "requirements.txt",
     ];
-    for name in stated.into_iter().chain(usual) {
+    let names: Vec<&str> = match stated {
+        Some(name) => vec![name],
+        None => usual.to_vec(),
+    };
+    for name in names {
         let Some(index) = bundle
             .files()
             .iter()
@@ -67,7 +72,13 @@ pub async fn locked_packages(
         }
         return Ok(Some((name.to_owned(), packages_in(name, &text)?)));
     }
-    Ok(None)
+    match stated {
+        None => Ok(None),
+        Some(name) => Err(Error::not_found(format!(
+            "the bundle does not hold \"{name}\", the list of packages that its recipe names"
+        ))
+        .hint("give the list with: --requirements FILE")),
+    }
 }
 
 /// The model as its configuration describes it.
@@ -110,4 +121,35 @@ pub async fn model_of(
         licenses: texts("licenses"),
         source_url: text("sourceURL"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Outcome;
+    use crate::layout::LayoutStore;
+    use crate::pack::{PackOptions, pack};
+
+    #[tokio::test]
+    async fn a_list_that_the_recipe_names_is_not_another_one() {
+        let root = tempfile::tempdir().unwrap();
+        let (model, layout) = (root.path().join("model"), root.path().join("layout"));
+        std::fs::create_dir_all(model.join("env")).unwrap();
+        let line = |name: &str| format!("{name}==1.0 --hash=sha256:{}\n", "ab".repeat(32));
+        std::fs::write(model.join("requirements.txt"), line("serving")).unwrap();
+        std::fs::write(model.join("env/train.txt"), line("training")).unwrap();
+        let packed = pack(&model, &layout, &PackOptions::default(), None, &()).unwrap();
+        let bundle = Bundle::read(&packed.manifest).unwrap();
+        let store = LayoutStore::open(&layout).unwrap();
+        let found = async |stated: Option<&str>| {
+            let found = locked_packages(&store, &packed.manifest, &bundle, stated).await;
+            found.map(|found| found.unwrap().0)
+        };
+        assert_eq!(found(None).await.unwrap(), "requirements.txt");
+        assert_eq!(found(Some("env/train.txt")).await.unwrap(), "env/train.txt");
+        let error = found(Some("env/other.txt")).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotFound);
+        assert!(error.message().contains("env/other.txt"), "{error}");
+    }
 }

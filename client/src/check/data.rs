@@ -1,12 +1,14 @@
 //! Data tests: rows, gaps, columns and the schema of a table or document.
+//!
+//! Invariant: rows are looked at while they go by, and none is kept.
 
 use super::TestResult;
+use super::rows::each_row;
 use super::schema::fits;
-use crate::error::{Error, Result};
-use sealstone_spec::digest::Digest;
+use crate::error::Result;
+use sealstone_spec::digest::{Algorithm, Digest, Hasher};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// What is expected of it.
@@ -20,57 +22,61 @@ pub(super) struct Due<'a> {
 
 /// Looks at a table or a document.
 pub(super) fn data(path: &Path, name: &str, due: Due<'_>) -> Result<TestResult> {
-    let Due {
-        schema,
-        nulls,
-        rows,
-        columns,
-    } = due;
-    let rows_found = match records(path, name)? {
-        Ok(records) => records,
-        Err(problem) => return Ok(TestResult::new(false, problem)),
-    };
-    if let Some(due) = rows
-        && due != rows_found.len() as u64
+    let mut rows = 0;
+    let mut missing: Vec<u64> = vec![0; due.nulls.len()];
+    let mut columns: Vec<Column<'_>> = due.columns.keys().map(|name| Column::of(name)).collect();
+    let mut misfit = None;
+    let read = each_row(path, name, &mut |row: &Value| {
+        rows += 1;
+        for (column, missing) in due.nulls.keys().zip(&mut missing) {
+            *missing += u64::from(is_missing(row.get(column)));
+        }
+        for column in &mut columns {
+            column.take(row);
+        }
+        if misfit.is_none()
+            && let Some(schema) = due.schema
+            && let Err(problem) = fits(row, schema, "")
+        {
+            misfit = Some(format!("row {rows} does not fit the schema: {problem}"));
+        }
+    })?;
+    let failed = |problem: String| Ok(TestResult::new(false, problem));
+    if let Err(problem) = read {
+        return failed(problem);
+    }
+    if let Some(due) = due.rows
+        && due != rows
     {
-        return Ok(TestResult::new(
-            false,
-            format!("{} rows where {due} are due", rows_found.len()),
-        ));
+        return failed(format!("{rows} rows where {due} are due"));
     }
-    for (column, allowed) in nulls {
-        let missing = |row: &&Value| {
-            matches!(row.get(column), None | Some(Value::Null))
-                || row.get(column) == Some(&Value::String(String::new()))
-        };
-        let count = rows_found.iter().filter(missing).count() as u64;
+    for ((column, allowed), count) in due.nulls.iter().zip(missing) {
         if count > *allowed {
-            return Ok(TestResult::new(
-                false,
-                format!("column \"{column}\" lacks {count} values, {allowed} are allowed"),
+            return failed(format!(
+                "column \"{column}\" lacks {count} values, {allowed} are allowed"
             ));
         }
     }
-    for (column, due) in columns {
-        let digest = digest_of(column, &rows_found);
+    for (column, due) in columns.into_iter().zip(due.columns.values()) {
+        let (column, digest) = column.finish();
         if digest != *due {
-            return Ok(TestResult::new(
-                false,
-                format!("column \"{column}\" holds other values: expected {due}, found {digest}"),
+            return failed(format!(
+                "column \"{column}\" holds other values: expected {due}, found {digest}"
             ));
         }
     }
-    if let Some(schema) = schema {
-        for (index, row) in rows_found.iter().enumerate() {
-            if let Err(problem) = fits(row, schema, "") {
-                return Ok(TestResult::new(
-                    false,
-                    format!("row {} does not fit the schema: {problem}", index + 1),
-                ));
-            }
-        }
+    match misfit {
+        Some(problem) => failed(problem),
+        None => Ok(TestResult::new(true, format!("{rows} rows"))),
     }
-    Ok(TestResult::new(true, format!("{} rows", rows_found.len())))
+}
+
+fn is_missing(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(_) => false,
+    }
 }
 
 /// The digests of some columns of a file as they are now; or why it has no rows.
@@ -82,84 +88,40 @@ pub(crate) fn column_digests(
     name: &str,
     columns: &[&str],
 ) -> Result<std::result::Result<Vec<Digest>, String>> {
-    let rows = records(path, name)?;
-    Ok(rows.map(|rows| {
-        let digests = columns.iter().map(|column| digest_of(column, &rows));
-        digests.collect()
-    }))
+    let mut columns: Vec<Column<'_>> = columns.iter().map(|name| Column::of(name)).collect();
+    let read = each_row(path, name, &mut |row: &Value| {
+        for column in &mut columns {
+            column.take(row);
+        }
+    })?;
+    let digests = columns.into_iter().map(|column| column.finish().1);
+    Ok(read.map(|()| digests.collect()))
 }
 
 /// SHA-256 of a column: its values in the order of the rows, each as JSON with a newline, `null` where there is none.
-fn digest_of(column: &str, rows: &[Value]) -> Digest {
-    let mut text = String::new();
-    for row in rows {
-        text.push_str(&row.get(column).unwrap_or(&Value::Null).to_string());
-        text.push('\n');
-    }
-    Digest::sha256(text.as_bytes())
+struct Column<'a> {
+    name: &'a str,
+    values: Hasher,
 }
 
-/// The rows of a file as objects: cells of CSV are texts.
-fn records(path: &Path, name: &str) -> Result<std::result::Result<Vec<Value>, String>> {
-    let extension = name
-        .rsplit('.')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    let failed = |source| Error::io(format!("reading \"{name}\""), source);
-    match extension.as_str() {
-        "csv" | "tsv" => {
-            let delimiter = if extension == "tsv" { b'\t' } else { b',' };
-            let file = fs::File::open(path).map_err(failed)?;
-            let mut reader = csv::ReaderBuilder::new()
-                .delimiter(delimiter)
-                .from_reader(file);
-            let read = || -> std::result::Result<Vec<Value>, csv::Error> {
-                let header = reader.headers()?.clone();
-                let row = |record: csv::StringRecord| {
-                    let cells = header.iter().zip(record.iter());
-                    Value::Object(
-                        cells
-                            .map(|(column, cell)| (column.to_owned(), cell.into()))
-                            .collect(),
-                    )
-                };
-                reader.records().map(|record| record.map(row)).collect()
-            };
-            let mut read = read;
-            Ok(read().map_err(|error| format!("it is no table: {error}")))
+impl Column<'_> {
+    fn of(name: &str) -> Column<'_> {
+        Column {
+            name,
+            values: Hasher::new(Algorithm::Sha256),
         }
-        "jsonl" | "ndjson" => {
-            // Bytes that are no text are what a stage has written, and no failure of the machine.
-            let bytes = fs::read(path).map_err(failed)?;
-            let mut rows = Vec::new();
-            for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-                let Ok(line) = std::str::from_utf8(line) else {
-                    return Ok(Err(format!("line {} is no UTF-8", index + 1)));
-                };
-                if line.trim().is_empty() {
-                    continue;
-                }
-                match serde_json::from_str(line) {
-                    Ok(row) => rows.push(row),
-                    Err(error) => {
-                        return Ok(Err(format!("line {} is no JSON: {error}", index + 1)));
-                    }
-                }
-            }
-            Ok(Ok(rows))
-        }
-        "json" => {
-            let bytes = fs::read(path).map_err(failed)?;
-            Ok(match serde_json::from_slice(&bytes) {
-                Ok(Value::Array(rows)) => Ok(rows),
-                Ok(one) => Ok(vec![one]),
-                Err(error) => Err(format!("it is no JSON: {error}")),
-            })
-        }
-        _ => Ok(Err(format!(
-            "files named .{extension} have no rows that are read here: use csv, tsv, jsonl or json"
-        ))),
+    }
+
+    fn take(&mut self, row: &Value) {
+        let value = row.get(self.name).unwrap_or(&Value::Null);
+        self.values.update(value.to_string().as_bytes());
+        self.values.update(b"\n");
+    }
+}
+
+impl<'a> Column<'a> {
+    fn finish(self) -> (&'a str, Digest) {
+        (self.name, self.values.finalize())
     }
 }
 
@@ -168,6 +130,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
+    use std::fs;
 
     fn look(
         name: &str,

@@ -3,7 +3,7 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `data`, `schema` | rows, gaps, and the schema of a table or document |
+//! | `data`, `schema` over `rows` | rows, gaps, and the schema of a table or document |
 //! | `answer` | a test's command, and what it answers |
 //!
 //! A run and a replay test with the same functions. What a failed test means is theirs to say.
@@ -11,6 +11,7 @@
 
 mod answer;
 mod data;
+mod rows;
 mod schema;
 
 use crate::compare::{ArtifactComparison, unsound};
@@ -22,7 +23,6 @@ pub(crate) use data::column_digests;
 use sealstone_spec::compare::{ArtifactRule, Class, Purpose};
 use sealstone_spec::environment::Isolation;
 use sealstone_spec::recipe::{Check, Content, LockedFile, Recipe, RecipePath, Test, Tolerance};
-use std::fs;
 use std::path::Path;
 
 /// Holds one file against another.
@@ -204,8 +204,8 @@ fn golden_rule(recipe: &Recipe, tolerance: &Tolerance) -> ArtifactRule {
 
 fn read_schema(given: Given<'_>, path: &RecipePath) -> Result<serde_json::Value> {
     let place = given.roots.place(given.recipe, path.as_str());
-    let bytes =
-        fs::read(&place).map_err(|source| Error::io(format!("reading \"{path}\""), source))?;
+    let bytes = rows::document(&place, path.as_str())?
+        .map_err(|problem| Error::usage(format!("\"{path}\": {problem}")))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::usage(format!("\"{path}\" is no JSON: {error}")))
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns what the columns are called and which cells are numbers. Invariant: no two columns of a table have one name.
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Reader};
 use super::json::Numeric;
 use super::limits::{Unreadable, check_name, malformed};
 use super::table::{BUFFER, CellValue, Cells, Limited, Row, Rows, check_width};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// CSV or TSV with a header.
 pub(super) struct Delimited {
-    reader: csv::Reader<Limited>,
+    reader: csv::Reader<Limited<Reader>>,
     header: Vec<Arc<str>>,
     names: Names,
 }
@@ -22,7 +22,7 @@ impl Delimited {
             .delimiter(delimiter)
             .flexible(true)
             .buffer_capacity(BUFFER)
-            .from_reader(Limited::new(file));
+            .from_reader(Limited::new(file.reader()));
         let header = reader.headers().map_err(not_a_table)?;
         check_width(header.len())?;
         let header: Vec<Arc<str>> = header.iter().map(Arc::from).collect();

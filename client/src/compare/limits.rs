@@ -8,7 +8,7 @@ pub(super) const HEADER_BYTES: u64 = 100_000_000;
 /// Bytes of a document that is read as a whole: JSON, a pickle, a LightGBM model.
 pub(super) const DOCUMENT_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of one line of a table or of JSON lines.
-pub(super) const LINE_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const LINE_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of the name of a column, or of the pointer to a value in a document.
 pub(super) const NAME_BYTES: usize = 64 * 1024;
 /// Bytes of all names that are kept of a document, and of one row with its cells. A key stands in the name of everything

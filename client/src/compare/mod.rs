@@ -58,9 +58,11 @@ pub use comparison::{
     ArtifactComparison, Difference, Element, FileComparison, MAX_ROWS, PredictionComparison,
     RowComparison, Stabilizer, TensorComparison, TensorCounts, TreeComparison,
 };
+pub(crate) use limits::LINE_BYTES;
 pub use locator::{Locator, Place};
 pub use sealstone_spec::compare::ArtifactRule;
 pub use sound::unsound;
+pub(crate) use table::Limited;
 
 use crate::error::Result;
 use std::path::Path;

@@ -4,7 +4,7 @@
 //! integers are labels where a rule demands anything of labels; all others are exact. Fingerprints of both sides tell
 //! rows in another order from other rows. CSV and TSV are `delimited`'s.
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Reader};
 use super::columns::Columns;
 use super::comparison::{Difference, MAX_ROWS, RowComparison, TensorComparison, TensorCounts};
 use super::digits;
@@ -83,14 +83,14 @@ pub(super) enum CellValue {
 
 /// JSON lines.
 pub(super) struct Lines {
-    reader: BufReader<Limited>,
+    reader: BufReader<Limited<Reader>>,
     line: u64,
 }
 
 impl Lines {
     pub(super) fn open(file: &Bytes) -> Lines {
         Lines {
-            reader: BufReader::with_capacity(BUFFER, Limited::new(file)),
+            reader: BufReader::with_capacity(BUFFER, Limited::new(file.reader())),
             line: 0,
         }
     }
@@ -151,27 +151,28 @@ fn flatten(value: &Value, pointer: &mut String, cells: &mut Cells) -> Result<(),
     }
 }
 
-/// A reader that fails where one row is longer than memory should hold.
-pub(super) struct Limited {
-    inner: super::bytes::Reader,
+/// A reader that fails where one row is longer than memory should hold. Whoever reads from it reads at most [`BUFFER`]
+/// ahead.
+pub(crate) struct Limited<R> {
+    inner: R,
     rest: usize,
 }
 
-impl Limited {
-    pub(super) fn new(file: &Bytes) -> Limited {
+impl<R> Limited<R> {
+    pub(crate) fn new(inner: R) -> Limited<R> {
         Limited {
-            inner: file.reader(),
+            inner,
             rest: LINE_BYTES + BUFFER,
         }
     }
 
     /// Another row begins.
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.rest = LINE_BYTES + BUFFER;
     }
 }
 
-impl Read for Limited {
+impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.rest = match self.rest.checked_sub(count) {

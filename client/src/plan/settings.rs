@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use crate::runner::{Device, Limits, Net, Seeds, StageJob};
 use sealstone_spec::recipe::{Network, Recipe};
 
+/// The kinds of devices that runners know, as a recipe names them: of any other, lint says that nothing here runs it.
+pub(crate) const DEVICES: [&str; 2] = ["cpu", "cuda"];
+
 /// Puts the recipe's conditions into a job; `on` is the device.
 pub(crate) fn settings(
     recipe: &Recipe,
@@ -57,6 +60,23 @@ pub(super) fn device(text: Option<&str>) -> Result<Device> {
         Some((family, _)) => Err(Error::usage(format!(
             "no runner knows devices of the kind \"{family}\""
         ))
-        .hint("runners know cpu and cuda")),
+        .hint(format!("runners know {}", DEVICES.join(" and ")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_kinds_of_devices_are_those_that_runners_know() {
+        for kind in DEVICES {
+            assert!(device(Some(kind)).is_ok(), "{kind}");
+        }
+        for kind in ["mps", "rocm", "rocm:0", "xpu", ""] {
+            let error = device(Some(kind)).unwrap_err();
+            assert_eq!(error.hints(), ["runners know cpu and cuda"], "{kind}");
+        }
     }
 }

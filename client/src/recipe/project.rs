@@ -3,6 +3,7 @@
 use super::files::{FoundFile, LinkPolicy, files_at};
 use crate::environment::changed_files;
 use crate::error::{Error, Result};
+use crate::plan::DEVICES;
 use sealstone_spec::environment::Day;
 use sealstone_spec::recipe::{
     self, Environment, Finding, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_PARAMS_BYTES, Params, Profile,
@@ -180,6 +181,7 @@ impl Project {
                 requirements: requirements.as_deref(),
                 exists: Some(&exists),
                 uncommitted,
+                devices: Some(&DEVICES),
             },
         ))
     }

@@ -120,6 +120,7 @@ fn row(
         undecided,
         stage,
         quantum: verdict.quantum.as_ref().map(ToString::to_string),
+        changed: verdict.changed,
         why: metric.why.clone(),
         line: Some(metric.place.line as u64),
         note: problem.or_else(|| (verdict.outcome != Outcome::Pass).then_some(verdict.reason)),

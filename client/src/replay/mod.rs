@@ -61,7 +61,7 @@ pub use alert::{Telling, Told, Webhook, tell};
 pub use environment::{Materialised, Unmade, materialise};
 pub use evidence::statements;
 pub use halt::Halt;
-pub use incident::record as record_incident;
+pub use incident::{Recorded, record as record_incident};
 pub use outline::{halted, undecided, verified_only};
 pub use project::{Project, ProjectError};
 pub use sealstone_spec::statement::provenance::{EQUIVALENCE, REBUILD};

@@ -9,7 +9,7 @@ use super::advice::next_step;
 use super::bars;
 use super::escape::clean;
 use super::graph::graph;
-use super::problems::{Level, problems};
+use super::problems::{Level, problems, stands_for};
 use crate::error::{Error, Result};
 use data_encoding::BASE64;
 use minijinja::value::Serde;
@@ -71,6 +71,7 @@ fn model(report: &Report, around: &Surroundings) -> Value {
             "name": row.name, "from": row.from, "base": shown(&row.base), "now": shown(&row.now), "delta": shown(&row.delta),
             "rule": if row.rule.is_empty() { "exact".to_owned() } else {
                 row.rule.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ") },
+            "step": stands_for(row).or_else(|| row.quantum.as_ref().map(|quantum| format!("steps of {quantum}"))),
             "why": row.why, "note": row.note, "bar": bars::metric(row),
             "word": match (row.ok, row.undecided || row.now.is_none()) { (_, true) => "undecided", (true, _) => "ok", _ => "failed" },
             "tone": match (row.ok, row.undecided || row.now.is_none()) { (_, true) => "warn", (true, _) => "ok", _ => "bad" },
@@ -92,7 +93,8 @@ fn model(report: &Report, around: &Surroundings) -> Value {
         "resources": report.resources.iter().map(|row| json!({
             "stage": row.stage, "quantity": quantity(&row.quantity), "base": amount(&row.base, &row.unit), "now": amount(&row.now, &row.unit),
             "ratio": row.ratio, "bound": row.bound, "method": row.method, "bar": bars::resource(row),
-            "tone": if row.ok { "ok" } else { "warn" }, "word": if row.ok { "ok" } else { "outside" },
+            "tone": if row.ok && !row.is_unenforced() { "ok" } else { "warn" },
+            "word": match (row.ok, row.is_unenforced()) { (_, true) => "not enforced", (true, _) => "ok", _ => "outside" },
         })).collect::<Vec<_>>(),
         "trail": report.trail.iter().map(|row| json!({
             "at": row.at, "event": row.event, "subject": row.subject, "note": row.note, "tone": if row.ok { "ok" } else { "bad" },
@@ -317,7 +319,7 @@ fn quantity(name: &str) -> &str {
         "peakRss" => "peak memory",
         "gpuMemory" => "memory of accelerators",
         "threads" => "threads",
-        "load" => "loading data",
+        "dataWait" => "waiting for data",
         other => other,
     }
 }
@@ -333,5 +335,42 @@ fn amount(value: &Option<String>, unit: &str) -> String {
         }
         ("B", Ok(bytes)) => format!("{:.1} KiB", bytes / 1024.0),
         _ => format!("{text} {unit}").trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_limit_that_nothing_enforces_is_not_green() {
+        let mut value: Value = serde_json::from_slice(include_bytes!("golden/full.json")).unwrap();
+        value["resources"] = json!([
+            {"stage": "train", "quantity": "limit.cpus", "bound": "4096", "ok": true, "method": "requested-not-enforced"},
+            {"stage": "train", "quantity": "dataWait", "unit": "s", "base": "1", "now": "2", "ok": true}]);
+        let report = Report::parse(value.to_string().as_bytes()).unwrap();
+        let model = model(&report, &Surroundings::of("m"));
+        let (limit, wait) = (&model["resources"][0], &model["resources"][1]);
+        assert_eq!(
+            (&limit["tone"], &limit["word"]),
+            (&json!("warn"), &json!("not enforced"))
+        );
+        assert_eq!(
+            (&wait["tone"], &wait["quantity"]),
+            (&json!("ok"), &json!("waiting for data"))
+        );
+    }
+
+    #[test]
+    fn a_metric_tells_its_step_and_what_a_difference_stands_for() {
+        let mut report = Report::parse(include_bytes!("golden/full.json")).unwrap();
+        let step =
+            |report: &Report| model(report, &Surroundings::of("m"))["metrics"][0]["step"].clone();
+        assert_eq!(step(&report), "8 predictions of 0.001 each");
+        report.metrics[0].changed = Some(0);
+        assert_eq!(step(&report), "steps of 0.001");
+        report.metrics[0].quantum = None;
+        assert_eq!(step(&report), Value::Null);
     }
 }

@@ -11,6 +11,9 @@ use std::fmt::Write as _;
 
 /// Longest message of a case, in characters.
 const MAX_MESSAGE_CHARS: usize = 2000;
+/// Checks of a whole. What they were made on is a name, a digest or a count, another one with every release or file, and
+/// under another name a case has no history; the trail says it.
+const WHOLE: [&str; 3] = ["verify.signature", "verify.bundle", "verify.project"];
 
 struct Case {
     name: String,
@@ -134,8 +137,12 @@ fn integrity(report: &Report) -> Vec<Case> {
             // As with resources, a warning is a note in the name.
             let warned = !entry.ok && is_warning(report, entry);
             let mark = if warned { " (warning)" } else { "" };
+            let name = match WHOLE.contains(&entry.event.as_str()) {
+                true => entry.event.clone(),
+                false => format!("{} {}", entry.event, entry.subject),
+            };
             Case {
-                name: format!("integrity.{} {}{mark}", entry.event, entry.subject),
+                name: format!("integrity.{name}{mark}"),
                 seconds: 0.0,
                 outcome: match entry.ok || warned {
                     true => Outcome::Passed,
@@ -292,7 +299,7 @@ fn tests(report: &Report) -> Vec<(String, Vec<Case>)> {
     suites
 }
 
-/// Resources never fail: a warning is a note in the output.
+/// Resources never fail: a warning is a note in the output, and a limit that nothing enforces was not tried.
 fn resources(report: &Report) -> Vec<Case> {
     report
         .resources
@@ -309,7 +316,10 @@ fn resources(report: &Report) -> Vec<Case> {
                 }
             ),
             seconds: 0.0,
-            outcome: Outcome::Passed,
+            outcome: match row.is_unenforced() {
+                true => Outcome::Skipped("nothing here holds the stage to it".into()),
+                false => Outcome::Passed,
+            },
         })
         .collect()
 }
@@ -330,4 +340,44 @@ fn trail(report: &Report) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn full() -> Value {
+        serde_json::from_slice(include_bytes!("golden/full.json")).unwrap()
+    }
+
+    fn lines_about(report: &Value, name: &str) -> Vec<String> {
+        let report = Report::parse(report.to_string().as_bytes()).unwrap();
+        let text = junit(&report);
+        let cases = text.lines().filter(|line| line.contains("<testcase "));
+        let about = cases.filter(|line| line.contains(name));
+        about.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_was_counted_names_no_case() {
+        let counted = |subject: &str| {
+            let mut report = full();
+            report["trail"][1]["subject"] = json!(subject);
+            lines_about(&report, "integrity.verify.project")
+        };
+        let one = counted("1 files of inputs, 2 of tests");
+        assert_eq!(one.len(), 1, "{one:?}");
+        assert_eq!(counted("2 files of inputs, 2 of tests"), one);
+    }
+
+    #[test]
+    fn a_limit_that_nothing_enforces_is_no_case_that_passed() {
+        let mut report = full();
+        report["resources"] = json!([{"stage": "train", "quantity": "limit.cpus", "bound": "4096", "ok": true,
+            "method": "requested-not-enforced"}]);
+        let told = lines_about(&report, "resource.train.limit.cpus");
+        assert!(told.len() == 1 && told[0].contains("<skipped "), "{told:?}");
+    }
 }

@@ -357,8 +357,11 @@ fn of_metric(report: &Report, row: &MetricRow) -> Problem {
         Some(now) => (
             METRIC,
             format!(
-                "metric {} is {now}, it was {base}; tolerated: {}{why}",
+                "metric {} is {now}, it was {base}{}; tolerated: {}{why}",
                 row.name,
+                stands_for(row)
+                    .map(|what| format!(" ({what})"))
+                    .unwrap_or_default(),
                 if tolerated.is_empty() {
                     "nothing".into()
                 } else {
@@ -377,6 +380,16 @@ fn of_metric(report: &Report, row: &MetricRow) -> Problem {
             .line
             .or_else(|| line_of(report, row.stage.as_deref().unwrap_or_default())),
         message,
+    }
+}
+
+/// What the difference of a metric stands for, where it is a mean over a known number of predictions.
+pub(super) fn stands_for(row: &MetricRow) -> Option<String> {
+    let quantum = row.quantum.as_deref()?;
+    match row.changed? {
+        0 => None,
+        1 => Some(format!("1 prediction of {quantum}")),
+        count => Some(format!("{count} predictions of {quantum} each")),
     }
 }
 

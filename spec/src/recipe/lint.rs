@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `stages` | what a stage leaves open, or leaves to the machine |
 //! | `classes` | classes of outputs that nothing decides |
+//! | `devices` | devices that nobody here could run a stage on |
 //! | `parameters` | names that the parameters' file has to have, words in braces without a value |
 //! | `files` | files that have to be there, and those that are read undeclared |
 //! | `texts` | texts for people: missing, or left to be written |
@@ -13,6 +14,7 @@
 //! only `stages` knows another: it asks `texts` for reasons.
 
 mod classes;
+mod devices;
 mod files;
 mod parameters;
 mod stages;
@@ -30,6 +32,7 @@ use super::{Environment, Origin, RECIPE_FILE, Recipe};
 use crate::compare::Class;
 use crate::environment::Day;
 use classes::check_classes;
+use devices::check_devices;
 use files::check_files;
 use parameters::check_params;
 use stages::check_stage;
@@ -48,6 +51,8 @@ pub struct Project<'a> {
     pub exists: Option<&'a dyn Fn(&str) -> bool>,
     /// Files of the project that differ from what is committed, where it lies in a repository.
     pub uncommitted: &'a [String],
+    /// The kinds of devices that stages can be run on: what stands before the colon.
+    pub devices: Option<&'a [&'a str]>,
 }
 
 /// Everything that is worth saying, in the order of the text.
@@ -159,6 +164,9 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
         check_stage(recipe, stage, &mut say);
     }
     check_classes(recipe, &mut say);
+    if let Some(devices) = project.devices {
+        check_devices(recipe, devices, &mut say);
+    }
     texts_to_write(recipe, &mut say);
     for test in &recipe.tests {
         if let Check::Inference { tolerance, .. } = &test.check

@@ -41,7 +41,7 @@ pub use rows::{
     ArtifactDetail, ArtifactRow, FactRow, Keys, MetricRow, ResourceRow, StageRow, StageStatus,
     TensorRow, TestRow, Worst,
 };
-pub use trace::{Trace, TraceDifference, TraceError, first_difference};
+pub use trace::{Trace, TraceDifference, TraceError, first_difference, first_difference_of_lines};
 pub use verdict::{Reason, Verdict, worst};
 
 /// The predicate type of a report in an in-toto statement.

@@ -283,6 +283,9 @@ pub struct MetricRow {
     /// The least step that this metric can make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantum: Option<String>,
+    /// How many such steps the difference is: predictions that changed, where it is a mean over predictions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u64>,
     /// Why the tolerance is what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -383,4 +386,11 @@ pub struct ResourceRow {
     /// How it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+}
+
+impl ResourceRow {
+    /// Whether it is a limit that was asked for and that nothing held the stage to: it was neither kept nor broken.
+    pub fn is_unenforced(&self) -> bool {
+        self.quantity.starts_with("limit.")
+    }
 }

@@ -286,6 +286,30 @@ fn a_trace_that_breaks_off_is_compared_up_to_there() {
     assert!(hints_for(&[Clue::Trace("line".into(), false)]).is_empty());
 }
 
+#[test]
+fn no_more_of_a_trace_is_read_than_it_takes_to_see_the_difference() {
+    let step = |number: u64, loss: u64| format!("{{\"step\":{number},\"loss\":{loss}}}");
+    // Runs without an end, and a line without one: whatever follows is not asked for.
+    let endless = |turned: u64| (0..).map(move |number| step(number, u64::from(number >= turned)));
+    let first = first_difference_of_lines(endless(9), endless(4)).unwrap();
+    assert_eq!((first.step, first.column.as_str()), (4, "loss"));
+    let long = || {
+        let line = std::iter::once("x".repeat(Trace::MAX_LINE_BYTES + 1));
+        line.chain(std::iter::repeat_with(|| -> String { panic!("read on") }))
+    };
+    let first = first_difference_of_lines(endless(9), long()).unwrap();
+    assert_eq!((first.step, first.column.as_str()), (0, "line"));
+    assert_eq!(first.now, Some("x".repeat(80)));
+    assert_eq!(first_difference_of_lines(long(), long()), None);
+    // Not even where it holds nothing.
+    let blank = || {
+        let line = std::iter::once(" ".repeat(Trace::MAX_LINE_BYTES + 1));
+        line.chain(std::iter::repeat_with(|| -> String { panic!("read on") }))
+    };
+    let first = first_difference_of_lines(blank(), endless(9)).unwrap();
+    assert_eq!(first.column, "line");
+}
+
 fn reasons() -> impl Strategy<Value = Vec<Reason>> {
     let one = prop::sample::select(Verdict::ALL.to_vec())
         .prop_map(|verdict| Reason::new(verdict, "c", "s", "t"));
@@ -362,6 +386,17 @@ proptest! {
     fn arbitrary_bytes_are_refused_without_a_panic(text in "\\PC{0,200}") {
         let _ = Report::parse(text.as_bytes());
         let _ = Trace::parse_lines(&text);
+    }
+
+    #[test]
+    fn traces_line_by_line_differ_as_whole_ones_do(
+        base in prop::collection::vec(0usize..6, 0..12), now in prop::collection::vec(0usize..6, 0..12)
+    ) {
+        let lines = ["{\"step\":1,\"loss\":1}", "{\"step\":1,\"loss\":1.0}", "{\"step\":2,\"loss\":NaN}", "", " \r", "Killed"];
+        let text = |picked: &[usize]| picked.iter().map(|index| lines[*index]).collect::<Vec<_>>().join("\n");
+        let (base, now) = (text(&base), text(&now));
+        let whole = first_difference(&Trace::read_lines(&base), &Trace::read_lines(&now));
+        prop_assert_eq!(first_difference_of_lines(base.lines(), now.lines()), whole);
     }
 
     #[test]

@@ -5,18 +5,16 @@
 //! data; other weights before the first step are another initialisation; the same of both and another loss
 //! is another kernel, or an initialisation that the trace does not tell; another rate is another schedule.
 //! Invariants: columns are compared in the order in which one causes the next, and numbers by their value,
-//! never by their text; a line that cannot be read takes nothing from those before it.
+//! never by their text; a line that cannot be read takes nothing from those before it; traces that come line by line
+//! are never whole in memory.
 
 use crate::canonical::{JsonError, parse_value, quote_words};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
-/// Longest line of a trace that is read, in bytes.
-const MAX_LINE_BYTES: usize = 64 * 1024;
 /// Most steps that are read.
 const MAX_STEPS: usize = 5_000_000;
-/// Longest trainer_state.json that is read, in bytes.
-const MAX_STATE_BYTES: usize = 256 * 1024 * 1024;
 
 /// Columns from cause to effect: what a step was given, the weights that it began with among it, and what it computed.
 const COLUMNS: [&str; 9] = [
@@ -76,6 +74,11 @@ pub struct TraceDifference {
 }
 
 impl Trace {
+    /// Longest line that is read, in bytes: a longer one is no step, and whoever reads a file need not read on in it.
+    pub const MAX_LINE_BYTES: usize = 64 * 1024;
+    /// Longest trainer_state.json that is read, in bytes: as long as a file of metrics may be.
+    pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
+
     /// Reads JSON lines. Empty lines are skipped; `NaN` and `Infinity`, as Python writes them, are texts.
     ///
     /// # Errors
@@ -102,25 +105,20 @@ impl Trace {
     }
 
     fn read(text: &str) -> (Trace, Option<TraceError>) {
+        let mut lines = Lines::of(text.lines());
         let mut trace = Trace::default();
-        for (index, line) in text.lines().enumerate() {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let step = match trace.len() {
-                MAX_STEPS => Err(format!("more than {MAX_STEPS} steps")),
-                _ => read_step(line),
-            };
-            match step {
-                Ok(step) => trace.steps.push(step),
-                Err(problem) => {
-                    trace.broken = Some(line.chars().take(MAX_LINE_BYTES).collect());
-                    let line = index + 1;
-                    return (trace, Some(TraceError::Line { line, problem }));
-                }
+        for line in lines.by_ref() {
+            match line {
+                Line::Step(step) => trace.steps.push(step.into_owned()),
+                Line::Broken(line) => trace.broken = Some(line.into_owned()),
             }
         }
-        (trace, None)
+        let line = lines.number;
+        let problem = lines.problem;
+        (
+            trace,
+            problem.map(|problem| TraceError::Line { line, problem }),
+        )
     }
 
     /// Reads the `log_history` of a trainer_state.json: steps with a loss, in our names of columns.
@@ -128,7 +126,7 @@ impl Trace {
     /// # Errors
     /// If there is none.
     pub fn parse_trainer_state(bytes: &[u8]) -> Result<Trace, TraceError> {
-        let value = read_json(bytes, MAX_STATE_BYTES)
+        let value = read_json(bytes, Trace::MAX_STATE_BYTES)
             .map_err(|error| TraceError::State(error.to_string()))?;
         let history = value
             .get("log_history")
@@ -170,6 +168,13 @@ impl Trace {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
+
+    fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let steps = self.steps.iter();
+        let steps = steps.map(|step| Line::Step(Cow::Borrowed(step)));
+        let broken = self.broken.as_deref();
+        steps.chain(broken.map(|line| Line::Broken(Cow::Borrowed(line))))
+    }
 }
 
 /// The first step in which two runs differ, and in it the first column.
@@ -183,73 +188,158 @@ impl Trace {
 /// # Ok::<(), sealstone_spec::report::TraceError>(())
 /// ```
 pub fn first_difference(base: &Trace, now: &Trace) -> Option<TraceDifference> {
-    for (index, (then, now)) in base.steps.iter().zip(&now.steps).enumerate() {
-        if let Some(column) = first_column(then, now) {
-            return Some(TraceDifference {
-                step: step_of(then),
-                base: then.get(&column).map(shown),
-                now: now.get(&column).map(shown),
-                column,
-                at_start: index == 0,
-            });
-        }
-    }
-    let shorter = base.len().min(now.len());
-    let (then, here) = (base.line_at(shorter), now.line_at(shorter));
-    // The end on both sides, or the same line that is no step: as far as both can be read, they do not differ.
-    if then == here {
-        return None;
-    }
-    let is_broken = matches!(then, Line::Broken(_)) || matches!(here, Line::Broken(_));
-    let (column, before, after) = match is_broken {
-        true => ("line", then.shown(), here.shown()),
-        false => (
-            "length",
-            Some(base.len().to_string()),
-            Some(now.len().to_string()),
-        ),
-    };
-    Some(TraceDifference {
-        step: match (then, here) {
-            (Line::Step(step), _) | (_, Line::Step(step)) => step_of(step),
-            // Neither has a whole step there: the one that would follow the last.
-            _ => base
-                .steps
-                .last()
-                .map_or(0, |last| step_of(last).saturating_add(1)),
-        },
-        column: column.into(),
-        base: before,
-        now: after,
-        at_start: shorter == 0,
-    })
+    compare(base.lines(), now.lines())
+}
+
+/// The same of JSON lines that come one by one, as [`Trace::read_lines`] reads them: of long traces, one step of each is
+/// in memory. Of a line that is longer than [`Trace::MAX_LINE_BYTES`] a caller need only give so much that it is too long.
+///
+/// ```
+/// use sealstone_spec::report::first_difference_of_lines;
+/// let base = ["{\"step\":0,\"loss\":0.5}", "{\"step\":1,\"loss\":0.4}"];
+/// let first = first_difference_of_lines(base.iter(), base[..1].iter()).unwrap();
+/// assert_eq!((first.step, first.column.as_str()), (1, "length"));
+/// assert_eq!((first.base.as_deref(), first.now.as_deref()), (Some("2"), Some("1")));
+/// ```
+pub fn first_difference_of_lines<L: AsRef<str>>(
+    base: impl Iterator<Item = L>,
+    now: impl Iterator<Item = L>,
+) -> Option<TraceDifference> {
+    compare(Lines::of(base), Lines::of(now))
 }
 
 /// What a trace has in one place.
-#[derive(Clone, Copy, PartialEq)]
 enum Line<'a> {
-    Step(&'a Map<String, Value>),
-    Broken(&'a str),
-    End,
+    Step(Cow<'a, Map<String, Value>>),
+    /// It is no step, and nothing behind it was read.
+    Broken(Cow<'a, str>),
 }
 
 impl Line<'_> {
-    fn shown(self) -> Option<String> {
+    fn shown(&self) -> String {
         match self {
-            Line::Step(step) => Some(shown(&Value::Object(step.clone()))),
-            Line::Broken(line) => Some(brief(line)),
-            Line::End => None,
+            Line::Step(step) => shown(&Value::Object(step.clone().into_owned())),
+            Line::Broken(line) => brief(line),
         }
     }
 }
 
-impl Trace {
-    fn line_at(&self, place: usize) -> Line<'_> {
-        match (self.steps.get(place), &self.broken) {
-            (Some(step), _) => Line::Step(step),
-            (None, Some(line)) if place == self.len() => Line::Broken(line),
-            _ => Line::End,
+/// JSON lines as they come, up to the first that is no step.
+struct Lines<I> {
+    lines: I,
+    /// Of the line that came last, from 1 on.
+    number: usize,
+    steps: usize,
+    /// Why it is no step.
+    problem: Option<String>,
+}
+
+impl<I> Lines<I> {
+    fn of(lines: I) -> Lines<I> {
+        Lines {
+            lines,
+            number: 0,
+            steps: 0,
+            problem: None,
         }
+    }
+}
+
+impl<L: AsRef<str>, I: Iterator<Item = L>> Iterator for Lines<I> {
+    type Item = Line<'static>;
+
+    fn next(&mut self) -> Option<Line<'static>> {
+        if self.problem.is_some() {
+            return None;
+        }
+        loop {
+            let line = self.lines.next()?;
+            let line = line.as_ref();
+            self.number += 1;
+            // Of one that is too long nobody knows what it holds further on.
+            if line.len() <= Trace::MAX_LINE_BYTES && line.trim().is_empty() {
+                continue;
+            }
+            let step = match self.steps {
+                MAX_STEPS => Err(format!("more than {MAX_STEPS} steps")),
+                _ => read_step(line),
+            };
+            return Some(match step {
+                Ok(step) => {
+                    self.steps += 1;
+                    Line::Step(Cow::Owned(step))
+                }
+                Err(problem) => {
+                    self.problem = Some(problem);
+                    let line = line.chars().take(Trace::MAX_LINE_BYTES).collect();
+                    Line::Broken(Cow::Owned(line))
+                }
+            });
+        }
+    }
+}
+
+fn compare<'a, 'b>(
+    mut base: impl Iterator<Item = Line<'a>>,
+    mut now: impl Iterator<Item = Line<'b>>,
+) -> Option<TraceDifference> {
+    // How many steps both have, and the number of the last of them.
+    let mut shared = 0;
+    let mut last = None;
+    let (then, here) = loop {
+        match (base.next(), now.next()) {
+            (Some(Line::Step(then)), Some(Line::Step(here))) => {
+                if let Some(column) = first_column(&then, &here) {
+                    return Some(TraceDifference {
+                        step: step_of(&then),
+                        base: then.get(&column).map(shown),
+                        now: here.get(&column).map(shown),
+                        column,
+                        at_start: shared == 0,
+                    });
+                }
+                last = Some(step_of(&then));
+                shared += 1;
+            }
+            ended => break ended,
+        }
+    };
+    let (column, before, after) = match (&then, &here) {
+        (None, None) => return None,
+        // The same line that is no step: as far as both can be read, they do not differ.
+        (Some(Line::Broken(then)), Some(Line::Broken(here))) if then == here => return None,
+        (Some(Line::Broken(_)), _) | (_, Some(Line::Broken(_))) => (
+            "line",
+            then.as_ref().map(Line::shown),
+            here.as_ref().map(Line::shown),
+        ),
+        _ => (
+            "length",
+            Some((shared + left(&then, base)).to_string()),
+            Some((shared + left(&here, now)).to_string()),
+        ),
+    };
+    let number = |line: &Option<Line<'_>>| match line {
+        Some(Line::Step(step)) => Some(step_of(step)),
+        _ => None,
+    };
+    // Where neither has a whole step: the one that would follow the last.
+    let next = last.map_or(0, |last: u64| last.saturating_add(1));
+    Some(TraceDifference {
+        step: number(&then).or_else(|| number(&here)).unwrap_or(next),
+        column: column.into(),
+        base: before,
+        now: after,
+        at_start: shared == 0,
+    })
+}
+
+/// How many steps a trace has from this place on, behind which `rest` follows.
+fn left<'a>(here: &Option<Line<'a>>, rest: impl Iterator<Item = Line<'a>>) -> usize {
+    let is_step = |line: &Line<'_>| matches!(line, Line::Step(_));
+    match here {
+        Some(line) if is_step(line) => 1 + rest.take_while(is_step).count(),
+        _ => 0,
     }
 }
 
@@ -295,7 +385,8 @@ fn brief(text: &str) -> String {
 }
 
 fn read_step(line: &str) -> Result<Map<String, Value>, String> {
-    let value = read_json(line.as_bytes(), MAX_LINE_BYTES).map_err(|error| error.to_string())?;
+    let value =
+        read_json(line.as_bytes(), Trace::MAX_LINE_BYTES).map_err(|error| error.to_string())?;
     match value {
         Value::Object(step) if step.get("step").is_some_and(Value::is_u64) => Ok(step),
         _ => Err("no object with a whole number \"step\"".into()),

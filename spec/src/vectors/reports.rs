@@ -60,7 +60,7 @@ pub(crate) fn diverged() -> Value {
                  "class": "divergent", "required": "numeric", "ok": false, "detail": {"format": "json", "first": "pointer:/auc"}}]});
     let rest = json!({
         "metrics": [{"name": "auc", "from": "metrics.json#/auc", "base": "0.91", "now": "0.87", "delta": "-0.04",
-            "rule": {"abs": "1e-6"}, "mode": "replay", "direction": "higher", "ok": false, "stage": "evaluate", "quantum": "0.001"}],
+            "rule": {"abs": "1e-6"}, "mode": "replay", "direction": "higher", "ok": false, "stage": "evaluate", "quantum": "0.001", "changed": 40}],
         "tests": [{"id": "inference/golden", "kind": "inference", "ok": true, "durationMs": 812, "evidence": {"digest": {"sha256": hex("out")}}}],
         "firstDivergence": {"stage": "train", "artifact": "model/weights.safetensors", "locator": "tensor:coef[0,17]",
             "base": "1.25", "now": "1.29", "cause": "CHANGED", "tolerated": false, "hints": ["ND-19"]},
@@ -92,6 +92,7 @@ pub(crate) fn reproduced() -> Value {
         ("/evidence", json!([])),
         ("/metrics/0/now", json!("0.91")),
         ("/metrics/0/delta", json!("0")),
+        ("/metrics/0/changed", json!(0)),
         ("/metrics/0/ok", json!(true)),
     ] {
         *report.pointer_mut(pointer).unwrap() = value;

@@ -442,10 +442,15 @@ async fn whole(args: &Args, context: &Context) -> Result<u8> {
             let brought = ["baseline", "quarantine"].map(|name| space.path().join(name));
             let report = halted(&halt, &id, DigestSet(digest), &settings, &started, &now());
             match record_incident(&args.incidents, &halt, &report, &brought) {
-                Ok(record) => context.output.note(format!(
-                    "halted; the incident is recorded in \"{}\"",
-                    record.display()
-                )),
+                Ok(recorded) => {
+                    context.output.note(format!(
+                        "halted; the incident is recorded in \"{}\"",
+                        recorded.path.display()
+                    ));
+                    failures.extend(recorded.problem.map(|problem| {
+                        Error::other(format!("the evidence is not all in quarantine: {problem}"))
+                    }));
+                }
                 Err(error) => failures.push(error),
             }
             report

@@ -55,6 +55,30 @@ fn a_better_metric_is_another_metric() {
 }
 
 #[test]
+fn a_mean_over_predictions_tells_how_many_of_them_changed() {
+    let from = "from = \"metrics.json#/r2\"\n";
+    let recipe = RECIPE.replace(from, &format!("{from}n = 1000\n"));
+    let laboratory = Laboratory::with(&recipe, &[]);
+    let changed = || {
+        let report = laboratory.replay(nothing);
+        let rows = report.metrics.into_iter();
+        let rows = rows.map(|row| (row.name, (row.quantum, row.changed)));
+        rows.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let quantum = Some("0.001".to_owned());
+    assert_eq!(changed()["r2"], (quantum.clone(), Some(0)));
+    laboratory.edit(
+        "src/evaluate.py",
+        "1 - loss / total",
+        "1 - loss / total - 0.008",
+    );
+    let rows = changed();
+    assert_eq!(rows["r2"], (quantum, Some(8)));
+    // Of how many predictions another is a mean, nobody said.
+    assert_eq!(rows["loss"], (None, None));
+}
+
+#[test]
 fn a_tampered_metrics_file_beside_the_code_is_not_read() {
     let laboratory = Laboratory::new();
     laboratory.write("metrics.json", "{\"loss\": 0.0, \"r2\": 1.0}");

@@ -55,6 +55,33 @@ fn files_that_are_missing_or_undeclared_are_errors() {
 }
 
 #[test]
+fn a_device_that_nobody_here_runs_stages_on_is_an_error() {
+    let errors = |device: &str, devices: Option<&[&str]>| {
+        let due = format!("kind = \"train\"\ndevice = \"{device}\"");
+        let text = BARE.replace("kind = \"train\"", &due);
+        let project = Project {
+            devices,
+            ..Project::default()
+        };
+        let found = lint(&Recipe::parse(&text).unwrap(), &project);
+        let found = found.into_iter().filter(Finding::is_error);
+        found.map(|found| found.to_string()).collect::<Vec<_>>()
+    };
+    let known: Option<&[&str]> = Some(&["cpu", "cuda"]);
+    for device in ["cpu", "cuda", "cuda:1"] {
+        assert!(errors(device, known).is_empty(), "{device}");
+    }
+    for device in ["mps", "rocm:0", "xpu"] {
+        let told = errors(device, known);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(": RE04 "), "{told:?}");
+        assert!(told[0].contains(device) && told[0].ends_with("cpu and cuda"));
+        // Who does not say what can be run is told nothing.
+        assert!(errors(device, None).is_empty(), "{device}");
+    }
+}
+
+#[test]
 fn parameters_that_are_named_have_to_be_there() {
     let recipe = Recipe::parse(BARE).unwrap();
     let params = Params::from_toml("rate = 1").unwrap();
