@@ -534,6 +534,47 @@ fn a_package_that_is_uninstalled_or_changed_is_named() {
 }
 
 #[test]
+fn a_package_without_recorded_files_is_in_the_bill_by_name_and_version() {
+    let desk = Desk::new();
+    install(&desk, "alpha");
+    // As Debian and old installers leave them: a directory, or the text itself.
+    let text = |name: &str| format!("Metadata-Version: 1.2\nName: {name}\nVersion: 1.0\n");
+    let beta = desk.path("site/beta-1.0.egg-info");
+    fs::create_dir_all(&beta).unwrap();
+    fs::write(beta.join("PKG-INFO"), text("beta")).unwrap();
+    let gamma = desk.path("site/gamma-1.0.egg-info");
+    fs::write(&gamma, text("gamma")).unwrap();
+    let packages = ["--site-packages", "site"];
+    let write = ["bom", "write", "model", "-o", "bom.json"];
+    let write = || desk.run(&[&write[..], &packages].concat());
+    let written = write().expect(0);
+    written.says("beta 1.0, gamma 1.0");
+    assert_eq!(written.json["packages"], 3);
+    let check = || {
+        let check = ["bom", "check", "model", "--bom", "bom.json"];
+        desk.run(&[&check[..], &packages].concat())
+    };
+    assert_eq!(check().expect(0).json["versionsOnly"], 2);
+    fs::remove_file(&gamma).unwrap();
+    check()
+        .expect(3)
+        .says("package \\\"gamma 1.0\\\" is listed and not there");
+    fs::write(&gamma, text("gamma")).unwrap();
+
+    // What was recorded once is not forgotten with its record.
+    fs::rename(
+        desk.path("site/alpha-1.0.dist-info/METADATA"),
+        desk.path("site/alpha-1.0.egg-info"),
+    )
+    .unwrap();
+    fs::remove_dir_all(desk.path("site/alpha-1.0.dist-info")).unwrap();
+    check().expect(3).says("records no hashes of files");
+    fs::write(desk.path("site/delta.egg-link"), "/src/delta\n.\n").unwrap();
+    check().expect(3).says("delta.egg-link");
+    write().expect(3).says("delta.egg-link");
+}
+
+#[test]
 fn any_file_taken_from_a_virtual_environment_is_named() {
     let desk = Desk::new();
     let made = Command::new("python3")

@@ -83,8 +83,10 @@ pub(super) fn stage_kind(name: &str) -> Option<StageKind> {
     })
 }
 
-/// Which way is better, by the name of a metric.
+/// Which way is better, by the name of a metric. A name that says it was turned round (`neg_log_loss`, as scikit-learn
+/// writes what it maximises) says nothing: taken for a loss, a worse model would pass as a gain.
 pub(super) fn direction(name: &str) -> Option<&'static str> {
+    const TURNED: [&str; 5] = ["neg", "negative", "negated", "minus", "inverse"];
     const HIGHER: [&str; 17] = [
         "accuracy",
         "acc",
@@ -124,6 +126,7 @@ pub(super) fn direction(name: &str) -> Option<&'static str> {
     let words = words(name);
     let has = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
     match (has(&HIGHER), has(&LOWER)) {
+        _ if has(&TURNED) => None,
         (true, false) => Some("higher"),
         (_, true) => Some("lower"),
         _ => None,
@@ -295,6 +298,16 @@ mod tests {
         assert_eq!(direction("logLoss"), Some("lower"));
         assert_eq!(direction("accuracy_loss"), Some("lower"));
         assert_eq!(direction("rows"), None);
+        for turned in [
+            "neg_log_loss",
+            "neg_mean_squared_error",
+            "neg_root_mean_squared_error",
+            "neg_brier_score",
+            "test_neg_mean_absolute_error",
+            "negLogLoss",
+        ] {
+            assert_eq!(direction(turned), None, "{turned}");
+        }
         assert_eq!(role("model.C"), Some("regularisation"));
         assert_eq!(role("split.seed"), Some("seed"));
         assert_eq!(role("model.name"), None);

@@ -57,8 +57,11 @@ enum Token {
     Line(usize),
 }
 
-/// Longest path in quotes.
+/// Longest path, also of a constant or one that is joined; a longer text is none.
 const MAX_PATH: usize = 300;
+/// Most parts that are joined: what has more is a calculation, and reading it from each of its parts would take the
+/// square of its length.
+const MAX_PARTS: usize = 32;
 
 const READING: [&str; 26] = [
     "read_csv",
@@ -217,9 +220,14 @@ impl Reader<'_> {
     /// A path from `at` on, and where it ends: texts and constants, joined.
     fn path(&self, at: usize) -> Option<(String, usize)> {
         let (mut path, mut at) = self.part(at, 0)?;
+        let mut parts = 1;
         while self.is(at, '/') {
             let (more, next) = self.part(at + 1, 0)?;
+            parts += 1;
             path = join(&path, &more);
+            if parts > MAX_PARTS || path.len() > MAX_PATH {
+                return None;
+            }
             at = next;
         }
         Some((path, at))
@@ -230,6 +238,7 @@ impl Reader<'_> {
             return None;
         }
         match self.tokens.get(at)? {
+            Token::Text(text) if text.len() > MAX_PATH => None,
             // Texts side by side are one.
             Token::Text(text) => match self.tokens.get(at + 1) {
                 Some(Token::Text(_) | Token::Computed) => None,
@@ -245,9 +254,12 @@ impl Reader<'_> {
                 "os" if self.name(at + 2) == Some("path") && self.name(at + 4) == Some("join") => {
                     let mut next = at + 6;
                     let mut whole = String::new();
-                    loop {
+                    for _ in 0..MAX_PARTS {
                         let (path, after) = self.part(next, depth + 1)?;
                         whole = join(&whole, &path);
+                        if whole.len() > MAX_PATH {
+                            return None;
+                        }
                         if self.is(after, ')') {
                             return Some((whole, after + 1));
                         }
@@ -256,6 +268,7 @@ impl Reader<'_> {
                         }
                         next = after + 1;
                     }
+                    None
                 }
                 constant => {
                     let path = self.constants.get(constant)?;
@@ -292,8 +305,10 @@ impl Reader<'_> {
 
     /// A call at `at`: its name there, its arguments after.
     fn call(&self, at: usize, script: &mut Script) {
-        // `"x.csv".open(...)`, `PATH.read_text()`.
-        if let Some((path, next)) = self.path(at)
+        // `"x.csv".open(...)`, `PATH.read_text()`. What stands behind a slash is a part of a path, and no path.
+        let is_part = at > 0 && self.is(at - 1, '/');
+        let path = (!is_part).then(|| self.path(at)).flatten();
+        if let Some((path, next)) = path
             && self.is(next, '.')
             && let Some(method) = self.name(next + 1)
             && self.is(next + 2, '(')
@@ -520,6 +535,7 @@ fn quoted(rest: &str, quote: char, is_computed: bool) -> (Token, &str) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::{Duration, Instant};
 
     fn of(set: &BTreeSet<String>) -> Vec<&str> {
         set.iter().map(String::as_str).collect()
@@ -588,6 +604,38 @@ if __name__ == "__main__":
         assert!(read("X = load()\n", "a.py").is_program);
         let fits = read("m = M().fit(x)\nprint(m)\n", "a.py");
         assert_eq!(fits.looks_like(), Some(StageKind::Train));
+    }
+
+    #[test]
+    fn paths_of_many_parts_are_none() {
+        for (parts, is_path) in [(MAX_PARTS, true), (MAX_PARTS + 1, false)] {
+            let words = vec!["\"a\""; parts];
+            for text in [
+                format!("open({})\n", words.join("/")),
+                format!("open(os.path.join({}))\n", words.join(", ")),
+            ] {
+                assert_eq!(!read(&text, "x.py").reads.is_empty(), is_path, "{text}");
+            }
+        }
+    }
+
+    /// As long as a script that is read at all. What takes the square of its length would take hours.
+    #[test]
+    fn a_long_script_is_read_in_time_proportional_to_its_length() {
+        let words = vec!["\"a\""; 1 << 18];
+        for text in [
+            format!("x = {}\n", words.join("/")),
+            format!("x = os.path.join({})\n", words.join(",")),
+            "os.path.join(".repeat(1 << 16),
+            format!("x = Path(__file__){}\n", ".parent".repeat(1 << 17)),
+            format!("x = \"{}\"\n{}", "a".repeat(1 << 19), "x/".repeat(1 << 18)),
+            "load(".repeat(1 << 17),
+        ] {
+            let began = Instant::now();
+            read(&text, "a/b.py");
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(10), "{took:?}: {}", &text[..40]);
+        }
     }
 
     proptest! {

@@ -127,8 +127,9 @@ pub(super) fn metrics(root: &Path, draft: &mut Draft) {
 /// The numbers in one JSON file. A name that another file gave gets this file's before it.
 pub(super) fn metrics_of(root: &Path, path: &str, draft: &mut Draft) {
     let stem = path.trim_end_matches(".json").replace('/', ".");
-    for (name, pointer) in numbers(&root.join(path)) {
-        let from = format!("{path}#{pointer}");
+    for number in numbers(&root.join(path)) {
+        let name = number.name;
+        let from = format!("{path}#{}", number.pointer);
         if draft.metrics.iter().any(|metric| metric.from == from) {
             continue;
         }
@@ -142,14 +143,22 @@ pub(super) fn metrics_of(root: &Path, path: &str, draft: &mut Draft) {
         draft.metrics.push(DraftMetric {
             name: full,
             from,
-            direction: direction(&name),
+            // A loss below zero may well be one that was turned round, whatever it is called.
+            direction: direction(&name).filter(|way| *way != "lower" || !number.is_negative),
             why: todo("abs = 0 stands here because nobody has chosen a tolerance: keep it, or say what difference does not matter and why"),
         });
     }
 }
 
-/// Names and pointers of the numbers in a JSON file.
-pub(super) fn numbers(path: &Path) -> Vec<(String, String)> {
+/// A number in a JSON file.
+struct Number {
+    name: String,
+    pointer: String,
+    is_negative: bool,
+}
+
+/// The numbers in a JSON file.
+fn numbers(path: &Path) -> Vec<Number> {
     let fits = fs::metadata(path).is_ok_and(|found| found.len() <= MAX_MEASURED_BYTES);
     let Some(value) = fits
         .then(|| fs::read(path).ok())
@@ -164,15 +173,13 @@ pub(super) fn numbers(path: &Path) -> Vec<(String, String)> {
     found
 }
 
-fn flatten(
-    value: &Value,
-    name: &str,
-    pointer: &str,
-    depth: usize,
-    found: &mut Vec<(String, String)>,
-) {
+fn flatten(value: &Value, name: &str, pointer: &str, depth: usize, found: &mut Vec<Number>) {
     match value {
-        Value::Number(_) if !name.is_empty() => found.push((name.to_owned(), pointer.to_owned())),
+        Value::Number(number) if !name.is_empty() => found.push(Number {
+            name: name.to_owned(),
+            pointer: pointer.to_owned(),
+            is_negative: number.as_f64().is_some_and(|number| number < 0.0),
+        }),
         Value::Object(table) if depth < 8 => {
             for (key, value) in table {
                 let name = if name.is_empty() {
@@ -253,6 +260,27 @@ mod tests {
             gather(&paths, &set(&["few"]), &|place| place != "many").len(),
             11
         );
+    }
+
+    #[test]
+    fn what_may_have_been_turned_round_gets_no_direction() {
+        let root = tempfile::tempdir().unwrap();
+        let text = r#"{"accuracy": 0.9, "log_loss": 0.3, "neg_log_loss": -0.3, "test_mse": -0.4}"#;
+        fs::write(root.path().join("metrics.json"), text).unwrap();
+        let mut draft = Draft::new("x", "test");
+        metrics_of(root.path(), "metrics.json", &mut draft);
+        let found: BTreeMap<&str, Option<&str>> = draft
+            .metrics
+            .iter()
+            .map(|metric| (metric.name.as_str(), metric.direction))
+            .collect();
+        let due = [
+            ("accuracy", Some("higher")),
+            ("log_loss", Some("lower")),
+            ("neg_log_loss", None),
+            ("test_mse", None),
+        ];
+        assert_eq!(found, due.into());
     }
 
     #[test]

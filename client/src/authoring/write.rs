@@ -1,9 +1,13 @@
-//! A draft as the text of a recipe, with comments that say what its parts are for.
+//! A draft as the text of a recipe, with comments that say what its parts are for, and what was guessed by a name.
 //!
 //! Invariant: the same draft gives the same text, and the text is TOML whatever the names and commands are.
 
+use super::classify::stage_kind;
 use super::draft::{Draft, DraftEnvironment, DraftInput, DraftMetric, DraftStage, Pin};
 use std::fmt::Write as _;
+
+/// Stands behind what only a name says.
+const GUESSED: &str = "  # by its name";
 
 /// The text of `recipe.toml`.
 pub(super) fn text(draft: &Draft) -> String {
@@ -35,7 +39,7 @@ pub(super) fn text(draft: &Draft) -> String {
     if let Some(params) = &draft.params {
         let _ = writeln!(text, "\n[params]\nfile = {}", quoted(&params.file));
         if !params.roles.is_empty() {
-            text.push_str("# what they do: optimizer, schedule, clipping, batch, seed, regularisation, numerics, data-loading,\n# architecture, data, other\n");
+            text.push_str("# what they do, by their names: optimizer, schedule, clipping, batch, seed, regularisation, numerics, data-loading,\n# architecture, data, other\n");
             text.push_str("[params.roles]\n");
             for (name, role) in &params.roles {
                 let _ = writeln!(text, "{} = {}", quoted(name), quoted(role));
@@ -102,9 +106,13 @@ fn input(text: &mut String, input: &DraftInput) {
 fn stage(text: &mut String, stage: &DraftStage) {
     text.push('\n');
     comments(text, &stage.notes);
+    let guessed = match stage_kind(&stage.name) == Some(stage.kind) {
+        true => GUESSED,
+        false => "",
+    };
     let _ = writeln!(
         text,
-        "[stage.{}]\nkind = {}",
+        "[stage.{}]\nkind = {}{guessed}",
         key(&stage.name),
         quoted(stage.kind.as_str())
     );
@@ -136,7 +144,7 @@ fn metric(text: &mut String, metric: &DraftMetric) {
     );
     match metric.direction {
         Some(direction) => {
-            let _ = writeln!(text, "direction = {}", quoted(direction));
+            let _ = writeln!(text, "direction = {}{GUESSED}", quoted(direction));
         }
         None => text.push_str("# direction = \"higher\" # or lower, or none\n"),
     }
@@ -254,11 +262,18 @@ mod tests {
 
     #[test]
     fn a_whole_draft_is_a_recipe() {
-        let recipe = Recipe::parse(&text(&draft())).unwrap();
+        let text = text(&draft());
+        let recipe = Recipe::parse(&text).unwrap();
         assert_eq!(recipe.name(), "x");
         assert_eq!(recipe.inputs()[0].digest, Digest::sha256(b"x"));
         assert_eq!(recipe.metrics()[0].name, "a.b");
         assert_eq!(recipe.stages()[0].device.as_deref(), Some("cpu"));
+        for guess in ["kind = \"train\"", "direction = \"higher\""] {
+            assert!(
+                text.contains(&format!("{guess}  # by its name\n")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

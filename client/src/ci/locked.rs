@@ -142,22 +142,25 @@ pub(crate) fn is_address(text: &str) -> bool {
     scheme.is_some_and(is_scheme) && text.chars().all(is_plain) && text.len() <= 4096
 }
 
+/// Where an input came from, if others can read it there.
+fn address_of(input: &LockedInput) -> Option<&str> {
+    input.source.as_deref().filter(|text| is_address(text))
+}
+
 fn data(lock: &Lock, external: &mut Map<String, Value>, materials: &mut Vec<ResourceDescriptor>) {
-    let models = lock.inputs.iter().filter(|input| is_model(input)).count();
+    let models: Vec<&LockedInput> = lock.inputs.iter().filter(|input| is_model(input)).collect();
     let mut datasets = BTreeSet::new();
     for input in &lock.inputs {
         let path = &input.content.path;
-        let name = match (is_model(input), models) {
+        let name = match (is_model(input), models.len()) {
             (true, 1) => BASE_MODEL.to_owned(),
             (true, _) => format!("{BASE_MODEL}:{path}"),
             _ => format!("{DATASET}{path}"),
         };
         let mut material = ResourceDescriptor::named(&name, &input.content.digest);
-        if let Some(source) = input.source.as_deref().filter(|text| is_address(text)) {
+        if let Some(source) = address_of(input) {
             material = material.at(source);
-            if name == BASE_MODEL {
-                external.insert("baseModel".into(), json!(source));
-            } else {
+            if !is_model(input) {
                 datasets.insert(source.to_owned());
             }
         }
@@ -168,6 +171,12 @@ fn data(lock: &Lock, external: &mut Map<String, Value>, materials: &mut Vec<Reso
             );
         }
         materials.push(material);
+    }
+    // Parts of one model came from one place. Of models from several places none is the one that training started
+    // from: then the materials name them, each with its own.
+    let sources: BTreeSet<Option<&str>> = models.iter().map(|model| address_of(model)).collect();
+    if let (Some(Some(source)), 1) = (sources.first(), sources.len()) {
+        external.insert("baseModel".into(), json!(source));
     }
     if !datasets.is_empty() {
         external.insert("datasets".into(), json!(datasets));
@@ -265,6 +274,8 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use sealstone_spec::canonical::to_canonical_json;
+    use sealstone_spec::digest::Digest;
+    use sealstone_spec::recipe::{LockedFile, PathDigest};
     use sealstone_spec::statement::provenance::Provenance;
 
     fn lock() -> Lock {
@@ -318,6 +329,68 @@ mod tests {
         {
             assert!(text.contains(&digest.hex()), "{digest}: {text}");
         }
+    }
+
+    /// The lock with these inputs, each with where it came from.
+    fn with_inputs(inputs: &[(&str, &str)]) -> Lock {
+        let mut document = lock().into_document();
+        for (path, source) in inputs {
+            let digest = Digest::sha256(path.as_bytes());
+            document.files.push(LockedFile {
+                path: path.parse().unwrap(),
+                digest,
+                size: 4,
+                executable: false,
+                role: FileRole::Input,
+            });
+            document.inputs.push(LockedInput {
+                content: PathDigest {
+                    path: path.parse().unwrap(),
+                    digest,
+                    size: 4,
+                    files: None,
+                },
+                source: Some((*source).to_owned()),
+                rows: None,
+                ordered: None,
+                multiset: None,
+                embedded: true,
+            });
+        }
+        document
+            .files
+            .sort_by(|one, other| one.path.as_str().cmp(other.path.as_str()));
+        Lock::seal(document).unwrap()
+    }
+
+    #[test]
+    fn several_models_are_base_models_and_no_data() {
+        let data = ("data.csv", "s3://lake/data.csv");
+        let asked = |models: &[(&str, &str)]| {
+            let lock = with_inputs(&[models, &[data]].concat());
+            let record = BuildRecord::of_lock(&lock);
+            let external = record.external_parameters;
+            assert_eq!(external["datasets"], json!(["s3://lake/data.csv"]));
+            external.get("baseModel").cloned()
+        };
+        let base = "hf://org/base@0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(asked(&[("m.safetensors", base)]), Some(json!(base)));
+        // The parts of one model.
+        let parts = [("m1.safetensors", base), ("m2.safetensors", base)];
+        assert_eq!(asked(&parts), Some(json!(base)));
+        // Two models: neither is the one; both stand among the materials.
+        let merged = [("m1.safetensors", base), ("m2.gguf", "hf://org/other@1")];
+        assert_eq!(asked(&merged), None);
+        let record = BuildRecord::of_lock(&with_inputs(&merged));
+        for (path, source) in merged {
+            let name = format!("{BASE_MODEL}:{path}");
+            let mut materials = record.resolved_dependencies.iter();
+            let material = materials.find(|it| it.name.as_deref() == Some(name.as_str()));
+            assert_eq!(material.unwrap().uri.as_deref(), Some(source));
+        }
+        // A model that nobody else can read is another place too.
+        let own = [("m1.safetensors", base), ("m2.safetensors", "/mnt/m2")];
+        assert_eq!(asked(&own), None);
     }
 
     #[test]

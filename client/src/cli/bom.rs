@@ -72,7 +72,7 @@ struct PlaceArgs {
     #[arg(long, value_name = "FILE")]
     requirements: Option<PathBuf>,
 
-    /// Directory of installed packages; each of their files is compared with what was recorded
+    /// Directory of installed packages; each of their files is compared with what was recorded, as far as something was
     #[arg(long, value_name = "DIR")]
     site_packages: Option<PathBuf>,
 
@@ -145,6 +145,8 @@ struct Found {
     others: Vec<(String, &'static str)>,
     packages: Option<Vec<Package>>,
     damaged: Vec<(Package, String, &'static str)>,
+    /// Installed packages of whose files nothing recorded a hash, and what says that they are there.
+    unrecorded: Vec<(Package, String)>,
     environment: Option<BTreeMap<String, String>>,
     lock: Option<Lock>,
 }
@@ -160,6 +162,7 @@ async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found
         others: Vec::new(),
         packages: None,
         damaged: Vec::new(),
+        unrecorded: Vec::new(),
         environment: None,
         lock: None,
     };
@@ -226,6 +229,16 @@ async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found
     if let Some(path) = &args.site_packages {
         let installed = installed_in(path)?;
         found.damaged = installed.damaged;
+        found.unrecorded = installed.unrecorded;
+        if !found.unrecorded.is_empty() {
+            let unrecorded = found.unrecorded.iter();
+            let names: Vec<String> = unrecorded.map(|(it, _)| it.to_string()).collect();
+            context.output.note(format!(
+                "note: of {} installed packages only name and version are known, since nothing recorded hashes of their files (egg-info): {}",
+                names.len(),
+                some(&names)
+            ));
+        }
         found.packages = Some(match found.packages.take() {
             // What is installed says which, the lock what of: one that is only locked is not there.
             Some(locked) => {
@@ -409,13 +422,14 @@ fn directory_name(place: &str) -> String {
 }
 
 async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
-    let found = find(&args.place, all_files_below, context).await?;
+    let mut found = find(&args.place, all_files_below, context).await?;
     let bom = match &args.bom {
         Some(path) => Bom::parse(&read(path)?).map_err(|error| {
             Error::usage(format!("\"{}\" is no bill of materials", path.display())).source(error)
         })?,
         None => attached(&args, &found).await?,
     };
+    lost_records(&bom, &mut found);
     // Facts that only a lock knows are compared with a bill that speaks of them.
     let speaks = |bom: &Bom| {
         let components = bom.all_components();
@@ -503,6 +517,24 @@ async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
     }
     context.output.result(&value, text);
     Ok(())
+}
+
+/// A package that the bill knows file by file cannot become one that nobody recorded: then any file of it could be
+/// another.
+fn lost_records(bom: &Bom, found: &mut Found) {
+    let listed = bom.packages();
+    for (package, place) in &found.unrecorded {
+        let is_it = |it: &&Package| (&it.name, &it.version) == (&package.name, &package.version);
+        if listed
+            .iter()
+            .find(is_it)
+            .is_some_and(|it| it.installed.is_some())
+        {
+            let problem = "records no hashes of files, and the bill lists those of an installation";
+            let damage = (package.clone(), place.clone(), problem);
+            found.damaged.push(damage);
+        }
+    }
 }
 
 /// The first few of many names, which whoever made the bill chose.

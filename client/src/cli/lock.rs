@@ -100,7 +100,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<()> {
         }
         Adopted::Other { lines } => {
             text.push_str(&format!(
-                "\nrecipe.toml has another environment; put this in its place to use them:\n{lines}"
+                "\nthe environment in recipe.toml was left as it is; put this in its place to use them:\n{lines}"
             ));
             "other"
         }

@@ -57,7 +57,7 @@ fn output(recipe: &Recipe, stage: &Stage, path: &RecipePath) -> Vec<String> {
     let rule = recipe.rule_for(stage, path.as_str());
     let why = rule.why.as_deref().or(match rule.class {
         Class::BitExact => Some("the strictest class needs no reason"),
-        _ => recipe.determinism().why.as_deref(),
+        _ => None,
     });
     vec![
         plain(&stage.name),

@@ -115,7 +115,7 @@ fn weaker(text: &mut String, recipe: &Recipe) {
             rows.push(vec![
                 format!("outputs of {}", plain(&stage.name)),
                 code(&class.to_string()),
-                reason(None),
+                reason(stage.why.as_deref()),
             ]);
         }
         for path in stage.tolerance.keys() {
@@ -147,15 +147,20 @@ fn weaker(text: &mut String, recipe: &Recipe) {
         }
     }
     for test in recipe.tests() {
-        if let Check::Inference { tolerance, .. } = &test.check
-            && tolerance.is_stated()
-        {
-            rows.push(vec![
-                format!("test {}", plain(&test.name)),
-                bounds_of(&tolerance.bounds),
-                reason(test.why.as_deref()),
-            ]);
-        }
+        let decided = match &test.check {
+            Check::Inference { tolerance, .. } if tolerance.is_stated() => {
+                bounds_of(&tolerance.bounds)
+            }
+            Check::Serialization { compare, .. } if *compare < Class::ContentExact => {
+                code(&compare.to_string())
+            }
+            _ => continue,
+        };
+        rows.push(vec![
+            format!("test {}", plain(&test.name)),
+            decided,
+            reason(test.why.as_deref()),
+        ]);
     }
     text.push_str("\n## Tolerances\n\n");
     match rows.is_empty() {

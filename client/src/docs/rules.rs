@@ -37,7 +37,7 @@ pub(super) fn rules(sources: &Sources<'_>) -> BTreeMap<String, String> {
     }
     let stages = recipe.get("stage").and_then(toml::Value::as_table);
     for (name, stage) in stages.into_iter().flatten() {
-        for key in ["require", "tolerance", "resources", "device"] {
+        for key in ["require", "why", "tolerance", "resources", "device"] {
             if let Some(value) = stage.get(key) {
                 flatten(&format!("stage.{name}.{key}"), value, &mut rules);
             }

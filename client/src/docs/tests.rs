@@ -103,6 +103,47 @@ fn every_rule_stands_in_the_documents_with_its_reason() {
 }
 
 #[test]
+fn a_weaker_class_stands_with_the_reason_of_whoever_stated_it() {
+    let stated = RECIPE
+        .replace(
+            "tolerance = { \"model.json\" = { abs = 1e-6, why = \"BLAS\" } }\n",
+            "require = \"statistical\"\nwhy = \"atomics\"\ndescription = \"fits\"\n",
+        )
+        .replace(
+            "[test.golden]",
+            "[test.again]\nkind = \"serialization\"\nrun = [\"python3\", \"again.py\", \"{model}\", \"{out}\"]\n\
+             compare = \"numeric\"\nwhy = \"packed\"\n[test.golden]",
+        );
+    let documents = of(project(&stated).path(), None);
+    let rebuild = named(&documents, "REBUILD.md");
+    assert!(
+        rebuild.contains("(train): fits") && !rebuild.contains("atomics"),
+        "{rebuild}"
+    );
+    let decisions = named(&documents, "DECISIONS.md");
+    for due in [
+        "outputs of train | `statistical` | atomics",
+        "test again | `numeric` | packed",
+    ] {
+        assert!(decisions.contains(due), "{due} is not in:\n{decisions}");
+    }
+    let criteria = named(&documents, "CRITERIA.md");
+    let due = "`metrics.json` | `statistical` | defaults of the type | atomics";
+    assert!(criteria.contains(due), "{criteria}");
+    // The reason of the whole recipe is none for a stage that asks for less.
+    let silent = stated.replace("why = \"atomics\"\n", "");
+    let documents = of(project(&silent).path(), None);
+    for name in ["CRITERIA.md", "DECISIONS.md"] {
+        let text = named(&documents, name);
+        let mut rows = text.lines().filter(|line| line.contains("`statistical` |"));
+        assert!(
+            rows.all(|row| row.contains("*nobody has said*")),
+            "{name}: {text}"
+        );
+    }
+}
+
+#[test]
 fn a_metric_that_is_held_against_a_sample_need_not_be_the_same() {
     let exact = RECIPE
         .replace("class = \"numeric\"", "class = \"bit_exact\"")

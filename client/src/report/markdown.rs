@@ -1,10 +1,13 @@
 //! The one comment in a pull request: verdict, what changed, where it began; everything else folded away.
+//!
+//! Invariant: whatever makes a replay fail has a row, before all rows of what does not, or is counted as one more.
 
 use super::Surroundings;
 use super::advice::next_step;
 use super::escape::{clean, markdown as text};
-use super::problems::{Level, is_of_failed_stage, is_of_test, problems};
+use super::problems::{Level, Table, problems};
 use sealstone_spec::report::{Report, StageStatus, Verdict, hint};
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 /// The start of the hidden line by which a comment is found again and replaced. Where several reports make one, whoever
@@ -114,31 +117,33 @@ fn cut(page: &str, room: usize) -> String {
 }
 
 fn changed(page: &mut String, report: &Report) {
-    let mut rows: Vec<[String; 4]> = Vec::new();
+    let mut rows: Vec<(Level, [String; 4])> = Vec::new();
     for metric in report.metrics.iter().filter(|row| {
         !row.ok || row.undecided || row.delta.as_deref().is_some_and(|delta| delta != "0")
     }) {
-        let mark = match (metric.ok, metric.undecided || metric.now.is_none()) {
-            (_, true) => "**undecided**",
-            (true, _) => "ok",
-            _ => "**failed**",
+        let (level, mark) = match (metric.ok, metric.undecided || metric.now.is_none()) {
+            (_, true) => (Level::Error, "**undecided**"),
+            (true, _) => (Level::Note, "ok"),
+            _ => (Level::Error, "**failed**"),
         };
         let value = |value: &Option<String>| text(value.as_deref().unwrap_or("–"));
-        rows.push([
+        let cells = [
             format!("metric {}", text(&metric.name)),
             value(&metric.base),
             value(&metric.now),
             mark.into(),
-        ]);
+        ];
+        rows.push((level, cells));
     }
     for stage in &report.stages {
         if stage.status == StageStatus::Error {
-            rows.push([
+            let cells = [
                 format!("stage {}", text(&stage.name)),
                 "ends well".into(),
                 text(stage.note.as_deref().unwrap_or("did not end well")),
                 "**error**".into(),
-            ]);
+            ];
+            rows.push((Level::Error, cells));
         }
         for row in stage
             .artifacts
@@ -148,18 +153,19 @@ fn changed(page: &mut String, report: &Report) {
             let class = row
                 .class
                 .map_or("missing".to_owned(), |class| class.to_string());
-            let mark = match (row.ok, stage.status) {
-                (true, _) => "ok",
-                (false, StageStatus::Inherited) => "inherited",
-                (false, StageStatus::Origin) => "**origin**",
-                _ => "**failed**",
+            let (level, mark) = match (row.ok, stage.status) {
+                (true, _) => (Level::Note, "ok"),
+                (false, StageStatus::Inherited) => (Level::Warning, "inherited"),
+                (false, StageStatus::Origin) => (Level::Error, "**origin**"),
+                _ => (Level::Error, "**failed**"),
             };
-            rows.push([
+            let cells = [
                 format!("{} · {}", text(&stage.name), text(&row.path)),
                 text(row.required.as_str()),
                 text(&class),
                 mark.into(),
-            ]);
+            ];
+            rows.push((level, cells));
         }
     }
     for test in report.tests.iter().filter(|test| !test.ok) {
@@ -167,52 +173,61 @@ fn changed(page: &mut String, report: &Report) {
             true => ("could not be made", "**undecided**"),
             false => ("does not hold", "**failed**"),
         };
-        rows.push([
+        let cells = [
             format!("test {}", text(&test.id)),
             "holds".into(),
             text(test.note.as_deref().unwrap_or(now)),
             mark.into(),
-        ]);
+        ];
+        rows.push((Level::Error, cells));
     }
+    // Whatever fails and has no row yet gets one: under a verdict that fails, a comment in which everything is fine would
+    // be believed. Of what does not fail, some kinds.
     let shown = ["RB001", "RB005", "RB006", "RB007", "RB008", "RB030"];
-    let found = problems(report);
-    // A comment that says under a verdict that fails that nothing changed would be believed.
-    let is_bare = report.verdict > Verdict::ReproducedWithWarnings && rows.is_empty();
-    for problem in &found {
-        let has_row = is_of_test(report, problem)
-            || (problem.rule.id == "RB005" && is_of_failed_stage(report, &problem.subject));
-        let is_due = is_bare && problem.level == Level::Error;
-        if (shown.contains(&problem.rule.id) || is_due) && !has_row {
-            let mark = if problem.level == Level::Error {
-                "**error**"
-            } else {
-                "warning"
-            };
-            rows.push([
-                text(problem.rule.name),
-                String::new(),
-                text(&problem.message),
-                mark.into(),
-            ]);
+    for problem in &problems(report) {
+        let has_row = matches!(
+            problem.table,
+            Some(Table::Stages | Table::Artifacts | Table::Metrics | Table::Tests)
+        );
+        if has_row || (problem.level < Level::Error && !shown.contains(&problem.rule.id)) {
+            continue;
         }
+        let mark = match (problem.level, problem.rule.id) {
+            (Level::Error, "RB008" | "RB011") => "**undecided**",
+            (Level::Error, _) => "**error**",
+            _ => "warning",
+        };
+        let cells = [
+            text(problem.rule.name),
+            String::new(),
+            text(&problem.message),
+            mark.into(),
+        ];
+        rows.push((problem.level, cells));
     }
     // What changed without harm is what a reviewer wants to know as well.
-    for reason in &report.reasons {
+    let harmless = report
+        .reasons
+        .iter()
+        .filter(|reason| reason.verdict <= Verdict::ReproducedWithWarnings);
+    for reason in harmless {
         if ["drift", "docs", "undeclared-output"].contains(&reason.code.as_str()) {
-            rows.push([
+            let cells = [
                 format!("{} {}", text(&reason.code), text(&reason.subject)),
                 String::new(),
                 text(&reason.text),
                 "warning".into(),
-            ]);
+            ];
+            rows.push((Level::Warning, cells));
         }
     }
     if rows.is_empty() {
         let _ = writeln!(page, "\nNothing changed.");
         return;
     }
+    rows.sort_by_key(|(level, _)| Reverse(*level));
     page.push_str("\n| what | baseline | now | |\n| --- | --- | --- | --- |\n");
-    for [what, base, now, mark] in rows.iter().take(MAX_ROWS) {
+    for (_, [what, base, now, mark]) in rows.iter().take(MAX_ROWS) {
         let _ = writeln!(page, "| {what} | {base} | {now} | {mark} |");
     }
     if rows.len() > MAX_ROWS {

@@ -33,7 +33,7 @@ pub use escape::{as_lines, as_page, clean};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::{MARKER, markdown};
-pub use problems::{Level, Problem, RULES, Rule, problems};
+pub use problems::{Level, Problem, RULES, Rule, Table, problems};
 pub use sarif::sarif;
 pub use terminal::terminal;
 

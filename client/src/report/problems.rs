@@ -60,6 +60,26 @@ rules! {
     OVERRIDE "RB040" "override" "A rule was waived.",
 }
 
+/// A table of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Table {
+    /// The stages.
+    Stages,
+    /// The outputs of stages.
+    Artifacts,
+    /// The metrics.
+    Metrics,
+    /// The tests.
+    Tests,
+    /// The facts that differ.
+    Environment,
+    /// What stages took.
+    Resources,
+    /// The rules that were waived.
+    Overrides,
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,6 +88,8 @@ pub struct Problem {
     pub rule: Rule,
     /// How bad.
     pub level: Level,
+    /// The table that has a row for it; without one, only the list of problems knows of it.
+    pub table: Option<Table>,
     /// The stage, or nothing.
     pub stage: String,
     /// The artifact, metric, test or fact.
@@ -126,6 +148,7 @@ pub fn problems(report: &Report) -> Vec<Problem> {
         found.push(Problem {
             rule,
             level,
+            table: Some(Table::Environment),
             stage: String::new(),
             subject: row.fact.clone(),
             locator: String::new(),
@@ -143,6 +166,7 @@ pub fn problems(report: &Report) -> Vec<Problem> {
         found.push(Problem {
             rule: USAGE,
             level: Level::Warning,
+            table: Some(Table::Resources),
             stage: row.stage.clone(),
             subject: row.quantity.clone(),
             locator: String::new(),
@@ -160,6 +184,7 @@ pub fn problems(report: &Report) -> Vec<Problem> {
         found.push(Problem {
             rule: OVERRIDE,
             level: Level::Warning,
+            table: Some(Table::Overrides),
             stage: String::new(),
             subject: format!("{}/{}", row.kind, row.id),
             locator: String::new(),
@@ -205,7 +230,7 @@ fn is_told(report: &Report, reason: &Reason) -> bool {
 }
 
 /// Whether a stage of that name did not end well.
-pub(super) fn is_of_failed_stage(report: &Report, name: &str) -> bool {
+fn is_of_failed_stage(report: &Report, name: &str) -> bool {
     let is = |stage: &StageRow| stage.name == name && stage.status == StageStatus::Error;
     report.stages.iter().any(is)
 }
@@ -233,6 +258,7 @@ fn of_reason(report: &Report, reason: &Reason) -> Problem {
     Problem {
         rule,
         level,
+        table: None,
         stage: report
             .stages
             .iter()
@@ -264,6 +290,7 @@ fn of_stage(stage: &StageRow) -> Problem {
     Problem {
         rule: STAGE_ERROR,
         level: Level::Error,
+        table: Some(Table::Stages),
         stage: stage.name.clone(),
         subject: stage.name.clone(),
         locator: String::new(),
@@ -322,6 +349,7 @@ fn of_artifact(report: &Report, stage: &StageRow, row: &ArtifactRow) -> Problem 
     Problem {
         rule,
         level,
+        table: Some(Table::Artifacts),
         stage: stage.name.clone(),
         subject: row.path.clone(),
         locator,
@@ -373,6 +401,7 @@ fn of_metric(report: &Report, row: &MetricRow) -> Problem {
     Problem {
         rule,
         level: Level::Error,
+        table: Some(Table::Metrics),
         stage: row.stage.clone().unwrap_or_default(),
         subject: row.name.clone(),
         locator: row.from.clone().unwrap_or_default(),
@@ -410,17 +439,13 @@ fn of_test(row: &TestRow) -> Problem {
     Problem {
         rule,
         level: Level::Error,
+        table: Some(Table::Tests),
         stage: String::new(),
         subject: row.id.clone(),
         locator: row.locator.clone().unwrap_or_default(),
         line: row.line,
         message: format!("test {}: {note}{at}", row.id),
     }
-}
-
-/// Whether a problem is that of a test, for renderings that have a row for each test.
-pub(super) fn is_of_test(report: &Report, problem: &Problem) -> bool {
-    report.tests.iter().any(|row| row.id == problem.subject)
 }
 
 fn line_of(report: &Report, stage: &str) -> Option<u64> {

@@ -1,14 +1,14 @@
 //! The end of a replay on a terminal: what became of each stage, where it began, what to type next.
 //!
-//! Invariant: no line is wider than [`WIDTH`] characters, and without colour there is no escape code. No line is a command
-//! to a build server.
+//! Invariant: whatever makes a replay fail has a line. No line is wider than [`WIDTH`] characters, and without colour
+//! there is no escape code. No line is a command to a build server.
 
 use super::Surroundings;
 use super::advice::next_step;
 use super::escape::{clean, defused};
-use super::problems::{Level, is_of_test, problems};
+use super::problems::{Level, Problem, Table, problems};
 use sealstone_spec::report::{
-    ArtifactRow, MetricRow, Report, StageRow, StageStatus, Verdict, hint,
+    ArtifactRow, FactRow, MetricRow, Report, StageRow, StageStatus, Verdict, hint,
 };
 
 /// Columns that are used at most.
@@ -204,11 +204,7 @@ impl Page {
     }
 
     fn facts(&mut self, report: &Report) {
-        let rows: Vec<Vec<Cell>> = report
-            .environment
-            .diff
-            .iter()
-            .filter(|row| row.level != "i")
+        let rows: Vec<Vec<Cell>> = facts_that_count(report)
             .map(|row| {
                 let (word, ink) = match (row.level.as_str(), &row.exception) {
                     ("M", None) => ("must match", Ink::Red),
@@ -296,14 +292,15 @@ impl Page {
         }
     }
 
-    /// Problems that stand in no table above.
+    /// Problems that stand in no table above: all that fail, and some kinds of others.
     fn others(&mut self, report: &Report) {
         let shown = [
             "RB001", "RB005", "RB006", "RB007", "RB008", "RB030", "RB040",
         ];
         let rows: Vec<(Level, String)> = problems(report)
             .into_iter()
-            .filter(|problem| shown.contains(&problem.rule.id) && !is_of_test(report, problem))
+            .filter(|problem| problem.level == Level::Error || shown.contains(&problem.rule.id))
+            .filter(|problem| !stands_above(report, problem))
             .map(|problem| (problem.level, problem.message))
             .collect();
         if rows.is_empty() {
@@ -320,6 +317,12 @@ impl Page {
                 let word = self.paint(&format!("{:<7}", if index == 0 { word } else { "" }), ink);
                 self.lines.push(format!("  {word}  {part}"));
             }
+        }
+        if rows.len() > MAX_SHOWN {
+            self.line(
+                &format!("  … and {} more", rows.len() - MAX_SHOWN),
+                Ink::Faint,
+            );
         }
     }
 
@@ -351,6 +354,44 @@ impl Page {
     }
 }
 
+/// The facts that have a line.
+fn facts_that_count(report: &Report) -> impl Iterator<Item = &FactRow> {
+    let facts = report.environment.diff.iter();
+    facts.filter(|row| row.level != "i")
+}
+
+/// The output by which a stage is shown.
+fn worst_of(stage: &StageRow) -> Option<&ArtifactRow> {
+    stage.artifacts.iter().min_by_key(|row| (row.ok, row.class))
+}
+
+/// Whether a line of a table says what a problem says. A stage's line names one of its outputs, and not why nothing can
+/// be said of it; long tables are cut.
+fn stands_above(report: &Report, problem: &Problem) -> bool {
+    let subject = &problem.subject;
+    match problem.table {
+        Some(Table::Artifacts) => {
+            let mut stages = report.stages.iter().take(MAX_SHOWN);
+            let named = |stage: &StageRow| worst_of(stage).is_some_and(|row| row.path == *subject);
+            problem.rule.id != "RB008"
+                && stages.any(|stage| stage.name == problem.stage && named(stage))
+        }
+        Some(Table::Metrics) => {
+            let mut metrics = report.metrics.iter().take(MAX_SHOWN);
+            metrics.any(|row| row.name == *subject)
+        }
+        Some(Table::Tests) => {
+            let mut tests = report.tests.iter().take(MAX_SHOWN);
+            tests.any(|row| row.id == *subject)
+        }
+        Some(Table::Environment) => {
+            let mut facts = facts_that_count(report).take(MAX_SHOWN);
+            facts.any(|row| row.fact == *subject)
+        }
+        _ => false,
+    }
+}
+
 fn stage_cells(stage: &StageRow) -> Vec<Cell> {
     let ink = match stage.status {
         StageStatus::Ok => Ink::Green,
@@ -358,7 +399,7 @@ fn stage_cells(stage: &StageRow) -> Vec<Cell> {
         StageStatus::Inherited => Ink::Yellow,
         _ => Ink::Red,
     };
-    let worst = stage.artifacts.iter().min_by_key(|row| (row.ok, row.class));
+    let worst = worst_of(stage);
     let class = match worst {
         Some(ArtifactRow {
             class: Some(class),

@@ -529,6 +529,68 @@ fn a_stage_that_failed_after_it_ended_well_is_told_in_every_rendering() {
 }
 
 #[test]
+fn whatever_fails_has_a_row_in_the_comment_and_a_line_on_the_terminal() {
+    let row_of = |page: &str, word: &str| {
+        let mut rows = page.lines().filter(|line| line.starts_with("| "));
+        rows.position(|line| line.contains(word))
+    };
+    // The recipe states a metric no longer, and another one moved within its tolerance: not everything is ok.
+    let mut report = reproduced();
+    let mut moved = full().metrics[1].clone();
+    moved.name = "moved".into();
+    report.metrics = vec![moved.clone()];
+    let why = "the recipe does not state it any more";
+    let reason = Reason::new(Verdict::Inconclusive, "metric", "forgotten", why);
+    report.reasons.push(reason);
+    report.decide();
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    let text = terminal(&report, &around(), false);
+    assert!(
+        text.contains(&format!("error    forgotten: {why}")),
+        "{text}"
+    );
+    let page = markdown(&report, &around());
+    assert_eq!(row_of(&page, "forgotten"), Some(2), "{page}");
+    assert_eq!(row_of(&page, "**undecided**"), Some(2), "{page}");
+    assert_eq!(row_of(&page, "metric moved"), Some(3), "{page}");
+    // Nor do rows of what is fine push it out.
+    report.metrics = vec![moved.clone(); 60];
+    let page = markdown(&report, &around());
+    assert_eq!(row_of(&page, "forgotten"), Some(2), "{page}");
+
+    // A fact that has to match is folded away with the others: it fails, and has a row.
+    let mut report = full();
+    report.environment.diff[3].exception = None;
+    let page = markdown(&report, &around());
+    assert!(
+        page.contains("| env-must |  | gpu.name&#58; H100"),
+        "{page}"
+    );
+
+    // A line names one output of a stage, and tables are cut.
+    let mut other = report.stages[2].artifacts[0].clone();
+    other.path = "work/other.npy".into();
+    report.stages[2].artifacts.push(other);
+    report.metrics = vec![moved; 50];
+    let mut last = full().metrics[0].clone();
+    last.name = "last".into();
+    report.metrics.push(last);
+    let text = terminal(&report, &around(), false);
+    for due in [
+        "error    work/other.npy of stage features",
+        "error    metric last is",
+    ] {
+        assert!(text.contains(due), "{text}");
+    }
+    let again = |due: &str| text.matches(due).count();
+    assert_eq!(
+        (again("gpu.name: H100"), again("metric auc is")),
+        (0, 0),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_page_of_an_error_does_not_say_that_nothing_can_be_said() {
     let mut report = full();
     report

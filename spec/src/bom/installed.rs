@@ -1,7 +1,7 @@
-//! Installed packages: what a `dist-info` directory says was installed.
+//! Installed packages: what a `dist-info` directory says was installed, and what an `egg-info` says.
 //!
-//! Source: PyPA, core metadata and recording installed projects. Reads the texts of `METADATA` and
-//! `RECORD`; comparing the files on disk with them is the caller's.
+//! Source: PyPA, core metadata and recording installed projects; setuptools, formats of Python eggs. Reads the texts of
+//! `METADATA` and `RECORD`, or of `PKG-INFO`; comparing the files on disk with them is the caller's.
 //!
 //! The **installed digest** of a package is SHA-256 over its recorded files that are the same on every
 //! machine, sorted by path, each as path, LF, hash, LF: not those outside of the directory (scripts hold the
@@ -27,7 +27,7 @@ pub struct Installed {
 pub struct RecordedFile {
     /// Path, relative to the directory that packages are installed in.
     pub path: String,
-    /// SHA-256 of its content, if that was recorded.
+    /// SHA-256 or SHA-512 of its content, if one was recorded.
     pub digest: Option<Digest>,
 }
 
@@ -60,6 +60,18 @@ pub fn read(directory: &str, metadata: &str, record: &str) -> Result<Installed, 
     }
     package.installed = Some(Digest::sha256(text.as_bytes()));
     Ok(Installed { package, files })
+}
+
+/// Reads the `PKG-INFO` of an `egg-info`, which is a directory of that name or the text itself; `entry` is its name.
+/// Nothing records its files with their hashes: its name and version are all that is known.
+///
+/// # Errors
+/// If the text states no name and version.
+pub fn read_egg_info(entry: &str, metadata: &str) -> Result<Package, BomError> {
+    read_metadata(metadata).ok_or_else(|| BomError::Contents {
+        at: entry.chars().take(120).collect(),
+        problem: "its PKG-INFO states no Name and Version".into(),
+    })
 }
 
 fn is_same_everywhere(path: &str) -> bool {
@@ -126,11 +138,16 @@ fn read_row(row: &str) -> Option<RecordedFile> {
     };
     let (hash, _size) = rest.split_once(',')?;
     let digest = match hash.split_once('=') {
-        Some(("sha256", value)) => {
+        // A row whose hash nobody could compare would pass for a file that is kept.
+        Some((name, value)) => {
+            let algorithm = match name {
+                "sha256" => Algorithm::Sha256,
+                "sha512" => Algorithm::Sha512,
+                _ => return None,
+            };
             let bytes = BASE64URL_NOPAD.decode(value.as_bytes()).ok()?;
-            Some(Digest::from_bytes(Algorithm::Sha256, &bytes)?)
+            Some(Digest::from_bytes(algorithm, &bytes)?)
         }
-        Some(_) => None,
         None if hash.is_empty() => None,
         None => return None,
     };

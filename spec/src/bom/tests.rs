@@ -5,7 +5,7 @@ use super::contents::{Approach, Card, File, Input, Metric, Model, Risk};
 use super::requirements;
 use super::*;
 use crate::bundle::FileKind;
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::statement::predicate::{read, write as write_predicate};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -531,6 +531,32 @@ fn installed_packages_are_read_from_their_records() {
     assert!(installed::read("d", "Name: x\n", &record).is_err());
 }
 
+#[test]
+fn a_recorded_file_counts_under_each_hash_that_can_be_compared_and_no_other_is_taken() {
+    let metadata = "Name: x\nVersion: 1\n";
+    let of = |record: &str| installed::read("d", metadata, record);
+    let long = |bytes: &[u8]| Digest::of(Algorithm::Sha512, bytes);
+    let sum = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(long(bytes).bytes());
+    let one = of(&format!("x.py,sha512={},1\n", sum(b"x"))).unwrap();
+    assert_eq!(one.files[0].digest, Some(long(b"x")));
+    let other = of(&format!("x.py,sha512={},1\n", sum(b"y"))).unwrap();
+    assert_ne!(one.package.installed, other.package.installed);
+    let short = data_encoding::BASE64URL_NOPAD.encode(&[0; 16]);
+    let known = data_encoding::BASE64URL_NOPAD.encode(Digest::sha256(b"y").bytes());
+    // Beside a row that is understood, too.
+    assert!(of(&format!("x.py,md5={short},1\ny.py,sha256={known},1\n")).is_err());
+}
+
+#[test]
+fn a_package_of_an_egg_info_has_a_name_and_a_version_and_no_digest() {
+    let text = "Metadata-Version: 1.2\r\nName: PyYAML\r\nVersion: 6.0\r\n\r\nName: not this\r\n";
+    let found = installed::read_egg_info("PyYAML-6.0.egg-info", text).unwrap();
+    assert_eq!(found.to_string(), "pyyaml 6.0");
+    assert!(found.installed.is_none() && found.archives.is_empty());
+    let refused = installed::read_egg_info("x.egg-info", "Name: x\n").unwrap_err();
+    assert!(refused.to_string().contains("x.egg-info"), "{refused}");
+}
+
 proptest! {
     #[test]
     fn no_parser_panics(text in "\\PC{0,200}") {
@@ -538,6 +564,7 @@ proptest! {
         let _ = lockfile::parse_uv(&text);
         let _ = lockfile::parse_pylock(&text);
         let _ = installed::read("d", &text, &text);
+        let _ = installed::read_egg_info("d", &text);
         let _ = Bom::parse(text.as_bytes());
     }
 

@@ -80,7 +80,7 @@ codes! {
     Unfinished "RE14" Error "a place that is left for you to fill",
     Uncommitted "RE15" Error "code that is not committed, at a risk at which it has to be",
     NoSeed "RW01" Warning "a prepare or train stage without a seed",
-    NoWhy "RW02" Warning "a tolerance or override without a reason",
+    NoWhy "RW02" Warning "a tolerance or a weaker class without a reason",
     NoDevice "RW03" Warning "a train or infer stage without a device",
     NoBatchSize "RW04" Warning "a train stage on an accelerator without a batch size among its parameters",
     NoRisk "RW05" Warning "no risk level: the highest holds",

@@ -169,15 +169,19 @@ pub fn lint(recipe: &Recipe, project: &Project<'_>) -> Vec<Finding> {
     }
     texts_to_write(recipe, &mut say);
     for test in &recipe.tests {
-        if let Check::Inference { tolerance, .. } = &test.check
-            && tolerance.is_stated()
-            && is_missing(test.why.as_deref())
-        {
+        let weakened = match &test.check {
+            Check::Inference { tolerance, .. } if tolerance.is_stated() => "has a tolerance",
+            Check::Serialization { compare, .. } if *compare < Class::ContentExact => {
+                "takes a weaker class than content_exact"
+            }
+            _ => continue,
+        };
+        if is_missing(test.why.as_deref()) {
             let hint = "add why = \"...\": whoever meets a failure wants to know";
             say(
                 Code::NoWhy,
                 test.place,
-                format!("test \"{}\" has a tolerance without a reason", test.name),
+                format!("test \"{}\" {weakened} without a reason", test.name),
                 hint,
             );
         }

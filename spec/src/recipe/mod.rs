@@ -346,8 +346,8 @@ impl Recipe {
         }
     }
 
-    /// What is demanded of an output. The class is that of its tolerance, its stage or the recipe, in
-    /// this order; else bit by bit.
+    /// What is demanded of an output, and why. The class is that of its tolerance, its stage or the recipe, in this
+    /// order, else bit by bit; the reason is that of the tolerance, or of whoever stated the class.
     pub fn rule_for(&self, stage: &Stage, path: &str) -> ArtifactRule {
         let tolerance = tolerance_for(stage, path);
         let mut rule = tolerance
@@ -358,6 +358,12 @@ impl Recipe {
             .or(stage.require)
             .or(self.determinism.class)
             .unwrap_or(Class::BitExact);
+        rule.why = rule.why.or_else(|| match (class, stage.require) {
+            (Some(_), _) => None,
+            (None, Some(_)) => stage.why.clone(),
+            (None, None) if self.determinism.class.is_some() => self.determinism.why.clone(),
+            (None, None) => None,
+        });
         rule.purpose = match stage.kind {
             StageKind::Train => Purpose::Trained,
             _ => Purpose::Output,

@@ -242,6 +242,8 @@ pub struct Stage {
     pub env: BTreeMap<String, String>,
     /// The class that its outputs have to reach where their tolerance says nothing.
     pub require: Option<Class>,
+    /// Why that class is enough.
+    pub why: Option<String>,
     /// Tolerances of outputs.
     pub tolerance: BTreeMap<RecipePath, Tolerance>,
     /// The device, such as `cpu` or `cuda:0`.
@@ -345,13 +347,14 @@ impl Stage {
         let kind = fields.word("kind", STAGE_KINDS);
         Some(Stage {
             name: name.to_owned(),
-            description: fields.words("description").or_else(|| fields.words("why")),
+            description: fields.words("description"),
             shell,
             reads,
             writes,
             params,
             env: variables(&fields, "env"),
             require: fields.word("require", &CLASSES),
+            why: fields.words("why"),
             tolerance,
             device,
             gpu: fields.table("gpu").map(Gpu::read),

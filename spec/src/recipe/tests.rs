@@ -84,6 +84,7 @@ fn both_examples_are_read_with_every_key() {
         (Some(2 << 30), Some(600))
     );
     let rule = recipe.rule_for(train, "model/weights.safetensors");
+    assert_eq!(rule.why.as_deref(), Some("BLAS kernel choice"));
     assert_eq!(
         (rule.class, rule.rel_l2.unwrap().as_str().to_owned()),
         (Class::Numeric, "1e-9".to_owned())
@@ -94,11 +95,10 @@ fn both_examples_are_read_with_every_key() {
             .class,
         Class::BitExact
     );
+    let measured = recipe.rule_for(recipe.stage("evaluate").unwrap(), "metrics.json");
     assert_eq!(
-        recipe
-            .rule_for(recipe.stage("evaluate").unwrap(), "metrics.json")
-            .class,
-        Class::Numeric
+        (measured.class, measured.why),
+        (Class::Numeric, recipe.determinism().why.clone())
     );
     let auc = &recipe.metrics()[0];
     assert_eq!(

@@ -97,6 +97,7 @@ pub(super) fn packages(input: &[u8]) -> bool {
         lockfile::parse_pylock(text),
     ];
     let _ = installed::read("x.dist-info", text, text);
+    let _ = installed::read_egg_info("x.egg-info", text);
     let mut accepted = false;
     for found in read.iter().flatten() {
         fixed(found);

@@ -296,10 +296,15 @@ fn inputs(
                     ));
                 }
                 Found::Other(now) => {
-                    let text = format!(
+                    let mut text = format!(
                         "It is not what dvc.lock used: md5 {now} here, {} there.",
                         tracked.md5.as_deref().unwrap_or("(none)")
                     );
+                    if tracked.is_directory() && root.join(".dvcignore").exists() {
+                        text.push_str(
+                            " Or it is, but for what .dvcignore leaves out: that counts here.",
+                        );
+                    }
                     note(&format!("{shown}: {text}"));
                     notes.push(text);
                 }

@@ -12,6 +12,10 @@ use std::path::Path;
 
 /// Deepest nesting of directories.
 const MAX_DEPTH: usize = 64;
+/// As much as DVC reads of a file at a time.
+const PIECE_BYTES: u64 = 1 << 20;
+/// As much of a file's start decides for DVC whether it is a text.
+const LOOKED_AT_BYTES: usize = 512;
 
 /// What lies there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub(super) fn verify(path: &Path, tracked: &Tracked) -> Result<Found> {
     if now == *due {
         return Ok(Found::Same);
     }
-    // Before version 3 the line ends of texts were made those of Unix before hashing.
+    // Before version 3 the line ends of what looked like a text were made those of Unix before hashing.
     if !tracked.is_plain && digest(path, true)? == *due {
         return Ok(Found::Same);
     }
@@ -91,34 +95,37 @@ fn of_file(path: &Path, unix: bool) -> Result<String> {
     let what = |source| Error::io(format!("reading \"{}\"", path.display()), source);
     let mut file = File::open(path).map_err(what)?;
     let mut hasher = Md5::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut held = false;
+    let mut piece = Vec::new();
+    let mut is_converted = None;
     loop {
-        let count = file.read(&mut buffer).map_err(what)?;
-        if count == 0 {
+        piece.clear();
+        let whole = file.by_ref().take(PIECE_BYTES).read_to_end(&mut piece);
+        if whole.map_err(what)? == 0 {
             break;
         }
-        if !unix {
-            hasher.update(&buffer[..count]);
-            continue;
+        if *is_converted.get_or_insert_with(|| unix && looks_like_text(&piece)) {
+            hasher.update(with_unix_ends(&piece));
+        } else {
+            hasher.update(&piece);
         }
-        // A carriage return counts unless a line feed follows, which may be in the next piece.
-        let mut kept = Vec::with_capacity(count + 1);
-        for &byte in &buffer[..count] {
-            if held && byte != b'\n' {
-                kept.push(b'\r');
-            }
-            held = byte == b'\r';
-            if !held {
-                kept.push(byte);
-            }
-        }
-        hasher.update(&kept);
-    }
-    if held {
-        hasher.update(b"\r");
     }
     Ok(hex(&hasher.finalize()))
+}
+
+/// What DVC takes for a text: no zero, and not more than three in ten that are neither ASCII nor blanks.
+fn looks_like_text(start: &[u8]) -> bool {
+    let start = &start[..start.len().min(LOOKED_AT_BYTES)];
+    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t' | 8 | 12);
+    let others = start.iter().filter(|byte| !is_text(byte)).count();
+    !start.contains(&0) && others * 10 <= start.len() * 3
+}
+
+/// Without the carriage return before each line feed; DVC does not see one in the piece before.
+fn with_unix_ends(piece: &[u8]) -> Vec<u8> {
+    let next = piece.iter().skip(1).map(Some).chain([None]);
+    let pairs = piece.iter().zip(next);
+    let kept = pairs.filter(|(byte, next)| (**byte, *next) != (b'\r', Some(&b'\n')));
+    kept.map(|(byte, _)| *byte).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -156,6 +163,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_text_is_what_dvc_takes_for_one() {
+        for (start, is_text) in [
+            (b"a\tb\r\n".to_vec(), true),
+            (b"a\0b".to_vec(), false),
+            ("ééé".into(), false),
+            ([vec![b'a'; 7], vec![0xff; 3]].concat(), true),
+            ([vec![b'a'; 6], vec![0xff; 4]].concat(), false),
+            ([vec![b'a'; 512], vec![0; 512]].concat(), true),
+        ] {
+            assert_eq!(looks_like_text(&start), is_text, "{start:?}");
+        }
+        assert_eq!(with_unix_ends(b"\r\na\r\r\nb\r"), b"\na\r\nb\r");
+    }
+
     /// Digests made with `md5sum`, and with Python's `hashlib` over `json.dumps(listing, sort_keys=True)`.
     #[test]
     fn files_and_directories_are_known_by_what_dvc_wrote() {
@@ -183,6 +205,24 @@ mod tests {
             ..Tracked::default()
         };
         assert_eq!(verify(&file, &unknown).unwrap(), Found::NotRecorded);
+
+        // A binary keeps its bytes beside a text that does not, as DVC 2 hashed both.
+        let mixed = root.path().join("mixed");
+        fs::create_dir(&mixed).unwrap();
+        let binary = b"\0\r\n\xff";
+        fs::write(mixed.join("a.bin"), binary).unwrap();
+        fs::write(mixed.join("b.txt"), "a\r\nb\r\n").unwrap();
+        let entries = [("a.bin", &binary[..]), ("b.txt", &b"a\nb\n"[..])].map(|(name, bytes)| {
+            let digest = hex(&Md5::digest(bytes));
+            format!("{{\"md5\": \"{digest}\", \"relpath\": \"{name}\"}}")
+        });
+        let listing = format!("[{}]", entries.join(", "));
+        let due = format!("{}.dir", hex(&Md5::digest(listing.as_bytes())));
+        assert_eq!(verify(&mixed, &tracked(&due, false)).unwrap(), Found::Same);
+        assert!(matches!(
+            verify(&mixed, &tracked(&due, true)).unwrap(),
+            Found::Other(_)
+        ));
 
         let directory = root.path().join("d");
         fs::create_dir_all(directory.join("sub")).unwrap();

@@ -1,17 +1,19 @@
 //! The recipe told of a lock: `environment` in its text set to the virtual environment.
 //!
-//! Works on the text, so that comments and layout stay. Invariant: a text that cannot be changed safely stays as it
-//! is, and the caller is given the lines to put there.
+//! Works on the text, so that comments and layout stay. Invariant: a changed text says what the one before said, and
+//! the environment that is due; where that cannot be had it stays as it is, and the caller is given the lines to put
+//! there.
 
 use super::super::write::quoted;
 use super::Locked;
 use crate::environment::stated_version;
 use crate::error::{Error, Result};
 use crate::run::write_whole;
-use sealstone_spec::recipe::RECIPE_FILE;
+use sealstone_spec::recipe::{RECIPE_FILE, Recipe};
 use std::fs;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
 
 /// What became of the recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Adopted {
         /// What to write into one.
         lines: String,
     },
-    /// It has an environment of another kind, which is not replaced.
+    /// It has an environment of another kind, which is not replaced, or one that cannot be changed in its place.
     Other {
         /// What to write in its place.
         lines: String,
@@ -69,6 +71,31 @@ pub fn adopt(root: &Path, locked: &Locked) -> Result<Adopted> {
 }
 
 fn changed(text: &str, due: &[(&str, &str)], inline: &str) -> Option<String> {
+    edited(text, due, inline).filter(|done| done == text || says_only(text, done, due))
+}
+
+/// Whether `after` says what `before` said with the environment that is due. Edits are made where tokens stand, which
+/// is the wrong place for ways of writing that nobody thought of, such as `environment.kind = "host"`.
+fn says_only(before: &str, after: &str, due: &[(&str, &str)]) -> bool {
+    let read = |text: &str| toml::from_str::<Table>(text).ok();
+    let (Some(mut was), Some(mut now)) = (read(before), read(after)) else {
+        return false;
+    };
+    was.remove("environment");
+    let Some(Value::Table(mut environment)) = now.remove("environment") else {
+        return false;
+    };
+    let is_due = due.iter().all(|(key, value)| {
+        let stated = environment.remove(*key);
+        stated.as_ref().and_then(Value::as_str) == Some(*value)
+    });
+    is_due
+        && environment.is_empty()
+        && was == now
+        && (Recipe::parse(before).is_err() || Recipe::parse(after).is_ok())
+}
+
+fn edited(text: &str, due: &[(&str, &str)], inline: &str) -> Option<String> {
     let document = DeTable::parse(text).ok()?;
     let Some(node) = document.get_ref().get("environment") else {
         // Before the first table, where keys of the document stand.
@@ -119,7 +146,7 @@ fn changed(text: &str, due: &[(&str, &str)], inline: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use sealstone_spec::recipe::{Environment, Recipe};
+    use sealstone_spec::recipe::Environment;
 
     const DUE: [(&str, &str); 4] = [
         ("kind", "venv"),
@@ -165,6 +192,25 @@ mod tests {
             );
             assert_eq!(changed(&done, &DUE, INLINE).unwrap(), done, "again");
         }
+    }
+
+    #[test]
+    fn a_recipe_that_would_not_say_the_same_stays() {
+        let head = "environment.kind = \"host\"\nrecipe.version = 1\nrecipe.name = \"x\"\n";
+        let dotted = format!("{head}{STAGE}");
+        assert!(Recipe::parse(&dotted).is_ok(), "it is a recipe");
+        assert_eq!(changed(&dotted, &DUE, INLINE), None);
+        // Every key is there, so that each is changed in its place.
+        let whole = "environment.kind = \"venv\"\nenvironment.python = \"3.10.1\"\n\
+             environment.lock = \"requirements.lock\"\nenvironment.wheels = \"wheels/\"\n";
+        let whole = dotted.replace("environment.kind = \"host\"\n", whole);
+        let done = changed(&whole, &DUE, INLINE).unwrap();
+        assert_eq!(done, whole.replace("3.10.1", "3.11.7"));
+        // A stage writes where the wheels would lie.
+        let head = "recipe = { version = 1, name = \"x\" }\nenvironment = { kind = \"host\" }\n";
+        let taken = format!("{head}{}", STAGE.replace("\"x\"", "\"wheels/\""));
+        assert!(Recipe::parse(&taken).is_ok(), "it is a recipe");
+        assert_eq!(changed(&taken, &DUE, INLINE), None);
     }
 
     #[test]

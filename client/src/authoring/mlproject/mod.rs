@@ -363,24 +363,42 @@ fn conda_env(value: &Value) -> Packages {
         let text = text.rsplit("::").next().unwrap_or(text).replace(' ', "");
         let end = text.find(['=', '<', '>', '!', '~']).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
-        let exact = rest
-            .trim_start_matches('=')
-            .split('=')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
         match name {
             "python" => {
-                packages.python = (!exact.is_empty() && rest.starts_with('=')).then_some(exact)
+                let version = rest.trim_start_matches('=').split('=').next();
+                let version = version.filter(|version| !version.is_empty());
+                packages.python = version.filter(|_| rest.starts_with('=')).map(str::to_owned);
             }
             "pip" | "" => {}
-            name if rest.starts_with('=') && !exact.contains('*') => {
-                packages.from_conda.push(format!("{name}=={exact}"))
-            }
-            name => packages.from_conda.push(format!("{name}{rest}")),
+            name => packages.from_conda.push(format!("{name}{}", for_pip(rest))),
         }
     }
     packages
+}
+
+/// What conda demands of a version, as pip writes it. One equals sign is any version that begins so, unless a build
+/// stands behind it; two are this one.
+fn for_pip(rest: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+!*=".contains(c);
+    let Some(demand) = rest.strip_prefix('=').filter(|it| it.chars().all(is_plain)) else {
+        // Pip knows it, or refuses it where people see it.
+        return rest.to_owned();
+    };
+    let is_whole = demand.starts_with('=');
+    let demand = demand.trim_start_matches('=');
+    let (version, build) = demand.split_once('=').unwrap_or((demand, ""));
+    let start = version.trim_end_matches('*').trim_end_matches('.');
+    match (start.is_empty(), start == version) {
+        (true, _) => String::new(),
+        (_, true) if is_whole || !["", "*"].contains(&build) => format!("=={version}"),
+        _ => format!("=={start}.*"),
+    }
+}
+
+/// Whether a line of requirements leaves open which version it is.
+fn is_loose(line: &str) -> bool {
+    let demand = line.split([';', '#']).next().unwrap_or_default();
+    !demand.contains("==") || demand.contains('*')
 }
 
 fn environment(
@@ -424,7 +442,7 @@ fn environment(
         notes.push(format!("Packages are those of the requirements; {file} was read for the version of Python only."));
     }
     let loose: Vec<&String> = (packages.lines.iter().chain(&packages.from_conda))
-        .filter(|line| !line.starts_with('-') && !line.contains("=="))
+        .filter(|line| !line.starts_with('-') && is_loose(line))
         .collect();
     if !loose.is_empty() {
         let names: Vec<&str> = loose.iter().map(|line| line.as_str()).take(8).collect();

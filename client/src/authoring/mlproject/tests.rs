@@ -117,6 +117,45 @@ fn conda_environments_and_images_are_read() {
 }
 
 #[test]
+fn a_version_that_conda_takes_for_a_beginning_is_told_as_not_pinned() {
+    for (conda, pip) in [
+        ("=1.2", "==1.2.*"),
+        ("=1.2.*", "==1.2.*"),
+        ("=1.2=*", "==1.2.*"),
+        ("=1.2=py_0", "==1.2"),
+        ("==1.2", "==1.2"),
+        ("==1.2=py_0", "==1.2"),
+        ("==1.2.*", "==1.2.*"),
+        ("=*", ""),
+        ("", ""),
+        (">=1,<2", ">=1,<2"),
+        ("=1.2,<2", "=1.2,<2"),
+    ] {
+        assert_eq!(for_pip(conda), pip, "{conda}");
+    }
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in [
+        (
+            FILE,
+            "conda_env: conda.yaml\nentry_points:\n  main: {command: sh train.sh}\n",
+        ),
+        (
+            "conda.yaml",
+            "dependencies:\n  - python=3.8.2\n  - pandas=1.2\n  - six==1.16.0\n  - numpy=1.14.3=py_0\n  - pip:\n    - tqdm ; python_version == '3.8'\n",
+        ),
+    ] {
+        fs::write(root.path().join(path), text).unwrap();
+    }
+    let draft = import(root.path(), false, &mut |_| {}).unwrap();
+    let due = "does not pin tqdm ; python_version == '3.8', pandas==1.2.*:";
+    let notes = &draft.notes;
+    assert!(notes.iter().any(|note| note.contains(due)), "{notes:?}");
+    let requirements = fs::read_to_string(root.path().join("requirements.txt")).unwrap();
+    let pinned = "pandas==1.2.*\nsix==1.16.0\nnumpy==1.14.3\n";
+    assert!(requirements.ends_with(pinned), "{requirements}");
+}
+
+#[test]
 fn entry_points_stand_in_the_order_of_the_file() {
     let train = "  train: {command: sh train.sh}\n";
     let evaluate = "  evaluate: {command: sh evaluate.sh}\n";

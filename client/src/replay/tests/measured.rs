@@ -186,7 +186,8 @@ fn a_metric_that_does_not_hold_by_itself_is_the_evidence() {
 
 #[test]
 fn rounding_within_the_tolerance_is_numeric_and_told() {
-    let recipe = tolerant();
+    let stated = "kind = \"evaluate\"\nrequire = \"numeric\"\nwhy = \"it sums\"\n";
+    let recipe = tolerant().replace("kind = \"evaluate\"\n", stated);
     let noisy = TRAIN.replace(
         "json.dump({\"w\": w, ",
         "w += float(os.environ.get('NOISE', '0'))\njson.dump({\"w\": w, ",
@@ -196,6 +197,14 @@ fn rounding_within_the_tolerance_is_numeric_and_told() {
         laboratory.replay(|trial| drop(trial.environment.insert("NOISE".into(), "1e-9".into())));
     expect(&report, Verdict::Reproduced, 0, None, None, None);
     assert_eq!(report.class.achieved.unwrap().as_str(), "numeric");
+    // Each row with the reason of whoever stated what was demanded: the tolerance, or the stage.
+    let why = |stage: usize, path: &str| {
+        let mut rows = report.stages[stage].artifacts.iter();
+        let row = rows.find(|row| row.path == path).unwrap();
+        row.detail.as_ref().and_then(|detail| detail.why.as_deref())
+    };
+    assert_eq!(why(1, WEIGHTS.1), Some("summation order"));
+    assert_eq!(why(2, METRICS.1), Some("it sums"));
     let first = report.first_divergence.unwrap();
     assert!(first.tolerated);
     assert_eq!(

@@ -7,6 +7,7 @@ use super::super::stage::Stage;
 use super::super::words::{Role, StageKind};
 use super::super::{Origin, Recipe};
 use super::texts::is_missing;
+use crate::compare::Class;
 
 /// Extensions of files that are data, whatever stage reads them.
 const DATA: [&str; 16] = [
@@ -99,6 +100,20 @@ pub(super) fn check_stage(
             Code::Shell,
             stage.place,
             format!("stage \"{name}\" leaves its command line to a shell"),
+            hint,
+        );
+    }
+    if let Some(class) = stage.require
+        && class < Class::BitExact
+        && is_missing(stage.why.as_deref())
+    {
+        let hint = "add why = \"...\" to the stage: whoever meets a failure wants to know";
+        say(
+            Code::NoWhy,
+            stage.place,
+            format!(
+                "stage \"{name}\" demands no more than {class} of its outputs, without a reason"
+            ),
             hint,
         );
     }

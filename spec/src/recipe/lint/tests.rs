@@ -303,6 +303,48 @@ fn a_class_that_nothing_decides_is_told() {
 }
 
 #[test]
+fn a_weaker_class_wants_a_reason() {
+    let of = |text: &str| {
+        let found = lint(&Recipe::parse(text).unwrap(), &Project::default());
+        let found = found.into_iter().filter(|one| one.code == Code::NoWhy);
+        found.map(|one| one.problem).collect::<Vec<_>>()
+    };
+    let kept = BARE.replace("{ abs = 1e-6 }", "{ abs = 1e-6, why = \"BLAS\" }");
+    assert_eq!(of(&kept), [""; 0]);
+    let stage = |lines: &str| {
+        kept.replace(
+            "kind = \"train\"\n",
+            &format!("kind = \"train\"\n{lines}\n"),
+        )
+    };
+    assert_eq!(of(&stage("require = \"bit_exact\"")), [""; 0]);
+    assert_eq!(
+        of(&stage("require = \"statistical\"")),
+        ["stage \"train\" demands no more than statistical of its outputs, without a reason"]
+    );
+    let told = "require = \"statistical\"\ndescription = \"fits\"\nwhy = \"atomics\"";
+    assert_eq!(of(&stage(told)), [""; 0]);
+    let test = |lines: &str| {
+        format!(
+            "{kept}[test.t]\nkind = \"serialization\"\nrun = [\"sh\", \"{{model}}\", \"{{out}}\"]\n{lines}\n"
+        )
+    };
+    assert_eq!(of(&test("compare = \"content_exact\"")), [""; 0]);
+    assert_eq!(
+        of(&test("compare = \"numeric\"")),
+        ["test \"t\" takes a weaker class than content_exact without a reason"]
+    );
+    assert_eq!(
+        of(&test("compare = \"numeric\"\nwhy = \"packed\"")),
+        [""; 0]
+    );
+    let todo = stage("require = \"statistical\"\nwhy = \"TODO: ask\"");
+    let found = lint(&Recipe::parse(&todo).unwrap(), &Project::default());
+    let todo = found.iter().find(|found| found.code == Code::ToDo).unwrap();
+    assert_eq!(todo.problem, "why of stage \"train\": ask");
+}
+
+#[test]
 fn overrides_expire() {
     let text = format!(
         "override = [{{ fact = \"gpu.name\", level = \"W\", why = \"x\", expires = 2026-02-01 }}]\n{BARE}"

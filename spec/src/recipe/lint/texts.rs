@@ -53,6 +53,8 @@ pub(super) fn texts_to_write(recipe: &Recipe, say: &mut impl FnMut(Code, Place, 
     for stage in &recipe.stages {
         let what = format!("stage \"{}\"", stage.name);
         look(stage.place, what, stage.description.as_deref());
+        let what = format!("why of stage \"{}\"", stage.name);
+        look(stage.place, what, stage.why.as_deref());
         for (path, tolerance) in &stage.tolerance {
             let what = format!("why of the tolerance for \"{path}\"");
             look(tolerance.place, what, tolerance.bounds.why.as_deref());
