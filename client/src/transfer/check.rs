@@ -145,16 +145,20 @@ mod tests {
         let (_, [_, child, layer], content) = nested();
         let of = |digest: &Digest, size: usize| json!({"mediaType": "a/b", "digest": digest, "size": size});
         let layers = |second: usize| {
-            manifest(&json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+            manifest(
+                &json!({"schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
                 "config": {"mediaType": media::OCI_EMPTY, "digest": media::EMPTY_JSON_DIGEST, "size": 2},
-                "layers": [of(&layer, 7), of(&layer, second)]}))
+                "layers": [of(&layer, 7), of(&layer, second)]}),
+            )
         };
         let size = content[&child].len();
         let children = |second: usize| {
-            let listed = [size, second].map(|size| {
-                json!({"mediaType": media::OCI_MANIFEST, "digest": child, "size": size})
-            });
-            manifest(&json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": listed}))
+            let listed = [size, second].map(
+                |size| json!({"mediaType": media::OCI_MANIFEST, "digest": child, "size": size}),
+            );
+            manifest(
+                &json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": listed}),
+            )
         };
         for (number, (root, is_sound)) in [
             (layers(7), true),

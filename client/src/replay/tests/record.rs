@@ -164,7 +164,8 @@ fn a_halt_leaves_a_record_that_is_never_replaced() {
     let one = record_incident(place.path(), &halt, &report, &[]).unwrap();
     let two = record_incident(place.path(), &halt, &report, &[]).unwrap();
     assert_ne!(one, two);
-    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(one).unwrap()).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(one.path).unwrap()).unwrap();
     assert_eq!(record["state"], "open");
     assert!(
         record["alert"]

@@ -168,7 +168,10 @@ async fn what_is_pulled_from_is_never_replaced() {
 async fn nor_is_what_its_links_lead_to() {
     let blob = format!("blobs/sha256/{}", Digest::sha256(&content(2, 1000)).hex());
     for (part, targets) in [
-        ("blobs", &["", "store", "store/pool", "store/pool/sha256"][..]),
+        (
+            "blobs",
+            &["", "store", "store/pool", "store/pool/sha256"][..],
+        ),
         ("blobs/sha256", &["", "store", "store/pool"][..]),
         (blob.as_str(), &["", "store"][..]),
     ] {
