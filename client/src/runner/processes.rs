@@ -73,8 +73,8 @@ impl Marks {
             return true;
         };
         let more = || {
-            let status = fs::read_to_string(proc.join(line.id.to_string()).join("status"));
-            let filters = status.ok().and_then(|status| filters(&status));
+            let status = read(&proc.join(line.id.to_string()).join("status"));
+            let filters = status.and_then(|status| filters(&status));
             filters.is_some_and(|filters| filters > own)
         };
         line.session == self.keeper || more()
@@ -93,7 +93,7 @@ pub(super) fn filters(status: &str) -> Option<u64> {
 
 /// How many this thread has; `None` if more of them could not be seen: it has some, and this kernel does not count.
 pub(super) fn own_filters() -> Option<u64> {
-    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let status = read(Path::new("/proc/thread-self/status"))?;
     let counts = status.contains("\nSeccomp_filters:");
     filters(&status).filter(|own| counts || *own == 0)
 }
@@ -124,8 +124,15 @@ pub(super) fn strays(
 
 /// When a process started, in the kernel's ticks since the machine did; `None` if it is gone.
 pub(super) fn started(proc: &Path, id: i32) -> Option<u64> {
-    let text = fs::read_to_string(proc.join(id.to_string()).join("stat")).ok()?;
+    let text = read(&proc.join(id.to_string()).join("stat"))?;
     Some(parse(&text)?.started)
+}
+
+/// Reads what the kernel tells of a process. Its name stands there as it is: any bytes that a process gave itself, or the
+/// first fifteen of a file's name, cut through a letter. A process must not become invisible by that.
+fn read(path: &Path) -> Option<String> {
+    let bytes = fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 impl Line {
@@ -151,7 +158,7 @@ fn children(proc: &Path) -> BTreeMap<i32, Vec<Line>> {
         if !is_process {
             continue;
         }
-        let Ok(text) = fs::read_to_string(entry.path().join("stat")) else {
+        let Some(text) = read(&entry.path().join("stat")) else {
             continue;
         };
         if let Some(line) = parse(&text) {
@@ -197,16 +204,16 @@ fn parse(text: &str) -> Option<Line> {
 }
 
 /// Threads of all processes of a user on this machine: what the kernel counts against its limit.
-pub(super) fn threads_of_user(user: u32) -> u64 {
+pub(super) fn threads_of_user(proc: &Path, user: u32) -> u64 {
     let mut threads = 0;
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+    for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.metadata() else {
             continue;
         };
         if std::os::unix::fs::MetadataExt::uid(&metadata) != user {
             continue;
         }
-        if let Ok(text) = fs::read_to_string(entry.path().join("stat")) {
+        if let Some(text) = read(&entry.path().join("stat")) {
             threads += parse(&text).map_or(0, |line| line.threads);
         }
     }
@@ -321,6 +328,43 @@ mod tests {
             filters: None,
         };
         assert!(strays(proc.path(), 99, &marks, &BTreeSet::new()).is_empty());
+    }
+
+    #[test]
+    fn names_that_are_not_text_hide_nobody() {
+        let proc = tempfile::tempdir().unwrap();
+        // Number, parent, session. 10 looks; 12 is below one with such a name.
+        for (id, parent, session) in [(10, 1, 5), (11, 10, 11), (12, 11, 11)] {
+            let directory = proc.path().join(id.to_string());
+            fs::create_dir(&directory).unwrap();
+            let zeros = "0 ".repeat(13);
+            let mut stat = format!("{id} (").into_bytes();
+            stat.extend(b"\xff) S 1 (\xd0");
+            stat.extend(format!(") S {parent} 0 {session} {zeros}3 0 700 0 5 0 0").bytes());
+            fs::write(directory.join("stat"), stat).unwrap();
+            let mut status = b"Name:\t\xff) S 1 (\xd0\n".to_vec();
+            status.extend(b"Seccomp:\t2\nSeccomp_filters:\t3\n");
+            fs::write(directory.join("status"), status).unwrap();
+        }
+        let seen = |processes: Vec<Process>| -> Vec<(i32, u32)> {
+            let places = processes.iter();
+            places.map(|process| (process.id, process.depth)).collect()
+        };
+        let look = below(proc.path(), 10);
+        assert_eq!((look.threads(), look.rss_bytes()), (6, 10 * PAGE_BYTES));
+        assert_eq!(seen(look.processes), [(11, 1), (12, 2)]);
+        // In no keeper's session, so told by the filters alone.
+        let marks = Marks {
+            keeper: 8,
+            since: 650,
+            filters: Some(2),
+        };
+        let strays = strays(proc.path(), 10, &marks, &BTreeSet::new());
+        assert_eq!(seen(strays), [(11, 1), (12, 2)]);
+        assert_eq!(started(proc.path(), 11), Some(700));
+        let owner = fs::metadata(proc.path().join("11")).unwrap();
+        let user = std::os::unix::fs::MetadataExt::uid(&owner);
+        assert_eq!(threads_of_user(proc.path(), user), 9);
     }
 
     #[test]

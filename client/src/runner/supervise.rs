@@ -402,7 +402,7 @@ fn bound(limits: &Limits, confinement: &mut Confinement) -> Result<Keeping> {
                 let mut by = format!("looking every {} ms", look.as_millis());
                 if !child::is_root() && !confinement.limits_are_inside {
                     // Twice as many, so that a look finds too many before the kernel refuses them.
-                    let others = processes::threads_of_user(child::user());
+                    let others = processes::threads_of_user(Path::new("/proc"), child::user());
                     let most = others + 2 * u64::from(pids);
                     confinement.limits.push((Resource::Processes, most));
                     by.push_str(", and RLIMIT_NPROC at twice the number");
