@@ -285,8 +285,10 @@ fn keep(command: libc::pid_t, status: RawFd) -> ! {
                     ending = true;
                 } else if process == -1 && *libc::__errno_location() == libc::ECHILD {
                     let told = ended.to_ne_bytes();
-                    libc::write(status, told.as_ptr().cast(), told.len());
-                    libc::_exit(0);
+                    let written = libc::write(status, told.as_ptr().cast(), told.len());
+                    // A command may have left no room for it, and its own four bytes in its place.
+                    let is_told = usize::try_from(written).is_ok_and(|bytes| bytes == told.len());
+                    libc::_exit(i32::from(!is_told));
                 } else if process <= 0 {
                     break;
                 }
@@ -446,15 +448,20 @@ impl Kept {
         if process == 0 {
             return Ok(None);
         }
-        // One that was killed told nothing: a command that could open the pipe may have written what stands there, and
-        // may still hold it, so its end is not waited for. Beside the keeper's word, that is more than it.
+        // One that was killed told nothing, nor did one that found no room to: a command that could open the pipe may have
+        // written what stands there, and may still hold it, so its end is not waited for. Beside the keeper's word, that
+        // is more than it. Of packets one read takes the first alone.
         let its_own_end = libc::WIFEXITED(keeper) && libc::WEXITSTATUS(keeper) == 0;
-        let mut told = [0; 2 * size_of::<i32>()];
-        let read = match io::Read::read(&mut self.status, &mut told) {
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
+        let mut told = [0u8; 2 * size_of::<i32>()];
+        let mut read = 0;
+        while read < told.len() {
+            match io::Read::read(&mut self.status, &mut told[read..]) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
         let told: Option<[u8; size_of::<i32>()]> = told[..read].try_into().ok();
         let time = |time: libc::timeval| {
             let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -480,5 +487,42 @@ impl Kept {
     /// Ends what a keeper left that was killed, or made to end, before it could.
     pub(super) fn end_strays(&self) {
         self.registered.end_strays();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::runner::filter::{self, Sockets};
+
+    /// Packets (`O_DIRECT`) of a pipe do not merge: one of four bytes reads like the keeper's word, and in a pipe that has
+    /// room for one there is none for the keeper's. The keeper ends by itself each time.
+    #[test]
+    fn a_packet_in_the_keepers_pipe_is_not_its_word() {
+        let script = "sleep 0.3; for open in /proc/$PPID/fd/*; do if [ -p $open ]; then \
+                      printf '\\0\\0\\0\\0' | dd bs=4 oflag=direct status=none > $open; fi; done; exit 3";
+        for has_room in [true, false] {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]);
+            let confinement = Confinement {
+                filters: filter::programs(Sockets::Any, false).unwrap(),
+                ..Confinement::default()
+            };
+            let mut kept = spawn(command, confinement).unwrap();
+            if !has_room {
+                // SAFETY: fcntl takes numbers; the descriptor is open.
+                let bytes =
+                    unsafe { libc::fcntl(kept.status.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
+                assert!(bytes > 0);
+            }
+            let ended = loop {
+                if let Some(ended) = kept.ended().unwrap() {
+                    break ended;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            assert_eq!(ended.status, None, "room: {has_room}");
+        }
     }
 }
