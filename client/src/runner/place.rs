@@ -3,8 +3,8 @@
 //! Owns the check of every input against its digest, on the way in and, where the stage could have
 //! written to it, again on the way out; of what is mounted, that nobody has written to it in between. Does not start
 //! anything.
-//! Invariant: no file of the source is ever linked into a place where the stage could write to it (one that is mounted
-//! as a whole is read-only, and lies outside of what the stage may write), and nothing that is not a plain file leaves
+//! Invariant: no file of the source is ever linked into a place where the stage could write to it (one that is mounted,
+//! by itself or in a directory, is read-only, and lies outside of what the stage may write), and nothing that is not a plain file leaves
 //! the directory.
 
 mod inputs;
@@ -141,6 +141,11 @@ impl Place {
     /// Inputs in directories that a sandbox mounts as a whole. Nothing but these mounts leads a stage there.
     fn gathered(&self) -> PathBuf {
         self.root.path().join("gathered")
+    }
+
+    /// Links to inputs that are mounted by themselves, under names that nobody else can replace. No stage is led there.
+    fn held(&self) -> PathBuf {
+        self.root.path().join("held")
     }
 
     /// A file that is readable by everybody, and must not be by the stage.

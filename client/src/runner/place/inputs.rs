@@ -1,6 +1,8 @@
 //! Inputs on their way into a place: looked at, compared with their digests, and put where they stand.
 //!
-//! Invariant: nothing is mounted or copied whose bytes were not hashed on the way.
+//! Invariant: nothing is mounted or copied whose bytes were not hashed on the way. A sandbox opens what it mounts by its
+//! name, and long after that was hashed if there is much to hash: so what has the name then has to be what was hashed, or
+//! the stage fails.
 
 use super::super::job::{Expected, Input};
 use super::seen::{Seen, Stamp};
@@ -23,12 +25,8 @@ struct Wanted {
     size: u64,
 }
 
-impl Wanted {
-    /// What a mount of its own adds to the sources of mounts: the path and a zero byte.
-    fn source_bytes(&self) -> usize {
-        self.source.as_os_str().len() + 1
-    }
-}
+/// Digits of the name of a file that is held, at most.
+const MOST_DIGITS: usize = 6;
 
 impl Place {
     /// Puts inputs where the stage will find them.
@@ -131,8 +129,7 @@ impl Place {
             return Ok(());
         }
         for file in found {
-            let source = file.source.clone();
-            self.hash_in_place(&file, |_, stamp| Seen::Named(source, stamp))?;
+            self.hash_in_place(&file)?;
         }
         let tree = (input.source.clone(), path.to_owned());
         self.trees.push(tree.clone());
@@ -147,7 +144,7 @@ impl Place {
             Placing::Mounted => {
                 let lengths: Vec<(&str, usize)> = files
                     .iter()
-                    .map(|file| (file.path.as_str(), file.source_bytes()))
+                    .map(|file| (file.path.as_str(), self.source_bytes(file)))
                     .collect();
                 // What the stage writes, and directories that are mounted already.
                 let outputs = self.outputs.iter().map(|path| path.trim_end_matches('/'));
@@ -162,15 +159,15 @@ impl Place {
         // Mounts in directories that are mounted as a whole: those come first.
         let mut inner = Vec::new();
         for file in files {
-            let mount = || (file.source.clone(), file.path.clone());
             let mut standing = arrangement.standing(&file.path);
-            if standing == Standing::Copied && arrangement.affords(file.size, file.source_bytes()) {
+            let source_bytes = self.source_bytes(file);
+            if standing == Standing::Copied && arrangement.affords(file.size, source_bytes) {
                 standing = Standing::Mounted;
             }
             match standing {
                 Standing::Gathered => {
                     if self.gather(file, &mut arrangement, time)? {
-                        inner.push(mount());
+                        inner.push((file.source.clone(), file.path.clone()));
                     }
                 }
                 Standing::Copied => {
@@ -180,8 +177,8 @@ impl Place {
                     self.give(file, found, Seen::Copied)?;
                 }
                 Standing::Mounted => {
-                    self.hash_in_place(file, Seen::Open)?;
-                    self.mounts.push(mount());
+                    let source = self.hold(file)?;
+                    self.mounts.push((source, file.path.clone()));
                 }
             }
         }
@@ -191,6 +188,25 @@ impl Place {
         }
         self.mounts.extend(inner);
         Ok(())
+    }
+
+    /// What a mount of its own adds to the sources of mounts: the path and a zero byte.
+    fn source_bytes(&self, file: &Wanted) -> usize {
+        let held = self.held().as_os_str().len() + 1 + MOST_DIGITS;
+        held.max(file.source.as_os_str().len()) + 1
+    }
+
+    /// Gives a file another name, which nobody else can give away, and tells it: by that it is mounted. Its own name
+    /// where no link can be made; whoever replaces it then fails the stage.
+    fn hold(&mut self, file: &Wanted) -> Result<PathBuf> {
+        make_directories(&self.held())?;
+        let name = self.held().join(self.mounts.len().to_string());
+        if let Some(link) = linked(&file.source, &name) {
+            self.hash_named(file, link, name.clone())?;
+            return Ok(name);
+        }
+        self.hash_in_place(file)?;
+        Ok(file.source.clone())
     }
 
     /// Puts a file into a directory that is mounted as a whole. Whether it has to be mounted there by itself: what is
@@ -207,21 +223,17 @@ impl Place {
     ) -> Result<bool> {
         let target = self.gathered().join(&file.path);
         make_directories(target.parent().unwrap_or(&self.gathered()))?;
-        if let Some(mut link) = linked(&file.source, &target) {
-            // What is hashed is what the stage will see, whatever takes the source's place meanwhile.
-            let failed = |error| Error::io(reading(&file.source), error);
-            let stamp = Stamp::of(&link).map_err(failed)?;
-            let found = digest_of(&mut link, algorithm_of(file), None).map_err(failed)?;
-            self.give(file, found, Seen::Named(target, stamp))?;
+        if let Some(link) = linked(&file.source, &target) {
+            self.hash_named(file, link, target)?;
             return Ok(false);
         }
-        if arrangement.affords(file.size, file.source_bytes()) {
+        if arrangement.affords(file.size, self.source_bytes(file)) {
             // The sandbox cannot make what it mounts on in a directory that is read-only already.
             File::create_new(&target).map_err(|error| {
                 let what = format!("making a place for the input \"{}\"", file.source.display());
                 Error::io(what, error)
             })?;
-            self.hash_in_place(file, Seen::Open)?;
+            self.hash_in_place(file)?;
             return Ok(true);
         }
         let found = copy(&file.source, &target, algorithm_of(file), time)?;
@@ -230,16 +242,19 @@ impl Place {
     }
 
     /// Hashes a file that is mounted where it lies.
-    fn hash_in_place(
-        &mut self,
-        file: &Wanted,
-        seen: impl FnOnce(File, Stamp) -> Seen,
-    ) -> Result<()> {
+    fn hash_in_place(&mut self, file: &Wanted) -> Result<()> {
+        let opened = File::open(&file.source);
+        let opened = opened.map_err(|error| Error::io(reading(&file.source), error))?;
+        self.hash_named(file, opened, file.source.clone())
+    }
+
+    /// Hashes a file that the stage sees by a name. Of a link that is what it will see, whatever takes the source's place
+    /// meanwhile.
+    fn hash_named(&mut self, file: &Wanted, mut opened: File, name: PathBuf) -> Result<()> {
         let failed = |error| Error::io(reading(&file.source), error);
-        let mut from = File::open(&file.source).map_err(failed)?;
-        let stamp = Stamp::of(&from).map_err(failed)?;
-        let found = digest_of(&mut from, algorithm_of(file), None).map_err(failed)?;
-        self.give(file, found, seen(from, stamp))
+        let stamp = Stamp::of(&opened).map_err(failed)?;
+        let found = digest_of(&mut opened, algorithm_of(file), None).map_err(failed)?;
+        self.give(file, found, Seen::Named(name, stamp))
     }
 
     /// Compares what was found of a file with what is due, and writes down that the stage is given it.

@@ -7,7 +7,7 @@
 
 use super::{File, OpenOptions, digest_of};
 use sealstone_spec::digest::Digest;
-use std::io::{self, Seek as _};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
@@ -18,9 +18,7 @@ pub(super) enum Seen {
     Copied,
     /// Where nobody writes.
     Apart,
-    /// Mounted by itself: it sees this file, whatever takes its name meanwhile.
-    Open(File, Stamp),
-    /// In a directory that is mounted: it sees what has the name.
+    /// Mounted, by itself or in a directory: it sees what had the name when that was mounted, or has it.
     Named(PathBuf, Stamp),
 }
 
@@ -53,25 +51,21 @@ impl Stamp {
 impl Seen {
     /// Whether a file with this digest has not been written to since.
     pub(super) fn is_unchanged(&self, digest: &Digest) -> bool {
-        let (file, then) = match self {
+        let (path, then) = match self {
             Seen::Copied | Seen::Apart => return true,
-            Seen::Open(file, stamp) => (file.try_clone(), stamp),
-            Seen::Named(path, stamp) => {
-                let mut options = OpenOptions::new();
-                // What has the name now may be a pipe.
-                options.read(true).custom_flags(libc::O_NONBLOCK);
-                (options.open(path), stamp)
-            }
+            Seen::Named(path, stamp) => (path, stamp),
         };
-        let Ok(mut file) = file else {
+        let mut options = OpenOptions::new();
+        // What has the name now may be a pipe.
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let Ok(mut file) = options.open(path) else {
             return false;
         };
         match Stamp::of(&file) {
             Ok(now) if now == *then => true,
             // Its names or rights are others: a replay beside this one links to the same inputs.
             Ok(now) if now.content == then.content => {
-                let again = file.rewind();
-                let again = again.and_then(|()| digest_of(&mut file, digest.algorithm(), None));
+                let again = digest_of(&mut file, digest.algorithm(), None);
                 again.is_ok_and(|(now, _)| now == *digest)
             }
             _ => false,

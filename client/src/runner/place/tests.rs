@@ -394,7 +394,7 @@ fn a_mounted_input_that_was_changed_while_the_stage_ran_is_told() {
         // Its other names and its rights are no bytes.
         assert_eq!(told(input, &linked), [""; 0], "{input}");
     }
-    // Of a file by itself the stage has what had the name; in a directory, what has it.
+    // Of a file by itself the stage has the one that was hashed; in a directory, what has the name.
     let replaced = || {
         fs::write(&other, "9,9\n").unwrap();
         fs::rename(&other, &source).unwrap();
@@ -406,6 +406,49 @@ fn a_mounted_input_that_was_changed_while_the_stage_ran_is_told() {
     assert_eq!(
         told("data/", &added),
         ["read \"data/\", into which files came while it ran"]
+    );
+}
+
+/// A sandbox opens what it mounts when all inputs are hashed, which may take minutes.
+#[test]
+fn an_input_that_is_replaced_before_it_is_mounted_is_not_read_unhashed() {
+    let fixture = Fixture::new();
+    let at = |path: &str| fixture.root.path().join(path);
+    let replace = |path: &str| {
+        fs::write(at("other"), "9,9\n").unwrap();
+        fs::rename(at("other"), at(path)).unwrap();
+    };
+    let mut job = fixture.job();
+    job.inputs = vec![
+        fixture.input("data/a.csv", "data/a.csv", Expected::Recorded),
+        fixture.input("again.csv", "data/a.csv", Expected::Recorded),
+    ];
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    replace("data/a.csv");
+    let sources: Vec<PathBuf> = place.mounts.iter().map(|(from, _)| from.clone()).collect();
+    assert_eq!(sources.len(), 2);
+    for source in &sources {
+        assert_eq!(fs::read(source).unwrap(), b"1,2\n");
+        assert!(!source.starts_with(place.work()));
+    }
+    assert_eq!(place.collect().violations, [""; 0]);
+    // And written to, it is what the stage reads.
+    fs::write(&sources[0], "1,2,3\n").unwrap();
+    assert_eq!(place.collect().violations.len(), 2);
+    drop(place);
+    assert!(!sources.iter().any(|source| source.exists()));
+    assert_eq!(fs::read(at("data/a.csv")).unwrap(), b"9,9\n");
+
+    // To a link none can be made: it is mounted by its own name, which has to stay.
+    std::os::unix::fs::symlink("sub/b.csv", at("data/link.csv")).unwrap();
+    job.inputs = vec![fixture.input("data/link.csv", "data/link.csv", Expected::Recorded)];
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    assert_eq!(place.mounts[0].0, at("data/link.csv"));
+    assert_eq!(place.collect().violations, [""; 0]);
+    replace("data/sub/b.csv");
+    assert_eq!(
+        place.collect().violations,
+        ["read \"data/link.csv\", which was changed while it ran"]
     );
 }
 
