@@ -150,7 +150,7 @@ async fn an_upload_that_is_slow_is_not_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_was_asked_for_can_be_listed() {
     let registry = Setup {
-        collect: format!("{AT_ONCE}keep_untagged_seconds = 8\n"),
+        collect: format!("{AT_ONCE}keep_untagged_seconds = 16\n"),
         ..Setup::default()
     }
     .start()
@@ -160,7 +160,7 @@ async fn a_manifest_that_was_asked_for_can_be_listed() {
     let asked = push_image(&registry, admin, "a", None, 100).await;
     let other = push_image(&registry, admin, "a", None, 100).await;
     let path = |image: &Image| format!("/v2/a/manifests/{}", image.digest);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(head(&registry, admin, &path(&asked)).await.status, 200);
     // The one that came last goes; without the question the first would have gone before it.
     let deadline = Instant::now() + Duration::from_secs(20);

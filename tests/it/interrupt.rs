@@ -175,9 +175,10 @@ fn packing_that_is_interrupted_leaves_nothing_in_the_layout() {
     desk.run(&["list", "oci:out"]).expect(0);
 }
 
-/// Whoever is killed can clear nothing away: the next one does.
+/// Whoever is killed can clear nothing away, and the next one does that only when it is a day old: on file systems whose
+/// locks do not reach other machines, it may be somebody's who works there.
 #[test]
-fn what_a_killed_pack_left_goes_with_the_next_one() {
+fn what_a_killed_pack_left_stays_for_a_day_and_harms_nobody() {
     let desk = Desk::new();
     std::fs::create_dir(desk.path("large")).unwrap();
     let large = std::fs::File::create(desk.path("large/model.bin")).unwrap();
@@ -196,8 +197,9 @@ fn what_a_killed_pack_left_goes_with_the_next_one() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(unfinished(&desk).len(), 1);
-    desk.run(&["pack", "model", "-o", "out:2.0.0"]).expect(0);
-    assert!(unfinished(&desk).is_empty());
+    desk.run(&["pack", "model", "-o", "out:3.0.0"]).expect(0);
+    assert_eq!(unfinished(&desk).len(), 1);
+    desk.run(&["list", "oci:out"]).expect(0);
 }
 
 #[test]

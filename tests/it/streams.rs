@@ -179,7 +179,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
-    let registry = patient("idle_timeout_seconds = 2\n").await;
+    let registry = patient("idle_timeout_seconds = 4\n").await;
     let admin = registry.admin.clone();
     let large = bytes(4 * MIB);
     let middle = bytes(100 * KIB);
@@ -216,9 +216,9 @@ async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_taken_slowly_is_sent_to_its_end() {
-    let registry = patient("idle_timeout_seconds = 2\n").await;
+    let registry = patient("idle_timeout_seconds = 6\n").await;
     let admin = registry.admin.clone();
-    let blob = bytes(700 * KIB);
+    let blob = bytes(2 * MIB);
     let digest = push_blob(&registry, &admin, "a", &blob).await;
     let path = format!("/v2/a/blobs/{digest}");
     tokio::task::spawn_blocking(move || {
@@ -249,7 +249,7 @@ async fn an_answer_that_is_taken_slowly_is_sent_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_on_which_nothing_is_asked_is_closed() {
-    let registry = patient("head_timeout_seconds = 1\n").await;
+    let registry = patient("head_timeout_seconds = 3\n").await;
     let admin = registry.admin.clone();
     tokio::task::spawn_blocking(move || {
         // Pings are answered only while somebody reads, so one after the other.
@@ -286,7 +286,7 @@ async fn a_connection_on_which_nothing_is_asked_is_closed() {
 
 /// A client that speaks nothing else.
 fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder().http2_prior_knowledge();
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
     client.build().unwrap()
 }
 

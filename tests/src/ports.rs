@@ -113,7 +113,10 @@ mod tests {
         let first = one.give().unwrap().port();
         let apart = other.give().unwrap().port();
         assert!(!(first..one.end).contains(&apart), "{first}, {apart}");
-        let taken = TcpListener::bind(loopback(first + 1)).unwrap();
+        // Somebody else may have it, which is as good.
+        let Ok(taken) = TcpListener::bind(loopback(first + 1)) else {
+            return;
+        };
         assert_ne!(one.give().unwrap(), taken.local_addr().unwrap());
     }
 }

@@ -200,7 +200,7 @@ mod tests {
         // The first look would be too early for one that has not closed what it had from this process.
         let into_each = |what: &str| {
             format!(
-                "sleep 0.2; for open in /proc/$PPID/fd/*; do if [ -p $open ]; then {what}\nfi; done"
+                "sleep 1; for open in /proc/$PPID/fd/*; do if [ -p $open ]; then {what}\nfi; done"
             )
         };
         let forged = into_each("printf '\\0\\0\\0\\0' > $open; setsid sleep 60 > $open &");
