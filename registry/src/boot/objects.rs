@@ -46,9 +46,14 @@ pub(super) async fn check_there(
     bail!(
         "the metadata name objects ({named} for one), and these do not lie in {} ({found}): a volume is not mounted, or another one is, or this part of a backup was not put back. Nothing was changed. Mount it, or put it back. If they do lie there, or are lost for good, say so as the server's user, and what is pushed again takes the place of what is missing: mkdir -p {} && echo {id} > {}",
         directory.join("blobs").display(),
-        crate::file::folder(&file).display(),
-        file.display()
+        quoted(crate::file::folder(&file)),
+        quoted(&file)
     )
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 /// Has the metadata keep the id, if they have none.
@@ -160,7 +165,9 @@ mod tests {
     #[tokio::test]
     async fn where_rows_name_objects_their_store_has_to_be_there() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path();
+        // The command has to work for any path.
+        let path = &directory.path().join("my data; it's $HOME");
+        std::fs::create_dir(path).unwrap();
         let metadata = KvMetadata::start(MemoryEngine::default(), |_| {}).unwrap();
         check_there(path, &metadata).await.unwrap();
         for number in 0..1100_u32 {
