@@ -2,7 +2,8 @@
 //!
 //! Invariant: where what is there is not theirs, no start takes that for damage. A volume that is not mounted leaves an
 //! empty folder, or none, or what a start before it was there has made beneath; so an id in both says that they belong
-//! together. Who accepts that objects are lost writes the id down there.
+//! together, and none is written into a second folder: both sides of a mount would have it. Who accepts that objects are
+//! lost writes the id down there.
 
 use crate::blobs::{BlobStore, StoreId};
 use crate::metadata::{BlobPlace, Metadata};
@@ -36,7 +37,11 @@ pub(super) async fn check_there(
     };
     // Those of versions that gave none have one object at least where they look for it.
     let Some(named) = missed(directory, metadata, kept.is_none()).await? else {
-        return Ok(id);
+        // The folder with the one that they have may lie beneath a volume, so this one gets another.
+        return Ok(match kept {
+            Some(_) => StoreId::random(),
+            None => id,
+        });
     };
     let found = match there {
         Some(other) => format!("that is the store {other}, and theirs is {id}"),
@@ -56,11 +61,12 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
-/// Has the metadata keep the id, if they have none.
+/// Has the metadata keep the id.
 pub(super) async fn keep(id: StoreId, metadata: &dyn Metadata) -> anyhow::Result<()> {
-    metadata
-        .server_value(ID, id.to_string().into_bytes())
-        .await?;
+    let id = id.to_string().into_bytes();
+    if metadata.kept_value(ID).await?.as_ref() != Some(&id) {
+        metadata.replace_value(ID, id).await?;
+    }
     Ok(())
 }
 
@@ -173,20 +179,29 @@ mod tests {
         for number in 0..1100_u32 {
             store(&metadata, &number.to_be_bytes(), false).await;
         }
-        let id = check_there(path, &metadata).await.unwrap();
+        let mut id = check_there(path, &metadata).await.unwrap();
         opened(path, id);
         keep(id, &metadata).await.unwrap();
         assert_eq!(check_there(path, &metadata).await.unwrap(), id);
 
-        // Nothing is missed where rows name none, and what is there becomes theirs.
+        // Nothing is missed where rows name none, and what is there becomes theirs. Its id is a new one: the folder that had
+        // theirs may be there still, beneath.
         for beneath in [None, Some(StoreId::random())] {
             std::fs::remove_dir_all(path.join("blobs")).unwrap();
             if let Some(beneath) = beneath {
                 opened(path, beneath);
             }
-            assert_eq!(check_there(path, &metadata).await.unwrap(), id);
-            opened(path, id);
-            assert_eq!(BlobStore::id_in(path).unwrap(), Some(id));
+            let next = check_there(path, &metadata).await.unwrap();
+            assert!(next != id && Some(next) != beneath);
+            opened(path, next);
+            assert_eq!(BlobStore::id_in(path).unwrap(), Some(next));
+            // The start was cut here: the next one takes another.
+            let last = check_there(path, &metadata).await.unwrap();
+            assert!(last != id && last != next);
+            opened(path, last);
+            keep(last, &metadata).await.unwrap();
+            assert_eq!(check_there(path, &metadata).await.unwrap(), last);
+            id = last;
         }
 
         store(&metadata, b"object", true).await;
@@ -216,6 +231,30 @@ mod tests {
         assert_eq!(check_there(path, &metadata).await.unwrap(), id);
     }
 
+    /// The first start came before the volume was mounted, the second after that.
+    #[tokio::test]
+    async fn what_the_first_start_made_beneath_a_volume_is_not_the_volume() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let (blobs, beneath, volume) =
+            (path.join("blobs"), path.join("beneath"), path.join("volume"));
+        let metadata = KvMetadata::start(MemoryEngine::default(), |_| {}).unwrap();
+        for aside in [&beneath, &volume] {
+            let id = check_there(path, &metadata).await.unwrap();
+            opened(path, id);
+            keep(id, &metadata).await.unwrap();
+            if aside == &volume {
+                store(&metadata, b"object", true).await;
+            }
+            std::fs::rename(&blobs, aside).unwrap();
+        }
+        std::fs::rename(&beneath, &blobs).unwrap();
+        refused(path, &metadata).await;
+        std::fs::remove_dir_all(&blobs).unwrap();
+        std::fs::rename(&volume, &blobs).unwrap();
+        check_there(path, &metadata).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_store_of_a_version_without_ids_gets_one_where_its_objects_are() {
         let directory = tempfile::tempdir().unwrap();
@@ -235,7 +274,6 @@ mod tests {
         std::fs::remove_file(&object).unwrap();
         assert_eq!(check_there(path, &metadata).await.unwrap(), id);
         keep(id, &metadata).await.unwrap();
-        keep(StoreId::random(), &metadata).await.unwrap();
         assert_eq!(check_there(path, &metadata).await.unwrap(), id);
         std::fs::remove_file(BlobStore::id_path(path)).unwrap();
         refused(path, &metadata).await;
