@@ -226,10 +226,10 @@ async fn open(
     let opened = KvMetadata::open(engine, observe).with_context(place)?;
     check_served(config, opened.log()).await?;
     let metadata = Arc::new(opened.counted().with_context(place)?);
-    let id = objects::check_there(directory, &*metadata).await?;
-    let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?.with_id(id)?;
+    let store = objects::check_there(directory, &*metadata).await?;
+    let mut blobs = BlobStore::local(directory, config.storage.reserve_bytes)?.with_id(store.id)?;
     // After it is written there: a start that was cut in between is the first once more.
-    objects::keep(id, &*metadata).await?;
+    objects::keep(store.id, &*metadata).await?;
     if config.storage.direct_writes {
         blobs = blobs.with_direct_writes();
     }
@@ -261,6 +261,13 @@ async fn open(
     if has_lost {
         tracing::error!(
             "the metadata store has lost writes that had been acknowledged: what was pushed last has to be pushed again. Until the next start, objects that no row names are kept"
+        );
+        registry.keep_orphans();
+    }
+    if store.is_strange {
+        tracing::error!(
+            "objects lie in {}, and these metadata, which were not with them before, name none: if others belong to them, put these back from a backup before the next start. Until then, objects that no row names are kept",
+            directory.join("blobs").display()
         );
         registry.keep_orphans();
     }

@@ -12,6 +12,9 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+/// What is moved to see whether that can be done. No key, and no upload, has this name.
+const TRIED: &str = ".move";
+
 /// The directory under which objects lie by their keys.
 #[derive(Clone, Debug)]
 pub struct LocalDirectory {
@@ -81,6 +84,34 @@ impl LocalDirectory {
         let top = self.top();
         process::may_write(&top).map_err(Error::io("write in", top.display()))?;
         self.check_same()
+    }
+
+    /// Refuses a folder from which no file can be moved here, such as one in another mount, be it of the same file system.
+    pub(super) fn check_moves(&self, staging: &Path) -> Result<(), Error> {
+        let top = self.top();
+        // There is no such file but at the start, so nothing is written; mounts are compared before names are looked up.
+        match fs::rename(staging.join(TRIED), top.join(TRIED)) {
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
+                let apart = io::Error::other(format!(
+                    "what was received lies in {}, and that is another mount: have both in one",
+                    staging.display()
+                ));
+                Err(Error::io("move files to", top.display())(apart))
+            }
+            // Whatever else is wrong is told where it is in the way.
+            _ => Ok(()),
+        }
+    }
+
+    /// The same with a file, for one at a time: some file systems have parts between which none can be moved.
+    pub(super) fn try_move(&self, staging: &Path) -> Result<(), Error> {
+        let _ = File::create(staging.join(TRIED));
+        let moves = self.check_moves(staging);
+        let top = self.top();
+        for folder in [staging, top.as_path()] {
+            let _ = fs::remove_file(folder.join(TRIED));
+        }
+        moves
     }
 
     /// The file of a key.
@@ -154,6 +185,28 @@ mod tests {
         fs::rename(directory.path().join("aside"), root.join("b")).unwrap();
         local.adopt(&staged, &key).unwrap();
         assert_eq!(fs::read(local.path(&key)).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn what_is_received_in_another_mount_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("blobs");
+        let local = LocalDirectory::create(&root).unwrap();
+        let staging = directory.path().join("uploads");
+        fs::create_dir(&staging).unwrap();
+        local.check_moves(&staging).unwrap();
+        local.try_move(&staging).unwrap();
+        assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(root.join("b")).unwrap().count(), 256);
+        // A mount of its own on every Linux.
+        let other = Path::new("/proc");
+        for refused in [local.check_moves(other), local.try_move(other)] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("another mount"), "{refused}");
+        }
+        // One that is not there is noticed elsewhere.
+        fs::remove_dir(&staging).unwrap();
+        local.check_moves(&staging).unwrap();
     }
 
     /// What an earlier start left beneath a volume, which is then not mounted any more.

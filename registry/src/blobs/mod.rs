@@ -72,7 +72,7 @@ impl BlobStore {
     /// store beside it never meets a full disk.
     ///
     /// # Errors
-    /// If the directories cannot be made or written.
+    /// If the directories cannot be made or written, or nothing can be moved from one to the other.
     pub fn local(directory: &Path, reserve: u64) -> Result<BlobStore, Error> {
         let blobs = directory.join(FOLDER);
         let local = LocalDirectory::create(&blobs)?;
@@ -80,6 +80,7 @@ impl BlobStore {
             .map_err(Error::object("open", "blobs"))?
             .with_fsync(true);
         let staging = Staging::create(directory.join("uploads"), reserve)?;
+        local.try_move(staging.directory())?;
         Ok(BlobStore::over(Arc::new(objects), Some(local), staging))
     }
 
@@ -214,7 +215,10 @@ impl BlobStore {
     pub fn check_writable(&self) -> Result<(), Error> {
         self.staging.check_writable()?;
         match &self.local {
-            Some(local) => local.check_writable(),
+            Some(local) => {
+                local.check_writable()?;
+                local.check_moves(self.staging.directory())
+            }
             None => Ok(()),
         }
     }

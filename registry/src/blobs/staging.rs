@@ -21,7 +21,7 @@ use sealstone_spec::tree::{ChainingValue, GROUP_BYTES};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// After so many bytes free space is looked at again: 32 MiB.
@@ -76,6 +76,11 @@ impl Staging {
             boot: boot_or_process(boot.map(str::to_owned)),
             ..self.clone()
         }
+    }
+
+    /// Where part files lie.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Whether part files can be made.

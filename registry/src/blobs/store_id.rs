@@ -7,6 +7,7 @@
 use super::Error;
 use crate::file;
 use crate::metadata::PhysicalKey;
+use sealstone_spec::digest::Digest;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,15 @@ impl StoreId {
     /// One that no other store has.
     pub fn random() -> StoreId {
         StoreId(Uuid::new_v4())
+    }
+
+    /// The one of the store that has a blob under a key, where none was given before. It is the same each time, so whoever
+    /// was told it can say it later; and no other store has it, since keys are never used twice.
+    pub fn of_object(digest: &Digest, key: &PhysicalKey) -> StoreId {
+        let named = Digest::sha256(format!("sealstone store\n{digest}\n{key}\n").as_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&named.bytes()[..16]);
+        StoreId(Uuid::from_bytes(id))
     }
 
     /// Reads one as it is displayed, with the end of a line or without.

@@ -642,7 +642,9 @@ pub trait Metadata: Send + Sync + 'static {
     /// A small value of the server's own, such as its token signing key, made on first use: returns
     /// what is stored, which is `initial` unless there was something before.
     fn server_value<'a>(&'a self, name: &'a str, initial: Vec<u8>) -> Answer<'a, Vec<u8>>;
-    /// The same, if it was made before. Makes none.
+    /// Stores one in the place of what was there.
+    fn replace_value<'a>(&'a self, name: &'a str, value: Vec<u8>) -> Answer<'a, ()>;
+    /// What is stored, if it was made before. Makes none.
     fn kept_value<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Vec<u8>>>;
     /// When a job of the server last succeeded.
     fn last_run<'a>(&'a self, job: &'a str) -> Answer<'a, Option<Millis>>;

@@ -323,6 +323,19 @@ fn folders_that_cannot_be_written_are_noticed_before_an_upload_comes() {
 }
 
 #[test]
+fn uploads_in_another_mount_than_objects_are_refused_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    // Such as a volume for one of them; this is another mount on every Linux.
+    std::os::unix::fs::symlink("/proc", directory.path().join("uploads")).unwrap();
+    let refused = BlobStore::local(directory.path(), 0).unwrap_err();
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("blobs/b") && refused.contains("another mount"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn the_reserve_is_kept_free() {
     let directory = tempfile::tempdir().unwrap();
     let free = BlobStore::local(directory.path(), 0)

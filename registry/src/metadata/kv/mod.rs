@@ -927,6 +927,17 @@ impl<E: Engine> Metadata for KvMetadata<E> {
         })
     }
 
+    fn replace_value<'a>(&'a self, name: &'a str, value: Vec<u8>) -> Answer<'a, ()> {
+        let key = value_key(name);
+        Box::pin(async move {
+            self.write(move |txn| {
+                txn.put(Family::Server, key, value);
+                Ok(())
+            })
+            .await
+        })
+    }
+
     fn kept_value<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Vec<u8>>> {
         Box::pin(async move { self.engine.get(Family::Server, &value_key(name)) })
     }

@@ -428,6 +428,11 @@ pub(crate) async fn values_of_the_server_are_made_once(store: Arc<dyn Store>) {
         store.server_value("signing key", vec![99]).await.unwrap(),
         found[0]
     );
+    for (name, value) in [("signing key", b"z"), ("new", b"n")] {
+        store.replace_value(name, value.to_vec()).await.unwrap();
+        let kept = store.kept_value(name).await.unwrap();
+        assert_eq!(kept.as_deref(), Some(&value[..]));
+    }
     // Names of values cannot reach the store's own.
     store
         .set_policy(sealstone_spec::digest::Digest::sha256(b"p"))
