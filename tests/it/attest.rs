@@ -575,6 +575,33 @@ fn a_package_without_recorded_files_is_in_the_bill_by_name_and_version() {
 }
 
 #[test]
+fn only_the_list_that_a_recipe_names_says_what_its_environment_is_made_of() {
+    let desk = Desk::new();
+    let recipe = "recipe = { version = 1, name = \"x\" }\n\
+        environment = { kind = \"venv\", lock = \"env/train.txt\" }\n\
+        [stage.a]\nkind = \"other\"\nrun = [\"true\"]\nout = [\"o\"]\n";
+    fs::write(desk.path("model/recipe.toml"), recipe).unwrap();
+    // The list at the top is that of something else.
+    let write = ["bom", "write", "model", "-o", "bom.json"];
+    let refused = desk.run(&write).expect(5);
+    refused.says("env/train.txt").says("--requirements");
+    assert!(!desk.path("bom.json").exists());
+    fs::create_dir(desk.path("model/env")).unwrap();
+    let list = desk.path("model/env/train.txt");
+    fs::write(&list, lock(&["scipy==1.11.0"])).unwrap();
+    assert_eq!(desk.run(&write).expect(0).json["packages"], 1);
+
+    let check = ["bom", "check", "model", "--bom", "bom.json"];
+    desk.run(&check).expect(0);
+    fs::rename(&list, desk.path("train.txt")).unwrap();
+    desk.run(&check).expect(5).says("env/train.txt");
+    // Who compares no packages needs no list of them: the file itself is what is missing.
+    desk.run(&[&check[..], &["--files-only"]].concat())
+        .expect(3)
+        .says("file \\\"env/train.txt\\\" is listed and not there");
+}
+
+#[test]
 fn any_file_taken_from_a_virtual_environment_is_named() {
     let desk = Desk::new();
     let made = Command::new("python3")

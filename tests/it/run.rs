@@ -400,6 +400,12 @@ fn lint_names_code_and_place() {
     assert!(text.contains("RE04") && text.contains("mps"), "{text}");
     demo.fails(&[], 2, "RE04");
     assert!(!demo.path().join("work").exists());
+    demo.change("recipe.toml", "device = \"mps\"", "device = \"cpu\"");
+    // So is a test of what has no rows, which comes after all of them.
+    let test = "[test.rows]\nkind = \"data\"\nfile = \"model/weights.txt\"\n[test.golden]";
+    demo.change("recipe.toml", "[test.golden]", test);
+    demo.fails(&[], 2, "no rows that are read here");
+    assert!(!demo.path().join("work").exists());
 }
 
 /// What a stage writes that no seed runs again is one value, and no sample of three.

@@ -22,7 +22,7 @@ pub struct Installation {
     pub packages: Vec<Package>,
     /// Their files that are not what was recorded: package, path, what is wrong.
     pub damaged: Vec<(Package, String, &'static str)>,
-    /// Packages of whose files nothing recorded a hash, with the names of what says that they are there.
+    /// Packages of whose files nothing recorded a hash (no `dist-info` either), with the names of what says that they are there.
     pub unrecorded: Vec<(Package, String)>,
 }
 
@@ -62,6 +62,14 @@ pub fn installed_in(directory: &Path) -> Result<Installation> {
         ))
         .hint("give the site-packages directory"));
     }
+    // Debian's have both where a build brought a `dist-info` of its own: then the files are recorded.
+    let packages = &found.packages;
+    found.unrecorded.retain(|(it, _)| {
+        let is_it = |other: &Package| (&other.name, &other.version) == (&it.name, &it.version);
+        !packages
+            .iter()
+            .any(|other| is_it(other) && other.installed.is_some())
+    });
     found.packages = merge(found.packages);
     Ok(found)
 }
@@ -125,4 +133,39 @@ fn text_of(path: &Path) -> Result<String> {
         return Err(Error::refused(text));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// As Debian's python3-cryptography: the bill has an installed digest, and a check of it has to find the same.
+    #[test]
+    fn a_package_with_both_records_is_a_recorded_one() {
+        let site = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = site.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let metadata = "Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n";
+        write("alpha.py", "x = 1\n");
+        write("alpha-1.0.dist-info/METADATA", metadata);
+        write(
+            "alpha-1.0.dist-info/RECORD",
+            "alpha.py,sha256=nia_NpkRxFwkPGhBR7I_yeHc_PJX0pmhxjIBam_NM_Q,6\n",
+        );
+        write("alpha.egg-info", metadata);
+        let found = installed_in(site.path()).unwrap();
+        assert!(found.damaged.is_empty(), "{:?}", found.damaged);
+        assert!(found.unrecorded.is_empty(), "{:?}", found.unrecorded);
+        assert_eq!(found.packages.len(), 1);
+        assert!(found.packages[0].installed.is_some());
+        // Of another version nothing is recorded, whatever is of this one.
+        write("alpha.egg-info", &metadata.replace("1.0", "2.0"));
+        let found = installed_in(site.path()).unwrap();
+        assert_eq!(found.unrecorded.len(), 1);
+        assert_eq!(found.unrecorded[0].0.version, "2.0");
+    }
 }

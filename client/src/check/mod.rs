@@ -16,7 +16,7 @@ mod schema;
 
 use crate::compare::{ArtifactComparison, unsound};
 use crate::error::{Error, Result};
-use crate::plan::{Given, lock_files};
+use crate::plan::{Given, Roots, lock_files};
 use crate::runner::{LogSink, Runner};
 use answer::Asked;
 pub(crate) use data::column_digests;
@@ -180,6 +180,30 @@ pub fn run_test(
     }
 }
 
+/// Refuses a test that could not be made, as far as that shows before anything runs: else a run would find out after
+/// its training. How long a file is that a stage has yet to write shows then only.
+///
+/// # Errors
+/// The reason.
+pub(crate) fn refuse_unmakable(recipe: &Recipe, roots: &Roots, test: &Test) -> Result<()> {
+    let Check::Data { file, .. } = &test.check else {
+        return Ok(());
+    };
+    let name = file.as_str();
+    let refused = match recipe.writer_of(name) {
+        Some(_) => rows::refuse_form(name),
+        None => rows::refuse_unreadable(&roots.place(recipe, name), name),
+    };
+    refused.map_err(|error| {
+        let text = format!("test \"{}\" cannot be made: {}", test.name, error.message());
+        let mut told = Error::new(error.outcome(), text);
+        for hint in error.hints() {
+            told = told.hint(hint.clone());
+        }
+        told
+    })
+}
+
 /// What is demanded of a test's answer; a test without a command demands nothing of one.
 pub fn rule_of(recipe: &Recipe, test: &Test) -> ArtifactRule {
     match &test.check {
@@ -204,8 +228,7 @@ fn golden_rule(recipe: &Recipe, tolerance: &Tolerance) -> ArtifactRule {
 
 fn read_schema(given: Given<'_>, path: &RecipePath) -> Result<serde_json::Value> {
     let place = given.roots.place(given.recipe, path.as_str());
-    let bytes = rows::document(&place, path.as_str())?
-        .map_err(|problem| Error::usage(format!("\"{path}\": {problem}")))?;
+    let bytes = rows::document(&place, path.as_str())?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::usage(format!("\"{path}\" is no JSON: {error}")))
 }

@@ -17,37 +17,79 @@ use std::path::Path;
 /// Longest JSON document that is read.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
+/// Extensions of files that have rows: those that [`each_row`] reads.
+const FORMS: [&str; 5] = ["csv", "tsv", "jsonl", "ndjson", "json"];
+
 /// What somebody does with each row.
 type Take<'a> = &'a mut dyn FnMut(&Value);
+
+/// Refuses what no test can be made of, as far as that shows without reading: a name whose files have no rows here, and
+/// a document that lies there and is too long.
+///
+/// # Errors
+/// The reason, as the test itself would say it.
+pub(super) fn refuse_unreadable(path: &Path, name: &str) -> Result<()> {
+    refuse_form(name)?;
+    let is_document = extension_of(name) == "json";
+    // What is not there yet, or cannot be looked at, is told by whoever reads it.
+    match path.metadata() {
+        Ok(found) if is_document && found.len() > MAX_DOCUMENT_BYTES => Err(too_long(name)),
+        _ => Ok(()),
+    }
+}
+
+/// The same of its name alone.
+pub(super) fn refuse_form(name: &str) -> Result<()> {
+    let extension = extension_of(name);
+    match FORMS.contains(&extension.as_str()) {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "\"{name}\": {}",
+            no_rows(&extension)
+        ))),
+    }
+}
+
+fn extension_of(name: &str) -> String {
+    let extension = name.rsplit('.').next().unwrap_or_default();
+    extension.to_ascii_lowercase()
+}
+
+fn no_rows(extension: &str) -> String {
+    format!(
+        "files named .{extension} have no rows that are read here: use csv, tsv, jsonl or json"
+    )
+}
+
+/// Nothing is wrong with the document: this client does not look.
+fn too_long(name: &str) -> Error {
+    Error::refused(format!(
+        "\"{name}\" is longer than 64 MiB, more than is read of a JSON document"
+    ))
+    .hint("as JSON lines it may be of any length")
+}
 
 /// Hands on every row of a file, as an object: cells of CSV are texts. Or says why there are none; rows that came before
 /// it showed say nothing then.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it cannot be read. [`Outcome::Refused`](crate::Outcome::Refused) if it is a document that is too long: nothing can be
+/// said of it.
 pub(super) fn each_row(
     path: &Path,
     name: &str,
     take: Take<'_>,
 ) -> Result<std::result::Result<(), String>> {
-    let extension = name
-        .rsplit('.')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let extension = extension_of(name);
     match extension.as_str() {
         "csv" => of_table(path, name, b',', take),
         "tsv" => of_table(path, name, b'\t', take),
         "jsonl" | "ndjson" => of_lines(path, name, take),
-        "json" => Ok(match document(path, name)? {
-            Ok(bytes) => {
-                of_document(&bytes, take).map_err(|error| format!("it is no JSON: {error}"))
-            }
-            Err(problem) => Err(problem),
-        }),
-        _ => Ok(Err(format!(
-            "files named .{extension} have no rows that are read here: use csv, tsv, jsonl or json"
-        ))),
+        "json" => {
+            let bytes = document(path, name)?;
+            Ok(of_document(&bytes, take).map_err(|error| format!("it is no JSON: {error}")))
+        }
+        _ => Ok(Err(no_rows(&extension))),
     }
 }
 
@@ -110,22 +152,19 @@ fn of_lines(path: &Path, name: &str, take: Take<'_>) -> Result<std::result::Resu
     Ok(Ok(()))
 }
 
-/// The bytes of a JSON document; or that it is too long.
+/// The bytes of a JSON document.
 ///
 /// # Errors
-/// If it cannot be read.
-pub(super) fn document(path: &Path, name: &str) -> Result<std::result::Result<Vec<u8>, String>> {
+/// If it cannot be read, or is too long.
+pub(super) fn document(path: &Path, name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|source| Error::io(format!("reading \"{name}\""), source))?;
-    Ok(match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
-        true => Err(
-            "it is longer than 64 MiB, more than is read of JSON: JSON lines may be of any length"
-                .to_owned(),
-        ),
+    match bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+        true => Err(too_long(name)),
         false => Ok(bytes),
-    })
+    }
 }
 
 /// The items of an array, which never are all in memory as values; anything else is one row.
@@ -161,8 +200,19 @@ impl<'de> Visitor<'de> for Items<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::error::Outcome;
 
     fn rows(name: &str, content: &[u8], holes: u64) -> std::result::Result<Vec<String>, String> {
+        let (read, rows) = tried(name, content, holes);
+        read.unwrap().map(|()| rows)
+    }
+
+    /// What became of reading it, and the rows until then.
+    fn tried(
+        name: &str,
+        content: &[u8],
+        holes: u64,
+    ) -> (Result<std::result::Result<(), String>>, Vec<String>) {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -170,7 +220,7 @@ mod tests {
         file.set_len(content.len() as u64 + holes).unwrap();
         let mut rows = Vec::new();
         let read = each_row(&path, name, &mut |row: &Value| rows.push(row.to_string()));
-        read.unwrap().map(|()| rows)
+        (read, rows)
     }
 
     #[test]
@@ -201,10 +251,40 @@ mod tests {
             ("a.csv", "v\n1\n", "a row is longer than 64 MiB"),
             ("a.csv", "", "a row is longer than 64 MiB"),
             ("a.jsonl", "{\"v\": 1}\n", "line 2 is longer than 64 MiB"),
-            ("a.json", "[{\"v\": 1}]", "longer than 64 MiB"),
         ] {
             let problem = rows(name, content.as_bytes(), 1 << 40).unwrap_err();
             assert!(problem.contains(told), "{name}: {problem}");
         }
+        // Of a document that is not read nothing is said, and so no test has failed.
+        let (read, rows) = tried("a.json", b"[{\"v\": 1}]", 1 << 40);
+        let error = read.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Refused);
+        assert!(error.message().contains("longer than 64 MiB"), "{error:?}");
+        assert!(rows.is_empty());
+    }
+
+    #[test]
+    fn what_no_test_can_be_made_of_is_told_without_reading_it() {
+        let root = tempfile::tempdir().unwrap();
+        let refused = |name: &str, length: u64| {
+            let path = root.path().join(name);
+            File::create(&path).unwrap().set_len(length).unwrap();
+            let refused = refuse_unreadable(&path, name).err();
+            refused.map(|error| error.outcome())
+        };
+        assert_eq!(refused("a.json", MAX_DOCUMENT_BYTES), None);
+        let long = Some(Outcome::Refused);
+        assert_eq!(refused("a.JSON", MAX_DOCUMENT_BYTES + 1), long);
+        for form in FORMS.iter().filter(|form| **form != "json") {
+            assert_eq!(refused(&format!("a.{form}"), 1 << 40), None, "{form}");
+        }
+        for form in FORMS {
+            let read = tried(&format!("b.{form}"), b"", 0).0.unwrap();
+            let problem = read.err().unwrap_or_default();
+            assert!(!problem.contains("no rows"), "{form}: {problem}");
+        }
+        assert_eq!(refused("a.parquet", 1), Some(Outcome::Usage));
+        let gone = root.path().join("gone.json");
+        assert!(refuse_unreadable(&gone, "gone.json").is_ok());
     }
 }

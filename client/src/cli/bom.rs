@@ -154,7 +154,14 @@ struct Found {
 /// The files of a directory.
 type Files = fn(&Path) -> Result<Below>;
 
-async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found> {
+/// Looks at a place. Where `with_packages` is false, nothing there is taken for a list of packages.
+async fn find(
+    args: &PlaceArgs,
+    files: Files,
+    with_packages: bool,
+    context: &Context,
+) -> Result<Found> {
+    let is_given = args.requirements.is_some() || args.site_packages.is_some();
     let directory = PathBuf::from(&args.place);
     let mut found = Found {
         bundle: None,
@@ -174,11 +181,9 @@ async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found
         let project = PathBuf::from(&args.place);
         let (recipe, lock) = sealed_below(&project);
         found.lock = lock;
-        if args.requirements.is_none() && args.site_packages.is_none() {
-            let list = recipe.as_ref().and_then(package_list);
-            let list = list.map(|path| (path, project.join(path.as_str())));
-            found.packages = match list.filter(|(_, place)| place.is_file()) {
-                Some((path, place)) => Some(packages_in(path.as_str(), &text(&place)?)?),
+        if with_packages && !is_given {
+            found.packages = match recipe.as_ref().and_then(package_list) {
+                Some(list) => Some(listed_below(&project, list)?),
                 None => lock_below(&project)?,
             };
         }
@@ -195,7 +200,7 @@ async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found
             Err(error) if error.outcome() == Outcome::NotFound => None,
             Err(error) => return Err(error),
         };
-        if args.requirements.is_none() && args.site_packages.is_none() {
+        if with_packages && !is_given {
             let list = release
                 .as_ref()
                 .and_then(|release| package_list(&release.recipe));
@@ -218,7 +223,7 @@ async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found
     }
     if let Some(lock) = &found.lock {
         found.environment = Some(environment_of(lock));
-        if found.packages.is_none() && args.requirements.is_none() && args.site_packages.is_none() {
+        if found.packages.is_none() && !is_given {
             let packages = packages_of(lock);
             found.packages = (!packages.is_empty()).then_some(packages);
         }
@@ -270,6 +275,18 @@ async fn find(args: &PlaceArgs, files: Files, context: &Context) -> Result<Found
     Ok(found)
 }
 
+/// The packages of the list that a directory's recipe names. Another list would be that of another environment.
+fn listed_below(directory: &Path, list: &RecipePath) -> Result<Vec<Package>> {
+    let place = directory.join(list.as_str());
+    if !place.is_file() {
+        return Err(Error::not_found(format!(
+            "\"{list}\", the list of packages that the recipe names, is not there"
+        ))
+        .hint("give the list with: --requirements FILE"));
+    }
+    packages_in(list.as_str(), &text(&place)?)
+}
+
 /// The lock file at the top of a directory.
 fn lock_below(directory: &Path) -> Result<Option<Vec<Package>>> {
     for name in [
@@ -311,7 +328,7 @@ async fn run_write(args: WriteArgs, context: &Context) -> Result<()> {
     if directory.join(LOCK_FILE).is_file() {
         tokio::task::block_in_place(|| refuse_another_lock(directory))?;
     }
-    let found = find(&args.place, files_below, context).await?;
+    let found = find(&args.place, files_below, true, context).await?;
     let mut created =
         super::pack::creation_time(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
     let model = match &found.bundle {
@@ -422,7 +439,7 @@ fn directory_name(place: &str) -> String {
 }
 
 async fn run_check(args: CheckArgs, context: &Context) -> Result<()> {
-    let mut found = find(&args.place, all_files_below, context).await?;
+    let mut found = find(&args.place, all_files_below, !args.files_only, context).await?;
     let bom = match &args.bom {
         Some(path) => Bom::parse(&read(path)?).map_err(|error| {
             Error::usage(format!("\"{}\" is no bill of materials", path.display())).source(error)

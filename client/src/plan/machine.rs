@@ -101,7 +101,7 @@ fn probe(recipe: &Recipe, machine: &Machine, scratch: &Path) -> Result<StageJob>
 }
 
 /// Every device that some stage computes on; processors only if none computes on anything else. One that no runner knows
-/// is refused where its stage is planned: a replay need not run that stage.
+/// is refused by whoever is to run its stage: a replay need not.
 fn strongest(recipe: &Recipe) -> Device {
     let mut found = Device::Cpu;
     for stage in recipe.stages() {

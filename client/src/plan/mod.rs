@@ -25,7 +25,7 @@ pub(crate) use command::{command, plain};
 pub(crate) use contents::{contents, lock_files};
 pub use machine::{Looking, Machine, captured, machine, source_date_epoch};
 pub use roots::Roots;
-pub(crate) use settings::{DEVICES, settings};
+pub(crate) use settings::{DEVICES, device, settings};
 pub use stage::{Planned, plan, strictest};
 pub(crate) use stage::{keyed, limits, told_threads, variables};
 

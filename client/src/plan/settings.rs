@@ -47,7 +47,7 @@ pub(super) fn threads(recipe: &Recipe) -> Option<u32> {
 }
 
 /// A device by the recipe's word for it.
-pub(super) fn device(text: Option<&str>) -> Result<Device> {
+pub(crate) fn device(text: Option<&str>) -> Result<Device> {
     match text.map(|text| text.split_once(':').unwrap_or((text, ""))) {
         None | Some(("cpu", _)) => Ok(Device::Cpu),
         Some(("cuda", "")) => Ok(Device::Cuda(Vec::new())),

@@ -1,7 +1,7 @@
 //! A replay from a checked project to its report.
 //!
-//! The order: what the machine is, whether that is enough, stages, a second run of those that differ, metrics,
-//! tests, cause, verdict. Invariant: whatever happens on the way ends in a report that says so: what this machine
+//! The order: what the machine is, whether that is enough, whether it knows the devices, stages, a second run of those
+//! that differ, metrics, tests, cause, verdict. Invariant: whatever happens on the way ends in a report that says so: what this machine
 //! could not do is the verdict ERROR, beside all that was seen. Only bytes that are others than when they were checked
 //! end it at once.
 
@@ -15,7 +15,7 @@ use super::scope::evaluation_of;
 use super::settings::Settings;
 use crate::check::Compare;
 use crate::error::{Error, Result};
-use crate::plan::Machine;
+use crate::plan::{Machine, device};
 use crate::runner::Runner;
 use sealstone_spec::compare::Class;
 use sealstone_spec::environment::Isolation;
@@ -73,7 +73,7 @@ pub fn replay(
         spent: BTreeMap::new(),
     };
     session.note("verify.project", &project.checked, true, None);
-    if session.is_comparable() {
+    if session.is_comparable() && session.can_run_stages() {
         let done = session.stages().and_then(|()| session.results());
         match done.map_err(|error| session.ended_by(error)) {
             Ok(()) => {}
@@ -219,6 +219,23 @@ impl Session<'_> {
         self.report.overrides.extend(told.overrides);
         comparable &= told.comparable;
         comparable
+    }
+
+    /// Whether something here runs each stage that is due, as far as its device says. Found out at that stage, those
+    /// before it would have run for days, and for nothing.
+    fn can_run_stages(&mut self) -> bool {
+        let project = self.project;
+        let mut can = true;
+        for stage in project.recipe.stages() {
+            if !self.is_due(stage) {
+                continue;
+            }
+            if let Err(error) = device(stage.device.as_deref()) {
+                self.reason(Verdict::Error, "stage", &stage.name, error.in_words());
+                can = false;
+            }
+        }
+        can
     }
 
     fn finish(mut self) -> Report {

@@ -126,6 +126,7 @@ pub fn run(
         done: Vec::new(),
     };
     run.check_recipe()?;
+    run.check_tests()?;
     run.remember_earlier(options.force)?;
     let selected = run.selected(&options.stages)?;
     let inputs = run.inputs()?;

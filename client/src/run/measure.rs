@@ -5,7 +5,7 @@
 use super::baseline::{Run, make};
 use super::logfile::LogFile;
 use super::metric::read_metric_of;
-use crate::check::{Against, TestResult, run_test};
+use crate::check::{Against, TestResult, refuse_unmakable, run_test};
 use crate::error::{Error, Result};
 use crate::plan::{Given, Roots, plan, strictest};
 use sealstone_spec::compare::Decimal;
@@ -149,6 +149,12 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Every test of data can be made, as far as that shows now, or nothing runs.
+    pub(super) fn check_tests(&self) -> Result<()> {
+        let mut tests = self.recipe.tests().iter();
+        tests.try_for_each(|test| refuse_unmakable(self.recipe, &self.roots, test))
     }
 
     pub(super) fn tests(&mut self, seed: Option<u64>) -> Result<BTreeMap<String, TestResult>> {

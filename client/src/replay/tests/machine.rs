@@ -1,10 +1,10 @@
 //! Another machine, or an environment that is not what it has to be: what may differ, and what leaves it undecided.
 
 use super::super::Unmade;
-use super::expected::{WEIGHTS, expect, expect_divergence, expect_warnings};
+use super::expected::{WEIGHTS, expect, expect_divergence, expect_warnings, told};
 use super::laboratory::{Laboratory, RECIPE, TRAIN, Trial, facts, nothing};
 use sealstone_spec::environment::Isolation;
-use sealstone_spec::report::{StageStatus, Verdict};
+use sealstone_spec::report::{ReplayScope, StageStatus, Verdict};
 
 #[test]
 fn one_more_thread_is_the_environment() {
@@ -95,6 +95,21 @@ fn what_git_says_is_not_compared() {
     });
     expect(&report, Verdict::Reproduced, 0, None, None, None);
     assert!(report.environment.diff.is_empty());
+}
+
+#[test]
+fn a_device_that_nothing_here_runs_on_is_found_before_the_first_stage() {
+    let laboratory = Laboratory::new();
+    laboratory.edit("recipe.toml", "device = \"cpu\"", "device = \"mps\"");
+    let report = laboratory.replay(nothing);
+    expect(&report, Verdict::Error, 4, None, None, None);
+    assert!(report.stages.is_empty());
+    let reason = told(&report, "stage", "train");
+    assert!(reason.text.contains("mps"), "{}", reason.text);
+    // Who does not run that stage needs no such device.
+    let report = laboratory.replay(|trial| trial.scope = Some(ReplayScope::Eval));
+    let mut ran = report.stages.iter().filter(|row| row.attempts > 0);
+    assert_eq!(ran.next().map(|row| row.name.as_str()), Some("evaluate"));
 }
 
 #[test]
