@@ -8,6 +8,7 @@
 mod asked;
 
 use super::capture::Captured;
+use crate::report::clean;
 pub(super) use asked::top_by_sight;
 use asked::{Git, held};
 use sealstone_spec::digest::Digest;
@@ -92,6 +93,19 @@ pub fn changed_files(directory: &Path) -> Option<Vec<String>> {
     }
     paths.sort();
     Some(paths)
+}
+
+/// What to tell beside files that were changed: filters that only the repository's own configuration names are not run,
+/// and what goes through one on its way into a commit is another file without it. Nothing where there are none.
+pub fn filters_left_out(directory: &Path) -> Option<String> {
+    let names = Git::around(directory).ok()?.left_out;
+    let shown: Vec<String> = names.iter().take(5).map(|name| clean(name, 60)).collect();
+    (!shown.is_empty()).then(|| {
+        format!(
+            "filters that only this repository's own configuration names are not run: {}; if they are yours: git config --global filter.NAME.clean COMMAND",
+            shown.join(", ")
+        )
+    })
 }
 
 /// The facts of the repository around a project.

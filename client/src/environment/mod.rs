@@ -23,7 +23,9 @@ mod unpack;
 
 pub use capture::{Capture, Captured, capture};
 pub(crate) use git::is_tracked;
-pub use git::{Repository, changed_files, prefix_in_repository, repository, uncommitted};
+pub use git::{
+    Repository, changed_files, filters_left_out, prefix_in_repository, repository, uncommitted,
+};
 pub use image::fetch_image;
 pub use prepare::{Prepared, prepare, prepare_kept};
 pub use python::{Interpreter, PythonEnvironment, find_interpreter, materialise, pip_command};

@@ -9,7 +9,7 @@ use super::kind::kind_by_name;
 use super::roles::roles;
 use super::walk::{Found, Known};
 use super::{PackOptions, PackProgress, Packed, write_bundle};
-use crate::environment::{repository, uncommitted};
+use crate::environment::{filters_left_out, repository, uncommitted};
 use crate::error::{Error, Result};
 use crate::layout::LayoutStore;
 use crate::recipe::{LinkPolicy, Project, files_at};
@@ -167,6 +167,9 @@ fn refuse_uncommitted(project: &Project, lock: &Lock) -> Result<()> {
     ));
     for problem in open.iter().take(20) {
         error = error.hint(problem.clone());
+    }
+    if let Some(filters) = filters_left_out(project.root()) {
+        error = error.hint(filters);
     }
     Err(error.hint(again).detail(json!({ "uncommitted": open })))
 }

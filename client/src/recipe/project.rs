@@ -1,13 +1,13 @@
 //! A directory with a `recipe.toml`.
 
 use super::files::{FoundFile, LinkPolicy, files_at};
-use crate::environment::changed_files;
+use crate::environment::{changed_files, filters_left_out};
 use crate::error::{Error, Result};
 use crate::plan::DEVICES;
 use sealstone_spec::environment::Day;
 use sealstone_spec::recipe::{
-    self, Environment, Finding, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_PARAMS_BYTES, Params, Profile,
-    RECIPE_FILE, Recipe, RecipePath,
+    self, Code, Environment, Finding, LOCK_FILE, Lock, MAX_LOCK_BYTES, MAX_PARAMS_BYTES, Params,
+    Profile, RECIPE_FILE, Recipe, RecipePath,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -155,7 +155,18 @@ impl Project {
     /// # Errors
     /// If the environment's lock cannot be read.
     pub fn lint(&self, today: Option<Day>) -> Result<Vec<Finding>> {
-        self.lint_with(today, &changed_files(&self.root).unwrap_or_default())
+        let mut findings =
+            self.lint_with(today, &changed_files(&self.root).unwrap_or_default())?;
+        let uncommitted = findings.iter_mut();
+        for finding in uncommitted.filter(|finding| finding.code == Code::Uncommitted) {
+            if let (Some(hint), Some(filters)) =
+                (&mut finding.suggestion, filters_left_out(&self.root))
+            {
+                hint.push_str("; ");
+                hint.push_str(&filters);
+            }
+        }
+        Ok(findings)
     }
 
     /// The same, whatever is committed of it: Git is not asked.

@@ -4,8 +4,9 @@
 //! as that of a repository whose parts are committed as files. Git runs programs of a configuration where it compares
 //! files (filters, also those of submodules), watches them, shows differences, and fetches objects that are missing.
 //! Owns every call of git. Filters count where the user's own configuration names them (git-lfs).
-//! Invariant: what is run is git, and what its user's own configuration names. Where that cannot be had, git is not asked,
-//! and the reason is told.
+//! Invariant: what is run is git, what its user's own configuration names, and git-lfs as `git lfs install --local` asks for
+//! it, word for word: a program of the user's own `PATH`, with nothing of the repository in its arguments. Where that cannot
+//! be had, git is not asked, and the reason is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -48,6 +49,13 @@ const FILTER: [(&str, &str); 4] = [
     ("required", "false"),
 ];
 
+/// What git-lfs writes for itself of what is asked here; files are not taken out of a repository. `actions/checkout` has it
+/// written into the repository's configuration alone.
+const OF_LFS: [(&str, &str); 2] = [
+    ("clean", "git-lfs clean -- %f"),
+    ("process", "git-lfs filter-process"),
+];
+
 /// The repository around a directory, asked from there.
 pub(super) struct Git {
     directory: PathBuf,
@@ -55,6 +63,8 @@ pub(super) struct Git {
     above: Option<PathBuf>,
     /// Settings that take the place of filters which a repository names.
     filters: Vec<OsString>,
+    /// Names of filters that are not run, since only the repository names them.
+    pub(super) left_out: Vec<String>,
 }
 
 impl Git {
@@ -75,12 +85,14 @@ impl Git {
             directory,
             above,
             filters: Vec::new(),
+            left_out: Vec::new(),
         };
         let own = git.path("--absolute-git-dir")?;
         let top = git.path("--show-toplevel")?;
         let mut found = Filters::default();
         found.look_into(&own, top)?;
         git.filters = found.settings()?;
+        git.left_out = found.left_out();
         Ok(git)
     }
 
@@ -195,6 +207,8 @@ struct Filters {
     named: BTreeSet<Vec<u8>>,
     /// What the user's own configuration says of filters, by key.
     of_user: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Those of [`OF_LFS`] that the repository names as they stand there.
+    of_lfs: BTreeSet<&'static str>,
     /// Where was looked.
     seen: BTreeSet<PathBuf>,
 }
@@ -280,6 +294,10 @@ impl Filters {
             if let Some(end) = rest.iter().rposition(|byte| *byte == b'.') {
                 self.named.insert(rest[..end].to_owned());
             }
+            let of_lfs = OF_LFS.iter().filter(|(part, program)| {
+                rest.strip_prefix(b"lfs.") == Some(part.as_bytes()) && value == program.as_bytes()
+            });
+            self.of_lfs.extend(of_lfs.map(|(part, _)| *part));
         }
         Ok(())
     }
@@ -295,15 +313,115 @@ impl Filters {
                 ));
             }
             for (part, none) in FILTER {
-                let mut setting = b"filter.".to_vec();
-                setting.extend_from_slice(name);
-                setting.extend_from_slice(format!(".{part}").as_bytes());
-                let value = self.of_user.get(&setting).cloned();
+                let value = self.program(name, part);
+                let mut setting = key(name, part);
                 setting.push(b'=');
-                setting.extend(value.unwrap_or_else(|| none.as_bytes().to_vec()));
+                setting.extend_from_slice(value.unwrap_or(none.as_bytes()));
                 settings.push(OsString::from_vec(setting));
             }
         }
         Ok(settings)
+    }
+
+    /// What is run as this part of a filter.
+    fn program(&self, name: &[u8], part: &str) -> Option<&[u8]> {
+        if let Some(value) = self.of_user.get(&key(name, part)) {
+            return Some(value);
+        }
+        // Whoever says something of git-lfs himself has said all of it.
+        let of_user = FILTER
+            .iter()
+            .any(|(part, _)| self.of_user.contains_key(&key(name, part)));
+        if name != b"lfs" || of_user || !self.of_lfs.contains(part) {
+            return None;
+        }
+        let own = OF_LFS.iter().find(|(known, _)| *known == part);
+        own.map(|(_, program)| program.as_bytes())
+    }
+
+    /// The names of those of which nothing is run.
+    fn left_out(&self) -> Vec<String> {
+        let runs = |name: &[u8], part: &str| {
+            let program = self.program(name, part);
+            program.is_some_and(|it| !it.is_empty())
+        };
+        let left_out = self
+            .named
+            .iter()
+            .filter(|name| !runs(name, "clean") && !runs(name, "process"));
+        left_out
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
+    }
+}
+
+/// The key of a part of a filter.
+fn key(name: &[u8], part: &str) -> Vec<u8> {
+    [&b"filter."[..], name, &b"."[..], part.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn of_filters_that_only_the_repository_names_only_the_own_words_of_lfs_are_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let mut git = command(directory.path(), &[]);
+            // Nothing is the user's here, whatever this machine says of git-lfs.
+            git.env("GIT_CONFIG_NOSYSTEM", "1")
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("HOME", directory.path())
+                .env("XDG_CONFIG_HOME", directory.path())
+                .args(arguments);
+            git
+        };
+        let run = |arguments: &[&str]| ended(git(arguments)).and_then(answer);
+        if run(&["init", "-q"]).is_err() {
+            return crate::skips::not_installed("git");
+        }
+        let set = |key: &str, value: &str| {
+            run(&["config", "--local", key, value]).unwrap();
+        };
+        let found = || {
+            let mut found = Filters::default();
+            found.read(git(&[])).unwrap();
+            let settings = found.settings().unwrap().into_iter();
+            let settings: Vec<String> = settings.map(|it| it.into_string().unwrap()).collect();
+            (settings, found.left_out())
+        };
+        // As `git lfs install --local` writes it.
+        set("filter.lfs.clean", "git-lfs clean -- %f");
+        set("filter.lfs.smudge", "git-lfs smudge -- %f");
+        set("filter.lfs.process", "git-lfs filter-process");
+        set("filter.lfs.required", "true");
+        set("filter.git-crypt.clean", "\"git-crypt\" clean");
+        let none = [
+            "filter.git-crypt.clean=",
+            "filter.git-crypt.smudge=",
+            "filter.git-crypt.process=",
+            "filter.git-crypt.required=false",
+        ];
+        let lfs = [
+            "filter.lfs.clean=git-lfs clean -- %f",
+            "filter.lfs.smudge=",
+            "filter.lfs.process=git-lfs filter-process",
+            "filter.lfs.required=false",
+        ];
+        let (settings, left_out) = found();
+        assert_eq!(settings, [&none[..], &lfs].concat());
+        assert_eq!(left_out, ["git-crypt"]);
+        // Other words are anybody's, and so is the same under another name.
+        set("filter.lfs.clean", "git-lfs clean -- %f; touch RAN");
+        set("filter.lfs.process", "./git-lfs filter-process");
+        set("filter.x.clean", "git-lfs clean -- %f");
+        let (settings, left_out) = found();
+        assert!(
+            !settings.iter().any(|it| it.contains("git-lfs")),
+            "{settings:?}"
+        );
+        assert_eq!(left_out, ["git-crypt", "lfs", "x"]);
     }
 }

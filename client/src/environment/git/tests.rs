@@ -35,6 +35,7 @@ fn a_project_below_the_top_has_its_own_changes_and_the_commit_of_all() {
     write("models/a b/train.py", "1\n");
     write("models/c/train.py", "1\n");
     assert_eq!(repository(&project), Ok(None));
+    assert_eq!(filters_left_out(&project), None);
     assert_eq!(prefix_in_repository(&project), "");
     if run(&root, &["init", "-q"]).is_err() {
         return crate::skips::not_installed("git");
@@ -208,6 +209,8 @@ fn no_program_of_a_repository_is_run() {
         stranger.set("r", key, &program);
     }
     stranger.set("r", "filter.x.required", "true");
+    let told = filters_left_out(&stranger.at("r")).unwrap();
+    assert!(told.contains("are not run: x; if they"), "{told}");
     stranger.set("r", "alias.submodule", &format!("!{program}"));
     assert!(!stranger.runs_something("r"));
     // Asked all the same, for what it can tell without them.
