@@ -286,7 +286,9 @@ async fn a_connection_on_which_nothing_is_asked_is_closed() {
 
 /// A client that speaks nothing else.
 fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge();
     client.build().unwrap()
 }
 

@@ -43,10 +43,7 @@ pub(super) fn refuse_form(name: &str) -> Result<()> {
     let extension = extension_of(name);
     match FORMS.contains(&extension.as_str()) {
         true => Ok(()),
-        false => Err(Error::usage(format!(
-            "\"{name}\": {}",
-            no_rows(&extension)
-        ))),
+        false => Err(Error::usage(format!("\"{name}\": {}", no_rows(&extension)))),
     }
 }
 
@@ -56,9 +53,7 @@ fn extension_of(name: &str) -> String {
 }
 
 fn no_rows(extension: &str) -> String {
-    format!(
-        "files named .{extension} have no rows that are read here: use csv, tsv, jsonl or json"
-    )
+    format!("files named .{extension} have no rows that are read here: use csv, tsv, jsonl or json")
 }
 
 /// Nothing is wrong with the document: this client does not look.

@@ -155,8 +155,7 @@ impl Project {
     /// # Errors
     /// If the environment's lock cannot be read.
     pub fn lint(&self, today: Option<Day>) -> Result<Vec<Finding>> {
-        let mut findings =
-            self.lint_with(today, &changed_files(&self.root).unwrap_or_default())?;
+        let mut findings = self.lint_with(today, &changed_files(&self.root).unwrap_or_default())?;
         let uncommitted = findings.iter_mut();
         for finding in uncommitted.filter(|finding| finding.code == Code::Uncommitted) {
             if let (Some(hint), Some(filters)) =

@@ -209,6 +209,8 @@ struct Filters {
     of_user: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Those of [`OF_LFS`] that the repository names as they stand there.
     of_lfs: BTreeSet<&'static str>,
+    /// Whether a repository says where git-lfs is to keep its files.
+    lfs_writes_elsewhere: bool,
     /// Where was looked.
     seen: BTreeSet<PathBuf>,
 }
@@ -262,7 +264,7 @@ impl Filters {
     /// Reads what the configuration says of filters: pairs of a scope and a key, with a line feed before its value.
     fn read(&mut self, mut git: Command) -> Result<(), String> {
         git.args(["config", "--show-scope", "-z", "--get-regexp"]);
-        git.arg(r"^(filter|lfs\.extension)\.");
+        git.arg(r"^(filter\.|lfs\.extension\.|lfs\.storage$)");
         let output = ended(git)?;
         let told = match output.status.code() {
             // There is none.
@@ -285,6 +287,11 @@ impl Filters {
             };
             if OF_USER.contains(&scope) {
                 self.of_user.insert(key.to_owned(), value.to_owned());
+                continue;
+            }
+            if key == b"lfs.storage" {
+                // It would write there.
+                self.lfs_writes_elsewhere = true;
                 continue;
             }
             let Some(rest) = key.strip_prefix(b"filter.") else {
@@ -332,7 +339,7 @@ impl Filters {
         let of_user = FILTER
             .iter()
             .any(|(part, _)| self.of_user.contains_key(&key(name, part)));
-        if name != b"lfs" || of_user || !self.of_lfs.contains(part) {
+        if name != b"lfs" || of_user || self.lfs_writes_elsewhere || !self.of_lfs.contains(part) {
             return None;
         }
         let own = OF_LFS.iter().find(|(known, _)| *known == part);
@@ -423,5 +430,14 @@ mod tests {
             "{settings:?}"
         );
         assert_eq!(left_out, ["git-crypt", "lfs", "x"]);
+        // Nor does it write where a repository wants it to.
+        set("filter.lfs.clean", "git-lfs clean -- %f");
+        set("filter.lfs.process", "git-lfs filter-process");
+        set("lfs.storage", "../elsewhere");
+        let (settings, _) = found();
+        assert!(
+            !settings.iter().any(|it| it.contains("git-lfs")),
+            "{settings:?}"
+        );
     }
 }
