@@ -11,8 +11,8 @@
 //! | [`log`] | the transparency log: appender, key, proofs, cosignatures |
 //! | [`service`] | the use cases; the only place where storage and trust meet |
 //! | [`api`] | HTTP: parses, authorises, calls one use case, renders |
-//! | [`jobs`] | what runs on a schedule |
-//! | [`allocator`], [`file`](mod@file), [`process`] | keeps memory flat; files that are replaced as a whole; files that only the server's user reads |
+//! | [`jobs`] | what runs on a schedule; the end of a server whose metadata store is stuck |
+//! | [`allocator`], [`clock`], [`file`](mod@file), [`metrics`], [`process`] | keeps memory flat; time as a parameter; files that are replaced as a whole; what is counted; files that only the server's user reads, and how many are open |
 //! | [`config`], [`boot`] | from a file to a running server |
 //! | [`witness`] | cosigning the logs of others |
 

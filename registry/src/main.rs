@@ -23,7 +23,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGINT.
+    /// Serve until SIGTERM or SIGINT. SIGHUP has it read its TLS certificate again. Ends with 1 where its metadata store
+    /// can only be opened anew.
     Serve {
         #[command(flatten)]
         config: ConfigArgument,
@@ -40,8 +41,8 @@ enum Command {
     /// About the administrator's account.
     #[command(subcommand)]
     Admin(AdminCommand),
-    /// Read every stored byte, report what is damaged and keep it from readers; nothing is removed. The server must not be
-    /// running.
+    /// Read every stored byte, report what is damaged and keep it from readers, and give back what was kept from them and
+    /// is whole; nothing is removed. The server must not be running.
     VerifyStore(ConfigArgument),
     /// Collect garbage once, in a store that "serve" would take. The server must not be running; on a running one, POST
     /// /api/v1/gc.

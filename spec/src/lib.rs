@@ -7,12 +7,14 @@
 //! | module | chapter | what it owns |
 //! | --- | --- | --- |
 //! | [`digest`], [`tree`] | 01 | named digests, running hashes, the BLAKE3 group tree |
+//! | [`range`], [`evidence_list`] | 01 | ranges of bytes in headers; what may stand under a tag that lists evidence |
 //! | [`name`], [`image`], [`words`] | 01 | repositories, tags, references, names that people can say |
 //! | [`media`], [`manifest`], [`bundle`], [`role`] | 02 | media types, manifests as received, bundles, their paths, what files are for |
 //! | [`canonical`] | 03 | strict JSON in, RFC 8785 JSON out |
 //! | [`key`], [`envelope`], [`sigstore`], [`statement`] | 03 | keys, DSSE, sigstore bundles, in-toto statements |
 //! | [`environment`] | 08 | facts of an environment, their levels and differences; levels of isolation |
 //! | [`recipe`] | 04 | how a model is made: `recipe.toml`, lint, `recipe.lock`, stage keys |
+//! | [`attachment`] | 03 | one document attached to a manifest |
 //! | [`model_signature`] | 03 | OpenSSF Model Signing, made of a manifest alone |
 //! | [`record`] | 03 | what a registry says about a release, as a referrer that travels with it |
 //! | [`policy`], [`admission`] | 05 | who must have said what before a release; the proof that they did |

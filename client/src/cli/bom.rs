@@ -39,7 +39,7 @@ A bill lists every file, data set, base model, package and fact of the environme
 What a recipe.lock in it says goes in: data sets with source and digest, base models, metrics, the environment's
 facts, and the packages of its environment; --card adds to it, and is refused where it says something else. Of a directory
 it is refused if the lock is not that of its files. Packages also come from --requirements
-(pip with hashes, uv.lock, pylock.toml), from --site-packages, or from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another, takes every file
+(pip with hashes, uv.lock, pylock.toml), from --site-packages, or, where no recipe names a list, from the lock file at the top of the bundle. `check` names each file or package that is missing, not listed, or another, takes every file
 of a directory whatever its .sealstoneignore says, and is refused where packages are listed and none could be compared.
 
 Examples:

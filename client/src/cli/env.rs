@@ -66,8 +66,9 @@ Example:
     Lock(super::lock::Args),
     /// Try out every runner, and show what it can do here
     #[command(after_help = "\
-Each runner runs a script that tries to read a file, to write beside its directory, to reach 192.0.2.1, and to see the \
-host name. What is absent has its reason.
+Each runner runs a script that tries to read a file, to write and cut files beside its directory, to open a setting of \
+the kernel, to use what its caller left open, to mount, to reach 192.0.2.1 and the hypervisor, and to see the host name. \
+What is absent has its reason.
 
 Example:
   sealstone env probe")]

@@ -26,6 +26,9 @@ Environment:
   SEALSTONE_STATE        directory in which the last checkpoint and policy of each registry are kept,
                          and the last policy of each set of root keys (default ~/.local/state/sealstone)
   SEALSTONE_LOG          filter of log lines, for example sealstone=debug
+  XDG_CACHE_HOME         what is kept of environments and cut downloads lies in sealstone/ there (default ~/.cache)
+  SEALSTONE_USERNAME, SEALSTONE_PASSWORD, SEALSTONE_REGISTRY
+                         credentials of unattended jobs, and the one registry that they are for
   SOURCE_DATE_EPOCH      time of creation that `pack` writes; without it none is written
   DOCKER_CONFIG          directory of config.json with credentials (default ~/.docker)";
 

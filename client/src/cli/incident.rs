@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "\
 A registry reports damage that it finds itself; `sealstone replay --push` reports what halted it. Until an
 incident is closed by somebody whom the policy lets, the release is in quarantine: pulls are refused with
-the reason, and `sealstone status` shows it. Damaged content is repaired by pushing it again.
+the reason, and `sealstone status` shows it. Damaged content is repaired by pushing it again, or by a scrub
+that finds it whole (`sealstone admin scrub`); neither closes the incident.
 
 Examples:
   sealstone incident open registry.example/models/m:1.0.0 --key me.key --reason 'weights differ from the digest'

@@ -36,8 +36,9 @@ environment. Logs are in .sealstone/logs. Environments of Python and root file s
 projects in sealstone/environments of XDG_CACHE_HOME, or of ~/.cache, until none has used one for 30 days. Where
 that lies in the project, or there is no such place, one is made for the run alone.
 
-Exit codes: 0 locked, 1 a stage, metric or test failed, 2 the recipe has errors, 3 this machine cannot
-isolate as the recipe demands, 4 halted: an input is not what the recipe says, and nothing was run,
+Exit codes: 0 locked, 1 a stage, metric or test failed, 2 the recipe has errors, 3 refused: this machine
+cannot isolate as the recipe demands, others may write where environments are kept, or a data test cannot be
+made, 4 halted: an input is not what the recipe says, and nothing was run,
 7 another run of this project is under way.
 
 Examples:
@@ -62,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
 
-    /// The runner: auto, bubblewrap, confined or process; without it, the recipe's
+    /// The runner: auto, rootfs, oci, bubblewrap, confined or process; without it, the recipe's
     #[arg(long)]
     runner: Option<Choice>,
 

@@ -12,6 +12,7 @@
 //! | `kept` | what an earlier run left of such a file |
 //! | `partial`, `room` | where a blob arrives that goes into a layout, or from one registry to another |
 //! | `staging` | a directory that appears whole or not at all |
+//! | `exchange` | two names that change places at once |
 //! | `unpack`, `headers` | the files of a layer that is an archive, and how much it may say beside them |
 //! | [`progress`] | what is told while it goes on |
 //!

@@ -10,6 +10,8 @@
 //! | `referrers` | the referrers listing and its fallback tag |
 //! | `listing` | tags and repositories |
 //! | `admin` | Sealstone's own administration API |
+//! | `record` | what a Sealstone registry says beside the OCI interface: its log's evidence, the policy in force |
+//! | `options`, `error` | how registries are reached; what can go wrong on the way |
 //!
 //! Invariant: a manifest leaves this module only as a `VerifiedManifest`, a small blob only after its
 //! digest was compared. Streams of large blobs are for [`crate::transfer`] only, which checks them.
