@@ -8,6 +8,7 @@
 //! the directory.
 
 mod inputs;
+mod layered;
 mod seen;
 mod standing;
 

@@ -2,11 +2,12 @@
 //!
 //! Invariant: nothing is mounted or copied whose bytes were not hashed on the way. A sandbox opens what it mounts by its
 //! name, and long after that was hashed if there is much to hash: so what has the name then has to be what was hashed, or
-//! the stage fails.
+//! the stage fails. Where no link can be made, what is renamed away and back goes unseen.
 
 use super::super::job::{Expected, Input};
+use super::layered::is_layered;
 use super::seen::{Seen, Stamp};
-use super::standing::{Arrangement, Standing};
+use super::standing::{Arrangement, LARGE, Standing};
 use super::{Given, Place, Placing, digest_of, files_below, make_directories, open_plain};
 use crate::error::{Error, Result};
 use sealstone_spec::digest::{Algorithm, Digest};
@@ -201,12 +202,18 @@ impl Place {
     fn hold(&mut self, file: &Wanted) -> Result<PathBuf> {
         make_directories(&self.held())?;
         let name = self.held().join(self.mounts.len().to_string());
-        if let Some(link) = linked(&file.source, &name) {
-            self.hash_named(file, link, name.clone())?;
-            return Ok(name);
+        // What a link leads to, since that is mounted: nobody leads it elsewhere and back meanwhile.
+        let failed = |error| Error::io(reading(&file.source), error);
+        let source = fs::canonicalize(&file.source).map_err(failed)?;
+        if file.size < LARGE || !is_layered(&self.held()) {
+            if let Some(link) = linked(&source, &name) {
+                self.hash_named(file, link, name.clone())?;
+                return Ok(name);
+            }
         }
-        self.hash_in_place(file)?;
-        Ok(file.source.clone())
+        let opened = File::open(&source).map_err(failed)?;
+        self.hash_named(file, opened, source.clone())?;
+        Ok(source)
     }
 
     /// Puts a file into a directory that is mounted as a whole. Whether it has to be mounted there by itself: what is
@@ -223,7 +230,8 @@ impl Place {
     ) -> Result<bool> {
         let target = self.gathered().join(&file.path);
         make_directories(target.parent().unwrap_or(&self.gathered()))?;
-        if let Some(link) = linked(&file.source, &target) {
+        let links = file.size < LARGE || !is_layered(&self.gathered());
+        if let Some(link) = links.then(|| linked(&file.source, &target)).flatten() {
             self.hash_named(file, link, target)?;
             return Ok(false);
         }

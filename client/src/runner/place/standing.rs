@@ -23,7 +23,7 @@ const MOST_WITH_LARGE: Load = Load {
 
 /// From how many bytes on a file gets a mount of its own rather than be copied. A copy of as many takes a millisecond, and
 /// so does bubblewrap for one of a thousand mounts.
-const LARGE: u64 = 1 << 20;
+pub(super) const LARGE: u64 = 1 << 20;
 
 /// How a file gets to the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

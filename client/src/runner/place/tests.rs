@@ -439,16 +439,35 @@ fn an_input_that_is_replaced_before_it_is_mounted_is_not_read_unhashed() {
     assert!(!sources.iter().any(|source| source.exists()));
     assert_eq!(fs::read(at("data/a.csv")).unwrap(), b"9,9\n");
 
-    // To a link none can be made: it is mounted by its own name, which has to stay.
+    // Where one is a link, that is so of what it leads to.
     std::os::unix::fs::symlink("sub/b.csv", at("data/link.csv")).unwrap();
     job.inputs = vec![fixture.input("data/link.csv", "data/link.csv", Expected::Recorded)];
+    let before = fs::read(at("data/link.csv")).unwrap();
     let place = Place::prepare(&job, Placing::Mounted).unwrap();
-    assert_eq!(place.mounts[0].0, at("data/link.csv"));
-    assert_eq!(place.collect().violations, [""; 0]);
     replace("data/sub/b.csv");
+    assert_eq!(fs::read(&place.mounts[0].0).unwrap(), before);
+    assert_eq!(place.collect().violations, [""; 0]);
+
+    // Of a file on another file system none can be made: it is mounted by its own name, which has to stay.
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    if device(elsewhere.path()) == device(fixture.root.path()) {
+        return;
+    }
+    let far = elsewhere.path().join("far.csv");
+    fs::write(&far, "1\n").unwrap();
+    std::os::unix::fs::symlink(&far, at("data/far.csv")).unwrap();
+    job.inputs = vec![fixture.input("data/far.csv", "data/far.csv", Expected::Recorded)];
+    let place = Place::prepare(&job, Placing::Mounted).unwrap();
+    assert_eq!(place.mounts[0].0, far);
+    assert_eq!(place.collect().violations, [""; 0]);
+    fs::write(elsewhere.path().join("other"), "2\n").unwrap();
+    fs::rename(elsewhere.path().join("other"), &far).unwrap();
     assert_eq!(
         place.collect().violations,
-        ["read \"data/link.csv\", which was changed while it ran"]
+        ["read \"data/far.csv\", which was changed while it ran"]
     );
 }
 
