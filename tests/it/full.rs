@@ -1,6 +1,7 @@
 //! Disks and tables of open files that are full: a clear answer, no half state, and on with it afterwards.
 
 use crate::content::*;
+use crate::raw::Raw;
 use reqwest::Method;
 use sealstone_spec::digest::Digest;
 use sealstone_tests::registry::{Setup, TestRegistry};
@@ -248,28 +249,31 @@ fn with_files(limit: u32) -> Setup {
 /// Bytes of a blob that lies in the metadata store.
 const SMALL: usize = 60_000;
 
-/// A client that needs no other connection for its next request.
-fn keeping_its_connection() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy();
-    client.build().unwrap()
-}
-
-/// Pushes a blob over the client's connection: what the server says.
-async fn push_over(client: &reqwest::Client, registry: &TestRegistry, blob: Vec<u8>) -> u16 {
+/// Pushes a blob over the one connection that there is, or over a new one: what the server says. A client with a pool opens
+/// another connection whenever the last one is not back yet, and the server can take none.
+fn push_over(kept: &mut Option<Raw>, registry: &TestRegistry, blob: Vec<u8>) -> u16 {
     let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(&blob));
-    let admin = &registry.admin;
-    let post = client
-        .post(registry.url(&path))
-        .basic_auth(&admin.name, Some(&admin.secret))
-        .body(blob);
-    send(post).await.status
+    let raw = kept.get_or_insert_with(|| Raw::connect(registry));
+    raw.send(Raw::head_of(
+        registry,
+        &registry.admin,
+        "POST",
+        &path,
+        blob.len(),
+    ));
+    raw.send(&blob);
+    let (status, closes) = raw.answer();
+    if closes {
+        *kept = None;
+    }
+    status
 }
 
 /// Pushes more small blobs than the metadata store keeps in memory, so that it needs other files: the last answer, which
 /// is the first that is not 201.
-async fn fill_memory(client: &reqwest::Client, registry: &TestRegistry) -> u16 {
+fn fill_memory(kept: &mut Option<Raw>, registry: &TestRegistry) -> u16 {
     for _ in 0..24 * MIB / SMALL {
-        let status = push_over(client, registry, bytes(SMALL)).await;
+        let status = push_over(kept, registry, bytes(SMALL));
         if status != 201 {
             return status;
         }
@@ -351,15 +355,15 @@ async fn connections_do_not_take_the_files_that_the_metadata_store_needs() {
     let registry = with_files(160).start().await.unwrap();
     let said = "there are places for 40 connections";
     assert!(registry.log().contains(said), "{}", registry.log());
-    let client = keeping_its_connection();
-    assert_eq!(push_over(&client, &registry, bytes(SMALL)).await, 201);
+    let mut connection = None;
+    assert_eq!(push_over(&mut connection, &registry, bytes(SMALL)), 201);
     let mut held = Vec::new();
     for _ in 0..200 {
         held.extend(TcpStream::connect(registry.address()));
     }
     assert!(held.len() > 160, "{} connections", held.len());
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(fill_memory(&client, &registry).await, 201);
+    assert_eq!(fill_memory(&mut connection, &registry), 201);
     drop(held);
     let admin = registry.admin.clone();
     push_image(&registry, &admin, "a", Some("v1"), MIB).await;
@@ -390,15 +394,15 @@ async fn a_metadata_store_that_takes_no_write_any_more_ends_the_server() {
     }
     let mut registry = Setup::default().start().await.unwrap();
     let admin = registry.admin.clone();
-    let client = keeping_its_connection();
+    let mut connection = None;
     let kept = bytes(SMALL);
     let path = format!("/v2/a/blobs/{}", Digest::sha256(&kept));
-    assert_eq!(push_over(&client, &registry, kept.clone()).await, 201);
+    assert_eq!(push_over(&mut connection, &registry, kept.clone()), 201);
     let process = registry.process().unwrap();
     set_limit(process, lowest_free(process));
-    assert_eq!(fill_memory(&client, &registry).await, 503);
+    assert_eq!(fill_memory(&mut connection, &registry), 503);
     set_limit(process, 1024);
-    assert_eq!(push_over(&client, &registry, bytes(SMALL)).await, 503);
+    assert_eq!(push_over(&mut connection, &registry, bytes(SMALL)), 503);
     get(&registry, &admin, "/readyz").await.expect(503);
     let deadline = Instant::now() + Duration::from_secs(25);
     while get(&registry, &admin, "/livez").await.status != 503 {
@@ -417,11 +421,11 @@ async fn a_metadata_store_that_takes_no_write_any_more_ends_the_server() {
     get(&registry, &admin, "/readyz").await.expect(200);
 
     // It comes again at once, as what a start does not mend: to end every minute would take the reads as well.
-    let client = keeping_its_connection();
-    assert_eq!(push_over(&client, &registry, bytes(SMALL)).await, 201);
+    let mut connection = None;
+    assert_eq!(push_over(&mut connection, &registry, bytes(SMALL)), 201);
     let process = registry.process().unwrap();
     set_limit(process, lowest_free(process));
-    assert_eq!(fill_memory(&client, &registry).await, 503);
+    assert_eq!(fill_memory(&mut connection, &registry), 503);
     set_limit(process, 1024);
     let deadline = Instant::now() + Duration::from_secs(25);
     while !registry.log().contains("another start did not help lately") {

@@ -26,12 +26,44 @@ impl Raw {
         len: usize,
     ) -> Raw {
         let mut raw = Raw::connect(registry);
-        raw.send(format!(
+        raw.send(Raw::head_of(registry, who, method, path, len));
+        raw
+    }
+
+    /// A request's head that announces `len` bytes of body.
+    pub(crate) fn head_of(
+        registry: &TestRegistry,
+        who: &User,
+        method: &str,
+        path: &str,
+        len: usize,
+    ) -> String {
+        format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: application/octet-stream\r\nContent-Length: {len}\r\n\r\n",
             registry.address(),
             who.basic(),
-        ));
-        raw
+        )
+    }
+
+    /// Reads one answer to its end: its status, and whether the server ends the connection after it.
+    pub(crate) fn answer(&mut self) -> (u16, bool) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let header = |name: &str| {
+            let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+            lines
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.trim())
+        };
+        let len = header("content-length").map_or(0, |len| len.parse().unwrap());
+        self.0.read_exact(&mut vec![0; len]).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, header("connection") == Some("close"))
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -205,11 +205,10 @@ impl Place {
         // What a link leads to, since that is mounted: nobody leads it elsewhere and back meanwhile.
         let failed = |error| Error::io(reading(&file.source), error);
         let source = fs::canonicalize(&file.source).map_err(failed)?;
-        if file.size < LARGE || !is_layered(&self.held()) {
-            if let Some(link) = linked(&source, &name) {
-                self.hash_named(file, link, name.clone())?;
-                return Ok(name);
-            }
+        let links = file.size < LARGE || !is_layered(&self.held());
+        if let Some(link) = links.then(|| linked(&source, &name)).flatten() {
+            self.hash_named(file, link, name.clone())?;
+            return Ok(name);
         }
         let opened = File::open(&source).map_err(failed)?;
         self.hash_named(file, opened, source.clone())?;
