@@ -153,8 +153,8 @@ fn unfinished(desk: &Desk) -> Vec<String> {
     names.filter(|name| name.starts_with('.')).collect()
 }
 
-#[test]
-fn packing_that_is_interrupted_leaves_nothing_in_the_layout() {
+/// A pack in the middle of a file.
+fn packing() -> (Desk, Child) {
     let desk = Desk::new();
     std::fs::create_dir(desk.path("large")).unwrap();
     let large = std::fs::File::create(desk.path("large/model.bin")).unwrap();
@@ -163,12 +163,18 @@ fn packing_that_is_interrupted_leaves_nothing_in_the_layout() {
     let pack = ["pack", "large", "-o", "out:1.0.0", "--link"];
     let mut command = desk.command(&pack, None);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let child = command.spawn().unwrap();
     let deadline = Instant::now() + PATIENCE;
     while unfinished(&desk).is_empty() {
         assert!(Instant::now() < deadline, "nothing is being packed");
         std::thread::sleep(Duration::from_millis(10));
     }
+    (desk, child)
+}
+
+#[test]
+fn packing_that_is_interrupted_leaves_nothing_in_the_layout() {
+    let (desk, mut child) = packing();
     signals::send(&child, libc::SIGTERM).unwrap();
     assert_eq!(ended(&mut child).code(), Some(1));
     assert!(unfinished(&desk).is_empty(), "{:?}", unfinished(&desk));
@@ -179,18 +185,7 @@ fn packing_that_is_interrupted_leaves_nothing_in_the_layout() {
 /// locks do not reach other machines, it may be somebody's who works there.
 #[test]
 fn what_a_killed_pack_left_stays_for_a_day_and_harms_nobody() {
-    let desk = Desk::new();
-    std::fs::create_dir(desk.path("large")).unwrap();
-    let large = std::fs::File::create(desk.path("large/model.bin")).unwrap();
-    large.set_len(1 << 40).unwrap();
-    let mut command = desk.command(&["pack", "large", "-o", "out:1.0.0", "--link"], None);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while unfinished(&desk).is_empty() {
-        assert!(Instant::now() < deadline, "nothing is being packed");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let (desk, mut child) = packing();
     // Beside one that works, another one removes nothing.
     desk.run(&["pack", "model", "-o", "out:2.0.0"]).expect(0);
     assert_eq!(unfinished(&desk).len(), 1);

@@ -89,12 +89,11 @@ impl Session<'_> {
             .tests()
             .iter()
             .filter(|test| matches!(test.check, Check::Inference { .. }))
-            .map(|test| Golden {
+            .map(|test| {
                 // One that was not asked is open.
-                held: (tests.iter())
-                    .find(|row| row.id == checks::id(test))
-                    .map_or(Held::Open, |row| Held::of(row.ok, row.undecided)),
-                reads: test.reads_of(&project.recipe),
+                let row = tests.iter().find(|row| row.id == checks::id(test));
+                let held = row.map_or(Held::Open, |row| Held::of(row.ok, row.undecided));
+                Golden::of(&project.recipe, held, test.reads_of(&project.recipe))
             })
             .collect();
         self.report.tests = tests;
@@ -137,12 +136,7 @@ impl Session<'_> {
                 .collect(),
             isolated: self.settings.isolated,
         };
-        let said = Said {
-            recipe: &project.recipe,
-            judged: &judged,
-            golden: &golden,
-            unmeasured: &unmeasured,
-        };
+        let said = Said::of(&project.recipe, &judged, &golden, &unmeasured);
         settle(&mut self.report.stages, &said);
         self.report.metrics = judged.into_iter().map(|(row, _)| row).collect();
         let mut stages = self.report.stages.iter();
@@ -188,6 +182,18 @@ impl Held {
 struct Golden<'a> {
     held: Held,
     reads: Vec<&'a RecipePath>,
+    /// Names of the stages that it comes of.
+    sources: BTreeSet<&'a str>,
+}
+
+impl<'a> Golden<'a> {
+    fn of(recipe: &'a Recipe, held: Held, reads: Vec<&'a RecipePath>) -> Golden<'a> {
+        Golden {
+            held,
+            sources: recipe.sources_of(reads.iter().copied()),
+            reads,
+        }
+    }
 }
 
 /// What no metric or golden answer of a replay says anything about, because of how much of it there is.
@@ -206,18 +212,43 @@ struct Said<'a> {
     judged: &'a [(MetricRow, Class)],
     golden: &'a [Golden<'a>],
     unmeasured: &'a Unmeasured<'a>,
+    /// What came of each metric, with the names of the stages that it comes of.
+    measured: Vec<(Held, BTreeSet<&'a str>)>,
 }
 
-impl Said<'_> {
+impl<'a> Said<'a> {
+    fn of(
+        recipe: &'a Recipe,
+        judged: &'a [(MetricRow, Class)],
+        golden: &'a [Golden<'a>],
+        unmeasured: &'a Unmeasured<'a>,
+    ) -> Said<'a> {
+        let measured = judged
+            .iter()
+            .map(|(row, _)| (Held::of_metric(row), file_of(row)));
+        let left_out = unmeasured
+            .files
+            .iter()
+            .map(|file| (Held::Open, Some(*file)));
+        let measured = measured.chain(left_out).filter_map(|(held, file)| {
+            let file: RecipePath = file?.parse().ok()?;
+            Some((held, recipe.sources_of([&file])))
+        });
+        Said {
+            recipe,
+            judged,
+            golden,
+            unmeasured,
+            measured: measured.collect(),
+        }
+    }
+
     /// What metrics say of the files of a stage: those that it, or a stage after it, has written. What is measured
     /// beside it says nothing of it.
     fn by_metrics(&self, stage: &Stage) -> Option<Held> {
-        let of_stage = |file: &str| self.recipe.comes_of(file, stage);
-        let measured = self.judged.iter().map(|(row, _)| row);
-        let measured = measured.filter(|row| file_of(row).is_some_and(of_stage));
-        let left_out = self.unmeasured.files.iter().any(|file| of_stage(file));
-        let held = measured.map(Held::of_metric).max();
-        let held = held.max(left_out.then_some(Held::Open));
+        let measured = self.measured.iter();
+        let of_stage = measured.filter(|(_, sources)| sources.contains(stage.name.as_str()));
+        let held = of_stage.map(|(held, _)| *held).max();
         match self.unmeasured.isolated {
             true => held.and(Some(Held::Open)),
             false => held,
@@ -227,10 +258,7 @@ impl Said<'_> {
     /// What golden answers say of the files of a stage: those that were asked of what it, or a stage after it, has made.
     /// Where each stage has read the baseline's files, what one after it has made shows nothing of them.
     fn by_golden(&self, stage: &Stage) -> Option<Held> {
-        let is_of_stage = |golden: &&Golden<'_>| {
-            let mut reads = golden.reads.iter();
-            reads.any(|read| self.is_made_by(read, stage))
-        };
+        let is_of_stage = |golden: &&Golden<'_>| golden.sources.contains(stage.name.as_str());
         let is_own = |golden: &Golden<'_>| {
             let mut reads = golden.reads.iter();
             reads.any(|read| stage.writes.iter().any(|output| output.overlaps(read)))
@@ -241,15 +269,6 @@ impl Said<'_> {
             false => golden.held,
         });
         held.max()
-    }
-
-    /// Whether something below a path comes of a stage.
-    fn is_made_by(&self, read: &RecipePath, stage: &Stage) -> bool {
-        let below = self.recipe.stages().iter().flat_map(|other| &other.writes);
-        self.recipe.comes_of(read.as_str(), stage)
-            || below
-                .filter(|output| read.contains(output))
-                .any(|output| self.recipe.comes_of(output.as_str(), stage))
     }
 }
 

@@ -17,6 +17,7 @@ use super::job::StageJob;
 use super::outcome::Output;
 use crate::error::{Error, Result};
 use sealstone_spec::digest::{Algorithm, Digest, Hasher};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -46,6 +47,8 @@ pub(super) struct Place {
     /// Those of them that are directories which lie where others put files.
     trees: Vec<(PathBuf, String)>,
     outputs: Vec<String>,
+    /// Whether the directory lies on a file system in layers, once that was asked.
+    layered: OnceCell<bool>,
 }
 
 /// A file that the stage was given.
@@ -96,6 +99,7 @@ impl Place {
             mounts: Vec::new(),
             trees: Vec::new(),
             outputs: job.outputs.clone(),
+            layered: OnceCell::new(),
         };
         for directory in [
             place.work(),

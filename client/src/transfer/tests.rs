@@ -7,4 +7,4 @@ mod damage;
 mod flood;
 mod pull;
 mod push;
-mod stock;
+pub(super) mod stock;

@@ -154,9 +154,9 @@ impl Authenticator {
         let tries = self.attempts.of(&name, hash, from, now);
         let is_remembered =
             || hash.is_some_and(|hash| self.passwords.remembers(&name, hash, secret));
-        let address = from.map(|from| from.to_string()).unwrap_or_default();
+        let address = || from.map(|from| from.to_string()).unwrap_or_default();
         let tried = tries.take(now, is_remembered).map_err(|retry_after| {
-            tracing::info!(account.name = %name, client.address = address, "login put off: too many wrong secrets");
+            tracing::info!(account.name = %name, client.address = address(), "login put off: too many wrong secrets");
             AuthError::TooManyAttempts { retry_after }
         })?;
         let is_right = match tried {
@@ -177,7 +177,7 @@ impl Authenticator {
                 })
             }
             None => {
-                tracing::info!(account.name = %name, client.address = address, "login refused: unknown account or wrong secret");
+                tracing::info!(account.name = %name, client.address = address(), "login refused: unknown account or wrong secret");
                 Err(AuthError::InvalidCredentials)
             }
         }

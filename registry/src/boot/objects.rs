@@ -137,28 +137,15 @@ mod tests {
     use super::*;
     use crate::metadata::kv::KvMetadata;
     use crate::metadata::kv::memory::MemoryEngine;
-    use crate::metadata::{NewBlob, NewContent, PhysicalKey, StoredAlgorithm, UploadId, UploadRow};
-    use sealstone_spec::digest::Algorithm;
+    use crate::metadata::suite::kit::upload_row;
+    use crate::metadata::{NewBlob, NewContent, PhysicalKey, UploadId};
 
     /// Stores a blob in a row, or as an object.
     async fn store(metadata: &dyn Metadata, content: &[u8], as_object: bool) {
         let (repo, now) = ("a/b".parse::<sealstone_spec::name::RepoName>().unwrap(), 1);
-        let id = UploadId(uuid::Uuid::now_v7());
+        let row = upload_row(&repo);
+        let id = row.id;
         if as_object {
-            let row = UploadRow {
-                id,
-                repo: repo.clone(),
-                key: PhysicalKey::of_upload(id),
-                algorithm: StoredAlgorithm(Algorithm::Sha256),
-                offset: 0,
-                hash_state: Vec::new(),
-                boot: None,
-                sealing: false,
-                reserved: 0,
-                roomless: false,
-                by: "user:tester".into(),
-                expires_at: 1000,
-            };
             let begun = metadata.begin_upload(row, Vec::new()).await.unwrap();
             begun.unwrap();
         }

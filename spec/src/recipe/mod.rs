@@ -67,7 +67,6 @@ use crate::compare::{ArtifactRule, Class, Purpose};
 use crate::digest::Digest;
 use reader::{Fields, Source, shorten};
 use replication::Replication;
-use std::collections::BTreeSet;
 
 /// The name of a recipe in a project and in a bundle.
 pub const RECIPE_FILE: &str = "recipe.toml";
@@ -312,21 +311,6 @@ impl Recipe {
     pub fn dependencies(&self, stage: &Stage) -> Vec<&Stage> {
         let indexes = graph::dependencies(&self.stages, stage).into_iter();
         indexes.map(|index| &self.stages[index]).collect()
-    }
-
-    /// Whether `path` is written by `stage`, or by one that reads what it has written, itself or through others.
-    pub fn comes_of(&self, path: &str, stage: &Stage) -> bool {
-        let mut queue: Vec<&Stage> = self.writer_of(path).into_iter().collect();
-        let mut seen = BTreeSet::new();
-        while let Some(next) = queue.pop() {
-            if next.name == stage.name {
-                return true;
-            }
-            if seen.insert(next.name.as_str()) {
-                queue.extend(self.dependencies(next));
-            }
-        }
-        false
     }
 
     /// What golden answers and metrics can decide about.

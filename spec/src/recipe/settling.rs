@@ -24,13 +24,11 @@ impl<'a> Settling<'a> {
     pub(super) fn of(recipe: &'a Recipe) -> Settling<'a> {
         let is_golden = |check: &Check| matches!(check, Check::Inference { .. });
         let tests = recipe.tests.iter().filter(|test| is_golden(&test.check));
-        let reads: BTreeSet<&RecipePath> = tests.flat_map(|test| test.reads_of(recipe)).collect();
-        let metrics = recipe.metrics.iter().map(|metric| &metric.from.path);
-        let files: BTreeSet<&RecipePath> = metrics.collect();
+        let files = || recipe.metrics.iter().map(|metric| &metric.from.path);
         Settling {
-            asked: sources_of(recipe, &reads),
-            measured: sources_of(recipe, &files),
-            files: files.into_iter().map(RecipePath::as_str).collect(),
+            asked: recipe.sources_of(tests.flat_map(|test| test.reads_of(recipe))),
+            measured: recipe.sources_of(files()),
+            files: files().map(RecipePath::as_str).collect(),
         }
     }
 
@@ -54,21 +52,27 @@ impl<'a> Settling<'a> {
     }
 }
 
-/// The names of the stages that write something at, above or below these paths, and of all whose outputs those read,
-/// themselves or through others.
-fn sources_of<'a>(recipe: &'a Recipe, paths: &BTreeSet<&RecipePath>) -> BTreeSet<&'a str> {
-    let mut found: BTreeSet<&str> = BTreeSet::new();
-    // Each stands after those that it reads from, so from the end one look at each is enough.
-    for stage in recipe.stages.iter().rev() {
-        let mut outputs = stage.writes.iter();
-        let is_asked = outputs.any(|output| paths.iter().any(|path| path.overlaps(output)));
-        if is_asked || found.contains(stage.name.as_str()) {
-            found.insert(stage.name.as_str());
-            let needs = recipe.dependencies(stage).into_iter();
-            found.extend(needs.map(|need| need.name.as_str()));
+impl Recipe {
+    /// The names of the stages that write something at, above or below these paths, and of all whose outputs those read,
+    /// themselves or through others.
+    pub fn sources_of<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p RecipePath>,
+    ) -> BTreeSet<&str> {
+        let paths: BTreeSet<&RecipePath> = paths.into_iter().collect();
+        let mut found: BTreeSet<&str> = BTreeSet::new();
+        // Each stands after those that it reads from, so from the end one look at each is enough.
+        for stage in self.stages.iter().rev() {
+            let mut outputs = stage.writes.iter();
+            let is_asked = outputs.any(|output| paths.iter().any(|path| path.overlaps(output)));
+            if is_asked || found.contains(stage.name.as_str()) {
+                found.insert(stage.name.as_str());
+                let needs = self.dependencies(stage).into_iter();
+                found.extend(needs.map(|need| need.name.as_str()));
+            }
         }
+        found
     }
-    found
 }
 
 #[cfg(test)]

@@ -63,17 +63,9 @@ fn settled_asked(
     let model: RecipePath = model.parse().unwrap();
     let golden: Vec<Golden> = golden
         .iter()
-        .map(|held| Golden {
-            held: *held,
-            reads: vec![&model],
-        })
+        .map(|held| Golden::of(&recipe, *held, vec![&model]))
         .collect();
-    let said = Said {
-        recipe: &recipe,
-        judged,
-        golden: &golden,
-        unmeasured,
-    };
+    let said = Said::of(&recipe, judged, &golden, unmeasured);
     settle(&mut stages, &said);
     let row = &stages[0].artifacts[0];
     (row.class, row.required, row.ok)
@@ -217,16 +209,9 @@ fn what_is_measured_or_asked_elsewhere_says_nothing_of_a_file() {
         let mut stages: Vec<StageRow> = vec![serde_json::from_value(stage).unwrap()];
         let mut measured = metric(None, Class::Numeric);
         measured.0.from = Some(format!("{read}#/loss"));
-        let golden = [Golden {
-            held: Held::Holds,
-            reads: vec![read],
-        }];
-        let said = Said {
-            recipe: &recipe,
-            judged: &[measured],
-            golden: &golden,
-            unmeasured: &Unmeasured::default(),
-        };
+        let golden = [Golden::of(&recipe, Held::Holds, vec![read])];
+        let (judged, unmeasured) = ([measured], Unmeasured::default());
+        let said = Said::of(&recipe, &judged, &golden, &unmeasured);
         settle(&mut stages, &said);
         stages[0].artifacts[0].class
     };

@@ -205,14 +205,22 @@ impl Place {
         // What a link leads to, since that is mounted: nobody leads it elsewhere and back meanwhile.
         let failed = |error| Error::io(reading(&file.source), error);
         let source = fs::canonicalize(&file.source).map_err(failed)?;
-        let links = file.size < LARGE || !is_layered(&self.held());
-        if let Some(link) = links.then(|| linked(&source, &name)).flatten() {
+        if let Some(link) = self.linked(file, &source, &name) {
             self.hash_named(file, link, name.clone())?;
             return Ok(name);
         }
         let opened = File::open(&source).map_err(failed)?;
         self.hash_named(file, opened, source.clone())?;
         Ok(source)
+    }
+
+    /// Links a file into the place and opens it there, as [`linked`] does; not what is large where a link is a copy.
+    fn linked(&self, file: &Wanted, source: &Path, target: &Path) -> Option<File> {
+        let is_copied = || *self.layered.get_or_init(|| is_layered(self.root.path()));
+        if file.size >= LARGE && is_copied() {
+            return None;
+        }
+        linked(source, target)
     }
 
     /// Puts a file into a directory that is mounted as a whole. Whether it has to be mounted there by itself: what is
@@ -229,8 +237,7 @@ impl Place {
     ) -> Result<bool> {
         let target = self.gathered().join(&file.path);
         make_directories(target.parent().unwrap_or(&self.gathered()))?;
-        let links = file.size < LARGE || !is_layered(&self.gathered());
-        if let Some(link) = links.then(|| linked(&file.source, &target)).flatten() {
+        if let Some(link) = self.linked(file, &file.source, &target) {
             self.hash_named(file, link, target)?;
             return Ok(false);
         }

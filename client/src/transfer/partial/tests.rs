@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use super::super::tests::stock::names;
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -22,15 +23,6 @@ fn begun(parent: &Path, text: &str) -> Partial {
     partial.keep();
     fs::write(partial.blob(), text).unwrap();
     partial
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use super::super::tests::stock::names;
 use super::*;
 use sealstone_spec::bundle::{FileKind, LayerForm};
 
@@ -21,15 +22,6 @@ fn file(path: &str) -> BundleFile {
 
 fn begin(destination: &Path, overwrite: bool) -> Result<Staging> {
     Staging::begin(destination, overwrite, &bundle(), &[file("a"), file("b/c")])
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 fn add(staging: &Staging, number: usize, path: &str, text: &str) {

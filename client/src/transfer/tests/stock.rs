@@ -127,7 +127,7 @@ pub(super) async fn pull_from(
     .await
 }
 
-pub(super) fn names(directory: &Path) -> Vec<String> {
+pub(in crate::transfer) fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -45,6 +45,15 @@ impl House {
         accounts.insert(account.name.clone(), account);
     }
 
+    /// The same, made by a clock that was ahead; when that was, by it.
+    fn enter_ahead(&self, name: &str, by: Duration) -> Timestamp {
+        self.enter(name, false);
+        let ahead = self.clock.now().checked_add(by).unwrap();
+        let mut accounts = self.directory.accounts.lock().unwrap();
+        accounts.get_mut(name).unwrap().created_at = ahead;
+        ahead
+    }
+
     fn count(&self) -> usize {
         self.directory.accounts.lock().unwrap().len()
     }
@@ -396,19 +405,7 @@ async fn an_account_has_so_many_tokens_and_no_more() {
 #[tokio::test]
 async fn a_token_is_not_made_for_the_next_account_of_a_name() {
     let house = house();
-    house.enter("alice", false);
-    house
-        .directory
-        .accounts
-        .lock()
-        .unwrap()
-        .get_mut("alice")
-        .unwrap()
-        .created_at = house
-        .clock
-        .now()
-        .checked_add(Duration::from_secs(1))
-        .unwrap();
+    house.enter_ahead("alice", Duration::from_secs(1));
     let alice = user("alice");
     let made = create_token(
         &house.directory,
@@ -426,20 +423,7 @@ async fn a_token_is_not_made_for_the_next_account_of_a_name() {
 #[tokio::test]
 async fn a_token_is_its_owners_also_where_the_clock_was_set_back_meanwhile() {
     let house = house();
-    house.enter("alice", false);
-    let ahead = house
-        .clock
-        .now()
-        .checked_add(Duration::from_secs(7200))
-        .unwrap();
-    house
-        .directory
-        .accounts
-        .lock()
-        .unwrap()
-        .get_mut("alice")
-        .unwrap()
-        .created_at = ahead;
+    let ahead = house.enter_ahead("alice", Duration::from_secs(7200));
     let alice = Principal {
         since: Some(ahead),
         ..user("alice")
